@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The plain model of a policy: what the operator wants, as data. Text goes in and out at the edge
+ * (policy/text.h); the engine, the agents' configuration and the command line all read this one model. It
+ * uses libc only.
+ *
+ * A policy owns everything below it. Strings are never NULL unless a comment says so. All limits below are
+ * enforced by the parser, so that a reader of the model can rely on them.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/base/enum-table.h"
+#include "daemon/base/units.h"
+
+#define POLICY_VERSION 1
+
+/* Longest name of a pair, domain or application, with its NUL. Names match [A-Za-z0-9][A-Za-z0-9_.-]*. */
+#define NAME_LEN 64
+
+#define POLICY_PAIRS_MAX 1024
+#define POLICY_APPLICATIONS_MAX 16 /* of one pair */
+#define POLICY_WORDS_MAX 32        /* of one command */
+#define POLICY_RULES_MAX 16        /* severity rules of one application */
+#define POLICY_RESOURCES_MAX 8     /* disks, and addresses, of one application */
+
+/* The two members of a pair. Which of them is active changes with every failover; which of them the policy
+ * lists first does not: SIDE_A is the policy's `active` domain, its home side. */
+enum side { SIDE_A, SIDE_B, SIDE_MAX, SIDE_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(side); /* "a", "b" */
+
+static inline enum side side_other(enum side side) {
+        return side == SIDE_A ? SIDE_B : SIDE_A;
+}
+
+/* H: a hot-standby application's region goes to the standby at failure, a plain one's back to the monitor.
+ * AUTO: declared where the application starts and learned from the agent; plain until then. */
+enum application_kind {
+        APPLICATION_HOT_STANDBY,
+        APPLICATION_PLAIN,
+        APPLICATION_AUTO,
+        APPLICATION_KIND_MAX,
+        APPLICATION_KIND_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(application_kind); /* "hot-standby", "plain", "auto" */
+
+/* H: severity. HARD is "minor but hard to repair there": failing over is quicker than repairing. */
+enum severity {
+        SEVERITY_MINOR,
+        SEVERITY_HARD,
+        SEVERITY_MAJOR,
+        SEVERITY_CRITICAL,
+        SEVERITY_MAX,
+        SEVERITY_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(severity); /* "minor", "hard", "major", "critical" */
+
+/* How an application failed, as its agent saw it. */
+enum failure_cause {
+        FAILURE_EXIT,   /* code: exit status */
+        FAILURE_SIGNAL, /* code: signal number */
+        FAILURE_CHECK,  /* health check failed often enough; code: its exit status */
+        FAILURE_MEMORY, /* the kernel took its memory away: out of memory or a memory error */
+        FAILURE_START,  /* it could not be started; code: errno or exit status */
+        FAILURE_CAUSE_MAX,
+        FAILURE_CAUSE_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(failure_cause); /* "exit", "signal", "check", "memory", "start" */
+
+/* First rule that matches decides; with none, policy_severity() has the defaults. */
+struct severity_rule {
+        enum failure_cause cause;
+        int code; /* exit status or signal number to match; -1 matches every one */
+        enum severity severity;
+};
+
+/* What an announced or unannounced stop of the guest's own means: wait for it, or fail over. */
+enum guest_stop { GUEST_STOP_WAIT, GUEST_STOP_FAILOVER, GUEST_STOP_MAX, GUEST_STOP_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(guest_stop); /* "wait", "failover" */
+
+/* A living active VM does not let go of a disk or address in time. */
+enum exclusive_stuck { EXCLUSIVE_REFUSE, EXCLUSIVE_FENCE_VM, EXCLUSIVE_STUCK_MAX, EXCLUSIVE_STUCK_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(exclusive_stuck); /* "refuse", "fence-vm" */
+
+/* A store that was there and is gone or unreadable. */
+enum store_lost { STORE_LOST_HOLD, STORE_LOST_TRUST_RUNNING, STORE_LOST_MAX, STORE_LOST_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(store_lost); /* "hold", "trust-running" */
+
+/* A command line; empty (n_words 0) where there is none. NULL-terminated. */
+struct command {
+        char **words;
+        size_t n_words;
+};
+
+/* How an application is run on one side. Either `unit` or `start` is set. */
+struct application_side {
+        char *unit;            /* systemd unit in the guest; NULL for a command */
+        struct command start;  /* stays in the foreground; ends when the application ends */
+        struct command stop;   /* empty: SIGTERM to the application's processes */
+        struct command health; /* exit 0 is healthy; empty: running is healthy */
+};
+
+struct address {
+        char *cidr; /* "192.0.2.10/24" or "2001:db8::10/64" */
+        char *link; /* name of the network link in the guest */
+};
+
+struct application {
+        char name[NAME_LEN];
+        enum application_kind kind;
+        uint64_t memory_bytes; /* size of its region, a multiple of the extent */
+        struct application_side sides[SIDE_MAX];
+
+        usec_t stop_timeout_usec; /* then SIGKILL */
+        usec_t health_interval_usec;
+        usec_t health_timeout_usec;
+        unsigned health_failures; /* in a row, 1..100 */
+
+        unsigned restart_budget; /* restarts in place within restart_window_usec; 0 is none */
+        usec_t restart_window_usec;
+        usec_t restart_expected_usec; /* how long a restart takes; 0: not known. Longer than
+                                       * failover_expected_usec means hard to repair here */
+
+        struct severity_rule rules[POLICY_RULES_MAX];
+        size_t n_rules;
+
+        unsigned vcpus; /* plugged beside the base ones while it runs; 0 is none */
+        char *disks[POLICY_RESOURCES_MAX]; /* target names ("vdb") of disks that move with it */
+        size_t n_disks;
+        struct address addresses[POLICY_RESOURCES_MAX];
+        size_t n_addresses;
+};
+
+/* One VM of a pair. */
+struct member {
+        char domain[NAME_LEN];
+        uint64_t base_bytes;   /* boot memory: the floor that it has as a standby */
+        uint64_t memory_bytes; /* what it holds as an active VM before applications start; >= base_bytes. The
+                                * part above the base is plugged into its application devices in order
+                                * (H: state A of the worked example) */
+};
+
+struct pair_policy {
+        char name[NAME_LEN];
+        struct member members[SIDE_MAX];
+
+        usec_t beat_usec;           /* between heartbeats */
+        unsigned beats_missed;      /* suspected after this many in a row */
+        usec_t confirm_usec;        /* the second path must be silent this long after suspicion */
+        usec_t act_timeout_usec;    /* deadline for one step on a guest or hypervisor */
+        usec_t objective_usec;      /* recovery-time objective, fault to application started */
+        usec_t failover_expected_usec; /* what "longer than a failover" compares with */
+
+        enum guest_stop on_guest_shutdown, on_guest_reboot; /* announced by the agent */
+        usec_t guest_stop_timeout_usec; /* how long `wait` waits before it becomes a failure */
+        enum exclusive_stuck on_exclusive_stuck;
+
+        unsigned flap_limit; /* failovers within flap_window_usec; one more is held */
+        usec_t flap_window_usec;
+
+        char *on_event; /* systemd unit started at each alert, "%i" takes the pair; NULL is none */
+
+        struct application *applications;
+        size_t n_applications;
+};
+
+struct policy {
+        unsigned version;
+        char *hypervisor_uri;
+
+        uint64_t pool_bytes;     /* all that failoverd governs, VM systems and monitor included */
+        uint64_t reserve_bytes;  /* kept back for regions lost to memory errors */
+        uint64_t extent_bytes;   /* unit of the two rights and of every region */
+        uint64_t monitor_bytes;  /* failoverd itself */
+        uint64_t overhead_bytes; /* QEMU's own, for each VM, a row of the monitor's */
+
+        enum store_lost on_store_lost;
+
+        struct pair_policy *pairs;
+        size_t n_pairs;
+};
+
+/* An empty policy with every default that does not depend on the text. NULL when out of memory. */
+struct policy *policy_new(void);
+
+/* Frees a policy, also a half-built one. Takes NULL; returns NULL. */
+struct policy *policy_free(struct policy *policy);
+
+/* Defaults of one pair and one application, as `policy.yaml`(5) lists them. */
+void pair_policy_init(struct pair_policy *pair);
+void application_init(struct application *application);
+void application_deinit(struct application *application);
+
+/* A deep copy, or NULL when out of memory. */
+struct policy *policy_copy(const struct policy *policy);
+
+/* Index of a pair or application by name, or -ENOENT. */
+int policy_find_pair(const struct policy *policy, const char *name);
+int pair_policy_find_application(const struct pair_policy *pair, const char *name);
+
+/* The severity of a failure (H: severity). `cause` and `code` are the agent's report; the rules decide first,
+ * then: lost memory is critical, a failed start is hard, anything else is minor. Pure. */
+enum severity application_severity(const struct application *application, enum failure_cause cause, int code);
+/* True where the application holds something that only one side may hold. */
+bool application_is_exclusive(const struct application *application);
+
+/* What may be plugged into a side: the regions of the applications that can start there, and at least what the
+ * member holds above its base. */
+uint64_t member_pluggable_bytes(const struct pair_policy *pair, enum side side);
+
+/* Least boot memory that a member needs so that its applications' regions can be plugged: what the guest
+ * system itself needs plus 1.6 % of everything that may be plugged, for page structures. */
+uint64_t member_floor_bytes(const struct pair_policy *pair, enum side side);
+
+/* Appends one word to a command; -ENOMEM or -E2BIG past POLICY_WORDS_MAX. */
+int command_append(struct command *command, const char *word);
+int command_copy(const struct command *from, struct command *ret);
+void command_deinit(struct command *command);
