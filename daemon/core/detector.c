@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/core/detector.h"
+
+#include <assert.h>
+
+/* How often every second path is asked while a guest is suspected, and while it is well (to know that the path
+ * works before it is needed). */
+#define PROBE_SUSPECTED_USEC (100 * USEC_PER_MSEC)
+#define PROBE_IDLE_USEC (10 * USEC_PER_SEC)
+
+/* Balloon statistics tell whole seconds and are renewed once a second, so a healthy guest's look up to two
+ * seconds old. Three are silence. */
+#define BALLOON_STALE_USEC (3 * USEC_PER_SEC)
+
+void detector_init(struct detector *detector, const struct pair_policy *policy) {
+        *detector = (struct detector) {
+                .beat_usec = policy->beat_usec,
+                .confirm_usec = policy->confirm_usec,
+                .beats_missed = policy->beats_missed,
+        };
+}
+
+void detector_start(struct detector *detector, usec_t now_usec) {
+        detector->watching = true;
+        detector->last_pong_usec = now_usec;
+        detector->suspected_usec = 0;
+        detector->next_beat_usec = now_usec;
+        detector->next_probe_usec = now_usec;
+        detector->verdict = VERDICT_ALIVE;
+}
+
+void detector_stop(struct detector *detector) {
+        detector->watching = false;
+        detector->suspected_usec = 0;
+        detector->verdict = VERDICT_UNKNOWN;
+        for (int path = 0; path < SECOND_PATH_MAX; path++) {
+                detector->path_known[path] = false;
+                detector->last_path_usec[path] = 0;
+        }
+}
+
+void detector_pong(struct detector *detector, usec_t now_usec, uint64_t nonce) {
+        usec_t age;
+
+        /* A guest under load may answer late: the answer shows that it lived when it was asked. */
+        if (nonce > detector->nonce || detector->nonce - nonce > 1000)
+                return;
+        age = (detector->nonce - nonce) * detector->beat_usec;
+        if (now_usec > age && now_usec - age > detector->last_pong_usec)
+                detector->last_pong_usec = now_usec - age;
+}
+
+void detector_path(struct detector *detector, usec_t now_usec, enum second_path path, usec_t age_usec) {
+        usec_t seen;
+
+        assert(path >= 0 && path < SECOND_PATH_MAX);
+        if (age_usec > now_usec)
+                return; /* never heard, or no answer to the question: no evidence either way */
+        seen = now_usec - age_usec;
+        if (path == PATH_ECHO || age_usec < BALLOON_STALE_USEC)
+                detector->path_known[path] = true;
+        if (seen > detector->last_path_usec[path])
+                detector->last_path_usec[path] = seen;
+}
+
+static usec_t later(usec_t a, usec_t b) {
+        return a > b ? a : b;
+}
+
+static usec_t sooner(usec_t a, usec_t b) {
+        return a < b ? a : b;
+}
+
+/* How long a path must be silent to count: a balloon's time is coarse, so it gets its slack. */
+static usec_t path_limit(const struct detector *detector, enum second_path path) {
+        return path == PATH_BALLOON ? later(BALLOON_STALE_USEC, detector->confirm_usec) : detector->confirm_usec;
+}
+
+/* The kernel's own ways to answer: true when the quickest path that has worked since boot is silent long enough.
+ * A guest without any known path cannot be called hung. An echo is asked several times within the confirm span,
+ * so the balloon's coarse seconds would only delay what it already shows; a balloon that is heard after the
+ * echo went silent (somebody closed the terminal) still speaks for the guest. */
+static bool paths_silent(const struct detector *detector, usec_t now, usec_t void_usec) {
+        enum second_path path = detector->path_known[PATH_ECHO] ? PATH_ECHO : PATH_BALLOON;
+        usec_t since;
+
+        if (!detector->path_known[path])
+                return false;
+        since = later(detector->last_path_usec[path], void_usec);
+        if (path == PATH_ECHO) {
+                since = later(since, detector->suspected_usec);
+                if (detector->last_path_usec[PATH_BALLOON] > detector->suspected_usec)
+                        return false;
+        }
+        return now - since >= path_limit(detector, path);
+}
+
+static bool path_heard(const struct detector *detector, usec_t now) {
+        for (enum second_path path = 0; path < SECOND_PATH_MAX; path++)
+                if (detector->last_path_usec[path] > 0 &&
+                    now - detector->last_path_usec[path] < path_limit(detector, path))
+                        return true;
+        return false;
+}
+
+static enum verdict judge(struct detector *detector, usec_t now, usec_t void_usec) {
+        usec_t heard = later(detector->last_pong_usec, void_usec);
+        usec_t limit = detector->beat_usec * detector->beats_missed;
+
+        if (now < heard || now - heard < limit) {
+                detector->suspected_usec = 0;
+                return VERDICT_ALIVE;
+        }
+        if (detector->suspected_usec == 0) {
+                detector->suspected_usec = now;
+                detector->next_probe_usec = now;
+        }
+        if (paths_silent(detector, now, void_usec))
+                return VERDICT_HUNG;
+        if (now - detector->suspected_usec >= detector->confirm_usec && path_heard(detector, now))
+                return VERDICT_SILENT;
+        return detector->verdict == VERDICT_SILENT ? VERDICT_SILENT : VERDICT_SUSPECTED;
+}
+
+enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t void_usec,
+                           struct detector_wants *ret) {
+        usec_t probe_every;
+
+        *ret = (struct detector_wants) { .wake_usec = USEC_INFINITY };
+        if (!detector->watching)
+                return detector->verdict = VERDICT_UNKNOWN;
+
+        detector->verdict = judge(detector, now_usec, void_usec);
+        probe_every = detector->verdict == VERDICT_ALIVE ? PROBE_IDLE_USEC
+                      : detector->verdict == VERDICT_SILENT ? detector->confirm_usec / 2
+                                                            : PROBE_SUSPECTED_USEC;
+        if (now_usec >= detector->next_beat_usec) {
+                ret->ping = true;
+                detector->nonce++;
+                detector->next_beat_usec = now_usec + detector->beat_usec;
+        }
+        if (now_usec >= detector->next_probe_usec) {
+                ret->probe = true;
+                detector->next_probe_usec = now_usec + probe_every;
+        }
+        ret->wake_usec = sooner(detector->next_beat_usec, detector->next_probe_usec);
+        return detector->verdict;
+}
+
+usec_t detector_silence(const struct detector *detector, usec_t now_usec) {
+        usec_t last = detector->last_pong_usec;
+
+        for (int path = 0; path < SECOND_PATH_MAX; path++)
+                last = later(last, detector->last_path_usec[path]);
+        return last == 0 ? USEC_INFINITY : now_usec - last;
+}

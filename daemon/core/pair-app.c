@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* One application while no flow moves it: started where it is owned, stopped where it is not, judged when it
+ * fails, and its region kept in step with what it uses. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/pair-internal.h"
+
+static const struct application *application_policy(const struct pair *pair, int app) {
+        return &pair->policy->applications[app];
+}
+
+/* ---- memory --------------------------------------------------------------------------------------------- */
+
+int app_request(struct step *step, int app, enum side side, uint64_t bytes, char reason[MESSAGE_TEXT_LEN]) {
+        struct pair *pair = step->pair;
+        const struct application *policy = application_policy(pair, app);
+        struct record_app *record = &pair->record.apps[app];
+        uint64_t extent = step->engine->policy->extent_bytes, room;
+
+        if (record->owner != side || record->ended || record->moving) {
+                snprintf(reason, MESSAGE_TEXT_LEN, "%s is not to run on this side now", policy->name);
+                return -EPERM;
+        }
+        room = policy->memory_bytes - record->granted_bytes[side];
+        if (room == 0 && table_find_application(&step->engine->table, pair_holder(pair, side), app))
+                return 0; /* granted already and still being plugged */
+        if (bytes > policy->memory_bytes || (bytes + extent - 1) / extent * extent > room) {
+                if (room == 0)
+                        return 0;
+                snprintf(reason, MESSAGE_TEXT_LEN, "%s asks for %" PRIu64 " MiB more; its region of %" PRIu64 " MiB leaves %" PRIu64 " MiB",
+                         policy->name, bytes / MIB, policy->memory_bytes / MIB, room / MIB);
+                return -EPERM;
+        }
+        bytes = (bytes + extent - 1) / extent * extent;
+        if (table_grant(&step->engine->table, pair_holder(pair, side), bytes) < 0) {
+                snprintf(reason, MESSAGE_TEXT_LEN, "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64 " MiB unused; stop something or grow the pool (policy: pool.memory)",
+                         policy->name, bytes / MIB, table_unused(&step->engine->table) / MIB);
+                step_say(step, RECORD_REFUSED, side, "%s", reason);
+                return -ENOSPC;
+        }
+        record->granted_bytes[side] += bytes;
+        pair_dirty(pair);
+        step_say(step, RECORD_GRANTED, side, "%s: %" PRIu64 " MiB out of unused for %s", pair_domain(pair, side),
+                 bytes / MIB, policy->name);
+        step->again = true;
+        return 0;
+}
+
+int app_uses(struct step *step, int app, enum side side, uint64_t bytes) {
+        struct pair *pair = step->pair;
+        const struct application *policy = application_policy(pair, app);
+        struct holder vm = pair_holder(pair, side);
+        struct holder target = pair_is_hot(pair, app) ? pair_holder(pair, side_other(side)) : HOLDER_MONITOR;
+        struct region *region = table_find_application(&step->engine->table, vm, app);
+        int r;
+
+        if (bytes > policy->memory_bytes)
+                bytes = policy->memory_bytes;
+        if (bytes > pair->record.apps[app].granted_bytes[side])
+                bytes = pair->record.apps[app].granted_bytes[side];
+        if (region) {
+                region->target = target;
+                return 0;
+        }
+        if (bytes == 0)
+                return 0;
+        r = table_carve(&step->engine->table, vm, pair->policy->members[side].base_bytes, app, policy->name, bytes,
+                        target);
+        if (r < 0)
+                step_say(step, RECORD_TABLE_MISMATCH, side, "%s tells that %s uses %" PRIu64 " MiB; the table has not so much there",
+                         pair_domain(pair, side), policy->name, bytes / MIB);
+        step->again = step->changed = true;
+        return r;
+}
+
+void app_release(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+
+        if (record->releasing[side] || record->granted_bytes[side] == 0)
+                return;
+        record->releasing[side] = true;
+        pair->apps[app].release_usec = step->now;
+        pair->members[side].requested_known[app] = false;
+        pair->apps[app].attached[side] = false;
+        pair_dirty(pair);
+        step_send(step, side, MESSAGE_DETACH, app);
+        step->again = true;
+}
+
+bool app_released(const struct pair *pair, int app, enum side side) {
+        const struct member_state *member = &pair->members[side];
+
+        if (!pair->record.apps[app].releasing[side])
+                return pair->record.apps[app].granted_bytes[side] == 0;
+        if (member->process_known && !member->process_alive)
+                return true;
+        return member->requested_known[app] && member->requested_bytes[app] == 0 &&
+               member->plugged_usec[app] >= pair->apps[app].release_usec && member->plugged_bytes[app] == 0;
+}
+
+/* A region that is on its way back: a row of its own stays until all of it is back; what a flow left behind in
+ * the system's row shrinks with every block. */
+static void follow_release(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+        struct member_state *member = &pair->members[side];
+        struct holder vm = pair_holder(pair, side);
+        struct region *region = table_find_application(&step->engine->table, vm, app);
+        uint64_t left = member->plugged_bytes[app];
+
+        if (!record->releasing[side] || (record->moving && region))
+                return;
+        if (!app_released(pair, app, side)) {
+                if (region || member->plugged_usec[app] < pair->apps[app].release_usec ||
+                    left >= record->granted_bytes[side])
+                        return;
+        } else
+                left = 0;
+        if (region)
+                table_give_back(&step->engine->table, region);
+        else
+                table_release(&step->engine->table, vm, record->granted_bytes[side] - left);
+        record->granted_bytes[side] = left;
+        if (left == 0)
+                record->releasing[side] = false;
+        pair_dirty(pair);
+        step->again = step->changed = true;
+}
+
+/* ---- failures ------------------------------------------------------------------------------------------- */
+
+/* Restarts within the window, older ones forgotten. */
+static unsigned recent_restarts(struct step *step, int app) {
+        struct app_state *a = &step->pair->apps[app];
+        usec_t window = application_policy(step->pair, app)->restart_window_usec;
+        unsigned keep = 0;
+
+        for (unsigned i = 0; i < a->n_restarts; i++)
+                if (step->now - a->restarts_usec[i] < window)
+                        a->restarts_usec[keep++] = a->restarts_usec[i];
+        a->n_restarts = keep;
+        return keep;
+}
+
+/* H: severity. Minor is repaired in place unless that is hard there: it keeps coming back, the agent says so, or
+ * the repair would take longer than a failover. */
+static enum severity judge_severity(struct step *step, int app, const char **ret_why) {
+        const struct application *policy = application_policy(step->pair, app);
+        struct app_state *a = &step->pair->apps[app];
+        enum severity severity = application_severity(policy, a->failed_cause, a->failed_code);
+
+        *ret_why = "by its severity rule";
+        if (severity != SEVERITY_MINOR)
+                return severity;
+        *ret_why = "hard to repair there: its agent says so";
+        if (a->failed_hard)
+                return SEVERITY_HARD;
+        *ret_why = "hard to repair there: its restart budget is used up";
+        if (recent_restarts(step, app) >= policy->restart_budget)
+                return SEVERITY_HARD;
+        *ret_why = "hard to repair there: a restart takes longer than a failover";
+        if (policy->restart_expected_usec > step->pair->policy->failover_expected_usec)
+                return SEVERITY_HARD;
+        *ret_why = "";
+        return SEVERITY_MINOR;
+}
+
+static void restart_in_place(struct step *step, int app, const char *why) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        enum side owner = pair->record.apps[app].owner;
+
+        a->failed = false;
+        a->restart_wanted = true;
+        if (a->n_restarts == sizeof(a->restarts_usec) / sizeof(a->restarts_usec[0])) {
+                memmove(a->restarts_usec, a->restarts_usec + 1, sizeof(a->restarts_usec) - sizeof(a->restarts_usec[0]));
+                a->n_restarts--;
+        }
+        a->restarts_usec[a->n_restarts++] = step->now;
+        step_say(step, RECORD_RESTARTED, owner, "%s failed on %s (%.120s): restarted in place%s%s",
+                 application_policy(pair, app)->name, pair_domain(pair, owner), a->failure, why[0] ? "; " : "", why);
+        step->again = true;
+}
+
+/* A plain application beyond its budget: its region goes to the monitor; it is never moved. */
+static void end_plain(struct step *step, int app) {
+        struct pair *pair = step->pair;
+        enum side owner = pair->record.apps[app].owner;
+
+        pair->apps[app].failed = false;
+        pair->record.apps[app].ended = true;
+        pair_dirty(pair);
+        step_say(step, RECORD_ENDED, owner, "%s failed on %s beyond its restart budget: its region goes back to the monitor",
+                 application_policy(pair, app)->name, pair_domain(pair, owner));
+        step->again = true;
+}
+
+static void judge_failure(struct step *step, int app) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        enum side owner = pair->record.apps[app].owner;
+        const char *why, *blocked;
+        enum severity severity;
+        char cause[FLOW_TEXT_LEN];
+
+        if (pair->members[owner].failure[0] || pair->record.fence_wanted[owner] || pair_flow_active(pair) ||
+            pair->record.paused || pair->record.held)
+                return; /* kept; judged when that is over */
+        severity = judge_severity(step, app, &why);
+        if (severity == SEVERITY_MINOR) {
+                restart_in_place(step, app, "");
+                return;
+        }
+        if (!pair_is_hot(pair, app)) {
+                end_plain(step, app);
+                return;
+        }
+        snprintf(cause, sizeof(cause), "%s: %.120s; %s (%s)", application_policy(pair, app)->name, a->failure,
+                 severity_to_string(severity), why);
+        blocked = flow_blocked(step, side_other(owner));
+        if (!blocked) {
+                flow_begin(step, FLOW_APPLICATION_FAILURE, owner, app, a->failed_usec, cause);
+                return;
+        }
+        if (pair->record.held)
+                return;
+        /* No better place to be: go on trying here, ever more slowly. */
+        if (request_free(step, &a->start[owner]))
+                restart_in_place(step, app, blocked);
+}
+
+/* ---- running where it is owned -------------------------------------------------------------------------- */
+
+static bool may_run(const struct step *step, int app) {
+        const struct pair *pair = step->pair;
+        const struct record_app *record = &pair->record.apps[app];
+        enum side owner = record->owner;
+
+        if (record->ended || record->releasing[owner] || pair->record.paused || pair->record.held)
+                return false;
+        if (!pair_is_hot(pair, app) && pair_active(pair) != SIDE_A)
+                return false;
+        return member_usable(pair, owner) && pair_owner_safe(pair);
+}
+
+static void start(struct step *step, int app) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        enum side owner = pair->record.apps[app].owner;
+        usec_t limit = pair->policy->act_timeout_usec + application_policy(pair, app)->stop_timeout_usec +
+                       30 * USEC_PER_SEC; /* the agent waits that long for memory */
+
+        if (request_expire(step, &a->start[owner], limit))
+                snprintf(a->failure, sizeof(a->failure), "its start was not answered in time");
+        if (a->failed || a->state[owner] == APPLICATION_RUNNING || !may_run(step, app))
+                return;
+        if (a->state[owner] == APPLICATION_FAILED && !a->restart_wanted)
+                return;
+        if (!request_free(step, &a->start[owner]))
+                return;
+        a->healthy = false;
+        step_ask(step, owner, a->restart_wanted ? MESSAGE_RESTART : MESSAGE_START, app, &a->start[owner]);
+}
+
+/* Whatever runs on a side that does not own it is left over from before, and stopped. */
+static void stop_left_over(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        enum application_state state = a->state[side];
+
+        request_expire(step, &a->stop[side], pair->policy->act_timeout_usec + application_policy(pair, app)->stop_timeout_usec);
+        if (!pair->members[side].configured || pair->record.held ||
+            (state != APPLICATION_RUNNING && state != APPLICATION_STARTING && state != APPLICATION_WAITING))
+                return;
+        if (request_free(step, &a->stop[side]))
+                step_ask(step, side, MESSAGE_STOP, app, &a->stop[side]);
+}
+
+void advance_app(struct step *step, int app) {
+        struct pair *pair = step->pair;
+        const struct record_app *record = &pair->record.apps[app];
+        enum side owner = record->owner;
+
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                follow_release(step, app, side);
+        if (record->moving)
+                return;
+        stop_left_over(step, app, side_other(owner));
+        if (record->ended) {
+                stop_left_over(step, app, owner);
+                if (pair->apps[app].state[owner] == APPLICATION_STOPPED || pair->apps[app].state[owner] == APPLICATION_FAILED)
+                        app_release(step, app, owner);
+        }
+        if (pair->apps[app].failed)
+                judge_failure(step, app);
+        if (!record->moving)
+                start(step, app);
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Operators' commands: each ends in success or in a stated refusal. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/pair-internal.h"
+
+#define DRILL_WAIT_USEC (60 * USEC_PER_SEC)
+
+void command_reply(struct step *step, uint64_t id, int result, const char *format, ...) {
+        struct action *action;
+        va_list ap;
+
+        if (id == 0)
+                return;
+        action = update_add(step->update, ACTION_REPLY, step->pair ? step->pair->slot : NO_PAIR, SIDE_INVALID, NO_APP);
+        action->command_id = id;
+        action->result = result;
+        va_start(ap, format);
+        vsnprintf(action->text, sizeof(action->text), format, ap);
+        va_end(ap);
+}
+
+static const char *first_reason(const struct pair *pair) {
+        if (pair->state == PAIR_FAILOVER)
+                return "a flow is under way";
+        return pair->n_reasons ? pair->reasons[0] : "it is not armed";
+}
+
+/* One sentence for each application that would move. */
+static void plan(struct step *step, const struct operator_command *command, const char *what, enum side from) {
+        struct pair *pair = step->pair;
+        char text[EVENT_TEXT_LEN];
+        size_t used;
+
+        used = (size_t) snprintf(text, sizeof(text), "%s: %s to %s would move", what, pair_domain(pair, from),
+                                 pair_domain(pair, side_other(from)));
+        for (size_t i = 0; i < pair->policy->n_applications && used < sizeof(text); i++)
+                if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == from)
+                        used += (size_t) snprintf(text + used, sizeof(text) - used, " %s (%" PRIu64 " MiB)",
+                                                  pair->policy->applications[i].name,
+                                                  pair->policy->applications[i].memory_bytes / MIB);
+        command_reply(step, command->id, 0, "%s", text);
+}
+
+static void command_move(struct step *step, const struct operator_command *command) {
+        struct pair *pair = step->pair;
+        bool back = command->verb == COMMAND_RETURN;
+        enum side from = back ? SIDE_B : pair_active(pair);
+        bool any = false;
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                any |= pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == from;
+        if (!any) {
+                command_reply(step, command->id, 0, "nothing to do: %s is where its applications are",
+                              pair_domain(pair, side_other(from)));
+                return;
+        }
+        if (pair->state != PAIR_ARMED) {
+                command_reply(step, command->id, -EBUSY, "%s cannot %s now: %.150s", pair->policy->name,
+                              command_verb_to_string(command->verb), first_reason(pair));
+                return;
+        }
+        if (command->dry_run) {
+                plan(step, command, command_verb_to_string(command->verb), from);
+                return;
+        }
+        flow_begin(step, back ? FLOW_RETURN : FLOW_SWITCH, from, NO_APP, step->now,
+                   command->text[0] ? command->text : "asked for by an operator");
+        pair->record.flow.command_id = command->id;
+}
+
+static int first_hot(const struct pair *pair, enum side owner) {
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == owner)
+                        return (int) i;
+        return NO_APP;
+}
+
+static void cause_fault(struct step *step, enum drill_fault fault, enum side side) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+
+        switch (fault) {
+        case DRILL_QEMU_KILL:
+                step_act(step, ACTION_KILL, side, NO_APP, &member->kill, USEC_PER_SEC);
+                break;
+        case DRILL_QEMU_STOP:
+                step_act(step, ACTION_STOP_PROCESS, side, NO_APP, &member->kill, USEC_PER_SEC);
+                break;
+        default: {
+                int app = first_hot(pair, side);
+                struct message *message = step_send(step, side, MESSAGE_FAULT, app);
+
+                snprintf(message->text, sizeof(message->text), "%s", drill_fault_to_string(fault));
+        }
+        }
+}
+
+static void command_drill(struct step *step, const struct operator_command *command) {
+        struct pair *pair = step->pair;
+        enum side from = pair_active(pair);
+
+        if (pair->state != PAIR_ARMED || pair->drill_usec) {
+                command_reply(step, command->id, -EBUSY, "no drill on %s now: %.150s", pair->policy->name,
+                              pair->drill_usec ? "another drill is under way" : first_reason(pair));
+                return;
+        }
+        if (first_hot(pair, from) == NO_APP) {
+                command_reply(step, command->id, -ENOENT, "%s has no hot-standby application", pair->policy->name);
+                return;
+        }
+        if (command->dry_run) {
+                plan(step, command, drill_fault_to_string(command->fault), from);
+                return;
+        }
+        pair->drill_usec = step->now;
+        pair->drill_command_id = command->id;
+        step_say(step, RECORD_DRILL, from, "drill on %s by %s: %s", pair->policy->name, command->who,
+                 drill_fault_to_string(command->fault));
+        cause_fault(step, command->fault, from);
+        step->again = true;
+}
+
+static void command_pause(struct step *step, const struct operator_command *command) {
+        struct record *record = &step->pair->record;
+
+        record->paused = true;
+        record->paused_until_usec = command->until_usec;
+        snprintf(record->pause_reason, sizeof(record->pause_reason), "%s", command->text);
+        pair_dirty(step->pair);
+        step_say(step, RECORD_PAUSED, SIDE_INVALID, "%s paused by %s: %.150s", step->pair->policy->name, command->who,
+                 command->text);
+        command_reply(step, command->id, 0, "%s is paused: nothing is done by itself until failoverctl resume",
+                      step->pair->policy->name);
+        step->again = true;
+}
+
+static void command_resume(struct step *step, const struct operator_command *command) {
+        struct pair *pair = step->pair;
+        struct record *record = &pair->record;
+
+        if (!record->paused && !record->held) {
+                command_reply(step, command->id, 0, "nothing to do: %s is neither paused nor held", pair->policy->name);
+                return;
+        }
+        if (record->held && step->engine->store_lost && !pair->restored) {
+                command_reply(step, command->id, -EPERM,
+                              "who owns the data of %s is not known; failoverctl adopt %s --active DOMAIN says so",
+                              pair->policy->name, pair->policy->name);
+                return;
+        }
+        record->paused = record->held = false;
+        record->pause_reason[0] = record->held_reason[0] = 0;
+        record->n_flaps = 0;
+        pair->blocked[0] = 0;
+        pair_dirty(pair);
+        step_say(step, RECORD_RESUMED, SIDE_INVALID, "%s resumed by %s", pair->policy->name, command->who);
+        command_reply(step, command->id, 0, "%s is watched again", pair->policy->name);
+        step->again = true;
+}
+
+/* After a lost store a person says which side owns the data. */
+static void command_adopt(struct step *step, const struct operator_command *command) {
+        struct pair *pair = step->pair;
+
+        if (pair_flow_active(pair) || (!pair->record.held && pair->restored)) {
+                command_reply(step, command->id, -EBUSY, "who owns the data of %s is known; use switch to move it",
+                              pair->policy->name);
+                return;
+        }
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                pair->record.apps[i].owner = pair_is_hot(pair, (int) i) ? command->side : SIDE_A;
+                pair->record.apps[i].token += 1000; /* above any that an agent may have seen */
+        }
+        pair->record.held = false;
+        pair->record.held_reason[0] = 0;
+        pair->restored = true;
+        pair_owner_dirty(pair);
+        step_say(step, RECORD_RESUMED, command->side, "%s: %s adopted as owner of the data, by %s", pair->policy->name,
+                 pair_domain(pair, command->side), command->who);
+        command_reply(step, command->id, 0, "%s owns the data of %s", pair_domain(pair, command->side),
+                      pair->policy->name);
+        step->again = true;
+}
+
+void pair_command(struct step *step, const struct operator_command *command) {
+        if (!step->engine->ready) {
+                command_reply(step, command->id, -EAGAIN, "failoverd is still starting; try again in a moment");
+                return;
+        }
+        switch (command->verb) {
+        case COMMAND_SWITCH:
+        case COMMAND_RETURN:
+                command_move(step, command);
+                break;
+        case COMMAND_DRILL:
+                command_drill(step, command);
+                break;
+        case COMMAND_PAUSE:
+                command_pause(step, command);
+                break;
+        case COMMAND_RESUME:
+                command_resume(step, command);
+                break;
+        case COMMAND_ADOPT:
+                command_adopt(step, command);
+                break;
+        default:
+                command_reply(step, command->id, -EINVAL, "unknown command");
+                break;
+        }
+}
+
+/* A drill whose fault was repaired in place, or came to nothing, ends too. */
+void advance_command(struct step *step) {
+        struct pair *pair = step->pair;
+        bool restarted = false;
+
+        if (pair->drill_usec == 0)
+                return;
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                restarted |= pair->apps[i].n_restarts > 0 &&
+                             pair->apps[i].restarts_usec[pair->apps[i].n_restarts - 1] >= pair->drill_usec;
+        if (!restarted && step->now - pair->drill_usec < DRILL_WAIT_USEC) {
+                step_wake(step, pair->drill_usec + DRILL_WAIT_USEC);
+                return;
+        }
+        command_reply(step, pair->drill_command_id, restarted ? 0 : -ETIMEDOUT, "%s",
+                      restarted ? "the application was restarted in place: its failure is minor by policy"
+                                : "the fault led to no failover; failoverctl history says what was seen");
+        pair->drill_usec = 0;
+}

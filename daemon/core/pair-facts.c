@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Events become facts. What happened and what it means is one table, and this file is it (failoverd(8),
+ * "What happened, what is done"):
+ *
+ *   kernel panic event                     failure of the system
+ *   QEMU process gone, not by a call       failure
+ *   QEMU stopped (SIGSTOP), guest hang     failure, by the detector (advance_watch)
+ *   watchdog device fired                  failure
+ *   disk error paused the VM               failure
+ *   memory of the VM inaccessible          region lost: reserve replaces it, failure
+ *   reset without announcement             failure (a triple fault and `virsh reset` look alike)
+ *   power-off without announcement         failure
+ *   reboot, power-off announced            as policy says: wait, or failure
+ *   suspend, destroy, save, migrate        an operator's: nothing is done, and status says so
+ *   agent gone or restarted                nothing; the second path decides about the system
+ *   libvirtd gone                          nothing; state is shown with its age
+ */
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/pair-internal.h"
+
+/* The process went; libvirt's reason (was it an operator?) is waited for so long. */
+#define REASON_WAIT_USEC (300 * USEC_PER_MSEC)
+
+static void copy_text(char *to, size_t size, const char *from) {
+        snprintf(to, size, "%s", from);
+}
+
+void member_fail(struct step *step, enum side side, const char *format, ...) {
+        struct member_state *member = &step->pair->members[side];
+        va_list ap;
+
+        if (member->failure[0] || step->pair->record.fence_wanted[side] || member->operator_hold)
+                return;
+        va_start(ap, format);
+        vsnprintf(member->failure, sizeof(member->failure), format, ap);
+        va_end(ap);
+        member->failure_usec = step->now;
+        detector_stop(&member->detector);
+        step->again = step->changed = true;
+}
+
+void member_lost(struct step *step, enum side side) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+
+        detector_stop(&member->detector);
+        member->configured = member->greeted = false;
+        member->boot[0] = 0;
+        member->vcpus = 0;
+        member->pid = 0;
+        request_reset(&member->vcpu);
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                struct app_state *app = &pair->apps[i];
+
+                member->plugged_bytes[i] = 0;
+                member->plugged_usec[i] = step->now;
+                member->requested_bytes[i] = 0;
+                member->requested_known[i] = false;
+                request_reset(&member->resize[i]);
+                app->state[side] = APPLICATION_STOPPED;
+                app->state_usec[side] = step->now;
+                app->used_bytes[side] = 0;
+                app->attached[side] = app->checked[side] = false;
+                request_reset(&app->attach[side]);
+                request_reset(&app->start[side]);
+                request_reset(&app->stop[side]);
+                request_reset(&app->check[side]);
+        }
+        step->again = step->changed = true;
+}
+
+/* The guest's own stop, and what the policy says of it. */
+static void guest_stopped(struct step *step, enum side side, const char *what, enum guest_stop rule) {
+        struct member_state *member = &step->pair->members[side];
+
+        if (member->going_usec == 0)
+                member_fail(step, side, "the guest %s without announcing it", what);
+        else if (rule == GUEST_STOP_FAILOVER)
+                member_fail(step, side, "the guest announced and %s; policy: failover", what);
+        else
+                step_say(step, RECORD_IGNORED, side, "%s: the guest announced and %s; policy: wait",
+                         pair_domain(step->pair, side), what);
+}
+
+static void domain_paused(struct step *step, enum side side) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+        const char *vm = pair_domain(pair, side);
+
+        if (pair->record.fence_wanted[side])
+                return; /* our own freeze */
+        switch (member->reason) {
+        case REASON_IO_ERROR:
+                member_fail(step, side, "QEMU paused it at a disk error");
+                return;
+        case REASON_WATCHDOG:
+                member_fail(step, side, "its watchdog fired");
+                return;
+        case REASON_PANICKED:
+                member_fail(step, side, "kernel panic");
+                return;
+        default:
+                if (member->operator_hold)
+                        return;
+                member->operator_hold = true;
+                detector_stop(&member->detector);
+                step_say(step, RECORD_IGNORED, side, "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on",
+                         vm, domain_reason_to_string(member->reason), vm);
+        }
+}
+
+static void domain_off(struct step *step, enum side side, bool was_known_off) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+        const char *vm = pair_domain(pair, side);
+        bool ours = pair->record.fence_wanted[side] || member->fence != FENCE_NONE;
+
+        if (!was_known_off)
+                member_lost(step, side);
+        member->process_known = true;
+        member->process_alive = false;
+        member->gone_wait_usec = 0;
+        if (ours || was_known_off || member->failure[0])
+                return;
+        switch (member->reason) {
+        case REASON_SHUTDOWN:
+                guest_stopped(step, side, "shut down", pair->policy->on_guest_shutdown);
+                return;
+        case REASON_DESTROYED:
+        case REASON_SAVED:
+        case REASON_MIGRATED:
+                member->operator_hold = true;
+                step_say(step, RECORD_IGNORED, side, "%s was ended by an operator (%s): nothing is done; virsh start %s to go on",
+                         vm, domain_reason_to_string(member->reason), vm);
+                return;
+        case REASON_CRASHED:
+        case REASON_FAILED:
+                member_fail(step, side, "its QEMU process ended (%s)", domain_reason_to_string(member->reason));
+                return;
+        default:
+                return; /* found off at the first look: rebuilt, no failure seen */
+        }
+}
+
+static void domain_running(struct step *step, enum side side, enum domain_state before) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+
+        if (member->operator_hold) {
+                member->operator_hold = false;
+                step_say(step, RECORD_RESUMED, side, "%s runs again", pair_domain(pair, side));
+                if (member->configured)
+                        detector_start(&member->detector, step->now);
+        }
+        if (member->fence == FENCE_FROZEN || member->fence == FENCE_FREEZING) {
+                /* Somebody let a VM go on that must not act: stop it again. */
+                if (member->fence == FENCE_FROZEN) {
+                        member->fence = FENCE_NONE;
+                        request_reset(&member->freeze);
+                }
+        } else if (before != DOMAIN_RUNNING && before != DOMAIN_PAUSED) {
+                /* A new life: look at it with new eyes. */
+                member->fence = FENCE_NONE;
+                member->preflight_usec = 0;
+                member->going_usec = 0;
+                member->failure[0] = 0;
+        }
+}
+
+static void domain_event(struct step *step, const struct event *event) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[event->side];
+        enum domain_state before = member->domain;
+        bool was_off = before == DOMAIN_SHUTOFF;
+
+        member->domain_usec = step->now;
+        if (member->domain == event->domain && member->reason == event->reason)
+                return;
+        member->domain = event->domain;
+        member->reason = event->reason;
+        step->again = step->changed = true;
+
+        switch (event->domain) {
+        case DOMAIN_RUNNING:
+                domain_running(step, event->side, before);
+                break;
+        case DOMAIN_PAUSED:
+                domain_paused(step, event->side);
+                break;
+        case DOMAIN_CRASHED:
+                member_fail(step, event->side, "kernel panic");
+                break;
+        case DOMAIN_SHUTOFF:
+                domain_off(step, event->side, was_off);
+                break;
+        default:
+                break;
+        }
+}
+
+static void process_event(struct step *step, const struct event *event) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[event->side];
+
+        member->process_known = true;
+        step->again = step->changed = true;
+        if (event->up) {
+                member->process_alive = true;
+                member->pid = event->pid;
+                return;
+        }
+        if (!member->process_alive)
+                return;
+        member->process_alive = false;
+        member->process_gone_usec = step->now;
+        member_lost(step, event->side);
+        if (!pair->record.fence_wanted[event->side] && !member->failure[0] && !member->operator_hold)
+                member->gone_wait_usec = step->now + REASON_WAIT_USEC;
+}
+
+static void rebooted(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+
+        if (member->failure[0] || step->pair->record.fence_wanted[side])
+                return; /* raised more than once for one reset */
+        if (member->going_usec && strcmp(member->going, "reboot") == 0) {
+                guest_stopped(step, side, "rebooted", step->pair->policy->on_guest_reboot);
+                if (!member->failure[0])
+                        member_lost(step, side);
+                return;
+        }
+        if (member->greeted || member->configured)
+                member_fail(step, side, "the guest was reset without announcing it");
+}
+
+/* Memory of the VM became inaccessible. libvirt does not tell where, so one extent of the first hot-standby
+ * region there counts as lost: the system that used it cannot be trusted with it any more either way. */
+static void memory_failure(struct step *step, const struct event *event) {
+        struct pair *pair = step->pair;
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                struct region *region = table_find_application(&step->engine->table, pair_holder(pair, event->side),
+                                                               (int) i);
+                uint64_t lost, replaced, reserve;
+
+                if (!region || (event->app >= 0 && event->app != (int) i))
+                        continue;
+                lost = event->bytes > step->engine->policy->extent_bytes ? event->bytes
+                                                                         : step->engine->policy->extent_bytes;
+                if (lost > region->usage_bytes)
+                        lost = region->usage_bytes;
+                reserve = table_reserve(&step->engine->table);
+                replaced = table_replace_lost(&step->engine->table, region, lost);
+                step->engine->lost_bytes += lost;
+                step->engine->reserve_used_bytes += reserve - table_reserve(&step->engine->table);
+                step_say(step, RECORD_RESERVE_USED, event->side,
+                         "%s lost %" PRIu64 " MiB to a memory error; %" PRIu64 " MiB replaced out of the reserve",
+                         region->name, lost / MIB, replaced / MIB);
+                break;
+        }
+        member_fail(step, event->side, "its memory became inaccessible (critical)");
+}
+
+static void link_event(struct step *step, const struct event *event) {
+        struct member_state *member = &step->pair->members[event->side];
+
+        if (member->link_up != event->up)
+                step->again = step->changed = true;
+        member->link_up = event->up;
+        if (!event->up) {
+                member->greeted = member->configured = false;
+                if (event->text[0])
+                        step_say(step, RECORD_PROTOCOL, event->side, "%s: %s", pair_domain(step->pair, event->side),
+                                 event->text);
+        }
+}
+
+static void preflight_event(struct step *step, const struct event *event) {
+        struct member_state *member = &step->pair->members[event->side];
+
+        member->preflight = *event->preflight;
+        member->preflight_usec = event->preflight->text[0] ? 0 : step->now;
+        request_end(step, &member->look, event->preflight->text[0] == 0);
+        step->again = step->changed = true;
+}
+
+static void device_size(struct step *step, const struct event *event) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[event->side];
+
+        if (event->app < 0 || (size_t) event->app >= pair->policy->n_applications)
+                return;
+        if (member->plugged_bytes[event->app] != event->bytes)
+                step->changed = true;
+        member->plugged_bytes[event->app] = event->bytes;
+        member->plugged_usec[event->app] = step->now;
+        step->again = true;
+}
+
+/* ---- answers to actions --------------------------------------------------------------------------------- */
+
+static void persist_done(struct step *step, const struct event *event) {
+        struct pair *pair = step->pair;
+
+        for (enum persist_level level = 0; level < PERSIST_LEVEL_MAX; level++) {
+                struct request *request = &pair->persist[level];
+
+                if (request->id == 0 || request->id != event->action_id)
+                        continue;
+                request_end(step, request, event->result == 0);
+                if (event->result == 0) {
+                        pair->persist_seq[level] = pair->persist_sent[level];
+                        if (level == PERSIST_OWNER && pair->store_late) {
+                                pair->store_late = false;
+                                step_say(step, RECORD_STORE, SIDE_INVALID, "%s: the store is written again",
+                                         pair->policy->name);
+                        }
+                } else if (level == PERSIST_OWNER && !pair->store_late) {
+                        pair->store_late = true;
+                        step_say(step, RECORD_STORE, SIDE_INVALID,
+                                 "%s: who owns the data is not on disk (%s); going on with the copy in the run-time directory: a power loss now may forget it",
+                                 pair->policy->name, event->text[0] ? event->text : strerror(-event->result));
+                }
+        }
+}
+
+static void freeze_done(struct step *step, enum side side, const struct event *event) {
+        struct member_state *member = &step->pair->members[side];
+
+        request_end(step, &member->freeze, event->result == 0);
+        if (member->fence != FENCE_FREEZING)
+                return;
+        member->fence_usec = step->now;
+        if (event->result == 0) {
+                member->fence = FENCE_FROZEN;
+                step->pair->record.fence_frozen[side] = true;
+                pair_dirty(step->pair);
+        } else
+                member->fence = FENCE_KILLING; /* it does not stop when told; ending it does not ask */
+}
+
+static void resize_done(struct step *step, const struct event *event) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[event->side];
+
+        if (event->app < 0 || (size_t) event->app >= pair->policy->n_applications)
+                return;
+        if (member->resize[event->app].id != event->action_id)
+                return;
+        request_end(step, &member->resize[event->app], event->result == 0);
+        member->requested_known[event->app] = event->result == 0;
+        if (event->result != 0)
+                step_say(step, RECORD_REFUSED, event->side, "%s: resizing ua-%s failed, trying again: %s",
+                         pair_domain(pair, event->side), pair->policy->applications[event->app].name,
+                         event->text[0] ? event->text : strerror(-event->result));
+}
+
+static void disk_done(struct step *step, const struct event *event) {
+        struct app_state *app;
+
+        if (event->app < 0 || (size_t) event->app >= step->pair->policy->n_applications)
+                return;
+        app = &step->pair->apps[event->app];
+        if (app->disk.id != event->action_id)
+                return;
+        request_end(step, &app->disk, event->result == 0);
+        if (event->result == 0) {
+                if (event->action == ACTION_DETACH_DISK)
+                        app->disks_detached++;
+                else
+                        app->disks_attached++;
+        } else
+                snprintf(app->failure, sizeof(app->failure), "disk %s: %.200s",
+                         event->action == ACTION_DETACH_DISK ? "is not let go" : "cannot be attached",
+                         event->text[0] ? event->text : strerror(-event->result));
+}
+
+static void start_done(struct step *step, enum side side, const struct event *event) {
+        struct member_state *member = &step->pair->members[side];
+
+        request_end(step, &member->start, event->result == 0);
+        if (event->result != 0) {
+                copy_text(member->preflight.text, sizeof(member->preflight.text), event->text);
+                step_say(step, RECORD_REFUSED, side, "%s does not start, trying again: %s",
+                         pair_domain(step->pair, side), event->text[0] ? event->text : strerror(-event->result));
+        }
+}
+
+static void done(struct step *step, const struct event *event) {
+        struct member_state *member = event->side >= 0 ? &step->pair->members[event->side] : NULL;
+
+        step->again = true;
+        if (event->action == ACTION_PERSIST) {
+                persist_done(step, event);
+                return;
+        }
+        if (!member)
+                return;
+        switch (event->action) {
+        case ACTION_FREEZE:
+                if (member->freeze.id == event->action_id)
+                        freeze_done(step, event->side, event);
+                break;
+        case ACTION_KILL:
+                if (member->kill.id == event->action_id)
+                        request_end(step, &member->kill, event->result == 0);
+                break;
+        case ACTION_START_DOMAIN:
+                if (member->start.id == event->action_id)
+                        start_done(step, event->side, event);
+                break;
+        case ACTION_INSPECT:
+                if (member->inspect.id == event->action_id)
+                        request_end(step, &member->inspect, event->result == 0);
+                break;
+        case ACTION_PREFLIGHT:
+                if (member->look.id == event->action_id)
+                        request_end(step, &member->look, event->result == 0);
+                break;
+        case ACTION_VCPUS:
+                if (member->vcpu.id == event->action_id)
+                        request_end(step, &member->vcpu, event->result == 0);
+                break;
+        case ACTION_RESIZE:
+                resize_done(step, event);
+                break;
+        case ACTION_ATTACH_DISK:
+        case ACTION_DETACH_DISK:
+                disk_done(step, event);
+                break;
+        default:
+                break;
+        }
+}
+
+void pair_event(struct step *step, const struct event *event) {
+        switch (event->kind) {
+        case EVENT_DOMAIN:
+                domain_event(step, event);
+                break;
+        case EVENT_PROCESS:
+                process_event(step, event);
+                break;
+        case EVENT_REBOOTED:
+                rebooted(step, event->side);
+                break;
+        case EVENT_WATCHDOG:
+                member_fail(step, event->side, "its watchdog fired");
+                break;
+        case EVENT_IO_ERROR:
+                if (event->up)
+                        member_fail(step, event->side, "QEMU paused it at a disk error%s%s", event->text[0] ? ": " : "",
+                                    event->text);
+                break;
+        case EVENT_MEMORY_FAILURE:
+                memory_failure(step, event);
+                break;
+        case EVENT_DEVICE_SIZE:
+                device_size(step, event);
+                break;
+        case EVENT_PREFLIGHT:
+                preflight_event(step, event);
+                break;
+        case EVENT_LINK:
+                link_event(step, event);
+                break;
+        case EVENT_MESSAGE:
+                pair_message(step, event->side, event->message);
+                break;
+        case EVENT_SECOND_PATH:
+                detector_path(&step->pair->members[event->side].detector, step->now, event->path, event->age_usec);
+                break;
+        case EVENT_DONE:
+                done(step, event);
+                break;
+        case EVENT_COMMAND:
+                pair_command(step, event->command);
+                break;
+        default:
+                break; /* EVENT_WAKE and engine-wide events: only compare again */
+        }
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What the files of the pair's machine share. None of it is for use outside daemon/core/.
+ *
+ *   pair.c          life cycle, queries, state, reasons, persisting
+ *   pair-facts.c    events become facts
+ *   pair-message.c  an agent's messages become facts
+ *   pair-member.c   goals of one VM: watched, fenced, rebuilt, configured, of the right size
+ *   pair-app.c      goals of one application outside a flow; what its failure leads to
+ *   pair-flow.c     goals of the flow under way
+ *   pair-command.c  operators' commands
+ */
+
+#include "daemon/core/engine.h"
+
+struct step {
+        struct engine *engine;
+        struct pair *pair;
+        struct update *update;
+        usec_t now;
+        usec_t wake;  /* earliest instant at which something is due */
+        bool again;   /* a fact changed while goals were compared: compare once more */
+        bool changed; /* what operators see has changed */
+};
+
+/* step.c: how goals ask for things */
+
+void step_wake(struct step *step, usec_t at_usec);
+/* Adds a (done) action for a request and marks it as out. */
+struct action *step_act(struct step *step, enum action_kind kind, enum side side, int app, struct request *request,
+                        usec_t deadline_usec);
+/* Adds a message to the agent of that side; never NULL. */
+struct message *step_send(struct step *step, enum side side, enum message_type type, int app);
+/* The same, as a request that waits for its result. */
+struct message *step_ask(struct step *step, enum side side, enum message_type type, int app, struct request *request);
+/* A line of history. `side` may be SIDE_INVALID. */
+void step_say(struct step *step, enum record_kind kind, enum side side, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+/* May this request be sent now? Otherwise sees to it that the pair is woken when it may. */
+bool request_free(struct step *step, const struct request *request);
+/* A request has ended. A failure delays the next one: 0.25 s, doubling up to 30 s. */
+void request_end(struct step *step, struct request *request, bool ok);
+/* Forgets a message request that was not answered within `limit_usec`; true when it did so now. */
+bool request_expire(struct step *step, struct request *request, usec_t limit_usec);
+void request_reset(struct request *request);
+
+/* pair.c */
+
+struct pair *pair_new(int slot, const struct pair_policy *policy);
+struct pair *pair_free(struct pair *pair);
+/* Compares facts with goals until nothing changes, then computes state, persists and asks to be woken. */
+void pair_advance(struct step *step);
+void pair_dirty(struct pair *pair);       /* the record changed */
+void pair_owner_dirty(struct pair *pair); /* an owner or token changed: to be safe on disk before a start */
+/* Are the owners as they stand now safe enough to start on? Safe on disk, or the write is late and the copy in
+ * the run-time directory is safe (said loudly). */
+bool pair_owner_safe(const struct pair *pair);
+bool pair_step_safe(const struct pair *pair);
+struct holder pair_holder(const struct pair *pair, enum side side);
+const char *pair_domain(const struct pair *pair, enum side side);
+/* A member that could take applications over now. */
+bool member_usable(const struct pair *pair, enum side side);
+/* Is it certain that this side can act no more? */
+bool member_fenced(const struct pair *pair, enum side side);
+bool pair_is_hot(const struct pair *pair, int app);
+bool pair_flow_active(const struct pair *pair);
+
+/* pair-facts.c */
+void pair_event(struct step *step, const struct event *event);
+/* This side's operating system counts as failed. Ignored while it is fenced, absent on purpose, or failed. */
+void member_fail(struct step *step, enum side side, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Its processor state and memory are gone: forget everything that lived there. */
+void member_lost(struct step *step, enum side side);
+
+/* pair-message.c */
+void pair_message(struct step *step, enum side side, const struct message *message);
+
+/* pair-member.c */
+void advance_watch(struct step *step, enum side side);
+void advance_fence(struct step *step, enum side side);
+void advance_rebuild(struct step *step, enum side side);
+void advance_agent(struct step *step, enum side side);
+void advance_memory(struct step *step, enum side side);
+void member_leave(struct step *step, enum side side);
+
+/* pair-app.c */
+void advance_app(struct step *step, int app);
+/* Asks a side to give an application's region up (H: resource detach); the table follows as it does. */
+void app_release(struct step *step, int app, enum side side);
+/* True once everything that side was asked to give up is seen to be gone from it. */
+bool app_released(const struct pair *pair, int app, enum side side);
+/* Arbitrates an agent's request for memory (H: resource request). Returns 0 or -errno with a reason. */
+int app_request(struct step *step, int app, enum side side, uint64_t bytes, char reason[MESSAGE_TEXT_LEN]);
+/* Makes the table follow what the agent told: this application uses its region. */
+int app_uses(struct step *step, int app, enum side side, uint64_t bytes);
+
+/* pair-flow.c */
+/* NULL when a flow to that side could begin now, else why not (text lives in the pair). */
+const char *flow_blocked(struct step *step, enum side to);
+/* Begins a flow. `app` is the failed application of FLOW_APPLICATION_FAILURE, else NO_APP. */
+void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app, usec_t detected_usec,
+                const char *cause);
+void advance_failures(struct step *step);
+void advance_flow(struct step *step);
+
+/* pair-command.c */
+void pair_command(struct step *step, const struct operator_command *command);
+void advance_command(struct step *step);
+void command_reply(struct step *step, uint64_t id, int result, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));

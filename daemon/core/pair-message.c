@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What an agent says becomes facts. A guest is not trusted: it can speak of its own pair's applications only,
+ * its reports count only for what it owns, and the worst that it brings about is its own failover.
+ */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/pair-internal.h"
+
+static int find_app(struct step *step, enum side side, const char *name) {
+        int app = pair_policy_find_application(step->pair->policy, name);
+
+        if (app < 0)
+                step_say(step, RECORD_PROTOCOL, side, "%s: its agent speaks of \"%.40s\", which is no application of %s; ignored",
+                         pair_domain(step->pair, side), name, step->pair->policy->name);
+        return app;
+}
+
+static void set_state(struct step *step, int app, enum side side, enum application_state state) {
+        struct app_state *a = &step->pair->apps[app];
+
+        if (a->state[side] == state)
+                return;
+        a->state[side] = state;
+        a->state_usec[side] = step->now;
+        step->again = step->changed = true;
+}
+
+/* States as an agent lists them. While one of our own requests about an application is out, its result tells
+ * better. */
+static void take_reports(struct step *step, enum side side, const struct message *message) {
+        struct pair *pair = step->pair;
+
+        for (size_t i = 0; i < message->n_apps && i < POLICY_APPLICATIONS_MAX; i++) {
+                const struct application_report *report = &message->apps[i];
+                int app = pair_policy_find_application(pair->policy, report->app);
+
+                if (app < 0)
+                        continue; /* of an earlier policy; the agent has been told since */
+                pair->apps[app].used_bytes[side] = report->bytes;
+                if (pair->apps[app].start[side].id || pair->apps[app].stop[side].id)
+                        continue;
+                if (report->state == APPLICATION_FAILED && message->type != MESSAGE_HELLO)
+                        continue; /* the severity report tells, and has been or will be dealt with */
+                set_state(step, app, side, report->state);
+        }
+}
+
+static void hello(struct step *step, enum side side, const struct message *message) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+
+        if (message->version < PROTOCOL_VERSION_MIN) {
+                struct message *refuse = step_send(step, side, MESSAGE_REFUSE, NO_APP);
+
+                snprintf(refuse->text, sizeof(refuse->text), "this failoverd speaks agent protocol %d and later; update failover-agent in the guest",
+                         PROTOCOL_VERSION_MIN);
+                update_add(step->update, ACTION_DROP_LINK, pair->slot, side, NO_APP);
+                step_say(step, RECORD_PROTOCOL, side, "%s: its agent is too old (protocol %u)", pair_domain(pair, side),
+                         message->version);
+                return;
+        }
+        if (member->boot[0] && strcmp(member->boot, message->boot) != 0) {
+                bool announced = member->going_usec != 0;
+
+                member_lost(step, side);
+                if (!announced)
+                        member_fail(step, side, "the guest has booted anew without announcing it");
+        }
+        member->going_usec = 0;
+        member->greeted = true;
+        member->configured = false;
+        member->greeted_usec = step->now;
+        member->total_bytes = message->bytes;
+        snprintf(member->boot, sizeof(member->boot), "%s", message->boot);
+        snprintf(member->agent_version, sizeof(member->agent_version), "%s", message->text);
+        snprintf(member->system, sizeof(member->system), "%s", message->system);
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                struct app_state *app = &pair->apps[i];
+
+                /* What was asked of the agent before is asked again: commands are idempotent. */
+                request_reset(&app->attach[side]);
+                request_reset(&app->start[side]);
+                request_reset(&app->stop[side]);
+                request_reset(&app->check[side]);
+                app->attached[side] = app->checked[side] = false;
+                app->state[side] = APPLICATION_STOPPED;
+        }
+        take_reports(step, side, message);
+        step->again = step->changed = true;
+}
+
+static void answer_request(struct step *step, enum side side, int app, const struct message *message) {
+        char why[MESSAGE_TEXT_LEN] = "";
+        struct message *answer;
+        int r = app_request(step, app, side, message->bytes, why);
+
+        answer = step_send(step, side, r < 0 ? MESSAGE_REFUSE : MESSAGE_GRANT, app);
+        answer->id = message->id;
+        answer->bytes = message->bytes;
+        snprintf(answer->text, sizeof(answer->text), "%s", why);
+}
+
+static void result(struct step *step, enum side side, int app, const struct message *message) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        bool ok = message->result == 0;
+
+        if (message->id == 0)
+                return;
+        if (a->attach[side].id == message->id) {
+                request_end(step, &a->attach[side], ok);
+                a->attached[side] = ok;
+        } else if (a->start[side].id == message->id) {
+                request_end(step, &a->start[side], ok);
+                a->refused = message->result == -12; /* ENOMEM: the request for memory was refused */
+                if (a->refused)
+                        snprintf(a->refusal, sizeof(a->refusal), "%s", message->text);
+                if (ok) {
+                        a->restart_wanted = a->failed = false;
+                        a->failure[0] = 0;
+                        set_state(step, app, side, APPLICATION_RUNNING);
+                } else if (!a->refused)
+                        snprintf(a->failure, sizeof(a->failure), "start: %.200s", message->text);
+        } else if (a->stop[side].id == message->id) {
+                request_end(step, &a->stop[side], ok);
+                if (ok)
+                        set_state(step, app, side, APPLICATION_STOPPED);
+                else
+                        snprintf(a->failure, sizeof(a->failure), "stop: %.200s", message->text);
+        } else if (a->check[side].id == message->id) {
+                request_end(step, &a->check[side], ok);
+                a->checked[side] = ok;
+                snprintf(a->check_text[side], sizeof(a->check_text[side]), "%s", ok ? "" : message->text);
+        } else
+                return;
+        step->again = step->changed = true;
+}
+
+/* H: severity report. Only the owner's counts, and only for the grant that it runs under. */
+static void severity_report(struct step *step, enum side side, int app, const struct message *message) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+
+        if (pair->record.apps[app].owner != side || pair->record.apps[app].token != message->token)
+                return;
+        if (a->failed)
+                return; /* reported again after a reconnect */
+        a->failed = true;
+        a->healthy = false;
+        a->failed_cause = message->cause;
+        a->failed_code = message->code;
+        a->failed_hard = message->hard;
+        a->failed_usec = step->now;
+        snprintf(a->failure, sizeof(a->failure), "%s %d%s%.180s", failure_cause_to_string(message->cause),
+                 message->code, message->text[0] ? ": " : "", message->text);
+        set_state(step, app, side, APPLICATION_FAILED);
+}
+
+static void going(struct step *step, enum side side, const struct message *message) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+        bool reboot = strcmp(message->text, "reboot") == 0;
+        enum guest_stop rule = reboot ? pair->policy->on_guest_reboot : pair->policy->on_guest_shutdown;
+
+        if (member->going_usec)
+                return;
+        member->going_usec = step->now;
+        snprintf(member->going, sizeof(member->going), "%s", reboot ? "reboot" : "shutdown");
+        detector_stop(&member->detector);
+        step->again = step->changed = true;
+        if (rule == GUEST_STOP_FAILOVER)
+                member_fail(step, side, "the guest announced its %s; policy: failover", member->going);
+        else
+                step_say(step, RECORD_IGNORED, side, "%s: the guest announced its %s; policy: wait",
+                         pair_domain(pair, side), member->going);
+}
+
+void pair_message(struct step *step, enum side side, const struct message *message) {
+        struct member_state *member = &step->pair->members[side];
+        int app = NO_APP;
+
+        if (message->app[0]) {
+                app = find_app(step, side, message->app);
+                if (app < 0)
+                        return;
+        }
+        switch (message->type) {
+        case MESSAGE_HELLO:
+                hello(step, side, message);
+                break;
+        case MESSAGE_PONG:
+                detector_pong(&member->detector, step->now, message->nonce);
+                take_reports(step, side, message);
+                break;
+        case MESSAGE_REQUEST:
+                if (app >= 0)
+                        answer_request(step, side, app, message);
+                break;
+        case MESSAGE_USES:
+                if (app >= 0 && step->pair->record.apps[app].owner == side) {
+                        if (message->kind != APPLICATION_AUTO)
+                                step->pair->apps[app].kind = message->kind;
+                        app_uses(step, app, side, message->bytes);
+                }
+                break;
+        case MESSAGE_RESULT:
+                if (app >= 0)
+                        result(step, side, app, message);
+                break;
+        case MESSAGE_FAILED:
+                if (app >= 0)
+                        severity_report(step, side, app, message);
+                break;
+        case MESSAGE_HEALTHY:
+                if (app >= 0 && step->pair->record.apps[app].owner == side &&
+                    step->pair->record.apps[app].token == message->token) {
+                        step->pair->apps[app].healthy = true;
+                        step->again = step->changed = true;
+                }
+                break;
+        case MESSAGE_GOING:
+                going(step, side, message);
+                break;
+        default:
+                break; /* the link lets only guest-to-host types through */
+        }
+}

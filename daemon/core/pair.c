@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/core/pair-internal.h"
+
+/* Comparing facts with goals settles within a few rounds; more is a fault in the machine. */
+#define ROUNDS_MAX 16
+
+/* A write of who owns the data that takes longer than this no longer holds a failover back: the copy in the
+ * run-time directory carries it over a crash of failoverd, and status says what a power loss would cost. */
+#define OWNER_WRITE_USEC (2 * USEC_PER_SEC)
+#define STEP_WRITE_USEC (1 * USEC_PER_SEC)
+
+struct pair *pair_new(int slot, const struct pair_policy *policy) {
+        struct pair *pair = calloc(1, sizeof(*pair));
+
+        if (!pair)
+                return NULL;
+        pair->slot = slot;
+        pair->policy = policy;
+        pair->state = PAIR_UNKNOWN;
+        snprintf(pair->record.pair, sizeof(pair->record.pair), "%s", policy->name);
+        pair->record.paused_until_usec = USEC_INFINITY;
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                detector_init(&pair->members[side].detector, policy);
+        for (size_t i = 0; i < policy->n_applications; i++) {
+                snprintf(pair->record.apps[i].name, sizeof(pair->record.apps[i].name), "%s",
+                         policy->applications[i].name);
+                pair->apps[i].kind = policy->applications[i].kind;
+        }
+        pair->record.n_apps = (unsigned) policy->n_applications;
+        return pair;
+}
+
+struct pair *pair_free(struct pair *pair) {
+        free(pair);
+        return NULL;
+}
+
+void pair_dirty(struct pair *pair) {
+        pair->record_dirty = true;
+}
+
+void pair_owner_dirty(struct pair *pair) {
+        pair->record_dirty = true;
+        pair->owner_dirty = true;
+}
+
+bool pair_owner_safe(const struct pair *pair) {
+        if (pair->owner_dirty)
+                return false;
+        return pair->persist_seq[PERSIST_OWNER] >= pair->owner_seq ||
+               (pair->store_late && pair->persist_seq[PERSIST_STEP] >= pair->owner_seq);
+}
+
+bool pair_step_safe(const struct pair *pair) {
+        return !pair->record_dirty && pair->persist_seq[PERSIST_STEP] >= pair->record.seq;
+}
+
+struct holder pair_holder(const struct pair *pair, enum side side) {
+        return (struct holder) { .pair = pair->slot, .side = side };
+}
+
+const char *pair_domain(const struct pair *pair, enum side side) {
+        return pair->policy->members[side].domain;
+}
+
+enum application_kind pair_application_kind(const struct pair *pair, int app) {
+        enum application_kind kind = pair->policy->applications[app].kind;
+
+        if (kind == APPLICATION_AUTO)
+                kind = pair->apps[app].kind;
+        return kind == APPLICATION_HOT_STANDBY ? APPLICATION_HOT_STANDBY : APPLICATION_PLAIN;
+}
+
+bool pair_is_hot(const struct pair *pair, int app) {
+        return pair_application_kind(pair, app) == APPLICATION_HOT_STANDBY;
+}
+
+static unsigned count_hot(const struct pair *pair, enum side owner) {
+        unsigned n = 0;
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                n += pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == owner;
+        return n;
+}
+
+bool pair_split(const struct pair *pair) {
+        return count_hot(pair, SIDE_A) > 0 && count_hot(pair, SIDE_B) > 0;
+}
+
+enum side pair_active(const struct pair *pair) {
+        return count_hot(pair, SIDE_B) > 0 && count_hot(pair, SIDE_A) == 0 ? SIDE_B : SIDE_A;
+}
+
+bool pair_flow_active(const struct pair *pair) {
+        return pair->record.flow.kind != FLOW_NONE;
+}
+
+const char *flow_id(const struct pair_policy *policy, const struct flow *flow, char buffer[FAILOVER_ID_LEN]) {
+        snprintf(buffer, FAILOVER_ID_LEN, "%.63s-%" PRIu64, policy->name, flow->number % 10000000000);
+        return buffer;
+}
+
+bool member_usable(const struct pair *pair, enum side side) {
+        const struct member_state *member = &pair->members[side];
+
+        return member->domain == DOMAIN_RUNNING && member->configured && member->failure[0] == 0 &&
+               member->fence == FENCE_NONE && !pair->record.fence_wanted[side] && !member->operator_hold &&
+               member->going_usec == 0 && member->detector.verdict == VERDICT_ALIVE;
+}
+
+bool member_fenced(const struct pair *pair, enum side side) {
+        const struct member_state *member = &pair->members[side];
+
+        return member->fence == FENCE_FROZEN || member->fence == FENCE_GONE;
+}
+
+/* ---- state and reasons ---------------------------------------------------------------------------------- */
+
+static void reason(struct pair *pair, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void reason(struct pair *pair, const char *format, ...) {
+        va_list ap;
+
+        if (pair->n_reasons == REASONS_MAX)
+                return;
+        va_start(ap, format);
+        vsnprintf(pair->reasons[pair->n_reasons++], sizeof(pair->reasons[0]), format, ap);
+        va_end(ap);
+}
+
+/* What keeps one VM from playing its part. */
+static void member_reasons(struct pair *pair, enum side side) {
+        const struct member_state *m = &pair->members[side];
+        const char *vm = pair_domain(pair, side);
+
+        if (m->domain == DOMAIN_UNDEFINED)
+                reason(pair, "%s: libvirt knows no such domain; define it (failoverctl policy check prints what it needs)", vm);
+        else if (m->operator_hold)
+                reason(pair, "%s: %s by an operator; start or resume it there to go on", vm,
+                       m->domain == DOMAIN_PAUSED ? "suspended" : "stopped");
+        else if (m->fence == FENCE_FAILED)
+                reason(pair, "%s: not proven stopped; end its QEMU process (pid %d) or the host, nothing starts elsewhere before",
+                       vm, m->pid);
+        else if (m->failure[0])
+                reason(pair, "%s: %s", vm, m->failure);
+        else if (m->going_usec)
+                reason(pair, "%s: its guest is on an orderly %s", vm, m->going);
+        else if (m->domain != DOMAIN_RUNNING)
+                reason(pair, "%s: %s", vm, m->domain == DOMAIN_UNKNOWN ? "state not known yet" : "not running yet");
+        else if (!m->greeted)
+                reason(pair, "%s: no agent answers on its channel; is failover-agent running in the guest?", vm);
+        else if (!m->configured)
+                reason(pair, "%s: its domain has not been looked at yet%s%s", vm, m->preflight.text[0] ? ": " : "",
+                       m->preflight.text);
+        else if (m->detector.verdict == VERDICT_SILENT)
+                reason(pair, "%s: its agent is silent, its kernel answers; see failover-agent in the guest", vm);
+        else if (m->detector.verdict != VERDICT_ALIVE)
+                reason(pair, "%s: heartbeats are missing", vm);
+        if (m->preflight_usec == 0)
+                return;
+        if (m->preflight.autostart)
+                reason(pair, "%s: libvirt autostarts it; run virsh autostart --disable %s (failoverd starts the members)", vm, vm);
+        if (!m->preflight.channel)
+                reason(pair, "%s: no channel org.failover1.agent.0 with a unix socket; add it to the domain", vm);
+        if (!m->preflight.requested_zero)
+                reason(pair, "%s: its persistent XML requests virtio-mem memory; set <requested> to 0 there", vm);
+}
+
+static void app_reasons(struct pair *pair, int app) {
+        const struct application *policy = &pair->policy->applications[app];
+        const struct record_app *record = &pair->record.apps[app];
+        const struct app_state *state = &pair->apps[app];
+        enum side owner = record->owner, other = side_other(owner);
+        bool hot = pair_is_hot(pair, app);
+
+        if (record->ended)
+                return;
+        if (state->refused)
+                reason(pair, "%s: memory refused: %s", policy->name, state->refusal);
+        else if (hot && member_usable(pair, owner) && state->state[owner] != APPLICATION_RUNNING)
+                reason(pair, "%s: not running on %s%s%s", policy->name, pair_domain(pair, owner),
+                       state->failure[0] ? ": " : "", state->failure);
+        for (enum side side = 0; hot && side < SIDE_MAX; side++)
+                if (pair->members[side].preflight_usec && !pair->members[side].preflight.apps[app].present)
+                        reason(pair, "%s: %s has no virtio-mem device ua-%s", policy->name, pair_domain(pair, side),
+                               policy->name);
+                else if (pair->members[side].preflight_usec &&
+                         pair->members[side].preflight.apps[app].size_bytes < policy->memory_bytes)
+                        reason(pair, "%s: device ua-%s of %s is smaller than its region", policy->name, policy->name,
+                               pair_domain(pair, side));
+        if (hot && member_usable(pair, other) && !state->checked[other] && state->check_text[other][0])
+                reason(pair, "%s: could not be started on %s: %s", policy->name, pair_domain(pair, other),
+                       state->check_text[other]);
+        else if (hot && member_usable(pair, other) && !state->checked[other])
+                reason(pair, "%s: %s has not confirmed yet that it could start it", policy->name,
+                       pair_domain(pair, other));
+}
+
+static bool anything_known(const struct step *step) {
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                if (step->pair->members[side].domain == DOMAIN_UNKNOWN)
+                        return false;
+        return true;
+}
+
+static bool running_somewhere(const struct pair *pair) {
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair->apps[i].state[pair->record.apps[i].owner] == APPLICATION_RUNNING)
+                        return true;
+        return false;
+}
+
+static enum pair_state judge_state(struct step *step) {
+        struct pair *pair = step->pair;
+
+        if (pair_flow_active(pair))
+                return PAIR_FAILOVER;
+        if (pair->record.held)
+                return PAIR_HELD;
+        if (!step->engine->hypervisor_up || !anything_known(step))
+                return PAIR_UNKNOWN;
+        if (pair->n_reasons == 0)
+                return PAIR_ARMED;
+        return running_somewhere(pair) || pair->armed_usec ? PAIR_UNPROTECTED : PAIR_STARTING;
+}
+
+static void collect_reasons(struct step *step) {
+        struct pair *pair = step->pair;
+
+        pair->n_reasons = 0;
+        if (!step->engine->hypervisor_up)
+                reason(pair, "libvirt does not answer; guests run on untouched, state is as last seen");
+        if (pair->record.held)
+                reason(pair, "held: %s", pair->record.held_reason);
+        if (pair->record.paused)
+                reason(pair, "paused%s%s; failoverctl resume %s", pair->record.pause_reason[0] ? ": " : "",
+                       pair->record.pause_reason, pair->policy->name);
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                member_reasons(pair, side);
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                app_reasons(pair, (int) i);
+        if (pair->store_late)
+                reason(pair, "the store is not written in time; a power loss now may forget the latest owner");
+}
+
+static void update_state(struct step *step) {
+        struct pair *pair = step->pair;
+        enum pair_state state;
+
+        collect_reasons(step);
+        state = judge_state(step);
+        if (state == pair->state)
+                return;
+        step->changed = true;
+        if (state == PAIR_ARMED) {
+                pair->armed_usec = step->now;
+                step_say(step, RECORD_ARMED, pair_active(pair), "%s is armed: %s active, %s standby",
+                         pair->policy->name, pair_domain(pair, pair_active(pair)),
+                         pair_domain(pair, side_other(pair_active(pair))));
+                if (pair->rejoin_pending) {
+                        struct action *action = update_add(step->update, ACTION_PHASE, pair->slot, SIDE_INVALID, NO_APP);
+
+                        pair->rejoin_pending = false;
+                        pair->last_flow.phase_usec[PHASE_REJOINED] = step->now;
+                        action->phase = PHASE_REJOINED;
+                        action->flow = pair->last_flow;
+                }
+        } else if (pair->state == PAIR_ARMED && state != PAIR_FAILOVER)
+                step_say(step, RECORD_UNPROTECTED, SIDE_INVALID, "%s is not protected: %s", pair->policy->name,
+                         pair->n_reasons ? pair->reasons[0] : "state not known");
+        pair->state = state;
+        pair->state_usec = step->now;
+}
+
+/* ---- persisting ----------------------------------------------------------------------------------------- */
+
+static void persist_level(struct step *step, enum persist_level level) {
+        struct pair *pair = step->pair;
+        struct action *action;
+
+        if (!request_free(step, &pair->persist[level]))
+                return;
+        action = step_act(step, ACTION_PERSIST, SIDE_INVALID, NO_APP, &pair->persist[level],
+                          level == PERSIST_OWNER ? OWNER_WRITE_USEC : STEP_WRITE_USEC);
+        action->level = level;
+        action->record = malloc(sizeof(*action->record));
+        if (!action->record) {
+                step->update->failed = true;
+                return;
+        }
+        *action->record = pair->record;
+        pair->persist_sent[level] = pair->record.seq;
+}
+
+/* A changed record goes to the run-time directory at once and, where an owner changed, to disk. */
+static void persist(struct step *step) {
+        struct pair *pair = step->pair;
+
+        if (pair->record_dirty) {
+                pair->record.seq++;
+                pair->record.known = true;
+                if (pair->owner_dirty)
+                        pair->owner_seq = pair->record.seq;
+                pair->record_dirty = pair->owner_dirty = false;
+        }
+        if (pair->persist_seq[PERSIST_STEP] < pair->record.seq)
+                persist_level(step, PERSIST_STEP);
+        if (pair->persist_seq[PERSIST_OWNER] < pair->owner_seq)
+                persist_level(step, PERSIST_OWNER);
+}
+
+/* ---- advance -------------------------------------------------------------------------------------------- */
+
+static void expire_pause(struct step *step) {
+        struct record *record = &step->pair->record;
+
+        if (!record->paused || record->paused_until_usec == USEC_INFINITY)
+                return;
+        if (step->engine->real_usec < record->paused_until_usec) {
+                step_wake(step, step->now + (record->paused_until_usec - step->engine->real_usec));
+                return;
+        }
+        record->paused = false;
+        record->pause_reason[0] = 0;
+        pair_dirty(step->pair);
+        step_say(step, RECORD_RESUMED, SIDE_INVALID, "the pause of %s has ended as asked", step->pair->policy->name);
+}
+
+static void advance_round(struct step *step) {
+        struct pair *pair = step->pair;
+
+        expire_pause(step);
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                advance_watch(step, side);
+        advance_failures(step);
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                advance_fence(step, side);
+        advance_flow(step);
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                advance_rebuild(step, side);
+                advance_agent(step, side);
+        }
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                advance_app(step, (int) i);
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                advance_memory(step, side);
+        advance_command(step);
+}
+
+void pair_advance(struct step *step) {
+        struct pair *pair = step->pair;
+
+        if (step->engine->ready) {
+                int rounds = 0;
+
+                do {
+                        assert(rounds++ < ROUNDS_MAX);
+                        step->again = false;
+                        step->wake = USEC_INFINITY;
+                        advance_round(step);
+                } while (step->again);
+                update_state(step);
+                persist(step);
+        }
+        if (step->wake != pair->wake_usec) {
+                update_add(step->update, ACTION_WAKE, pair->slot, SIDE_INVALID, NO_APP)->due_usec = step->wake;
+                pair->wake_usec = step->wake;
+        }
+        if (step->changed)
+                update_add(step->update, ACTION_CHANGED, pair->slot, SIDE_INVALID, NO_APP);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * One pair: two VMs, the applications between them, and the flow under way.
+ *
+ * The machine does not walk through a script. Every event changes facts (what is known of each member and each
+ * application); after each event pair_advance() compares the facts with the goals (fence this side, give that
+ * region to the other side, start the application there, build the standby anew, arm) and asks for the next
+ * step of each goal that is open. A goal whose facts hold asks for nothing. So a crash between any two steps, a
+ * late or repeated answer, or a second fault in the middle of the first are no special cases: the facts are
+ * read again, and the same comparison goes on.
+ *
+ * Each application has an owner side of its own, since only what failed moves (H: application-failure flow).
+ */
+
+#include <stdbool.h>
+
+#include "daemon/core/detector.h"
+#include "daemon/core/event.h"
+#include "daemon/core/record.h"
+#include "daemon/core/table.h"
+#include "daemon/core/update.h"
+
+/* What the operator sees. */
+enum pair_state {
+        PAIR_UNKNOWN,     /* the hypervisor has not told yet, or not for too long */
+        PAIR_STARTING,    /* coming up: VMs boot, applications start */
+        PAIR_UNPROTECTED, /* applications run, a failover is not possible now (reasons say why) */
+        PAIR_ARMED,
+        PAIR_FAILOVER,    /* a flow is under way */
+        PAIR_HELD,        /* stopped in a stated, safe state; a person is needed */
+        PAIR_REMOVED,     /* slot is free */
+        PAIR_STATE_MAX,
+        PAIR_STATE_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(pair_state);
+
+enum fence_state {
+        FENCE_NONE,
+        FENCE_FREEZING,
+        FENCE_FROZEN, /* QEMU confirmed: processors stopped, disks drained; held until killed */
+        FENCE_KILLING,
+        FENCE_GONE,   /* the process is gone */
+        FENCE_FAILED, /* not confirmed past the deadline; tried again, the standby does not start */
+        FENCE_STATE_MAX,
+        FENCE_STATE_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(fence_state);
+
+/* What keeps a member from being of use, for status; kept as text made by the pair. */
+#define REASONS_MAX 16
+
+/* An asynchronous request: at most one of each kind is out per member or application. */
+struct request {
+        uint64_t id;         /* action or message id that is out; 0: none */
+        usec_t sent_usec;
+        usec_t retry_usec;   /* not before this; 0: at once */
+        unsigned failures;   /* in a row */
+};
+
+struct member_state {
+        enum domain_state domain;
+        enum domain_reason reason;
+        usec_t domain_usec; /* when that was learned */
+        bool process_alive, process_known;
+        usec_t process_gone_usec;
+        int pid;
+
+        bool link_up;
+        bool greeted;       /* hello received */
+        bool configured;
+        usec_t greeted_usec;
+        char boot[40];
+        char agent_version[MESSAGE_TEXT_LEN];
+        char system[NAME_LEN];
+        uint64_t total_bytes; /* the guest's MemTotal at hello */
+
+        struct detector detector;
+        usec_t silent_recorded_usec; /* to say a thing once */
+
+        struct preflight preflight;
+        usec_t preflight_usec; /* 0: not looked at since the last start */
+
+        char failure[EVENT_TEXT_LEN]; /* why this side's system counts as failed; empty: it does not */
+        usec_t failure_usec;
+        usec_t going_usec;  /* an orderly stop was announced then; 0: no */
+        char going[16];     /* "shutdown", "reboot" */
+        bool operator_hold; /* an operator suspended, destroyed, migrated or saved it: hands off */
+        usec_t gone_wait_usec; /* the process went; wait until then for libvirt's reason */
+
+        enum fence_state fence;
+        usec_t fence_usec;  /* when the present fence state was entered */
+
+        uint64_t plugged_bytes[POLICY_APPLICATIONS_MAX]; /* as QEMU reports */
+        usec_t plugged_usec[POLICY_APPLICATIONS_MAX];      /* when that was learned, 0: never */
+        uint64_t requested_bytes[POLICY_APPLICATIONS_MAX]; /* as last asked and done */
+        bool requested_known[POLICY_APPLICATIONS_MAX];
+        unsigned vcpus;     /* plugged now, 0 unknown */
+
+        unsigned rebuilds;  /* starts by failoverd since it runs */
+        usec_t started_usec; /* the latest of them */
+        bool counted_watched, counted_suspect; /* in the engine's counts */
+        struct request inspect, look, start, freeze, kill, resize[POLICY_APPLICATIONS_MAX], vcpu;
+};
+
+struct app_state {
+        /* as the agents report it */
+        enum application_state state[SIDE_MAX];
+        usec_t state_usec[SIDE_MAX];
+        uint64_t used_bytes[SIDE_MAX];
+        bool attached[SIDE_MAX];   /* its region's memory is online there, as granted */
+        bool checked[SIDE_MAX];    /* the agent says that it could be started there */
+        char check_text[SIDE_MAX][MESSAGE_TEXT_LEN];
+        bool healthy;
+        enum application_kind kind; /* AUTO resolved by what the agent told */
+
+        usec_t restarts_usec[32]; /* of this failure window */
+        unsigned n_restarts;
+        bool restart_wanted;
+        /* the agent's latest severity report, until it has been dealt with */
+        bool failed;
+        enum failure_cause failed_cause;
+        int failed_code;
+        bool failed_hard;
+        usec_t failed_usec;
+        bool refused;              /* its request for memory was refused */
+        char refusal[MESSAGE_TEXT_LEN];
+        char failure[EVENT_TEXT_LEN]; /* the latest, for people */
+
+        usec_t release_usec;       /* a release was asked for then */
+        unsigned disks_detached, disks_attached; /* flow: how many of its disks, in order */
+
+        /* to the agents, by side */
+        struct request attach[SIDE_MAX], start[SIDE_MAX], stop[SIDE_MAX], check[SIDE_MAX];
+        struct request disk;
+};
+
+struct engine;
+
+struct pair {
+        int slot;
+        enum pair_state state;
+        usec_t state_usec; /* since when */
+        const struct pair_policy *policy; /* into the engine's copy */
+        struct record record;
+        bool record_dirty; /* record changed since the last persist was asked for */
+        uint64_t owner_seq;    /* seq in which an owner or token last changed */
+        bool owner_dirty;      /* it changed since the last persist was asked for */
+        uint64_t persist_seq[PERSIST_LEVEL_MAX]; /* highest seq known to be safe at each level */
+        uint64_t persist_sent[PERSIST_LEVEL_MAX]; /* seq of the write that is out */
+        bool store_late;       /* the last owner write failed or passed its deadline; said once */
+        struct request persist[PERSIST_LEVEL_MAX];
+        bool restored;     /* a record came from the store */
+
+        struct member_state members[SIDE_MAX];
+        struct app_state apps[POLICY_APPLICATIONS_MAX];
+
+        usec_t drill_usec;        /* a drill caused its fault then and no flow has come of it yet; 0: none */
+        uint64_t drill_command_id;
+        char blocked[EVENT_TEXT_LEN]; /* why a failure was not followed by a failover; said once */
+
+        char reasons[REASONS_MAX][EVENT_TEXT_LEN]; /* why it is not armed */
+        unsigned n_reasons;
+        usec_t armed_usec;   /* since when, 0: not */
+        struct flow last_flow; /* the latest that ended well; its REJOINED is still to come */
+        bool rejoin_pending;
+        usec_t wake_usec;    /* last asked for */
+        usec_t mass_hold_usec; /* held back because many went silent at once, since then */
+};
+
+/* The side that is active: where the hot-standby applications are owned; the home side where they are split or
+ * there are none. */
+enum side pair_active(const struct pair *pair);
+/* True while hot-standby applications are owned by both sides. */
+bool pair_split(const struct pair *pair);
+/* Kind of an application with AUTO resolved (plain until told otherwise). */
+enum application_kind pair_application_kind(const struct pair *pair, int app);
+/* "PAIR-NUMBER" of a flow. Returns `buffer`. */
+const char *flow_id(const struct pair_policy *policy, const struct flow *flow, char buffer[FAILOVER_ID_LEN]);
+/* Fills one spec for each application of the pair, as that side runs it, for a `configure` message. What they
+ * point to is borrowed from the policy. */
+void pair_fill_configure(const struct pair *pair, enum side side, struct application_spec *specs);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What outlives failoverd: one record a pair. The engine fills it, the store writes and reads it as it is.
+ * Everything needed to go on from any instant, and nothing that a look at the hypervisor or the agents tells
+ * better.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/flow.h"
+#include "policy/policy.h"
+
+#define FAILOVER_ID_LEN (NAME_LEN + 12)
+#define FLAP_MAX 16 /* most failovers remembered for the flap limit */
+#define RECORD_TEXT_LEN 256
+
+struct record_app {
+        char name[NAME_LEN];
+        enum side owner;     /* who owns its data and runs it */
+        uint64_t token;      /* fencing token: rises at each grant */
+        uint64_t granted_bytes[SIDE_MAX]; /* region memory that each side's VM manages */
+        bool releasing[SIDE_MAX]; /* that side's VM is asked to give this region's memory up */
+        bool ended;          /* plain, and its OS failed: not to be started until its VM is active again */
+        bool moving;         /* part of the flow under way */
+        bool stopped;        /* its stop on the old side is confirmed, by its agent or by a fence */
+        bool started;        /* the new side has reported it started */
+};
+
+struct record {
+        char pair[NAME_LEN];
+        uint64_t seq;        /* rises with every write; the higher of two copies is the newer */
+        bool known;          /* false: a pair never seen before; owners are the policy's home side */
+        uint64_t failovers;  /* flows ever begun; makes the next failover id */
+        struct record_app apps[POLICY_APPLICATIONS_MAX];
+        unsigned n_apps;
+
+        struct flow flow;    /* under way, or FLOW_NONE */
+        bool fence_wanted[SIDE_MAX]; /* this side must not act any more */
+        bool fence_frozen[SIDE_MAX]; /* we froze it: a paused domain is ours, not an operator's */
+
+        bool paused;         /* by an operator */
+        usec_t paused_until_usec; /* CLOCK_REALTIME, USEC_INFINITY for none */
+        char pause_reason[RECORD_TEXT_LEN];
+
+        bool held;           /* stopped in a stated, safe state until a person resumes */
+        char held_reason[RECORD_TEXT_LEN];
+
+        usec_t flaps_usec[FLAP_MAX]; /* CLOCK_REALTIME of the latest failovers, newest last */
+        unsigned n_flaps;
+};

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/core/table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows with a fixed place. */
+enum { ROW_MONITOR, ROW_OVERHEAD, ROW_RESERVE, ROW_UNUSED, ROW_FIRST_FREE };
+
+static struct region *add_row(struct table *table, enum region_kind kind, const char *name, struct holder user) {
+        struct region *row;
+
+        if (table->n_rows == table->n_allocated) {
+                size_t n = table->n_allocated ? table->n_allocated * 2 : 16;
+                struct region *grown = realloc(table->rows, n * sizeof(*grown));
+
+                if (!grown)
+                        return NULL;
+                table->rows = grown;
+                table->n_allocated = n;
+        }
+        row = &table->rows[table->n_rows++];
+        *row = (struct region) { .kind = kind, .user = user, .target = user, .app = -1 };
+        snprintf(row->name, sizeof(row->name), "%s", name);
+        return row;
+}
+
+static void remove_row(struct table *table, struct region *row) {
+        size_t i = (size_t) (row - table->rows);
+
+        assert(i >= ROW_FIRST_FREE && row->usage_bytes == 0);
+        memmove(row, row + 1, (table->n_rows - i - 1) * sizeof(*row));
+        table->n_rows--;
+}
+
+/* The one way in which memory changes rows. */
+static int transfer(struct region *from, struct region *to, uint64_t bytes) {
+        if (from->usage_bytes < bytes)
+                return -ENOSPC;
+        from->usage_bytes -= bytes;
+        to->usage_bytes += bytes;
+        return 0;
+}
+
+static struct region *unused(const struct table *table) {
+        return &table->rows[ROW_UNUSED];
+}
+
+int table_init(struct table *table, uint64_t governed_bytes, uint64_t monitor_bytes, uint64_t reserve_bytes) {
+        if (monitor_bytes > governed_bytes || reserve_bytes > governed_bytes - monitor_bytes)
+                return -ENOSPC;
+
+        *table = (struct table) { .governed_bytes = governed_bytes };
+        if (!add_row(table, REGION_MONITOR, "monitor", HOLDER_MONITOR))
+                return -ENOMEM;
+        /* The first addition made room for the other three. */
+        add_row(table, REGION_OVERHEAD, "QEMU overhead", HOLDER_MONITOR);
+        add_row(table, REGION_RESERVE, "reserve", HOLDER_MONITOR);
+        add_row(table, REGION_UNUSED, "unused", HOLDER_MONITOR);
+        table->rows[ROW_MONITOR].usage_bytes = monitor_bytes;
+        table->rows[ROW_RESERVE].usage_bytes = reserve_bytes;
+        table->rows[ROW_UNUSED].usage_bytes = governed_bytes - monitor_bytes - reserve_bytes;
+        return 0;
+}
+
+void table_deinit(struct table *table) {
+        free(table->rows);
+        *table = (struct table) { 0 };
+}
+
+void table_check(const struct table *table) {
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < table->n_rows; i++) {
+                const struct region *row = &table->rows[i];
+
+                assert(sum <= UINT64_MAX - row->usage_bytes);
+                sum += row->usage_bytes;
+                assert((i < ROW_FIRST_FREE) == (row->kind >= REGION_MONITOR));
+                assert((row->kind >= REGION_MONITOR) == (row->user.pair < 0));
+                assert((row->kind == REGION_APPLICATION) == (row->app >= 0));
+        }
+        assert(sum == table->governed_bytes);
+}
+
+uint64_t table_unused(const struct table *table) {
+        return unused(table)->usage_bytes;
+}
+
+uint64_t table_reserve(const struct table *table) {
+        return table->rows[ROW_RESERVE].usage_bytes;
+}
+
+struct region *table_find_system(const struct table *table, struct holder vm) {
+        for (size_t i = ROW_FIRST_FREE; i < table->n_rows; i++)
+                if (table->rows[i].kind == REGION_SYSTEM && holder_equal(table->rows[i].user, vm))
+                        return &table->rows[i];
+        return NULL;
+}
+
+struct region *table_find_application(const struct table *table, struct holder vm, int app) {
+        for (size_t i = ROW_FIRST_FREE; i < table->n_rows; i++) {
+                struct region *row = &table->rows[i];
+
+                if (row->kind == REGION_APPLICATION && row->app == app && holder_equal(row->user, vm))
+                        return row;
+        }
+        return NULL;
+}
+
+int table_resize(struct table *table, uint64_t governed_bytes) {
+        if (governed_bytes < table->governed_bytes) {
+                uint64_t less = table->governed_bytes - governed_bytes;
+
+                if (unused(table)->usage_bytes < less)
+                        return -ENOSPC;
+                unused(table)->usage_bytes -= less;
+        } else
+                unused(table)->usage_bytes += governed_bytes - table->governed_bytes;
+        table->governed_bytes = governed_bytes;
+        table_check(table);
+        return 0;
+}
+
+static int set_row(struct table *table, struct region *row, uint64_t bytes) {
+        if (bytes > row->usage_bytes)
+                return transfer(unused(table), row, bytes - row->usage_bytes);
+        return transfer(row, unused(table), row->usage_bytes - bytes);
+}
+
+int table_set_reserve(struct table *table, uint64_t bytes) {
+        return set_row(table, &table->rows[ROW_RESERVE], bytes);
+}
+
+int table_set_monitor(struct table *table, uint64_t bytes) {
+        return set_row(table, &table->rows[ROW_MONITOR], bytes);
+}
+
+int table_add_vm(struct table *table, struct holder vm, const char *name, uint64_t bytes, uint64_t overhead_bytes) {
+        struct region *row;
+
+        if (table_find_system(table, vm))
+                return -EEXIST;
+        if (unused(table)->usage_bytes < bytes || unused(table)->usage_bytes - bytes < overhead_bytes)
+                return -ENOSPC;
+        row = add_row(table, REGION_SYSTEM, name, vm);
+        if (!row)
+                return -ENOMEM;
+        transfer(unused(table), row, bytes);
+        transfer(unused(table), &table->rows[ROW_OVERHEAD], overhead_bytes);
+        table_check(table);
+        return 0;
+}
+
+void table_remove_vm(struct table *table, struct holder vm, uint64_t overhead_bytes) {
+        for (size_t i = table->n_rows; i-- > ROW_FIRST_FREE;)
+                if (holder_equal(table->rows[i].user, vm))
+                        table_give_back(table, &table->rows[i]);
+        transfer(&table->rows[ROW_OVERHEAD], unused(table), overhead_bytes);
+}
+
+int table_grant(struct table *table, struct holder vm, uint64_t bytes) {
+        struct region *system = table_find_system(table, vm);
+
+        assert(system);
+        return transfer(unused(table), system, bytes);
+}
+
+int table_release(struct table *table, struct holder vm, uint64_t bytes) {
+        struct region *system = table_find_system(table, vm);
+
+        assert(system);
+        return transfer(system, unused(table), bytes);
+}
+
+int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
+                uint64_t bytes, struct holder target) {
+        struct region *system = table_find_system(table, vm), *row;
+        size_t system_index;
+
+        assert(system && app >= 0);
+        if (table_find_application(table, vm, app))
+                return -EEXIST;
+        if (system->usage_bytes < floor_bytes || system->usage_bytes - floor_bytes < bytes)
+                return -ENOSPC;
+        system_index = (size_t) (system - table->rows);
+        row = add_row(table, REGION_APPLICATION, name, vm);
+        if (!row)
+                return -ENOMEM;
+        row->app = app;
+        row->target = target;
+        transfer(&table->rows[system_index], row, bytes);
+        table_check(table);
+        return 0;
+}
+
+void table_uncarve(struct table *table, struct region *region) {
+        struct region *system = table_find_system(table, region->user);
+
+        assert(region->kind == REGION_APPLICATION && system);
+        transfer(region, system, region->usage_bytes);
+        remove_row(table, region);
+        table_check(table);
+}
+
+void table_move(struct table *table, struct region *region, struct holder user, struct holder target) {
+        assert(region->kind == REGION_APPLICATION);
+        assert(table_find_system(table, user) && !table_find_application(table, user, region->app));
+        region->user = user;
+        region->target = target;
+}
+
+void table_give_back(struct table *table, struct region *region) {
+        assert(region - table->rows >= ROW_FIRST_FREE);
+        transfer(region, unused(table), region->usage_bytes);
+        remove_row(table, region);
+        table_check(table);
+}
+
+uint64_t table_replace_lost(struct table *table, struct region *region, uint64_t bytes) {
+        struct region *const sources[] = { &table->rows[ROW_RESERVE], unused(table) };
+        uint64_t replaced = 0;
+
+        if (bytes > region->usage_bytes)
+                bytes = region->usage_bytes;
+        region->usage_bytes -= bytes;
+        table->governed_bytes -= bytes;
+        for (size_t i = 0; i < 2 && replaced < bytes; i++) {
+                uint64_t take = bytes - replaced;
+
+                if (take > sources[i]->usage_bytes)
+                        take = sources[i]->usage_bytes;
+                transfer(sources[i], region, take);
+                replaced += take;
+        }
+        table_check(table);
+        return replaced;
+}

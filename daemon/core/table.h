@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The resource management table (H): one row per region, with name, usage, user and failover target. The rows
+ * always add up to all memory that failoverd governs; every function here keeps that, and table_check() states
+ * it.
+ *
+ * Rows with a fixed place: the monitor's own, QEMU's overhead for the VMs, the reserve, and what is unused. Then
+ * one row for each VM's system and one for each application that has a region.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+enum region_kind {
+        REGION_SYSTEM,      /* a VM's own: base memory and what it holds beside */
+        REGION_APPLICATION,
+        REGION_MONITOR,     /* failoverd itself */
+        REGION_OVERHEAD,    /* QEMU's own memory, all VMs */
+        REGION_RESERVE,
+        REGION_UNUSED,
+        REGION_KIND_MAX,
+        REGION_KIND_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(region_kind);
+
+/* Who has a region: a VM, or (pair NO_PAIR) the monitor. */
+struct holder {
+        int pair;
+        enum side side;
+};
+
+#define HOLDER_MONITOR \
+        (struct holder) { .pair = -1 }
+
+static inline bool holder_equal(struct holder a, struct holder b) {
+        return a.pair == b.pair && (a.pair < 0 || a.side == b.side);
+}
+
+struct region {
+        char name[NAME_LEN + 16];
+        enum region_kind kind;
+        uint64_t usage_bytes;
+        struct holder user;
+        struct holder target; /* failover target; equal to user where it goes nowhere */
+        int app;              /* application slot in the holder's pair, -1 */
+};
+
+struct table {
+        uint64_t governed_bytes;
+        struct region *rows; /* owned; [0..3] monitor, overhead, reserve, unused */
+        size_t n_rows, n_allocated;
+};
+
+/* A table in which everything but the monitor's part and the reserve is unused. -ENOSPC where those two exceed
+ * `governed_bytes`, -ENOMEM. */
+int table_init(struct table *table, uint64_t governed_bytes, uint64_t monitor_bytes, uint64_t reserve_bytes);
+void table_deinit(struct table *table);
+
+/* Aborts unless the rows add up, each row's kind fits its holder and no region has two rows. */
+void table_check(const struct table *table);
+
+uint64_t table_unused(const struct table *table);
+uint64_t table_reserve(const struct table *table);
+/* Row of a VM's system, or of an application's region at a VM; NULL where there is none. */
+struct region *table_find_system(const struct table *table, struct holder vm);
+struct region *table_find_application(const struct table *table, struct holder vm, int app);
+
+/* Governs more or less memory. Less is -ENOSPC where unused does not cover it. */
+int table_resize(struct table *table, uint64_t governed_bytes);
+/* Sets the reserve's or the monitor's size out of unused (or back into it). -ENOSPC. */
+int table_set_reserve(struct table *table, uint64_t bytes);
+int table_set_monitor(struct table *table, uint64_t bytes);
+
+/* A VM comes under management: `bytes` for its system and `overhead_bytes` for QEMU, out of unused. -ENOSPC,
+ * -EEXIST. */
+int table_add_vm(struct table *table, struct holder vm, const char *name, uint64_t bytes, uint64_t overhead_bytes);
+/* It leaves: everything that it uses becomes unused. */
+void table_remove_vm(struct table *table, struct holder vm, uint64_t overhead_bytes);
+
+/* The VM's system gets `bytes` more out of unused. -ENOSPC. (H: the monitor arbitrates) */
+int table_grant(struct table *table, struct holder vm, uint64_t bytes);
+/* The VM's system gives `bytes` back. */
+int table_release(struct table *table, struct holder vm, uint64_t bytes);
+/* The VM's agent has told that an application uses `bytes` of what the VM's system holds: a row of its own.
+ * -ENOSPC where the system does not hold so much above `floor_bytes`. (H: tells the monitor) */
+int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
+                uint64_t bytes, struct holder target);
+/* The application's region becomes part of its VM's system again. */
+void table_uncarve(struct table *table, struct region *region);
+/* The region changes hands: new user and new target. */
+void table_move(struct table *table, struct region *region, struct holder user, struct holder target);
+/* The region goes back to the monitor and becomes unused. */
+void table_give_back(struct table *table, struct region *region);
+/* `bytes` of a region were lost: they leave the memory governed, and the same amount comes in out of the
+ * reserve, then out of unused. Returns what was replaced. */
+uint64_t table_replace_lost(struct table *table, struct region *region, uint64_t bytes);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What engine_step() wants done. The shell carries the actions out in their order; every action marked (done)
+ * is answered by one EVENT_DONE with its id, also when it fails or passes its deadline. Actions own nothing but
+ * what the update owns; the shell copies what it keeps.
+ *
+ * Order within one update matters in one way only: a PERSIST stands before what relies on it, and what must
+ * wait for the write to be safe is not in the same update but follows the write's EVENT_DONE.
+ */
+
+#include <stddef.h>
+
+#include "daemon/core/event.h"
+#include "daemon/core/record.h"
+
+enum action_kind {
+        ACTION_PERSIST,      /* (done) pair, level, record */
+        ACTION_FREEZE,       /* (done) pair, side: stop the processors, drain the disks; done means QEMU said so */
+        ACTION_KILL,         /* (done) pair, side: SIGKILL through the pidfd. Gone is EVENT_PROCESS, not this */
+        ACTION_STOP_PROCESS, /* (done) pair, side: SIGSTOP, drills only */
+        ACTION_START_DOMAIN, /* (done) pair, side: boot it with nothing requested */
+        ACTION_THAW,         /* (done) pair, side: resume what we froze and do not fence after all */
+        ACTION_RESIZE,       /* (done) pair, side, app, bytes: requested size of the app's virtio-mem device */
+        ACTION_VCPUS,        /* (done) pair, side, count: processors plugged, base ones included */
+        ACTION_ATTACH_DISK,  /* (done) pair, side, app, text: target name */
+        ACTION_DETACH_DISK,  /* (done) pair, side, app, text; done means seen to be gone */
+        ACTION_INSPECT,      /* (done) pair, side: re-read state, process and device sizes; they come as events */
+        ACTION_PREFLIGHT,    /* (done) pair, side: look at the XML; comes as EVENT_PREFLIGHT */
+        ACTION_PROBE,        /* pair, side: ask every second path; answers come as EVENT_SECOND_PATH */
+        ACTION_SEND,         /* pair, side, message: to the agent; lost without notice when the link is down */
+        ACTION_CONFIGURE,    /* pair, side: send `configure` made by pair_fill_configure() */
+        ACTION_DROP_LINK,    /* pair, side: the agent broke the protocol; disconnect, connect anew later */
+        ACTION_EVIDENCE,     /* pair, side, failover id in text: keep what tells why, before it is destroyed */
+        ACTION_WAKE,         /* pair or NO_PAIR, due_usec: send EVENT_WAKE then; replaces the pair's last wake.
+                              * USEC_INFINITY cancels it */
+        ACTION_RECORD,       /* pair, record_kind, side, text: a line of history and of the journal */
+        ACTION_PHASE,        /* pair, phase, flow: a phase was reached */
+        ACTION_FLOW_ENDED,   /* pair, flow, result, text: into history */
+        ACTION_CHANGED,      /* pair: its state has changed; tell who listens on the bus */
+        ACTION_REPLY,        /* command_id, result, text: outcome of an operator command */
+        ACTION_KIND_MAX,
+        ACTION_KIND_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(action_kind);
+
+/* How safe a write must be before it counts. */
+enum persist_level {
+        PERSIST_STEP,  /* survives a crash of failoverd: memory-backed, in the run-time directory */
+        PERSIST_OWNER, /* survives power loss: on disk, synced */
+        PERSIST_LEVEL_MAX,
+        PERSIST_LEVEL_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(persist_level);
+
+/* What a history line is about; each has its journal MESSAGE_ID and catalog entry. */
+enum record_kind {
+        RECORD_ARMED,
+        RECORD_UNPROTECTED,
+        RECORD_SUSPECTED,
+        RECORD_CLEARED,       /* a suspicion that did not hold */
+        RECORD_DECIDED,       /* to act */
+        RECORD_IGNORED,       /* decided not to act, and why */
+        RECORD_FENCED,
+        RECORD_FENCE_FAILED,
+        RECORD_GRANTED,
+        RECORD_REFUSED,
+        RECORD_STARTED,
+        RECORD_RESTARTED,     /* in place */
+        RECORD_APP_FAILED,
+        RECORD_ENDED,         /* a plain application ended with its OS, or its budget is used up */
+        RECORD_RESERVE_USED,
+        RECORD_HELD,
+        RECORD_PAUSED,
+        RECORD_RESUMED,
+        RECORD_DOUBT,         /* failoverd or the host is the suspect */
+        RECORD_TABLE_MISMATCH,
+        RECORD_STORE,         /* a write failed or is late; the store is lost */
+        RECORD_PROTOCOL,      /* an agent broke the protocol */
+        RECORD_DRILL,
+        RECORD_KIND_MAX,
+        RECORD_KIND_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(record_kind);
+
+struct action {
+        enum action_kind kind;
+        uint64_t id; /* of (done) actions, rising, never 0 */
+        int pair;
+        enum side side;
+        int app;
+        uint64_t bytes;
+        unsigned count;
+        usec_t due_usec;
+        usec_t deadline_usec; /* span that a (done) action may take */
+        enum persist_level level;
+        enum record_kind record_kind;
+        enum phase phase;
+        uint64_t command_id;
+        int result;
+        char text[EVENT_TEXT_LEN];
+        char app_name[NAME_LEN]; /* name of `app` where there is one */
+        struct message *message; /* ACTION_SEND; owned by the update */
+        struct record *record;   /* ACTION_PERSIST; owned by the update */
+        struct flow flow;        /* ACTION_PHASE, ACTION_FLOW_ENDED */
+};
+
+struct update {
+        struct action *actions; /* owned */
+        size_t n_actions, n_allocated;
+        struct action scratch; /* where additions go once memory has run out; never carried out */
+        bool failed; /* out of memory: the shell must stop (fail static) and start again from the store */
+};
+
+#define UPDATE_INIT \
+        (struct update) { 0 }
+
+/* Empties an update for the next step, keeping its room. */
+void update_clear(struct update *update);
+void update_deinit(struct update *update);
+
+/* Appends one action of a kind and returns it for the rest to be filled in; pair, side and app are set, all else
+ * is zero (app_name and message empty). Never NULL: when memory runs out, `failed` is set and a scratch action
+ * inside the update is returned. */
+struct action *update_add(struct update *update, enum action_kind kind, int pair, enum side side, int app);
