@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Actions go to the adapter that carries them out. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/alert.h"
+#include "daemon/journal.h"
+#include "daemon/manager-internal.h"
+
+#define WAKE_ACCURACY_USEC (1 * USEC_PER_MSEC)
+#define PROTOCOL_PAUSE_USEC (5 * USEC_PER_SEC)
+
+/* The adapter could not even begin: the answer that the engine waits for is given here. */
+static void answer_failure(struct manager *manager, const struct action *action, int result) {
+        struct event event = {
+                .kind = EVENT_DONE, .pair = action->pair, .side = action->side, .app = action->app,
+                .action = (int) action->kind, .action_id = action->id, .result = result,
+        };
+
+        snprintf(event.text, sizeof(event.text), "%s", strerror(-result));
+        manager_owe(manager, &event);
+}
+
+static struct manager_pair *find_pair(struct manager *manager, int slot) {
+        return slot >= 0 && slot < manager->n_pairs ? manager->pairs[slot] : NULL;
+}
+
+static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct manager_pair *pair = userdata;
+
+        manager_event(pair->manager, &(struct event) { .kind = EVENT_WAKE, .pair = pair->slot, .due_usec = pair->due_usec });
+        return 0;
+}
+
+static void act_wake(struct manager *manager, const struct action *action) {
+        struct manager_pair *pair = action->pair == NO_PAIR ? &manager->engine_wake : find_pair(manager, action->pair);
+        int r = 0;
+
+        if (!pair)
+                return;
+        pair->due_usec = action->due_usec;
+        if (action->due_usec == USEC_INFINITY) {
+                if (pair->wake)
+                        sd_event_source_set_enabled(pair->wake, SD_EVENT_OFF);
+                return;
+        }
+        if (!pair->wake)
+                r = sd_event_add_time(manager->loop, &pair->wake, CLOCK_BOOTTIME, action->due_usec, WAKE_ACCURACY_USEC,
+                                      on_wake, pair);
+        else {
+                r = sd_event_source_set_time(pair->wake, action->due_usec);
+                if (r >= 0)
+                        r = sd_event_source_set_enabled(pair->wake, SD_EVENT_ONESHOT);
+        }
+        if (r < 0) {
+                fprintf(stderr, "cannot set a timer (%s), exiting; guests run on\n", strerror(-r));
+                abort(); /* without timers nothing would be detected any more */
+        }
+}
+
+static void act_configure(struct manager *manager, const struct action *action) {
+        struct manager_pair *slot = find_pair(manager, action->pair);
+        const struct pair *pair = manager->engine->pairs[action->pair];
+        struct application_spec specs[POLICY_APPLICATIONS_MAX];
+        struct message message = { .type = MESSAGE_CONFIGURE, .specs = specs };
+        int r;
+
+        if (!slot || !slot->links[action->side])
+                return;
+        pair_fill_configure(pair, action->side, specs);
+        message.n_specs = pair->policy->n_applications;
+        r = agent_link_send(slot->links[action->side], &message);
+        if (r < 0 && r != -ENOTCONN)
+                agent_link_drop(slot->links[action->side], USEC_PER_SEC, strerror(-r));
+}
+
+static void act_send(struct manager *manager, const struct action *action) {
+        struct manager_pair *slot = find_pair(manager, action->pair);
+
+        if (slot && slot->links[action->side])
+                agent_link_send(slot->links[action->side], action->message); /* a lost one is asked again */
+}
+
+static void act_evidence(struct manager *manager, const struct action *action) {
+        struct manager_pair *slot = find_pair(manager, action->pair);
+        char *recent = slot && slot->links[action->side] ? agent_link_get_recent(slot->links[action->side]) : NULL;
+        struct evidence_request request = {
+                .failover_id = action->text, .side = action->side, .messages = recent,
+                .pid = hypervisor_pid(manager->hypervisor, action->pair, action->side),
+        };
+
+        if (action->text[0])
+                evidence_keep(manager->evidence, &request);
+        free(recent);
+}
+
+static const char *pair_name(struct manager *manager, int slot) {
+        struct manager_pair *pair = find_pair(manager, slot);
+
+        return pair ? pair->name : NULL;
+}
+
+static void act_record(struct manager *manager, const struct action *action) {
+        const char *pair = pair_name(manager, action->pair);
+        const char *vm = pair && action->side >= 0 ? find_pair(manager, action->pair)->domains[action->side] : NULL;
+
+        journal_record(action->record_kind, pair, vm, action->text);
+        store_add_event(manager->store, pair, action->side, action->record_kind, action->text);
+        if (manager->bus)
+                bus_record(manager->bus, action->pair, action->side, action->record_kind, action->app_name, action->text);
+        if (pair && manager->engine->pairs[action->pair] && manager->engine->pairs[action->pair]->policy->on_event)
+                alert_record(manager->user, action->record_kind, manager->engine->pairs[action->pair]->policy->on_event, pair);
+}
+
+static void act_flow(struct manager *manager, const struct action *action) {
+        const char *pair = pair_name(manager, action->pair);
+        char id[FAILOVER_ID_LEN];
+
+        if (!pair || !manager->engine->pairs[action->pair])
+                return;
+        flow_id(manager->engine->pairs[action->pair]->policy, &action->flow, id);
+        if (action->kind == ACTION_PHASE) {
+                journal_phase(pair, id, action->phase, &action->flow);
+                store_add_phase(manager->store, pair, &action->flow, action->phase);
+                if (manager->bus)
+                        bus_phase(manager->bus, action->pair, &action->flow, action->phase);
+                return;
+        }
+        journal_flow_ended(pair, id, action->result, action->text);
+        store_end_flow(manager->store, pair, &action->flow, action->result, action->text);
+        if (manager->bus)
+                bus_flow_ended(manager->bus, action->pair, &action->flow, action->result, action->text);
+}
+
+static void act_persist(struct manager *manager, const struct action *action) {
+        int r = store_persist(manager->store, action->record, action->level, action->pair, action->id,
+                              action->deadline_usec);
+
+        if (r < 0)
+                answer_failure(manager, action, r);
+}
+
+void manager_act(struct manager *manager, const struct action *action) {
+        struct manager_pair *slot = find_pair(manager, action->pair);
+        int r;
+
+        switch (action->kind) {
+        case ACTION_PERSIST:
+                act_persist(manager, action);
+                break;
+        case ACTION_SEND:
+                act_send(manager, action);
+                break;
+        case ACTION_CONFIGURE:
+                act_configure(manager, action);
+                break;
+        case ACTION_DROP_LINK:
+                if (slot && slot->links[action->side])
+                        agent_link_drop(slot->links[action->side], PROTOCOL_PAUSE_USEC, "dropped by failoverd");
+                break;
+        case ACTION_EVIDENCE:
+                act_evidence(manager, action);
+                break;
+        case ACTION_WAKE:
+                act_wake(manager, action);
+                break;
+        case ACTION_RECORD:
+                act_record(manager, action);
+                break;
+        case ACTION_PHASE:
+        case ACTION_FLOW_ENDED:
+                act_flow(manager, action);
+                break;
+        case ACTION_CHANGED:
+                if (manager->bus)
+                        bus_pair_changed(manager->bus, action->pair);
+                break;
+        case ACTION_REPLY:
+                if (manager->bus)
+                        bus_reply(manager->bus, action->command_id, action->result, action->text);
+                break;
+        default:
+                r = manager->hypervisor ? hypervisor_act(manager->hypervisor, action) : -ENOTCONN;
+                if (r < 0 && action->id)
+                        answer_failure(manager, action, r);
+                break;
+        }
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the bus asks for, answered from the engine, the store and the policy file. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/bus/history-json.h"
+#include "daemon/host/resident.h"
+#include "daemon/journal.h"
+#include "daemon/manager-internal.h"
+#include "policy/text.h"
+
+#define FACTS_FRESH_USEC (500 * USEC_PER_MSEC)
+
+static usec_t on_now(void *userdata) {
+        (void) userdata;
+        return manager_now();
+}
+
+static usec_t realtime(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_REALTIME, &ts);
+        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
+}
+
+/* Resident memory of the QEMU processes, read when somebody looks and at most twice a second. */
+static const struct host_facts *on_facts(void *userdata) {
+        struct manager *manager = userdata;
+        struct host_facts *facts = &manager->facts;
+        size_t n = (size_t) manager->engine->n_pairs * SIDE_MAX;
+        usec_t now = manager_now();
+        uint64_t bytes;
+
+        facts->realtime_offset_usec = (int64_t) realtime() - (int64_t) now;
+        facts->started_usec = manager->started_usec;
+        facts->user_mode = manager->user;
+        snprintf(facts->policy_path, sizeof(facts->policy_path), "%s", manager->policy_path);
+        facts->observe = (struct link_fact) {
+                .known = true, .up = manager->engine->hypervisor_up, .since_usec = manager->engine->hypervisor_usec,
+        };
+        if (manager->facts_usec && now - manager->facts_usec < FACTS_FRESH_USEC)
+                return facts;
+        manager->facts_usec = now;
+        if (n > facts->n_members) {
+                struct member_facts *grown = realloc(facts->members, n * sizeof(*grown));
+
+                if (!grown)
+                        return facts;
+                facts->members = grown;
+                facts->n_members = n;
+        }
+        if (facts->members)
+                memset(facts->members, 0, facts->n_members * sizeof(*facts->members));
+        if (resident_read("/proc/self", &bytes) >= 0)
+                facts->monitor_resident = (struct fact) { bytes, now };
+        for (int slot = 0; slot < manager->engine->n_pairs; slot++)
+                for (enum side side = 0; manager->engine->pairs[slot] && side < SIDE_MAX; side++) {
+                        int pid = hypervisor_pid(manager->hypervisor, slot, side);
+                        char path[64];
+
+                        snprintf(path, sizeof(path), "/proc/%d", pid);
+                        if (pid > 0 && resident_read(path, &bytes) >= 0)
+                                facts->members[(size_t) slot * SIDE_MAX + side].resident = (struct fact) { bytes, now };
+                }
+        return facts;
+}
+
+static int on_command(void *userdata, int pair, const struct operator_command *command, struct error *error) {
+        struct manager *manager = userdata;
+
+        (void) error;
+        manager_event(manager, &(struct event) { .kind = EVENT_COMMAND, .pair = pair, .command = command });
+        if (command->verb == COMMAND_ADOPT)
+                store_settle(manager->store);
+        if (pair == NO_PAIR)
+                bus_reply(manager->bus, command->id, 0,
+                          command->verb == COMMAND_PAUSE ? "all pairs are paused" : "all pairs are watched again");
+        return 0;
+}
+
+static int on_history(void *userdata, uint64_t id, const char *failover_id, unsigned limit, struct error *error) {
+        struct manager *manager = userdata;
+        struct history_query query = { .id = failover_id, .policy = manager->engine->policy, .realtime_usec = realtime() };
+        _cleanup_free_ struct history_flow *flows = NULL;
+        _cleanup_free_ struct history_event *events = NULL;
+        size_t n_flows = 0, n_events = 0;
+        struct json_object *json = NULL;
+        char name[NAME_LEN];
+        const char *pair;
+        int r;
+
+        if (limit == 0 || limit > HISTORY_ROWS_MAX)
+                limit = HISTORY_ROWS_MAX;
+        pair = history_pair(&query, name);
+        if (pair[0] == 0)
+                pair = NULL;
+        r = store_get_flows(manager->store, pair, limit, &flows, &n_flows);
+        if (r >= 0)
+                r = store_get_events(manager->store, pair, limit, &events, &n_events);
+        if (r >= 0)
+                r = history_json(&query, flows, n_flows, events, n_events, &json);
+        if (r < 0)
+                return error_set(error, r, "history of \"%s\" cannot be shown: %s", failover_id, strerror(-r));
+        bus_reply(manager->bus, id, 0, json_object_to_json_string(json));
+        json_object_put(json);
+        return 0;
+}
+
+/* Replaces the policy file as a whole: the old one stays until the new one is safe. */
+static int write_policy_file(const char *path, const char *text, struct error *error) {
+        _cleanup_free_ char *temporary = NULL;
+        size_t n = strlen(text);
+        FILE *f;
+        bool ok;
+
+        if (asprintf(&temporary, "%s.new", path) < 0)
+                return error_set(error, -ENOMEM, "out of memory");
+        f = fopen(temporary, "we");
+        if (!f)
+                return error_set(error, -errno, "cannot write %s: %s; give the directory to failoverd's user, or edit the file and reload",
+                                 temporary, strerror(errno));
+        ok = fwrite(text, 1, n, f) == n && fflush(f) == 0 && fsync(fileno(f)) == 0;
+        if (fclose(f) != 0 || !ok || rename(temporary, path) != 0) {
+                int r = -errno;
+
+                unlink(temporary);
+                return error_set(error, r, "cannot write %s: %s", path, strerror(-r));
+        }
+        return 0;
+}
+
+static char *print_diagnostics(const struct diagnostics *diagnostics) {
+        char *text = NULL;
+        size_t size;
+        FILE *f = open_memstream(&text, &size);
+
+        if (!f)
+                return NULL;
+        diagnostics_print(diagnostics, f);
+        fclose(f);
+        return text;
+}
+
+static int on_apply_policy(void *userdata, uint64_t id, const char *text, bool dry_run, const char *who,
+                           struct error *error) {
+        struct manager *manager = userdata;
+        struct diagnostics diagnostics = { 0 };
+        _cleanup_free_ char *report = NULL;
+        struct policy *policy = NULL;
+        char why[EVENT_TEXT_LEN];
+        int r;
+
+        r = policy_parse(text, strlen(text), "policy", &policy, &diagnostics);
+        report = print_diagnostics(&diagnostics);
+        diagnostics_deinit(&diagnostics);
+        if (r < 0)
+                return error_set(error, r, "%s", report ? report : strerror(-r));
+        r = engine_try_policy(manager->engine, policy, why, sizeof(why));
+        if (r < 0)
+                error_set(error, r, "%s", why);
+        if (r >= 0 && strcmp(policy->hypervisor_uri, manager->engine->policy->hypervisor_uri) != 0)
+                r = error_set(error, -EBUSY, "the hypervisor cannot change while failoverd runs; edit %s and restart it", manager->policy_path);
+        if (r >= 0 && !dry_run)
+                r = write_policy_file(manager->policy_path, text, error);
+        if (r >= 0 && !dry_run) {
+                manager_apply_policy(manager, policy);
+                journal_record(RECORD_RESUMED, NULL, NULL, "a new policy is in force");
+        }
+        policy_free(policy);
+        if (r < 0)
+                return r;
+        (void) who;
+        bus_reply(manager->bus, id, 0, report && report[0] ? report : dry_run ? "it could be applied" : "applied");
+        return 0;
+}
+
+static int on_show_policy(void *userdata, char **ret_text, struct error *error) {
+        struct manager *manager = userdata;
+        size_t size;
+        FILE *f;
+        int r;
+
+        if (!manager->engine->policy)
+                return error_set(error, -ENODATA, "no policy is in force");
+        f = open_memstream(ret_text, &size);
+        if (!f)
+                return -ENOMEM;
+        r = policy_write(manager->engine->policy, f);
+        fclose(f);
+        return r;
+}
+
+static int on_reload(void *userdata, uint64_t id, struct error *error) {
+        struct manager *manager = userdata;
+        _cleanup_free_ char *report = NULL;
+        int r = manager_reload(manager, &report);
+
+        if (r < 0)
+                return error_set(error, r, "%s", report ? report : strerror(-r));
+        bus_reply(manager->bus, id, 0, report && report[0] ? report : "reloaded");
+        return 0;
+}
+
+void manager_bus_interface(struct manager *manager, struct bus_interface *ret) {
+        *ret = (struct bus_interface) {
+                .engine = manager->engine,
+                .userdata = manager,
+                .now = on_now,
+                .facts = on_facts,
+                .command = on_command,
+                .history = on_history,
+                .apply_policy = on_apply_policy,
+                .show_policy = on_show_policy,
+                .reload = on_reload,
+        };
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
+ * and start-up), manager-bus.c (what the bus asks for). */
+
+#include "daemon/bus/bus.h"
+#include "daemon/host/agent-link.h"
+#include "daemon/host/evidence.h"
+#include "daemon/host/hypervisor.h"
+#include "daemon/host/pressure.h"
+#include "daemon/host/store.h"
+#include "daemon/manager.h"
+
+struct manager_pair {
+        struct manager *manager;
+        int slot;
+        char name[NAME_LEN]; /* of the pair that the slot was set up for; empty: free */
+        char domains[SIDE_MAX][NAME_LEN];
+        struct agent_link *links[SIDE_MAX];
+        sd_event_source *wake;
+        usec_t due_usec;
+};
+
+/* An answer that the manager owes itself, since the adapter could not even begin. */
+struct owed {
+        struct event event;
+        struct owed *next;
+};
+
+struct manager {
+        sd_event *loop;
+        struct sink sink;
+        struct engine *engine;
+        struct update update;
+        bool stepping;
+
+        struct hypervisor *hypervisor;
+        struct store *store;
+        struct evidence *evidence;
+        struct pressure *pressure;
+        struct bus *bus;
+        struct bus_interface bus_interface;
+
+        struct manager_pair **pairs; /* by slot */
+        int n_pairs;
+        struct manager_pair engine_wake; /* slot NO_PAIR */
+
+        struct owed *owed;
+        sd_event_source *owed_source;
+
+        char *policy_path;
+        bool user;
+        bool store_lost;
+        usec_t started_usec;
+        struct host_facts facts;
+        usec_t facts_usec;
+};
+
+/* manager.c */
+usec_t manager_now(void);
+/* Stamps an event, steps the engine, carries out what it wants. */
+void manager_event(struct manager *manager, struct event *event);
+void manager_owe(struct manager *manager, const struct event *event);
+
+/* manager-act.c */
+void manager_act(struct manager *manager, const struct action *action);
+
+/* manager-policy.c */
+int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report);
+/* Lets a policy take effect: engine, watches, links. */
+void manager_apply_policy(struct manager *manager, const struct policy *policy);
+/* Makes watches and links follow the engine's pairs. */
+void manager_follow_pairs(struct manager *manager);
+/* Agent channels follow what the hypervisor tells of the running domains. */
+void manager_follow_channel(struct manager *manager, int slot, enum side side);
+
+/* manager-bus.c */
+void manager_bus_interface(struct manager *manager, struct bus_interface *ret);

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The policy file, and making watches and links follow the pairs that it governs. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/manager-internal.h"
+#include "policy/text.h"
+
+int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report) {
+        struct diagnostics diagnostics = { 0 };
+        size_t size;
+        FILE *f;
+        int r;
+
+        r = policy_load(manager->policy_path, ret, &diagnostics);
+        f = open_memstream(ret_report, &size);
+        if (f) {
+                diagnostics_print(&diagnostics, f);
+                fclose(f);
+        } else
+                *ret_report = NULL;
+        diagnostics_deinit(&diagnostics);
+        return r;
+}
+
+void manager_follow_channel(struct manager *manager, int slot, enum side side) {
+        struct manager_pair *pair = slot >= 0 && slot < manager->n_pairs ? manager->pairs[slot] : NULL;
+
+        if (pair && pair->links[side])
+                agent_link_set_path(pair->links[side], hypervisor_channel(manager->hypervisor, slot, side));
+}
+
+static void forget(struct manager *manager, int slot) {
+        struct manager_pair *pair = manager->pairs[slot];
+
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                hypervisor_forget(manager->hypervisor, slot, side);
+                pair->links[side] = agent_link_free(pair->links[side]);
+        }
+        pair->wake = sd_event_source_disable_unref(pair->wake);
+        pair->name[0] = 0;
+}
+
+static int watch(struct manager *manager, struct manager_pair *slot, const struct pair *pair) {
+        const char *apps[POLICY_APPLICATIONS_MAX] = { NULL };
+        int r;
+
+        snprintf(slot->name, sizeof(slot->name), "%s", pair->policy->name);
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                apps[i] = pair->policy->applications[i].name;
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                snprintf(slot->domains[side], sizeof(slot->domains[side]), "%s", pair->policy->members[side].domain);
+                if (!slot->links[side]) {
+                        r = agent_link_new(manager->loop, &manager->sink, slot->slot, side, &slot->links[side]);
+                        if (r < 0)
+                                return r;
+                }
+                r = hypervisor_watch(manager->hypervisor, slot->slot, side, slot->domains[side], apps,
+                                     pair->policy->n_applications);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int grow(struct manager *manager) {
+        int n = manager->engine->n_pairs;
+        struct manager_pair **grown;
+
+        if (n <= manager->n_pairs)
+                return 0;
+        grown = realloc(manager->pairs, (size_t) n * sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        manager->pairs = grown;
+        for (int i = manager->n_pairs; i < n; i++) {
+                manager->pairs[i] = calloc(1, sizeof(**grown));
+                if (!manager->pairs[i])
+                        return -ENOMEM;
+                *manager->pairs[i] = (struct manager_pair) { .manager = manager, .slot = i };
+                manager->n_pairs = i + 1;
+        }
+        return 0;
+}
+
+void manager_follow_pairs(struct manager *manager) {
+        int r = grow(manager);
+
+        for (int i = 0; r >= 0 && i < manager->n_pairs; i++) {
+                struct pair *pair = i < manager->engine->n_pairs ? manager->engine->pairs[i] : NULL;
+
+                if (manager->pairs[i]->name[0] && (!pair || strcmp(pair->policy->name, manager->pairs[i]->name) != 0))
+                        forget(manager, i);
+                if (pair)
+                        r = watch(manager, manager->pairs[i], pair);
+        }
+        if (r < 0) {
+                fprintf(stderr, "cannot set up what watches the pairs (%s), exiting; guests run on\n", strerror(-r));
+                abort();
+        }
+}
+
+void manager_apply_policy(struct manager *manager, const struct policy *policy) {
+        /* Slots of new pairs have to exist before the engine asks for anything about them; the engine asks only
+         * from this event on, and wakes for slots that are not there are the only thing that could be lost. So the
+         * pairs are followed between the policy and one more look at everything. */
+        manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        manager_follow_pairs(manager);
+        for (int i = 0; i < manager->engine->n_pairs; i++)
+                if (manager->engine->pairs[i]) {
+                        manager->engine->pairs[i]->wake_usec = 0;
+                        manager_event(manager, &(struct event) { .kind = EVENT_WAKE, .pair = i });
+                }
+        if (manager->bus)
+                bus_policy_changed(manager->bus);
+}
+
+int manager_reload(struct manager *manager, char **ret_report) {
+        struct policy *policy = NULL;
+        char *report = NULL;
+        char why[EVENT_TEXT_LEN];
+        int r;
+
+        r = manager_load_policy(manager, &policy, &report);
+        if (r >= 0) {
+                r = engine_try_policy(manager->engine, policy, why, sizeof(why));
+                if (r < 0) {
+                        free(report);
+                        report = strdup(why);
+                } else
+                        manager_apply_policy(manager, policy);
+        }
+        policy_free(policy);
+        if (r < 0)
+                fprintf(stderr, "policy not applied: %s\n", report ? report : strerror(-r));
+        if (ret_report)
+                *ret_report = report;
+        else
+                free(report);
+        return r;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/manager-internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+
+#include "daemon/base/cleanup.h"
+
+static usec_t clock_usec(clockid_t clock) {
+        struct timespec ts;
+
+        clock_gettime(clock, &ts);
+        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
+}
+
+usec_t manager_now(void) {
+        return clock_usec(CLOCK_BOOTTIME);
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------- */
+
+void manager_event(struct manager *manager, struct event *event) {
+        usec_t now = manager_now();
+
+        assert(!manager->stepping);
+        manager->stepping = true;
+        event->time_usec = now > manager->engine->now_usec ? now : manager->engine->now_usec;
+        event->real_usec = clock_usec(CLOCK_REALTIME);
+        engine_step(manager->engine, event, &manager->update);
+        if (manager->update.failed) {
+                /* Fail static: what is not decided is not done. A new start reads the store and goes on. */
+                fprintf(stderr, "out of memory, exiting; guests run on\n");
+                abort();
+        }
+        for (size_t i = 0; i < manager->update.n_actions; i++)
+                manager_act(manager, &manager->update.actions[i]);
+        manager->stepping = false;
+}
+
+static void on_sink(void *userdata, const struct event *reported) {
+        struct manager *manager = userdata;
+        struct event event = *reported;
+
+        if (event.kind == EVENT_DOMAIN)
+                manager_follow_channel(manager, event.pair, event.side);
+        manager_event(manager, &event);
+}
+
+static int on_owed(sd_event_source *source, void *userdata) {
+        struct manager *manager = userdata;
+        struct owed *list = steal_ptr(manager->owed);
+
+        sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        while (list) {
+                struct owed *next = list->next;
+
+                manager_event(manager, &list->event);
+                free(list);
+                list = next;
+        }
+        return 0;
+}
+
+void manager_owe(struct manager *manager, const struct event *event) {
+        struct owed *owed = malloc(sizeof(*owed));
+
+        if (!owed)
+                abort(); /* as above: an action without an answer must not be */
+        *owed = (struct owed) { .event = *event, .next = manager->owed };
+        manager->owed = owed;
+        sd_event_source_set_enabled(manager->owed_source, SD_EVENT_ONESHOT);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------ */
+
+static int open_store(struct manager *manager, const struct manager_options *options, struct error *error) {
+        struct store_options store = { .state_dir = options->state_dir, .runtime_dir = options->runtime_dir };
+        struct store_finding finding = { 0 };
+        int r;
+
+        r = store_new(&store, manager->loop, &manager->sink, &manager->store, &finding, error);
+        if (r == -EUCLEAN) {
+                fprintf(stderr, "%s; setting it aside\n", error_text(error));
+                error_deinit(error);
+                r = store_set_aside(&store, error);
+                if (r >= 0)
+                        r = store_new(&store, manager->loop, &manager->sink, &manager->store, &finding, error);
+        }
+        if (r < 0)
+                return r;
+        manager->store_lost = finding.lost;
+        if (finding.lost)
+                fprintf(stderr, "the store was lost: %s\n", finding.text);
+        return 0;
+}
+
+static int restore_records(struct manager *manager) {
+        _cleanup_free_ struct record *records = NULL;
+        size_t n_records = 0;
+        int r;
+
+        if (manager->store_lost)
+                manager_event(manager, &(struct event) { .kind = EVENT_STORE_LOST, .pair = NO_PAIR });
+        r = store_load(manager->store, &records, &n_records);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n_records; i++) {
+                int slot = engine_find_pair(manager->engine, records[i].pair);
+
+                if (slot >= 0)
+                        manager_event(manager, &(struct event) { .kind = EVENT_RESTORED, .pair = slot, .record = &records[i] });
+        }
+        return 0;
+}
+
+static int open_outside(struct manager *manager, const struct manager_options *options, struct error *error) {
+        struct hypervisor_settings hypervisor = {
+                .uri = manager->engine->policy->hypervisor_uri,
+                .helper_path = options->helper_path,
+        };
+        _cleanup_free_ char *evidence_dir = NULL;
+        int r;
+
+        r = hypervisor_new(manager->loop, &hypervisor, &manager->sink, &manager->hypervisor, error);
+        if (r < 0)
+                return r;
+        if (asprintf(&evidence_dir, "%s/evidence", options->state_dir) < 0)
+                return error_set(error, -ENOMEM, "out of memory");
+        r = evidence_new(evidence_dir, &manager->evidence);
+        if (r < 0)
+                return error_set(error, r, "%s: %s", evidence_dir, strerror(-r));
+        r = pressure_new(manager->loop, "/proc/pressure", &manager->sink, &manager->pressure);
+        if (r < 0)
+                fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n", strerror(-r));
+
+        manager_bus_interface(manager, &manager->bus_interface);
+        r = bus_new(&manager->bus, manager->loop, &manager->bus_interface, options->user, options->bus_address);
+        if (r < 0)
+                return error_set(error, r, "cannot set up the bus: %s", strerror(-r));
+        return 0;
+}
+
+static int start(struct manager *manager, const struct manager_options *options, struct error *error) {
+        struct policy *policy = NULL;
+        _cleanup_free_ char *report = NULL;
+        int r;
+
+        r = manager_load_policy(manager, &policy, &report);
+        if (r < 0)
+                return error_set(error, r, "%s", report ? report : strerror(-r));
+        r = open_store(manager, options, error);
+        if (r >= 0) {
+                manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+                if (!manager->engine->policy)
+                        r = error_set(error, -EINVAL, "%s: the policy could not be taken; see the messages above", manager->policy_path);
+        }
+        policy_free(policy);
+        if (r < 0)
+                return r;
+        r = restore_records(manager);
+        if (r < 0)
+                return error_set(error, r, "cannot read the store: %s", strerror(-r));
+        r = open_outside(manager, options, error);
+        if (r < 0)
+                return r;
+        manager_follow_pairs(manager);
+        manager_event(manager, &(struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+        if (manager->store_lost && manager->engine->policy->on_store_lost == STORE_LOST_TRUST_RUNNING)
+                store_settle(manager->store);
+        return 0;
+}
+
+int manager_new(sd_event *loop, const struct manager_options *options, struct manager **ret, struct error *error) {
+        struct manager *manager = calloc(1, sizeof(*manager));
+        int r;
+
+        if (!manager)
+                return error_set(error, -ENOMEM, "out of memory");
+        manager->loop = sd_event_ref(loop);
+        manager->sink = (struct sink) { .event = on_sink, .userdata = manager };
+        manager->user = options->user;
+        manager->started_usec = manager_now();
+        manager->engine_wake = (struct manager_pair) { .manager = manager, .slot = NO_PAIR };
+        manager->engine = engine_new();
+        manager->policy_path = strdup(options->policy_path);
+        r = sd_event_add_defer(loop, &manager->owed_source, on_owed, manager);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(manager->owed_source, SD_EVENT_OFF);
+        if (!manager->engine || !manager->policy_path)
+                r = -ENOMEM;
+        if (r < 0)
+                error_set(error, r, "cannot start: %s", strerror(-r));
+        else
+                r = start(manager, options, error);
+        if (r < 0) {
+                manager_free(manager);
+                return r;
+        }
+        *ret = manager;
+        return 0;
+}
+
+static void pair_slot_free(struct manager_pair *pair) {
+        if (!pair)
+                return;
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                agent_link_free(pair->links[side]);
+        sd_event_source_disable_unref(pair->wake);
+        free(pair);
+}
+
+struct manager *manager_free(struct manager *manager) {
+        if (!manager)
+                return NULL;
+        bus_free(manager->bus);
+        for (int i = 0; i < manager->n_pairs; i++)
+                pair_slot_free(manager->pairs[i]);
+        free(manager->pairs);
+        sd_event_source_disable_unref(manager->engine_wake.wake);
+        pressure_free(manager->pressure);
+        hypervisor_free(manager->hypervisor);
+        store_free(manager->store);
+        evidence_free(manager->evidence);
+        while (manager->owed) {
+                struct owed *next = manager->owed->next;
+
+                free(manager->owed);
+                manager->owed = next;
+        }
+        sd_event_source_disable_unref(manager->owed_source);
+        update_deinit(&manager->update);
+        engine_free(manager->engine);
+        free(manager->facts.members);
+        free(manager->policy_path);
+        sd_event_unref(manager->loop);
+        free(manager);
+        return NULL;
+}
+
+const char *manager_summary(const struct manager *manager, char *buffer, size_t size) {
+        unsigned counts[PAIR_STATE_MAX] = { 0 }, total = 0;
+        size_t used;
+
+        for (int i = 0; i < manager->engine->n_pairs; i++)
+                if (manager->engine->pairs[i]) {
+                        counts[manager->engine->pairs[i]->state]++;
+                        total++;
+                }
+        used = (size_t) snprintf(buffer, size, "%u pairs", total);
+        for (enum pair_state state = 0; state < PAIR_STATE_MAX && used < size; state++)
+                if (counts[state])
+                        used += (size_t) snprintf(buffer + used, size - used, ", %u %s", counts[state], pair_state_to_string(state));
+        return buffer;
+}

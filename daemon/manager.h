@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The shell around the engine: it owns the adapters, makes events out of what they report, steps the engine, and
+ * carries its updates out. It decides nothing.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "daemon/base/error.h"
+#include "daemon/core/engine.h"
+
+struct manager;
+
+struct manager_options {
+        const char *policy_path;
+        const char *state_dir, *runtime_dir;
+        const char *helper_path; /* socket of failoverd-helper, NULL: none */
+        const char *bus_address; /* NULL: the usual one */
+        bool user;               /* session bus */
+};
+
+/* Builds and connects everything; the engine is ready when this returns. The loop must run for anything to
+ * happen. Fails with a message for the operator: policy, store. */
+int manager_new(sd_event *loop, const struct manager_options *options, struct manager **ret, struct error *error);
+/* Leaves guests and applications alone. Takes NULL; returns NULL. */
+struct manager *manager_free(struct manager *manager);
+
+/* Reads the policy file again and lets it take effect. `ret_report` (may be NULL) gets a heap text for people,
+ * also on failure. */
+int manager_reload(struct manager *manager, char **ret_report);
+/* One line on how many pairs are in which state, for sd_notify(STATUS=). Returns `buffer`. */
+const char *manager_summary(const struct manager *manager, char *buffer, size_t size);
