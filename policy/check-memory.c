@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/base/cleanup.h"
+#include "policy/check.h"
+
+/*
+ * Memory as the policy promises it. The table's rows add up to the pool at any time, so everything that may have
+ * to be held at once must fit: the monitor's own, QEMU's overhead of each VM, the reserve, the base of each standby
+ * and the memory of each active VM, and the regions of hot-standby applications where the active VM does not hold
+ * enough above its base to cover them (H: from state A to state B nothing is added; what does not fit is asked
+ * for). Either member may be the active one, so the larger of the two ways counts. Regions of plain applications
+ * come out of what is left, or are refused.
+ */
+
+struct demand {
+        uint64_t members, regions; /* bytes */
+};
+
+static const char *side_key(enum side side) {
+        return side == SIDE_A ? "active" : "standby";
+}
+
+static struct demand pair_demand(const struct pair_policy *pair, enum side active) {
+        const struct member *a = &pair->members[active], *s = &pair->members[side_other(active)];
+        uint64_t regions = 0, above = a->memory_bytes > a->base_bytes ? a->memory_bytes - a->base_bytes : 0;
+
+        for (size_t i = 0; i < pair->n_applications; i++)
+                if (pair->applications[i].kind == APPLICATION_HOT_STANDBY)
+                        regions += pair->applications[i].memory_bytes;
+        return (struct demand) {
+                .members = a->memory_bytes + s->base_bytes,
+                .regions = regions > above ? regions - above : 0,
+        };
+}
+
+/* True where every size that the sum rests on could be read. */
+static bool sizes_are_known(const struct check *c) {
+        char path[NODE_PATH_LEN];
+
+        if (!check_usable(c, "pool") || (c->policy->n_pairs == 0 && !check_usable(c, "pairs")))
+                return false;
+        for (size_t i = 0; i < c->policy->n_pairs; i++) {
+                for (enum side side = SIDE_A; side < SIDE_MAX; side++)
+                        if (!check_usable(c, check_path(path, "pairs[%zu].%s", i, side_key(side))))
+                                return false;
+                if (c->policy->pairs[i].n_applications == 0)
+                        return false;
+                for (size_t j = 0; j < c->policy->pairs[i].n_applications; j++)
+                        if (!check_usable(c, check_path(path, "pairs[%zu].applications[%zu].memory", i, j)) ||
+                            !check_usable(c, check_path(path, "pairs[%zu].applications[%zu].kind", i, j)))
+                                return false;
+        }
+        return true;
+}
+
+static void check_sum(struct check *c) {
+        const struct policy *p = c->policy;
+        uint64_t overhead = p->overhead_bytes * p->n_pairs * SIDE_MAX, members = 0, regions = 0, sum;
+        char text[8][UNITS_TEXT_MAX];
+
+        if (!sizes_are_known(c))
+                return;
+        for (size_t i = 0; i < p->n_pairs; i++) {
+                struct demand a = pair_demand(&p->pairs[i], SIDE_A), b = pair_demand(&p->pairs[i], SIDE_B);
+                struct demand *more = a.members + a.regions >= b.members + b.regions ? &a : &b;
+
+                members += more->members;
+                regions += more->regions;
+        }
+        sum = p->monitor_bytes + overhead + p->reserve_bytes + members + regions;
+        if (sum <= p->pool_bytes)
+                return;
+        check_error(c, "pool.memory", "%s is too small: %s are needed, made up of monitor %s, overhead of %zu VMs %s, "
+                    "reserve %s, VMs %s and hot-standby regions that no active VM covers %s; add %s",
+                    size_format(text[0], p->pool_bytes), size_format(text[1], sum),
+                    size_format(text[2], p->monitor_bytes), p->n_pairs * SIDE_MAX, size_format(text[3], overhead),
+                    size_format(text[4], p->reserve_bytes), size_format(text[5], members),
+                    size_format(text[6], regions), size_format(text[7], sum - p->pool_bytes));
+}
+
+/* False where the extent is itself wrong, so that nothing can be measured by it. */
+static bool check_extent(struct check *c) {
+        uint64_t extent = c->policy->extent_bytes;
+        char text[UNITS_TEXT_MAX], other[UNITS_TEXT_MAX];
+
+        if (!check_usable(c, "pool.extent"))
+                return false;
+        if ((extent & (extent - 1)) == 0)
+                return true;
+        while (extent & (extent - 1))
+                extent &= extent - 1;
+        check_error(c, "pool.extent", "%s is not a power of two; write %s", size_format(text, c->policy->extent_bytes),
+                    size_format(other, extent));
+        return false;
+}
+
+static void check_multiple(struct check *c, const char *path, const char *what, uint64_t bytes) {
+        uint64_t extent = c->policy->extent_bytes, up = (bytes + extent - 1) / extent * extent;
+        char text[UNITS_TEXT_MAX], unit[UNITS_TEXT_MAX], better[UNITS_TEXT_MAX];
+
+        if (bytes % extent == 0 || !check_usable(c, path))
+                return;
+        check_error(c, path, "%s %s, not a multiple of the extent of %s; the next is %s", what,
+                    size_format(text, bytes), size_format(unit, extent), size_format(better, up));
+}
+
+/* What a member holds above its base is plugged into the devices of its applications. */
+static void check_above_base(struct check *c, size_t pair, enum side side, bool extent_known) {
+        const struct pair_policy *p = &c->policy->pairs[pair];
+        const struct member *m = &p->members[side];
+        char path[NODE_PATH_LEN], other[NODE_PATH_LEN], x[UNITS_TEXT_MAX], y[UNITS_TEXT_MAX];
+        uint64_t room = 0;
+
+        check_path(path, "pairs[%zu].%s.memory", pair, side_key(side));
+        if (!check_usable(c, path) || !check_usable(c, check_path(other, "pairs[%zu].%s.base", pair, side_key(side))) ||
+            m->base_bytes == 0)
+                return;
+        if (m->memory_bytes < m->base_bytes) {
+                check_error(c, path, "%s is less than the base of %s, which it includes; write at least that",
+                            size_format(x, m->memory_bytes), size_format(y, m->base_bytes));
+                return;
+        }
+        if (extent_known)
+                check_multiple(c, path, "less the base is", m->memory_bytes - m->base_bytes);
+        if (p->n_applications == 0 || !check_usable(c, check_path(other, "pairs[%zu].applications", pair)))
+                return;
+        for (size_t i = 0; i < p->n_applications; i++)
+                room += p->applications[i].memory_bytes;
+        if (m->memory_bytes - m->base_bytes > room)
+                check_error(c, path, "%s lie above the base, and the applications' devices take %s together; raise the "
+                            "base or lower the memory", size_format(x, m->memory_bytes - m->base_bytes),
+                            size_format(y, room));
+}
+
+static void check_floor(struct check *c, size_t pair, enum side side) {
+        const struct pair_policy *p = &c->policy->pairs[pair];
+        const struct member *m = &p->members[side];
+        char path[NODE_PATH_LEN], other[NODE_PATH_LEN], x[UNITS_TEXT_MAX], y[UNITS_TEXT_MAX], z[UNITS_TEXT_MAX];
+        uint64_t floor = member_floor_bytes(p, side);
+
+        check_path(path, "pairs[%zu].%s.base", pair, side_key(side));
+        if (!check_usable(c, path) || !check_usable(c, check_path(other, "pairs[%zu].%s", pair, side_key(side))))
+                return;
+        if (m->base_bytes % MIB != 0)
+                check_error(c, path, "%s is not a multiple of 1MiB; round it up", size_format(x, m->base_bytes));
+        if (m->base_bytes < floor)
+                check_error(c, path, "%s is too small: 96MiB for the guest's own system and 1.6%% of the %s that may be "
+                            "plugged, for their page structures, make %s; write at least that",
+                            size_format(x, m->base_bytes), size_format(y, member_pluggable_bytes(p, side)),
+                            size_format(z, floor));
+}
+
+/* Sizes against the extent, the floors and the pool. */
+void check_memory(struct check *c) {
+        bool extent_known = check_extent(c);
+        char path[NODE_PATH_LEN];
+
+        if (extent_known)
+                check_multiple(c, "pool.reserve", "is", c->policy->reserve_bytes);
+        for (size_t i = 0; i < c->policy->n_pairs; i++) {
+                for (enum side side = SIDE_A; side < SIDE_MAX; side++) {
+                        check_above_base(c, i, side, extent_known);
+                        check_floor(c, i, side);
+                }
+                for (size_t j = 0; extent_known && j < c->policy->pairs[i].n_applications; j++)
+                        check_multiple(c, check_path(path, "pairs[%zu].applications[%zu].memory", i, j), "is",
+                                       c->policy->pairs[i].applications[j].memory_bytes);
+        }
+        check_sum(c);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "policy/diagnostics.h"
+#include "policy/node.h"
+#include "policy/policy.h"
+
+int policy_check(const struct policy *policy, const struct node *root, struct diagnostics *d);
+
+/* The checks, one noun a file. They read the model and use the tree for places only. A check stays silent where a
+ * value that it rests on could not be read: that has been reported already. */
+struct check {
+        const struct policy *policy;
+        const struct node *root;
+        struct diagnostics *d;
+        int error; /* -ENOMEM once memory ran out */
+};
+
+void check_memory(struct check *c); /* extents, floors, the pool's sum */
+void check_names(struct check *c);  /* what may occur once only */
+void check_pair_times(struct check *c, size_t pair);
+void check_application(struct check *c, size_t pair, size_t application);
+void check_commands(struct check *c, size_t pair);
+
+void check_error(struct check *c, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void check_warning(struct check *c, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool check_usable(const struct check *c, const char *path);
+const char *check_path(char buffer[static NODE_PATH_LEN], const char *format, ...)
+        __attribute__((format(printf, 2, 3)));

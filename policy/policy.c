@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/base/cleanup.h"
+
+static const char *const side_table[SIDE_MAX] = {
+        [SIDE_A] = "a",
+        [SIDE_B] = "b",
+};
+DEFINE_ENUM_TABLE(side, side_table)
+
+static const char *const application_kind_table[APPLICATION_KIND_MAX] = {
+        [APPLICATION_HOT_STANDBY] = "hot-standby",
+        [APPLICATION_PLAIN] = "plain",
+        [APPLICATION_AUTO] = "auto",
+};
+DEFINE_ENUM_TABLE(application_kind, application_kind_table)
+
+static const char *const severity_table[SEVERITY_MAX] = {
+        [SEVERITY_MINOR] = "minor",
+        [SEVERITY_HARD] = "hard",
+        [SEVERITY_MAJOR] = "major",
+        [SEVERITY_CRITICAL] = "critical",
+};
+DEFINE_ENUM_TABLE(severity, severity_table)
+
+static const char *const failure_cause_table[FAILURE_CAUSE_MAX] = {
+        [FAILURE_EXIT] = "exit",
+        [FAILURE_SIGNAL] = "signal",
+        [FAILURE_CHECK] = "check",
+        [FAILURE_MEMORY] = "memory",
+        [FAILURE_START] = "start",
+};
+DEFINE_ENUM_TABLE(failure_cause, failure_cause_table)
+
+static const char *const guest_stop_table[GUEST_STOP_MAX] = {
+        [GUEST_STOP_WAIT] = "wait",
+        [GUEST_STOP_FAILOVER] = "failover",
+};
+DEFINE_ENUM_TABLE(guest_stop, guest_stop_table)
+
+static const char *const exclusive_stuck_table[EXCLUSIVE_STUCK_MAX] = {
+        [EXCLUSIVE_REFUSE] = "refuse",
+        [EXCLUSIVE_FENCE_VM] = "fence-vm",
+};
+DEFINE_ENUM_TABLE(exclusive_stuck, exclusive_stuck_table)
+
+static const char *const store_lost_table[STORE_LOST_MAX] = {
+        [STORE_LOST_HOLD] = "hold",
+        [STORE_LOST_TRUST_RUNNING] = "trust-running",
+};
+DEFINE_ENUM_TABLE(store_lost, store_lost_table)
+
+DEFINE_CLEANUP(struct policy *, policy_free)
+
+/* Copies a string that may be NULL. */
+static int copy_text(const char *from, char **ret) {
+        char *copy = NULL;
+
+        if (from) {
+                copy = strdup(from);
+                if (!copy)
+                        return -ENOMEM;
+        }
+        *ret = copy;
+        return 0;
+}
+
+/* Appends one word. The command owns its words; what it holds stays usable when this fails. */
+int command_append(struct command *command, const char *word) {
+        _cleanup_free_ char *copy = NULL;
+        char **words;
+
+        if (command->n_words >= POLICY_WORDS_MAX)
+                return -E2BIG;
+        copy = strdup(word);
+        if (!copy)
+                return -ENOMEM;
+        words = reallocarray(command->words, command->n_words + 2, sizeof(*words));
+        if (!words)
+                return -ENOMEM;
+        command->words = words;
+        words[command->n_words++] = steal_ptr(copy);
+        words[command->n_words] = NULL;
+        return 0;
+}
+
+/* Copies a command. `ret` is taken as uninitialised and untouched on failure. */
+int command_copy(const struct command *from, struct command *ret) {
+        struct command copy = { 0 };
+        int r;
+
+        for (size_t i = 0; i < from->n_words; i++) {
+                r = command_append(&copy, from->words[i]);
+                if (r < 0) {
+                        command_deinit(&copy);
+                        return r;
+                }
+        }
+        *ret = copy;
+        return 0;
+}
+
+/* Frees the words and leaves an empty command. */
+void command_deinit(struct command *command) {
+        for (size_t i = 0; i < command->n_words; i++)
+                free(command->words[i]);
+        free(command->words);
+        *command = (struct command) { 0 };
+}
+
+/* Sets an application to its defaults. What it held before is not freed. */
+void application_init(struct application *application) {
+        *application = (struct application) {
+                .kind = APPLICATION_AUTO,
+                .stop_timeout_usec = 10 * USEC_PER_SEC,
+                .health_interval_usec = 2 * USEC_PER_SEC,
+                .health_timeout_usec = USEC_PER_SEC,
+                .health_failures = 3,
+                .restart_budget = 3,
+                .restart_window_usec = 600 * USEC_PER_SEC,
+        };
+}
+
+/* Frees what an application owns; the struct itself is the caller's. */
+void application_deinit(struct application *application) {
+        for (enum side side = SIDE_A; side < SIDE_MAX; side++) {
+                free(application->sides[side].unit);
+                command_deinit(&application->sides[side].start);
+                command_deinit(&application->sides[side].stop);
+                command_deinit(&application->sides[side].health);
+        }
+        for (size_t i = 0; i < application->n_disks; i++)
+                free(application->disks[i]);
+        for (size_t i = 0; i < application->n_addresses; i++) {
+                free(application->addresses[i].cidr);
+                free(application->addresses[i].link);
+        }
+        *application = (struct application) { 0 };
+}
+
+static int application_side_copy(const struct application_side *from, struct application_side *to) {
+        int r;
+
+        r = copy_text(from->unit, &to->unit);
+        if (r >= 0)
+                r = command_copy(&from->start, &to->start);
+        if (r >= 0)
+                r = command_copy(&from->stop, &to->stop);
+        if (r >= 0)
+                r = command_copy(&from->health, &to->health);
+        return r;
+}
+
+/* Copies into `to`, which the caller deinitialises whether this succeeds or not. */
+static int application_copy(const struct application *from, struct application *to) {
+        int r;
+
+        *to = *from;
+        memset(to->sides, 0, sizeof(to->sides));
+        memset(to->disks, 0, sizeof(to->disks));
+        memset(to->addresses, 0, sizeof(to->addresses));
+        to->n_disks = to->n_addresses = 0;
+
+        for (enum side side = SIDE_A; side < SIDE_MAX; side++) {
+                r = application_side_copy(&from->sides[side], &to->sides[side]);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < from->n_disks; i++) {
+                r = copy_text(from->disks[i], &to->disks[to->n_disks++]);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < from->n_addresses; i++) {
+                struct address *address = &to->addresses[to->n_addresses++];
+
+                r = copy_text(from->addresses[i].cidr, &address->cidr);
+                if (r >= 0)
+                        r = copy_text(from->addresses[i].link, &address->link);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Sets a pair to its defaults. What it held before is not freed. */
+void pair_policy_init(struct pair_policy *pair) {
+        *pair = (struct pair_policy) {
+                .beat_usec = 500 * USEC_PER_MSEC,
+                .beats_missed = 3,
+                .confirm_usec = 500 * USEC_PER_MSEC,
+                .act_timeout_usec = 10 * USEC_PER_SEC,
+                .objective_usec = 5 * USEC_PER_SEC,
+                .failover_expected_usec = 3 * USEC_PER_SEC,
+                .on_guest_shutdown = GUEST_STOP_WAIT,
+                .on_guest_reboot = GUEST_STOP_WAIT,
+                .guest_stop_timeout_usec = 120 * USEC_PER_SEC,
+                .on_exclusive_stuck = EXCLUSIVE_REFUSE,
+                .flap_limit = 3,
+                .flap_window_usec = 3600 * USEC_PER_SEC,
+        };
+}
+
+static void pair_policy_deinit(struct pair_policy *pair) {
+        free(pair->on_event);
+        for (size_t i = 0; i < pair->n_applications; i++)
+                application_deinit(&pair->applications[i]);
+        free(pair->applications);
+        *pair = (struct pair_policy) { 0 };
+}
+
+/* Copies into `to`, which the caller deinitialises whether this succeeds or not. */
+static int pair_policy_copy(const struct pair_policy *from, struct pair_policy *to) {
+        int r;
+
+        *to = *from;
+        to->on_event = NULL;
+        to->applications = NULL;
+        to->n_applications = 0;
+
+        r = copy_text(from->on_event, &to->on_event);
+        if (r < 0)
+                return r;
+        if (from->n_applications == 0)
+                return 0;
+        to->applications = calloc(from->n_applications, sizeof(*to->applications));
+        if (!to->applications)
+                return -ENOMEM;
+        for (size_t i = 0; i < from->n_applications; i++) {
+                r = application_copy(&from->applications[i], &to->applications[to->n_applications++]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* An empty policy with every default that does not depend on the text; the caller owns it. NULL when out of
+ * memory. */
+struct policy *policy_new(void) {
+        _cleanup_(policy_freep) struct policy *policy = malloc(sizeof(*policy));
+
+        if (!policy)
+                return NULL;
+        *policy = (struct policy) {
+                .version = POLICY_VERSION,
+                .extent_bytes = 128 * MIB,
+                .monitor_bytes = 64 * MIB,
+                .overhead_bytes = 128 * MIB,
+                .on_store_lost = STORE_LOST_HOLD,
+        };
+        policy->hypervisor_uri = strdup("qemu:///system");
+        if (!policy->hypervisor_uri)
+                return NULL;
+        return steal_ptr(policy);
+}
+
+/* Frees a policy, also a half-built one. Takes NULL; returns NULL. */
+struct policy *policy_free(struct policy *policy) {
+        if (!policy)
+                return NULL;
+        for (size_t i = 0; i < policy->n_pairs; i++)
+                pair_policy_deinit(&policy->pairs[i]);
+        free(policy->pairs);
+        free(policy->hypervisor_uri);
+        free(policy);
+        return NULL;
+}
+
+/* A deep copy that the caller owns, or NULL when out of memory. */
+struct policy *policy_copy(const struct policy *policy) {
+        _cleanup_(policy_freep) struct policy *copy = malloc(sizeof(*copy));
+
+        if (!copy)
+                return NULL;
+        *copy = *policy;
+        copy->hypervisor_uri = NULL;
+        copy->pairs = NULL;
+        copy->n_pairs = 0;
+
+        if (copy_text(policy->hypervisor_uri, &copy->hypervisor_uri) < 0)
+                return NULL;
+        if (policy->n_pairs > 0) {
+                copy->pairs = calloc(policy->n_pairs, sizeof(*copy->pairs));
+                if (!copy->pairs)
+                        return NULL;
+        }
+        for (size_t i = 0; i < policy->n_pairs; i++)
+                if (pair_policy_copy(&policy->pairs[i], &copy->pairs[copy->n_pairs++]) < 0)
+                        return NULL;
+        return steal_ptr(copy);
+}
+
+/* Index of a pair by name, or -ENOENT. */
+int policy_find_pair(const struct policy *policy, const char *name) {
+        for (size_t i = 0; i < policy->n_pairs; i++)
+                if (strcmp(policy->pairs[i].name, name) == 0)
+                        return (int) i;
+        return -ENOENT;
+}
+
+/* Index of an application of this pair by name, or -ENOENT. */
+int pair_policy_find_application(const struct pair_policy *pair, const char *name) {
+        for (size_t i = 0; i < pair->n_applications; i++)
+                if (strcmp(pair->applications[i].name, name) == 0)
+                        return (int) i;
+        return -ENOENT;
+}
+
+/* H: severity. The first rule that matches decides; without one, memory that was lost is critical, an
+ * application that cannot even be started is hard to repair there, and anything else is minor. */
+enum severity application_severity(const struct application *application, enum failure_cause cause, int code) {
+        for (size_t i = 0; i < application->n_rules; i++) {
+                const struct severity_rule *rule = &application->rules[i];
+
+                if (rule->cause == cause && (rule->code == -1 || rule->code == code))
+                        return rule->severity;
+        }
+        if (cause == FAILURE_MEMORY)
+                return SEVERITY_CRITICAL;
+        return cause == FAILURE_START ? SEVERITY_HARD : SEVERITY_MINOR;
+}
+
+/* True where the application holds a disk or an address, which only one side may hold. */
+bool application_is_exclusive(const struct application *application) {
+        return application->n_disks > 0 || application->n_addresses > 0;
+}
+
+/* Bytes that may be plugged into a side: the regions of the applications that it can start, and at least what it
+ * holds above its base. */
+uint64_t member_pluggable_bytes(const struct pair_policy *pair, enum side side) {
+        const struct member *member = &pair->members[side];
+        uint64_t held = member->memory_bytes > member->base_bytes ? member->memory_bytes - member->base_bytes : 0;
+        uint64_t regions = 0;
+
+        for (size_t i = 0; i < pair->n_applications; i++) {
+                const struct application_side *run = &pair->applications[i].sides[side];
+
+                if ((run->unit || run->start.n_words > 0) &&
+                    __builtin_add_overflow(regions, pair->applications[i].memory_bytes, &regions))
+                        return UINT64_MAX;
+        }
+        return regions > held ? regions : held;
+}
+
+/* Bytes to boot with: 96 MiB for the guest system itself, and the page structures of what may be plugged into
+ * this side, 64 bytes for each page of 4 KiB, taken as 1.6 %, which Linux needs free before it can plug. Rounded
+ * up to whole MiB. */
+uint64_t member_floor_bytes(const struct pair_policy *pair, enum side side) {
+        __uint128_t structures = ((__uint128_t) member_pluggable_bytes(pair, side) * 16 + 999) / 1000;
+
+        return (uint64_t) ((96 * MIB + structures + MIB - 1) / MIB * MIB);
+}

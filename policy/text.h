@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A policy as text: failoverd-policy(5). */
+
+#include <stdio.h>
+
+#include "policy/diagnostics.h"
+#include "policy/policy.h"
+
+int policy_parse(const char *text, size_t n, const char *name, struct policy **ret, struct diagnostics *d);
+int policy_load(const char *path, struct policy **ret, struct diagnostics *d);
+int policy_write(const struct policy *policy, FILE *f);

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Whether two policies say the same, field by field, for the tests of copying and of the round trip. It names every
+ * field itself, so that it shares no table with what it checks. */
+
+#include <string.h>
+
+#include "policy/policy.h"
+
+static inline bool text_equal(const char *a, const char *b) {
+        return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static inline bool command_equal(const struct command *a, const struct command *b) {
+        if (a->n_words != b->n_words)
+                return false;
+        for (size_t i = 0; i < a->n_words; i++)
+                if (!text_equal(a->words[i], b->words[i]))
+                        return false;
+        return a->n_words == 0 || (!a->words[a->n_words] && !b->words[b->n_words]);
+}
+
+static inline bool application_equal(const struct application *a, const struct application *b) {
+        bool same = text_equal(a->name, b->name) && a->kind == b->kind && a->memory_bytes == b->memory_bytes &&
+                    a->stop_timeout_usec == b->stop_timeout_usec &&
+                    a->health_interval_usec == b->health_interval_usec &&
+                    a->health_timeout_usec == b->health_timeout_usec && a->health_failures == b->health_failures &&
+                    a->restart_budget == b->restart_budget && a->restart_window_usec == b->restart_window_usec &&
+                    a->restart_expected_usec == b->restart_expected_usec && a->n_rules == b->n_rules &&
+                    a->vcpus == b->vcpus && a->n_disks == b->n_disks && a->n_addresses == b->n_addresses;
+
+        for (enum side side = SIDE_A; same && side < SIDE_MAX; side++)
+                same = text_equal(a->sides[side].unit, b->sides[side].unit) &&
+                       command_equal(&a->sides[side].start, &b->sides[side].start) &&
+                       command_equal(&a->sides[side].stop, &b->sides[side].stop) &&
+                       command_equal(&a->sides[side].health, &b->sides[side].health);
+        for (size_t i = 0; same && i < a->n_rules; i++)
+                same = a->rules[i].cause == b->rules[i].cause && a->rules[i].code == b->rules[i].code &&
+                       a->rules[i].severity == b->rules[i].severity;
+        for (size_t i = 0; same && i < a->n_disks; i++)
+                same = text_equal(a->disks[i], b->disks[i]);
+        for (size_t i = 0; same && i < a->n_addresses; i++)
+                same = text_equal(a->addresses[i].cidr, b->addresses[i].cidr) &&
+                       text_equal(a->addresses[i].link, b->addresses[i].link);
+        return same;
+}
+
+static inline bool pair_policy_equal(const struct pair_policy *a, const struct pair_policy *b) {
+        bool same = text_equal(a->name, b->name) && a->beat_usec == b->beat_usec &&
+                    a->beats_missed == b->beats_missed && a->confirm_usec == b->confirm_usec &&
+                    a->act_timeout_usec == b->act_timeout_usec && a->objective_usec == b->objective_usec &&
+                    a->failover_expected_usec == b->failover_expected_usec &&
+                    a->on_guest_shutdown == b->on_guest_shutdown && a->on_guest_reboot == b->on_guest_reboot &&
+                    a->guest_stop_timeout_usec == b->guest_stop_timeout_usec &&
+                    a->on_exclusive_stuck == b->on_exclusive_stuck && a->flap_limit == b->flap_limit &&
+                    a->flap_window_usec == b->flap_window_usec && text_equal(a->on_event, b->on_event) &&
+                    a->n_applications == b->n_applications;
+
+        for (enum side side = SIDE_A; same && side < SIDE_MAX; side++)
+                same = text_equal(a->members[side].domain, b->members[side].domain) &&
+                       a->members[side].base_bytes == b->members[side].base_bytes &&
+                       a->members[side].memory_bytes == b->members[side].memory_bytes;
+        for (size_t i = 0; same && i < a->n_applications; i++)
+                same = application_equal(&a->applications[i], &b->applications[i]);
+        return same;
+}
+
+static inline bool policy_equal(const struct policy *a, const struct policy *b) {
+        bool same = a->version == b->version && text_equal(a->hypervisor_uri, b->hypervisor_uri) &&
+                    a->pool_bytes == b->pool_bytes && a->reserve_bytes == b->reserve_bytes &&
+                    a->extent_bytes == b->extent_bytes && a->monitor_bytes == b->monitor_bytes &&
+                    a->overhead_bytes == b->overhead_bytes && a->on_store_lost == b->on_store_lost &&
+                    a->n_pairs == b->n_pairs;
+
+        for (size_t i = 0; same && i < a->n_pairs; i++)
+                same = pair_policy_equal(&a->pairs[i], &b->pairs[i]);
+        return same;
+}
