@@ -61,6 +61,7 @@ static const struct key health_keys[] = {
         { "interval", KEY_DURATION, AT(application, health_interval_usec), .min = 100 * MSEC, .max = HOUR },
         { "timeout", KEY_DURATION, AT(application, health_timeout_usec), .min = 50 * MSEC, .max = 10 * MINUTE },
         { "failures", KEY_COUNT, AT(application, health_failures), .min = 1, .max = 100 },
+        { "grace", KEY_DURATION, AT(application, health_grace_usec), .max = HOUR },
         { NULL },
 };
 static const struct key restart_keys[] = {

@@ -120,6 +120,7 @@ void application_init(struct application *application) {
                 .health_interval_usec = 2 * USEC_PER_SEC,
                 .health_timeout_usec = USEC_PER_SEC,
                 .health_failures = 3,
+                .health_grace_usec = 60 * USEC_PER_SEC,
                 .restart_budget = 3,
                 .restart_window_usec = 600 * USEC_PER_SEC,
         };

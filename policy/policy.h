@@ -19,6 +19,9 @@
 
 #define POLICY_VERSION 1
 
+/* Linux's memory block on x86-64: a guest plugs nothing of a virtio-mem device that is no multiple of it. */
+#define GUEST_BLOCK_BYTES (128 * MIB)
+
 /* Longest name of a pair, domain or application, with its NUL. Names match [A-Za-z0-9][A-Za-z0-9_.-]*. */
 #define NAME_LEN 64
 
@@ -119,6 +122,7 @@ struct application {
         usec_t health_interval_usec;
         usec_t health_timeout_usec;
         unsigned health_failures; /* in a row, 1..100 */
+        usec_t health_grace_usec; /* after a start, failed checks do not count for so long, or until one has passed */
 
         unsigned restart_budget; /* restarts in place within restart_window_usec; 0 is none */
         usec_t restart_window_usec;

@@ -20,11 +20,17 @@ int application_guest_node(size_t application) {
         return (int) application + 1;
 }
 
+/* A guest plugs nothing of a device that is no multiple of its kernel's memory block, so the device may be larger
+ * than the region; what is requested of it is the region. */
+static uint64_t device_bytes(const struct application *application) {
+        return (application->memory_bytes + GUEST_BLOCK_BYTES - 1) / GUEST_BLOCK_BYTES * GUEST_BLOCK_BYTES;
+}
+
 static void print_memory(const struct pair_policy *pair, const struct member *member, FILE *f) {
         uint64_t top = member->base_bytes, n = pair->n_applications;
 
         for (size_t i = 0; i < n; i++)
-                top += pair->applications[i].memory_bytes;
+                top += device_bytes(&pair->applications[i]);
         fprintf(f, "  <maxMemory slots='%" PRIu64 "' unit='KiB'>%" PRIu64 "</maxMemory>\n", n, top / KIB);
         fprintf(f, "  <memory unit='KiB'>%" PRIu64 "</memory>\n", member->base_bytes / KIB);
         fprintf(f, "  <currentMemory unit='KiB'>%" PRIu64 "</currentMemory>\n", member->base_bytes / KIB);
@@ -63,7 +69,7 @@ static void print_region(const struct application *application, size_t index, FI
                    "      </target>\n"
                    "      <alias name='ua-%s'/>\n"
                    "    </memory>\n",
-                application->memory_bytes / KIB, application_guest_node(index), (uint64_t) (SNIPPET_BLOCK_BYTES / KIB),
+                device_bytes(application) / KIB, application_guest_node(index), (uint64_t) (SNIPPET_BLOCK_BYTES / KIB),
                 application->name);
 }
 

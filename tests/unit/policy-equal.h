@@ -26,6 +26,7 @@ static inline bool application_equal(const struct application *a, const struct a
                     a->stop_timeout_usec == b->stop_timeout_usec &&
                     a->health_interval_usec == b->health_interval_usec &&
                     a->health_timeout_usec == b->health_timeout_usec && a->health_failures == b->health_failures &&
+                    a->health_grace_usec == b->health_grace_usec &&
                     a->restart_budget == b->restart_budget && a->restart_window_usec == b->restart_window_usec &&
                     a->restart_expected_usec == b->restart_expected_usec && a->n_rules == b->n_rules &&
                     a->vcpus == b->vcpus && a->n_disks == b->n_disks && a->n_addresses == b->n_addresses;
