@@ -93,7 +93,7 @@ struct application_spec {
         int node; /* guest NUMA node of its region, -1 where it has none of its own */
         uint64_t memory_bytes;
         struct application_side run;
-        usec_t stop_timeout_usec, health_interval_usec, health_timeout_usec;
+        usec_t stop_timeout_usec, health_interval_usec, health_timeout_usec, health_grace_usec;
         unsigned health_failures;
         struct address addresses[POLICY_RESOURCES_MAX];
         size_t n_addresses;

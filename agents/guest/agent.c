@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agents/guest/agent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+#include "agents/guest/announce.h"
+#include "agents/guest/fault.h"
+#include "agents/guest/log.h"
+#include "agents/guest/memory.h"
+#include "agents/protocol/codec.h"
+#include "daemon/base/cleanup.h"
+
+#define LAST_WORDS_USEC (500 * USEC_PER_MSEC)
+
+static void say_hello(struct agent *agent) {
+        struct message hello = { .type = MESSAGE_HELLO, .version = PROTOCOL_VERSION };
+        const struct units *units = agent->supervisor.units;
+
+        snprintf(hello.text, sizeof(hello.text), "failover-agent %s", AGENT_VERSION);
+        snprintf(hello.system, sizeof(hello.system), "%s", units ? units_system(units) : "no service manager");
+        memcpy(hello.boot, agent->boot, sizeof(hello.boot));
+        (void) memory_total(agent->supervisor.paths.proc_dir, &hello.bytes);
+        supervisor_report(&agent->supervisor, &hello);
+        link_send(agent->link, &hello, true);
+}
+
+static void on_welcome(struct agent *agent, const struct message *message) {
+        memcpy(agent->session, message->session, sizeof(agent->session));
+        agent->host_seq = message->seq;
+        link_begin_session(agent->link, agent->session);
+        say_hello(agent);
+        for (size_t i = 0; i < agent->supervisor.n_apps; i++)
+                supervised_repeat(agent->supervisor.apps[i]);
+}
+
+static void on_ping(struct agent *agent, const struct message *message) {
+        struct message pong = { .type = MESSAGE_PONG, .nonce = message->nonce };
+
+        supervisor_report(&agent->supervisor, &pong);
+        link_send(agent->link, &pong, true);
+}
+
+static void on_fault(struct agent *agent, const struct message *message) {
+        int r;
+
+        /* A stand-in for the host is no virtual machine's host: what would be a drill there is damage here. */
+        if (agent->transport->is_test && strcmp(message->text, "agent-stop") != 0)
+                r = -EPERM;
+        else if (strcmp(message->text, "panic") != 0 && strcmp(message->text, "hang") != 0 &&
+                 strcmp(message->text, "agent-stop") != 0)
+                r = -EINVAL;
+        else {
+                supervisor_answer(&agent->supervisor, "", message->id, 0, 0, "%s", message->text);
+                link_flush(agent->link, LAST_WORDS_USEC);
+                log_warning("drill: %s", message->text);
+                r = fault_inject(agent->supervisor.paths.proc_dir, message->text);
+                if (r < 0)
+                        log_error("drill: %s: %s", message->text, strerror(-r));
+                return;
+        }
+        supervisor_answer(&agent->supervisor, "", message->id, r, 0, "%s", strerror(-r));
+}
+
+/* Messages about one application. */
+static void on_application(struct agent *agent, const struct message *message) {
+        static void (*const handlers[MESSAGE_TYPE_MAX])(struct supervised *, const struct message *) = {
+                [MESSAGE_ATTACH] = supervised_attach, [MESSAGE_DETACH] = supervised_detach,
+                [MESSAGE_START] = supervised_start,   [MESSAGE_STOP] = supervised_stop,
+                [MESSAGE_RESTART] = supervised_restart, [MESSAGE_GRANT] = supervised_grant,
+                [MESSAGE_REFUSE] = supervised_refuse, [MESSAGE_CHECK] = supervised_check,
+                [MESSAGE_FAULT] = supervised_kill,
+        };
+        struct supervised *app = supervisor_find(&agent->supervisor, message->app);
+
+        if (!handlers[message->type])
+                return; /* one of our own kind */
+        if (app)
+                handlers[message->type](app, message);
+        else if (message->type == MESSAGE_STOP) /* what was never here is not running */
+                supervisor_answer(&agent->supervisor, message->app, message->id, 0, 0, "unknown here");
+        else if (message->type != MESSAGE_GRANT && message->type != MESSAGE_REFUSE)
+                supervisor_answer(&agent->supervisor, message->app, message->id, -ENOENT, 0, "unknown here");
+}
+
+static void dispatch(struct agent *agent, struct message *message) {
+        if (message->type == MESSAGE_CONFIGURE)
+                supervisor_configure(&agent->supervisor, message);
+        else if (message->type == MESSAGE_PING)
+                on_ping(agent, message);
+        else if (message->type == MESSAGE_FAULT && strcmp(message->text, "app-kill") != 0)
+                on_fault(agent, message);
+        else if (message->type == MESSAGE_REFUSE && message->id == 0)
+                log_error("the host refuses this agent: %s", message->text);
+        else
+                on_application(agent, message);
+}
+
+static void on_line(void *userdata, const char *line, size_t length) {
+        struct agent *agent = userdata;
+        struct error error = ERROR_INIT;
+        struct message message;
+        bool same;
+        int r;
+
+        if (length == 0)
+                return;
+        r = codec_decode(line, length, &message, &error);
+        if (r < 0) {
+                log_warning("message of the host: %s, ignoring", error_text(&error));
+                error_deinit(&error);
+                return;
+        }
+        same = strcmp(message.session, agent->session) == 0;
+        if (same && message.seq > agent->host_seq && message.type != MESSAGE_WELCOME) {
+                agent->host_seq = message.seq;
+                dispatch(agent, &message);
+        } else if (!same && message.type == MESSAGE_WELCOME)
+                on_welcome(agent, &message);
+        message_deinit(&message);
+}
+
+static void announce(struct agent *agent, const char *text) {
+        struct message message = { .type = MESSAGE_GOING };
+
+        snprintf(message.text, sizeof(message.text), "%s", text);
+        supervisor_send(&agent->supervisor, &message);
+        log_notice("this guest begins an orderly %s", text);
+}
+
+/* SIGTERM ends the agent alone: its restart or update is no failure, and what it supervises runs on. An orderly
+ * stop of the guest is learned from systemd, from --announce, or from init's SIGPWR and SIGUSR2. */
+static void on_signal(void *userdata, uint32_t events) {
+        struct agent *agent = userdata;
+        struct signalfd_siginfo info;
+
+        if (read(agent->signal_fd, &info, sizeof(info)) != (ssize_t) sizeof(info))
+                return;
+        if (info.ssi_signo == SIGCHLD)
+                process_table_reap(&agent->supervisor.processes);
+        else if (info.ssi_signo == SIGPWR || info.ssi_signo == SIGUSR2)
+                announce(agent, "shutdown");
+        else {
+                link_flush(agent->link, LAST_WORDS_USEC);
+                loop_quit(agent->loop);
+        }
+}
+
+static void on_announcement(void *userdata, uint32_t events) {
+        struct agent *agent = userdata;
+        char text[32];
+
+        if (announce_receive(agent->announce_fd, text, sizeof(text)) == 0)
+                announce(agent, text);
+}
+
+static int init_signals(struct agent *agent) {
+        static const int handled[] = { SIGTERM, SIGINT, SIGCHLD, SIGPWR, SIGUSR2 };
+        sigset_t set;
+
+        sigemptyset(&set);
+        for (size_t i = 0; i < ELEMENTSOF(handled); i++)
+                sigaddset(&set, handled[i]);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+                return -errno;
+        agent->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (agent->signal_fd < 0)
+                return -errno;
+        return loop_watch(agent->loop, &agent->signals, agent->signal_fd, EPOLLIN);
+}
+
+int agent_init(struct agent *agent, const struct agent_options *options) {
+        const struct link_handler handler = { on_line, agent };
+        int r;
+
+        *agent = (struct agent) {
+                .transport = &options->transport, .echo.fd = -1, .signal_fd = -1, .announce_fd = -1,
+                .signals = { -1, on_signal, agent }, .announcements = { -1, on_announcement, agent },
+        };
+        if (file_read(agent->boot, 37, "/proc/sys/kernel/random/boot_id") < 0)
+                strcpy(agent->boot, "0");
+        r = loop_new(&agent->loop);
+        if (r < 0)
+                return r;
+        r = init_signals(agent);
+        if (r < 0)
+                return r;
+        r = supervisor_init(&agent->supervisor, agent->loop, &options->paths);
+        if (r < 0)
+                return r;
+        supervisor_adopt(&agent->supervisor);
+        agent->announce_fd = announce_listen(options->paths.run_dir);
+        r = agent->announce_fd < 0 ? agent->announce_fd
+                                   : loop_watch(agent->loop, &agent->announcements, agent->announce_fd, EPOLLIN);
+        if (r < 0)
+                log_warning("cannot listen for announcements: %s, ignoring", strerror(-r));
+        if (!options->echo_device || strcmp(options->echo_device, "none") != 0) {
+                r = tty_echo_init(&agent->echo, agent->loop, options->echo_device);
+                if (r < 0)
+                        log_notice("no terminal echoes for the host: %s", strerror(-r));
+        }
+        r = link_new(agent->loop, &options->transport, &handler, &agent->link);
+        agent->supervisor.link = agent->link;
+        return r;
+}
+
+int agent_run(struct agent *agent) {
+        return loop_run(agent->loop);
+}
+
+void agent_deinit(struct agent *agent) {
+        if (!agent->loop)
+                return;
+        tty_echo_deinit(&agent->echo);
+        loop_unwatch(agent->loop, &agent->signals);
+        loop_unwatch(agent->loop, &agent->announcements);
+        closep(&agent->signal_fd);
+        closep(&agent->announce_fd);
+        supervisor_deinit(&agent->supervisor);
+        agent->link = link_free(agent->link);
+        agent->loop = loop_free(agent->loop);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agents/guest/supervisor.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agents/guest/log.h"
+#include "agents/protocol/codec.h"
+#include "daemon/base/cleanup.h"
+
+#define CONFIGURATION "configuration.json"
+
+struct supervised *supervisor_find(const struct supervisor *supervisor, const char *name) {
+        for (size_t i = 0; i < supervisor->n_apps; i++)
+                if (strcmp(supervisor->apps[i]->spec.app, name) == 0)
+                        return supervisor->apps[i];
+        return NULL;
+}
+
+void supervisor_send(struct supervisor *supervisor, const struct message *message) {
+        if (supervisor->link)
+                link_send(supervisor->link, message, false);
+}
+
+void supervisor_answer(struct supervisor *supervisor, const char *app, uint64_t id, int result, uint64_t bytes,
+                       const char *format, ...) {
+        struct message message = { .type = MESSAGE_RESULT, .id = id, .result = result, .bytes = bytes };
+        va_list ap;
+
+        if (id == 0)
+                return;
+        snprintf(message.app, sizeof(message.app), "%s", app);
+        va_start(ap, format);
+        vsnprintf(message.text, sizeof(message.text), format, ap);
+        va_end(ap);
+        supervisor_send(supervisor, &message);
+}
+
+static void forget(struct supervisor *supervisor, size_t i) {
+        struct supervised *app = supervisor->apps[i];
+
+        memmove(&supervisor->apps[i], &supervisor->apps[i + 1],
+                (--supervisor->n_apps - i) * sizeof(supervisor->apps[0]));
+        supervised_deinit(app);
+        free(app);
+}
+
+/* Finds or makes the entry. A full table first gives up an application that is neither wanted nor running. */
+static struct supervised *entry(struct supervisor *supervisor, const char *name) {
+        struct supervised *app = supervisor_find(supervisor, name);
+
+        if (app)
+                return app;
+        for (size_t i = 0; supervisor->n_apps == ELEMENTSOF(supervisor->apps) && i < supervisor->n_apps; i++)
+                if (!supervisor->apps[i]->configured && supervisor->apps[i]->state == APPLICATION_STOPPED)
+                        forget(supervisor, i);
+        if (supervisor->n_apps == ELEMENTSOF(supervisor->apps))
+                return NULL;
+        app = calloc(1, sizeof(*app));
+        if (!app || supervised_init(app, supervisor, name) < 0) {
+                free(app);
+                return NULL;
+        }
+        supervisor->apps[supervisor->n_apps++] = app;
+        return app;
+}
+
+static void take_specs(struct supervisor *supervisor, struct message *message) {
+        for (size_t i = 0; i < supervisor->n_apps; i++)
+                supervisor->apps[i]->configured = false;
+        for (size_t i = 0; i < message->n_specs; i++) {
+                struct supervised *app = entry(supervisor, message->specs[i].app);
+
+                if (app)
+                        supervised_configure(app, &message->specs[i]);
+                else
+                        log_error("%s: no room for one more application", message->specs[i].app);
+        }
+}
+
+void supervisor_configure(struct supervisor *supervisor, struct message *message) {
+        _cleanup_free_ char *line = NULL;
+        char path[PATH_LENGTH];
+        int r;
+
+        r = codec_encode(message, &line);
+        if (r == 0) {
+                snprintf(path, sizeof(path), "%s/" CONFIGURATION, supervisor->paths.run_dir);
+                r = file_replace(line, strlen(line), path);
+        }
+        if (r < 0)
+                log_warning("cannot keep the configuration: %s, ignoring", strerror(-r));
+        take_specs(supervisor, message);
+}
+
+static void read_configuration(struct supervisor *supervisor) {
+        _cleanup_free_ char *line = malloc(MESSAGE_LINE_MAX);
+        struct error error = ERROR_INIT;
+        struct message message;
+        int r;
+
+        if (!line)
+                return;
+        r = file_read(line, MESSAGE_LINE_MAX, "%s/" CONFIGURATION, supervisor->paths.run_dir);
+        if (r < 0)
+                return;
+        r = codec_decode(line, (size_t) r, &message, &error);
+        if (r < 0) {
+                log_warning(CONFIGURATION ": %s, ignoring", error_text(&error));
+                error_deinit(&error);
+                return;
+        }
+        if (message.type == MESSAGE_CONFIGURE)
+                take_specs(supervisor, &message);
+        message_deinit(&message);
+}
+
+void supervisor_adopt(struct supervisor *supervisor) {
+        char names[POLICY_APPLICATIONS_MAX][NAME_LEN];
+        int n;
+
+        read_configuration(supervisor);
+        n = state_list(supervisor->paths.run_dir, names, ELEMENTSOF(names));
+        for (int i = 0; i < n; i++) {
+                struct state_record record;
+                struct supervised *app;
+                int r;
+
+                r = state_read(supervisor->paths.run_dir, names[i], &record);
+                app = r == 0 ? entry(supervisor, names[i]) : NULL;
+                if (app)
+                        supervised_adopt(app, &record);
+                else
+                        log_warning("%s: its state is lost: %s", names[i], strerror(r < 0 ? -r : ENOSPC));
+        }
+}
+
+void supervisor_report(const struct supervisor *supervisor, struct message *message) {
+        message->n_apps = supervisor->n_apps;
+        for (size_t i = 0; i < supervisor->n_apps; i++)
+                message->apps[i] = supervised_report(supervisor->apps[i]);
+}
+
+static struct supervised *by_unit(struct supervisor *supervisor, const char *unit) {
+        for (size_t i = 0; i < supervisor->n_apps; i++)
+                if (supervisor->apps[i]->spec.run.unit && strcmp(supervisor->apps[i]->spec.run.unit, unit) == 0)
+                        return supervisor->apps[i];
+        return NULL;
+}
+
+static void on_unit_changed(void *userdata, const char *unit, const struct unit_status *status) {
+        struct supervised *app = by_unit(userdata, unit);
+
+        if (app)
+                supervised_unit_changed(app, status);
+}
+
+static void on_unit_done(void *userdata, const char *unit, bool start, int result, const char *text) {
+        struct supervised *app = by_unit(userdata, unit);
+
+        if (app)
+                supervised_unit_done(app, start, result, text);
+}
+
+static void on_going(void *userdata, const char *text) {
+        struct message message = { .type = MESSAGE_GOING };
+
+        snprintf(message.text, sizeof(message.text), "%s", text);
+        supervisor_send(userdata, &message);
+}
+
+int supervisor_init(struct supervisor *supervisor, struct loop *loop, const struct paths *paths) {
+        const struct units_handler handler = { on_unit_changed, on_unit_done, on_going, supervisor };
+        int r;
+
+        *supervisor = (struct supervisor) { .loop = loop, .paths = *paths, .processes = { .loop = loop } };
+        r = units_new(loop, &handler, &supervisor->units);
+        supervisor->has_systemd = r != -EOPNOTSUPP;
+        if (r < 0 && supervisor->has_systemd)
+                log_error("cannot reach systemd: %s; applications that are units cannot be run", strerror(-r));
+        return 0;
+}
+
+void supervisor_deinit(struct supervisor *supervisor) {
+        while (supervisor->n_apps > 0)
+                forget(supervisor, supervisor->n_apps - 1);
+        supervisor->units = units_free(supervisor->units);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agents/guest/tty-echo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "agents/guest/file.h"
+#include "daemon/base/cleanup.h"
+
+static const char *const candidates[] = { "/dev/ttyS1", "/dev/hvc0" };
+
+static void throw_away(void *userdata, uint32_t events) {
+        struct tty_echo *echo = userdata;
+        char bytes[4096];
+        ssize_t n = read(echo->fd, bytes, sizeof(bytes));
+
+        if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+                return;
+        if (events & (EPOLLHUP | EPOLLERR))
+                loop_unwatch(echo->loop, &echo->source); /* hung up: nothing will come here any more */
+}
+
+/* Whether the kernel prints its messages there; those must not mix with the echo. */
+static int is_console(const char *device) {
+        const char *name = strrchr(device, '/') + 1;
+        char active[256], *save = NULL;
+
+        if (file_read(active, sizeof(active), "/sys/class/tty/console/active") < 0)
+                return 0;
+        for (char *word = strtok_r(active, " ", &save); word; word = strtok_r(NULL, " ", &save))
+                if (strcmp(word, name) == 0)
+                        return 1;
+        return 0;
+}
+
+static int open_echo(const char *device) {
+        _cleanup_close_ int fd = open(device, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+        struct termios mode;
+
+        if (fd < 0 || tcgetattr(fd, &mode) < 0)
+                return -errno;
+        cfmakeraw(&mode);
+        mode.c_lflag |= ECHO;
+        mode.c_cflag |= CLOCAL | CREAD;
+        if (tcsetattr(fd, TCSANOW, &mode) < 0)
+                return -errno;
+        return steal_fd(&fd);
+}
+
+int tty_echo_init(struct tty_echo *echo, struct loop *loop, const char *device) {
+        int fd = -ENODEV;
+
+        if (device)
+                fd = open_echo(device);
+        for (size_t i = 0; !device && fd < 0 && i < ELEMENTSOF(candidates); i++)
+                if (!is_console(candidates[i]))
+                        fd = open_echo(candidates[i]);
+        *echo = (struct tty_echo) { .loop = loop, .fd = -1, .source = { -1, throw_away, echo } };
+        if (fd < 0)
+                return fd;
+        echo->fd = fd;
+        return loop_watch(loop, &echo->source, fd, EPOLLIN);
+}
+
+void tty_echo_deinit(struct tty_echo *echo) {
+        if (echo->fd < 0)
+                return;
+        loop_unwatch(echo->loop, &echo->source);
+        closep(&echo->fd);
+        echo->fd = -1;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "tests/unit/agent-host.h"
+
+/* The same agent with systemd units as applications. Needs root and a running systemd whose runtime directory
+ * may be written to, as in a container. */
+
+#define UNIT_DIR "/run/systemd/system"
+
+static bool cannot_run(void) {
+        if (access(UNIT_DIR, W_OK) == 0 && access("/run/dbus/system_bus_socket", W_OK) == 0)
+                return false;
+        printf("skipped: no systemd here that units could be given to ");
+        return true;
+}
+
+static void put_unit(const struct host *host, const char *text) {
+        char path[160];
+        FILE *file;
+
+        snprintf(path, sizeof(path), UNIT_DIR "/%s.service", host->app);
+        file = fopen(path, "w");
+        REQUIRE(file != NULL);
+        CHECK(fputs(text, file) >= 0);
+        CHECK(fclose(file) == 0);
+        CHECK(system("systemctl daemon-reload") == 0);
+}
+
+static void remove_unit(const struct host *host) {
+        char command[256];
+
+        snprintf(command, sizeof(command), "systemctl stop %s; rm -f " UNIT_DIR "/%s.service; systemctl daemon-reload",
+                 host->app, host->app);
+        CHECK(system(command) == 0);
+}
+
+static void configure_unit(struct host *host) {
+        struct application_spec spec = { .node = -1, .stop_timeout_usec = 500 * USEC_PER_MSEC, .memory_bytes = MIB };
+        char unit[128];
+
+        memcpy(spec.app, host->app, sizeof(spec.app));
+        snprintf(unit, sizeof(unit), "%s.service", host->app);
+        spec.run.unit = strdup(unit);
+        host_configure(host, spec);
+}
+
+/* The unit's properties come a moment after the configuration. */
+static int check_until_answered(struct host *host, int wanted) {
+        usec_t deadline = loop_now() + DEADLINE_USEC;
+
+        do {
+                uint64_t id = host_send(host, (struct message) { .type = MESSAGE_CHECK });
+                do
+                        host_expect(host, MESSAGE_RESULT);
+                while (host->last.id != id);
+        } while (host->last.result != wanted && loop_now() < deadline);
+        return host->last.result;
+}
+
+static int unit_is(const struct host *host, const char *state) {
+        char command[256];
+
+        snprintf(command, sizeof(command), "test \"$(systemctl is-active %s)\" = %s", host->app, state);
+        return system(command) == 0;
+}
+
+static void a_unit_starts_stops_and_its_kind_is_learned(void) {
+        struct host host;
+        uint64_t id;
+
+        if (cannot_run())
+                return;
+        host_init(&host);
+        put_unit(&host, "[Service]\nEnvironment=FAILOVER_KIND=hot-standby\nExecStart=sleep 1000\n");
+        configure_unit(&host);
+        CHECK(check_until_answered(&host, 0) == 0);
+        id = host_start(&host, 3);
+        host_expect(&host, MESSAGE_USES);
+        CHECK(host.last.kind == APPLICATION_HOT_STANDBY);
+        host_expect_result(&host, id, 0);
+        CHECK(unit_is(&host, "active"));
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        CHECK(unit_is(&host, "inactive"));
+        remove_unit(&host);
+        host_deinit(&host);
+}
+
+static void a_units_death_is_reported_and_a_restart_brings_it_back(void) {
+        char command[128];
+        struct host host;
+
+        if (cannot_run())
+                return;
+        host_init(&host);
+        put_unit(&host, "[Service]\nExecStart=sleep 1000\n");
+        configure_unit(&host);
+        CHECK(check_until_answered(&host, 0) == 0);
+        host_expect_result(&host, host_start(&host, 3), 0);
+        host_expect(&host, MESSAGE_HEALTHY);
+        snprintf(command, sizeof(command), "systemctl kill -s SEGV %s", host.app);
+        CHECK(system(command) == 0);
+        host_expect(&host, MESSAGE_FAILED);
+        CHECK(host.last.cause == FAILURE_SIGNAL && host.last.code == SIGSEGV && host.last.token == 3);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_RESTART, .token = 3 }), 0);
+        CHECK(unit_is(&host, "active"));
+        host_ping(&host, MESSAGE_FAILED);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        CHECK(unit_is(&host, "inactive"));
+        remove_unit(&host);
+        host_deinit(&host);
+}
+
+static void a_unit_that_is_not_there_cannot_be_started(void) {
+        struct host host;
+
+        if (cannot_run())
+                return;
+        host_init(&host);
+        configure_unit(&host);
+        CHECK(check_until_answered(&host, -ENOENT) == -ENOENT);
+        host_start(&host, 1);
+        host_expect(&host, MESSAGE_FAILED);
+        CHECK(host.last.cause == FAILURE_START && host.last.hard);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        host_deinit(&host);
+}
+
+static void what_a_unit_leaves_behind_is_killed_before_it_counts_as_stopped(void) {
+        struct host host;
+
+        if (cannot_run())
+                return;
+        host_init(&host);
+        put_unit(&host, "[Service]\nKillMode=process\nExecStart=sh -c 'trap \"\" TERM; sleep 31337 & exec sleep 2000'\n");
+        configure_unit(&host);
+        CHECK(check_until_answered(&host, 0) == 0);
+        host_expect_result(&host, host_start(&host, 1), 0);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        CHECK(!unit_is(&host, "active") && !unit_is(&host, "deactivating"));
+        CHECK(system("! pgrep -x -f 'sleep 31337' > /dev/null") == 0);
+        remove_unit(&host);
+        host_deinit(&host);
+}
+
+static void a_restarted_agent_goes_on_with_a_running_unit(void) {
+        char command[128];
+        struct host host;
+
+        if (cannot_run())
+                return;
+        host_init(&host);
+        put_unit(&host, "[Service]\nExecStart=sleep 1000\n");
+        configure_unit(&host);
+        CHECK(check_until_answered(&host, 0) == 0);
+        host_expect_result(&host, host_start(&host, 9), 0);
+        host_end_agent(&host, SIGKILL);
+        host_run_agent(&host);
+        host_accept(&host);
+        host_welcome(&host);
+        CHECK(host.last.apps[0].state == APPLICATION_RUNNING && host.last.apps[0].token == 9);
+        CHECK(check_until_answered(&host, 0) == 0);
+        host_ping(&host, MESSAGE_FAILED);
+        snprintf(command, sizeof(command), "systemctl kill -s KILL %s", host.app);
+        CHECK(system(command) == 0);
+        host_expect(&host, MESSAGE_FAILED);
+        CHECK(host.last.cause == FAILURE_SIGNAL && host.last.code == SIGKILL);
+        remove_unit(&host);
+        host_deinit(&host);
+}
+
+TEST_MAIN("agent-units",
+          TEST(a_unit_starts_stops_and_its_kind_is_learned),
+          TEST(a_units_death_is_reported_and_a_restart_brings_it_back),
+          TEST(a_unit_that_is_not_there_cannot_be_started),
+          TEST(what_a_unit_leaves_behind_is_killed_before_it_counts_as_stopped),
+          TEST(a_restarted_agent_goes_on_with_a_running_unit))
