@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Keeps what tells why a VM failed, before recovery destroys it: DIRECTORY/FAILOVER-ID/{console,messages,process}-
+ * SIDE. Bounded: 64 KiB a side, 32 failovers, the oldest are removed. Everything is read and written on a short
+ * thread of its own.
+ */
+
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+struct evidence;
+
+#define EVIDENCE_BYTES_MAX (64 * KIB) /* of one side of one failover */
+#define EVIDENCE_KEPT 32              /* failovers */
+#define EVIDENCE_AT_ONCE 8            /* threads */
+
+/* What to keep. All is copied. */
+struct evidence_request {
+        const char *failover_id; /* "PAIR-NUMBER" */
+        enum side side;
+        const char *console_path; /* log of the guest's console; NULL: none */
+        const char *messages;     /* agent_link_get_recent(); NULL: none */
+        int pid;                  /* QEMU's; 0: none */
+};
+
+/* `directory` is created (mode 0700) when there is something to keep; its parent has to be there. */
+int evidence_new(const char *directory, struct evidence **ret);
+/* Waits up to two seconds for what is under way. Takes NULL; returns NULL. */
+struct evidence *evidence_free(struct evidence *evidence);
+
+/* Begins to keep. -EBUSY while EVIDENCE_AT_ONCE are under way, -EINVAL for an id that is no file name, -ENOMEM,
+ * -EAGAIN where no thread could be had. What goes wrong later is a line in the file concerned. */
+int evidence_keep(struct evidence *evidence, const struct evidence_request *request);
+
+/* The same at once, on the caller's thread: for threads and tests. */
+int evidence_write(const char *directory, const struct evidence_request *request);

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A store in a directory of its own, for its tests. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/host/store-schema.h"
+#include "daemon/host/store.h"
+#include "tests/unit/test.h"
+
+#define ANSWERS_MAX 8192
+#define PATIENCE_USEC (20 * USEC_PER_SEC)
+
+/* One store in a directory of its own, and what it has answered. */
+struct bench {
+        char root[64], state[96], runtime[96];
+        struct store_options options;
+        sd_event *event;
+        struct sink sink;
+        struct store *store;
+        struct store_finding finding;
+        struct error error;
+        struct {
+                uint64_t action_id;
+                int result;
+        } answers[ANSWERS_MAX];
+        unsigned n_answers;
+};
+
+static inline usec_t clock_now(void) {
+        struct timespec time;
+
+        (void) clock_gettime(CLOCK_MONOTONIC, &time);
+        return (usec_t) time.tv_sec * USEC_PER_SEC + (usec_t) time.tv_nsec / 1000;
+}
+
+static inline void on_event(void *userdata, const struct event *event) {
+        struct bench *bench = userdata;
+
+        CHECK(event->kind == EVENT_DONE && event->action == ACTION_PERSIST);
+        REQUIRE(bench->n_answers < ANSWERS_MAX);
+        bench->answers[bench->n_answers].action_id = event->action_id;
+        bench->answers[bench->n_answers++].result = event->result;
+}
+
+static inline struct bench *bench_new(void) {
+        struct bench *bench = calloc(1, sizeof(*bench));
+
+        REQUIRE(bench != NULL);
+        strcpy(bench->root, P_tmpdir "/test-store-XXXXXX");
+        REQUIRE(mkdtemp(bench->root) != NULL);
+        snprintf(bench->state, sizeof(bench->state), "%s/state", bench->root);
+        snprintf(bench->runtime, sizeof(bench->runtime), "%s/run", bench->root);
+        bench->options = (struct store_options) { bench->state, bench->runtime, "boot-1", NULL };
+        bench->sink = (struct sink) { on_event, bench };
+        REQUIRE(sd_event_new(&bench->event) >= 0);
+        return bench;
+}
+
+static inline int bench_open(struct bench *bench) {
+        error_deinit(&bench->error);
+        return store_new(&bench->options, bench->event, &bench->sink, &bench->store, &bench->finding, &bench->error);
+}
+
+static inline void bench_close(struct bench *bench) {
+        bench->store = store_free(bench->store);
+}
+
+static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+        return remove(path);
+}
+
+static inline void bench_free(struct bench *bench) {
+        bench_close(bench);
+        (void) nftw(bench->root, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        sd_event_unref(bench->event);
+        error_deinit(&bench->error);
+        free(bench);
+}
+
+static inline const char *bench_path(const struct bench *bench, const char *name, char buffer[160]) {
+        snprintf(buffer, 160, "%s/%s", bench->root, name);
+        return buffer;
+}
+
+/* Runs the loop until `n` answers are there; the result of the last, or -ETIME. */
+static inline int bench_wait(struct bench *bench, unsigned n) {
+        usec_t end_usec = clock_now() + PATIENCE_USEC;
+
+        while (bench->n_answers < n && clock_now() < end_usec)
+                (void) sd_event_run(bench->event, 10 * USEC_PER_MSEC);
+        return bench->n_answers >= n ? bench->answers[n - 1].result : -ETIME;
+}
+
+static inline struct record make_record(const char *pair, uint64_t seq) {
+        struct record record = {
+                .seq = seq, .known = true, .failovers = 7, .n_apps = 2, .n_flaps = 3, .paused = true,
+                .paused_until_usec = USEC_INFINITY, .pause_reason = "it's \"night\"", .held = true,
+                .held_reason = "two owners", .fence_wanted = { false, true }, .fence_frozen = { true, false },
+                .flaps_usec = { 1, 2, UINT64_C(1) << 60 },
+                .flow = { .kind = FLOW_APPLICATION_FAILURE, .number = 7, .from = SIDE_A, .to = SIDE_B, .drill = true,
+                          .command_id = UINT64_MAX - 1, .cause = "exit 1 \xc3\xa9" },
+        };
+
+        snprintf(record.pair, sizeof(record.pair), "%s", pair);
+        for (unsigned i = 0; i < record.n_apps; i++) {
+                record.apps[i] = (struct record_app) { .owner = i ? SIDE_B : SIDE_A, .token = seq + i, .ended = i == 0,
+                                                       .moving = i == 1, .stopped = i == 0, .started = i == 1,
+                                                       .granted_bytes = { i * GIB, GIB } };
+                snprintf(record.apps[i].name, sizeof(record.apps[i].name), "app%u", i);
+        }
+        for (unsigned i = 0; i < PHASE_MAX; i++)
+                record.flow.phase_usec[i] = i * 1000;
+        return record;
+}
+
+static inline bool records_equal(const struct record *a, const struct record *b) {
+        bool equal = strcmp(a->pair, b->pair) == 0 && a->seq == b->seq && a->known == b->known &&
+                     a->failovers == b->failovers && a->n_apps == b->n_apps && a->n_flaps == b->n_flaps &&
+                     a->paused == b->paused && a->paused_until_usec == b->paused_until_usec &&
+                     strcmp(a->pause_reason, b->pause_reason) == 0 && a->held == b->held &&
+                     strcmp(a->held_reason, b->held_reason) == 0 && a->flow.kind == b->flow.kind &&
+                     a->flow.number == b->flow.number && a->flow.from == b->flow.from && a->flow.to == b->flow.to &&
+                     a->flow.drill == b->flow.drill && a->flow.command_id == b->flow.command_id &&
+                     strcmp(a->flow.cause, b->flow.cause) == 0 &&
+                     memcmp(a->flow.phase_usec, b->flow.phase_usec, sizeof(a->flow.phase_usec)) == 0 &&
+                     memcmp(a->flaps_usec, b->flaps_usec, sizeof(a->flaps_usec)) == 0 &&
+                     memcmp(a->fence_wanted, b->fence_wanted, sizeof(a->fence_wanted)) == 0 &&
+                     memcmp(a->fence_frozen, b->fence_frozen, sizeof(a->fence_frozen)) == 0;
+
+        for (unsigned i = 0; equal && i < a->n_apps; i++) {
+                const struct record_app *x = &a->apps[i], *y = &b->apps[i];
+
+                equal = strcmp(x->name, y->name) == 0 && x->owner == y->owner && x->token == y->token &&
+                        memcmp(x->granted_bytes, y->granted_bytes, sizeof(x->granted_bytes)) == 0 &&
+                        x->ended == y->ended && x->moving == y->moving && x->stopped == y->stopped &&
+                        x->started == y->started;
+        }
+        return equal;
+}
+
+/* Writes a record and waits for its answer. */
+static inline int persist(struct bench *bench, const char *pair, uint64_t seq, enum persist_level level) {
+        struct record record = make_record(pair, seq);
+
+        REQUIRE(store_persist(bench->store, &record, level, 3, seq, PATIENCE_USEC) == 0);
+        return bench_wait(bench, bench->n_answers + 1);
+}
+
+/* Opens anew, after a power loss (another boot) or a crash, and tells the seq of a pair; 0: it is not there. The
+ * store is open afterwards. */
+static inline uint64_t reopen(struct bench *bench, const char *boot_id, const char *pair) {
+        _cleanup_free_ struct record *records = NULL;
+        uint64_t seq = 0;
+        size_t n;
+
+        bench_close(bench);
+        bench->options.boot_id = boot_id;
+        REQUIRE(bench_open(bench) == 0);
+        REQUIRE(store_load(bench->store, &records, &n) == 0);
+        for (size_t i = 0; i < n; i++)
+                if (strcmp(records[i].pair, pair) == 0) {
+                        struct record expected = make_record(pair, records[i].seq);
+                        CHECK(records_equal(&records[i], &expected));
+                        seq = records[i].seq;
+                }
+        return seq;
+}
+
+static inline void database_edit(const struct bench *bench, const char *name, const char *sql) {
+        _cleanup_(database_closep) sqlite3 *db = NULL;
+        char path[160];
+
+        REQUIRE(sqlite3_open(bench_path(bench, name, path), &db) == SQLITE_OK);
+        REQUIRE(sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK);
+}
