@@ -43,6 +43,7 @@ static void help(void) {
              "                      (default $RUNTIME_DIRECTORY or /run/failoverd)\n"
              "  --helper SOCKET     failoverd-helper's socket, for QEMU processes of another user\n"
              "  --user              on the session bus, for qemu:///session\n"
+             "  --debug             every event and action on standard error\n"
              "  --help, --version\n"
              "\n"
              "Stopping failoverd leaves guests and applications running. See failoverd(8).");
@@ -128,12 +129,13 @@ static const char *directory(const char *given, const char *variable, const char
 }
 
 static int parse_options(int argc, char *argv[], struct manager_options *ret) {
-        enum { OPTION_POLICY = 256, OPTION_STATE, OPTION_RUNTIME, OPTION_HELPER, OPTION_USER, OPTION_HELP, OPTION_VERSION };
+        enum { OPTION_POLICY = 256, OPTION_STATE, OPTION_RUNTIME, OPTION_HELPER, OPTION_USER, OPTION_DEBUG, OPTION_HELP, OPTION_VERSION };
         static const struct option options[] = {
                 { "policy", required_argument, NULL, OPTION_POLICY },   { "state-dir", required_argument, NULL, OPTION_STATE },
                 { "runtime-dir", required_argument, NULL, OPTION_RUNTIME }, { "helper", required_argument, NULL, OPTION_HELPER },
                 { "user", no_argument, NULL, OPTION_USER },             { "help", no_argument, NULL, OPTION_HELP },
-                { "version", no_argument, NULL, OPTION_VERSION },       { 0 },
+                { "version", no_argument, NULL, OPTION_VERSION },       { "debug", no_argument, NULL, OPTION_DEBUG },
+                { 0 },
         };
         int c;
 
@@ -154,6 +156,9 @@ static int parse_options(int argc, char *argv[], struct manager_options *ret) {
                         break;
                 case OPTION_USER:
                         ret->user = true;
+                        break;
+                case OPTION_DEBUG:
+                        ret->debug = true;
                         break;
                 case 'h':
                 case OPTION_HELP:

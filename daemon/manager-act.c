@@ -71,8 +71,7 @@ static void act_configure(struct manager *manager, const struct action *action) 
 
         if (!slot || !slot->links[action->side])
                 return;
-        pair_fill_configure(pair, action->side, specs);
-        message.n_specs = pair->policy->n_applications;
+        message.n_specs = pair_fill_configure(pair, action->side, specs);
         r = agent_link_send(slot->links[action->side], &message);
         if (r < 0 && r != -ENOTCONN)
                 agent_link_drop(slot->links[action->side], USEC_PER_SEC, strerror(-r));

@@ -50,7 +50,7 @@ struct manager {
         sd_event_source *owed_source;
 
         char *policy_path;
-        bool user;
+        bool user, debug;
         bool store_lost;
         usec_t started_usec;
         struct host_facts facts;

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/trace.h"
 
 static usec_t clock_usec(clockid_t clock) {
         struct timespec ts;
@@ -31,14 +32,19 @@ void manager_event(struct manager *manager, struct event *event) {
         manager->stepping = true;
         event->time_usec = now > manager->engine->now_usec ? now : manager->engine->now_usec;
         event->real_usec = clock_usec(CLOCK_REALTIME);
+        if (manager->debug)
+                trace_event(event);
         engine_step(manager->engine, event, &manager->update);
         if (manager->update.failed) {
                 /* Fail static: what is not decided is not done. A new start reads the store and goes on. */
                 fprintf(stderr, "out of memory, exiting; guests run on\n");
                 abort();
         }
-        for (size_t i = 0; i < manager->update.n_actions; i++)
+        for (size_t i = 0; i < manager->update.n_actions; i++) {
+                if (manager->debug)
+                        trace_action(&manager->update.actions[i]);
                 manager_act(manager, &manager->update.actions[i]);
+        }
         manager->stepping = false;
 }
 
@@ -184,6 +190,7 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
         manager->loop = sd_event_ref(loop);
         manager->sink = (struct sink) { .event = on_sink, .userdata = manager };
         manager->user = options->user;
+        manager->debug = options->debug;
         manager->started_usec = manager_now();
         manager->engine_wake = (struct manager_pair) { .manager = manager, .slot = NO_PAIR };
         manager->engine = engine_new();

@@ -19,6 +19,7 @@ struct manager_options {
         const char *helper_path; /* socket of failoverd-helper, NULL: none */
         const char *bus_address; /* NULL: the usual one */
         bool user;               /* session bus */
+        bool debug;              /* every event and action on standard error */
 };
 
 /* Builds and connects everything; the engine is ready when this returns. The loop must run for anything to

@@ -44,9 +44,13 @@ static int open_echo(const char *device) {
         if (fd < 0 || tcgetattr(fd, &mode) < 0)
                 return -errno;
         cfmakeraw(&mode);
-        mode.c_lflag |= ECHO;
+        /* Lines, and no character that ends or edits one: the discipline then goes on echoing when its buffer is
+         * full and nobody reads, as while this agent is stopped. Raw, it falls silent after 4 KiB. */
+        mode.c_lflag |= ECHO | ICANON;
+        memset(mode.c_cc, _POSIX_VDISABLE, sizeof(mode.c_cc));
         mode.c_cflag |= CLOCAL | CREAD;
-        if (tcsetattr(fd, TCSANOW, &mode) < 0)
+        cfsetspeed(&mode, B115200);
+        if (tcsetattr(fd, TCSAFLUSH, &mode) < 0)
                 return -errno;
         return steal_fd(&fd);
 }

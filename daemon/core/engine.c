@@ -275,6 +275,7 @@ static int plan_policy(struct engine *engine, const struct policy *policy, struc
                         for (size_t k = 0; k < policy->pairs[i].n_applications; k++)
                                 plan.pairs[slot]->record.apps[k].token = 1;
                         hold_initial(plan.pairs[slot]);
+                        plan.pairs[slot]->unsettled = true;
                         pair_owner_dirty(plan.pairs[slot]);
                 }
         }
@@ -392,6 +393,7 @@ static void become_ready(struct engine *engine, struct update *update) {
                         hold_lost(&step);
                 else
                         hold_initial(pair);
+                pair->unsettled = true;
                 pair_owner_dirty(pair);
         }
         if (engine->policy && build_table(engine, engine->policy, engine->pairs, engine->n_pairs, &table) >= 0) {

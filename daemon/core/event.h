@@ -29,7 +29,8 @@ enum event_kind {
         EVENT_WAKE,          /* pair (or NO_PAIR), due_usec: the time that the engine asked for has come */
         EVENT_HYPERVISOR,    /* up: the observing connection came or went */
         EVENT_DOMAIN,        /* pair, side, domain, reason: state of a domain as libvirt reports it */
-        EVENT_PROCESS,       /* pair, side, up, pid: QEMU's pidfd was opened, or became readable (gone) */
+        EVENT_PROCESS,       /* pair, side, up, pid: QEMU's pidfd was opened, or became readable (gone), or (pid 0)
+                              * there is none and libvirt agrees */
         EVENT_REBOOTED,      /* pair, side: the guest was reset (raised more than once for one reset) */
         EVENT_WATCHDOG,      /* pair, side: the emulated watchdog fired */
         EVENT_IO_ERROR,      /* pair, side, text: disk error paused or reported; `up` true where QEMU paused */
@@ -137,7 +138,7 @@ struct operator_command {
         enum drill_fault fault;
         enum side side;        /* adopt */
         bool dry_run, force;
-        usec_t until_usec;     /* pause: end on CLOCK_BOOTTIME, USEC_INFINITY for none */
+        usec_t until_usec;     /* pause: end on CLOCK_REALTIME, USEC_INFINITY for none */
         char who[NAME_LEN];    /* for the record: the caller's user name */
         char text[EVENT_TEXT_LEN]; /* reason */
 };

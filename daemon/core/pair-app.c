@@ -242,7 +242,7 @@ static bool may_run(const struct step *step, int app) {
         const struct record_app *record = &pair->record.apps[app];
         enum side owner = record->owner;
 
-        if (record->ended || record->releasing[owner] || pair->record.paused || pair->record.held)
+        if (record->ended || record->releasing[owner] || pair->record.paused || pair->record.held || pair->unsettled)
                 return false;
         if (!pair_is_hot(pair, app) && pair_active(pair) != SIDE_A)
                 return false;
@@ -275,7 +275,8 @@ static void stop_left_over(struct step *step, int app, enum side side) {
         enum application_state state = a->state[side];
 
         request_expire(step, &a->stop[side], pair->policy->act_timeout_usec + application_policy(pair, app)->stop_timeout_usec);
-        if (!pair->members[side].configured || pair->record.held ||
+        if (!pair->members[side].configured || pair->members[side].failure[0] || pair->record.fence_wanted[side] ||
+            pair->record.held || pair->unsettled ||
             (state != APPLICATION_RUNNING && state != APPLICATION_STARTING && state != APPLICATION_WAITING))
                 return;
         if (request_free(step, &a->stop[side]))

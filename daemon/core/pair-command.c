@@ -181,6 +181,7 @@ static void command_adopt(struct step *step, const struct operator_command *comm
         pair->record.held = false;
         pair->record.held_reason[0] = 0;
         pair->restored = true;
+        pair->unsettled = false;
         pair_owner_dirty(pair);
         step_say(step, RECORD_RESUMED, command->side, "%s: %s adopted as owner of the data, by %s", pair->policy->name,
                  pair_domain(pair, command->side), command->who);

@@ -25,8 +25,12 @@
 
 #include "daemon/core/pair-internal.h"
 
+/* A VM was started; that it runs may be heard after the answer to the call. */
+#define START_EVENT_USEC (5 * USEC_PER_SEC)
 /* The process went; libvirt's reason (was it an operator?) is waited for so long. */
 #define REASON_WAIT_USEC (300 * USEC_PER_MSEC)
+/* A VM was paused; what else might follow (a panic is told 10 ms later) is waited for so long. */
+#define PAUSE_WAIT_USEC (200 * USEC_PER_MSEC)
 
 static void copy_text(char *to, size_t size, const char *from) {
         snprintf(to, size, "%s", from);
@@ -36,8 +40,12 @@ void member_fail(struct step *step, enum side side, const char *format, ...) {
         struct member_state *member = &step->pair->members[side];
         va_list ap;
 
-        if (member->failure[0] || step->pair->record.fence_wanted[side] || member->operator_hold)
+        if (member->failure[0] || step->pair->record.fence_wanted[side])
                 return;
+        if (member->operator_hold && member->domain != DOMAIN_PAUSED && member->domain != DOMAIN_CRASHED)
+                return; /* ended by an operator */
+        member->operator_hold = false;
+        member->pause_wait_usec = 0;
         va_start(ap, format);
         vsnprintf(member->failure, sizeof(member->failure), format, ap);
         va_end(ap);
@@ -65,6 +73,8 @@ void member_lost(struct step *step, enum side side) {
                 member->requested_known[i] = false;
                 request_reset(&member->resize[i]);
                 app->state[side] = APPLICATION_STOPPED;
+                if (pair->record.apps[i].owner == side)
+                        app->healthy = false;
                 app->state_usec[side] = step->now;
                 app->used_bytes[side] = 0;
                 app->attached[side] = app->checked[side] = false;
@@ -92,10 +102,11 @@ static void guest_stopped(struct step *step, enum side side, const char *what, e
 static void domain_paused(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
-        const char *vm = pair_domain(pair, side);
 
         if (pair->record.fence_wanted[side])
                 return; /* our own freeze */
+        if (member->start.id || member->reason == REASON_UNKNOWN)
+                return; /* on its way up: QEMU begins paused */
         switch (member->reason) {
         case REASON_IO_ERROR:
                 member_fail(step, side, "QEMU paused it at a disk error");
@@ -107,12 +118,9 @@ static void domain_paused(struct step *step, enum side side) {
                 member_fail(step, side, "kernel panic");
                 return;
         default:
-                if (member->operator_hold)
-                        return;
-                member->operator_hold = true;
-                detector_stop(&member->detector);
-                step_say(step, RECORD_IGNORED, side, "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on",
-                         vm, domain_reason_to_string(member->reason), vm);
+                /* QEMU pauses on its way into a panic, too: wait a moment for what comes next. */
+                if (!member->operator_hold)
+                        member->pause_wait_usec = step->now + PAUSE_WAIT_USEC;
         }
 }
 
@@ -181,6 +189,8 @@ static void domain_event(struct step *step, const struct event *event) {
         bool was_off = before == DOMAIN_SHUTOFF;
 
         member->domain_usec = step->now;
+        if (event->domain != DOMAIN_PAUSED)
+                member->pause_wait_usec = 0;
         if (member->domain == event->domain && member->reason == event->reason)
                 return;
         member->domain = event->domain;
@@ -386,7 +396,9 @@ static void start_done(struct step *step, enum side side, const struct event *ev
         struct member_state *member = &step->pair->members[side];
 
         request_end(step, &member->start, event->result == 0);
-        if (event->result != 0) {
+        if (event->result == 0)
+                member->start.retry_usec = step->now + START_EVENT_USEC;
+        else {
                 copy_text(member->preflight.text, sizeof(member->preflight.text), event->text);
                 step_say(step, RECORD_REFUSED, side, "%s does not start, trying again: %s",
                          pair_domain(step->pair, side), event->text[0] ? event->text : strerror(-event->result));
@@ -409,6 +421,7 @@ static void done(struct step *step, const struct event *event) {
                         freeze_done(step, event->side, event);
                 break;
         case ACTION_KILL:
+        case ACTION_STOP_PROCESS:
                 if (member->kill.id == event->action_id)
                         request_end(step, &member->kill, event->result == 0);
                 break;

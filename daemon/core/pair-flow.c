@@ -64,6 +64,8 @@ const char *flow_blocked(struct step *step, enum side to) {
                 return "the pair is paused";
         if (pair->record.held)
                 return "the pair is held";
+        if (pair->unsettled)
+                return "where its applications run is not known yet";
         if (!member_usable(pair, to)) {
                 static const char text[] = "the other side cannot take over: it is not up, not answering or failed itself";
                 return text;
@@ -300,7 +302,7 @@ static bool move_detached(struct step *step, int app) {
         uint64_t left = pair->members[flow->from].plugged_bytes[app];
         usec_t until;
 
-        if (pair->record.fence_wanted[flow->from] || record->granted_bytes[flow->from] == 0)
+        if (record->owner == flow->to || pair->record.fence_wanted[flow->from] || record->granted_bytes[flow->from] == 0)
                 return true;
         app_release(step, app, flow->from);
         if (app_released(pair, app, flow->from)) {

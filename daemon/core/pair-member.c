@@ -10,8 +10,10 @@
 
 #define INSPECT_EVERY_USEC (30 * USEC_PER_SEC)
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
-#define FREEZE_DEADLINE_USEC (250 * USEC_PER_MSEC)
+/* A freeze takes a few milliseconds; a QEMU that has not answered by then is ended without asking. */
+#define FREEZE_DEADLINE_USEC (100 * USEC_PER_MSEC)
 #define KILL_DEADLINE_USEC (1 * USEC_PER_SEC)
+#define KILL_AGAIN_USEC (1 * USEC_PER_SEC)
 /* How long fencing waits for the intent to be written before it goes ahead: the write takes well under a
  * millisecond unless something is very wrong, and a freeze can be undone. */
 #define INTENT_WAIT_USEC (50 * USEC_PER_MSEC)
@@ -19,6 +21,8 @@
 #define START_DEADLINE_USEC (60 * USEC_PER_SEC)
 /* A guest that has booted but whose agent never speaks is built anew after so long. */
 #define GREETING_USEC (300 * USEC_PER_SEC)
+/* So long both its agent and its kernel have to be silent where the guest was running before we looked. */
+#define FOUND_SILENT_USEC (10 * USEC_PER_SEC)
 #define RELEASE_POLL_USEC (250 * USEC_PER_MSEC)
 
 /* ---- watched -------------------------------------------------------------------------------------------- */
@@ -53,6 +57,24 @@ static void judge_gone(struct step *step, enum side side) {
         }
         member->gone_wait_usec = 0;
         member_fail(step, side, "its QEMU process is gone");
+}
+
+/* Paused, and nothing else followed: an operator's doing. */
+static void judge_pause(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+        const char *vm = pair_domain(step->pair, side);
+
+        if (member->pause_wait_usec == 0 || step->pair->record.fence_wanted[side])
+                return;
+        if (step->now < member->pause_wait_usec) {
+                step_wake(step, member->pause_wait_usec);
+                return;
+        }
+        member->pause_wait_usec = 0;
+        member->operator_hold = true;
+        detector_stop(&member->detector);
+        step_say(step, RECORD_IGNORED, side, "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on",
+                 vm, domain_reason_to_string(member->reason), vm);
 }
 
 static unsigned *suspects(struct step *step) {
@@ -133,6 +155,7 @@ void advance_watch(struct step *step, enum side side) {
 
         ask_for_facts(step, side);
         judge_gone(step, side);
+        judge_pause(step, side);
 
         now = detector_look(&member->detector, step->now, step->engine->void_usec, &wants);
         count_member(step, member);
@@ -178,6 +201,12 @@ static bool process_is_gone(const struct member_state *member) {
 static void fence_kill(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
 
+        /* The signal was taken; the process takes a while to go. */
+        if (member->kill.failures == 0 && member->kill.sent_usec >= member->fence_usec &&
+            step->now - member->kill.sent_usec < KILL_AGAIN_USEC) {
+                step_wake(step, member->kill.sent_usec + KILL_AGAIN_USEC);
+                return;
+        }
         if (!request_free(step, &member->kill))
                 return;
         step_act(step, ACTION_KILL, side, NO_APP, &member->kill, KILL_DEADLINE_USEC);
@@ -274,6 +303,31 @@ static bool still_waited_for(struct step *step, enum side side) {
         return member->domain != DOMAIN_SHUTOFF;
 }
 
+/* A guest that was running before we looked, whose agent has not greeted since: it may have hung while nobody
+ * looked. Only its kernel can tell; silent for long by a way that is known to have worked, it counts as hung. */
+static void watch_found(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+        usec_t silence = detector_silence(&member->detector, step->now), since;
+
+        if (member->greeted || member->started_usec || member->domain != DOMAIN_RUNNING || member->failure[0] ||
+            member->going_usec || step->pair->record.fence_wanted[side]) {
+                member->found_usec = 0;
+                return;
+        }
+        if (member->found_usec == 0)
+                member->found_usec = step->now;
+        if (step->now >= member->detector.next_probe_usec) {
+                member->detector.next_probe_usec = step->now + USEC_PER_SEC;
+                update_add(step->update, ACTION_PROBE, step->pair->slot, side, NO_APP);
+        }
+        step_wake(step, member->detector.next_probe_usec);
+        since = member->found_usec > step->engine->void_usec ? member->found_usec : step->engine->void_usec;
+        if (silence == USEC_INFINITY || silence < FOUND_SILENT_USEC || step->now - since < FOUND_SILENT_USEC)
+                return;
+        member_fail(step, side, "it was found running, but neither its agent nor its kernel has answered for %u s",
+                    (unsigned) (silence / USEC_PER_SEC));
+}
+
 static void watch_greeting(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
         usec_t since = member->process_alive && member->greeted_usec < member->started_usec ? member->started_usec : 0;
@@ -288,6 +342,15 @@ static void watch_greeting(struct step *step, enum side side) {
                     (unsigned) (GREETING_USEC / USEC_PER_SEC));
 }
 
+/* What was wrong with the old life ends with it: the process of the new one may be seen before libvirt says that
+ * the domain runs, and must not be taken for the old one. */
+static void begin_life(struct member_state *member) {
+        member->failure[0] = 0;
+        member->fence = FENCE_NONE;
+        member->preflight_usec = 0;
+        member->going_usec = 0;
+}
+
 /* A failed VM that no flow fences is fenced for its own rebuilding; a VM that is gone is started as a small
  * standby, with nothing requested. */
 void advance_rebuild(struct step *step, enum side side) {
@@ -297,6 +360,7 @@ void advance_rebuild(struct step *step, enum side side) {
         if (!step->engine->hypervisor_up || pair->record.paused || pair->record.held || member->operator_hold)
                 return;
         watch_greeting(step, side);
+        watch_found(step, side);
         if (member->domain == DOMAIN_RUNNING && !pair->record.fence_wanted[side] && member->failure[0] == 0) {
                 if (member->going_usec)
                         still_waited_for(step, side);
@@ -327,6 +391,7 @@ void advance_rebuild(struct step *step, enum side side) {
         if (!request_free(step, &member->start))
                 return;
         step_act(step, ACTION_START_DOMAIN, side, NO_APP, &member->start, START_DEADLINE_USEC);
+        begin_life(member);
         member->started_usec = step->now;
         member->rebuilds++;
 }
@@ -342,6 +407,7 @@ static void fill_spec(struct application_spec *spec, const struct application *p
                 .health_interval_usec = policy->health_interval_usec,
                 .health_timeout_usec = policy->health_timeout_usec,
                 .health_failures = policy->health_failures,
+                .health_grace_usec = policy->health_grace_usec,
                 .n_addresses = policy->n_addresses,
         };
         snprintf(spec->app, sizeof(spec->app), "%s", policy->name);
@@ -360,13 +426,19 @@ static void configure(struct step *step, enum side side) {
         step->again = step->changed = true;
 }
 
-void pair_fill_configure(const struct pair *pair, enum side side, struct application_spec *specs) {
-        for (size_t i = 0; i < pair->policy->n_applications; i++) {
-                const struct preflight *preflight = &pair->members[side].preflight;
+size_t pair_fill_configure(const struct pair *pair, enum side side, struct application_spec *specs) {
+        const struct preflight *preflight = &pair->members[side].preflight;
+        size_t n = 0;
 
-                fill_spec(&specs[i], &pair->policy->applications[i], side,
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                const struct application_side *run = &pair->policy->applications[i].sides[side];
+
+                if (!run->unit && run->start.n_words == 0)
+                        continue; /* a plain one stays on its side */
+                fill_spec(&specs[n++], &pair->policy->applications[i], side,
                           preflight->apps[i].present ? preflight->apps[i].node : -1);
         }
+        return n;
 }
 
 static void ask_check(struct step *step, enum side side, int app) {
@@ -409,6 +481,17 @@ static void resize(struct step *step, enum side side, int app) {
                 return;
         if (member->requested_known[app] && member->requested_bytes[app] == wanted)
                 return;
+        if (!pair->record.apps[app].releasing[side] && member->plugged_bytes[app] > wanted) {
+                /* More than the table says. It may be in use: an alarm, not a silent correction. */
+                if (!pair->apps[app].mismatch[side])
+                        step_say(step, RECORD_TABLE_MISMATCH, side,
+                                 "%s has %llu MiB of ua-%s plugged, the table grants %llu MiB; left as it is",
+                                 pair_domain(pair, side), (unsigned long long) (member->plugged_bytes[app] / MIB),
+                                 pair->policy->applications[app].name, (unsigned long long) (wanted / MIB));
+                pair->apps[app].mismatch[side] = true;
+                return;
+        }
+        pair->apps[app].mismatch[side] = false;
         if (!request_free(step, &member->resize[app]))
                 return;
         action = step_act(step, ACTION_RESIZE, side, app, &member->resize[app], pair->policy->act_timeout_usec);
@@ -443,7 +526,7 @@ void advance_memory(struct step *step, enum side side) {
         struct member_state *member = &pair->members[side];
 
         if (!step->engine->hypervisor_up || member->domain != DOMAIN_RUNNING || member->preflight_usec == 0 ||
-            pair->record.fence_wanted[side])
+            pair->record.fence_wanted[side] || pair->unsettled)
                 return;
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 resize(step, side, (int) i);

@@ -25,6 +25,8 @@ static void set_state(struct step *step, int app, enum side side, enum applicati
         if (a->state[side] == state)
                 return;
         a->state[side] = state;
+        if (state != APPLICATION_RUNNING && step->pair->record.apps[app].owner == side)
+                a->healthy = false;
         a->state_usec[side] = step->now;
         step->again = step->changed = true;
 }
@@ -41,6 +43,8 @@ static void take_reports(struct step *step, enum side side, const struct message
                 if (app < 0)
                         continue; /* of an earlier policy; the agent has been told since */
                 pair->apps[app].used_bytes[side] = report->bytes;
+                if (pair->unsettled && report->token > pair->record.apps[app].token)
+                        pair->record.apps[app].token = report->token;
                 if (pair->apps[app].start[side].id || pair->apps[app].stop[side].id)
                         continue;
                 if (report->state == APPLICATION_FAILED && message->type != MESSAGE_HELLO)

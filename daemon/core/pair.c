@@ -194,6 +194,10 @@ static void app_reasons(struct pair *pair, int app) {
                          pair->members[side].preflight.apps[app].size_bytes < policy->memory_bytes)
                         reason(pair, "%s: device ua-%s of %s is smaller than its region", policy->name, policy->name,
                                pair_domain(pair, side));
+                else if (pair->members[side].preflight_usec &&
+                         pair->members[side].preflight.apps[app].size_bytes % GUEST_BLOCK_BYTES != 0)
+                        reason(pair, "%s: device ua-%s of %s is no multiple of 128 MiB, and a guest plugs nothing of such a one; make its <size> larger",
+                               policy->name, policy->name, pair_domain(pair, side));
         if (hot && member_usable(pair, other) && !state->checked[other] && state->check_text[other][0])
                 reason(pair, "%s: could not be started on %s: %s", policy->name, pair_domain(pair, other),
                        state->check_text[other]);
@@ -245,6 +249,13 @@ static void collect_reasons(struct step *step) {
                 member_reasons(pair, side);
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 app_reasons(pair, (int) i);
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        if (pair->apps[i].mismatch[side])
+                                reason(pair, "%s: more memory is plugged on %s than the table grants; find out by whom, then virsh update-memory-device",
+                                       pair->policy->applications[i].name, pair_domain(pair, side));
+        if (pair->unsettled && !pair->record.held)
+                reason(pair, "where its applications run is not known before both VMs have been looked at");
         if (pair->store_late)
                 reason(pair, "the store is not written in time; a power loss now may forget the latest owner");
 }
@@ -332,9 +343,64 @@ static void expire_pause(struct step *step) {
         step_say(step, RECORD_RESUMED, SIDE_INVALID, "the pause of %s has ended as asked", step->pair->policy->name);
 }
 
+static bool side_known(const struct pair *pair, enum side side) {
+        const struct member_state *member = &pair->members[side];
+
+        return member->configured || member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED;
+}
+
+/* Found running there: it is owned there, and the table learns what memory it has. */
+static void adopt_running(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+        uint64_t plugged = pair->members[side].plugged_bytes[app];
+
+        record->owner = side;
+        if (plugged <= record->granted_bytes[side])
+                return;
+        if (table_grant(&step->engine->table, pair_holder(pair, side), plugged - record->granted_bytes[side]) < 0) {
+                step_say(step, RECORD_TABLE_MISMATCH, side, "%s has memory on %s that the pool does not cover",
+                         record->name, pair_domain(pair, side));
+                return;
+        }
+        record->granted_bytes[side] = plugged;
+        app_uses(step, app, side, plugged);
+}
+
+/* A pair without a record (its first start, or a lost store with `trust-running`): each application is owned where
+ * it is found running, else at home. Found on both sides, only a person can say which one is right. */
+static void settle(struct step *step) {
+        struct pair *pair = step->pair;
+
+        if (!pair->unsettled || pair->record.held || !side_known(pair, SIDE_A) || !side_known(pair, SIDE_B))
+                return;
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                bool at[SIDE_MAX];
+
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        at[side] = pair->apps[i].state[side] == APPLICATION_RUNNING;
+                if (at[SIDE_A] && at[SIDE_B]) {
+                        pair->record.held = true;
+                        snprintf(pair->record.held_reason, sizeof(pair->record.held_reason),
+                                 "%s runs on both sides and nothing is recorded; stop the wrong one, then failoverctl adopt %s --active DOMAIN",
+                                 pair->policy->applications[i].name, pair->policy->name);
+                        step_say(step, RECORD_HELD, SIDE_INVALID, "%s: %s", pair->policy->name, pair->record.held_reason);
+                        pair_dirty(pair);
+                        return;
+                }
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        if (at[side])
+                                adopt_running(step, (int) i, side);
+        }
+        pair->unsettled = false;
+        pair_owner_dirty(pair);
+        step->again = true;
+}
+
 static void advance_round(struct step *step) {
         struct pair *pair = step->pair;
 
+        settle(step);
         expire_pause(step);
         for (enum side side = 0; side < SIDE_MAX; side++)
                 advance_watch(step, side);

@@ -87,6 +87,7 @@ struct member_state {
         usec_t going_usec;  /* an orderly stop was announced then; 0: no */
         char going[16];     /* "shutdown", "reboot" */
         bool operator_hold; /* an operator suspended, destroyed, migrated or saved it: hands off */
+        usec_t pause_wait_usec; /* it was paused; an operator's doing unless more is heard until then */
         usec_t gone_wait_usec; /* the process went; wait until then for libvirt's reason */
 
         enum fence_state fence;
@@ -100,6 +101,7 @@ struct member_state {
 
         unsigned rebuilds;  /* starts by failoverd since it runs */
         usec_t started_usec; /* the latest of them */
+        usec_t found_usec;   /* found running, not started by us: since then; 0: no, or its agent has greeted */
         bool counted_watched, counted_suspect; /* in the engine's counts */
         struct request inspect, look, start, freeze, kill, resize[POLICY_APPLICATIONS_MAX], vcpu;
 };
@@ -129,6 +131,7 @@ struct app_state {
         char failure[EVENT_TEXT_LEN]; /* the latest, for people */
 
         usec_t release_usec;       /* a release was asked for then */
+        bool mismatch[SIDE_MAX];   /* QEMU reports more than the table grants; said once */
         unsigned disks_detached, disks_attached; /* flow: how many of its disks, in order */
 
         /* to the agents, by side */
@@ -152,6 +155,8 @@ struct pair {
         bool store_late;       /* the last owner write failed or passed its deadline; said once */
         struct request persist[PERSIST_LEVEL_MAX];
         bool restored;     /* a record came from the store */
+        bool unsettled;    /* without a record: where its applications run is not known before both sides have
+                            * been looked at, and nothing is started before */
 
         struct member_state members[SIDE_MAX];
         struct app_state apps[POLICY_APPLICATIONS_MAX];
@@ -178,6 +183,6 @@ bool pair_split(const struct pair *pair);
 enum application_kind pair_application_kind(const struct pair *pair, int app);
 /* "PAIR-NUMBER" of a flow. Returns `buffer`. */
 const char *flow_id(const struct pair_policy *policy, const struct flow *flow, char buffer[FAILOVER_ID_LEN]);
-/* Fills one spec for each application of the pair, as that side runs it, for a `configure` message. What they
- * point to is borrowed from the policy. */
-void pair_fill_configure(const struct pair *pair, enum side side, struct application_spec *specs);
+/* Fills one spec for each application that can be started on that side, for a `configure` message. What they point
+ * to is borrowed from the policy. Returns how many. */
+size_t pair_fill_configure(const struct pair *pair, enum side side, struct application_spec *specs);
