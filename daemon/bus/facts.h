@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What the host knows beside the engine: memory that is really resident, and how the adapters are doing. Only
+ * shown, never decided on. The manager fills it when somebody asks; whatever it does not know stays zero and
+ * is shown as unknown (null).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+/* A number with the time when it was learned. */
+struct fact {
+        uint64_t value;
+        usec_t seen_usec; /* CLOCK_BOOTTIME; 0: not known */
+};
+
+/* Whether a part of the outside world works. */
+struct link_fact {
+        bool known, up;
+        usec_t since_usec; /* CLOCK_BOOTTIME */
+        char text[128];    /* the last error where it is down, else empty */
+};
+
+struct member_facts {
+        struct fact resident;                              /* of the whole QEMU process */
+        struct fact system_resident;                       /* guest's base memory */
+        struct fact overhead;                              /* QEMU's own */
+        struct fact app_resident[POLICY_APPLICATIONS_MAX]; /* each region's device, by application slot */
+};
+
+struct host_facts {
+        int64_t realtime_offset_usec; /* CLOCK_REALTIME less CLOCK_BOOTTIME; 0: wall times are left out */
+        usec_t started_usec;          /* when failoverd came up, CLOCK_BOOTTIME */
+        bool user_mode;               /* session bus, qemu:///session */
+        char policy_path[256];        /* file that the policy was read from, empty where none */
+
+        struct link_fact observe, act, fence; /* the three connections to the hypervisor */
+        struct link_fact store;
+        struct link_fact helper;
+        struct fact store_write_usec;  /* how long the last write took */
+        struct fact monitor_resident;  /* of failoverd itself */
+        struct fact loop_late_usec;    /* worst lateness of the loop in the last minute */
+
+        struct member_facts *members; /* owned by the caller: [slot * SIDE_MAX + side]; NULL where nothing is
+                                       * known */
+        size_t n_members;
+};
+
+/* What is known of one member, or NULL. `facts` may be NULL. */
+static inline const struct member_facts *host_facts_member(const struct host_facts *facts, int slot, enum side side) {
+        size_t i = (size_t) slot * SIDE_MAX + side;
+
+        return facts && facts->members && slot >= 0 && i < facts->n_members ? &facts->members[i] : NULL;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* History as JSON (failover-json(7)), from what the store has read. */
+
+#include <json-c/json.h>
+
+#include "daemon/host/store-history.h"
+
+struct history_query {
+        const char *id;              /* "" all, a pair's name, or one failover's id "PAIR-NUMBER" */
+        const struct policy *policy; /* gives domain names to sides; may be NULL */
+        usec_t realtime_usec;        /* now, CLOCK_REALTIME */
+};
+
+/* Name of the pair that `id` is about, to ask the store for: the pair, or the part before the number. "" for all.
+ * `policy` decides where a pair's own name ends like a number. Returns `buffer`. */
+const char *history_pair(const struct history_query *query, char buffer[NAME_LEN]);
+
+/* Flows and events, newest first, as the store hands them out. Where the id names one failover: that one, with
+ * the events of its pair from shortly before it began to its end. -ENOENT where nothing fits, -ENOMEM. The caller
+ * owns `*ret`. */
+int history_json(const struct history_query *query, const struct history_flow *flows, size_t n_flows,
+                 const struct history_event *events, size_t n_events, struct json_object **ret);

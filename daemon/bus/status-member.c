@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/bus/status-member.h"
+
+#include "agents/protocol/message.h"
+#include "daemon/base/cleanup.h"
+
+void json_put_side(struct json_builder *builder, struct json_object *parent, const char *key,
+                   const struct pair_policy *policy, enum side side) {
+        struct json_object *object = json_put_object(builder, parent, key);
+
+        json_put_text(builder, object, "side", side_to_string(side));
+        json_put_text(builder, object, "domain", policy->members[side].domain);
+}
+
+static void put_fact(struct json_builder *builder, struct json_object *parent, const char *key, const char *age_key,
+                     const struct fact *fact) {
+        if (fact && fact->seen_usec != 0)
+                json_put_number(builder, parent, key, fact->value);
+        else
+                json_put_null(builder, parent, key);
+        json_put_age(builder, parent, age_key, fact ? fact->seen_usec : 0);
+}
+
+static void put_agent(struct json_builder *builder, struct json_object *parent, const struct member_state *member) {
+        struct json_object *agent = json_put_object(builder, parent, "agent");
+
+        json_put_bool(builder, agent, "connected", member->link_up);
+        json_put_bool(builder, agent, "greeted", member->greeted);
+        json_put_bool(builder, agent, "configured", member->configured);
+        json_put_age(builder, agent, "greeted_age_ms", member->greeted ? member->greeted_usec : 0);
+        json_put_text(builder, agent, "version", member->agent_version);
+        json_put_text(builder, agent, "system", member->system);
+        json_put_text(builder, agent, "boot", member->boot);
+        json_put_age(builder, agent, "last_beat_age_ms", member->detector.last_pong_usec);
+}
+
+static void put_second_paths(struct json_builder *builder, struct json_object *parent, const struct detector *detector) {
+        struct json_object *paths = json_put_array(builder, parent, "second_paths");
+
+        for (int i = 0; i < SECOND_PATH_MAX; i++) {
+                struct json_object *path = json_put_object(builder, paths, NULL);
+
+                json_put_text(builder, path, "path", second_path_to_string((enum second_path) i));
+                json_put_bool(builder, path, "works", detector->path_known[i]);
+                json_put_age(builder, path, "age_ms", detector->last_path_usec[i]);
+        }
+}
+
+static void put_troubles(struct json_builder *builder, struct json_object *object, const struct member_state *member) {
+        if (member->going_usec != 0) {
+                struct json_object *going = json_put_object(builder, object, "going");
+
+                json_put_text(builder, going, "kind", member->going);
+                json_put_age(builder, going, "age_ms", member->going_usec);
+        } else
+                json_put_null(builder, object, "going");
+
+        if (member->failure[0]) {
+                struct json_object *failure = json_put_object(builder, object, "failure");
+
+                json_put_text(builder, failure, "text", member->failure);
+                json_put_age(builder, failure, "age_ms", member->failure_usec);
+        } else
+                json_put_null(builder, object, "failure");
+}
+
+static void put_member(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
+                       enum side side, const struct member_facts *facts) {
+        const struct member_state *member = &pair->members[side];
+        struct json_object *object = json_put_object(builder, parent, NULL), *part;
+
+        json_put_text(builder, object, "side", side_to_string(side));
+        json_put_text(builder, object, "domain", pair->policy->members[side].domain);
+        json_put_text(builder, object, "role", side == pair_active(pair) ? "active" : "standby");
+
+        part = json_put_object(builder, object, "state");
+        json_put_text(builder, part, "state", domain_state_to_string(member->domain));
+        json_put_text(builder, part, "reason", domain_reason_to_string(member->reason));
+        json_put_age(builder, part, "age_ms", member->domain_usec);
+
+        part = json_put_object(builder, object, "process");
+        if (member->process_known)
+                json_put_bool(builder, part, "alive", member->process_alive);
+        else
+                json_put_null(builder, part, "alive");
+        if (member->process_known && member->process_alive)
+                json_put_number(builder, part, "pid", (uint64_t) member->pid);
+        else
+                json_put_null(builder, part, "pid");
+
+        put_agent(builder, object, member);
+        json_put_text(builder, object, "verdict", verdict_to_string(member->detector.verdict));
+        json_put_age(builder, object, "suspected_age_ms", member->detector.suspected_usec);
+        put_second_paths(builder, object, &member->detector);
+
+        part = json_put_object(builder, object, "fence");
+        json_put_text(builder, part, "state", fence_state_to_string(member->fence));
+        json_put_age(builder, part, "age_ms", member->fence_usec);
+
+        put_troubles(builder, object, member);
+        json_put_bool(builder, object, "operator_hold", member->operator_hold);
+        json_put_number(builder, object, "rebuilds", member->rebuilds);
+        json_put_age(builder, object, "preflight_age_ms", member->preflight_usec);
+
+        part = json_put_object(builder, object, "memory");
+        json_put_number(builder, part, "base_bytes", pair->policy->members[side].base_bytes);
+        json_put_number(builder, part, "guest_total_bytes", member->total_bytes);
+        put_fact(builder, part, "resident_bytes", "resident_age_ms", facts ? &facts->resident : NULL);
+        put_fact(builder, part, "overhead_bytes", "overhead_age_ms", facts ? &facts->overhead : NULL);
+}
+
+void json_put_members(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
+                      const struct host_facts *facts) {
+        struct json_object *members = json_put_array(builder, parent, "members");
+
+        for (int side = 0; side < SIDE_MAX; side++)
+                put_member(builder, members, pair, (enum side) side,
+                           host_facts_member(facts, pair->slot, (enum side) side));
+}
+
+unsigned application_restarts_left(const struct pair *pair, int app, usec_t now_usec) {
+        const struct application *policy = &pair->policy->applications[app];
+        const struct app_state *state = &pair->apps[app];
+        unsigned used = 0;
+
+        for (unsigned i = 0; i < state->n_restarts && i < ELEMENTSOF(state->restarts_usec); i++)
+                used += now_usec - state->restarts_usec[i] < policy->restart_window_usec;
+        return used < policy->restart_budget ? policy->restart_budget - used : 0;
+}
+
+static void put_application_side(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
+                                 int app, enum side side) {
+        const struct member_state *member = &pair->members[side];
+        const struct app_state *state = &pair->apps[app];
+        struct json_object *object = json_put_object(builder, parent, NULL);
+
+        json_put_text(builder, object, "side", side_to_string(side));
+        json_put_text(builder, object, "domain", pair->policy->members[side].domain);
+        json_put_text(builder, object, "state", /* null until its agent has told */
+                      state->state_usec[side] ? application_state_to_string(state->state[side]) : NULL);
+        json_put_age(builder, object, "age_ms", state->state_usec[side]);
+        json_put_number(builder, object, "granted_bytes", pair->record.apps[app].granted_bytes[side]);
+        json_put_number(builder, object, "plugged_bytes", member->plugged_bytes[app]);
+        if (member->requested_known[app])
+                json_put_number(builder, object, "requested_bytes", member->requested_bytes[app]);
+        else
+                json_put_null(builder, object, "requested_bytes");
+        json_put_number(builder, object, "used_bytes", state->used_bytes[side]);
+        json_put_bool(builder, object, "attached", state->attached[side]);
+        json_put_bool(builder, object, "startable", state->checked[side]);
+        json_put_text(builder, object, "startable_text", state->check_text[side]);
+}
+
+static void put_application(struct json_builder *builder, struct json_object *parent, const struct pair *pair, int app) {
+        const struct application *policy = &pair->policy->applications[app];
+        const struct record_app *record = &pair->record.apps[app];
+        const struct app_state *state = &pair->apps[app];
+        struct json_object *object = json_put_object(builder, parent, NULL), *sides;
+
+        json_put_text(builder, object, "name", policy->name);
+        json_put_text(builder, object, "kind", application_kind_to_string(pair_application_kind(pair, app)));
+        json_put_text(builder, object, "declared", application_kind_to_string(policy->kind));
+        json_put_number(builder, object, "memory_bytes", policy->memory_bytes);
+        json_put_side(builder, object, "owner", pair->policy, record->owner);
+        json_put_number(builder, object, "token", record->token);
+        json_put_bool(builder, object, "exclusive", application_is_exclusive(policy));
+        json_put_bool(builder, object, "healthy", state->healthy);
+        json_put_bool(builder, object, "moving", record->moving);
+        json_put_bool(builder, object, "ended", record->ended);
+        json_put_number(builder, object, "restart_budget", policy->restart_budget);
+        json_put_number(builder, object, "restarts_left", application_restarts_left(pair, app, builder->now_usec));
+        json_put_text(builder, object, "failure", state->failure);
+        json_put_text(builder, object, "refusal", state->refused ? state->refusal : NULL);
+        sides = json_put_array(builder, object, "sides");
+        for (int side = 0; side < SIDE_MAX; side++)
+                put_application_side(builder, sides, pair, app, (enum side) side);
+}
+
+void json_put_applications(struct json_builder *builder, struct json_object *parent, const struct pair *pair) {
+        struct json_object *applications = json_put_array(builder, parent, "applications");
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                put_application(builder, applications, pair, (int) i);
+}

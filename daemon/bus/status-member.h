@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The parts of a pair's status: its members and its applications, as JSON. */
+
+#include "daemon/bus/facts.h"
+#include "daemon/bus/json-build.h"
+#include "daemon/core/pair.h"
+
+/* {"side", "domain"}. */
+void json_put_side(struct json_builder *builder, struct json_object *parent, const char *key,
+                   const struct pair_policy *policy, enum side side);
+/* One element each for side a and side b. */
+void json_put_members(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
+                      const struct host_facts *facts);
+void json_put_applications(struct json_builder *builder, struct json_object *parent, const struct pair *pair);
+
+/* Restarts in place that are left in the present window. */
+unsigned application_restarts_left(const struct pair *pair, int app, usec_t now_usec);

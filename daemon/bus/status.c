@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/bus/status.h"
+
+#include <stdio.h>
+
+#include "daemon/bus/findings.h"
+#include "daemon/bus/json-build.h"
+#include "daemon/bus/status-member.h"
+
+/* Wall time of an instant in milliseconds since 1970, null where that cannot be told. */
+static void put_wall_time(struct json_builder *builder, struct json_object *parent, const char *key,
+                          const struct host_facts *facts, usec_t when_usec) {
+        if (facts && facts->realtime_offset_usec != 0 && when_usec != 0)
+                json_put_number(builder, parent, key,
+                                (uint64_t) ((int64_t) when_usec + facts->realtime_offset_usec) / USEC_PER_MSEC);
+        else
+                json_put_null(builder, parent, key);
+}
+
+/* From the first phase known (the fault itself in a drill, its detection otherwise) to the last start. */
+static usec_t flow_recovery(const struct flow *flow) {
+        for (int i = 0; i < PHASE_STARTED; i++)
+                if (flow->phase_usec[i] != 0 && flow->phase_usec[i] <= flow->phase_usec[PHASE_STARTED])
+                        return flow->phase_usec[PHASE_STARTED] - flow->phase_usec[i];
+        return 0;
+}
+
+static void put_flow(struct json_builder *builder, struct json_object *object, const struct pair_policy *policy,
+                     const struct flow *flow, const struct host_facts *facts) {
+        char id[FAILOVER_ID_LEN];
+        usec_t first = 0;
+        struct json_object *phases;
+
+        json_put_text(builder, object, "id", flow_id(policy, flow, id));
+        json_put_text(builder, object, "kind", flow_kind_to_string(flow->kind));
+        json_put_side(builder, object, "from", policy, flow->from);
+        json_put_side(builder, object, "to", policy, flow->to);
+        json_put_bool(builder, object, "drill", flow->drill);
+        json_put_text(builder, object, "cause", flow->cause);
+        json_put_span(builder, object, "objective_ms", policy->objective_usec);
+        if (flow->phase_usec[PHASE_STARTED] != 0) {
+                usec_t recovery = flow_recovery(flow);
+
+                json_put_number(builder, object, "recovery_usec", recovery);
+                json_put_bool(builder, object, "objective_met", recovery <= policy->objective_usec);
+        } else {
+                json_put_null(builder, object, "recovery_usec");
+                json_put_null(builder, object, "objective_met");
+        }
+        phases = json_put_array(builder, object, "phases");
+        for (int i = 0; i < PHASE_MAX; i++) {
+                struct json_object *phase;
+
+                if (flow->phase_usec[i] == 0)
+                        continue;
+                if (first == 0)
+                        first = flow->phase_usec[i];
+                phase = json_put_object(builder, phases, NULL);
+                json_put_text(builder, phase, "phase", phase_to_string((enum phase) i));
+                json_put_number(builder, phase, "since_start_usec",
+                                flow->phase_usec[i] > first ? flow->phase_usec[i] - first : 0);
+                json_put_age(builder, phase, "age_ms", flow->phase_usec[i]);
+                put_wall_time(builder, phase, "time_ms", facts, flow->phase_usec[i]);
+        }
+}
+
+struct json_object *flow_json(const struct pair_policy *policy, const struct flow *flow,
+                              const struct host_facts *facts, usec_t now_usec) {
+        struct json_builder builder = { .now_usec = now_usec };
+        struct json_object *object = json_object_new_object();
+
+        put_flow(&builder, object, policy, flow, facts);
+        return json_finish(&builder, object);
+}
+
+static void put_hold(struct json_builder *builder, struct json_object *object, const struct record *record) {
+        struct json_object *part;
+
+        if (record->paused) {
+                part = json_put_object(builder, object, "paused");
+                json_put_text(builder, part, "reason", record->pause_reason);
+                json_put_span(builder, part, "until_ms", record->paused_until_usec);
+        } else
+                json_put_null(builder, object, "paused");
+        if (record->held) {
+                part = json_put_object(builder, object, "held");
+                json_put_text(builder, part, "reason", record->held_reason);
+        } else
+                json_put_null(builder, object, "held");
+}
+
+static void put_findings(struct json_builder *builder, struct json_object *parent, const struct policy *policy,
+                         const struct pair *pair) {
+        struct json_object *array = json_put_array(builder, parent, "findings");
+        struct finding findings[FINDINGS_MAX];
+
+        for (int side = 0; side < SIDE_MAX; side++) {
+                const struct member_state *member = &pair->members[side];
+                size_t n = member->preflight_usec == 0 ? 0 /* nobody has looked yet */
+                                                       : findings_list(policy, pair->policy, (enum side) side,
+                                                                       &member->preflight, findings);
+
+                for (size_t i = 0; i < n; i++) {
+                        struct json_object *object = json_put_object(builder, array, NULL);
+
+                        json_put_text(builder, object, "side", side_to_string((enum side) side));
+                        json_put_text(builder, object, "domain", pair->policy->members[side].domain);
+                        json_put_bool(builder, object, "advice", findings[i].advice);
+                        json_put_text(builder, object, "text", findings[i].text);
+                        json_put_text(builder, object, "mend", findings[i].mend);
+                        json_put_age(builder, object, "age_ms", member->preflight_usec);
+                }
+        }
+}
+
+static void put_pair(struct json_builder *builder, struct json_object *object, const struct engine *engine,
+                     const struct pair *pair, const struct host_facts *facts) {
+        struct json_object *part;
+
+        json_put_text(builder, object, "name", pair->policy->name);
+        json_put_text(builder, object, "state", pair_state_to_string(pair->state));
+        json_put_age(builder, object, "state_age_ms", pair->state_usec);
+        put_wall_time(builder, object, "state_since_ms", facts, pair->state_usec);
+        json_put_age(builder, object, "armed_age_ms", pair->armed_usec);
+        json_put_side(builder, object, "active", pair->policy, pair_active(pair));
+        json_put_side(builder, object, "home", pair->policy, SIDE_A);
+        json_put_bool(builder, object, "split", pair_split(pair));
+        json_put_span(builder, object, "objective_ms", pair->policy->objective_usec);
+        json_put_number(builder, object, "failovers", pair->record.failovers);
+        json_put_text(builder, object, "blocked", pair->blocked);
+        put_hold(builder, object, &pair->record);
+
+        part = json_put_array(builder, object, "reasons");
+        for (unsigned i = 0; i < pair->n_reasons && i < REASONS_MAX; i++)
+                json_put_text(builder, part, NULL, pair->reasons[i]);
+
+        if (pair->record.flow.kind != FLOW_NONE)
+                put_flow(builder, json_put_object(builder, object, "flow"), pair->policy, &pair->record.flow, facts);
+        else
+                json_put_null(builder, object, "flow");
+
+        if (pair->last_flow.kind != FLOW_NONE)
+                put_flow(builder, json_put_object(builder, object, "last_flow"), pair->policy, &pair->last_flow, facts);
+        else
+                json_put_null(builder, object, "last_flow");
+
+        json_put_members(builder, object, pair, facts);
+        json_put_applications(builder, object, pair);
+        put_findings(builder, object, engine->policy, pair);
+}
+
+struct json_object *status_pair_json(const struct engine *engine, int slot, const struct host_facts *facts,
+                                     usec_t now_usec) {
+        struct json_builder builder = { .now_usec = now_usec };
+        struct json_object *object = json_object_new_object();
+
+        put_pair(&builder, object, engine, engine->pairs[slot], facts);
+        return json_finish(&builder, object);
+}
+
+static void put_link(struct json_builder *builder, struct json_object *parent, const char *key,
+                     const struct link_fact *link) {
+        struct json_object *object = json_put_object(builder, parent, key);
+
+        if (link && link->known)
+                json_put_bool(builder, object, "up", link->up);
+        else
+                json_put_null(builder, object, "up");
+        json_put_age(builder, object, "age_ms", link && link->known ? link->since_usec : 0);
+        json_put_text(builder, object, "error", link && link->known ? link->text : NULL);
+}
+
+static void put_daemon(struct json_builder *builder, struct json_object *root, const struct engine *engine,
+                       const struct host_facts *facts) {
+        struct json_object *object = json_put_object(builder, root, "failoverd");
+
+        json_put_text(builder, object, "version", PROJECT_VERSION);
+        json_put_bool(builder, object, "ready", engine->ready);
+        json_put_text(builder, object, "mode", !facts ? NULL : facts->user_mode ? "user" : "system");
+        json_put_age(builder, object, "uptime_ms", facts ? facts->started_usec : 0);
+        json_put_text(builder, object, "policy", facts ? facts->policy_path : NULL);
+        if (facts && facts->monitor_resident.seen_usec != 0)
+                json_put_number(builder, object, "resident_bytes", facts->monitor_resident.value);
+        else
+                json_put_null(builder, object, "resident_bytes");
+        if (facts && facts->loop_late_usec.seen_usec != 0)
+                json_put_number(builder, object, "loop_late_usec", facts->loop_late_usec.value);
+        else
+                json_put_null(builder, object, "loop_late_usec");
+        put_link(builder, object, "helper", facts ? &facts->helper : NULL);
+}
+
+static void put_outside(struct json_builder *builder, struct json_object *root, const struct engine *engine,
+                        const struct host_facts *facts) {
+        struct json_object *object = json_put_object(builder, root, "hypervisor");
+
+        json_put_text(builder, object, "uri", engine->policy ? engine->policy->hypervisor_uri : NULL);
+        json_put_bool(builder, object, "up", engine->hypervisor_up);
+        json_put_age(builder, object, "age_ms", engine->hypervisor_usec);
+        put_link(builder, object, "observe", facts ? &facts->observe : NULL);
+        put_link(builder, object, "act", facts ? &facts->act : NULL);
+        put_link(builder, object, "fence", facts ? &facts->fence : NULL);
+
+        put_link(builder, root, "store", facts ? &facts->store : NULL);
+        object = json_object_object_get(root, "store");
+        json_put_bool(builder, object, "lost", engine->store_lost);
+        json_put_span(builder, object, "last_write_ms",
+                      facts && facts->store_write_usec.seen_usec ? facts->store_write_usec.value : USEC_INFINITY);
+
+        object = json_put_object(builder, root, "doubt");
+        json_put_age(builder, object, "void_age_ms", engine->void_usec);
+        json_put_age(builder, object, "pressure_age_ms", engine->pressure_usec);
+        json_put_number(builder, object, "suspected", engine->n_suspected);
+        json_put_number(builder, object, "watched", engine->n_watched);
+}
+
+struct json_object *status_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec) {
+        struct json_builder builder = { .now_usec = now_usec };
+        struct json_object *root = json_object_new_object(), *pairs;
+
+        json_put_number(&builder, root, "version", JSON_VERSION);
+        json_put_text(&builder, root, "kind", "status");
+        put_wall_time(&builder, root, "time_ms", facts, now_usec);
+        put_daemon(&builder, root, engine, facts);
+        put_outside(&builder, root, engine, facts);
+        pairs = json_put_array(&builder, root, "pairs");
+        for (int i = 0; i < engine->n_pairs; i++)
+                if (engine->pairs[i] && engine->pairs[i]->policy)
+                        put_pair(&builder, json_put_object(&builder, pairs, NULL), engine, engine->pairs[i], facts);
+        return json_finish(&builder, root);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The documents that failoverd hands out: status, table, metrics. Versioned JSON (failover-json(7)); every
+ * fact in it stands with its age in milliseconds. Pure functions of the engine, the host's facts and the time.
+ */
+
+#include <json-c/json.h>
+
+#include "daemon/bus/facts.h"
+#include "daemon/core/engine.h"
+
+#define JSON_VERSION 1
+
+/* The whole status. `facts` may be NULL. The caller owns the object; NULL when out of memory. */
+struct json_object *status_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec);
+
+/* One pair of it, as it stands in "pairs". `slot` names a pair that exists. */
+struct json_object *status_pair_json(const struct engine *engine, int slot, const struct host_facts *facts,
+                                     usec_t now_usec);
+
+/* A flow with its phases: "id", "kind", "from", "to", "cause", "phases" [{"phase", "age_ms", "since_fault_ms"}]. */
+struct json_object *flow_json(const struct pair_policy *policy, const struct flow *flow,
+                              const struct host_facts *facts, usec_t now_usec);
+
+/* The resource management table: rows, and the memory governed that they add up to. */
+struct json_object *table_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec);
+
+/* What a switch, return or drill would do, step by step, from the facts as they are now. */
+struct json_object *plan_json(const struct engine *engine, int slot, const struct operator_command *command);
+
+/* OpenMetrics text, ends with "# EOF\n". Returns 0 and a heap string, or -ENOMEM. */
+int metrics_text(const struct engine *engine, const struct host_facts *facts, usec_t now_usec, char **ret_text);
+
+/* Name of a region that is unique in the table and stays: "monitor", "overhead", "reserve", "unused",
+ * "PAIR:a" (the system of a VM), "PAIR:a:APP". */
+#define REGION_KEY_LEN (2 * NAME_LEN + 8)
+const char *region_key(const struct engine *engine, const struct region *region, char buffer[REGION_KEY_LEN]);
+/* A holder for people: the domain's name, or "monitor". Valid as long as the engine's policy. */
+const char *holder_text(const struct engine *engine, struct holder holder);

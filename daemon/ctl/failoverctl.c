@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/ctl/ctl.h"
+
+enum option_id {
+        OPTION_HELP = 'h',
+        OPTION_USER = 'u',
+        OPTION_SYSTEM = 's',
+        OPTION_JSON = 'j',
+        OPTION_NO_COLOR = 'c',
+        OPTION_VERSION = 'V',
+        /* not for every verb; verbs name them by letter */
+        OPTION_DRY_RUN = 'd',
+        OPTION_FORCE = 'f',
+        OPTION_FAULT = 'F',
+        OPTION_UNTIL = 'U',
+        OPTION_REASON = 'R',
+        OPTION_ACTIVE = 'A',
+        OPTION_OUTPUT = 'o',
+        OPTION_LIMIT = 'n',
+        OPTION_DOMAINS = 'D',
+};
+
+static const struct option options[] = {
+        { "help", no_argument, NULL, OPTION_HELP },
+        { "version", no_argument, NULL, OPTION_VERSION },
+        { "user", no_argument, NULL, OPTION_USER },
+        { "system", no_argument, NULL, OPTION_SYSTEM },
+        { "json", no_argument, NULL, OPTION_JSON },
+        { "no-color", no_argument, NULL, OPTION_NO_COLOR },
+        { "dry-run", no_argument, NULL, OPTION_DRY_RUN },
+        { "force", no_argument, NULL, OPTION_FORCE },
+        { "fault", required_argument, NULL, OPTION_FAULT },
+        { "until", required_argument, NULL, OPTION_UNTIL },
+        { "reason", required_argument, NULL, OPTION_REASON },
+        { "active", required_argument, NULL, OPTION_ACTIVE },
+        { "output", required_argument, NULL, OPTION_OUTPUT },
+        { "limit", required_argument, NULL, OPTION_LIMIT },
+        { "domains", no_argument, NULL, OPTION_DOMAINS },
+        { 0 },
+};
+
+static const struct verb verbs[] = {
+        { "status", "[PAIR]", "how pairs stand, why one is not protected, what to do", 0, 1, "", verb_status },
+        { "table", "", "who has which memory, and where it goes at a failover", 0, 0, "", verb_table },
+        { "history", "[PAIR|ID]", "failovers; with an ID its phases and reasons [--limit N]", 0, 1, "n", verb_history },
+        { "monitor", "", "what happens, as it happens", 0, 0, "", verb_monitor },
+        { "metrics", "", "OpenMetrics text", 0, 0, "", verb_metrics },
+        { "switch", "PAIR", "planned move to the standby [--dry-run] [--force]", 1, 1, "df", verb_switch },
+        { "return", "PAIR", "planned move back to the home side [--dry-run] [--force]", 1, 1, "df", verb_return },
+        { "drill", "PAIR --fault KIND", "cause a fault, measure the recovery [--dry-run]", 1, 1, "dfF", verb_drill },
+        { "pause", "[PAIR]", "do not fail over [--until T] [--reason TEXT]", 0, 1, "UR", verb_pause },
+        { "resume", "[PAIR]", "end a pause, or let go on what is held", 0, 1, "", verb_resume },
+        { "adopt", "PAIR --active DOMAIN", "after a lost store: say who owns the data", 1, 1, "A", verb_adopt },
+        { "policy", "check FILE", "check, and show worst-case times [--domains]; needs no daemon", 1, 2, "dD", verb_policy },
+        { "policy", "show", "the policy in force", 1, 2, "dD", verb_policy },
+        { "policy", "apply FILE", "put a policy into force [--dry-run]", 1, 2, "dD", verb_policy },
+        { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },
+};
+
+static void help(void) {
+        puts("failoverctl [OPTIONS] VERB ...    asks and directs failoverd\n");
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
+                char left[64];
+
+                snprintf(left, sizeof(left), "%s %s", verbs[i].name, verbs[i].args);
+                printf("  %-27s %s\n", left, verbs[i].help);
+        }
+        puts("\n"
+             "  --user, --system   which failoverd: yours, or the system's (default)\n"
+             "  --json             documents as in failoverctl(1), for status table history monitor metrics policy\n"
+             "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
+             "  --help, --version");
+}
+
+/* Several rows may have the same name; they share everything but the help. */
+static const struct verb *find_verb(const char *name) {
+        for (size_t i = 0; i < ELEMENTSOF(verbs); i++)
+                if (strcmp(verbs[i].name, name) == 0)
+                        return &verbs[i];
+        return NULL;
+}
+
+static bool takes(const struct verb *verb, int letter) {
+        return !strchr("dfFURAonD", letter) || strchr(verb->options, letter);
+}
+
+static int parse_limit(struct ctl *ctl, const char *text) {
+        char *end;
+        unsigned long value = strtoul(text, &end, 10);
+
+        if (*end || end == text || value == 0 || value > 1000)
+                return ctl_fail(CTL_USAGE, "--limit takes a number from 1 to 1000, not \"%s\"", text);
+        ctl->limit = (unsigned) value;
+        return CTL_OK;
+}
+
+static int take_option(struct ctl *ctl, int letter, const char *value) {
+        switch (letter) {
+        case OPTION_USER:
+        case OPTION_SYSTEM:
+                ctl->user = letter == OPTION_USER;
+                return CTL_OK;
+        case OPTION_JSON:
+                ctl->json = true;
+                return CTL_OK;
+        case OPTION_NO_COLOR:
+                ctl->color = false;
+                return CTL_OK;
+        case OPTION_DRY_RUN:
+                ctl->dry_run = true;
+                return CTL_OK;
+        case OPTION_FORCE:
+                ctl->force = true;
+                return CTL_OK;
+        case OPTION_DOMAINS:
+                ctl->domains = true;
+                return CTL_OK;
+        case OPTION_FAULT:
+                ctl->fault = value;
+                return CTL_OK;
+        case OPTION_UNTIL:
+                ctl->until = value;
+                return CTL_OK;
+        case OPTION_REASON:
+                ctl->reason = value;
+                return CTL_OK;
+        case OPTION_ACTIVE:
+                ctl->active = value;
+                return CTL_OK;
+        case OPTION_OUTPUT:
+                ctl->output = value;
+                return CTL_OK;
+        case OPTION_LIMIT:
+                return parse_limit(ctl, value);
+        default: /* getopt has told */
+                fputs("`failoverctl --help` lists them.\n", stderr);
+                return CTL_USAGE;
+        }
+}
+
+/* Reads the command line. CTL_OK with `*ret_verb` NULL: it was --help or --version, and is done. */
+static int parse(struct ctl *ctl, int argc, char **argv, const struct verb **ret_verb) {
+        char given[32] = "";
+        int letter, n_given = 0, r;
+
+        while ((letter = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+                if (letter == OPTION_HELP || letter == OPTION_VERSION) {
+                        if (letter == OPTION_HELP)
+                                help();
+                        else
+                                puts("failoverctl " PROJECT_VERSION);
+                        *ret_verb = NULL;
+                        return CTL_OK;
+                }
+                r = take_option(ctl, letter, optarg);
+                if (r != CTL_OK)
+                        return r;
+                if (n_given + 1 < (int) sizeof(given))
+                        given[n_given++] = (char) letter;
+        }
+        if (optind == argc)
+                return ctl_fail(CTL_USAGE, "what shall it do? `failoverctl --help` lists the verbs");
+        *ret_verb = find_verb(argv[optind]);
+        if (!*ret_verb)
+                return ctl_fail(CTL_USAGE, "no verb \"%s\"; `failoverctl --help` lists them", argv[optind]);
+        ctl->verb = argv[optind++];
+        for (int i = 0; i < n_given; i++)
+                if (!takes(*ret_verb, given[i]))
+                        return ctl_fail(CTL_USAGE, "%s does not take one of these options; `failoverctl --help`", ctl->verb);
+        if (argc - optind < (*ret_verb)->min_args || argc - optind > (*ret_verb)->max_args)
+                return ctl_fail(CTL_USAGE, "usage: failoverctl %s %s", ctl->verb, (*ret_verb)->args);
+        for (; optind < argc; optind++)
+                ctl->args[ctl->n_args++] = argv[optind];
+        return CTL_OK;
+}
+
+int main(int argc, char **argv) {
+        const struct verb *verb = NULL;
+        const char *no_color = getenv("NO_COLOR");
+        struct ctl ctl = { 0 };
+        int r;
+
+        ctl.progress = isatty(STDOUT_FILENO);
+        ctl.color = ctl.progress && !(no_color && *no_color);
+        r = parse(&ctl, argc, argv, &verb);
+        if (r == CTL_OK && verb)
+                r = verb->run(&ctl);
+        ctl_disconnect(&ctl);
+        if (fflush(stdout) != 0 && r == CTL_OK)
+                r = CTL_FAILED;
+        return r;
+}

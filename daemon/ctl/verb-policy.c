@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/ctl/ctl.h"
+#include "policy/text.h"
+#include "policy/worst-case.h"
+
+#define TEXT_MAX (1024 * KIB)
+
+DEFINE_CLEANUP(struct policy *, policy_free)
+
+static void put(struct json_object *object, const char *key, struct json_object *value) {
+        if (json_object_object_add(object, key, value) < 0)
+                json_object_put(value);
+}
+
+static void put_span(struct json_object *object, const char *key, usec_t span) {
+        put(object, key, span == USEC_INFINITY ? NULL : json_object_new_uint64(span / USEC_PER_MSEC));
+}
+
+static struct json_object *diagnostics_json(const struct diagnostics *d) {
+        struct json_object *array = json_object_new_array();
+
+        for (size_t i = 0; i < d->n_items; i++) {
+                struct json_object *item = json_object_new_object();
+
+                put(item, "line", json_object_new_int64(d->items[i].line));
+                put(item, "column", json_object_new_int64(d->items[i].column));
+                put(item, "warning", json_object_new_boolean(d->items[i].is_warning));
+                put(item, "path", json_object_new_string(d->items[i].path));
+                put(item, "message", json_object_new_string(d->items[i].message));
+                json_object_array_add(array, item);
+        }
+        return array;
+}
+
+static struct json_object *worst_cases_json(const struct policy *policy) {
+        struct worst_case worst[WORST_CASES_MAX];
+        struct json_object *array = json_object_new_array();
+
+        for (size_t p = 0; policy && p < policy->n_pairs; p++) {
+                const struct pair_policy *pair = &policy->pairs[p];
+                size_t n = worst_case_list(pair, worst);
+
+                for (size_t i = 0; i < n; i++) {
+                        struct json_object *item = json_object_new_object();
+                        int app = worst[i].application;
+
+                        put(item, "pair", json_object_new_string(pair->name));
+                        put(item, "fault", json_object_new_string(worst_case_fault_to_string(worst[i].fault)));
+                        put(item, "application", app >= 0 ? json_object_new_string(pair->applications[app].name) : NULL);
+                        put(item, "fails_over", json_object_new_boolean(worst[i].fails_over));
+                        put_span(item, "detect_ms", worst[i].detect_usec);
+                        put_span(item, "decide_ms", worst[i].decide_usec);
+                        put_span(item, "recover_ms", worst[i].recover_usec);
+                        put_span(item, "total_ms", worst_case_total_usec(&worst[i]));
+                        put_span(item, "limit_ms", worst[i].limit_usec);
+                        json_object_array_add(array, item);
+                }
+        }
+        return array;
+}
+
+static void print_check_json(const struct diagnostics *d, const struct policy *policy) {
+        _cleanup_json_ struct json_object *root = json_object_new_object();
+
+        put(root, "version", json_object_new_int(1));
+        put(root, "kind", json_object_new_string("policy-check"));
+        put(root, "ok", json_object_new_boolean(policy != NULL));
+        put(root, "diagnostics", diagnostics_json(d));
+        put(root, "worst_cases", worst_cases_json(policy));
+        ctl_print_json(root);
+}
+
+static int check(struct ctl *ctl, const char *path) {
+        _cleanup_(policy_freep) struct policy *policy = NULL;
+        struct diagnostics d = { 0 };
+        int r = policy_load(path, &policy, &d);
+
+        if (ctl->json)
+                print_check_json(&d, policy);
+        else
+                (void) diagnostics_print(&d, stderr);
+        if (r >= 0 && !ctl->json) {
+                printf("%s is in order: %zu pair%s.\n", path, policy->n_pairs, policy->n_pairs == 1 ? "" : "s");
+                worst_case_print(policy, stdout);
+        } else if (r < 0 && d.n_errors == 0)
+                ctl_fail(CTL_FAILED, "%s: %s", path, strerror(-r));
+        diagnostics_deinit(&d);
+        if (r < 0)
+                return CTL_FAILED;
+        return ctl->domains ? ctl_check_domains(policy) : CTL_OK;
+}
+
+static int read_file(const char *path, char **ret) {
+        _cleanup_fclose_ FILE *f = fopen(path, "re");
+        _cleanup_free_ char *text = malloc(TEXT_MAX + 2);
+        size_t n;
+
+        if (!f || !text)
+                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
+        n = fread(text, 1, TEXT_MAX + 1, f);
+        if (ferror(f))
+                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
+        if (n > TEXT_MAX || memchr(text, 0, n))
+                return ctl_fail(CTL_FAILED, "%s: %s", path, n > TEXT_MAX ? "longer than 1 MiB" : "it holds a NUL byte");
+        text[n] = 0;
+        *ret = steal_ptr(text);
+        return CTL_OK;
+}
+
+/* Checked here first, where messages can name the file; failoverd checks again. */
+static int apply(struct ctl *ctl, const char *path) {
+        _cleanup_(policy_freep) struct policy *policy = NULL;
+        _cleanup_free_ char *text = NULL, *report = NULL;
+        struct diagnostics d = { 0 };
+        int r;
+
+        r = read_file(path, &text);
+        if (r != CTL_OK)
+                return r;
+        r = policy_parse(text, strlen(text), path, &policy, &d);
+        (void) diagnostics_print(&d, stderr);
+        diagnostics_deinit(&d);
+        if (r < 0)
+                return ctl_fail(CTL_FAILED, "nothing was applied");
+        r = ctl_change(ctl, "ApplyPolicy", &report, "sb", text, (int) ctl->dry_run);
+        if (r != CTL_OK)
+                return r;
+        fputs(report, stdout);
+        if (!*report || report[strlen(report) - 1] != '\n')
+                putchar('\n');
+        return CTL_OK;
+}
+
+static int show(struct ctl *ctl) {
+        _cleanup_json_ struct json_object *root = NULL;
+        _cleanup_free_ char *text = NULL;
+        int r = ctl_change(ctl, "ShowPolicy", &text, NULL);
+
+        if (r != CTL_OK)
+                return r;
+        if (!ctl->json) {
+                fputs(text, stdout);
+                return CTL_OK;
+        }
+        root = json_object_new_object();
+        put(root, "version", json_object_new_int(1));
+        put(root, "kind", json_object_new_string("policy"));
+        put(root, "text", json_object_new_string(text));
+        return ctl_print_json(root);
+}
+
+int verb_policy(struct ctl *ctl) {
+        const char *what = ctl->args[0], *path = ctl->args[1];
+
+        if (strcmp(what, "show") == 0 && ctl->n_args == 1)
+                return show(ctl);
+        if (strcmp(what, "check") == 0 && ctl->n_args == 2)
+                return check(ctl, path);
+        if (strcmp(what, "apply") == 0 && ctl->n_args == 2)
+                return apply(ctl, path);
+        return ctl_fail(CTL_USAGE, "policy takes: check FILE, show, or apply FILE");
+}

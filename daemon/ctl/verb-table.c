@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/ctl/ctl.h"
+#include "daemon/ctl/render-table.h"
+
+static void add_row(struct render_table *table, struct json_object *row) {
+        char text[FORMAT_MAX];
+
+        render_cell(table, get_text(row, "name", "?"));
+        render_cell(table, format_mib(text, get_number(row, "usage_bytes")));
+        render_cell(table, format_mib(text, get_number(row, "resident_bytes")));
+        render_cell(table, format_age(text, get_number(row, "resident_age_ms")));
+        render_cell(table, get_text(row, "user.name", "?"));
+        render_cell(table, get_text(row, "target.name", "?"));
+}
+
+int verb_table(struct ctl *ctl) {
+        struct render_table table = {
+                .heads = { "REGION", "USAGE", "RESIDENT", "SEEN AGO", "USER", "FAILOVER TARGET" },
+                .right = { [1] = true, [2] = true, [3] = true },
+                .n_columns = 6,
+        };
+        _cleanup_json_ struct json_object *root = NULL;
+        char total[FORMAT_MAX], governed[FORMAT_MAX];
+        int r;
+
+        r = ctl_read_json(ctl, "DescribeTable", &root, NULL);
+        if (r != CTL_OK || ctl->json)
+                return r != CTL_OK ? r : ctl_print_json(root);
+        for (size_t i = 0; i < get_count(root, "rows"); i++)
+                add_row(&table, get_item(root, "rows", i));
+        if (render_print(&table, stdout) < 0)
+                return ctl_fail(CTL_FAILED, "out of memory");
+        format_mib(total, get_number(root, "total_bytes"));
+        format_mib(governed, get_number(root, "governed_bytes"));
+        if (get_number(root, "total_bytes") != get_number(root, "governed_bytes"))
+                return ctl_fail(CTL_FAILED, "the rows add up to %s, failoverd governs %s: please report this", total,
+                                governed);
+        printf("The rows add up to %s, all memory that failoverd governs.\n", total);
+        return CTL_OK;
+}

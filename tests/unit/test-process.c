@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/host/echo.h"
+#include "daemon/host/helper-client.h"
+#include "daemon/host/pressure.h"
+#include "daemon/host/process.h"
+#include "tests/unit/test.h"
+
+#define WAIT_USEC (10 * USEC_PER_SEC) /* for what has to happen */
+
+/* A directory with a shell that is called qemu-system-x86_64, and libvirt's pid files. */
+struct place {
+        char dir[64], qemu[128];
+        char name[NAME_LEN]; /* of a domain that nobody else on this machine has */
+};
+
+/* A process that looks like a domain's QEMU; ends when `stdin_fd` is closed. */
+struct qemu {
+        pid_t pid;
+        int stdin_fd;
+};
+
+static void place_init(struct place *place) {
+        strcpy(place->dir, "/tmp/test-process-XXXXXX");
+        REQUIRE(mkdtemp(place->dir) != NULL);
+        snprintf(place->qemu, sizeof(place->qemu), "%s/qemu-system-x86_64", place->dir);
+        REQUIRE(symlink("/bin/sh", place->qemu) == 0);
+        snprintf(place->name, sizeof(place->name), "test-%d-a", (int) getpid());
+}
+
+static void place_remove(const struct place *place, const char *name) {
+        char path[256];
+
+        snprintf(path, sizeof(path), "%s/%s", place->dir, name);
+        unlink(path);
+}
+
+static void place_deinit(struct place *place) {
+        char file[NAME_LEN + 8];
+
+        snprintf(file, sizeof(file), "%s.pid", place->name);
+        place_remove(place, file);
+        place_remove(place, "qemu-system-x86_64");
+        place_remove(place, "memory");
+        place_remove(place, "io");
+        place_remove(place, "socket");
+        REQUIRE(rmdir(place->dir) == 0);
+}
+
+static void write_file(const struct place *place, const char *name, const char *text) {
+        _cleanup_fclose_ FILE *f = NULL;
+        char path[256];
+
+        snprintf(path, sizeof(path), "%s/%s", place->dir, name);
+        f = fopen(path, "we");
+        REQUIRE(f && fputs(text, f) >= 0);
+}
+
+static void write_pid_file(const struct place *place, pid_t pid) {
+        char file[NAME_LEN + 8], text[32];
+
+        snprintf(file, sizeof(file), "%s.pid", place->name);
+        snprintf(text, sizeof(text), "%d\n", (int) pid);
+        write_file(place, file, text);
+}
+
+static struct qemu qemu_start(const struct place *place, const char *guest) {
+        char argument[NAME_LEN + 32], byte;
+        struct qemu qemu;
+        int in[2], ready[2];
+
+        snprintf(argument, sizeof(argument), "guest=%s,debug-threads=on", guest);
+        REQUIRE(pipe2(in, O_CLOEXEC) == 0 && pipe2(ready, O_CLOEXEC) == 0);
+        qemu.pid = fork();
+        REQUIRE(qemu.pid >= 0);
+        if (qemu.pid == 0) {
+                dup2(in[0], STDIN_FILENO);
+                dup2(ready[1], STDOUT_FILENO);
+                execl(place->qemu, "qemu-system-x86_64", "-c", "echo; read line", "-name", argument, "-S", NULL);
+                _exit(127);
+        }
+        close(in[0]);
+        close(ready[1]);
+        REQUIRE(read(ready[0], &byte, 1) == 1); /* it is past exec */
+        close(ready[0]);
+        qemu.stdin_fd = in[1];
+        return qemu;
+}
+
+static void qemu_end(struct qemu *qemu) {
+        close(qemu->stdin_fd);
+        REQUIRE(waitpid(qemu->pid, NULL, 0) == qemu->pid);
+}
+
+static usec_t now_usec(void) {
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_nsec / 1000;
+}
+
+/* process_find(), again while some other QEMU of this machine is just starting or ending. */
+static int find(const struct place *place, int *pid, int *fd) {
+        usec_t end = now_usec() + WAIT_USEC;
+        int r;
+
+        do
+                r = process_find(place->dir, place->name, pid, fd);
+        while (r == -EAGAIN && now_usec() < end && poll(NULL, 0, 10) == 0);
+        return r;
+}
+
+static void the_process_in_the_pid_file_is_found(void) {
+        _cleanup_close_ int fd = -1;
+        struct place place;
+        struct qemu qemu;
+        int pid = 0;
+
+        place_init(&place);
+        qemu = qemu_start(&place, place.name);
+        write_pid_file(&place, qemu.pid);
+        REQUIRE(find(&place, &pid, &fd) == 0);
+        CHECK(pid == qemu.pid);
+        CHECK(!process_ended(fd));
+        CHECK(process_signal(fd, SIGKILL) == 0);
+        qemu_end(&qemu);
+        CHECK(process_ended(fd));
+        CHECK(process_signal(fd, SIGKILL) == -ESRCH);
+        place_deinit(&place);
+}
+
+static void only_the_exact_name_is_taken(void) {
+        struct place place;
+        char longer[NAME_LEN + 4];
+        struct qemu qemu;
+        int pid, fd;
+
+        place_init(&place);
+        snprintf(longer, sizeof(longer), "%sb", place.name);
+        qemu = qemu_start(&place, longer);
+        write_pid_file(&place, qemu.pid);
+        CHECK(find(&place, &pid, &fd) == -ESRCH);
+        qemu_end(&qemu);
+        place_deinit(&place);
+}
+
+static void a_number_used_anew_is_not_taken(void) {
+        struct place place;
+        int pid, fd;
+
+        place_init(&place);
+        write_pid_file(&place, getpid());
+        CHECK(find(&place, &pid, &fd) == -ESRCH);
+        place_deinit(&place);
+}
+
+static void absence_is_proven_against_all_processes(void) {
+        struct place place;
+        struct qemu qemu;
+        int pid, fd;
+
+        place_init(&place);
+        CHECK(find(&place, &pid, &fd) == -ESRCH);
+        qemu = qemu_start(&place, place.name);
+        CHECK(find(&place, &pid, &fd) == -EEXIST);
+        /* dead, and not collected by its parent yet */
+        REQUIRE(kill(qemu.pid, SIGKILL) == 0);
+        REQUIRE(waitid(P_PID, (id_t) qemu.pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT) == 0);
+        write_pid_file(&place, qemu.pid);
+        CHECK(find(&place, &pid, &fd) == -ESRCH);
+        qemu_end(&qemu);
+        place_deinit(&place);
+}
+
+static void names_that_are_paths_are_refused(void) {
+        static const char *const bad[] = { "", ".", "../vm", "a/b", ".vm", "vm a", "vm\n", "-vm" };
+        char longest[NAME_LEN + 1];
+        int pid, fd;
+
+        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
+                CHECK(process_find("/run", bad[i], &pid, &fd) == -EINVAL);
+        memset(longest, 'a', NAME_LEN);
+        longest[NAME_LEN] = '\0';
+        CHECK(process_find("/run", longest, &pid, &fd) == -EINVAL);
+}
+
+static void a_stopped_process_is_seen_to_be_stopped(void) {
+        struct process_stat stat;
+        struct place place;
+        struct qemu qemu;
+
+        place_init(&place);
+        qemu = qemu_start(&place, place.name);
+        REQUIRE(kill(qemu.pid, SIGSTOP) == 0);
+        REQUIRE(waitpid(qemu.pid, NULL, WUNTRACED) == qemu.pid);
+        REQUIRE(process_read_stat(qemu.pid, &stat) == 0);
+        CHECK(stat.state == 'T');
+        REQUIRE(kill(qemu.pid, SIGKILL) == 0);
+        qemu_end(&qemu);
+        CHECK(process_read_stat(qemu.pid, &stat) == -ESRCH);
+        REQUIRE(process_read_stat(getpid(), &stat) == 0);
+        CHECK(stat.state == 'R');
+        place_deinit(&place);
+}
+
+static void pid_files_are_looked_for_by_uri(void) {
+        char dir[PATH_MAX], small[8];
+
+        setenv("XDG_RUNTIME_DIR", "/run/user/1", 1);
+        CHECK(process_run_dir("qemu:///system", dir, sizeof(dir)) == 0);
+        CHECK_TEXT(dir, "/run/libvirt/qemu");
+        CHECK(process_run_dir("qemu+unix:///session?socket=/s", dir, sizeof(dir)) == 0);
+        CHECK_TEXT(dir, geteuid() == 0 ? "/run/libvirt/qemu" : "/run/user/1/libvirt/qemu/run");
+        CHECK(process_run_dir("qemu:///system", small, sizeof(small)) == -ENAMETOOLONG);
+        unsetenv("XDG_RUNTIME_DIR");
+        CHECK(process_run_dir("qemu:///session", dir, sizeof(dir)) == (geteuid() == 0 ? 0 : -ENOENT));
+}
+
+/* Runs the loop until `*count` is at least `wanted`. False when that does not happen. */
+static bool run_until(sd_event *loop, const unsigned *count, unsigned wanted) {
+        usec_t end = now_usec() + WAIT_USEC;
+
+        while (*count < wanted)
+                if (now_usec() >= end || sd_event_run(loop, end - now_usec()) < 0)
+                        return false;
+        return true;
+}
+
+static void count_gone(struct process *process, void *userdata) {
+        (*(unsigned *) userdata)++;
+}
+
+static void the_end_of_a_process_is_told_once(void) {
+        struct process *process = NULL;
+        unsigned n_gone = 0;
+        sd_event *loop = NULL;
+        struct place place;
+        struct qemu qemu;
+        int pid, fd;
+
+        place_init(&place);
+        REQUIRE(sd_event_new(&loop) >= 0);
+        qemu = qemu_start(&place, place.name);
+        write_pid_file(&place, qemu.pid);
+        REQUIRE(find(&place, &pid, &fd) == 0);
+        REQUIRE(process_new(loop, pid, fd, count_gone, &n_gone, &process) == 0);
+        CHECK(process_pid(process) == qemu.pid && process_pidfd(process) == fd);
+        REQUIRE(sd_event_run(loop, 0) >= 0);
+        CHECK(n_gone == 0);
+        qemu_end(&qemu);
+        CHECK(run_until(loop, &n_gone, 1));
+        REQUIRE(sd_event_run(loop, 0) >= 0);
+        CHECK(n_gone == 1);
+        process_free(process);
+        sd_event_unref(loop);
+        place_deinit(&place);
+}
+
+static int listen_unix(const struct place *place, int type, char path[108]) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+        snprintf(path, 108, "%s/socket", place->dir);
+        strcpy(address.sun_path, path);
+        REQUIRE(fd >= 0 && bind(fd, (struct sockaddr *) &address, sizeof(address)) == 0 && listen(fd, 4) == 0);
+        return fd;
+}
+
+/* Starts failoverd-helper on an activated socket; returns its pid. */
+static pid_t helper_start(const struct place *place, const char *user, int listen_fd) {
+        char program[PATH_MAX], user_option[128], dir_option[128], pid_text[32];
+        pid_t pid;
+
+        snprintf(program, sizeof(program), "%s/daemon/helper/failoverd-helper", getenv("TEST_BUILD_DIR"));
+        snprintf(user_option, sizeof(user_option), "--user=%s", user);
+        snprintf(dir_option, sizeof(dir_option), "--run-dir=%s", place->dir);
+        pid = fork();
+        REQUIRE(pid >= 0);
+        if (pid == 0) {
+                snprintf(pid_text, sizeof(pid_text), "%d", (int) getpid());
+                setenv("LISTEN_PID", pid_text, 1);
+                setenv("LISTEN_FDS", "1", 1);
+                if (listen_fd == 3)
+                        fcntl(3, F_SETFD, 0);
+                else
+                        dup2(listen_fd, 3);
+                execl(program, program, user_option, dir_option, NULL);
+                _exit(127);
+        }
+        return pid;
+}
+
+static void helper_end(pid_t pid) {
+        int status;
+
+        REQUIRE(kill(pid, SIGTERM) == 0);
+        REQUIRE(waitpid(pid, &status, 0) == pid);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static const char *own_user(void) {
+        const struct passwd *user = getpwuid(geteuid());
+
+        REQUIRE(user != NULL);
+        return user->pw_name;
+}
+
+static void the_helper_opens_and_signals_the_domain_s_process(void) {
+        _cleanup_close_ int fd = -1, listen_fd = -1;
+        struct place place;
+        struct qemu qemu;
+        char path[108];
+        pid_t helper;
+        int pid = 0, status;
+
+        place_init(&place);
+        listen_fd = listen_unix(&place, SOCK_SEQPACKET, path);
+        helper = helper_start(&place, own_user(), listen_fd);
+        qemu = qemu_start(&place, place.name);
+        write_pid_file(&place, qemu.pid);
+        REQUIRE(helper_call(path, HELPER_OPEN, place.name, WAIT_USEC, &pid, &fd) == 0);
+        CHECK(pid == qemu.pid && !process_ended(fd));
+        CHECK(helper_call(path, HELPER_STOP, place.name, WAIT_USEC, NULL, NULL) == 0);
+        CHECK(waitpid(qemu.pid, &status, WUNTRACED) == qemu.pid && WIFSTOPPED(status));
+        CHECK(helper_call(path, HELPER_CONT, place.name, WAIT_USEC, NULL, NULL) == 0);
+        CHECK(waitpid(qemu.pid, &status, WCONTINUED) == qemu.pid && WIFCONTINUED(status));
+        CHECK(helper_call(path, HELPER_KILL, place.name, WAIT_USEC, NULL, NULL) == 0);
+        CHECK(waitpid(qemu.pid, &status, 0) == qemu.pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+        CHECK(process_ended(fd));
+        close(qemu.stdin_fd);
+        helper_end(helper);
+        place_deinit(&place);
+}
+
+static void the_helper_refuses_other_users_processes_and_nonsense(void) {
+        struct helper_request request = { .magic = HELPER_MAGIC, .op = HELPER_KILL };
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_close_ int listen_fd = -1, client = -1;
+        struct helper_reply reply;
+        struct place place;
+        char path[108];
+        pid_t helper;
+
+        place_init(&place);
+        listen_fd = listen_unix(&place, SOCK_SEQPACKET, path);
+        helper = helper_start(&place, own_user(), listen_fd);
+        write_pid_file(&place, getpid()); /* or it is told that another QEMU is just ending */
+        CHECK(helper_call(path, HELPER_KILL, place.name, WAIT_USEC, NULL, NULL) < 0);
+        CHECK(helper_call(path, HELPER_KILL, "../vm", WAIT_USEC, NULL, NULL) == -EINVAL);
+        CHECK(helper_call(path, HELPER_OP_MAX, place.name, WAIT_USEC, NULL, NULL) == -EPROTO);
+
+        memset(request.domain, 'a', sizeof(request.domain)); /* without its end */
+        strcpy(address.sun_path, path);
+        client = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        REQUIRE(client >= 0 && connect(client, (struct sockaddr *) &address, sizeof(address)) == 0);
+        REQUIRE(send(client, &request, sizeof(request), MSG_NOSIGNAL) == (ssize_t) sizeof(request));
+        CHECK(recv(client, &reply, sizeof(reply), 0) == (ssize_t) sizeof(reply) && reply.result == -EPROTO);
+        helper_end(helper);
+
+        helper = helper_start(&place, geteuid() == 0 ? "nobody" : "root", listen_fd);
+        for (unsigned i = 0; i < 50; i++) /* whoever is quicker */
+                CHECK(helper_call(path, HELPER_OPEN, place.name, WAIT_USEC, NULL, NULL) == -EACCES);
+        helper_end(helper);
+        place_deinit(&place);
+        CHECK(helper_call(path, HELPER_KILL, place.name, WAIT_USEC, NULL, NULL) == -ENOTCONN);
+}
+
+static void count_heard(void *userdata) {
+        (*(unsigned *) userdata)++;
+}
+
+/* The guest's side of an echo port, and what it has heard. */
+struct guest_port {
+        struct place place;
+        sd_event *loop;
+        struct echo *echo;
+        int listen_fd, fd;
+        unsigned n_heard;
+};
+
+static void guest_port_init(struct guest_port *port) {
+        char path[108];
+
+        *port = (struct guest_port){ .fd = -1 };
+        place_init(&port->place);
+        REQUIRE(sd_event_new(&port->loop) >= 0);
+        port->listen_fd = listen_unix(&port->place, SOCK_STREAM, path);
+        REQUIRE(echo_new(port->loop, path, count_heard, &port->n_heard, &port->echo) == 0);
+        REQUIRE(echo_probe(port->echo) == 0);
+        port->fd = accept4(port->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        REQUIRE(port->fd >= 0);
+}
+
+static void guest_port_deinit(struct guest_port *port) {
+        echo_free(port->echo);
+        close(port->fd);
+        close(port->listen_fd);
+        sd_event_unref(port->loop);
+        place_deinit(&port->place);
+}
+
+static void guest_writes(struct guest_port *port, const char *text) {
+        REQUIRE(write(port->fd, text, strlen(text)) == (ssize_t) strlen(text));
+        REQUIRE(sd_event_run(port->loop, WAIT_USEC) > 0);
+}
+
+static void read_token(struct guest_port *port, char token[4]) {
+        REQUIRE(recv(port->fd, token, 3, MSG_WAITALL) == 3);
+        token[3] = '\0';
+}
+
+static void only_what_was_written_counts_as_an_echo(void) {
+        struct guest_port port;
+        char token[4], other[4];
+
+        guest_port_init(&port);
+        read_token(&port, token);
+        CHECK(token[0] == '~');
+        guest_writes(&port, "[    1.234567] random: crng init done\r\n~~zz~");
+        CHECK(port.n_heard == 0);
+        guest_writes(&port, token);
+        CHECK(port.n_heard == 1);
+        guest_writes(&port, token); /* has been heard before */
+        CHECK(port.n_heard == 1);
+
+        REQUIRE(echo_probe(port.echo) == 0);
+        read_token(&port, other);
+        CHECK(strcmp(token, other) != 0);
+        guest_writes(&port, (char[]){ 'x', other[0], '\0' });
+        guest_writes(&port, (char[]){ other[1], '\0' });
+        CHECK(port.n_heard == 1);
+        guest_writes(&port, (char[]){ other[2], 'y', '\0' });
+        CHECK(port.n_heard == 2);
+        guest_port_deinit(&port);
+}
+
+static void a_silent_guest_is_not_flooded(void) {
+        struct guest_port port;
+        char buffer[1024], token[4];
+        ssize_t n;
+
+        guest_port_init(&port);
+        for (unsigned i = 0; i < 200; i++)
+                REQUIRE(echo_probe(port.echo) == 0);
+        n = recv(port.fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+        CHECK(n >= 3 * 16 && n <= 3 * 18);
+        /* it comes back and answers the last one: all is well again */
+        memcpy(token, buffer + n - 3, 3);
+        token[3] = '\0';
+        guest_writes(&port, token);
+        CHECK(port.n_heard == 1);
+        REQUIRE(echo_probe(port.echo) == 0);
+        CHECK(recv(port.fd, buffer, sizeof(buffer), MSG_DONTWAIT) == 3);
+        guest_port_deinit(&port);
+}
+
+static void a_port_that_was_closed_is_connected_anew(void) {
+        struct guest_port port;
+        char token[4];
+
+        guest_port_init(&port);
+        close(port.fd);
+        REQUIRE(sd_event_run(port.loop, WAIT_USEC) > 0);
+        REQUIRE(echo_probe(port.echo) == 0);
+        port.fd = accept4(port.listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        REQUIRE(port.fd >= 0);
+        read_token(&port, token);
+        guest_writes(&port, token);
+        CHECK(port.n_heard == 1);
+        close(port.listen_fd);
+        close(port.fd);
+        REQUIRE(sd_event_run(port.loop, WAIT_USEC) > 0);
+        CHECK(echo_probe(port.echo) == -ECONNREFUSED);
+        port.fd = port.listen_fd = -1;
+        guest_port_deinit(&port);
+}
+
+static void stall_time_is_read_from_the_full_line(void) {
+        usec_t total = 0;
+
+        CHECK(pressure_parse("some avg10=1.00 avg60=0.00 avg300=0.00 total=7\n"
+                             "full avg10=0.00 avg60=0.00 avg300=0.00 total=1234567\n", &total) == 0);
+        CHECK(total == 1234567);
+        CHECK(pressure_parse("some avg10=1.00 avg60=0.00 avg300=0.00 total=7\n", &total) == -ENODATA);
+        CHECK(pressure_parse("full avg10=1.00\nsome total=7\n", &total) == -ENODATA);
+        CHECK(pressure_parse("", &total) == -ENODATA);
+        CHECK(total == 1234567);
+}
+
+struct pressure_log {
+        unsigned n;
+        uint64_t last_ppm;
+};
+
+static void on_pressure(void *userdata, const struct event *event) {
+        struct pressure_log *log = userdata;
+
+        CHECK(event->kind == EVENT_PRESSURE && event->pair == NO_PAIR);
+        log->n++;
+        log->last_ppm = event->bytes;
+}
+
+static void a_stall_and_its_end_are_told(void) {
+        struct pressure *pressure = NULL;
+        struct pressure_log log = { 0 };
+        struct sink sink = { .event = on_pressure, .userdata = &log };
+        sd_event *loop = NULL;
+        struct place place;
+
+        place_init(&place);
+        REQUIRE(sd_event_new(&loop) >= 0);
+        CHECK(pressure_new(loop, place.dir, &sink, &pressure) == -ENOENT);
+        write_file(&place, "memory", "full avg10=0.00 avg60=0.00 avg300=0.00 total=1000000\n");
+        write_file(&place, "io", "full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n");
+        REQUIRE(pressure_new(loop, place.dir, &sink, &pressure) == 0);
+        write_file(&place, "memory", "full avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\n");
+        CHECK(run_until(loop, &log.n, 1));
+        CHECK(log.last_ppm > 100000 && log.last_ppm <= 500000);
+        CHECK(run_until(loop, &log.n, 2));
+        CHECK(log.last_ppm == 0);
+        pressure_free(pressure);
+        sd_event_unref(loop);
+        place_deinit(&place);
+}
+
+TEST_MAIN("process",
+          TEST(the_process_in_the_pid_file_is_found),
+          TEST(only_the_exact_name_is_taken),
+          TEST(a_number_used_anew_is_not_taken),
+          TEST(absence_is_proven_against_all_processes),
+          TEST(names_that_are_paths_are_refused),
+          TEST(a_stopped_process_is_seen_to_be_stopped),
+          TEST(pid_files_are_looked_for_by_uri),
+          TEST(the_end_of_a_process_is_told_once),
+          TEST(the_helper_opens_and_signals_the_domain_s_process),
+          TEST(the_helper_refuses_other_users_processes_and_nonsense),
+          TEST(only_what_was_written_counts_as_an_echo),
+          TEST(a_silent_guest_is_not_flooded),
+          TEST(a_port_that_was_closed_is_connected_anew),
+          TEST(stall_time_is_read_from_the_full_line),
+          TEST(a_stall_and_its_end_are_told))
