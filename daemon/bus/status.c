@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "daemon/bus/findings.h"
+#include "daemon/core/findings.h"
 #include "daemon/bus/json-build.h"
 #include "daemon/bus/status-member.h"
 

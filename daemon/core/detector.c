@@ -89,7 +89,8 @@ static bool paths_silent(const struct detector *detector, usec_t now, usec_t voi
         since = later(detector->last_path_usec[path], void_usec);
         if (path == PATH_ECHO) {
                 since = later(since, detector->suspected_usec);
-                if (detector->last_path_usec[PATH_BALLOON] > detector->suspected_usec)
+                if (detector->last_path_usec[PATH_BALLOON] > since &&
+                    now - detector->last_path_usec[PATH_BALLOON] < path_limit(detector, PATH_BALLOON))
                         return false;
         }
         return now - since >= path_limit(detector, path);

@@ -348,6 +348,7 @@ static void restore(struct engine *engine, const struct event *event) {
                 return;
         pair->record = *record;
         pair->restored = true;
+        pair->record.flow.command_id = 0; /* who asked has been told that failoverd went away */
         pair->record.n_apps = (unsigned) pair->policy->n_applications;
         for (size_t i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
                 struct record_app app = { .token = 1, .owner = SIDE_A };

@@ -10,6 +10,8 @@
 
 #include "daemon/core/pair-internal.h"
 
+#define START_ATTEMPTS 3 /* then the other side is tried, where it can take over */
+
 static const struct application *application_policy(const struct pair *pair, int app) {
         return &pair->policy->applications[app];
 }
@@ -133,6 +135,45 @@ static void follow_release(struct step *step, int app, enum side side) {
         step->again = step->changed = true;
 }
 
+/* ---- disks ----------------------------------------------------------------------------------------------- */
+
+void app_disks_forget(struct app_state *app) {
+        app->disks_detached = app->disks_attached = 0;
+        app->disk_side = SIDE_INVALID;
+        app->disk_take_back = false;
+        app->disk_stale = app->disk.id != 0;
+        app->disk.failures = 0;
+        app->disk.retry_usec = 0;
+}
+
+bool app_disks_attached(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        const struct application *policy = application_policy(pair, app);
+        struct app_state *a = &pair->apps[app];
+        struct action *action;
+
+        if (policy->n_disks == 0)
+                return true;
+        if (a->disk_side != side) {
+                unsigned detached = a->disks_detached;
+
+                app_disks_forget(a);
+                a->disks_detached = detached;
+                a->disk_side = side;
+        }
+        if (a->disks_attached >= policy->n_disks)
+                return true;
+        if (request_free(step, &a->disk)) {
+                /* What failed may be held by the other side, which lives and does not own it: it has to let go. */
+                bool take_back = a->disk_take_back && !pair->record.apps[app].moving && pair->members[side_other(side)].process_alive;
+
+                action = step_act(step, take_back ? ACTION_DETACH_DISK : ACTION_ATTACH_DISK, take_back ? side_other(side) : side, app,
+                                  &a->disk, pair->policy->act_timeout_usec);
+                snprintf(action->text, sizeof(action->text), "%s", policy->disks[a->disks_attached]);
+        }
+        return false;
+}
+
 /* ---- failures ------------------------------------------------------------------------------------------- */
 
 /* Restarts within the window, older ones forgotten. */
@@ -249,6 +290,21 @@ static bool may_run(const struct step *step, int app) {
         return member_usable(pair, owner) && pair_owner_safe(pair);
 }
 
+/* It has been told to start here again and again, and does not. */
+static bool start_elsewhere(struct step *step, int app) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        enum side owner = pair->record.apps[app].owner;
+        char cause[FLOW_TEXT_LEN];
+
+        if (!pair_is_hot(pair, app) || a->refused || a->start[owner].id || flow_blocked(step, side_other(owner)))
+                return false;
+        snprintf(cause, sizeof(cause), "%s: %u starts have failed there (%.120s)", application_policy(pair, app)->name,
+                 a->start[owner].failures, a->failure);
+        flow_begin(step, FLOW_APPLICATION_FAILURE, owner, app, step->now, cause);
+        return true;
+}
+
 static void start(struct step *step, int app) {
         struct pair *pair = step->pair;
         struct app_state *a = &pair->apps[app];
@@ -260,11 +316,14 @@ static void start(struct step *step, int app) {
                 snprintf(a->failure, sizeof(a->failure), "its start was not answered in time");
         if (a->failed || a->state[owner] == APPLICATION_RUNNING || !may_run(step, app))
                 return;
+        if (a->start[owner].failures >= START_ATTEMPTS && start_elsewhere(step, app))
+                return;
         if (a->state[owner] == APPLICATION_FAILED && !a->restart_wanted)
                 return;
-        if (!request_free(step, &a->start[owner]))
+        if (!request_free(step, &a->start[owner]) || !app_disks_attached(step, app, owner))
                 return;
         a->healthy = false;
+        app_disks_forget(a); /* the next start looks again */
         step_ask(step, owner, a->restart_wanted ? MESSAGE_RESTART : MESSAGE_START, app, &a->start[owner]);
 }
 

@@ -61,9 +61,10 @@ static void command_move(struct step *step, const struct operator_command *comma
                               pair_domain(pair, side_other(from)));
                 return;
         }
-        if (pair->state != PAIR_ARMED) {
+        if (pair->state != PAIR_ARMED || pair->drill_usec) {
                 command_reply(step, command->id, -EBUSY, "%s cannot %s now: %.150s", pair->policy->name,
-                              command_verb_to_string(command->verb), first_reason(pair));
+                              command_verb_to_string(command->verb),
+                              pair->drill_usec ? "a drill is under way" : first_reason(pair));
                 return;
         }
         if (command->dry_run) {

@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/core/findings.h"
 #include "daemon/core/pair-internal.h"
 
 /* A VM was started; that it runs may be heard after the answer to the call. */
@@ -59,11 +60,11 @@ void member_lost(struct step *step, enum side side) {
         struct member_state *member = &pair->members[side];
 
         detector_stop(&member->detector);
+        member->lost_usec = step->now;
         member->configured = member->greeted = false;
         member->boot[0] = 0;
         member->vcpus = 0;
         member->pid = 0;
-        request_reset(&member->vcpu);
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 struct app_state *app = &pair->apps[i];
 
@@ -71,13 +72,14 @@ void member_lost(struct step *step, enum side side) {
                 member->plugged_usec[i] = step->now;
                 member->requested_bytes[i] = 0;
                 member->requested_known[i] = false;
-                request_reset(&member->resize[i]);
                 app->state[side] = APPLICATION_STOPPED;
                 if (pair->record.apps[i].owner == side)
                         app->healthy = false;
                 app->state_usec[side] = step->now;
                 app->used_bytes[side] = 0;
                 app->attached[side] = app->checked[side] = false;
+                if (app->disk_side == side)
+                        app_disks_forget(app);
                 request_reset(&app->attach[side]);
                 request_reset(&app->start[side]);
                 request_reset(&app->stop[side]);
@@ -132,8 +134,9 @@ static void domain_off(struct step *step, enum side side, bool was_known_off) {
 
         if (!was_known_off)
                 member_lost(step, side);
-        member->process_known = true;
-        member->process_alive = false;
+        /* libvirt may give up on a process that does not die: while a pidfd is held, only that tells. */
+        if (!member->process_alive)
+                member->process_known = true;
         member->gone_wait_usec = 0;
         if (ours || was_known_off || member->failure[0])
                 return;
@@ -231,7 +234,7 @@ static void process_event(struct step *step, const struct event *event) {
         member->process_alive = false;
         member->process_gone_usec = step->now;
         member_lost(step, event->side);
-        if (!pair->record.fence_wanted[event->side] && !member->failure[0] && !member->operator_hold)
+        if (!pair->record.fence_wanted[event->side] && !member->failure[0] && member->domain != DOMAIN_SHUTOFF)
                 member->gone_wait_usec = step->now + REASON_WAIT_USEC;
 }
 
@@ -292,11 +295,27 @@ static void link_event(struct step *step, const struct event *event) {
         }
 }
 
+static void keep_findings(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+        struct finding found[FINDINGS_MAX];
+        size_t n = findings_list(step->engine->policy, step->pair->policy, side, &member->preflight, found);
+
+        member->n_findings = 0;
+        for (size_t i = 0; i < n && member->n_findings < MEMBER_FINDINGS_MAX; i++)
+                if (!found[i].advice)
+                        snprintf(member->findings[member->n_findings++], EVENT_TEXT_LEN, "%s: %.90s; %.90s",
+                                 pair_domain(step->pair, side), found[i].text, found[i].mend);
+}
+
 static void preflight_event(struct step *step, const struct event *event) {
         struct member_state *member = &step->pair->members[event->side];
 
-        member->preflight = *event->preflight;
-        member->preflight_usec = event->preflight->text[0] ? 0 : step->now;
+        /* A later look that comes to nothing does not undo what is known. */
+        if (event->preflight->text[0] == 0 || member->preflight_usec == 0) {
+                member->preflight = *event->preflight;
+                member->preflight_usec = event->preflight->text[0] ? 0 : step->now;
+        keep_findings(step, event->side);
+        }
         request_end(step, &member->look, event->preflight->text[0] == 0);
         step->again = step->changed = true;
 }
@@ -359,14 +378,16 @@ static void freeze_done(struct step *step, enum side side, const struct event *e
 static void resize_done(struct step *step, const struct event *event) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[event->side];
+        bool stale;
 
         if (event->app < 0 || (size_t) event->app >= pair->policy->n_applications)
                 return;
         if (member->resize[event->app].id != event->action_id)
                 return;
-        request_end(step, &member->resize[event->app], event->result == 0);
-        member->requested_known[event->app] = event->result == 0;
-        if (event->result != 0)
+        stale = member->resize[event->app].sent_usec <= member->lost_usec;
+        request_end(step, &member->resize[event->app], event->result == 0 || stale);
+        member->requested_known[event->app] = event->result == 0 && !stale;
+        if (event->result != 0 && !stale)
                 step_say(step, RECORD_REFUSED, event->side, "%s: resizing ua-%s failed, trying again: %s",
                          pair_domain(pair, event->side), pair->policy->applications[event->app].name,
                          event->text[0] ? event->text : strerror(-event->result));
@@ -381,6 +402,13 @@ static void disk_done(struct step *step, const struct event *event) {
         if (app->disk.id != event->action_id)
                 return;
         request_end(step, &app->disk, event->result == 0);
+        if (app->disk_stale) {
+                app->disk_stale = false;
+                request_reset(&app->disk);
+                return;
+        }
+        if (app->disk_take_back || event->action == ACTION_ATTACH_DISK)
+                app->disk_take_back = event->action == ACTION_ATTACH_DISK && event->result != 0;
         if (event->result == 0) {
                 if (event->action == ACTION_DETACH_DISK)
                         app->disks_detached++;

@@ -24,6 +24,7 @@
 #include "daemon/core/pair-internal.h"
 
 #define START_ATTEMPTS 3
+#define ATTACH_ATTEMPTS 3 /* of some 30 s each */
 #define HEALTHY_WAIT_USEC (30 * USEC_PER_SEC)
 
 static const char *app_name(const struct pair *pair, int app) {
@@ -135,9 +136,8 @@ static void mark_moving(struct step *step, int app) {
 
         record->moving = true;
         record->stopped = record->started = false;
-        a->disks_detached = a->disks_attached = 0;
+        app_disks_forget(a);
         a->failed = a->restart_wanted = a->healthy = false;
-        request_reset(&a->disk);
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 request_reset(&a->start[side]);
                 request_reset(&a->stop[side]);
@@ -177,6 +177,7 @@ void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app,
                 flow->phase_usec[PHASE_FAULT] = pair->drill_usec;
                 pair->drill_usec = 0;
         }
+        pair->flow_dirty = true;
         pair->blocked[0] = 0;
         pair->rejoin_pending = false;
         flow->phase_usec[PHASE_DETECTED] = detected_usec;
@@ -206,8 +207,20 @@ static void flow_end(struct step *step, int result, const char *text) {
         snprintf(action->text, sizeof(action->text), "%s", text);
         if (pair->record.flow.command_id)
                 command_reply(step, pair->record.flow.command_id, result, "%s", text);
-        for (size_t i = 0; i < pair->policy->n_applications; i++)
-                pair->record.apps[i].moving = false;
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                struct record_app *record = &pair->record.apps[i];
+
+                /* What goes nowhere keeps its memory and gets its disks back before it is started again. */
+                if (record->moving && record->owner == pair->record.flow.from)
+                        record->releasing[record->owner] = false;
+                if (record->moving)
+                        app_disks_forget(&pair->apps[i]);
+                for (enum side side = 0; record->moving && side < SIDE_MAX; side++) {
+                        request_reset(&pair->apps[i].stop[side]);
+                        request_reset(&pair->apps[i].attach[side]);
+                }
+                record->moving = false;
+        }
         pair->last_flow = pair->record.flow;
         pair->rejoin_pending = result == 0;
         pair->record.flow = (struct flow) { .kind = FLOW_NONE };
@@ -256,7 +269,7 @@ static bool move_stopped(struct step *step, int app) {
                         stuck(step, app, "its agent has not confirmed that it stopped");
                         return false;
                 }
-                if (request_free(step, request))
+                if (pair_flow_written(step) && request_free(step, request))
                         step_ask(step, flow->from, MESSAGE_STOP, app, request);
                 return false;
         } else if (request->id)
@@ -299,13 +312,20 @@ static bool move_detached(struct step *step, int app) {
         struct flow *flow = &pair->record.flow;
         struct record_app *record = &pair->record.apps[app];
         struct holder from = pair_holder(pair, flow->from);
+        struct table *table = &step->engine->table;
+        const struct region *region = table_find_application(table, from, app);
         uint64_t left = pair->members[flow->from].plugged_bytes[app];
         usec_t until;
+
+        if (left > record->granted_bytes[flow->from])
+                left = record->granted_bytes[flow->from];
 
         if (record->owner == flow->to || pair->record.fence_wanted[flow->from] || record->granted_bytes[flow->from] == 0)
                 return true;
         app_release(step, app, flow->from);
         if (app_released(pair, app, flow->from)) {
+                if (!region) /* in its system's row */
+                        table_release(table, from, record->granted_bytes[flow->from]);
                 record->releasing[flow->from] = false;
                 record->granted_bytes[flow->from] = 0;
                 pair_dirty(pair);
@@ -318,7 +338,9 @@ static bool move_detached(struct step *step, int app) {
         }
         /* Partly refused: what is left stays with the old side's system, taken from unused instead, and goes on
          * being released; where unused does not cover it, the flow waits on. */
-        if (table_grant(&step->engine->table, from, left) < 0)
+        if (!region)
+                table_release(table, from, record->granted_bytes[flow->from] - left);
+        else if (table_grant(table, from, left) < 0)
                 return false;
         record->granted_bytes[flow->from] = left;
         pair_dirty(pair);
@@ -358,6 +380,11 @@ static bool move_granted(struct step *step, int app) {
 
         if (record->owner == flow->to)
                 return true;
+        if (record->granted_bytes[flow->to] && !table_find_application(&step->engine->table, pair_holder(pair, flow->to), app)) {
+                /* Late from an earlier move away from there: it becomes part of the region again. */
+                table_release(&step->engine->table, pair_holder(pair, flow->to), record->granted_bytes[flow->to]);
+                record->granted_bytes[flow->to] = 0;
+        }
         if (!give_region(step, app)) {
                 if (!a->refused)
                         step_say(step, RECORD_REFUSED, flow->to, "%s: the pool has %" PRIu64 " MiB unused, its region needs %" PRIu64 " MiB",
@@ -391,23 +418,13 @@ static bool move_attached(struct step *step, int app) {
         if (a->attached[flow->to] || pair->policy->applications[app].memory_bytes == 0)
                 return true;
         request_expire(step, request, 30 * USEC_PER_SEC + pair->policy->act_timeout_usec);
+        if (request->failures >= ATTACH_ATTEMPTS) {
+                snprintf(a->failure, sizeof(a->failure), "%.63s does not bring its memory online", pair_domain(pair, flow->to));
+                flow_end(step, -EIO, a->failure);
+                return false;
+        }
         if (pair->members[flow->to].configured && request_free(step, request))
                 step_ask(step, flow->to, MESSAGE_ATTACH, app, request);
-        return false;
-}
-
-static bool move_disks_attached(struct step *step, int app) {
-        struct pair *pair = step->pair;
-        const struct application *policy = &pair->policy->applications[app];
-        struct app_state *a = &pair->apps[app];
-        struct action *action;
-
-        if (a->disks_attached >= policy->n_disks)
-                return true;
-        if (request_free(step, &a->disk)) {
-                action = step_act(step, ACTION_ATTACH_DISK, pair->record.flow.to, app, &a->disk, pair->policy->act_timeout_usec);
-                snprintf(action->text, sizeof(action->text), "%s", policy->disks[a->disks_attached]);
-        }
         return false;
 }
 
@@ -450,13 +467,13 @@ static enum phase move(struct step *step, int app) {
                 return PHASE_DECIDED;
         granted = (fenced_flow || free_disks) && move_detached(step, app) && move_granted(step, app);
         attached = granted && move_attached(step, app);
-        if (!stopped)
+        if (!stopped || !pair_flow_active(pair))
                 return PHASE_DECIDED;
         if (!granted)
                 return PHASE_FENCED;
         if (!attached)
                 return PHASE_GRANTED;
-        if (!free_disks || !move_disks_attached(step, app) || !move_started(step, app))
+        if (!free_disks || !app_disks_attached(step, app, pair->record.flow.to) || !move_started(step, app))
                 return PHASE_PLUGGED;
         return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
 }

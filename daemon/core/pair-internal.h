@@ -58,6 +58,10 @@ void pair_owner_dirty(struct pair *pair); /* an owner or token changed: to be sa
  * the run-time directory is safe (said loudly). */
 bool pair_owner_safe(const struct pair *pair);
 bool pair_step_safe(const struct pair *pair);
+/* The same, or the run-time directory fails or is late; sees to it that the pair is woken when it is. */
+bool pair_step_written(struct step *step);
+/* Is it safe that a flow is under way? Or late, as above. */
+bool pair_flow_written(struct step *step);
 struct holder pair_holder(const struct pair *pair, enum side side);
 const char *pair_domain(const struct pair *pair, enum side side);
 /* A member that could take applications over now. */
@@ -93,6 +97,10 @@ void app_release(struct step *step, int app, enum side side);
 bool app_released(const struct pair *pair, int app, enum side side);
 /* Arbitrates an agent's request for memory (H: resource request). Returns 0 or -errno with a reason. */
 int app_request(struct step *step, int app, enum side side, uint64_t bytes, char reason[MESSAGE_TEXT_LEN]);
+/* True when all its disks are attached to that side; asks for the next one otherwise. */
+bool app_disks_attached(struct step *step, int app, enum side side);
+/* Where its disks are is to be asked anew. */
+void app_disks_forget(struct app_state *app);
 /* Makes the table follow what the agent told: this application uses its region. */
 int app_uses(struct step *step, int app, enum side side, uint64_t bytes);
 

@@ -9,6 +9,7 @@
 #include "daemon/core/pair-internal.h"
 
 #define INSPECT_EVERY_USEC (30 * USEC_PER_SEC)
+#define LOOK_AGAIN_USEC (30 * USEC_PER_SEC) /* at the XML of a pair that is not armed */
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
 /* A freeze takes a few milliseconds; a QEMU that has not answered by then is ended without asking. */
 #define FREEZE_DEADLINE_USEC (100 * USEC_PER_MSEC)
@@ -40,7 +41,16 @@ static void ask_for_facts(struct step *step, enum side side) {
                 step_wake(step, due);
         else if (request_free(step, &member->inspect))
                 step_act(step, ACTION_INSPECT, side, NO_APP, &member->inspect, INSPECT_DEADLINE_USEC);
-        if (member->preflight_usec == 0 && member->domain != DOMAIN_UNKNOWN && request_free(step, &member->look))
+        if (member->preflight_usec && step->pair->state != PAIR_ARMED && step->pair->state != PAIR_FAILOVER) {
+                /* What it found amiss may have been mended since. */
+                due = member->preflight_usec + LOOK_AGAIN_USEC;
+                if (due > step->now) {
+                        step_wake(step, due);
+                        return;
+                }
+        } else if (member->preflight_usec)
+                return;
+        if (member->domain != DOMAIN_UNKNOWN && request_free(step, &member->look))
                 step_act(step, ACTION_PREFLIGHT, side, NO_APP, &member->look, INSPECT_DEADLINE_USEC);
 }
 
@@ -375,8 +385,8 @@ void advance_rebuild(struct step *step, enum side side) {
                 step->again = true;
                 return;
         }
-        if (member->domain != DOMAIN_SHUTOFF) {
-                /* libvirt has not reaped it yet, or does not know it: look again */
+        if (member->domain != DOMAIN_SHUTOFF || !process_is_gone(member)) {
+                /* libvirt has not reaped it yet, does not know it, or gave up on a process that lives: look again */
                 if (member->inspect.id == 0 && step->now - member->inspect.sent_usec >= RELEASE_POLL_USEC)
                         step_act(step, ACTION_INSPECT, side, NO_APP, &member->inspect, INSPECT_DEADLINE_USEC);
                 step_wake(step, step->now + USEC_PER_SEC);
@@ -471,6 +481,24 @@ static uint64_t wanted_bytes(const struct pair *pair, enum side side, int app) {
         return pair->record.apps[app].releasing[side] ? 0 : pair->record.apps[app].granted_bytes[side];
 }
 
+/* The owner's VM has more of the region than the table knows: what was given out was not written down before
+ * failoverd ended. The table takes it in, loudly, where the pool covers it. */
+static bool adopt_plugged(struct step *step, enum side side, int app) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+        uint64_t plugged = pair->members[side].plugged_bytes[app], more = plugged - record->granted_bytes[side];
+
+        if (record->owner != side || record->ended || record->moving || plugged > pair->policy->applications[app].memory_bytes ||
+            table_grant(&step->engine->table, pair_holder(pair, side), more) < 0)
+                return false;
+        record->granted_bytes[side] = plugged;
+        pair_dirty(pair);
+        step_say(step, RECORD_TABLE_MISMATCH, side, "%s has %llu MiB more of ua-%s plugged than was recorded; the table takes it in",
+                 pair_domain(pair, side), (unsigned long long) (more / MIB), pair->policy->applications[app].name);
+        step->again = true;
+        return true;
+}
+
 static void resize(struct step *step, enum side side, int app) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
@@ -479,19 +507,30 @@ static void resize(struct step *step, enum side side, int app) {
 
         if (!member->preflight.apps[app].present)
                 return;
+        if (member->plugged_bytes[app] <= wanted)
+                pair->apps[app].mismatch[side] = false;
         if (member->requested_known[app] && member->requested_bytes[app] == wanted)
                 return;
         if (!pair->record.apps[app].releasing[side] && member->plugged_bytes[app] > wanted) {
-                /* More than the table says. It may be in use: an alarm, not a silent correction. */
+                /* More than the table says: an alarm, and no silent correction. It may be in use, unless the agent
+                 * says that the application, which belongs to the other side, does not run here. */
+                bool unused = member->configured && pair->record.apps[app].owner != side &&
+                              pair->apps[app].state[side] == APPLICATION_STOPPED;
+
+                if (adopt_plugged(step, side, app))
+                        return;
                 if (!pair->apps[app].mismatch[side])
                         step_say(step, RECORD_TABLE_MISMATCH, side,
-                                 "%s has %llu MiB of ua-%s plugged, the table grants %llu MiB; left as it is",
+                                 "%s has %llu MiB of ua-%s plugged, the table grants %llu MiB; %s",
                                  pair_domain(pair, side), (unsigned long long) (member->plugged_bytes[app] / MIB),
-                                 pair->policy->applications[app].name, (unsigned long long) (wanted / MIB));
+                                 pair->policy->applications[app].name, (unsigned long long) (wanted / MIB),
+                                 unused ? "it is not in use there and is taken back" : "left as it is while it may be in use");
                 pair->apps[app].mismatch[side] = true;
-                return;
+                if (!unused)
+                        return;
         }
-        pair->apps[app].mismatch[side] = false;
+        if (wanted > member->plugged_bytes[app] && !pair_step_written(step))
+                return; /* what is given out is to be known after a crash */
         if (!request_free(step, &member->resize[app]))
                 return;
         action = step_act(step, ACTION_RESIZE, side, app, &member->resize[app], pair->policy->act_timeout_usec);

@@ -31,6 +31,23 @@ static void set_state(struct step *step, int app, enum side side, enum applicati
         step->again = step->changed = true;
 }
 
+/* A severity report comes before the first pong that says the same. Where none has been seen, it was lost. */
+static void report_lost(struct step *step, int app, enum side side) {
+        const struct record_app *record = &step->pair->record.apps[app];
+        struct app_state *a = &step->pair->apps[app];
+
+        if (record->owner != side || record->ended || record->moving || a->failed || a->restart_wanted ||
+            a->state[side] != APPLICATION_RUNNING)
+                return;
+        a->failed = true;
+        a->healthy = a->failed_hard = false;
+        a->failed_cause = FAILURE_EXIT;
+        a->failed_code = -1;
+        a->failed_usec = step->now;
+        snprintf(a->failure, sizeof(a->failure), "its agent says that it failed, and not how");
+        set_state(step, app, side, APPLICATION_FAILED);
+}
+
 /* States as an agent lists them. While one of our own requests about an application is out, its result tells
  * better. */
 static void take_reports(struct step *step, enum side side, const struct message *message) {
@@ -47,8 +64,10 @@ static void take_reports(struct step *step, enum side side, const struct message
                         pair->record.apps[app].token = report->token;
                 if (pair->apps[app].start[side].id || pair->apps[app].stop[side].id)
                         continue;
-                if (report->state == APPLICATION_FAILED && message->type != MESSAGE_HELLO)
-                        continue; /* the severity report tells, and has been or will be dealt with */
+                if (report->state == APPLICATION_FAILED && message->type != MESSAGE_HELLO) {
+                        report_lost(step, app, side);
+                        continue;
+                }
                 set_state(step, app, side, report->state);
         }
 }

@@ -15,6 +15,9 @@
  * run-time directory carries it over a crash of failoverd, and status says what a power loss would cost. */
 #define OWNER_WRITE_USEC (2 * USEC_PER_SEC)
 #define STEP_WRITE_USEC (1 * USEC_PER_SEC)
+/* What waits for a write in the run-time directory goes ahead after this: it takes well under a millisecond unless
+ * something is very wrong. */
+#define INTENT_WAIT_USEC (50 * USEC_PER_MSEC)
 
 struct pair *pair_new(int slot, const struct pair_policy *policy) {
         struct pair *pair = calloc(1, sizeof(*pair));
@@ -60,6 +63,27 @@ bool pair_owner_safe(const struct pair *pair) {
 
 bool pair_step_safe(const struct pair *pair) {
         return !pair->record_dirty && pair->persist_seq[PERSIST_STEP] >= pair->record.seq;
+}
+
+static bool step_late(struct step *step) {
+        const struct request *request = &step->pair->persist[PERSIST_STEP];
+
+        if (request->failures > 0)
+                return true;
+        if (request->id == 0)
+                return false; /* asked for at the end of this step; its answer comes */
+        step_wake(step, request->sent_usec + INTENT_WAIT_USEC);
+        return step->now >= request->sent_usec + INTENT_WAIT_USEC;
+}
+
+bool pair_step_written(struct step *step) {
+        return pair_step_safe(step->pair) || step_late(step);
+}
+
+bool pair_flow_written(struct step *step) {
+        const struct pair *pair = step->pair;
+
+        return (!pair->flow_dirty && pair->persist_seq[PERSIST_STEP] >= pair->flow_seq) || step_late(step);
 }
 
 struct holder pair_holder(const struct pair *pair, enum side side) {
@@ -162,14 +186,8 @@ static void member_reasons(struct pair *pair, enum side side) {
                 reason(pair, "%s: its agent is silent, its kernel answers; see failover-agent in the guest", vm);
         else if (m->detector.verdict != VERDICT_ALIVE)
                 reason(pair, "%s: heartbeats are missing", vm);
-        if (m->preflight_usec == 0)
-                return;
-        if (m->preflight.autostart)
-                reason(pair, "%s: libvirt autostarts it; run virsh autostart --disable %s (failoverd starts the members)", vm, vm);
-        if (!m->preflight.channel)
-                reason(pair, "%s: no channel org.failover1.agent.0 with a unix socket; add it to the domain", vm);
-        if (!m->preflight.requested_zero)
-                reason(pair, "%s: its persistent XML requests virtio-mem memory; set <requested> to 0 there", vm);
+        for (unsigned i = 0; m->preflight_usec && i < m->n_findings; i++)
+                reason(pair, "%s", m->findings[i]);
 }
 
 static void app_reasons(struct pair *pair, int app) {
@@ -186,18 +204,6 @@ static void app_reasons(struct pair *pair, int app) {
         else if (hot && member_usable(pair, owner) && state->state[owner] != APPLICATION_RUNNING)
                 reason(pair, "%s: not running on %s%s%s", policy->name, pair_domain(pair, owner),
                        state->failure[0] ? ": " : "", state->failure);
-        for (enum side side = 0; hot && side < SIDE_MAX; side++)
-                if (pair->members[side].preflight_usec && !pair->members[side].preflight.apps[app].present)
-                        reason(pair, "%s: %s has no virtio-mem device ua-%s", policy->name, pair_domain(pair, side),
-                               policy->name);
-                else if (pair->members[side].preflight_usec &&
-                         pair->members[side].preflight.apps[app].size_bytes < policy->memory_bytes)
-                        reason(pair, "%s: device ua-%s of %s is smaller than its region", policy->name, policy->name,
-                               pair_domain(pair, side));
-                else if (pair->members[side].preflight_usec &&
-                         pair->members[side].preflight.apps[app].size_bytes % GUEST_BLOCK_BYTES != 0)
-                        reason(pair, "%s: device ua-%s of %s is no multiple of 128 MiB, and a guest plugs nothing of such a one; make its <size> larger",
-                               policy->name, policy->name, pair_domain(pair, side));
         if (hot && member_usable(pair, other) && !state->checked[other] && state->check_text[other][0])
                 reason(pair, "%s: could not be started on %s: %s", policy->name, pair_domain(pair, other),
                        state->check_text[other]);
@@ -318,7 +324,9 @@ static void persist(struct step *step) {
                 pair->record.known = true;
                 if (pair->owner_dirty)
                         pair->owner_seq = pair->record.seq;
-                pair->record_dirty = pair->owner_dirty = false;
+                if (pair->flow_dirty)
+                        pair->flow_seq = pair->record.seq;
+                pair->record_dirty = pair->owner_dirty = pair->flow_dirty = false;
         }
         if (pair->persist_seq[PERSIST_STEP] < pair->record.seq)
                 persist_level(step, PERSIST_STEP);

@@ -50,6 +50,7 @@ DECLARE_ENUM_TABLE(fence_state);
 
 /* What keeps a member from being of use, for status; kept as text made by the pair. */
 #define REASONS_MAX 16
+#define MEMBER_FINDINGS_MAX 4 /* the worst; status lists them all */
 
 /* An asynchronous request: at most one of each kind is out per member or application. */
 struct request {
@@ -65,6 +66,7 @@ struct member_state {
         usec_t domain_usec; /* when that was learned */
         bool process_alive, process_known;
         usec_t process_gone_usec;
+        usec_t lost_usec; /* what lived there ended then: an answer to something asked before is of no use */
         int pid;
 
         bool link_up;
@@ -81,6 +83,8 @@ struct member_state {
 
         struct preflight preflight;
         usec_t preflight_usec; /* 0: not looked at since the last start */
+        char findings[MEMBER_FINDINGS_MAX][EVENT_TEXT_LEN]; /* what it found that keeps the pair from being armed */
+        unsigned n_findings;
 
         char failure[EVENT_TEXT_LEN]; /* why this side's system counts as failed; empty: it does not */
         usec_t failure_usec;
@@ -132,7 +136,11 @@ struct app_state {
 
         usec_t release_usec;       /* a release was asked for then */
         bool mismatch[SIDE_MAX];   /* QEMU reports more than the table grants; said once */
-        unsigned disks_detached, disks_attached; /* flow: how many of its disks, in order */
+        unsigned disks_detached, disks_attached; /* how many of its disks, in order: from the flow's old side, and
+                                                  * to disk_side */
+        enum side disk_side; /* the side that they are being attached to */
+        bool disk_take_back; /* attaching failed: the other side may hold on to it */
+        bool disk_stale;     /* the call that is out was for another purpose: its answer does not count */
 
         /* to the agents, by side */
         struct request attach[SIDE_MAX], start[SIDE_MAX], stop[SIDE_MAX], check[SIDE_MAX];
@@ -149,6 +157,8 @@ struct pair {
         struct record record;
         bool record_dirty; /* record changed since the last persist was asked for */
         uint64_t owner_seq;    /* seq in which an owner or token last changed */
+        uint64_t flow_seq;     /* seq in which the flow under way began */
+        bool flow_dirty;       /* it began since the last persist was asked for */
         bool owner_dirty;      /* it changed since the last persist was asked for */
         uint64_t persist_seq[PERSIST_LEVEL_MAX]; /* highest seq known to be safe at each level */
         uint64_t persist_sent[PERSIST_LEVEL_MAX]; /* seq of the write that is out */

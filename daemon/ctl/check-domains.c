@@ -6,7 +6,7 @@
 #include <libvirt/virterror.h>
 #include <string.h>
 
-#include "daemon/bus/findings.h"
+#include "daemon/core/findings.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/host/domain-xml.h"
 #include "policy/policy.h"

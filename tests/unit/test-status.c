@@ -2,7 +2,7 @@
 #include <errno.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/bus/findings.h"
+#include "daemon/core/findings.h"
 #include "daemon/bus/history-json.h"
 #include "daemon/bus/status-member.h"
 #include "daemon/bus/status.h"

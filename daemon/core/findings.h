@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What a look at a domain found, as sentences: what is missing and how to mend it. For people only; whether a
- * pair is armed is the core's affair.
+ * What a look at a domain found, as sentences: what is missing and how to mend it. Any that is no advice keeps
+ * the pair from being armed.
  */
 
 #include "daemon/core/event.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/bus/findings.h"
+#include "daemon/core/findings.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What failoverd asks of failoverd-helper, on a unix socket of type SOCK_SEQPACKET: one request, one reply, then
+ * the helper closes. Both ends are of one build, so the structs go as they are; HELPER_MAGIC rises when they
+ * change.
+ */
+
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+#define HELPER_MAGIC UINT32_C(0x66616901)
+
+enum helper_op {
+        HELPER_OPEN, /* reply with a pidfd (SCM_RIGHTS) */
+        HELPER_KILL, /* SIGKILL */
+        HELPER_STOP, /* SIGSTOP */
+        HELPER_CONT, /* SIGCONT */
+        HELPER_OP_MAX,
+        HELPER_OP_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(helper_op); /* "open", "kill", "stop", "cont" */
+
+struct helper_request {
+        uint32_t magic;
+        uint32_t op; /* enum helper_op */
+        char domain[NAME_LEN]; /* ends with NUL */
+};
+
+struct helper_reply {
+        uint32_t magic;
+        int32_t result; /* 0 or a negative errno, those of process_find() among them */
+        int32_t pid;
+};

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/host/domain-xml.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <libxml/parser.h>
+#include <libxml/tree.h>
+#include <stdio.h>
+
+#include "daemon/base/cleanup.h"
+
+static void free_docp(xmlDoc **doc) {
+        if (*doc)
+                xmlFreeDoc(*doc);
+}
+
+static void free_xmlp(xmlChar **text) {
+        if (*text)
+                xmlFree(*text);
+}
+
+#define _cleanup_doc_ _cleanup_(free_docp)
+#define _cleanup_xml_ _cleanup_(free_xmlp)
+
+static bool node_is(const xmlNode *node, const char *name) {
+        return node->type == XML_ELEMENT_NODE && strcmp((const char *) node->name, name) == 0;
+}
+
+/* Next child element of that name after `child`, or the first one where that is NULL. */
+static xmlNode *node_next(const xmlNode *parent, const xmlNode *child, const char *name) {
+        xmlNode *n = child ? child->next : parent ? parent->children : NULL;
+
+        while (n && !node_is(n, name))
+                n = n->next;
+        return n;
+}
+
+static xmlNode *node_child(const xmlNode *parent, const char *name) {
+        return node_next(parent, NULL, name);
+}
+
+/* The attribute's text; empty where there is none, or no room for it. Returns `buffer`. */
+static const char *node_attribute(const xmlNode *node, const char *name, char *buffer, size_t size) {
+        _cleanup_xml_ xmlChar *value = node ? xmlGetNoNsProp(node, (const xmlChar *) name) : NULL;
+
+        if (!value || (size_t) snprintf(buffer, size, "%s", (const char *) value) >= size)
+                buffer[0] = '\0';
+        return buffer;
+}
+
+static bool attribute_is(const xmlNode *node, const char *name, const char *value) {
+        char buffer[SOCKET_PATH_LEN];
+
+        return strcmp(node_attribute(node, name, buffer, sizeof(buffer)), value) == 0;
+}
+
+static uint64_t text_number(const char *text, int base) {
+        char *end;
+        unsigned long long v;
+
+        errno = 0;
+        v = strtoull(text, &end, base);
+        return errno == 0 && end != text && *text != '-' ? v : 0;
+}
+
+static uint64_t node_number(const xmlNode *node) {
+        _cleanup_xml_ xmlChar *value = node ? xmlNodeGetContent(node) : NULL;
+        const char *text = (const char *) value;
+
+        while (text && (*text == ' ' || *text == '\n'))
+                text++;
+        return text ? text_number(text, 10) : 0;
+}
+
+/* A size as libvirt scales it; it always writes KiB itself. 0 where it is missing or out of range. */
+static uint64_t scale(uint64_t number, const char *unit) {
+        static const struct {
+                const char *name;
+                uint64_t factor;
+        } units[] = {
+                { "", KIB },     { "KiB", KIB }, { "k", KIB },     { "b", 1 },     { "bytes", 1 },
+                { "MiB", MIB },  { "M", MIB },   { "GiB", GIB },   { "G", GIB },   { "TiB", 1024 * GIB },
+                { "T", 1024 * GIB },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(units); i++)
+                if (strcmp(unit, units[i].name) == 0)
+                        return number > UINT64_MAX / units[i].factor ? 0 : number * units[i].factor;
+        return 0;
+}
+
+static uint64_t node_size(const xmlNode *node) {
+        char unit[16];
+
+        return scale(node_number(node), node_attribute(node, "unit", unit, sizeof(unit)));
+}
+
+static int parse(const char *text, xmlDoc **ret_doc, struct error *error) {
+        size_t length = strlen(text);
+        xmlDoc *doc;
+
+        if (length > DOMAIN_XML_MAX)
+                return error_set(error, -E2BIG, "domain XML of more than %d MiB", (int) (DOMAIN_XML_MAX / MIB));
+        /* No XML_PARSE_NOENT, DTDLOAD or HUGE: entities stay unexpanded, libxml2's own limits stay. */
+        doc = xmlReadMemory(text, (int) length, "domain.xml", NULL,
+                            XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+        if (!doc)
+                return error_set(error, -EINVAL, "libvirt's domain XML cannot be parsed");
+        if (!xmlDocGetRootElement(doc) || !node_is(xmlDocGetRootElement(doc), "domain")) {
+                xmlFreeDoc(doc);
+                return error_set(error, -EINVAL, "this is no domain XML");
+        }
+        *ret_doc = doc;
+        return 0;
+}
+
+/* Name of the application whose device this is; NULL where it is nobody's. */
+static const char *device_app(const xmlNode *device, char alias[NAME_LEN + 8]) {
+        size_t n = strlen(APP_ALIAS_PREFIX);
+
+        node_attribute(node_child(device, "alias"), "name", alias, NAME_LEN + 8);
+        return strncmp(alias, APP_ALIAS_PREFIX, n) == 0 ? alias + n : NULL;
+}
+
+static void parse_memory_devices(const xmlNode *devices, const struct app_names *apps, struct domain_facts *facts,
+                                 uint64_t *ret_devices_bytes) {
+        uint64_t sum = 0;
+
+        facts->preflight.requested_zero = true;
+        for (xmlNode *d = node_child(devices, "memory"); d; d = node_next(devices, d, "memory")) {
+                const xmlNode *target = node_child(d, "target");
+                uint64_t requested = node_size(node_child(target, "requested"));
+                char alias[NAME_LEN + 8];
+                const char *app = device_app(d, alias);
+
+                sum += node_size(node_child(target, "size"));
+                if (!attribute_is(d, "model", "virtio-mem"))
+                        continue;
+                if (requested > 0)
+                        facts->preflight.requested_zero = false;
+                for (size_t i = 0; app && *app && i < POLICY_APPLICATIONS_MAX; i++) {
+                        if (strcmp(apps->names[i], app) != 0)
+                                continue;
+                        facts->preflight.apps[i].present = true;
+                        facts->preflight.apps[i].node = (int) node_number(node_child(target, "node"));
+                        facts->preflight.apps[i].size_bytes = node_size(node_child(target, "size"));
+                        facts->preflight.apps[i].block_bytes = node_size(node_child(target, "block"));
+                        facts->preflight.apps[i].requested_bytes = requested;
+                        facts->plugged[i].known = node_child(target, "current") != NULL;
+                        facts->plugged[i].bytes = node_size(node_child(target, "current"));
+                }
+        }
+        *ret_devices_bytes = sum;
+}
+
+/* Boot memory: the NUMA cells where there are any (<memory> counts the devices' full sizes too). */
+static void parse_base(const xmlNode *root, uint64_t devices_bytes, struct domain_facts *facts) {
+        const xmlNode *numa = node_child(node_child(root, "cpu"), "numa"), *vcpu = node_child(root, "vcpu");
+        uint64_t base = 0, memory = node_size(node_child(root, "memory"));
+        char text[32], unit[16];
+
+        for (xmlNode *c = node_child(numa, "cell"); c; c = node_next(numa, c, "cell"))
+                base += scale(text_number(node_attribute(c, "memory", text, sizeof(text)), 10),
+                              node_attribute(c, "unit", unit, sizeof(unit)));
+        if (base == 0 && memory > devices_bytes)
+                base = memory - devices_bytes;
+        facts->preflight.base_bytes = base;
+
+        facts->preflight.vcpus_max = (unsigned) node_number(vcpu);
+        facts->preflight.vcpus = (unsigned) text_number(node_attribute(vcpu, "current", text, sizeof(text)), 10);
+        if (facts->preflight.vcpus == 0)
+                facts->preflight.vcpus = facts->preflight.vcpus_max;
+}
+
+/* A unix socket that QEMU listens on; libvirt chooses the path, and mode "bind", where the XML is silent. */
+static bool is_bound_socket(const xmlNode *device) {
+        const xmlNode *source = node_child(device, "source");
+
+        return attribute_is(device, "type", "unix") &&
+               (attribute_is(source, "mode", "bind") || attribute_is(source, "mode", ""));
+}
+
+static void parse_channel(const xmlNode *devices, struct domain_facts *facts) {
+        for (xmlNode *d = node_child(devices, "channel"); d; d = node_next(devices, d, "channel")) {
+                if (!attribute_is(node_child(d, "target"), "name", CHANNEL_NAME) || !is_bound_socket(d))
+                        continue;
+                facts->preflight.channel = true;
+                node_attribute(node_child(d, "source"), "path", facts->channel_path, sizeof(facts->channel_path));
+                return;
+        }
+}
+
+static const xmlNode *find_echo(const xmlNode *devices) {
+        const xmlNode *found = NULL;
+
+        for (xmlNode *d = node_child(devices, "serial"); d; d = node_next(devices, d, "serial")) {
+                if (!is_bound_socket(d))
+                        continue;
+                if (attribute_is(node_child(d, "alias"), "name", "ua-echo"))
+                        return d;
+                if (!found && !attribute_is(node_child(d, "target"), "port", "0") &&
+                    !attribute_is(node_child(d, "target"), "port", ""))
+                        found = d;
+        }
+        for (xmlNode *d = node_child(devices, "console"); d && !found; d = node_next(devices, d, "console"))
+                if (is_bound_socket(d) && attribute_is(node_child(d, "target"), "type", "virtio"))
+                        found = d;
+        return found;
+}
+
+#define PCI_BUSES 256
+
+/* PCIe root ports with nothing behind them; libvirt has written down an address for every device. */
+static unsigned count_free_ports(const xmlNode *devices) {
+        bool port[PCI_BUSES] = { false }, used[PCI_BUSES] = { false };
+        unsigned n = 0;
+        char text[16];
+
+        for (xmlNode *d = devices ? devices->children : NULL; d; d = d->next) {
+                const xmlNode *address = node_child(d, "address");
+                uint64_t bus, index;
+
+                if (attribute_is(address, "type", "pci")) {
+                        bus = text_number(node_attribute(address, "bus", text, sizeof(text)), 0);
+                        if (bus < PCI_BUSES)
+                                used[bus] = true;
+                }
+                if (node_is(d, "controller") && attribute_is(d, "model", "pcie-root-port")) {
+                        index = text_number(node_attribute(d, "index", text, sizeof(text)), 10);
+                        if (index < PCI_BUSES)
+                                port[index] = true;
+                }
+        }
+        for (size_t i = 0; i < PCI_BUSES; i++)
+                n += port[i] && !used[i];
+        return n;
+}
+
+int domain_xml_parse(const char *text, const struct app_names *apps, struct domain_facts *ret_facts,
+                     struct error *error) {
+        struct domain_facts facts = { 0 };
+        const xmlNode *root, *devices, *balloon, *echo, *on_crash;
+        _cleanup_xml_ xmlChar *crash = NULL;
+        _cleanup_doc_ xmlDoc *doc = NULL;
+        uint64_t devices_bytes;
+        char period[16];
+        int r;
+
+        r = parse(text, &doc, error);
+        if (r < 0)
+                return r;
+        root = xmlDocGetRootElement(doc);
+        devices = node_child(root, "devices");
+
+        parse_memory_devices(devices, apps, &facts, &devices_bytes);
+        parse_base(root, devices_bytes, &facts);
+        parse_channel(devices, &facts);
+        echo = find_echo(devices);
+        if (echo) {
+                facts.preflight.echo_port = true;
+                node_attribute(node_child(echo, "source"), "path", facts.echo_path, sizeof(facts.echo_path));
+        }
+        facts.preflight.panic_device = node_child(devices, "panic") != NULL;
+        on_crash = node_child(root, "on_crash");
+        crash = on_crash ? xmlNodeGetContent(on_crash) : NULL;
+        facts.preflight.crash_preserved = crash && strcmp((const char *) crash, "preserve") == 0;
+
+        balloon = node_child(devices, "memballoon");
+        facts.balloon = balloon && !attribute_is(balloon, "model", "none");
+        facts.preflight.balloon_stats =
+                facts.balloon && text_number(node_attribute(node_child(balloon, "stats"), "period", period,
+                                                            sizeof(period)), 10) > 0;
+        facts.preflight.free_ports = count_free_ports(devices);
+        *ret_facts = facts;
+        return 0;
+}
+
+/* Writes one element out as text of its own. */
+static int print_node(xmlNode *node, char **ret_text) {
+        xmlBuffer *buffer = xmlBufferCreate();
+        char *text = NULL;
+
+        if (buffer && xmlNodeDump(buffer, node->doc, node, 0, 0) > 0)
+                text = strdup((const char *) xmlBufferContent(buffer));
+        if (buffer)
+                xmlBufferFree(buffer);
+        if (!text)
+                return -ENOMEM;
+        *ret_text = text;
+        return 0;
+}
+
+int domain_xml_resize(const char *text, const char *app, uint64_t bytes, char **ret_device, struct error *error) {
+        _cleanup_doc_ xmlDoc *doc = NULL;
+        const xmlNode *devices, *target;
+        xmlNode *device, *requested;
+        char alias[NAME_LEN + 8], number[32];
+        const char *found;
+        uint64_t block;
+        int r;
+
+        r = parse(text, &doc, error);
+        if (r < 0)
+                return r;
+        devices = node_child(xmlDocGetRootElement(doc), "devices");
+        for (device = node_child(devices, "memory"); device; device = node_next(devices, device, "memory")) {
+                found = device_app(device, alias);
+                if (found && strcmp(found, app) == 0 && attribute_is(device, "model", "virtio-mem"))
+                        break;
+        }
+        target = node_child(device, "target");
+        requested = node_child(target, "requested");
+        if (!requested)
+                return error_set(error, -ENOENT,
+                                 "the domain has no virtio-mem device with alias \"" APP_ALIAS_PREFIX "%s\"", app);
+        block = node_size(node_child(target, "block"));
+        if (bytes > node_size(node_child(target, "size")) || bytes % KIB != 0 || (block > 0 && bytes % block != 0))
+                return error_set(error, -ERANGE,
+                                 "%" PRIu64 " KiB do not fit device \"" APP_ALIAS_PREFIX
+                                 "%s\": more than its size, or no multiple of its block",
+                                 bytes / KIB, app);
+
+        snprintf(number, sizeof(number), "%" PRIu64, bytes / KIB);
+        xmlNodeSetContent(requested, (const xmlChar *) number);
+        if (!xmlSetProp(requested, (const xmlChar *) "unit", (const xmlChar *) "KiB"))
+                return -ENOMEM;
+        return print_node(device, ret_device);
+}
+
+static xmlNode *find_disk(const xmlNode *parent, const char *target) {
+        xmlNode *d;
+
+        for (d = node_child(parent, "disk"); d; d = node_next(parent, d, "disk"))
+                if (attribute_is(node_child(d, "target"), "dev", target))
+                        break;
+        return d;
+}
+
+static void remove_children(xmlNode *parent, const char *name, const char *but_prefix) {
+        xmlNode *n, *next;
+        char text[NAME_LEN];
+
+        for (n = node_child(parent, name); n; n = next) {
+                next = node_next(parent, n, name);
+                node_attribute(n, "name", text, sizeof(text));
+                if (but_prefix && strncmp(text, but_prefix, strlen(but_prefix)) == 0)
+                        continue;
+                xmlUnlinkNode(n);
+                xmlFreeNode(n);
+        }
+}
+
+int domain_xml_disk(const char *text, const char *target, char **ret_device, struct error *error) {
+        _cleanup_doc_ xmlDoc *doc = NULL;
+        xmlNode *disk, *root;
+        int r;
+
+        r = parse(text, &doc, error);
+        if (r < 0)
+                return r;
+        root = xmlDocGetRootElement(doc);
+        disk = find_disk(node_child(root, "devices"), target);
+        /* <metadata><x:disks xmlns:x="..."><disk .../></x:disks></metadata>: kept by libvirt as it is */
+        for (xmlNode *m = root->children; m && !disk; m = m->next)
+                for (xmlNode *n = node_is(m, "metadata") ? m->children : NULL; n && !disk; n = n->next)
+                        if (n->type == XML_ELEMENT_NODE)
+                                disk = find_disk(n, target);
+        if (!disk)
+                return error_set(error, -ENOENT, "no <disk> with target \"%s\"", target);
+        remove_children(disk, "address", NULL);
+        remove_children(disk, "alias", APP_ALIAS_PREFIX);
+        return print_node(disk, ret_device);
+}
+
+int domain_xml_attached_disk(const char *text, const char *target, char **ret_device, struct error *error) {
+        _cleanup_doc_ xmlDoc *doc = NULL;
+        xmlNode *disk;
+        int r;
+
+        r = parse(text, &doc, error);
+        if (r < 0)
+                return r;
+        disk = find_disk(node_child(xmlDocGetRootElement(doc), "devices"), target);
+        if (!disk)
+                return error_set(error, -ENOENT, "no disk \"%s\" is attached", target);
+        return print_node(disk, ret_device);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What failoverd reads out of libvirt's domain XML, and the few pieces of XML that it gives back. Pure: text in,
+ * facts out. The texts come from libvirt, but parts of them were written by whoever defined the domain, so they
+ * are limited in size and nothing outside of them is ever loaded.
+ */
+
+#include "daemon/base/error.h"
+#include "daemon/core/event.h"
+
+#define DOMAIN_XML_MAX (4 * MIB)
+#define SOCKET_PATH_LEN 108 /* sun_path */
+
+#define CHANNEL_NAME "org.failover1.agent.0"
+#define APP_ALIAS_PREFIX "ua-"
+
+/* Applications of a pair by slot; empty where a slot is free. */
+struct app_names {
+        char names[POLICY_APPLICATIONS_MAX][NAME_LEN];
+};
+
+struct domain_facts {
+        struct preflight preflight; /* all but defined, persistent and autostart, which are not in the XML */
+        char channel_path[SOCKET_PATH_LEN]; /* agent channel; empty: none, or libvirt will choose it at start */
+        char echo_path[SOCKET_PATH_LEN]; /* tty whose echo the guest's kernel does; empty: none */
+        bool balloon;                    /* a virtio balloon, with statistics or not */
+        struct {
+                bool known;     /* QEMU's plugged size is told: live XML only */
+                uint64_t bytes;
+        } plugged[POLICY_APPLICATIONS_MAX];
+};
+
+/* Parses a domain's XML, live or persistent. The echo port is the unix serial port with the alias "ua-echo", else
+ * the first unix serial port past the console's (port 0), else a unix virtio console. Returns 0, -EINVAL for text
+ * that is no domain XML, -E2BIG for too much of it, or -ENOMEM. */
+int domain_xml_parse(const char *text, const struct app_names *apps, struct domain_facts *ret_facts,
+                     struct error *error);
+
+/* The application's memory device out of a live XML, with another requested size: what virDomainUpdateDeviceFlags()
+ * takes. `ret_device` is the caller's to free. -ENOENT where there is no such device; -ERANGE where the size is
+ * not a multiple of the device's block, or more than the device holds. */
+int domain_xml_resize(const char *text, const char *app, uint64_t bytes, char **ret_device, struct error *error);
+
+/* The <disk> with that target, from <devices>, else from anywhere (<metadata>), without what libvirt adds for one
+ * domain (address, generated alias). `ret_device` is the caller's to free. -ENOENT where there is none. */
+int domain_xml_disk(const char *text, const char *target, char **ret_device, struct error *error);
+
+/* The <disk> with that target as it stands in <devices> of a live XML: what virDomainDetachDeviceFlags() takes. */
+int domain_xml_attached_disk(const char *text, const char *target, char **ret_device, struct error *error);

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/sim/checker.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/sim/world.h"
+
+#define COMMAND_LIMIT_USEC (10 * 60 * USEC_PER_SEC)
+#define STEPS_A_MSEC_MAX 20000
+#define ACTIONS_BASE_MAX 256
+#define ACTIONS_A_PAIR_MAX 128
+
+static void violated(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void violated(struct sim *sim, const char *format, ...) {
+        va_list ap;
+
+        sim->result.violations++;
+        if (!sim->out)
+                return;
+        fprintf(sim->out, "%8" PRIu64 " VIOLATION: ", sim_since(sim) / USEC_PER_MSEC);
+        va_start(ap, format);
+        vfprintf(sim->out, format, ap);
+        va_end(ap);
+        fputc('\n', sim->out);
+}
+
+/* Can it still act, now or when somebody lets it go on? */
+static bool can_act(const struct sim_vm *vm, int app) {
+        enum application_state state = vm->apps[app].state;
+
+        return vm->process && !vm->paused && (vm->guest == GUEST_RUNNING || vm->guest == GUEST_HUNG) &&
+               (state == APPLICATION_STARTING || state == APPLICATION_RUNNING || state == APPLICATION_STOPPING);
+}
+
+void checker_world(struct sim *sim, int pair) {
+        const struct pair_policy *policy = sim_policy(sim, pair);
+
+        for (size_t i = 0; policy && i < policy->n_applications; i++) {
+                const struct sim_vm *a = sim_vm(sim, pair, SIDE_A), *b = sim_vm(sim, pair, SIDE_B);
+
+                if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && can_act(a, (int) i) && can_act(b, (int) i))
+                        violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
+                                 policy->members[SIDE_A].domain, policy->members[SIDE_B].domain);
+                if (a->process && b->process && (a->disks[i] & b->disks[i]))
+                        violated(sim, "a disk of %s is attached to both VMs", policy->applications[i].name);
+        }
+}
+
+/* ---- starts ------------------------------------------------------------------------------------------------ */
+
+static const struct record_app *stored_app(const struct record *record, const char *name) {
+        for (unsigned i = 0; i < record->n_apps; i++)
+                if (strcmp(record->apps[i].name, name) == 0)
+                        return &record->apps[i];
+        return NULL;
+}
+
+static bool stored(const struct record *record, bool known, const char *name, enum side side, uint64_t token) {
+        const struct record_app *app = known ? stored_app(record, name) : NULL;
+
+        return app && app->owner == side && app->token == token;
+}
+
+static void check_start(struct sim *sim, const struct action *action) {
+        const struct sim_pair *pair = &sim->pairs[action->pair];
+        const struct pair_policy *policy = sim_policy(sim, action->pair);
+        const struct sim_vm *other = sim_vm(sim, action->pair, side_other(action->side));
+        const struct application *app = &policy->applications[action->app];
+        bool on_disk, disk_silent;
+
+        if (app->kind == APPLICATION_HOT_STANDBY && can_act(other, action->app))
+                violated(sim, "%s is to be started on %s and can still act on %s", app->name,
+                         policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
+        for (size_t i = 0; i < app->n_disks; i++)
+                if (!(sim_vm(sim, action->pair, action->side)->disks[action->app] & 1U << i))
+                        violated(sim, "%s is to be started on %s without its disk %s", app->name,
+                                 policy->members[action->side].domain, app->disks[i]);
+        on_disk = stored(&pair->owner, pair->owner_known, app->name, action->side, action->message->token);
+        disk_silent = sim->engine->pairs[action->pair]->store_late &&
+                      stored(&pair->step, pair->step_known, app->name, action->side, action->message->token);
+        if (!on_disk && !disk_silent)
+                violated(sim, "%s is to be started on %s before the store holds that it belongs there", app->name,
+                         policy->members[action->side].domain);
+}
+
+/* ---- actions ----------------------------------------------------------------------------------------------- */
+
+static bool is_done_action(enum action_kind kind) {
+        return kind <= ACTION_PREFLIGHT;
+}
+
+static bool same(const struct checker_out *out, const struct action *action) {
+        if (out->kind != action->kind || out->pair != action->pair)
+                return false;
+        if (action->kind == ACTION_PERSIST)
+                return out->level == (int) action->level;
+        return out->side == (int) action->side && out->app == action->app;
+}
+
+static void check_reply(struct sim *sim, const struct action *action) {
+        for (size_t i = 0; i < sim->n_commands; i++) {
+                if (sim->commands[i].id != action->command_id)
+                        continue;
+                sim->commands[i] = sim->commands[--sim->n_commands];
+                return;
+        }
+        violated(sim, "an answer that nobody waits for: %s", action->text);
+}
+
+void checker_action(struct sim *sim, const struct action *action) {
+        struct checker *checker = &sim->checker;
+
+        if (action->kind == ACTION_SEND && (action->message->type == MESSAGE_START || action->message->type == MESSAGE_RESTART))
+                check_start(sim, action);
+        if (action->kind == ACTION_REPLY)
+                check_reply(sim, action);
+        if (!is_done_action(action->kind))
+                return;
+        for (size_t i = 0; i < checker->n_out; i++)
+                if (same(&checker->out[i], action))
+                        violated(sim, "%s is asked for while the same one is under way", action_kind_to_string(action->kind));
+        if (action->id == 0)
+                violated(sim, "%s without a number", action_kind_to_string(action->kind));
+        if (checker->n_out == CHECKER_OUT_MAX) {
+                violated(sim, "more than %d actions are under way", CHECKER_OUT_MAX);
+                return;
+        }
+        checker->out[checker->n_out++] = (struct checker_out) {
+                .kind = action->kind, .pair = (short) action->pair, .side = (signed char) action->side,
+                .app = (signed char) action->app, .level = (signed char) action->level, .id = action->id,
+        };
+}
+
+void checker_event(struct sim *sim, const struct event *event) {
+        struct checker *checker = &sim->checker;
+
+        if (event->kind != EVENT_DONE)
+                return;
+        for (size_t i = 0; i < checker->n_out; i++)
+                if (checker->out[i].id == event->action_id) {
+                        checker->out[i] = checker->out[--checker->n_out];
+                        return;
+                }
+}
+
+/* ---- the table --------------------------------------------------------------------------------------------- */
+
+static void check_vm_rows(struct sim *sim, const struct pair *pair, enum side side) {
+        const struct table *table = &sim->engine->table;
+        const struct member *member = &pair->policy->members[side];
+        uint64_t rows = 0, granted = 0;
+
+        for (size_t i = 0; i < table->n_rows; i++)
+                if (table->rows[i].user.pair == pair->slot && table->rows[i].user.side == side)
+                        rows += table->rows[i].usage_bytes;
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                granted += pair->record.apps[i].granted_bytes[side];
+        if (rows != member->base_bytes + granted && sim->engine->lost_bytes == 0)
+                violated(sim, "the table gives %s %" PRIu64 " MiB; its base and its grants are %" PRIu64 " MiB",
+                         member->domain, rows / MIB, (member->base_bytes + granted) / MIB);
+}
+
+static void check_table(struct sim *sim, int slot) {
+        const struct table *table = &sim->engine->table;
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < table->n_rows; i++)
+                sum += table->rows[i].usage_bytes;
+        if (table->rows && sum + sim->engine->lost_bytes != sim->engine->policy->pool_bytes)
+                violated(sim, "the table's rows add up to %" PRIu64 " MiB of %" PRIu64 " MiB", sum / MIB,
+                         sim->engine->policy->pool_bytes / MIB);
+        if (slot < 0 || slot >= sim->engine->n_pairs || !sim->engine->pairs[slot] || !sim->engine->ready)
+                return;
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                check_vm_rows(sim, sim->engine->pairs[slot], side);
+}
+
+void checker_step(struct sim *sim, const struct event *event) {
+        struct checker *checker = &sim->checker;
+        size_t limit = ACTIONS_BASE_MAX + ACTIONS_A_PAIR_MAX * (size_t) (event->pair < 0 ? sim->n_pairs : 1);
+
+        if (sim->update.failed)
+                sim->failed = true;
+        if (sim->update.n_actions > limit)
+                violated(sim, "one step asks for %zu things", sim->update.n_actions);
+        if (checker->msec != sim->now_usec / USEC_PER_MSEC) {
+                checker->msec = sim->now_usec / USEC_PER_MSEC;
+                checker->steps_this_msec = 0;
+        }
+        if (++checker->steps_this_msec == STEPS_A_MSEC_MAX)
+                violated(sim, "the engine does not come to rest");
+        check_table(sim, event->pair);
+        for (size_t i = 0; i < sim->n_commands; i++)
+                if (sim->now_usec - sim->commands[i].asked_usec > COMMAND_LIMIT_USEC) {
+                        violated(sim, "`%s` has had no answer for too long", sim->commands[i].what);
+                        sim->commands[i--] = sim->commands[--sim->n_commands];
+                }
+}
+
+void checker_forget(struct sim *sim) {
+        sim->checker.n_out = 0;
+        sim->n_commands = 0;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------- */
+
+/* At rest the guests hold what the table grants them. */
+static void check_sizes(struct sim *sim, const struct pair *pair) {
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                        const struct sim_vm *vm = sim_vm(sim, pair->slot, side);
+                        uint64_t granted = pair->record.apps[i].granted_bytes[side];
+
+                        if (vm->plugged[i] != granted && !pair->record.apps[i].releasing[side])
+                                violated(sim, "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",
+                                         pair->policy->members[side].domain, vm->plugged[i] / MIB,
+                                         pair->policy->applications[i].name, granted / MIB);
+                }
+}
+
+static void check_runs(struct sim *sim, const struct pair *pair) {
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                const struct record_app *app = &pair->record.apps[i];
+
+                if (pair->policy->applications[i].kind == APPLICATION_HOT_STANDBY &&
+                    sim_vm(sim, pair->slot, app->owner)->apps[i].state != APPLICATION_RUNNING)
+                        violated(sim, "%s is armed and %s does not run", pair->policy->name, app->name);
+        }
+}
+
+void checker_end(struct sim *sim) {
+        for (int i = 0; sim->engine && i < sim->engine->n_pairs; i++) {
+                const struct pair *pair = sim->engine->pairs[i];
+
+                if (!pair)
+                        continue;
+                if (sim->options->must_arm && pair->state != PAIR_ARMED)
+                        violated(sim, "%s is %s and not armed: %s", pair->policy->name, pair_state_to_string(pair->state),
+                                 pair->n_reasons ? pair->reasons[0] : "and does not say why");
+                if (pair->state != PAIR_ARMED && pair->state != PAIR_FAILOVER && pair->n_reasons == 0 && sim->engine->hypervisor_up)
+                        violated(sim, "%s is %s and does not say why", pair->policy->name, pair_state_to_string(pair->state));
+                if (pair->state != PAIR_ARMED)
+                        continue;
+                check_sizes(sim, pair);
+                check_runs(sim, pair);
+        }
+        if (sim->options->must_arm && sim->n_commands)
+                violated(sim, "`%s` has had no answer", sim->commands[0].what);
+}

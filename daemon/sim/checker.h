@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * What must always hold, looked at from outside the core after every step and every change of the world. Each
+ * violation is printed with its time and counted.
+ *
+ *  - never two running instances of a hot-standby application, and no disk attached to two VMs
+ *  - no start of an application while its other side could still act: it is off, frozen, or its stop there was
+ *    confirmed to failoverd
+ *  - an owner is safe in the store before its application is started (on disk; in the run-time directory alone
+ *    only while the disk does not answer)
+ *  - the table's rows add up, each VM's rows are its base and what it was granted
+ *  - every command has exactly one answer, in bounded time
+ *  - no action is asked for again while the same one is still under way
+ *  - one step asks for a bounded number of things
+ */
+
+#include "daemon/core/event.h"
+#include "daemon/core/update.h"
+
+struct sim;
+
+#define CHECKER_OUT_MAX 4096
+
+struct checker_out {
+        enum action_kind kind;
+        short pair;
+        signed char side, app, level;
+        uint64_t id;
+};
+
+struct checker {
+        struct checker_out out[CHECKER_OUT_MAX]; /* actions under way */
+        size_t n_out;
+        uint64_t steps_this_msec;
+        usec_t msec;
+};
+
+/* Before the engine is given an event. */
+void checker_event(struct sim *sim, const struct event *event);
+/* As each action is about to be carried out. */
+void checker_action(struct sim *sim, const struct action *action);
+/* After a step was carried out. */
+void checker_step(struct sim *sim, const struct event *event);
+/* After the world changed. */
+void checker_world(struct sim *sim, int pair);
+/* failoverd has ended: nobody waits for answers any more. */
+void checker_forget(struct sim *sim);
+/* At the end of the run. */
+void checker_end(struct sim *sim);

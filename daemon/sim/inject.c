@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the lines of a timeline do to the world. Lines were checked when the run began (inject_check()). */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/sim/inject.h"
+#include "daemon/sim/world.h"
+
+#define ANNOUNCED_USEC USEC_PER_SEC /* from an announced stop to its end */
+#define DESTROY_USEC (1400 * USEC_PER_MSEC)
+#define FAILOVERD_DOWN_USEC USEC_PER_SEC
+
+/* Arguments of one line, found in the policy. */
+struct arguments {
+        const struct line *line;
+        int pair, side, app;
+        usec_t duration;
+        uint64_t number;
+        bool on;
+};
+
+static const char *word(const struct line *line, unsigned i) {
+        return i < line->n_words ? line->words[i] : "";
+}
+
+static bool find_vm(const struct sim *sim, const char *name, struct arguments *a) {
+        for (size_t p = 0; p < sim->policy->n_pairs; p++)
+                for (int side = 0; side < SIDE_MAX; side++) {
+                        if (strcmp(sim->policy->pairs[p].members[side].domain, name) != 0)
+                                continue;
+                        a->side = side;
+                        for (a->pair = 0; a->pair < sim->n_pairs; a->pair++)
+                                if (strcmp(sim->pairs[a->pair].name, sim->policy->pairs[p].name) == 0)
+                                        return true;
+                }
+        return false;
+}
+
+static bool find_pair(const struct sim *sim, const char *name, size_t length, struct arguments *a) {
+        for (a->pair = 0; a->pair < sim->n_pairs; a->pair++)
+                if (strlen(sim->pairs[a->pair].name) == length && memcmp(sim->pairs[a->pair].name, name, length) == 0)
+                        return true;
+        a->pair = NO_PAIR;
+        return false;
+}
+
+/* "APP" where only one pair has it, or "PAIR/APP"; in a line that names a VM, the VM's pair. */
+static bool find_app(const struct sim *sim, const char *name, struct arguments *a) {
+        const char *slash = strchr(name, '/');
+
+        if (slash && !find_pair(sim, name, (size_t) (slash - name), a))
+                return false;
+        for (int i = 0; i < sim->n_pairs; i++) {
+                const struct pair_policy *policy = sim_policy(sim, i);
+
+                if (!policy || (a->pair >= 0 && a->pair != i))
+                        continue;
+                a->app = pair_policy_find_application(policy, slash ? slash + 1 : name);
+                if (a->app < 0)
+                        continue;
+                a->pair = i;
+                return true;
+        }
+        return false;
+}
+
+/* Reads a line's arguments by a template: V a VM, A an application, D a duration, N a number, B on or off, P a pair,
+ * O a pair or "all", S a size, w any word; in brackets what may be missing. */
+static bool match(const struct sim *sim, const struct line *line, unsigned from, const char *template, struct arguments *a) {
+        bool optional = false;
+        unsigned i = from;
+
+        for (; *template; template++) {
+                const char *w = word(line, i);
+                char *end = NULL;
+                bool ok = *w != 0;
+
+                if (*template == '[') {
+                        optional = true;
+                        continue;
+                }
+                if (optional && !ok)
+                        return true;
+                switch (*template) {
+                case 'V': ok = ok && find_vm(sim, w, a); break;
+                case 'A': ok = ok && find_app(sim, w, a); break;
+                case 'D': ok = ok && duration_parse(w, &a->duration) >= 0; break;
+                case 'S': ok = ok && size_parse(w, &a->number) >= 0; break;
+                case 'B': a->on = strcmp(w, "on") == 0; ok = a->on || strcmp(w, "off") == 0; break;
+                case 'P': ok = ok && find_pair(sim, w, strlen(w), a); break;
+                case 'O': ok = ok && (strcmp(w, "all") == 0 || find_pair(sim, w, strlen(w), a)); break;
+                case 'N': a->number = strtoull(w, &end, 10); ok = ok && *end == 0; break;
+                default: break;
+                }
+                if (!ok)
+                        return false;
+                i++;
+        }
+        return i == line->n_words;
+}
+
+/* ---- guests and QEMU ----------------------------------------------------------------------------------------- */
+
+static void line_panic(struct sim *sim, const struct arguments *a) {
+        vm_panic(sim, a->pair, a->side);
+}
+
+static void line_hang(struct sim *sim, const struct arguments *a) {
+        agent_fault(sim, a->pair, a->side, "hang", NO_APP);
+}
+
+static void line_unhang(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        if (vm->guest == GUEST_HUNG)
+                vm->guest = GUEST_RUNNING;
+        vm_release_deferred(sim, a->pair, a->side);
+}
+
+static void line_guest_stop(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        const struct sim_message going = { .type = MESSAGE_GOING, .text = strcmp(word(a->line, 0), "reboot") == 0 ? "reboot" : "shutdown" };
+        bool announced = strcmp(word(a->line, 2), "announced") == 0;
+
+        if (!vm_guest_acts(vm))
+                return;
+        if (announced && vm->agent_up && !vm->agent_stopped)
+                agent_say(sim, a->pair, a->side, NO_APP, &going);
+        /* on_reboot is destroy: both end QEMU, and libvirt says that the guest shut down. */
+        vm_kill(sim, a->pair, a->side, REASON_SHUTDOWN, announced ? ANNOUNCED_USEC : USEC_PER_MSEC);
+}
+
+static void line_reset(struct sim *sim, const struct arguments *a) {
+        vm_reset(sim, a->pair, a->side);
+}
+
+static void line_qemu_kill(struct sim *sim, const struct arguments *a) {
+        vm_kill(sim, a->pair, a->side, REASON_FAILED, 5 * USEC_PER_MSEC);
+}
+
+static void line_qemu_stop(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        if (vm->process && !vm->process_stopped) {
+                vm->process_stopped = true;
+                vm->alive_usec = sim->now_usec;
+        }
+}
+
+static void line_qemu_cont(struct sim *sim, const struct arguments *a) {
+        sim_vm(sim, a->pair, a->side)->process_stopped = false;
+        vm_release_deferred(sim, a->pair, a->side);
+        host_unstick(sim, a->pair, a->side);
+}
+
+static void line_watchdog(struct sim *sim, const struct arguments *a) {
+        if (vm_guest_acts(sim_vm(sim, a->pair, a->side)))
+                host_tell(sim, a->pair, a->side, EVENT_WATCHDOG, USEC_PER_MSEC, (struct item){ 0 });
+}
+
+static void line_io_error(struct sim *sim, const struct arguments *a) {
+        bool paused = a->line->n_words == 2;
+
+        if (!vm_guest_acts(sim_vm(sim, a->pair, a->side)))
+                return;
+        host_tell(sim, a->pair, a->side, EVENT_IO_ERROR, USEC_PER_MSEC, (struct item){ .up = paused, .text = "vda" });
+        if (paused)
+                vm_pause(sim, a->pair, a->side, REASON_IO_ERROR);
+}
+
+static void line_memory_failure(struct sim *sim, const struct arguments *a) {
+        if (sim_vm(sim, a->pair, a->side)->process)
+                host_tell(sim, a->pair, a->side, EVENT_MEMORY_FAILURE, USEC_PER_MSEC,
+                          (struct item){ .app = (signed char) a->app, .value = a->number });
+}
+
+/* ---- operators at virsh --------------------------------------------------------------------------------------- */
+
+static void line_virsh(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        const char *what = word(a->line, 0);
+
+        if (!sim->libvirt_up || host_stuck(sim, vm, ACTION_INSPECT))
+                return; /* virsh fails too */
+        if (strcmp(what, "suspend") == 0 && !vm->paused && vm->guest != GUEST_PANICKED)
+                vm_pause(sim, a->pair, a->side, REASON_USER);
+        else if (strcmp(what, "resume") == 0 && vm->guest != GUEST_PANICKED)
+                vm_go_on(sim, a->pair, a->side);
+        else if (strcmp(what, "destroy") == 0)
+                vm_kill(sim, a->pair, a->side, REASON_DESTROYED, DESTROY_USEC);
+        else if (strcmp(what, "save") == 0)
+                vm_kill(sim, a->pair, a->side, REASON_SAVED, DESTROY_USEC);
+        else if (strcmp(what, "migrate") == 0)
+                vm_kill(sim, a->pair, a->side, REASON_MIGRATED, DESTROY_USEC);
+        else if (strcmp(what, "start") == 0 && !vm->process && vm->domain == DOMAIN_SHUTOFF)
+                vm_start(sim, a->pair, a->side);
+}
+
+/* ---- applications and agents ---------------------------------------------------------------------------------- */
+
+static void line_fail(struct sim *sim, const struct arguments *a) {
+        enum failure_cause cause = failure_cause_from_string(word(a->line, 2));
+        bool has_code = cause == FAILURE_SIGNAL || cause == FAILURE_EXIT || cause == FAILURE_CHECK;
+        bool hard = strcmp(a->line->words[a->line->n_words - 1], "hard") == 0;
+
+        for (int side = 0; side < SIDE_MAX; side++)
+                agent_app_fails(sim, a->pair, side, a->app, cause, has_code ? atoi(word(a->line, 3)) : 0, hard);
+}
+
+static void line_agent(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        const char *what = word(a->line, 0);
+
+        if (vm->guest != GUEST_RUNNING)
+                return;
+        if (strcmp(what, "agent-kill") == 0)
+                agent_die(sim, a->pair, a->side);
+        else
+                vm->agent_stopped = strcmp(what, "agent-stop") == 0;
+}
+
+static void line_cut(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        host_link(sim, a->pair, a->side, false);
+        vm->link_cut = true;
+        sim_add(sim, (struct item){ .kind = ITEM_LINK_BACK, .pair = (short) a->pair, .side = (signed char) a->side }, a->duration);
+}
+
+static void line_link(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        if (strcmp(word(a->line, 0), "lag") == 0)
+                vm->lag_usec = a->duration;
+        else
+                vm->lose_percent = (unsigned) a->number;
+}
+
+static void line_app_fault(struct sim *sim, const struct arguments *a) {
+        struct sim_app *app = &sim_vm(sim, a->pair, a->side)->apps[a->app];
+        const char *what = word(a->line, 0);
+
+        if (strcmp(what, "start-fails") == 0)
+                app->start_fails = a->on;
+        else if (strcmp(what, "stop-sticks") == 0)
+                app->stop_sticks = a->on;
+        else if (strcmp(what, "check-fails") == 0)
+                app->check_fails = a->on;
+        else if (strcmp(what, "disk-sticks") == 0)
+                app->disk_sticks = a->on;
+        else
+                app->start_usec = a->duration;
+}
+
+static void line_vm_fault(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        const char *what = word(a->line, 0);
+
+        if (strcmp(what, "unplug") == 0)
+                vm->unplug_percent = a->number > 100 ? 100 : (unsigned) a->number;
+        else if (strcmp(what, "boot-fails") == 0)
+                vm->boot_fails = a->on;
+        else if (strcmp(what, "domain-start-fails") == 0)
+                vm->start_fails = a->on;
+        else if (strcmp(what, "kill-sticks") == 0)
+                vm->kill_sticks = a->on;
+        else if (strcmp(what, "echo") == 0)
+                vm->no_echo = !a->on;
+        else
+                vm->no_balloon = !a->on;
+}
+
+static void line_preflight(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        const char *what = word(a->line, 2);
+
+        if (strcmp(what, "autostart") == 0)
+                vm->bad_autostart = a->on;
+        else if (strcmp(what, "channel") == 0)
+                vm->bad_channel = a->on;
+        else if (strcmp(what, "requested") == 0)
+                vm->bad_requested = a->on;
+        else
+                vm->bad_device = a->on;
+}
+
+/* ---- the host --------------------------------------------------------------------------------------------------- */
+
+static void line_libvirt(struct sim *sim, const struct arguments *a) {
+        if (strcmp(word(a->line, 1), "down") == 0)
+                host_libvirt(sim, false);
+        else
+                sim->libvirt_hang_usec = sim->now_usec + a->duration;
+        sim_add(sim, (struct item){ .kind = ITEM_LIBVIRT_BACK, .pair = NO_PAIR }, a->duration);
+}
+
+static void line_domain_hang(struct sim *sim, const struct arguments *a) {
+        sim_vm(sim, a->pair, a->side)->hang_until_usec = sim->now_usec + a->duration;
+        sim_add(sim, (struct item){ .kind = ITEM_HANG_OVER, .pair = (short) a->pair, .side = (signed char) a->side }, a->duration);
+}
+
+static void line_store(struct sim *sim, const struct arguments *a) {
+        const char *what = word(a->line, 1);
+
+        if (strcmp(what, "stall") == 0)
+                sim->store_stall_usec = sim->now_usec + a->duration;
+        else if (strcmp(what, "fail") == 0)
+                sim->store_fail_usec = sim->now_usec + a->duration;
+        else {
+                sim->store_lost = true; /* found at failoverd's next start */
+                for (int i = 0; i < sim->n_pairs; i++)
+                        sim->pairs[i].step_known = sim->pairs[i].owner_known = false;
+        }
+}
+
+static void line_host(struct sim *sim, const struct arguments *a) {
+        const char *what = word(a->line, 1);
+
+        if (strcmp(what, "stall") == 0)
+                sim->stalled_until_usec = sim->now_usec + a->duration > sim->stalled_until_usec ? sim->now_usec + a->duration
+                                                                                                 : sim->stalled_until_usec;
+        else if (strcmp(what, "pressure") == 0)
+                failoverd_step(sim, &(struct event){ .kind = EVENT_PRESSURE, .pair = NO_PAIR, .bytes = a->number * 10000 });
+        else
+                failoverd_power_loss(sim, a->duration);
+}
+
+static void line_kill(struct sim *sim, const struct arguments *a) {
+        sim->die_down_usec = a->duration && strcmp(word(a->line, 2), "after") != 0 ? a->duration : FAILOVERD_DOWN_USEC;
+        if (strcmp(word(a->line, 2), "after") == 0)
+                sim->die_after = (int) a->number;
+        else
+                failoverd_die(sim, sim->die_down_usec);
+}
+
+static void line_operator(struct sim *sim, const struct arguments *a) {
+        struct operator_command command = {
+                .verb = command_verb_from_string(word(a->line, 1)), .who = "operator", .until_usec = USEC_INFINITY,
+        };
+
+        if (!sim->engine || sim->n_commands == SIM_COMMANDS_MAX)
+                return;
+        command.dry_run = strcmp(a->line->words[a->line->n_words - 1], "dry-run") == 0;
+        command.side = (enum side) a->side;
+        if (command.verb == COMMAND_DRILL)
+                command.fault = drill_fault_from_string(word(a->line, 3));
+        if (a->duration)
+                command.until_usec = SIM_REAL_USEC + sim->now_usec + a->duration;
+        command.id = a->pair < 0 ? 0 : ++sim->next_command;
+        if (command.id) {
+                struct sim_command *asked = &sim->commands[sim->n_commands++];
+
+                *asked = (struct sim_command) { .id = command.id, .asked_usec = sim->now_usec };
+                snprintf(asked->what, sizeof(asked->what), "%.63s", a->line->text);
+        }
+        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND, .pair = a->pair, .side = SIDE_INVALID, .app = NO_APP, .command = &command });
+}
+
+static void line_apply(struct sim *sim, const struct arguments *a) {
+        struct error error = ERROR_INIT;
+        struct policy *policy = NULL;
+
+        if (!sim->options->load_policy ||
+            sim->options->load_policy(sim->options->userdata, word(a->line, 1), &policy, &error) < 0) {
+                print_line(sim, "%s: %s", word(a->line, 1), error.message ? error.message : "no policies can be loaded here");
+                error_deinit(&error);
+                return;
+        }
+        failoverd_apply(sim, policy);
+        if (sim->policy == policy) {
+                policy_free(sim->owned_policy);
+                sim->owned_policy = policy;
+        } else
+                policy_free(policy);
+}
+
+static void heal_vm(struct sim *sim, int pair, int side) {
+        struct sim_vm *vm = sim_vm(sim, pair, side);
+        struct arguments a = { .pair = pair, .side = side };
+
+        vm->kill_sticks = vm->boot_fails = vm->no_echo = vm->no_balloon = vm->start_fails = vm->link_cut = false;
+        vm->bad_autostart = vm->bad_channel = vm->bad_requested = vm->bad_device = vm->agent_stopped = false;
+        vm->unplug_percent = 100;
+        vm->lose_percent = 0;
+        vm->lag_usec = vm->hang_until_usec = 0;
+        for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
+                struct sim_app *app = &vm->apps[i];
+
+                app->start_fails = app->stop_sticks = app->check_fails = app->disk_sticks = false;
+                app->start_usec = app->stop_usec = 0;
+        }
+        if (vm->process_stopped)
+                line_qemu_cont(sim, &a);
+        host_unstick(sim, pair, side);
+        if (vm->paused && vm->guest != GUEST_PANICKED && (!sim->engine || !sim->engine->pairs[pair]->record.fence_wanted[side]))
+                vm_go_on(sim, pair, side); /* an operator resumes it */
+        else if (!vm->process && vm->domain == DOMAIN_SHUTOFF && sim->engine && sim->engine->pairs[pair]->members[side].operator_hold)
+                vm_start(sim, pair, side); /* an operator starts it */
+        if (vm->process)
+                host_link(sim, pair, side, true);
+}
+
+static void line_heal(struct sim *sim, const struct arguments *a) {
+        sim->libvirt_hang_usec = sim->store_stall_usec = sim->store_fail_usec = 0;
+        sim->die_after = 0;
+        sim->healed_usec = sim->now_usec;
+        host_libvirt(sim, true);
+        for (int i = 0; i < sim->n_pairs; i++)
+                for (int side = 0; sim->pairs[i].present && side < SIDE_MAX; side++)
+                        heal_vm(sim, i, side);
+        failoverd_start(sim);
+        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP,
+                                             .command = &(struct operator_command){ .verb = COMMAND_RESUME, .who = "operator" } });
+}
+
+/* ---- the language ------------------------------------------------------------------------------------------------ */
+
+static const struct {
+        const char *first, *second; /* words; second NULL: the arguments follow at once */
+        const char *template;
+        void (*run)(struct sim *sim, const struct arguments *arguments);
+} lines[] = {
+        { "panic", NULL, "V", line_panic },
+        { "hang", NULL, "V", line_hang },
+        { "unhang", NULL, "V", line_unhang },
+        { "reboot", NULL, "Vw", line_guest_stop },
+        { "shutdown", NULL, "Vw", line_guest_stop },
+        { "reset", NULL, "V", line_reset },
+        { "qemu-kill", NULL, "V", line_qemu_kill },
+        { "qemu-stop", NULL, "V", line_qemu_stop },
+        { "qemu-cont", NULL, "V", line_qemu_cont },
+        { "watchdog", NULL, "V", line_watchdog },
+        { "io-error", NULL, "V[w", line_io_error },
+        { "memory-failure", NULL, "VS[A", line_memory_failure },
+        { "suspend", NULL, "V", line_virsh },
+        { "resume", NULL, "V", line_virsh },
+        { "destroy", NULL, "V", line_virsh },
+        { "save", NULL, "V", line_virsh },
+        { "migrate", NULL, "V", line_virsh },
+        { "start", NULL, "V", line_virsh },
+        { "fail", NULL, "Aw[ww", line_fail },
+        { "agent-kill", NULL, "V", line_agent },
+        { "agent-stop", NULL, "V", line_agent },
+        { "agent-cont", NULL, "V", line_agent },
+        { "cut", NULL, "VD", line_cut },
+        { "lag", NULL, "VD", line_link },
+        { "lose", NULL, "VN", line_link },
+        { "start-fails", NULL, "VAB", line_app_fault },
+        { "stop-sticks", NULL, "VAB", line_app_fault },
+        { "check-fails", NULL, "VAB", line_app_fault },
+        { "disk-sticks", NULL, "VAB", line_app_fault },
+        { "start-takes", NULL, "VAD", line_app_fault },
+        { "unplug", NULL, "VN", line_vm_fault },
+        { "boot-fails", NULL, "VB", line_vm_fault },
+        { "domain-start-fails", NULL, "VB", line_vm_fault },
+        { "kill-sticks", NULL, "VB", line_vm_fault },
+        { "echo", NULL, "VB", line_vm_fault },
+        { "balloon", NULL, "VB", line_vm_fault },
+        { "preflight", NULL, "VwB", line_preflight },
+        { "libvirt", "down", "D", line_libvirt },
+        { "libvirt", "hang", "D", line_libvirt },
+        { "domain-hang", NULL, "VD", line_domain_hang },
+        { "store", "stall", "D", line_store },
+        { "store", "fail", "D", line_store },
+        { "store", "lost", "", line_store },
+        { "host", "stall", "D", line_host },
+        { "host", "pressure", "N", line_host },
+        { "host", "power-loss", "D", line_host },
+        { "kill", "failoverd", "wNw", line_kill },
+        { "kill", "failoverd", "[D", line_kill },
+        { "operator", "switch", "P[w", line_operator },
+        { "operator", "return", "P[w", line_operator },
+        { "operator", "drill", "Pw[w", line_operator },
+        { "operator", "pause", "O[D", line_operator },
+        { "operator", "resume", "O", line_operator },
+        { "operator", "adopt", "PV", line_operator },
+        { "apply", NULL, "w", line_apply },
+        { "heal", NULL, "", line_heal },
+};
+
+static int find_line(const struct sim *sim, const struct line *line, struct arguments *ret) {
+        for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+                struct arguments a = { .line = line, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP };
+
+                if (strcmp(line->words[0], lines[i].first) != 0 || (lines[i].second && strcmp(word(line, 1), lines[i].second) != 0) ||
+                    !match(sim, line, lines[i].second ? 2 : 1, lines[i].template, &a))
+                        continue;
+                *ret = a;
+                return (int) i;
+        }
+        return -ENOENT;
+}
+
+int inject_check(const struct sim *sim, const struct line *line, struct error *error) {
+        struct arguments a;
+
+        if (find_line(sim, line, &a) < 0)
+                return error_set(error, -EINVAL, "line %u: \"%.100s\": unknown, or its arguments are not of the form that it takes, or name nothing in the policy",
+                                 line->number, line->text);
+        if (strcmp(line->words[0], "fail") == 0 && (int) failure_cause_from_string(word(line, 2)) < 0)
+                return error_set(error, -EINVAL, "line %u: \"%s\" is no cause of a failure (exit, signal, check, memory, start)", line->number, word(line, 2));
+        if (strcmp(word(line, 1), "drill") == 0 && (int) drill_fault_from_string(word(line, 3)) < 0)
+                return error_set(error, -EINVAL, "line %u: \"%s\" is no fault of a drill", line->number, word(line, 3));
+        return 0;
+}
+
+void inject(struct sim *sim, const struct line *line) {
+        struct arguments a;
+        int i = find_line(sim, line, &a);
+
+        print_line(sim, "> %s", line->text);
+        if (i < 0)
+                print_line(sim, "  (names nothing in the policy that is in force now, ignoring)");
+        else
+                lines[i].run(sim, &a);
+}

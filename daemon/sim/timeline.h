@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The language of faults. One line each, `#` begins a comment:
+ *
+ *   TIME WHAT ARGUMENTS     at that time: "10s", "12500ms"; "+500ms" after the line before
+ *   show from TIME          print nothing before (a header)
+ *   seed NUMBER             latencies and losses vary, the same for the same number (a header)
+ *   TIME end                the run ends; without it 60 s after the last line
+ *
+ * VM is a domain's name, APP an application's ("APP" or "PAIR/APP"), SWITCH is on or off.
+ *
+ *   panic VM | hang VM | unhang VM            the guest's kernel
+ *   reboot|shutdown VM announced|unannounced  the guest stops by itself
+ *   reset VM                                  the guest is reset in the same QEMU
+ *   qemu-kill VM | qemu-stop VM | qemu-cont VM  signals to QEMU
+ *   watchdog VM | io-error VM [reported] | memory-failure VM SIZE [APP]
+ *   suspend|resume|destroy|save|migrate|start VM  an operator at virsh
+ *   fail APP signal N|exit N|check N|memory [hard]  where it runs
+ *   agent-kill VM | agent-stop VM | agent-cont VM
+ *   cut VM DURATION | lag VM DURATION | lose VM PERCENT  the agent's link
+ *   start-fails|stop-sticks|check-fails|disk-sticks VM APP SWITCH
+ *   start-takes VM APP DURATION
+ *   unplug VM PERCENT                         of what it is asked to give up
+ *   boot-fails VM SWITCH | domain-start-fails VM SWITCH | kill-sticks VM SWITCH
+ *   echo VM SWITCH | balloon VM SWITCH        second paths
+ *   preflight VM autostart|channel|requested|device SWITCH   on: a finding
+ *   libvirt down|hang DURATION | domain-hang VM DURATION
+ *   store stall|fail DURATION | store lost
+ *   host stall DURATION | host pressure PERCENT | host power-loss DURATION
+ *   kill failoverd [DURATION]                 started again after that, default 1 s
+ *   kill failoverd after N actions
+ *   operator switch|return PAIR [dry-run] | operator drill PAIR FAULT [dry-run]
+ *   operator pause PAIR|all [DURATION] | operator resume PAIR|all | operator adopt PAIR VM
+ *   apply FILE                                another policy
+ *   heal                                      every fault ends, operators start and resume what they stopped
+ */
+
+#include <stddef.h>
+
+#include "daemon/base/error.h"
+#include "daemon/base/units.h"
+
+#define LINE_WORDS_MAX 8
+#define LINE_LENGTH_MAX 256
+#define LINES_MAX 10000
+
+struct line {
+        usec_t at_usec; /* since the beginning */
+        unsigned number; /* in the text */
+        unsigned n_words;
+        char text[LINE_LENGTH_MAX]; /* as written, without the time */
+        char buffer[LINE_LENGTH_MAX];
+        const char *words[LINE_WORDS_MAX]; /* into the buffer */
+};
+
+struct timeline {
+        struct line **lines; /* by time; owned */
+        size_t n_lines, n_allocated;
+        usec_t show_from_usec, end_usec;
+        uint64_t seed;
+};
+
+/* Returns 0, -EINVAL with the line's number and the reason in `error`, or -ENOMEM. */
+int timeline_parse(const char *text, struct timeline *ret, struct error *error);
+void timeline_deinit(struct timeline *timeline);

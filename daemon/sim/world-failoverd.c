@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* failoverd itself: the engine, fed and obeyed; started, killed, and started again. */
+
+#include <string.h>
+
+#include "daemon/sim/world.h"
+
+#define CONNECT_USEC (5 * USEC_PER_MSEC)
+
+static usec_t boottime(const struct sim *sim) {
+        return sim->now_usec - sim->boot_offset_usec;
+}
+
+/* One step: an event in, actions carried out in their order. A kill that is due strikes between two actions. */
+void failoverd_step(struct sim *sim, struct event *event) {
+        if (!sim->engine)
+                return;
+        event->time_usec = boottime(sim);
+        event->real_usec = SIM_REAL_USEC + sim->now_usec;
+        checker_event(sim, event);
+        engine_step(sim->engine, event, &sim->update);
+        sim->result.steps++;
+        for (size_t i = 0; i < sim->update.n_actions; i++) {
+                const struct action *action = &sim->update.actions[i];
+
+                if (sim->die_after && --sim->die_after == 0) {
+                        print_line(sim, "failoverd is killed before: %s", action_kind_to_string(action->kind));
+                        failoverd_die(sim, sim->die_down_usec);
+                        return;
+                }
+                print_action(sim, action);
+                checker_action(sim, action);
+                host_act(sim, action);
+        }
+        print_states(sim, event->pair);
+        checker_step(sim, event);
+}
+
+static void restore(struct sim *sim, int slot) {
+        const struct sim_pair *pair = &sim->pairs[slot];
+        const struct record *record = pair->owner_known ? &pair->owner : NULL;
+
+        if (pair->step_known && (!record || pair->step.seq >= record->seq))
+                record = &pair->step;
+        if (record)
+                failoverd_step(sim, &(struct event){ .kind = EVENT_RESTORED, .pair = engine_find_pair(sim->engine, pair->name), .record = record });
+}
+
+void failoverd_start(struct sim *sim) {
+        if (sim->engine)
+                return;
+        sim->engine = engine_new();
+        if (!sim->engine) {
+                sim->failed = true;
+                return;
+        }
+        sim->host++;
+        failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = sim->policy });
+        if (sim->store_lost)
+                failoverd_step(sim, &(struct event){ .kind = EVENT_STORE_LOST, .pair = NO_PAIR });
+        sim->store_lost = false;
+        for (int i = 0; sim->engine && i < sim->n_pairs; i++)
+                if (sim->pairs[i].present)
+                        restore(sim, i);
+        failoverd_step(sim, &(struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        if (sim->libvirt_up && sim->engine)
+                sim_add(sim, (struct item){ .kind = ITEM_EVENT, .pair = NO_PAIR, .action = EVENT_HYPERVISOR, .up = true, .host = sim->host },
+                        CONNECT_USEC);
+        for (int i = 0; sim->engine && i < sim->n_pairs; i++)
+                for (int side = 0; sim->pairs[i].present && side < SIDE_MAX; side++)
+                        host_inspect(sim, i, side, false, 0);
+}
+
+/* It ends at once: what was under way for it has no receiver any more. */
+void failoverd_die(struct sim *sim, usec_t down_usec) {
+        if (!sim->engine)
+                return;
+        sim->engine = engine_free(sim->engine);
+        sim->host++;
+        sim->wake++;
+        sim->die_after = 0;
+        checker_forget(sim);
+        for (int i = 0; i < sim->n_pairs; i++)
+                for (int side = 0; side < SIDE_MAX; side++) {
+                        struct sim_vm *vm = sim_vm(sim, i, side);
+
+                        vm->held = vm->absence_told = vm->link_up = false;
+                        vm->link++;
+                        memset(vm->lane_stuck, 0, sizeof(vm->lane_stuck));
+                }
+        sim_add(sim, (struct item){ .kind = ITEM_FAILOVERD_START, .pair = NO_PAIR }, down_usec);
+}
+
+/* Everything on the host ends; the run-time directory is gone, what is on disk is not. */
+void failoverd_power_loss(struct sim *sim, usec_t down_usec) {
+        failoverd_die(sim, down_usec);
+        sim->power++;
+        for (int i = 0; i < sim->n_pairs; i++) {
+                sim->pairs[i].step_known = false;
+                for (int side = 0; side < SIDE_MAX; side++) {
+                        struct sim_vm *vm = sim_vm(sim, i, side);
+
+                        vm->kill_sticks = false;
+                        vm_kill(sim, i, side, REASON_UNKNOWN, 0);
+                        vm->domain = DOMAIN_SHUTOFF;
+                        vm->reason = REASON_UNKNOWN;
+                        vm->hang_until_usec = 0;
+                }
+        }
+        sim->boot_offset_usec = sim->now_usec + down_usec - 20 * USEC_PER_SEC;
+        if (sim->boot_offset_usec > sim->now_usec)
+                sim->boot_offset_usec = sim->now_usec;
+}
+
+/* A changed policy: the world's applications keep their places by name. */
+void failoverd_apply(struct sim *sim, const struct policy *policy) {
+        const struct policy *before = sim->policy;
+        char why[EVENT_TEXT_LEN];
+
+        if (!sim->engine)
+                return;
+        if (engine_try_policy(sim->engine, policy, why, sizeof(why)) < 0) {
+                print_line(sim, "the policy is refused: %s", why);
+                return;
+        }
+        for (int i = 0; i < sim->n_pairs; i++) {
+                int old = policy_find_pair(before, sim->pairs[i].name), now = policy_find_pair(policy, sim->pairs[i].name);
+
+                for (int side = 0; old >= 0 && now >= 0 && side < SIDE_MAX; side++) {
+                        struct sim_vm *vm = sim_vm(sim, i, side), moved = *vm;
+
+                        for (size_t k = 0; k < policy->pairs[now].n_applications; k++) {
+                                int from = pair_policy_find_application(&before->pairs[old], policy->pairs[now].applications[k].name);
+
+                                moved.apps[k] = from >= 0 ? vm->apps[from] : (struct sim_app){ 0 };
+                                moved.requested[k] = from >= 0 ? vm->requested[from] : 0;
+                                moved.plugged[k] = from >= 0 ? vm->plugged[from] : 0;
+                        }
+                        *vm = moved;
+                }
+        }
+        sim->policy = policy;
+        failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+}

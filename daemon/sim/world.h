@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The outside world on virtual time. What the files of the simulator share:
+ *
+ *   simulate.c        life cycle, the loop
+ *   world-vm.c        QEMU and the guest's kernel: boot, crash, hang, plug, end
+ *   world-agent.c     the guest agents and their applications
+ *   world-host.c      what failoverd sees and does: calls on libvirt, links, its own life
+ *   world-store.c     the store
+ *   timeline.c        the language of faults; inject.c carries its lines out
+ *   checker.c         what must always hold
+ *   print.c           what is shown
+ */
+
+#include "daemon/core/engine.h"
+#include "daemon/core/update.h"
+#include "daemon/sim/checker.h"
+#include "daemon/sim/queue.h"
+#include "daemon/sim/simulate.h"
+#include "daemon/sim/timeline.h"
+
+/* The world was there before the timeline begins, so that no instant is 0. */
+#define SIM_BEGIN_USEC (100 * USEC_PER_SEC)
+#define SIM_REAL_USEC (UINT64_C(1800000000) * USEC_PER_SEC)
+#define SIM_COMMANDS_MAX 64
+
+enum guest {
+        GUEST_OFF,
+        GUEST_BOOTING,
+        GUEST_RUNNING,
+        GUEST_PANICKED,
+        GUEST_HUNG,
+        GUEST_ENDED, /* powered off, or failed to boot; QEMU lives on */
+};
+
+/* Lanes of libvirt calls: one call a domain at a time in each. */
+enum sim_lane { LANE_FENCE, LANE_ACT, LANE_OBSERVE, LANE_MAX };
+
+struct sim_app {
+        enum application_state state;
+        bool configured;
+        uint64_t token, bytes;
+        uint64_t start_id, stop_id, request_id, attach_id, attach_bytes;
+        bool restart;
+        unsigned life; /* of what was begun last; what was scheduled before is void */
+        enum failure_cause cause;
+        int code;
+        bool hard;
+        /* faults */
+        bool start_fails, stop_sticks, check_fails, disk_sticks;
+        usec_t start_usec, stop_usec; /* 0: default */
+};
+
+struct sim_vm {
+        /* QEMU */
+        bool process, process_stopped, paused, kill_sticks, killed;
+        int pid;
+        unsigned life;
+        uint64_t requested[POLICY_APPLICATIONS_MAX], plugged[POLICY_APPLICATIONS_MAX];
+        unsigned plugging[POLICY_APPLICATIONS_MAX]; /* number of the latest change */
+        unsigned disks[POLICY_APPLICATIONS_MAX];    /* bits: this disk is attached */
+        enum domain_state domain; /* as libvirt has it */
+        enum domain_reason reason;
+        usec_t size_told_usec;
+
+        /* guest */
+        enum guest guest;
+        unsigned boot;
+        bool boot_fails, no_echo, no_balloon;
+        usec_t alive_usec; /* the last instant at which its kernel lived */
+        unsigned unplug_percent; /* of what it is asked to give up; 100 is all */
+        struct item *deferred;   /* what waits for the guest to run again; owned */
+        size_t n_deferred, n_deferred_allocated;
+
+        /* agent */
+        bool agent_up, agent_stopped;
+        unsigned agent_life;
+        struct sim_app apps[POLICY_APPLICATIONS_MAX];
+        usec_t last_to_agent_usec, last_from_agent_usec;
+
+        /* failoverd's view of it */
+        bool held;         /* a pidfd is open */
+        bool absence_told;
+        bool link_up, link_cut;
+        unsigned link;     /* number of the connection */
+        unsigned lose_percent;
+        usec_t lag_usec;
+
+        /* faults of its hypervisor calls */
+        usec_t hang_until_usec;
+        bool lane_stuck[LANE_MAX];
+        struct item stuck[LANE_MAX]; /* takes effect when libvirt answers again; kind ITEM_CALL_END */
+        bool start_fails;
+        bool bad_autostart, bad_channel, bad_requested, bad_device;
+};
+
+struct sim_pair {
+        bool present;
+        char name[NAME_LEN];
+        struct sim_vm vms[SIDE_MAX];
+        struct record step, owner; /* what the store holds safely at each level */
+        bool step_known, owner_known;
+        unsigned wake; /* number of the latest */
+        enum pair_state shown;
+};
+
+struct sim_command {
+        uint64_t id;
+        usec_t asked_usec;
+        char what[64];
+};
+
+struct sim {
+        struct queue queue;
+        usec_t now_usec;
+        usec_t boot_offset_usec; /* CLOCK_BOOTTIME begins anew at a power loss */
+        unsigned power;          /* rises at each power loss: what was being written then is not */
+        uint64_t random;         /* 0: none */
+        FILE *out;
+        const struct simulate_options *options;
+        struct simulate_result result;
+        bool failed; /* out of memory */
+
+        const struct policy *policy;
+        struct policy *owned_policy; /* of an `apply` line */
+        struct sim_pair *pairs;      /* by slot */
+        int n_pairs;
+
+        /* failoverd */
+        struct engine *engine; /* NULL while it does not run */
+        struct update update;
+        unsigned host;      /* its life */
+        unsigned wake;      /* number of the engine's latest wake */
+        usec_t stalled_until_usec;
+        int die_after;      /* actions until it is killed; 0: it is not */
+        usec_t die_down_usec;
+        struct message message; /* scratch: too large to make anew each time */
+
+        /* libvirt, store */
+        bool libvirt_up;
+        usec_t libvirt_hang_usec;
+        usec_t store_stall_usec, store_fail_usec;
+        bool store_lost;
+
+        struct timeline timeline;
+        size_t next_line;
+        bool ended;
+        int next_pid;
+        uint64_t next_command;
+        struct sim_command commands[SIM_COMMANDS_MAX];
+        size_t n_commands;
+        usec_t healed_usec, armed_usec; /* since when, 0: not */
+        struct checker checker;
+        usec_t until_usec;
+};
+
+static inline struct sim_vm *sim_vm(struct sim *sim, int pair, int side) {
+        return &sim->pairs[pair].vms[side];
+}
+
+static inline const struct pair_policy *sim_policy(const struct sim *sim, int pair) {
+        int i = policy_find_pair(sim->policy, sim->pairs[pair].name);
+
+        return i < 0 ? NULL : &sim->policy->pairs[i];
+}
+
+/* simulate.c */
+void sim_add(struct sim *sim, struct item item, usec_t delay_usec);
+/* A latency: as given, or anywhere between half and twice of it where there is a seed. */
+usec_t sim_latency(struct sim *sim, usec_t usec);
+bool sim_chance(struct sim *sim, unsigned percent);
+usec_t sim_since(const struct sim *sim); /* time since the timeline's beginning */
+
+/* world-vm.c */
+void vm_start(struct sim *sim, int pair, int side);
+void vm_kill(struct sim *sim, int pair, int side, enum domain_reason reason, usec_t delay_usec);
+void vm_panic(struct sim *sim, int pair, int side);
+void vm_resize(struct sim *sim, int pair, int side, int app, uint64_t bytes);
+void vm_pause(struct sim *sim, int pair, int side, enum domain_reason reason);
+void vm_go_on(struct sim *sim, int pair, int side);
+void vm_release_deferred(struct sim *sim, int pair, int side);
+void vm_reset(struct sim *sim, int pair, int side);
+void vm_item(struct sim *sim, struct item *item);
+bool vm_guest_acts(const struct sim_vm *vm); /* its kernel runs and gets processor time */
+
+/* world-agent.c */
+void agent_item(struct sim *sim, struct item *item);
+void agent_say(struct sim *sim, int pair, int side, int app, const struct sim_message *message);
+void agent_app_fails(struct sim *sim, int pair, int side, int app, enum failure_cause cause, int code, bool hard);
+void agent_memory_came(struct sim *sim, int pair, int side, int app);
+void agent_die(struct sim *sim, int pair, int side);
+void agent_fault(struct sim *sim, int pair, int side, const char *fault, int app);
+void agent_message(struct sim *sim, const struct item *item, struct message *ret);
+
+/* world-host.c */
+void host_item(struct sim *sim, struct item *item);
+void host_act(struct sim *sim, const struct action *action);
+void host_tell(struct sim *sim, int pair, int side, enum event_kind kind, usec_t delay_usec, struct item item);
+void host_tell_domain(struct sim *sim, int pair, int side);
+void host_link(struct sim *sim, int pair, int side, bool up);
+void host_libvirt(struct sim *sim, bool up);
+void host_unstick(struct sim *sim, int pair, int side);
+bool host_stuck(const struct sim *sim, const struct sim_vm *vm, int action);
+void host_call_end(struct sim *sim, struct item *item);
+void host_inspect(struct sim *sim, int pair, int side, bool answer, uint64_t id);
+
+/* world-failoverd.c */
+void failoverd_start(struct sim *sim);
+void failoverd_die(struct sim *sim, usec_t down_usec);
+void failoverd_step(struct sim *sim, struct event *event);
+void failoverd_apply(struct sim *sim, const struct policy *policy);
+void failoverd_power_loss(struct sim *sim, usec_t down_usec);
+
+/* world-store.c */
+void store_act(struct sim *sim, const struct action *action);
+void store_item(struct sim *sim, struct item *item);
+
+/* print.c */
+void print_line(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void print_action(struct sim *sim, const struct action *action);
+void print_states(struct sim *sim, int slot);
+void print_end(struct sim *sim);

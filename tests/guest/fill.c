@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The application of the demo and the tests: it fills a region and keeps looking whether its memory is intact.
+ *
+ *   fill run NAME MIB     map MIB mebibytes, write every page, then check one page after the other and count
+ *   fill check NAME       exit 0 while that makes progress: the health check
+ *   fill wait NODE MIB    until NUMA node NODE has that much memory, then say so: for measuring
+ *
+ * /run/NAME.pid holds its process id, /run/NAME.count the counter (0 until all is written) and the time
+ * (CLOCK_BOOTTIME, ms) of its last step. It exits with 3 when a page does not hold what was written. SIGUSR1 makes it stop counting without
+ * ending: a hung application.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096
+#define STEP_MSEC 50
+#define TELL_PAGES 1024
+#define STALE_MSEC 2000
+#define EXIT_LOST 3
+
+static volatile sig_atomic_t hung;
+
+static void hang(int signal_number) {
+        hung = 1;
+}
+
+static uint64_t now_msec(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_BOOTTIME, &now);
+        return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+}
+
+static int fail(const char *what) {
+        fprintf(stderr, "fill: %s: %s\n", what, strerror(errno));
+        return EXIT_FAILURE;
+}
+
+static int open_file(const char *name, const char *suffix, int flags) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "/run/%.64s.%s", name, suffix);
+        return open(path, flags | O_CLOEXEC, 0644);
+}
+
+static int write_pid(const char *name) {
+        int fd = open_file(name, "pid", O_WRONLY | O_CREAT | O_TRUNC);
+
+        if (fd < 0 || dprintf(fd, "%d\n", (int) getpid()) < 0)
+                return -1;
+        return close(fd);
+}
+
+/* Fixed width and in place, so that a reader never meets half a line. */
+static int tell(int fd, uint64_t count) {
+        char line[64];
+        int n = snprintf(line, sizeof(line), "%012llu %012llu\n", (unsigned long long) count,
+                         (unsigned long long) now_msec());
+
+        return pwrite(fd, line, (size_t) n, 0) == n ? 0 : -1;
+}
+
+static int run(const char *name, size_t mib) {
+        const struct timespec step = { .tv_nsec = STEP_MSEC * 1000000L };
+        size_t n_pages = mib * 1024 * 1024 / PAGE;
+        unsigned char *memory;
+        int fd;
+
+        signal(SIGUSR1, hang);
+        fd = open_file(name, "count", O_WRONLY | O_CREAT | O_TRUNC);
+        if (fd < 0 || write_pid(name) < 0)
+                return fail("/run");
+        memory = mmap(NULL, n_pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+                return fail("mmap");
+        for (size_t i = 0; i < n_pages; i++) {
+                memcpy(memory + i * PAGE, &i, sizeof(i));
+                if (i % TELL_PAGES == 0 && tell(fd, 0) < 0)
+                        return fail("/run");
+        }
+        for (uint64_t count = 1;; count++) {
+                size_t page = (size_t) (count % n_pages);
+
+                if (memcmp(memory + page * PAGE, &page, sizeof(page)) != 0)
+                        return EXIT_LOST;
+                if (tell(fd, count) < 0)
+                        return fail("/run");
+                do
+                        nanosleep(&step, NULL);
+                while (hung);
+        }
+}
+
+static int check(const char *name) {
+        unsigned long long count, when;
+        char line[64] = "";
+        int fd = open_file(name, "count", O_RDONLY);
+
+        if (fd < 0)
+                return fail(name);
+        if (read(fd, line, sizeof(line) - 1) <= 0 || sscanf(line, "%llu %llu", &count, &when) != 2) {
+                fprintf(stderr, "fill: %s has not begun yet\n", name);
+                return EXIT_FAILURE;
+        }
+        if (now_msec() - when > STALE_MSEC) {
+                fprintf(stderr, "fill: %s stands still at %llu\n", name, count);
+                return EXIT_FAILURE;
+        }
+        return EXIT_SUCCESS;
+}
+
+static int wait_for_node(const char *node, long mib) {
+        const struct timespec step = { .tv_nsec = 500 * 1000L };
+        char path[128], text[256];
+        long kib = 0;
+
+        snprintf(path, sizeof(path), "/sys/devices/system/node/node%.8s/meminfo", node);
+        for (;;) {
+                int fd = open(path, O_RDONLY | O_CLOEXEC);
+                ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+                if (n < 0)
+                        return fail(path);
+                close(fd);
+                text[n] = 0;
+                if (sscanf(text, "Node %*d MemTotal: %ld", &kib) == 1 && kib >= mib * 1024)
+                        break;
+                nanosleep(&step, NULL);
+        }
+        puts("fill: the memory is there");
+        return EXIT_SUCCESS;
+}
+
+int main(int argc, char *argv[]) {
+        long mib = argc == 4 ? strtol(argv[3], NULL, 10) : 0;
+
+        if (argc == 4 && strcmp(argv[1], "run") == 0 && mib > 0)
+                return run(argv[2], (size_t) mib);
+        if (argc == 3 && strcmp(argv[1], "check") == 0)
+                return check(argv[2]);
+        if (argc == 4 && strcmp(argv[1], "wait") == 0 && mib > 0)
+                return wait_for_node(argv[2], mib);
+        fprintf(stderr, "usage: fill run NAME MIB | fill check NAME | fill wait NODE MIB\n");
+        return 2;
+}
