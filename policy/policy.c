@@ -196,7 +196,7 @@ void pair_policy_init(struct pair_policy *pair) {
                 .confirm_usec = 500 * USEC_PER_MSEC,
                 .act_timeout_usec = 10 * USEC_PER_SEC,
                 .objective_usec = 5 * USEC_PER_SEC,
-                .failover_expected_usec = 3 * USEC_PER_SEC,
+                .failover_expected_usec = 2 * USEC_PER_SEC,
                 .on_guest_shutdown = GUEST_STOP_WAIT,
                 .on_guest_reboot = GUEST_STOP_WAIT,
                 .guest_stop_timeout_usec = 120 * USEC_PER_SEC,

@@ -102,6 +102,13 @@ int policy_print_domain_snippet(const struct pair_policy *pair, enum side side, 
               "    <memballoon model='virtio'>\n"
               "      <stats period='1'/>\n"
               "    </memballoon>\n", f);
+        fprintf(f, "    <!-- Optional: a second serial port that the guest's kernel echoes, so that a hang is decided within\n"
+                   "         two seconds. Nothing else may use it (/dev/ttyS1 in the guest). -->\n"
+                   "    <serial type='unix'>\n"
+                   "      <source mode='bind' path='/run/failoverd/%s.echo'/>\n"
+                   "      <target port='1'/>\n"
+                   "      <alias name='ua-echo'/>\n"
+                   "    </serial>\n", member->domain);
         for (size_t i = 0; i < pair->n_applications; i++)
                 print_region(&pair->applications[i], i, f);
         fputs("  </devices>\n"

@@ -57,6 +57,7 @@ static const struct verb verbs[] = {
         { "resume", "[PAIR]", "end a pause, or let go on what is held", 0, 1, "", verb_resume },
         { "adopt", "PAIR --active DOMAIN", "after a lost store: say who owns the data", 1, 1, "A", verb_adopt },
         { "policy", "check FILE", "check, and show worst-case times [--domains]; needs no daemon", 1, 2, "dD", verb_policy },
+        { "policy", "xml FILE", "what the domains must have, as libvirt XML; needs no daemon", 1, 2, "dD", verb_policy },
         { "policy", "show", "the policy in force", 1, 2, "dD", verb_policy },
         { "policy", "apply FILE", "put a policy into force [--dry-run]", 1, 2, "dD", verb_policy },
         { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },

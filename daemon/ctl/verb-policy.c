@@ -5,6 +5,7 @@
 #include "daemon/ctl/ctl.h"
 #include "policy/text.h"
 #include "policy/worst-case.h"
+#include "policy/xml-snippet.h"
 
 #define TEXT_MAX (1024 * KIB)
 
@@ -152,6 +153,27 @@ static int show(struct ctl *ctl) {
         return ctl_print_json(root);
 }
 
+/* What the domains of a policy must have, to be merged into their own XML. */
+static int xml(const char *path) {
+        _cleanup_(policy_freep) struct policy *policy = NULL;
+        struct diagnostics d = { 0 };
+        int r = policy_load(path, &policy, &d);
+
+        (void) diagnostics_print(&d, stderr);
+        diagnostics_deinit(&d);
+        if (r < 0)
+                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(-r));
+        for (size_t p = 0; p < policy->n_pairs; p++)
+                for (enum side side = 0; side < SIDE_MAX; side++) {
+                        printf("<!-- %s: to be merged into its XML with virsh edit -->\n",
+                               policy->pairs[p].members[side].domain);
+                        r = policy_print_domain_snippet(&policy->pairs[p], side, stdout);
+                        if (r < 0)
+                                return ctl_fail(CTL_FAILED, "%s: %s", policy->pairs[p].members[side].domain, strerror(-r));
+                }
+        return CTL_OK;
+}
+
 int verb_policy(struct ctl *ctl) {
         const char *what = ctl->args[0], *path = ctl->args[1];
 
@@ -161,5 +183,7 @@ int verb_policy(struct ctl *ctl) {
                 return check(ctl, path);
         if (strcmp(what, "apply") == 0 && ctl->n_args == 2)
                 return apply(ctl, path);
-        return ctl_fail(CTL_USAGE, "policy takes: check FILE, show, or apply FILE");
+        if (strcmp(what, "xml") == 0 && ctl->n_args == 2)
+                return xml(path);
+        return ctl_fail(CTL_USAGE, "policy takes: check FILE, xml FILE, show, or apply FILE");
 }
