@@ -184,17 +184,21 @@ static int on_apply_policy(void *userdata, uint64_t id, const char *text, bool d
 
 static int on_show_policy(void *userdata, char **ret_text, struct error *error) {
         struct manager *manager = userdata;
+        struct policy *policy;
         size_t size;
         FILE *f;
-        int r;
+        int r = -ENOMEM;
 
         if (!manager->engine->policy)
                 return error_set(error, -ENODATA, "no policy is in force");
-        f = open_memstream(ret_text, &size);
-        if (!f)
-                return -ENOMEM;
-        r = policy_write(manager->engine->policy, f);
-        fclose(f);
+        policy = policy_copy(manager->engine->policy);
+        f = policy ? open_memstream(ret_text, &size) : NULL;
+        if (f) {
+                policy_drop_retired(policy);
+                r = policy_write(policy, f);
+                fclose(f);
+        }
+        policy_free(policy);
         return r;
 }
 

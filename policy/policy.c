@@ -355,3 +355,35 @@ uint64_t member_floor_bytes(const struct pair_policy *pair, enum side side) {
 
         return (uint64_t) ((96 * MIB + structures + MIB - 1) / MIB * MIB);
 }
+
+/* See policy.h. */
+int pair_policy_retire(struct pair_policy *pair, const struct application *application) {
+        struct application *grown;
+        int r;
+
+        if (pair->n_applications == POLICY_APPLICATIONS_MAX)
+                return -E2BIG;
+        grown = realloc(pair->applications, (pair->n_applications + 1) * sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        pair->applications = grown;
+        r = application_copy(application, &grown[pair->n_applications]);
+        if (r < 0) {
+                application_deinit(&grown[pair->n_applications]);
+                return r;
+        }
+        grown[pair->n_applications].retired = true;
+        grown[pair->n_applications].kind = APPLICATION_PLAIN;
+        pair->n_applications++;
+        return 0;
+}
+
+/* See policy.h. Retired applications stand behind all others. */
+void policy_drop_retired(struct policy *policy) {
+        for (size_t i = 0; i < policy->n_pairs; i++) {
+                struct pair_policy *pair = &policy->pairs[i];
+
+                while (pair->n_applications > 0 && pair->applications[pair->n_applications - 1].retired)
+                        application_deinit(&pair->applications[--pair->n_applications]);
+        }
+}

@@ -114,6 +114,8 @@ struct address {
 
 struct application {
         char name[NAME_LEN];
+        bool retired; /* taken out of the policy while it held memory: stopped, released, then forgotten. Never in
+                       * a policy's text */
         enum application_kind kind;
         uint64_t memory_bytes; /* size of its region, a multiple of the extent */
         struct application_side sides[SIDE_MAX];
@@ -201,6 +203,11 @@ void application_deinit(struct application *application);
 
 /* A deep copy, or NULL when out of memory. */
 struct policy *policy_copy(const struct policy *policy);
+
+/* Appends a copy of an application, as a retired plain one. -E2BIG past POLICY_APPLICATIONS_MAX, -ENOMEM. */
+int pair_policy_retire(struct pair_policy *pair, const struct application *application);
+/* Takes retired applications out again, for the policy's text. */
+void policy_drop_retired(struct policy *policy);
 
 /* Index of a pair or application by name, or -ENOENT. */
 int policy_find_pair(const struct policy *policy, const char *name);

@@ -25,6 +25,17 @@ struct step {
         bool changed; /* what operators see has changed */
 };
 
+/* engine.c */
+struct step step_begin(struct engine *engine, struct pair *pair, struct update *update);
+
+/* engine-policy.c */
+void engine_apply_policy(struct engine *engine, const struct event *event, struct update *update);
+/* The table that policy and records add up to. -ENOSPC where the pool does not cover it. */
+int engine_build_table(struct engine *engine, const struct policy *policy, struct pair **pairs, int n_pairs,
+                       struct table *ret);
+/* What the active VM holds above its base before applications start. */
+void pair_hold_initial(struct pair *pair);
+
 /* step.c: how goals ask for things */
 
 void step_wake(struct step *step, usec_t at_usec);

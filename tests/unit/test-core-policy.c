@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A policy that changes under a living engine. */
+
+#include <errno.h>
+
+#include "daemon/core/engine.h"
+#include "policy/text.h"
+#include "tests/unit/test.h"
+
+struct world {
+        struct engine *engine;
+        struct update update;
+        usec_t now_usec;
+};
+
+static struct policy *policy_of(const char *applications, const char *pool) {
+        struct diagnostics diagnostics = { 0 };
+        struct policy *policy = NULL;
+        char text[2048];
+
+        snprintf(text, sizeof(text),
+                 "version: 1\n"
+                 "pool: {memory: %s, reserve: 0, extent: 128MiB, monitor: 64MiB, overhead: 64MiB}\n"
+                 "pairs:\n"
+                 "  - name: p\n"
+                 "    active: {domain: a, base: 128MiB}\n"
+                 "    standby: {domain: b, base: 128MiB}\n"
+                 "    applications: [%s]\n", pool, applications);
+        if (policy_parse(text, strlen(text), "policy", &policy, &diagnostics) < 0)
+                diagnostics_print(&diagnostics, stderr);
+        diagnostics_deinit(&diagnostics);
+        REQUIRE(policy != NULL);
+        return policy;
+}
+
+#define DB "{name: db, kind: hot-standby, memory: 256MiB, start: {unit: db.service}}"
+#define LARGE_DB "{name: db, kind: hot-standby, memory: 384MiB, start: {unit: db.service}}"
+#define SMALL_DB "{name: db, kind: hot-standby, memory: 128MiB, start: {unit: db.service}}"
+#define WEB "{name: web, kind: plain, memory: 128MiB, start: {unit: web.service}}"
+
+static void step(struct world *world, struct event event) {
+        event.time_usec = world->now_usec += USEC_PER_MSEC;
+        event.real_usec = event.time_usec;
+        engine_step(world->engine, &event, &world->update);
+        table_check(&world->engine->table);
+}
+
+static void apply(struct world *world, const char *applications, const char *pool) {
+        struct policy *policy = policy_of(applications, pool);
+
+        step(world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        policy_free(policy);
+}
+
+/* A pair whose database already has its region on side A. */
+static struct world begin(void) {
+        struct world world = { .engine = engine_new(), .now_usec = USEC_PER_SEC };
+        struct pair *pair;
+
+        apply(&world, DB ", " WEB, "1GiB");
+        step(&world, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+        pair = world.engine->pairs[0];
+        REQUIRE(table_grant(&world.engine->table, (struct holder) { 0, SIDE_A }, 256 * MIB) == 0);
+        pair->record.apps[0].granted_bytes[SIDE_A] = 256 * MIB;
+        REQUIRE(table_carve(&world.engine->table, (struct holder) { 0, SIDE_A }, 128 * MIB, 0, "db", 256 * MIB,
+                            (struct holder) { 0, SIDE_B }) == 0);
+        pair->apps[0].state[SIDE_A] = APPLICATION_RUNNING;
+        return world;
+}
+
+static void end(struct world *world) {
+        update_deinit(&world->update);
+        engine_free(world->engine);
+}
+
+static uint64_t usage(const struct world *world, int app) {
+        const struct region *region = table_find_application(&world->engine->table, (struct holder) { 0, SIDE_A }, app);
+
+        return region ? region->usage_bytes : 0;
+}
+
+static void a_larger_pool_is_held_by_the_monitor_first(void) {
+        struct world world = begin();
+        uint64_t before = table_unused(&world.engine->table);
+
+        apply(&world, DB ", " WEB, "2GiB");
+        CHECK(table_unused(&world.engine->table) == before + GIB);
+        CHECK(usage(&world, 0) == 256 * MIB);
+        CHECK(world.engine->pairs[0]->apps[0].state[SIDE_A] == APPLICATION_RUNNING);
+        end(&world);
+}
+
+static void a_pool_below_what_is_granted_is_refused_and_nothing_changes(void) {
+        struct world world = begin();
+        /* Fits by its own sums, since the database is gone from it; its memory is not. */
+        struct policy *policy = policy_of(WEB, "640MiB");
+        char why[EVENT_TEXT_LEN];
+
+        CHECK(engine_try_policy(world.engine, policy, why, sizeof(why)) == -ENOSPC);
+        CHECK(strstr(why, "pool of 640 MiB") != NULL);
+        step(&world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        CHECK(world.engine->policy->pool_bytes == GIB && usage(&world, 0) == 256 * MIB);
+        policy_free(policy);
+        end(&world);
+}
+
+static void a_full_region_grows_at_once(void) {
+        struct world world = begin();
+
+        apply(&world, LARGE_DB ", " WEB, "1GiB");
+        CHECK(usage(&world, 0) == 384 * MIB);
+        CHECK(world.engine->pairs[0]->record.apps[0].granted_bytes[SIDE_A] == 384 * MIB);
+        end(&world);
+}
+
+static void a_region_in_use_does_not_shrink(void) {
+        struct world world = begin();
+        struct policy *policy = policy_of(SMALL_DB, "1GiB");
+        char why[EVENT_TEXT_LEN];
+
+        CHECK(engine_try_policy(world.engine, policy, why, sizeof(why)) == -EBUSY);
+        CHECK(strstr(why, "cannot shrink") != NULL);
+        policy_free(policy);
+        end(&world);
+}
+
+static void an_application_taken_out_keeps_its_row_until_its_memory_is_back(void) {
+        struct world world = begin();
+        struct pair *pair;
+        int app;
+
+        apply(&world, WEB, "1GiB");
+        pair = world.engine->pairs[0];
+        app = pair_policy_find_application(pair->policy, "db");
+        REQUIRE(app == 1);
+        CHECK(pair->policy->applications[app].retired && pair->record.apps[app].ended);
+        CHECK(usage(&world, app) == 256 * MIB);
+        CHECK(pair->apps[app].state[SIDE_A] == APPLICATION_RUNNING); /* its agent is asked to stop it */
+
+        /* It has stopped and its memory has left: forgotten by the next policy. */
+        pair->apps[app].state[SIDE_A] = APPLICATION_STOPPED;
+        table_give_back(&world.engine->table,
+                        table_find_application(&world.engine->table, (struct holder) { 0, SIDE_A }, app));
+        pair->record.apps[app].granted_bytes[SIDE_A] = 0;
+        apply(&world, WEB, "1GiB");
+        CHECK(pair_policy_find_application(world.engine->pairs[0]->policy, "db") == -ENOENT);
+        end(&world);
+}
+
+static void an_application_that_comes_back_is_itself_again(void) {
+        struct world world = begin();
+        struct pair *pair;
+
+        apply(&world, WEB, "1GiB");
+        apply(&world, WEB ", " DB, "1GiB");
+        pair = world.engine->pairs[0];
+        CHECK(pair->policy->n_applications == 2);
+        CHECK(!pair->record.apps[1].ended && pair_application_kind(pair, 1) == APPLICATION_HOT_STANDBY);
+        CHECK(usage(&world, 1) == 256 * MIB);
+        end(&world);
+}
+
+static void a_pair_taken_out_gives_everything_back(void) {
+        struct world world = begin();
+        struct diagnostics diagnostics = { 0 };
+        struct policy *policy = NULL;
+        static const char text[] = "version: 1\npool: {memory: 1GiB, monitor: 64MiB, overhead: 64MiB}\npairs: []\n";
+
+        REQUIRE(policy_parse(text, sizeof(text) - 1, "policy", &policy, &diagnostics) == 0);
+        diagnostics_deinit(&diagnostics);
+        step(&world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        policy_free(policy);
+        CHECK(engine_find_pair(world.engine, "p") == -ENOENT);
+        CHECK(table_unused(&world.engine->table) == GIB - 64 * MIB);
+        end(&world);
+}
+
+TEST_MAIN("core-policy",
+          TEST(a_larger_pool_is_held_by_the_monitor_first),
+          TEST(a_pool_below_what_is_granted_is_refused_and_nothing_changes),
+          TEST(a_full_region_grows_at_once),
+          TEST(a_region_in_use_does_not_shrink),
+          TEST(an_application_taken_out_keeps_its_row_until_its_memory_is_back),
+          TEST(an_application_that_comes_back_is_itself_again),
+          TEST(a_pair_taken_out_gives_everything_back))
