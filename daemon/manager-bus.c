@@ -12,65 +12,24 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/bus/history-json.h"
-#include "daemon/host/resident.h"
 #include "daemon/journal.h"
 #include "daemon/manager-internal.h"
 #include "policy/text.h"
-
-#define FACTS_FRESH_USEC (500 * USEC_PER_MSEC)
 
 static usec_t on_now(void *userdata) {
         (void) userdata;
         return manager_now();
 }
 
-static usec_t realtime(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_REALTIME, &ts);
-        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
+static const struct host_facts *on_facts(void *userdata) {
+        return manager_facts(userdata);
 }
 
-/* Resident memory of the QEMU processes, read when somebody looks and at most twice a second. */
-static const struct host_facts *on_facts(void *userdata) {
-        struct manager *manager = userdata;
-        struct host_facts *facts = &manager->facts;
-        size_t n = (size_t) manager->engine->n_pairs * SIDE_MAX;
-        usec_t now = manager_now();
-        uint64_t bytes;
-
-        facts->realtime_offset_usec = (int64_t) realtime() - (int64_t) now;
-        facts->started_usec = manager->started_usec;
-        facts->user_mode = manager->user;
-        snprintf(facts->policy_path, sizeof(facts->policy_path), "%s", manager->policy_path);
-        facts->observe = (struct link_fact) {
-                .known = true, .up = manager->engine->hypervisor_up, .since_usec = manager->engine->hypervisor_usec,
-        };
-        if (manager->facts_usec && now - manager->facts_usec < FACTS_FRESH_USEC)
-                return facts;
-        manager->facts_usec = now;
-        if (n > facts->n_members) {
-                struct member_facts *grown = realloc(facts->members, n * sizeof(*grown));
-
-                if (!grown)
-                        return facts;
-                facts->members = grown;
-                facts->n_members = n;
-        }
-        if (facts->members)
-                memset(facts->members, 0, facts->n_members * sizeof(*facts->members));
-        if (resident_read("/proc/self", &bytes) >= 0)
-                facts->monitor_resident = (struct fact) { bytes, now };
-        for (int slot = 0; slot < manager->engine->n_pairs; slot++)
-                for (enum side side = 0; manager->engine->pairs[slot] && side < SIDE_MAX; side++) {
-                        int pid = hypervisor_pid(manager->hypervisor, slot, side);
-                        char path[64];
-
-                        snprintf(path, sizeof(path), "/proc/%d", pid);
-                        if (pid > 0 && resident_read(path, &bytes) >= 0)
-                                facts->members[(size_t) slot * SIDE_MAX + side].resident = (struct fact) { bytes, now };
-                }
-        return facts;
+static bool nothing_unsettled(const struct engine *engine) {
+        for (int i = 0; i < engine->n_pairs; i++)
+                if (engine->pairs[i] && engine->pairs[i]->unsettled)
+                        return false;
+        return true;
 }
 
 static int on_command(void *userdata, int pair, const struct operator_command *command, struct error *error) {
@@ -78,7 +37,7 @@ static int on_command(void *userdata, int pair, const struct operator_command *c
 
         (void) error;
         manager_event(manager, &(struct event) { .kind = EVENT_COMMAND, .pair = pair, .command = command });
-        if (command->verb == COMMAND_ADOPT)
+        if (command->verb == COMMAND_ADOPT && nothing_unsettled(manager->engine))
                 store_settle(manager->store);
         if (pair == NO_PAIR)
                 bus_reply(manager->bus, command->id, 0,
@@ -88,7 +47,7 @@ static int on_command(void *userdata, int pair, const struct operator_command *c
 
 static int on_history(void *userdata, uint64_t id, const char *failover_id, unsigned limit, struct error *error) {
         struct manager *manager = userdata;
-        struct history_query query = { .id = failover_id, .policy = manager->engine->policy, .realtime_usec = realtime() };
+        struct history_query query = { .id = failover_id, .policy = manager->engine->policy, .realtime_usec = manager_realtime() };
         _cleanup_free_ struct history_flow *flows = NULL;
         _cleanup_free_ struct history_event *events = NULL;
         size_t n_flows = 0, n_events = 0;

@@ -7,10 +7,14 @@
  * works before it is needed). */
 #define PROBE_SUSPECTED_USEC (100 * USEC_PER_MSEC)
 #define PROBE_IDLE_USEC (10 * USEC_PER_SEC)
+#define ECHO_LOST_USEC (2 * PROBE_IDLE_USEC + USEC_PER_SEC)
 
 /* Balloon statistics tell whole seconds and are renewed once a second, so a healthy guest's look up to two
  * seconds old. Three are silence. */
 #define BALLOON_STALE_USEC (3 * USEC_PER_SEC)
+
+/* Silence so long counts on a path too that was silent from the first question on. */
+#define LONG_SILENCE_USEC (10 * USEC_PER_SEC)
 
 void detector_init(struct detector *detector, const struct pair_policy *policy) {
         *detector = (struct detector) {
@@ -35,7 +39,7 @@ void detector_stop(struct detector *detector) {
         detector->verdict = VERDICT_UNKNOWN;
         for (int path = 0; path < SECOND_PATH_MAX; path++) {
                 detector->path_known[path] = false;
-                detector->last_path_usec[path] = 0;
+                detector->last_path_usec[path] = detector->told_usec[path] = 0;
         }
 }
 
@@ -57,6 +61,7 @@ void detector_path(struct detector *detector, usec_t now_usec, enum second_path 
         if (age_usec > now_usec)
                 return; /* never heard, or no answer to the question: no evidence either way */
         seen = now_usec - age_usec;
+        detector->told_usec[path] = now_usec;
         if (path == PATH_ECHO || age_usec < BALLOON_STALE_USEC)
                 detector->path_known[path] = true;
         if (seen > detector->last_path_usec[path])
@@ -76,17 +81,25 @@ static usec_t path_limit(const struct detector *detector, enum second_path path)
         return path == PATH_BALLOON ? later(BALLOON_STALE_USEC, detector->confirm_usec) : detector->confirm_usec;
 }
 
+/* An echo that was lost while the agent still answered (somebody closed the terminal) tells nothing about a guest. */
+static bool echo_works(const struct detector *detector) {
+        return detector->path_known[PATH_ECHO] &&
+               detector->last_path_usec[PATH_ECHO] + ECHO_LOST_USEC >= detector->suspected_usec;
+}
+
 /* The kernel's own ways to answer: true when the quickest path that has worked since boot is silent long enough.
  * A guest without any known path cannot be called hung. An echo is asked several times within the confirm span,
  * so the balloon's coarse seconds would only delay what it already shows; a balloon that is heard after the
  * echo went silent (somebody closed the terminal) still speaks for the guest. */
 static bool paths_silent(const struct detector *detector, usec_t now, usec_t void_usec) {
-        enum second_path path = detector->path_known[PATH_ECHO] ? PATH_ECHO : PATH_BALLOON;
+        enum second_path path = echo_works(detector) ? PATH_ECHO : PATH_BALLOON;
         usec_t since;
 
         if (!detector->path_known[path])
                 return false;
         since = later(detector->last_path_usec[path], void_usec);
+        if (path == PATH_BALLOON && detector->told_usec[path] <= detector->suspected_usec)
+                return false; /* it has not been heard on the suspicion: what is known may just be old */
         if (path == PATH_ECHO) {
                 since = later(since, detector->suspected_usec);
                 if (detector->last_path_usec[PATH_BALLOON] > since &&
@@ -94,6 +107,17 @@ static bool paths_silent(const struct detector *detector, usec_t now, usec_t voi
                         return false;
         }
         return now - since >= path_limit(detector, path);
+}
+
+/* No path has worked since we look, but one tells when it last did: long ago. */
+static bool long_silent(const struct detector *detector, usec_t now, usec_t void_usec) {
+        usec_t heard = 0, told = 0;
+
+        for (enum second_path path = 0; path < SECOND_PATH_MAX; path++) {
+                heard = later(heard, detector->last_path_usec[path]);
+                told = later(told, detector->told_usec[path]);
+        }
+        return heard > 0 && told > detector->suspected_usec && now - later(later(heard, void_usec), detector->suspected_usec) >= LONG_SILENCE_USEC;
 }
 
 static bool path_heard(const struct detector *detector, usec_t now) {
@@ -116,7 +140,7 @@ static enum verdict judge(struct detector *detector, usec_t now, usec_t void_use
                 detector->suspected_usec = now;
                 detector->next_probe_usec = now;
         }
-        if (paths_silent(detector, now, void_usec))
+        if (paths_silent(detector, now, void_usec) || long_silent(detector, now, void_usec))
                 return VERDICT_HUNG;
         if (now - detector->suspected_usec >= detector->confirm_usec && path_heard(detector, now))
                 return VERDICT_SILENT;
@@ -134,6 +158,7 @@ enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t vo
         detector->verdict = judge(detector, now_usec, void_usec);
         probe_every = detector->verdict == VERDICT_ALIVE ? PROBE_IDLE_USEC
                       : detector->verdict == VERDICT_SILENT ? detector->confirm_usec / 2
+                      : now_usec - detector->suspected_usec > LONG_SILENCE_USEC ? USEC_PER_SEC
                                                             : PROBE_SUSPECTED_USEC;
         if (now_usec >= detector->next_beat_usec) {
                 ret->ping = true;

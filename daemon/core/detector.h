@@ -31,6 +31,7 @@ struct detector {
         /* evidence, all on CLOCK_BOOTTIME, 0: never */
         usec_t last_pong_usec;
         usec_t last_path_usec[SECOND_PATH_MAX]; /* latest sign of life on each path */
+        usec_t told_usec[SECOND_PATH_MAX];      /* when a path last answered, whatever it said */
         bool path_known[SECOND_PATH_MAX];       /* this path has worked since the guest booted */
         usec_t suspected_usec;                  /* since when, 0: not */
         usec_t next_beat_usec;

@@ -132,7 +132,7 @@ static struct pair *pair_renew(const struct pair *old, const struct pair_policy 
                         snprintf(pair->record.apps[i].name, NAME_LEN, "%s", policy->applications[i].name);
                         pair->record.apps[i].owner = pair_active(old);
                         pair->record.apps[i].token = 1;
-                        pair->apps[i].kind = policy->applications[i].kind;
+                        pair->record.apps[i].kind = policy->applications[i].kind;
                 }
                 for (enum side side = 0; side < SIDE_MAX; side++) {
                         struct member_state *member = &pair->members[side];
@@ -141,6 +141,8 @@ static struct pair *pair_renew(const struct pair *old, const struct pair_policy 
                         request_reset(&pair->apps[i].start[side]);
                         request_reset(&pair->apps[i].stop[side]);
                         request_reset(&pair->apps[i].check[side]);
+                        request_reset(&pair->apps[i].disk);
+                        app_disks_forget(&pair->apps[i]);
                         pair->apps[i].checked[side] = false;
                         pair->apps[i].refused = false;
                         request_reset(&member->resize[i]);

@@ -58,12 +58,26 @@ static void restore(struct engine *engine, const struct event *event) {
 
         if (strcmp(record->pair, pair->policy->name) != 0)
                 return;
+        if (!record->known) {
+                /* Written before anybody knew who owns what: only what people said of it counts. */
+                pair->record.seq = record->seq;
+                pair->record.failovers = record->failovers;
+                pair->record.paused = record->paused;
+                pair->record.paused_until_usec = record->paused_until_usec;
+                memcpy(pair->record.pause_reason, record->pause_reason, sizeof(record->pause_reason));
+                pair->record.held = record->held;
+                memcpy(pair->record.held_reason, record->held_reason, sizeof(record->held_reason));
+                return;
+        }
         pair->record = *record;
         pair->restored = true;
         pair->record.flow.command_id = 0; /* who asked has been told that failoverd went away */
+        for (enum phase phase = 0; phase < PHASE_MAX; phase++) /* of an earlier boot: its clock is not ours */
+                if (pair->record.flow.phase_usec[phase] > engine->now_usec)
+                        pair->record.flow.phase_usec[phase] = engine->now_usec;
         pair->record.n_apps = (unsigned) pair->policy->n_applications;
         for (size_t i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
-                struct record_app app = { .token = 1, .owner = SIDE_A };
+                struct record_app app = { .token = 1, .owner = SIDE_A, .kind = APPLICATION_AUTO };
 
                 if (i >= pair->policy->n_applications) {
                         pair->record.apps[i] = (struct record_app) { 0 };
@@ -96,6 +110,7 @@ static void become_ready(struct engine *engine, struct update *update) {
         struct table table;
 
         engine->ready = true;
+        engine->ready_usec = engine->now_usec;
         for (int i = 0; i < engine->n_pairs; i++) {
                 struct pair *pair = engine->pairs[i];
                 struct step step = step_begin(engine, pair, update);

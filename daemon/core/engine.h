@@ -17,6 +17,7 @@ struct engine {
         int n_pairs;           /* slots */
 
         bool ready;
+        usec_t ready_usec;      /* since when */
         bool hypervisor_up;
         usec_t hypervisor_usec; /* since when */
         bool store_lost;
@@ -27,6 +28,7 @@ struct engine {
         /* doubt yourself first */
         usec_t void_usec;       /* silence before this instant does not count */
         usec_t pressure_usec;   /* last time the host was seen stalled */
+        usec_t mass_usec;       /* last time that most were silent at once, 0: never */
         unsigned n_suspected;   /* members under suspicion now */
         unsigned n_watched;     /* members being watched */
 

@@ -86,6 +86,15 @@ DECLARE_ENUM_TABLE(domain_reason);
 enum second_path { PATH_ECHO, PATH_BALLOON, SECOND_PATH_MAX, SECOND_PATH_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(second_path);
 
+/* Disks by their target ("vdb"), in a domain's XML. Past DISKS_MAX they are not listed. */
+#define DISKS_MAX 32
+#define DISK_TARGET_LEN 20
+
+struct disk_list {
+        unsigned n;
+        char targets[DISKS_MAX][DISK_TARGET_LEN];
+};
+
 /* What a look at a domain found. Every `false` is a finding that keeps the pair from being armed, or, where
  * marked (advice), a line in `status`. */
 struct preflight {
@@ -100,6 +109,8 @@ struct preflight {
         unsigned free_ports;      /* PCIe root ports free in the persistent XML */
         uint64_t base_bytes;      /* boot memory in the XML */
         unsigned vcpus, vcpus_max;
+        struct disk_list disks_at_boot; /* in <devices>: attached whenever the domain starts */
+        struct disk_list disks_kept;    /* in <metadata>: attached by failoverd, to the side that owns them */
         struct {
                 bool present;     /* device with alias ua-NAME */
                 int node;         /* guest NUMA node */

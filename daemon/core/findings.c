@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 struct list {
         struct finding *findings;
@@ -69,6 +70,32 @@ static void check_plugs(struct list *list, const struct pair_policy *policy, con
                     "%s %u --maximum --config", vcpus, found->vcpus_max - found->vcpus, domain, found->vcpus + vcpus);
 }
 
+static bool disk_list_has(const struct disk_list *list, const char *target) {
+        for (unsigned i = 0; i < list->n; i++)
+                if (strcmp(list->targets[i], target) == 0)
+                        return true;
+        return false;
+}
+
+/* A disk that moves is in no domain at its boot: both would open it, and QEMU's lock starts only one of them. */
+static void check_disks(struct list *list, const struct pair_policy *pair, enum side side, const struct preflight *found) {
+        const char *domain = pair->members[side].domain;
+
+        for (size_t i = 0; i < pair->n_applications; i++) {
+                const struct application *app = &pair->applications[i];
+
+                for (size_t k = 0; k < app->n_disks && (app->kind != APPLICATION_PLAIN || side == SIDE_A); k++)
+                        if (disk_list_has(&found->disks_at_boot, app->disks[k]))
+                                add(list, false, "disk %s of %s is attached whenever the domain starts|move its <disk> from "
+                                    "<devices> into <metadata>, as `failoverctl policy check --domains` prints, with "
+                                    "virsh edit %s", app->disks[k], app->name, domain);
+                        else if (!disk_list_has(&found->disks_kept, app->disks[k]))
+                                add(list, false, "disk %s of %s is not defined|add its <disk> to <metadata>, as "
+                                    "`failoverctl policy check --domains` prints, with virsh edit %s", app->disks[k],
+                                    app->name, domain);
+        }
+}
+
 static void check_regions(struct list *list, const struct policy *policy, const struct pair_policy *pair,
                           const char *domain, const struct preflight *found) {
         char have[UNITS_TEXT_MAX], want[UNITS_TEXT_MAX];
@@ -125,6 +152,7 @@ size_t findings_list(const struct policy *policy, const struct pair_policy *pair
                 check_domain(&list, member, found);
                 check_plugs(&list, pair, member->domain, found);
                 check_regions(&list, policy, pair, member->domain, found);
+                check_disks(&list, pair, side, found);
                 check_advice(&list, member->domain, found);
         }
         return list.n;

@@ -28,7 +28,7 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
                 snprintf(reason, MESSAGE_TEXT_LEN, "%s is not to run on this side now", policy->name);
                 return -EPERM;
         }
-        room = policy->memory_bytes - record->granted_bytes[side];
+        room = policy->memory_bytes > record->granted_bytes[side] ? policy->memory_bytes - record->granted_bytes[side] : 0;
         if (room == 0 && table_find_application(&step->engine->table, pair_holder(pair, side), app))
                 return 0; /* granted already and still being plugged */
         if (bytes > policy->memory_bytes || (bytes + extent - 1) / extent * extent > room) {
@@ -42,7 +42,8 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
         if (table_grant(&step->engine->table, pair_holder(pair, side), bytes) < 0) {
                 snprintf(reason, MESSAGE_TEXT_LEN, "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64 " MiB unused; stop something or grow the pool (policy: pool.memory)",
                          policy->name, bytes / MIB, table_unused(&step->engine->table) / MIB);
-                step_say(step, RECORD_REFUSED, side, "%s", reason);
+                if (!pair->apps[app].refused) /* said once, asked for again and again */
+                        member_say(step, RECORD_REFUSED, side, "%s", reason);
                 return -ENOSPC;
         }
         record->granted_bytes[side] += bytes;
@@ -61,10 +62,8 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes) {
         struct region *region = table_find_application(&step->engine->table, vm, app);
         int r;
 
-        if (bytes > policy->memory_bytes)
-                bytes = policy->memory_bytes;
-        if (bytes > pair->record.apps[app].granted_bytes[side])
-                bytes = pair->record.apps[app].granted_bytes[side];
+        /* Whether it uses it is the guest's to tell; how much it has is not. */
+        bytes = pair->record.apps[app].granted_bytes[side];
         if (region) {
                 region->target = target;
                 return 0;
@@ -74,7 +73,7 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes) {
         r = table_carve(&step->engine->table, vm, pair->policy->members[side].base_bytes, app, policy->name, bytes,
                         target);
         if (r < 0)
-                step_say(step, RECORD_TABLE_MISMATCH, side, "%s tells that %s uses %" PRIu64 " MiB; the table has not so much there",
+                member_say(step, RECORD_TABLE_MISMATCH, side, "%s tells that %s uses %" PRIu64 " MiB; the table has not so much there",
                          pair_domain(pair, side), policy->name, bytes / MIB);
         step->again = step->changed = true;
         return r;
@@ -119,7 +118,7 @@ static void follow_release(struct step *step, int app, enum side side) {
         if (!record->releasing[side] || (record->moving && region))
                 return;
         if (!app_released(pair, app, side)) {
-                if (region || member->plugged_usec[app] < pair->apps[app].release_usec ||
+                if (region || member->plugged_usec[app] == 0 || member->plugged_usec[app] < pair->apps[app].release_usec ||
                     left >= record->granted_bytes[side])
                         return;
         } else
@@ -140,7 +139,7 @@ static void follow_release(struct step *step, int app, enum side side) {
 void app_disks_forget(struct app_state *app) {
         app->disks_detached = app->disks_attached = 0;
         app->disk_side = SIDE_INVALID;
-        app->disk_take_back = false;
+        app->disk_take_back = app->disks_let_go = false;
         app->disk_stale = app->disk.id != 0;
         app->disk.failures = 0;
         app->disk.retry_usec = 0;
@@ -155,10 +154,10 @@ bool app_disks_attached(struct step *step, int app, enum side side) {
         if (policy->n_disks == 0)
                 return true;
         if (a->disk_side != side) {
-                unsigned detached = a->disks_detached;
+                bool let_go = a->disks_let_go;
 
                 app_disks_forget(a);
-                a->disks_detached = detached;
+                a->disks_let_go = let_go;
                 a->disk_side = side;
         }
         if (a->disks_attached >= policy->n_disks)
@@ -253,6 +252,8 @@ static void judge_failure(struct step *step, int app) {
         if (pair->members[owner].failure[0] || pair->record.fence_wanted[owner] || pair_flow_active(pair) ||
             pair->record.paused || pair->record.held)
                 return; /* kept; judged when that is over */
+        if (pair_is_hot(pair, app) && pair_too_early(step, side_other(owner)))
+                return;
         severity = judge_severity(step, app, &why);
         if (severity == SEVERITY_MINOR) {
                 restart_in_place(step, app, "");
@@ -278,6 +279,21 @@ static void judge_failure(struct step *step, int app) {
 
 /* ---- running where it is owned -------------------------------------------------------------------------- */
 
+/* No path may lead to two at once: the side that does not own it must not be about to be fenced, and whatever of the
+ * application its agent last told of there must be gone with its VM or stopped. */
+static bool other_side_clear(const struct pair *pair, int app) {
+        enum side other = side_other(pair->record.apps[app].owner);
+        const struct member_state *member = &pair->members[other];
+        enum application_state state = pair->apps[app].state[other];
+
+        if (member->process_known && !member->process_alive)
+                return true;
+        if (pair->record.fence_wanted[other])
+                return member->fence == FENCE_GONE ||
+                       (member->fence == FENCE_FROZEN && application_policy(pair, app)->n_disks == 0);
+        return state == APPLICATION_STOPPED || state == APPLICATION_FAILED;
+}
+
 static bool may_run(const struct step *step, int app) {
         const struct pair *pair = step->pair;
         const struct record_app *record = &pair->record.apps[app];
@@ -285,9 +301,7 @@ static bool may_run(const struct step *step, int app) {
 
         if (record->ended || record->releasing[owner] || pair->record.paused || pair->record.held || pair->unsettled)
                 return false;
-        if (!pair_is_hot(pair, app) && pair_active(pair) != SIDE_A)
-                return false;
-        return member_usable(pair, owner) && pair_owner_safe(pair);
+        return member_usable(pair, owner) && other_side_clear(pair, app) && pair_owner_safe(pair);
 }
 
 /* It has been told to start here again and again, and does not. */
@@ -318,7 +332,7 @@ static void start(struct step *step, int app) {
                 return;
         if (a->start[owner].failures >= START_ATTEMPTS && start_elsewhere(step, app))
                 return;
-        if (a->state[owner] == APPLICATION_FAILED && !a->restart_wanted)
+        if (a->state[owner] == APPLICATION_STOPPING || (a->state[owner] == APPLICATION_FAILED && !a->restart_wanted))
                 return;
         if (!request_free(step, &a->start[owner]) || !app_disks_attached(step, app, owner))
                 return;

@@ -134,9 +134,9 @@ static void command_pause(struct step *step, const struct operator_command *comm
         record->paused = true;
         record->paused_until_usec = command->until_usec;
         snprintf(record->pause_reason, sizeof(record->pause_reason), "%s", command->text);
-        pair_dirty(step->pair);
-        step_say(step, RECORD_PAUSED, SIDE_INVALID, "%s paused by %s: %.150s", step->pair->policy->name, command->who,
-                 command->text);
+        pair_owner_dirty(step->pair); /* it survives a power loss too */
+        step_say(step, RECORD_PAUSED, SIDE_INVALID, "%s paused by %s%s%.150s", step->pair->policy->name, command->who,
+                 command->text[0] ? ": " : "", command->text);
         command_reply(step, command->id, 0, "%s is paused: nothing is done by itself until failoverctl resume",
                       step->pair->policy->name);
         step->again = true;
@@ -150,7 +150,7 @@ static void command_resume(struct step *step, const struct operator_command *com
                 command_reply(step, command->id, 0, "nothing to do: %s is neither paused nor held", pair->policy->name);
                 return;
         }
-        if (record->held && step->engine->store_lost && !pair->restored) {
+        if (record->held && pair->unsettled) {
                 command_reply(step, command->id, -EPERM,
                               "who owns the data of %s is not known; failoverctl adopt %s --active DOMAIN says so",
                               pair->policy->name, pair->policy->name);
@@ -160,7 +160,7 @@ static void command_resume(struct step *step, const struct operator_command *com
         record->pause_reason[0] = record->held_reason[0] = 0;
         record->n_flaps = 0;
         pair->blocked[0] = 0;
-        pair_dirty(pair);
+        pair_owner_dirty(pair);
         step_say(step, RECORD_RESUMED, SIDE_INVALID, "%s resumed by %s", pair->policy->name, command->who);
         command_reply(step, command->id, 0, "%s is watched again", pair->policy->name);
         step->again = true;
@@ -170,14 +170,14 @@ static void command_resume(struct step *step, const struct operator_command *com
 static void command_adopt(struct step *step, const struct operator_command *command) {
         struct pair *pair = step->pair;
 
-        if (pair_flow_active(pair) || (!pair->record.held && pair->restored)) {
+        if (!pair->unsettled) {
                 command_reply(step, command->id, -EBUSY, "who owns the data of %s is known; use switch to move it",
                               pair->policy->name);
                 return;
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
-                pair->record.apps[i].owner = pair_is_hot(pair, (int) i) ? command->side : SIDE_A;
                 pair->record.apps[i].token += 1000; /* above any that an agent may have seen */
+                pair_adopt(step, (int) i, pair_is_hot(pair, (int) i) ? command->side : SIDE_A);
         }
         pair->record.held = false;
         pair->record.held_reason[0] = 0;

@@ -27,6 +27,7 @@
 #include "daemon/core/pair-internal.h"
 
 /* A VM was started; that it runs may be heard after the answer to the call. */
+#define PERSIST_RETRY_USEC (1 * USEC_PER_SEC) /* a write that failed is tried again so soon at the latest */
 #define START_EVENT_USEC (5 * USEC_PER_SEC)
 /* The process went; libvirt's reason (was it an operator?) is waited for so long. */
 #define REASON_WAIT_USEC (300 * USEC_PER_MSEC)
@@ -51,7 +52,6 @@ void member_fail(struct step *step, enum side side, const char *format, ...) {
         vsnprintf(member->failure, sizeof(member->failure), format, ap);
         va_end(ap);
         member->failure_usec = step->now;
-        detector_stop(&member->detector);
         step->again = step->changed = true;
 }
 
@@ -61,6 +61,7 @@ void member_lost(struct step *step, enum side side) {
 
         detector_stop(&member->detector);
         member->lost_usec = step->now;
+        member->found_usec = 0;
         member->configured = member->greeted = false;
         member->boot[0] = 0;
         member->vcpus = 0;
@@ -134,9 +135,7 @@ static void domain_off(struct step *step, enum side side, bool was_known_off) {
 
         if (!was_known_off)
                 member_lost(step, side);
-        /* libvirt may give up on a process that does not die: while a pidfd is held, only that tells. */
-        if (!member->process_alive)
-                member->process_known = true;
+        /* Whether its process is gone is another matter: libvirt may give up on one that does not die. */
         member->gone_wait_usec = 0;
         if (ours || was_known_off || member->failure[0])
                 return;
@@ -178,6 +177,7 @@ static void domain_running(struct step *step, enum side side, enum domain_state 
                 }
         } else if (before != DOMAIN_RUNNING && before != DOMAIN_PAUSED) {
                 /* A new life: look at it with new eyes. */
+                member->started_usec = step->now;
                 member->fence = FENCE_NONE;
                 member->preflight_usec = 0;
                 member->going_usec = 0;
@@ -290,7 +290,7 @@ static void link_event(struct step *step, const struct event *event) {
         if (!event->up) {
                 member->greeted = member->configured = false;
                 if (event->text[0])
-                        step_say(step, RECORD_PROTOCOL, event->side, "%s: %s", pair_domain(step->pair, event->side),
+                        member_say(step, RECORD_PROTOCOL, event->side, "%s: %s", pair_domain(step->pair, event->side),
                                  event->text);
         }
 }
@@ -344,6 +344,8 @@ static void persist_done(struct step *step, const struct event *event) {
                 if (request->id == 0 || request->id != event->action_id)
                         continue;
                 request_end(step, request, event->result == 0);
+                if (request->retry_usec > step->now + PERSIST_RETRY_USEC)
+                        request->retry_usec = step->now + PERSIST_RETRY_USEC;
                 if (event->result == 0) {
                         pair->persist_seq[level] = pair->persist_sent[level];
                         if (level == PERSIST_OWNER && pair->store_late) {
@@ -424,9 +426,12 @@ static void start_done(struct step *step, enum side side, const struct event *ev
         struct member_state *member = &step->pair->members[side];
 
         request_end(step, &member->start, event->result == 0);
-        if (event->result == 0)
+        if (event->result == 0) {
                 member->start.retry_usec = step->now + START_EVENT_USEC;
-        else {
+                if (++member->rebuilds == 4)
+                        step_say(step, RECORD_UNPROTECTED, side, "%s was started 3 times and its agent never answered; it is started ever more slowly, see its console",
+                                 pair_domain(step->pair, side));
+        } else {
                 copy_text(member->preflight.text, sizeof(member->preflight.text), event->text);
                 step_say(step, RECORD_REFUSED, side, "%s does not start, trying again: %s",
                          pair_domain(step->pair, side), event->text[0] ? event->text : strerror(-event->result));
@@ -466,8 +471,11 @@ static void done(struct step *step, const struct event *event) {
                         request_end(step, &member->look, event->result == 0);
                 break;
         case ACTION_VCPUS:
-                if (member->vcpu.id == event->action_id)
-                        request_end(step, &member->vcpu, event->result == 0);
+                if (member->vcpu.id != event->action_id)
+                        break;
+                request_end(step, &member->vcpu, event->result == 0);
+                if (event->result != 0)
+                        member->vcpus = 0; /* how many there are is not known; asked again */
                 break;
         case ACTION_RESIZE:
                 resize_done(step, event);
@@ -516,7 +524,8 @@ void pair_event(struct step *step, const struct event *event) {
                 pair_message(step, event->side, event->message);
                 break;
         case EVENT_SECOND_PATH:
-                detector_path(&step->pair->members[event->side].detector, step->now, event->path, event->age_usec);
+                if (step->pair->members[event->side].process_alive)
+                        detector_path(&step->pair->members[event->side].detector, step->now, event->path, event->age_usec);
                 break;
         case EVENT_DONE:
                 done(step, event);

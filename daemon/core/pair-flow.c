@@ -7,7 +7,8 @@
  *
  *   stopped    its old side is fenced, or its agent has confirmed that the application has stopped
  *   let go     its disks are detached from a living old side, or the old side's process is gone
- *   detached   its region's memory has left a living old side; a fenced side's memory goes with it
+ *   detached   its region's memory has left a living old side, or unused memory stands in for it meanwhile; a fenced
+ *              side's memory goes with it
  *   granted    the table's user changes; owner and token are written to disk; the new side's device grows
  *   plugged    the new side's agent sees the memory
  *   started    only now, and only with stopped, disks and the owner's write behind it
@@ -80,7 +81,7 @@ const char *flow_blocked(struct step *step, enum side to) {
                 snprintf(pair->record.held_reason, sizeof(pair->record.held_reason),
                          "flap limit: %u failovers within the policy's window; find out why, then failoverctl resume %s",
                          pair->record.n_flaps, pair->policy->name);
-                pair_dirty(pair);
+                pair_owner_dirty(pair);
                 step_say(step, RECORD_HELD, SIDE_INVALID, "%s is held: %s", pair->policy->name, pair->record.held_reason);
                 return "the flap limit is reached";
         }
@@ -224,7 +225,7 @@ static void flow_end(struct step *step, int result, const char *text) {
         pair->last_flow = pair->record.flow;
         pair->rejoin_pending = result == 0;
         pair->record.flow = (struct flow) { .kind = FLOW_NONE };
-        pair_dirty(pair);
+        pair_owner_dirty(pair); /* a power loss must not bring the flow back */
         step->again = step->changed = true;
 }
 
@@ -262,21 +263,46 @@ static bool move_stopped(struct step *step, int app) {
         if (pair->record.fence_wanted[flow->from]) {
                 if (!member_fenced(pair, flow->from))
                         return false;
-        } else if (a->state[flow->from] != APPLICATION_STOPPED || request->sent_usec == 0) {
+        } else if (pair->members[flow->from].process_known && !pair->members[flow->from].process_alive) {
+                /* it went with its VM */
+        } else {
                 if (request_expire(step, request, pair->policy->applications[app].stop_timeout_usec +
                                                           pair->policy->act_timeout_usec) ||
                     request->failures > 0) {
                         stuck(step, app, "its agent has not confirmed that it stopped");
                         return false;
                 }
-                if (pair_flow_written(step) && request_free(step, request))
-                        step_ask(step, flow->from, MESSAGE_STOP, app, request);
-                return false;
-        } else if (request->id)
-                return false;
+                if (a->state[flow->from] != APPLICATION_STOPPED || request->sent_usec == 0) {
+                        if (pair_flow_written(step) && request_free(step, request))
+                                step_ask(step, flow->from, MESSAGE_STOP, app, request);
+                        return false;
+                }
+                if (request->id)
+                        return false;
+        }
         record->stopped = true;
         pair_dirty(pair);
         step->again = true;
+        return true;
+}
+
+/* The memory for a move whose old side lives does not come together in time: the application goes on where it was.
+ * After a system's failure there is no such place, and the flow waits, loudly. */
+static bool give_up_late(struct step *step, int app, usec_t since_usec) {
+        struct pair *pair = step->pair;
+        usec_t until = since_usec + pair->policy->act_timeout_usec;
+        char text[EVENT_TEXT_LEN];
+
+        if (pair->record.fence_wanted[pair->record.flow.from])
+                return false;
+        if (step->now < until) {
+                step_wake(step, until);
+                return false;
+        }
+        snprintf(text, sizeof(text), "%s: %s does not give its memory up in time and the pool has %" PRIu64 " MiB unused; it goes on there",
+                 app_name(pair, app), pair_domain(pair, pair->record.flow.from), table_unused(&step->engine->table) / MIB);
+        step_say(step, RECORD_REFUSED, pair->record.flow.from, "%s", text);
+        flow_end(step, -ENOSPC, text);
         return true;
 }
 
@@ -288,13 +314,14 @@ static bool move_disks_free(struct step *step, int app) {
         struct app_state *a = &pair->apps[app];
         struct action *action;
 
-        if (policy->n_disks == 0)
+        if (policy->n_disks == 0 || a->disks_let_go)
                 return true;
         if (pair->record.fence_wanted[flow->from])
-                return pair->members[flow->from].fence == FENCE_GONE;
-        if (a->disks_detached >= policy->n_disks)
-                return true;
-        if (a->disk.failures > 0 && a->disks_attached == 0) {
+                return a->disks_let_go = pair->members[flow->from].fence == FENCE_GONE;
+        if (a->disks_detached >= policy->n_disks ||
+            (pair->members[flow->from].process_known && !pair->members[flow->from].process_alive))
+                return a->disks_let_go = true;
+        if (a->disk.failures > 0) {
                 request_reset(&a->disk);
                 stuck(step, app, a->failure);
                 return false;
@@ -306,7 +333,8 @@ static bool move_disks_free(struct step *step, int app) {
         return false;
 }
 
-/* True when the region's memory has left the old side (eager hand-over) or went with a fenced one. */
+/* True when the region can go: its memory has left the old side, went with a fenced one, or unused memory stands in
+ * for what has not left yet (N: the right moves at once, the memory follows). */
 static bool move_detached(struct step *step, int app) {
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
@@ -315,11 +343,9 @@ static bool move_detached(struct step *step, int app) {
         struct table *table = &step->engine->table;
         const struct region *region = table_find_application(table, from, app);
         uint64_t left = pair->members[flow->from].plugged_bytes[app];
-        usec_t until;
 
         if (left > record->granted_bytes[flow->from])
                 left = record->granted_bytes[flow->from];
-
         if (record->owner == flow->to || pair->record.fence_wanted[flow->from] || record->granted_bytes[flow->from] == 0)
                 return true;
         app_release(step, app, flow->from);
@@ -331,21 +357,19 @@ static bool move_detached(struct step *step, int app) {
                 pair_dirty(pair);
                 return true;
         }
-        until = pair->apps[app].release_usec + pair->policy->act_timeout_usec;
-        if (step->now < until) {
-                step_wake(step, until);
-                return false;
-        }
-        /* Partly refused: what is left stays with the old side's system, taken from unused instead, and goes on
-         * being released; where unused does not cover it, the flow waits on. */
+        /* What has not left yet stays with the old side's system and goes on being released: unused memory stands in
+         * for it at once. Where unused does not cover it, the flow waits for each block that comes back. */
         if (!region)
                 table_release(table, from, record->granted_bytes[flow->from] - left);
-        else if (table_grant(table, from, left) < 0)
+        else if (table_grant(table, from, left) < 0) {
+                give_up_late(step, app, pair->apps[app].release_usec);
                 return false;
+        }
         record->granted_bytes[flow->from] = left;
         pair_dirty(pair);
-        step_say(step, RECORD_REFUSED, flow->from, "%s gives %" PRIu64 " MiB of %s up late; unused memory stands in",
-                 pair_domain(pair, flow->from), left / MIB, app_name(pair, app));
+        if (left > 0)
+                step_say(step, RECORD_GRANTED, flow->from, "%" PRIu64 " MiB of unused memory stand in until %s has given up those of %s",
+                         left / MIB, pair_domain(pair, flow->from), app_name(pair, app));
         return true;
 }
 
@@ -357,6 +381,10 @@ static bool give_region(struct step *step, int app) {
         struct holder from = pair_holder(pair, flow->from), to = pair_holder(pair, flow->to);
         struct region *region = table_find_application(table, from, app);
 
+        if (region && table_find_application(table, to, app)) {
+                table_give_back(table, region); /* one region has one row */
+                return true;
+        }
         if (region) {
                 table_move(table, region, to, from);
                 return true;
@@ -369,6 +397,22 @@ static bool give_region(struct step *step, int app) {
                 return false;
         table_carve(table, to, pair->policy->members[flow->to].base_bytes, app, app_name(pair, app), size, from);
         return true;
+}
+
+/* What was lost of the region and not replaced is made good out of unused, as far as that goes. Returns its size. */
+static uint64_t full_region(struct step *step, int app) {
+        struct pair *pair = step->pair;
+        struct region *region = table_find_application(&step->engine->table, pair_holder(pair, pair->record.flow.to), app);
+        uint64_t size = pair->policy->applications[app].memory_bytes;
+
+        if (!region)
+                return 0;
+        if (region->usage_bytes < size)
+                table_grow(&step->engine->table, region, size - region->usage_bytes);
+        if (region->usage_bytes < size)
+                step_say(step, RECORD_REFUSED, pair->record.flow.to, "%s starts with %" PRIu64 " of %" PRIu64 " MiB: reserve and unused memory do not cover what was lost",
+                         app_name(pair, app), region->usage_bytes / MIB, size / MIB);
+        return region->usage_bytes;
 }
 
 /* True when the region is the new side's. Writes owner and token, which rises at each grant. */
@@ -386,6 +430,8 @@ static bool move_granted(struct step *step, int app) {
                 record->granted_bytes[flow->to] = 0;
         }
         if (!give_region(step, app)) {
+                if (give_up_late(step, app, flow->phase_usec[PHASE_DECIDED]))
+                        return false;
                 if (!a->refused)
                         step_say(step, RECORD_REFUSED, flow->to, "%s: the pool has %" PRIu64 " MiB unused, its region needs %" PRIu64 " MiB",
                                  app_name(pair, app), table_unused(&step->engine->table) / MIB,
@@ -398,7 +444,7 @@ static bool move_granted(struct step *step, int app) {
         a->refused = false;
         if (pair->record.fence_wanted[flow->from])
                 record->granted_bytes[flow->from] = 0;
-        record->granted_bytes[flow->to] = pair->policy->applications[app].memory_bytes;
+        record->granted_bytes[flow->to] = full_region(step, app);
         record->releasing[flow->to] = false;
         record->owner = flow->to;
         record->token++;
@@ -459,6 +505,8 @@ static enum phase move(struct step *step, int app) {
         bool fenced_flow = pair->record.fence_wanted[pair->record.flow.from];
         bool stopped, free_disks, granted, attached;
 
+        if (pair->record.apps[app].started)
+                return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
         stopped = move_stopped(step, app);
         if (!pair_flow_active(pair) || (!stopped && !fenced_flow))
                 return PHASE_DECIDED;
@@ -493,10 +541,39 @@ static void finish(struct step *step, enum phase reached) {
         snprintf(text, sizeof(text), "%s after %" PRIu64 " ms on %s%s", reached < PHASE_HEALTHY ? "started, not yet healthy," : "healthy; started",
                  took / USEC_PER_MSEC, pair_domain(pair, flow->to),
                  took > pair->policy->objective_usec ? "; the objective was missed" : "");
-        for (size_t i = 0; flow->kind == FLOW_RETURN && i < pair->policy->n_applications; i++)
-                if (pair->record.apps[i].ended)
+        for (size_t i = 0; flow->to == SIDE_A && i < pair->policy->n_applications; i++)
+                if (!pair->policy->applications[i].retired)
                         pair->record.apps[i].ended = false; /* back home: plain applications may run again */
         flow_end(step, 0, text);
+}
+
+/* The new side is out of play and the application does not run there: it was never told to start it, or its VM is
+ * gone. The old side owns it again, under a new token. */
+static void take_back(struct step *step, int app) {
+        struct pair *pair = step->pair;
+        struct flow *flow = &pair->record.flow;
+        struct record_app *record = &pair->record.apps[app];
+        struct table *table = &step->engine->table;
+        struct region *region = table_find_application(table, pair_holder(pair, flow->to), app);
+        bool gone = pair->members[flow->to].process_known && !pair->members[flow->to].process_alive;
+        uint64_t left = gone ? 0 : pair->members[flow->to].plugged_bytes[app];
+
+        if (record->owner != flow->to || (!gone && pair->apps[app].start[flow->to].sent_usec))
+                return;
+        if (left > 0 && table_grant(table, pair_holder(pair, flow->to), left) < 0)
+                return; /* its memory is there and nothing can stand in for it */
+        if (region && !table_find_application(table, pair_holder(pair, flow->from), app)) {
+                /* What unused memory stood in for there becomes part of the region again. */
+                table_release(table, pair_holder(pair, flow->from), record->granted_bytes[flow->from]);
+                record->granted_bytes[flow->from] = region->usage_bytes;
+                record->releasing[flow->from] = false;
+                table_move(table, region, pair_holder(pair, flow->from), pair_holder(pair, flow->to));
+        }
+        record->granted_bytes[flow->to] = left;
+        record->releasing[flow->to] = left > 0;
+        record->owner = flow->from;
+        record->token++;
+        pair_owner_dirty(pair);
 }
 
 /* A second fault in the middle of the first. */
@@ -509,6 +586,15 @@ static bool flow_disturbed(struct step *step) {
                 snprintf(text, sizeof(text), "%s failed while it took over: %.150s", pair_domain(pair, flow->to),
                          pair->members[flow->to].failure);
                 flow_end(step, -EIO, text);
+                return true;
+        }
+        if (pair->members[flow->to].operator_hold) {
+                snprintf(text, sizeof(text), "%s was suspended or ended by an operator while it took over",
+                         pair_domain(pair, flow->to));
+                for (size_t i = 0; i < pair->policy->n_applications; i++)
+                        if (pair->record.apps[i].moving)
+                                take_back(step, (int) i);
+                flow_end(step, -ECANCELED, text);
                 return true;
         }
         if (pair->members[flow->from].failure[0] && flow->kind != FLOW_OS_FAILURE) {
@@ -564,7 +650,7 @@ void advance_failures(struct step *step) {
                         continue;
                 for (size_t i = 0; i < pair->policy->n_applications; i++)
                         owns |= pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == side;
-                if (!owns || pair_flow_active(pair))
+                if (!owns || pair_flow_active(pair) || pair_too_early(step, side_other(side)))
                         continue;
                 blocked = flow_blocked(step, side_other(side));
                 if (!blocked) {

@@ -80,7 +80,13 @@ bool member_usable(const struct pair *pair, enum side side);
 /* Is it certain that this side can act no more? */
 bool member_fenced(const struct pair *pair, enum side side);
 bool pair_is_hot(const struct pair *pair, int app);
+/* failoverd has just started, and that side may still be able to take over: its agent has not had the time to say
+ * so. Sees to it that the pair is woken when that is over. */
+bool pair_too_early(struct step *step, enum side to);
 bool pair_flow_active(const struct pair *pair);
+
+/* An application without a record is owned by that side; the table learns what memory it has there. */
+void pair_adopt(struct step *step, int app, enum side side);
 
 /* pair-facts.c */
 void pair_event(struct step *step, const struct event *event);
@@ -91,6 +97,9 @@ void member_lost(struct step *step, enum side side);
 
 /* pair-message.c */
 void pair_message(struct step *step, enum side side, const struct message *message);
+/* step_say() for what a guest can cause again and again: a few lines in a while, so that it fills nobody's history. */
+void member_say(struct step *step, enum record_kind kind, enum side side, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
 
 /* pair-member.c */
 void advance_watch(struct step *step, enum side side);

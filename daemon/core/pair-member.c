@@ -24,6 +24,11 @@
 #define GREETING_USEC (300 * USEC_PER_SEC)
 /* So long both its agent and its kernel have to be silent where the guest was running before we looked. */
 #define FOUND_SILENT_USEC (10 * USEC_PER_SEC)
+/* A failed VM whose applications may still go elsewhere is not started anew before. */
+#define REBUILD_GRACE_USEC (5 * USEC_PER_SEC)
+#define REBUILD_PAUSE_USEC (1 * USEC_PER_SEC) /* doubled with each start that led to no greeting */
+#define REBUILD_PAUSE_MAX_USEC (120 * USEC_PER_SEC)
+#define MISMATCH_USEC (5 * USEC_PER_SEC) /* a guest may take so long to follow a request */
 #define RELEASE_POLL_USEC (250 * USEC_PER_MSEC)
 
 /* ---- watched -------------------------------------------------------------------------------------------- */
@@ -67,6 +72,8 @@ static void judge_gone(struct step *step, enum side side) {
         }
         member->gone_wait_usec = 0;
         member_fail(step, side, "its QEMU process is gone");
+        if (member->failure_usec == step->now)
+                member->failure_usec = member->process_gone_usec; /* known since then */
 }
 
 /* Paused, and nothing else followed: an operator's doing. */
@@ -91,25 +98,30 @@ static unsigned *suspects(struct step *step) {
         return &step->engine->n_suspected;
 }
 
-/* Many silent at once: the host is the suspect. Held back for one more full look. */
-static bool mass_silence(struct step *step) {
+/* Many silent at once: the host is the suspect. Held back for one more full look; and when it comes back, guests
+ * answer one after the other, so that those that are still silent then get one too. */
+static bool mass_silence(struct step *step, struct member_state *member) {
         struct pair *pair = step->pair;
         struct engine *engine = step->engine;
-        usec_t hold = 2 * (pair->policy->beat_usec * pair->policy->beats_missed + pair->policy->confirm_usec);
+        usec_t look = pair->policy->beat_usec * pair->policy->beats_missed + pair->policy->confirm_usec;
+        usec_t until = engine->mass_usec + look;
 
-        if (engine->n_suspected < 2 || engine->n_suspected * 2 <= engine->n_watched) {
-                pair->mass_hold_usec = 0;
+        if (engine->n_suspected >= 2 && engine->n_suspected * 2 > engine->n_watched) {
+                if (engine->mass_usec == 0 || step->now >= until)
+                        step_say(step, RECORD_DOUBT, SIDE_INVALID,
+                                 "%u of %u guests are silent at once: the host itself is the suspect; looking again before anything is done",
+                                 engine->n_suspected, engine->n_watched);
+                engine->mass_usec = step->now;
+                if (member->mass_hold_usec == 0)
+                        member->mass_hold_usec = step->now;
+                until = member->mass_hold_usec + 2 * look;
+        } else if (engine->mass_usec == 0) {
+                member->mass_hold_usec = 0;
                 return false;
         }
-        if (pair->mass_hold_usec == 0) {
-                pair->mass_hold_usec = step->now;
-                step_say(step, RECORD_DOUBT, SIDE_INVALID,
-                         "%u of %u guests are silent at once: the host itself is the suspect; looking again before anything is done",
-                         engine->n_suspected, engine->n_watched);
-        }
-        if (step->now - pair->mass_hold_usec >= hold)
+        if (step->now >= until)
                 return false;
-        step_wake(step, pair->mass_hold_usec + hold);
+        step_wake(step, until);
         return true;
 }
 
@@ -121,7 +133,9 @@ static void verdict_changed(struct step *step, enum side side, enum verdict befo
         struct member_state *member = &step->pair->members[side];
         const char *vm = pair_domain(step->pair, side);
 
-        if (suspicious(now) && !suspicious(before))
+        if (member->failure[0] || step->pair->record.fence_wanted[side])
+                step->changed = true; /* what is known of it is worse than that */
+        else if (suspicious(now) && !suspicious(before))
                 step_say(step, RECORD_SUSPECTED, side, "%s: %u heartbeats are missing; asking its kernel", vm,
                          member->detector.beats_missed);
         else if (now == VERDICT_SILENT)
@@ -157,6 +171,22 @@ static void count_member(struct step *step, struct member_state *member) {
         }
 }
 
+/* A failure that nothing could be done about (paused, libvirt away) and that is over: the guest answers again. */
+static void forget_failure(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+        bool answers = member->greeted_usec > member->failure_usec ||
+                       (member->detector.verdict == VERDICT_ALIVE && member->detector.last_pong_usec > member->failure_usec);
+
+        if (member->failure[0] == 0 || !answers || member->domain != DOMAIN_RUNNING || !member->process_alive ||
+            member->fence != FENCE_NONE || step->pair->record.fence_wanted[side])
+                return;
+        step_say(step, RECORD_CLEARED, side, "%s answers again; what was seen of it before (%.120s) is over",
+                 pair_domain(step->pair, side), member->failure);
+        member->failure[0] = 0;
+        step->pair->blocked[0] = 0;
+        step->again = true;
+}
+
 void advance_watch(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
@@ -166,6 +196,7 @@ void advance_watch(struct step *step, enum side side) {
         ask_for_facts(step, side);
         judge_gone(step, side);
         judge_pause(step, side);
+        forget_failure(step, side);
 
         now = detector_look(&member->detector, step->now, step->engine->void_usec, &wants);
         count_member(step, member);
@@ -177,11 +208,11 @@ void advance_watch(struct step *step, enum side side) {
         if (now != before)
                 verdict_changed(step, side, before, now);
         if (now != VERDICT_HUNG) {
-                if (now == VERDICT_ALIVE)
-                        pair->mass_hold_usec = 0;
+                if (now == VERDICT_ALIVE && pair->members[side_other(side)].detector.verdict != VERDICT_HUNG)
+                        member->mass_hold_usec = 0;
                 return;
         }
-        if (mass_silence(step))
+        if (mass_silence(step, member))
                 return;
         member_fail(step, side, "guest hang: neither its agent nor its kernel has answered for %llu ms",
                     (unsigned long long) (detector_silence(&member->detector, step->now) / USEC_PER_MSEC));
@@ -197,15 +228,14 @@ static void fence_enter(struct step *step, enum side side, enum fence_state stat
                 return;
         member->fence = state;
         member->fence_usec = step->now;
+        member->fence_late = false;
         step->again = step->changed = true;
         if (state == FENCE_GONE)
                 step_say(step, RECORD_FENCED, side, "%s is fenced: its process is gone", pair_domain(step->pair, side));
 }
 
 static bool process_is_gone(const struct member_state *member) {
-        if (member->process_known)
-                return !member->process_alive;
-        return member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED;
+        return member->process_known && !member->process_alive;
 }
 
 static void fence_kill(struct step *step, enum side side) {
@@ -273,7 +303,12 @@ void advance_fence(struct step *step, enum side side) {
                 fence_kill(step, side);
                 if (step->now - member->fence_usec < FENCE_UNCONFIRMED_USEC)
                         step_wake(step, member->fence_usec + FENCE_UNCONFIRMED_USEC);
-                else if (member->fence == FENCE_KILLING) {
+                else if (member->fence == FENCE_FROZEN && !member->fence_late) {
+                        member->fence_late = step->again = true;
+                        step_say(step, RECORD_FENCE_FAILED, side,
+                                 "%s is frozen and can act no more, but its QEMU (pid %d) does not end: the disks that it holds stay there",
+                                 pair_domain(pair, side), member->pid);
+                } else if (member->fence == FENCE_KILLING) {
                         fence_enter(step, side, FENCE_FAILED);
                         step_say(step, RECORD_FENCE_FAILED, side,
                                  "%s is not proven stopped (QEMU pid %d); nothing that it may hold is started elsewhere before it is",
@@ -294,11 +329,20 @@ static bool recovery_comes_first(const struct pair *pair) {
                member_usable(pair, pair->record.flow.to);
 }
 
+static bool owns_hot(const struct pair *pair, enum side side) {
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == side)
+                        return true;
+        return false;
+}
+
 /* A guest on its announced way down is waited for so long; then it counts as failed. */
 static bool still_waited_for(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
         usec_t until;
 
+        if (member->failure[0] || step->pair->record.fence_wanted[side])
+                member->going_usec = 0; /* it failed on its way down: it is rebuilt as any other */
         if (member->going_usec == 0)
                 return false;
         if (member->domain == DOMAIN_SHUTOFF && strcmp(member->going, "reboot") == 0)
@@ -310,16 +354,16 @@ static bool still_waited_for(struct step *step, enum side side) {
         }
         member->going_usec = 0;
         member_fail(step, side, "the guest announced its %s and has not come back in time", member->going);
-        return member->domain != DOMAIN_SHUTOFF;
+        return true; /* where its applications go is decided first */
 }
 
-/* A guest that was running before we looked, whose agent has not greeted since: it may have hung while nobody
- * looked. Only its kernel can tell; silent for long by a way that is known to have worked, it counts as hung. */
+/* A guest whose agent has not greeted, or not since its link was lost, and that nobody watches: it may have hung
+ * before failoverd looked. Only its kernel can tell; silent for long by a way that is known to have worked, it counts as hung. */
 static void watch_found(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
         usec_t silence = detector_silence(&member->detector, step->now), since;
 
-        if (member->greeted || member->started_usec || member->domain != DOMAIN_RUNNING || member->failure[0] ||
+        if (member->greeted || member->detector.watching || !member->process_alive || member->domain != DOMAIN_RUNNING || member->failure[0] ||
             member->going_usec || step->pair->record.fence_wanted[side]) {
                 member->found_usec = 0;
                 return;
@@ -334,7 +378,7 @@ static void watch_found(struct step *step, enum side side) {
         since = member->found_usec > step->engine->void_usec ? member->found_usec : step->engine->void_usec;
         if (silence == USEC_INFINITY || silence < FOUND_SILENT_USEC || step->now - since < FOUND_SILENT_USEC)
                 return;
-        member_fail(step, side, "it was found running, but neither its agent nor its kernel has answered for %u s",
+        member_fail(step, side, "it runs, but neither its agent nor its kernel has answered for %u s",
                     (unsigned) (silence / USEC_PER_SEC));
 }
 
@@ -359,6 +403,35 @@ static void begin_life(struct member_state *member) {
         member->fence = FENCE_NONE;
         member->preflight_usec = 0;
         member->going_usec = 0;
+}
+
+/* The side that would take over lives, but is out of reach for a moment (its agent's link was cut, failoverd has just
+ * come up): a failover is much quicker than a boot, so it gets a little time. */
+static bool failover_may_follow(struct step *step, enum side side) {
+        const struct member_state *member = &step->pair->members[side];
+        const struct member_state *other = &step->pair->members[side_other(side)];
+        usec_t until = member->failure_usec + REBUILD_GRACE_USEC;
+
+        if (member->failure[0] == 0 || !owns_hot(step->pair, side) || !other->process_alive || other->failure[0] ||
+            other->operator_hold || step->now >= until)
+                return false;
+        step_wake(step, until);
+        return true;
+}
+
+/* A VM that is built anew again and again without its agent ever speaking is given more time each time. */
+static bool rebuilt_often(struct step *step, enum side side) {
+        const struct member_state *member = &step->pair->members[side];
+        usec_t pause, until;
+
+        if (member->rebuilds == 0)
+                return false;
+        pause = member->rebuilds >= 7 ? REBUILD_PAUSE_MAX_USEC : REBUILD_PAUSE_USEC << member->rebuilds;
+        until = member->started_usec + pause;
+        if (step->now >= until)
+                return false;
+        step_wake(step, until);
+        return true;
 }
 
 /* A failed VM that no flow fences is fenced for its own rebuilding; a VM that is gone is started as a small
@@ -398,12 +471,17 @@ void advance_rebuild(struct step *step, enum side side) {
                 pair->record.fence_wanted[side] = pair->record.fence_frozen[side] = false;
                 pair_dirty(pair);
         }
+        if (member->failure[0] && owns_hot(pair, side) && pair_too_early(step, side_other(side)))
+                return; /* its applications may go elsewhere; a new life would forget that it failed */
+        if (member->freeze.id != 0)
+                return; /* asked of the old life and still on its way: it would stop the new one */
+        if (failover_may_follow(step, side) || rebuilt_often(step, side))
+                return;
         if (!request_free(step, &member->start))
                 return;
         step_act(step, ACTION_START_DOMAIN, side, NO_APP, &member->start, START_DEADLINE_USEC);
         begin_life(member);
         member->started_usec = step->now;
-        member->rebuilds++;
 }
 
 /* ---- told what it runs ---------------------------------------------------------------------------------- */
@@ -509,13 +587,17 @@ static void resize(struct step *step, enum side side, int app) {
                 return;
         if (member->plugged_bytes[app] <= wanted)
                 pair->apps[app].mismatch[side] = false;
+        else if (member->requested_known[app] && member->requested_bytes[app] == wanted &&
+                 !pair->record.apps[app].releasing[side] && step->now - member->resize[app].sent_usec > MISMATCH_USEC)
+                member->requested_known[app] = false; /* more than was asked for, and not for want of time */
         if (member->requested_known[app] && member->requested_bytes[app] == wanted)
                 return;
         if (!pair->record.apps[app].releasing[side] && member->plugged_bytes[app] > wanted) {
                 /* More than the table says: an alarm, and no silent correction. It may be in use, unless the agent
-                 * says that the application, which belongs to the other side, does not run here. */
-                bool unused = member->configured && pair->record.apps[app].owner != side &&
-                              pair->apps[app].state[side] == APPLICATION_STOPPED;
+                 * says that the application, which is not to run here, does not. */
+                enum application_state state = pair->apps[app].state[side];
+                bool unused = member->configured && (pair->record.apps[app].owner != side || pair->record.apps[app].ended) &&
+                              (state == APPLICATION_STOPPED || state == APPLICATION_FAILED);
 
                 if (adopt_plugged(step, side, app))
                         return;
@@ -565,7 +647,7 @@ void advance_memory(struct step *step, enum side side) {
         struct member_state *member = &pair->members[side];
 
         if (!step->engine->hypervisor_up || member->domain != DOMAIN_RUNNING || member->preflight_usec == 0 ||
-            pair->record.fence_wanted[side] || pair->unsettled)
+            pair->record.fence_wanted[side] || pair->unsettled || (member->process_known && !member->process_alive))
                 return;
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 resize(step, side, (int) i);

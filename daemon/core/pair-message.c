@@ -5,16 +5,41 @@
  * its reports count only for what it owns, and the worst that it brings about is its own failover.
  */
 
+#include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
 
+#define REPORT_WAIT_USEC (2 * USEC_PER_SEC) /* for a severity report after a hello that says `failed` */
+
+#define SAID_USEC (10 * USEC_PER_SEC)
+#define SAID_MAX 5 /* within that */
+
+void member_say(struct step *step, enum record_kind kind, enum side side, const char *format, ...) {
+        struct member_state *member = &step->pair->members[side];
+        char text[EVENT_TEXT_LEN];
+        va_list ap;
+
+        if (step->now - member->said_usec >= SAID_USEC) {
+                member->said_usec = step->now;
+                member->n_said = 0;
+        }
+        if (member->n_said >= SAID_MAX)
+                return;
+        va_start(ap, format);
+        vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        member->n_said++;
+        step_say(step, kind, side, "%.200s%s", text, member->n_said < SAID_MAX ? "" : "; more of it is left out for a while");
+}
+
 static int find_app(struct step *step, enum side side, const char *name) {
         int app = pair_policy_find_application(step->pair->policy, name);
 
         if (app < 0)
-                step_say(step, RECORD_PROTOCOL, side, "%s: its agent speaks of \"%.40s\", which is no application of %s; ignored",
+                member_say(step, RECORD_PROTOCOL, side, "%s: its agent speaks of \"%.40s\", which is no application of %s; ignored",
                          pair_domain(step->pair, side), name, step->pair->policy->name);
         return app;
 }
@@ -37,7 +62,7 @@ static void report_lost(struct step *step, int app, enum side side) {
         struct app_state *a = &step->pair->apps[app];
 
         if (record->owner != side || record->ended || record->moving || a->failed || a->restart_wanted ||
-            a->state[side] != APPLICATION_RUNNING)
+            (a->state[side] == APPLICATION_FAILED && step->now - a->state_usec[side] < REPORT_WAIT_USEC))
                 return;
         a->failed = true;
         a->healthy = a->failed_hard = false;
@@ -82,7 +107,7 @@ static void hello(struct step *step, enum side side, const struct message *messa
                 snprintf(refuse->text, sizeof(refuse->text), "this failoverd speaks agent protocol %d and later; update failover-agent in the guest",
                          PROTOCOL_VERSION_MIN);
                 update_add(step->update, ACTION_DROP_LINK, pair->slot, side, NO_APP);
-                step_say(step, RECORD_PROTOCOL, side, "%s: its agent is too old (protocol %u)", pair_domain(pair, side),
+                member_say(step, RECORD_PROTOCOL, side, "%s: its agent is too old (protocol %u)", pair_domain(pair, side),
                          message->version);
                 return;
         }
@@ -97,6 +122,7 @@ static void hello(struct step *step, enum side side, const struct message *messa
         member->greeted = true;
         member->configured = false;
         member->greeted_usec = step->now;
+        member->rebuilds = 0;
         member->total_bytes = message->bytes;
         snprintf(member->boot, sizeof(member->boot), "%s", message->boot);
         snprintf(member->agent_version, sizeof(member->agent_version), "%s", message->text);
@@ -137,6 +163,10 @@ static void result(struct step *step, enum side side, int app, const struct mess
         if (a->attach[side].id == message->id) {
                 request_end(step, &a->attach[side], ok);
                 a->attached[side] = ok;
+        } else if (a->start[side].id == message->id && message->result == -EBUSY) {
+                /* It is still being stopped there: that is no failure to start. */
+                request_reset(&a->start[side]);
+                a->start[side].sent_usec = a->start[side].retry_usec = step->now + USEC_PER_SEC / 2;
         } else if (a->start[side].id == message->id) {
                 request_end(step, &a->start[side], ok);
                 a->refused = message->result == -12; /* ENOMEM: the request for memory was refused */
@@ -225,8 +255,10 @@ void pair_message(struct step *step, enum side side, const struct message *messa
                 break;
         case MESSAGE_USES:
                 if (app >= 0 && step->pair->record.apps[app].owner == side) {
-                        if (message->kind != APPLICATION_AUTO)
-                                step->pair->apps[app].kind = message->kind;
+                        if (message->kind != APPLICATION_AUTO && message->kind != step->pair->record.apps[app].kind) {
+                                step->pair->record.apps[app].kind = message->kind;
+                                pair_owner_dirty(step->pair);
+                        }
                         app_uses(step, app, side, message->bytes);
                 }
                 break;

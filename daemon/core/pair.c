@@ -14,6 +14,8 @@
 /* A write of who owns the data that takes longer than this no longer holds a failover back: the copy in the
  * run-time directory carries it over a crash of failoverd, and status says what a power loss would cost. */
 #define OWNER_WRITE_USEC (2 * USEC_PER_SEC)
+/* An agent that runs has greeted so long after failoverd's start. */
+#define FIRST_WORD_USEC (3 * USEC_PER_SEC)
 #define STEP_WRITE_USEC (1 * USEC_PER_SEC)
 /* What waits for a write in the run-time directory goes ahead after this: it takes well under a millisecond unless
  * something is very wrong. */
@@ -34,7 +36,7 @@ struct pair *pair_new(int slot, const struct pair_policy *policy) {
         for (size_t i = 0; i < policy->n_applications; i++) {
                 snprintf(pair->record.apps[i].name, sizeof(pair->record.apps[i].name), "%s",
                          policy->applications[i].name);
-                pair->apps[i].kind = policy->applications[i].kind;
+                pair->record.apps[i].kind = policy->applications[i].kind;
         }
         pair->record.n_apps = (unsigned) policy->n_applications;
         return pair;
@@ -98,7 +100,7 @@ enum application_kind pair_application_kind(const struct pair *pair, int app) {
         enum application_kind kind = pair->policy->applications[app].kind;
 
         if (kind == APPLICATION_AUTO)
-                kind = pair->apps[app].kind;
+                kind = pair->record.apps[app].kind;
         return kind == APPLICATION_HOT_STANDBY ? APPLICATION_HOT_STANDBY : APPLICATION_PLAIN;
 }
 
@@ -139,6 +141,17 @@ bool member_usable(const struct pair *pair, enum side side) {
                member->going_usec == 0 && member->detector.verdict == VERDICT_ALIVE;
 }
 
+bool pair_too_early(struct step *step, enum side to) {
+        const struct member_state *member = &step->pair->members[to];
+        usec_t until = step->engine->ready_usec + FIRST_WORD_USEC;
+
+        if (step->now >= until || member->configured || member->failure[0] || member->operator_hold ||
+            member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED)
+                return false;
+        step_wake(step, until);
+        return true;
+}
+
 bool member_fenced(const struct pair *pair, enum side side) {
         const struct member_state *member = &pair->members[side];
 
@@ -171,6 +184,8 @@ static void member_reasons(struct pair *pair, enum side side) {
         else if (m->fence == FENCE_FAILED)
                 reason(pair, "%s: not proven stopped; end its QEMU process (pid %d) or the host, nothing starts elsewhere before",
                        vm, m->pid);
+        else if (m->fence_late)
+                reason(pair, "%s: frozen, but its QEMU process (pid %d) does not end; the disks that it holds stay there", vm, m->pid);
         else if (m->failure[0])
                 reason(pair, "%s: %s", vm, m->failure);
         else if (m->going_usec)
@@ -199,7 +214,7 @@ static void app_reasons(struct pair *pair, int app) {
 
         if (record->ended)
                 return;
-        if (state->refused)
+        if (state->refused && hot)
                 reason(pair, "%s: memory refused: %s", policy->name, state->refusal);
         else if (hot && member_usable(pair, owner) && state->state[owner] != APPLICATION_RUNNING)
                 reason(pair, "%s: not running on %s%s%s", policy->name, pair_domain(pair, owner),
@@ -321,7 +336,7 @@ static void persist(struct step *step) {
 
         if (pair->record_dirty) {
                 pair->record.seq++;
-                pair->record.known = true;
+                pair->record.known = !pair->unsettled;
                 if (pair->owner_dirty)
                         pair->owner_seq = pair->record.seq;
                 if (pair->flow_dirty)
@@ -357,8 +372,8 @@ static bool side_known(const struct pair *pair, enum side side) {
         return member->configured || member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED;
 }
 
-/* Found running there: it is owned there, and the table learns what memory it has. */
-static void adopt_running(struct step *step, int app, enum side side) {
+/* It is owned there, and the table learns what memory it has there. */
+void pair_adopt(struct step *step, int app, enum side side) {
         struct pair *pair = step->pair;
         struct record_app *record = &pair->record.apps[app];
         uint64_t plugged = pair->members[side].plugged_bytes[app];
@@ -398,7 +413,7 @@ static void settle(struct step *step) {
                 }
                 for (enum side side = 0; side < SIDE_MAX; side++)
                         if (at[side])
-                                adopt_running(step, (int) i, side);
+                                pair_adopt(step, (int) i, side);
         }
         pair->unsettled = false;
         pair_owner_dirty(pair);

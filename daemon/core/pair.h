@@ -79,7 +79,7 @@ struct member_state {
         uint64_t total_bytes; /* the guest's MemTotal at hello */
 
         struct detector detector;
-        usec_t silent_recorded_usec; /* to say a thing once */
+        usec_t mass_hold_usec; /* held back because many went silent at once, since then */
 
         struct preflight preflight;
         usec_t preflight_usec; /* 0: not looked at since the last start */
@@ -96,6 +96,7 @@ struct member_state {
 
         enum fence_state fence;
         usec_t fence_usec;  /* when the present fence state was entered */
+        bool fence_late;    /* it is frozen, and its process does not end; said once */
 
         uint64_t plugged_bytes[POLICY_APPLICATIONS_MAX]; /* as QEMU reports */
         usec_t plugged_usec[POLICY_APPLICATIONS_MAX];      /* when that was learned, 0: never */
@@ -103,9 +104,11 @@ struct member_state {
         bool requested_known[POLICY_APPLICATIONS_MAX];
         unsigned vcpus;     /* plugged now, 0 unknown */
 
-        unsigned rebuilds;  /* starts by failoverd since it runs */
+        usec_t said_usec;   /* lines of history that its guest can cause at will: since then, so many */
+        unsigned n_said;
+        unsigned rebuilds;  /* starts by failoverd since its agent last greeted */
         usec_t started_usec; /* the latest of them */
-        usec_t found_usec;   /* found running, not started by us: since then; 0: no, or its agent has greeted */
+        usec_t found_usec;   /* it runs, and nobody watches it: since then; 0: otherwise */
         bool counted_watched, counted_suspect; /* in the engine's counts */
         struct request inspect, look, start, freeze, kill, resize[POLICY_APPLICATIONS_MAX], vcpu;
 };
@@ -119,7 +122,6 @@ struct app_state {
         bool checked[SIDE_MAX];    /* the agent says that it could be started there */
         char check_text[SIDE_MAX][MESSAGE_TEXT_LEN];
         bool healthy;
-        enum application_kind kind; /* AUTO resolved by what the agent told */
 
         usec_t restarts_usec[32]; /* of this failure window */
         unsigned n_restarts;
@@ -139,6 +141,7 @@ struct app_state {
         unsigned disks_detached, disks_attached; /* how many of its disks, in order: from the flow's old side, and
                                                   * to disk_side */
         enum side disk_side; /* the side that they are being attached to */
+        bool disks_let_go;   /* flow: they are free on its old side */
         bool disk_take_back; /* attaching failed: the other side may hold on to it */
         bool disk_stale;     /* the call that is out was for another purpose: its answer does not count */
 
@@ -181,7 +184,6 @@ struct pair {
         struct flow last_flow; /* the latest that ended well; its REJOINED is still to come */
         bool rejoin_pending;
         usec_t wake_usec;    /* last asked for */
-        usec_t mass_hold_usec; /* held back because many went silent at once, since then */
 };
 
 /* The side that is active: where the hot-standby applications are owned; the home side where they are split or

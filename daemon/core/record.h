@@ -23,6 +23,7 @@ struct record_app {
         uint64_t token;      /* fencing token: rises at each grant */
         uint64_t granted_bytes[SIDE_MAX]; /* region memory that each side's VM manages */
         bool releasing[SIDE_MAX]; /* that side's VM is asked to give this region's memory up */
+        enum application_kind kind; /* as the agent told, for `kind: auto` */
         bool ended;          /* plain, and its OS failed: not to be started until its VM is active again */
         bool moving;         /* part of the flow under way */
         bool stopped;        /* its stop on the old side is confirmed, by its agent or by a fence */
@@ -32,7 +33,7 @@ struct record_app {
 struct record {
         char pair[NAME_LEN];
         uint64_t seq;        /* rises with every write; the higher of two copies is the newer */
-        bool known;          /* false: a pair never seen before; owners are the policy's home side */
+        bool known;          /* false: written before it was known who owns what; its owners are no facts */
         uint64_t failovers;  /* flows ever begun; makes the next failover id */
         struct record_app apps[POLICY_APPLICATIONS_MAX];
         unsigned n_apps;

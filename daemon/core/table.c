@@ -213,6 +213,14 @@ void table_move(struct table *table, struct region *region, struct holder user, 
         region->target = target;
 }
 
+uint64_t table_grow(struct table *table, struct region *region, uint64_t bytes) {
+        if (bytes > unused(table)->usage_bytes)
+                bytes = unused(table)->usage_bytes;
+        transfer(unused(table), region, bytes);
+        table_check(table);
+        return bytes;
+}
+
 void table_give_back(struct table *table, struct region *region) {
         assert(region - table->rows >= ROW_FIRST_FREE);
         transfer(region, unused(table), region->usage_bytes);

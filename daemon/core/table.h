@@ -94,6 +94,8 @@ int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int
 void table_uncarve(struct table *table, struct region *region);
 /* The region changes hands: new user and new target. */
 void table_move(struct table *table, struct region *region, struct holder user, struct holder target);
+/* The region gets up to `bytes` more out of unused. Returns what it got. */
+uint64_t table_grow(struct table *table, struct region *region, uint64_t bytes);
 /* The region goes back to the monitor and becomes unused. */
 void table_give_back(struct table *table, struct region *region);
 /* `bytes` of a region were lost: they leave the memory governed, and the same amount comes in out of the

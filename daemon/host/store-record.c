@@ -13,7 +13,8 @@ bool record_is_valid(const struct record *record) {
             !flow_kind_to_string(flow->kind) || !side_to_string(flow->from) || !side_to_string(flow->to))
                 return false;
         for (unsigned i = 0; i < record->n_apps; i++)
-                if (!*record->apps[i].name || !side_to_string(record->apps[i].owner))
+                if (!*record->apps[i].name || !side_to_string(record->apps[i].owner) ||
+                    !application_kind_to_string(record->apps[i].kind))
                         return false;
         return true;
 }
@@ -25,10 +26,12 @@ static int write_applications(sqlite3 *db, const struct record *record) {
         for (unsigned i = 0; r >= 0 && i < record->n_apps; i++) {
                 const struct record_app *app = &record->apps[i];
 
-                r = DATABASE_RUN(db, "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                r = DATABASE_RUN(db, "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                                  TEXT_VALUE(record->pair), INT_VALUE(i), TEXT_VALUE(app->name),
                                  TEXT_VALUE(side_to_string(app->owner)), INT_VALUE(app->token),
                                  INT_VALUE(app->granted_bytes[SIDE_A]), INT_VALUE(app->granted_bytes[SIDE_B]),
+                                 INT_VALUE(app->releasing[SIDE_A]), INT_VALUE(app->releasing[SIDE_B]),
+                                 TEXT_VALUE(application_kind_to_string(app->kind)),
                                  INT_VALUE(app->ended), INT_VALUE(app->moving), INT_VALUE(app->stopped),
                                  INT_VALUE(app->started));
         }
@@ -162,6 +165,11 @@ static void take_application(struct row *row, struct record *record) {
         app->token = take_uint64(row);
         app->granted_bytes[SIDE_A] = take_uint64(row);
         app->granted_bytes[SIDE_B] = take_uint64(row);
+        app->releasing[SIDE_A] = take_bool(row);
+        app->releasing[SIDE_B] = take_bool(row);
+        app->kind = application_kind_from_string(take_word(row));
+        if ((int) app->kind < 0)
+                row->r = -EUCLEAN;
         app->ended = take_bool(row);
         app->moving = take_bool(row);
         app->stopped = take_bool(row);
@@ -221,7 +229,8 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
         int r;
 
         r = read_rows(db, "application",
-                      "position, name, owner, token, granted_a_bytes, granted_b_bytes, ended, moving, stopped, started",
+                      "position, name, owner, token, granted_a_bytes, granted_b_bytes, releasing_a, releasing_b, kind, "
+                      "ended, moving, stopped, started",
                       record, take_application, error);
         if (r < 0)
                 return r;

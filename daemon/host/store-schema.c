@@ -27,6 +27,7 @@ static const char version_1[] =
         "        pair TEXT NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL,"
         "        owner TEXT NOT NULL CHECK (owner IN ('a', 'b')), token INTEGER NOT NULL,"
         "        granted_a_bytes INTEGER NOT NULL, granted_b_bytes INTEGER NOT NULL,"
+        "        releasing_a INTEGER NOT NULL, releasing_b INTEGER NOT NULL, kind TEXT NOT NULL,"
         "        ended INTEGER NOT NULL, moving INTEGER NOT NULL, stopped INTEGER NOT NULL,"
         "        started INTEGER NOT NULL, PRIMARY KEY (pair, position)) WITHOUT ROWID;"
         "CREATE TABLE flow ("

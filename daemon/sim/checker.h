@@ -47,5 +47,7 @@ void checker_step(struct sim *sim, const struct event *event);
 void checker_world(struct sim *sim, int pair);
 /* failoverd has ended: nobody waits for answers any more. */
 void checker_forget(struct sim *sim);
+/* A policy takes effect: calls that are under way for its pairs are forgotten. */
+void checker_policy(struct sim *sim);
 /* At the end of the run. */
 void checker_end(struct sim *sim);

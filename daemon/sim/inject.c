@@ -271,6 +271,8 @@ static void line_vm_fault(struct sim *sim, const struct arguments *a) {
                 vm->no_echo = !a->on;
         else
                 vm->no_balloon = !a->on;
+        if (strcmp(what, "unplug") == 0)
+                vm_release_deferred(sim, a->pair, a->side); /* the guest tries again */
 }
 
 static void line_preflight(struct sim *sim, const struct arguments *a) {
@@ -289,16 +291,22 @@ static void line_preflight(struct sim *sim, const struct arguments *a) {
 
 /* ---- the host --------------------------------------------------------------------------------------------------- */
 
+static usec_t later(usec_t a, usec_t b) {
+        return a > b ? a : b;
+}
+
 static void line_libvirt(struct sim *sim, const struct arguments *a) {
         if (strcmp(word(a->line, 1), "down") == 0)
                 host_libvirt(sim, false);
         else
-                sim->libvirt_hang_usec = sim->now_usec + a->duration;
+                sim->libvirt_hang_usec = later(sim->libvirt_hang_usec, sim->now_usec + a->duration);
         sim_add(sim, (struct item){ .kind = ITEM_LIBVIRT_BACK, .pair = NO_PAIR }, a->duration);
 }
 
 static void line_domain_hang(struct sim *sim, const struct arguments *a) {
-        sim_vm(sim, a->pair, a->side)->hang_until_usec = sim->now_usec + a->duration;
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        vm->hang_until_usec = later(vm->hang_until_usec, sim->now_usec + a->duration);
         sim_add(sim, (struct item){ .kind = ITEM_HANG_OVER, .pair = (short) a->pair, .side = (signed char) a->side }, a->duration);
 }
 
@@ -320,8 +328,7 @@ static void line_host(struct sim *sim, const struct arguments *a) {
         const char *what = word(a->line, 1);
 
         if (strcmp(what, "stall") == 0)
-                sim->stalled_until_usec = sim->now_usec + a->duration > sim->stalled_until_usec ? sim->now_usec + a->duration
-                                                                                                 : sim->stalled_until_usec;
+                sim->stalled_until_usec = later(sim->stalled_until_usec, sim->now_usec + a->duration);
         else if (strcmp(what, "pressure") == 0)
                 failoverd_step(sim, &(struct event){ .kind = EVENT_PRESSURE, .pair = NO_PAIR, .bytes = a->number * 10000 });
         else
@@ -385,7 +392,7 @@ static void heal_vm(struct sim *sim, int pair, int side) {
         vm->bad_autostart = vm->bad_channel = vm->bad_requested = vm->bad_device = vm->agent_stopped = false;
         vm->unplug_percent = 100;
         vm->lose_percent = 0;
-        vm->lag_usec = vm->hang_until_usec = 0;
+        vm->lag_usec = 0;
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
                 struct sim_app *app = &vm->apps[i];
 
@@ -395,8 +402,11 @@ static void heal_vm(struct sim *sim, int pair, int side) {
         if (vm->process_stopped)
                 line_qemu_cont(sim, &a);
         host_unstick(sim, pair, side);
+        vm_release_deferred(sim, pair, side); /* the guest tries again to give up what it kept */
         if (vm->paused && vm->guest != GUEST_PANICKED && (!sim->engine || !sim->engine->pairs[pair]->record.fence_wanted[side]))
                 vm_go_on(sim, pair, side); /* an operator resumes it */
+        else if (vm->paused && vm->guest == GUEST_PANICKED && sim->engine && sim->engine->pairs[pair]->members[side].operator_hold)
+                vm_kill(sim, pair, side, REASON_DESTROYED, DESTROY_USEC); /* there is nothing to resume */
         else if (!vm->process && vm->domain == DOMAIN_SHUTOFF && sim->engine && sim->engine->pairs[pair]->members[side].operator_hold)
                 vm_start(sim, pair, side); /* an operator starts it */
         if (vm->process)
@@ -404,10 +414,11 @@ static void heal_vm(struct sim *sim, int pair, int side) {
 }
 
 static void line_heal(struct sim *sim, const struct arguments *a) {
-        sim->libvirt_hang_usec = sim->store_stall_usec = sim->store_fail_usec = 0;
+        sim->store_stall_usec = sim->store_fail_usec = 0; /* hangs and stalls of libvirt and the host run out */
         sim->die_after = 0;
         sim->healed_usec = sim->now_usec;
-        host_libvirt(sim, true);
+        if (sim->libvirt_hang_usec <= sim->now_usec)
+                host_libvirt(sim, true);
         for (int i = 0; i < sim->n_pairs; i++)
                 for (int side = 0; sim->pairs[i].present && side < SIDE_MAX; side++)
                         heal_vm(sim, i, side);

@@ -40,14 +40,15 @@ static bool grow(struct queue *queue) {
         return true;
 }
 
-bool queue_add(struct queue *queue, const struct item *item) {
+static bool add(struct queue *queue, const struct item *item, usec_t at_usec, uint64_t order) {
         size_t slot, i;
 
         if (queue->n_unused == 0 && !grow(queue))
                 return false;
         slot = queue->unused[--queue->n_unused];
         queue->items[slot] = *item;
-        queue->items[slot].order = ++queue->order;
+        queue->items[slot].at_usec = at_usec;
+        queue->items[slot].order = order;
         i = queue->n_heap++;
         while (i > 0 && before(queue, slot, queue->heap[(i - 1) / 2])) {
                 queue->heap[i] = queue->heap[(i - 1) / 2];
@@ -55,6 +56,14 @@ bool queue_add(struct queue *queue, const struct item *item) {
         }
         queue->heap[i] = slot;
         return true;
+}
+
+bool queue_add(struct queue *queue, const struct item *item) {
+        return add(queue, item, item->at_usec, ++queue->order);
+}
+
+bool queue_put_off(struct queue *queue, const struct item *item, usec_t at_usec) {
+        return add(queue, item, at_usec, item->order);
 }
 
 bool queue_take(struct queue *queue, struct item *ret) {

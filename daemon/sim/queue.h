@@ -79,6 +79,8 @@ struct queue {
 void queue_deinit(struct queue *queue);
 /* Adds a copy and stamps its order. False when out of memory. */
 bool queue_add(struct queue *queue, const struct item *item);
+/* Adds one that was taken out again, later: it stays before what came after it. */
+bool queue_put_off(struct queue *queue, const struct item *item, usec_t at_usec);
 /* Takes the earliest item out; false when there is none. */
 bool queue_take(struct queue *queue, struct item *ret);
 /* When the earliest is due; USEC_INFINITY when there is none. */

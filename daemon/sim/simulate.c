@@ -118,22 +118,25 @@ static void run(struct sim *sim) {
         sim->now_usec = sim->until_usec;
 }
 
+void sim_pair_init(struct sim_pair *pair, const char *name) {
+        for (int side = 0; side < SIDE_MAX; side++)
+                free(pair->vms[side].deferred);
+        *pair = (struct sim_pair) { .present = true };
+        snprintf(pair->name, sizeof(pair->name), "%s", name);
+        for (int side = 0; side < SIDE_MAX; side++) {
+                pair->vms[side].domain = DOMAIN_SHUTOFF;
+                pair->vms[side].unplug_percent = 100;
+        }
+}
+
 /* All VMs are off at the beginning. */
 static int set_up(struct sim *sim) {
         sim->pairs = calloc(sim->policy->n_pairs + 1, sizeof(*sim->pairs));
         if (!sim->pairs)
                 return -ENOMEM;
         sim->n_pairs = (int) sim->policy->n_pairs;
-        for (int i = 0; i < sim->n_pairs; i++) {
-                struct sim_pair *pair = &sim->pairs[i];
-
-                pair->present = true;
-                memcpy(pair->name, sim->policy->pairs[i].name, sizeof(pair->name));
-                for (int side = 0; side < SIDE_MAX; side++) {
-                        pair->vms[side].domain = DOMAIN_SHUTOFF;
-                        pair->vms[side].unplug_percent = 100;
-                }
-        }
+        for (int i = 0; i < sim->n_pairs; i++)
+                sim_pair_init(&sim->pairs[i], sim->policy->pairs[i].name);
         return 0;
 }
 

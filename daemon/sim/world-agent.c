@@ -77,6 +77,7 @@ void agent_message(struct sim *sim, const struct item *item, struct message *ret
 
                 snprintf(report->app, sizeof(report->app), "%s", policy->applications[i].name);
                 report->state = (enum application_state) (m->states >> (4 * i) & 15);
+                report->token = vm->apps[i].token;
         }
 }
 
@@ -189,13 +190,31 @@ static void start(struct sim *sim, int pair, int side, int app, const struct sim
                 start_when_ready(sim, pair, side, app);
 }
 
+/* Nothing of it is left. */
+static void stopped(struct sim *sim, int pair, int side, int app) {
+        struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
+
+        a->life++;
+        if (a->stop_id)
+                a->restart = false;
+        a->state = APPLICATION_STOPPED;
+        answer(sim, pair, side, app, a->stop_id, 0, NULL);
+        a->stop_id = 0;
+        if (a->restart)
+                start_when_ready(sim, pair, side, app);
+}
+
 static void begin_stop(struct sim *sim, int pair, int side, int app) {
         struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
         const struct pair_policy *policy = sim_policy(sim, pair);
         bool idle = a->state == APPLICATION_STOPPED || a->state == APPLICATION_WAITING || a->state == APPLICATION_FAILED;
-        usec_t takes = idle ? USEC_PER_MSEC : a->stop_usec ? a->stop_usec : sim_latency(sim, STOP_USEC);
+        usec_t takes = a->stop_usec ? a->stop_usec : sim_latency(sim, STOP_USEC);
 
-        if (a->stop_sticks && !idle)
+        if (idle) {
+                stopped(sim, pair, side, app);
+                return;
+        }
+        if (a->stop_sticks)
                 takes = policy->applications[app].stop_timeout_usec + STOP_PATIENCE_USEC;
         a->state = APPLICATION_STOPPING;
         schedule(sim, ITEM_APP_STOPPED, pair, side, app, takes);
@@ -354,13 +373,7 @@ static void app_stopped(struct sim *sim, int pair, int side, int app) {
                 schedule(sim, ITEM_APP_STOPPED, pair, side, app, USEC_PER_SEC);
                 return;
         }
-        if (a->stop_id)
-                a->restart = false;
-        a->state = APPLICATION_STOPPED;
-        answer(sim, pair, side, app, a->stop_id, 0, NULL);
-        a->stop_id = 0;
-        if (a->restart)
-                start_when_ready(sim, pair, side, app);
+        stopped(sim, pair, side, app);
 }
 
 static void wait_over(struct sim *sim, struct item *item) {

@@ -2,6 +2,7 @@
 
 /* failoverd itself: the engine, fed and obeyed; started, killed, and started again. */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/sim/world.h"
@@ -12,6 +13,30 @@ static usec_t boottime(const struct sim *sim) {
         return sim->now_usec - sim->boot_offset_usec;
 }
 
+/* The world has the pairs that the engine has, in the same slots. */
+static void follow_pairs(struct sim *sim) {
+        if (sim->engine->n_pairs > sim->n_pairs) {
+                struct sim_pair *grown = realloc(sim->pairs, (size_t) sim->engine->n_pairs * sizeof(*grown));
+
+                if (!grown) {
+                        sim->failed = true;
+                        return;
+                }
+                memset(grown + sim->n_pairs, 0, (size_t) (sim->engine->n_pairs - sim->n_pairs) * sizeof(*grown));
+                sim->pairs = grown;
+                sim->n_pairs = sim->engine->n_pairs;
+        }
+        for (int i = 0; i < sim->engine->n_pairs; i++) {
+                const struct pair *pair = sim->engine->pairs[i];
+
+                if (!pair || strcmp(sim->pairs[i].name, pair->policy->name) == 0)
+                        continue;
+                sim_pair_init(&sim->pairs[i], pair->policy->name);
+                for (int side = 0; side < SIDE_MAX; side++)
+                        host_inspect(sim, i, side, false, 0);
+        }
+}
+
 /* One step: an event in, actions carried out in their order. A kill that is due strikes between two actions. */
 void failoverd_step(struct sim *sim, struct event *event) {
         if (!sim->engine)
@@ -20,6 +45,8 @@ void failoverd_step(struct sim *sim, struct event *event) {
         event->real_usec = SIM_REAL_USEC + sim->now_usec;
         checker_event(sim, event);
         engine_step(sim->engine, event, &sim->update);
+        if (event->kind == EVENT_POLICY)
+                follow_pairs(sim);
         sim->result.steps++;
         for (size_t i = 0; i < sim->update.n_actions; i++) {
                 const struct action *action = &sim->update.actions[i];
@@ -141,5 +168,6 @@ void failoverd_apply(struct sim *sim, const struct policy *policy) {
                 }
         }
         sim->policy = policy;
+        checker_policy(sim);
         failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
 }

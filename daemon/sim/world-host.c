@@ -20,6 +20,7 @@
 #define BALLOON_TIMEOUT_USEC USEC_PER_SEC
 #define DEVICE_ALIGN (128 * MIB) /* of a device that a guest can plug from */
 #define HELLO_USEC (2 * USEC_PER_MSEC)
+#define SESSION_USEC (11 * USEC_PER_SEC)
 #define ANSWERED (-1) /* pid-like mark in a stuck call: its deadline has been told */
 
 /* Something for failoverd to see; what comes through libvirt is lost while libvirt is away. */
@@ -53,11 +54,24 @@ void host_link(struct sim *sim, int pair, int side, bool up) {
                 return;
         vm->link_up = up;
         vm->link++;
+        vm->heard_usec = sim->now_usec;
         vm->last_to_agent_usec = vm->last_from_agent_usec = 0;
         host_tell(sim, pair, side, EVENT_LINK, ANSWER_USEC, (struct item){ .up = up });
         if (up)
                 sim_add(sim, (struct item){ .kind = ITEM_TO_AGENT, .pair = (short) pair, .side = (signed char) side, .app = NO_APP,
                                             .life = vm->link, .message.type = MESSAGE_WELCOME }, sim_latency(sim, HELLO_USEC));
+}
+
+/* The link takes a new session where its agent has said nothing for long. */
+void host_repeat_welcome(struct sim *sim, int pair, int side) {
+        struct sim_vm *vm = sim_vm(sim, pair, side);
+
+        if (!vm->link_up || sim->now_usec - vm->heard_usec < SESSION_USEC)
+                return;
+        vm->heard_usec = sim->now_usec;
+        vm->link++;
+        sim_add(sim, (struct item){ .kind = ITEM_TO_AGENT, .pair = (short) pair, .side = (signed char) side, .app = NO_APP,
+                                    .life = vm->link, .message.type = MESSAGE_WELCOME }, sim_latency(sim, HELLO_USEC));
 }
 
 void host_libvirt(struct sim *sim, bool up) {
@@ -178,6 +192,8 @@ static int attach_disk(struct sim *sim, const struct item *item) {
 static int detach_disk(struct sim *sim, const struct item *item) {
         struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
 
+        if (!(vm->disks[(int) item->app] & 1U << item->value))
+                return 0;
         if (!vm_guest_acts(vm) || vm->apps[(int) item->app].disk_sticks)
                 return -ETIMEDOUT; /* the guest has to let go */
         vm->disks[(int) item->app] &= ~(1U << item->value);
@@ -217,11 +233,9 @@ void host_unstick(struct sim *sim, int pair, int side) {
         for (int lane = 0; lane < LANE_MAX; lane++) {
                 struct item item = vm->stuck[lane];
 
-                if (!vm->lane_stuck[lane] || (item.action >= 0 && host_stuck(sim, vm, item.action)))
+                if (!vm->lane_stuck[lane] || host_stuck(sim, vm, item.action))
                         continue;
                 vm->lane_stuck[lane] = false;
-                if (item.action < 0)
-                        continue;
                 item.up = false;
                 item.result = 0;
                 if (vm->stuck[lane].result == ANSWERED)
@@ -261,6 +275,8 @@ static void inspected(struct sim *sim, struct item *item) {
         event.domain = vm->domain;
         event.reason = vm->reason;
         failoverd_step(sim, &event);
+        if (item->host != sim->host || !sim->engine)
+                return; /* it died of what it was just told */
         if (off && !vm->process && !vm->absence_told) {
                 vm->absence_told = true;
                 failoverd_step(sim, &(struct event){ .kind = EVENT_PROCESS, .pair = item->pair, .side = item->side, .app = NO_APP });
@@ -293,6 +309,8 @@ static void preflight(struct sim *sim, const struct item *item) {
         found.base_bytes = policy->members[(int) item->side].base_bytes;
         for (size_t i = 0; i < policy->n_applications; i++) {
                 found.apps[i].present = !vm->bad_device;
+                for (size_t k = 0; k < policy->applications[i].n_disks && found.disks_kept.n < DISKS_MAX; k++)
+                        snprintf(found.disks_kept.targets[found.disks_kept.n++], DISK_TARGET_LEN, "%s", policy->applications[i].disks[k]);
                 found.apps[i].node = (int) i + 1;
                 found.apps[i].size_bytes = (policy->applications[i].memory_bytes + DEVICE_ALIGN - 1) / DEVICE_ALIGN * DEVICE_ALIGN;
                 found.apps[i].block_bytes = 2 * MIB;
@@ -461,17 +479,22 @@ void host_item(struct sim *sim, struct item *item) {
         if (item->kind != ITEM_CALL_END && item->host != sim->host)
                 return;
         if (sim->stalled_until_usec > sim->now_usec) { /* it is stopped: what comes waits for it */
-                sim_add(sim, *item, sim->stalled_until_usec - sim->now_usec);
+                if (!queue_put_off(&sim->queue, item, sim->stalled_until_usec))
+                        sim->failed = true;
                 return;
         }
         switch (item->kind) {
         case ITEM_WAKE:
+                for (int i = 0; item->pair < 0 && i < sim->n_pairs; i++)
+                        for (int side = 0; side < SIDE_MAX; side++)
+                                host_repeat_welcome(sim, i, side);
                 if (item->value == (item->pair < 0 ? sim->wake : sim->pairs[item->pair].wake))
                         failoverd_step(sim, &(struct event){ .kind = EVENT_WAKE, .pair = item->pair, .side = SIDE_INVALID, .app = NO_APP, .due_usec = item->id });
                 break;
         case ITEM_FROM_AGENT:
                 if (item->life != sim_vm(sim, item->pair, item->side)->link)
                         break;
+                sim_vm(sim, item->pair, item->side)->heard_usec = sim->now_usec;
                 agent_message(sim, item, &sim->message);
                 failoverd_step(sim, &(struct event){ .kind = EVENT_MESSAGE, .pair = item->pair, .side = item->side, .app = NO_APP, .message = &sim->message });
                 break;

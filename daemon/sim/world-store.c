@@ -44,7 +44,7 @@ void store_item(struct sim *sim, struct item *item) {
         struct sim_pair *pair = &sim->pairs[item->pair];
         struct event event = { .kind = EVENT_DONE, .pair = item->pair, .side = SIDE_INVALID, .app = NO_APP,
                                .action = ACTION_PERSIST, .action_id = item->id, .result = item->result };
-        bool lost = item->life != sim->power || (item->host != sim->host && !sim_chance(sim, 50));
+        bool lost = item->life != sim->power || (item->host != sim->host && (sim->engine || !sim_chance(sim, 50)));
 
         if (item->record && item->result == 0 && !lost) {
                 struct record *copy = item->value == PERSIST_STEP ? &pair->step : &pair->owner;

@@ -104,13 +104,11 @@ static void gone(struct sim *sim, int pair, int side, enum domain_reason reason)
         vm->n_deferred = 0;
         memset(vm->plugged, 0, sizeof(vm->plugged));
         memset(vm->requested, 0, sizeof(vm->requested));
-        for (int lane = 0; lane < LANE_MAX; lane++)
-                vm->stuck[lane].action = -1; /* libvirt still has the call, its effect has nothing to act on */
         forget_applications(vm);
         if (vm->held)
                 host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC / 5, (struct item){ .up = false });
+        vm->absence_told = vm->held; /* who held it has been told; anybody else looks for it */
         vm->held = false;
-        vm->absence_told = true;
         if (vm->link_up)
                 host_link(sim, pair, side, false);
         sim_add(sim, (struct item){ .kind = ITEM_LIBVIRT_SEES, .pair = (short) pair, .side = (signed char) side,

@@ -84,7 +84,8 @@ struct sim_vm {
         bool held;         /* a pidfd is open */
         bool absence_told;
         bool link_up, link_cut;
-        unsigned link;     /* number of the connection */
+        unsigned link;     /* number of the connection's session */
+        usec_t heard_usec; /* something came over it */
         unsigned lose_percent;
         usec_t lag_usec;
 
@@ -171,6 +172,7 @@ void sim_add(struct sim *sim, struct item item, usec_t delay_usec);
 /* A latency: as given, or anywhere between half and twice of it where there is a seed. */
 usec_t sim_latency(struct sim *sim, usec_t usec);
 bool sim_chance(struct sim *sim, unsigned percent);
+void sim_pair_init(struct sim_pair *pair, const char *name); /* both VMs off */
 usec_t sim_since(const struct sim *sim); /* time since the timeline's beginning */
 
 /* world-vm.c */
@@ -200,6 +202,7 @@ void host_act(struct sim *sim, const struct action *action);
 void host_tell(struct sim *sim, int pair, int side, enum event_kind kind, usec_t delay_usec, struct item item);
 void host_tell_domain(struct sim *sim, int pair, int side);
 void host_link(struct sim *sim, int pair, int side, bool up);
+void host_repeat_welcome(struct sim *sim, int pair, int side);
 void host_libvirt(struct sim *sim, bool up);
 void host_unstick(struct sim *sim, int pair, int side);
 bool host_stuck(const struct sim *sim, const struct sim_vm *vm, int action);

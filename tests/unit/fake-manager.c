@@ -97,7 +97,7 @@ static struct pair *make_pair(struct fake *fake, int slot, enum side owner) {
                 app->token = 4;
                 app->granted_bytes[owner] = policy->applications[i].memory_bytes;
                 pair->members[owner].plugged_bytes[i] = policy->applications[i].memory_bytes;
-                pair->apps[i].kind = policy->applications[i].kind;
+                pair->record.apps[i].kind = policy->applications[i].kind;
                 pair->apps[i].state[owner] = APPLICATION_RUNNING;
                 pair->apps[i].state_usec[owner] = AGO(500000);
                 pair->apps[i].healthy = true;

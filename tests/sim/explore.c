@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Seeded exploration: a safety phase in which anything may fail, then everything heals and every pair has to be
+ * armed within a bounded time. The simulator's checkers look on throughout. What fails is printed as a scenario
+ * that runs by itself, reduced to the lines that it needs.
+ *
+ *   explore SEED_FROM N [PAIRS_MAX]
+ */
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/sim/simulate.h"
+#include "policy/text.h"
+#include "tests/sim/generate.h"
+
+#define LIVENESS_SEC 900 /* longest rebuild: a guest that never greets (300 s), twice, and some */
+#define TIMELINE_LEN (GENERATED_LINES_MAX * GENERATED_LINE_LEN + 256)
+
+static struct {
+        uint64_t seed;
+        struct generated world;
+        bool left_out[GENERATED_LINES_MAX];
+        char timeline[TIMELINE_LEN];
+        struct simulate_result total;
+} explore; /* for the signal handler, which has no other way to know */
+
+static void write_timeline(void) {
+        const struct generated *world = &explore.world;
+        size_t used;
+
+        used = (size_t) snprintf(explore.timeline, TIMELINE_LEN, "seed %" PRIu64 "\n", explore.seed);
+        for (size_t i = 0; i < world->n_lines; i++)
+                if (!explore.left_out[i])
+                        used += (size_t) snprintf(explore.timeline + used, TIMELINE_LEN - used, "%s\n", world->lines[i]);
+        snprintf(explore.timeline + used, TIMELINE_LEN - used, "%us heal\n%us heal\n%us end\n", world->heal_sec,
+                 world->heal_sec + 10, world->heal_sec + LIVENESS_SEC);
+}
+
+static void show(const char *text) {
+        size_t n = strlen(text);
+
+        while (n > 0) {
+                ssize_t k = write(STDERR_FILENO, text, n);
+
+                if (k <= 0)
+                        return;
+                text += k;
+                n -= (size_t) k;
+        }
+}
+
+/* An assertion of the core: say which world it was. */
+static void on_abort(int signal_number) {
+        char line[64];
+
+        snprintf(line, sizeof(line), "\nseed %" PRIu64 " aborted\n---- policy.yaml\n", explore.seed);
+        show(line);
+        show(explore.world.policy);
+        show("---- timeline\n");
+        show(explore.timeline);
+        signal(signal_number, SIG_DFL);
+        raise(signal_number);
+}
+
+static bool run_once(FILE *out, bool quiet, struct simulate_result *ret) {
+        const struct simulate_options options = { .quiet = quiet, .must_arm = true };
+        struct diagnostics diagnostics = { 0 };
+        struct error error = ERROR_INIT;
+        struct policy *policy = NULL;
+        int r;
+
+        *ret = (struct simulate_result) { 0 };
+        write_timeline();
+        r = policy_parse(explore.world.policy, strlen(explore.world.policy), "policy.yaml", &policy, &diagnostics);
+        if (r >= 0)
+                r = simulate_run(policy, explore.timeline, out, &options, ret, &error);
+        else
+                diagnostics_print(&diagnostics, stderr);
+        diagnostics_deinit(&diagnostics);
+        policy_free(policy);
+        if (r < 0) {
+                fprintf(stderr, "seed %" PRIu64 ": %s\n", explore.seed, error_text(&error));
+                error_deinit(&error);
+        }
+        return r >= 0 && ret->violations == 0;
+}
+
+/* Leaves out every line without which it fails too. */
+static void reduce(void) {
+        struct simulate_result result;
+        bool smaller = true;
+
+        while (smaller) {
+                smaller = false;
+                for (size_t i = explore.world.n_lines; i-- > 0;) {
+                        if (explore.left_out[i])
+                                continue;
+                        explore.left_out[i] = true;
+                        if (run_once(NULL, true, &result))
+                                explore.left_out[i] = false;
+                        else
+                                smaller = true;
+                }
+        }
+}
+
+static bool explore_seed(uint64_t seed, unsigned pairs_max) {
+        struct simulate_result result;
+        bool good;
+
+        explore.seed = seed;
+        memset(explore.left_out, 0, sizeof(explore.left_out));
+        generate(seed, pairs_max, &explore.world);
+        good = run_once(NULL, true, &result);
+        explore.total.steps += result.steps;
+        explore.total.span_usec += result.span_usec;
+        explore.total.flows += result.flows;
+        if (good)
+                return true;
+        reduce();
+        printf("seed %" PRIu64 " failed\n---- policy.yaml\n%s---- timeline\n", seed, explore.world.policy);
+        run_once(NULL, true, &result);
+        printf("%s---- run\n", explore.timeline);
+        run_once(stdout, getenv("EXPLORE_QUIET") != NULL, &result);
+        return false;
+}
+
+int main(int argc, char **argv) {
+        uint64_t from = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000;
+        unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : 5;
+        unsigned failed = 0;
+
+        if (pairs_max == 0 || pairs_max > 50) {
+                fprintf(stderr, "usage: %s SEED_FROM N [PAIRS_MAX]; at most 50 pairs\n", argv[0]);
+                return 2;
+        }
+        signal(SIGABRT, on_abort);
+        printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore SEED 1 %u\n", from, from + n - 1, pairs_max, pairs_max);
+        fflush(stdout);
+        for (uint64_t seed = from; seed < from + n && failed < 5; seed++)
+                failed += !explore_seed(seed, pairs_max);
+        printf("%" PRIu64 " seeds, %" PRIu64 " virtual hours, %" PRIu64 " steps, %u flows ended; %u failed\n", n,
+               explore.total.span_usec / USEC_PER_SEC / 3600, explore.total.steps, explore.total.flows, failed);
+        return failed ? 1 : 0;
+}
