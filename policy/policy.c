@@ -378,7 +378,28 @@ int pair_policy_retire(struct pair_policy *pair, const struct application *appli
         return 0;
 }
 
-/* See policy.h. Retired applications stand behind all others. */
+/* See policy.h. */
+int policy_retire_pair(struct policy *policy, const struct pair_policy *pair) {
+        struct pair_policy *grown, *copy;
+
+        if (policy->n_pairs == POLICY_PAIRS_MAX)
+                return -E2BIG;
+        grown = realloc(policy->pairs, (policy->n_pairs + 1) * sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        policy->pairs = grown;
+        copy = &grown[policy->n_pairs++];
+        if (pair_policy_copy(pair, copy) < 0)
+                return -ENOMEM; /* what there is of it is freed with the policy */
+        copy->retired = true;
+        for (size_t i = 0; i < copy->n_applications; i++) {
+                copy->applications[i].retired = true;
+                copy->applications[i].kind = APPLICATION_PLAIN;
+        }
+        return 0;
+}
+
+/* See policy.h. Retired pairs and applications stand behind all others. */
 void policy_drop_retired(struct policy *policy) {
         for (size_t i = 0; i < policy->n_pairs; i++) {
                 struct pair_policy *pair = &policy->pairs[i];
@@ -386,4 +407,6 @@ void policy_drop_retired(struct policy *policy) {
                 while (pair->n_applications > 0 && pair->applications[pair->n_applications - 1].retired)
                         application_deinit(&pair->applications[--pair->n_applications]);
         }
+        while (policy->n_pairs > 0 && policy->pairs[policy->n_pairs - 1].retired)
+                pair_policy_deinit(&policy->pairs[--policy->n_pairs]);
 }

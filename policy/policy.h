@@ -152,6 +152,7 @@ struct member {
 
 struct pair_policy {
         char name[NAME_LEN];
+        bool retired; /* taken out of the policy while its applications held memory. Never in a policy's text */
         struct member members[SIDE_MAX];
 
         usec_t beat_usec;           /* between heartbeats */
@@ -206,7 +207,9 @@ struct policy *policy_copy(const struct policy *policy);
 
 /* Appends a copy of an application, as a retired plain one. -E2BIG past POLICY_APPLICATIONS_MAX, -ENOMEM. */
 int pair_policy_retire(struct pair_policy *pair, const struct application *application);
-/* Takes retired applications out again, for the policy's text. */
+/* Appends a copy of a pair whose applications are all retired. -E2BIG past POLICY_PAIRS_MAX, -ENOMEM. */
+int policy_retire_pair(struct policy *policy, const struct pair_policy *pair);
+/* Takes retired pairs and applications out again, for the policy's text. */
 void policy_drop_retired(struct policy *policy);
 
 /* Index of a pair or application by name, or -ENOENT. */

@@ -59,6 +59,31 @@ static void print_ports(const struct pair_policy *pair, FILE *f) {
                 fputs("    <controller type='pci' model='pcie-root-port'/>\n", f);
 }
 
+static bool has_disks(const struct pair_policy *pair) {
+        for (size_t i = 0; i < pair->n_applications; i++)
+                if (pair->applications[i].n_disks > 0)
+                        return true;
+        return false;
+}
+
+/* libvirt keeps metadata as it is and opens nothing of it, so both sides can name the same image. */
+static void print_disks(const struct pair_policy *pair, FILE *f) {
+        fputs("  <!-- Disks that failoverd attaches to the side that owns them, and to no other. They must not stand in\n"
+              "       <devices>, or both domains would open them when they start. Put in your own type and source. -->\n"
+              "  <metadata>\n"
+              "    <failover:disks xmlns:failover='" DISKS_NAMESPACE "'>\n", f);
+        for (size_t i = 0; i < pair->n_applications; i++)
+                for (size_t k = 0; k < pair->applications[i].n_disks; k++)
+                        fprintf(f, "      <disk type='file' device='disk'>\n"
+                                   "        <driver name='qemu' type='raw'/>\n"
+                                   "        <source file='/path/to/%s.raw'/>\n"
+                                   "        <target dev='%s' bus='virtio'/>\n"
+                                   "      </disk>\n",
+                                pair->applications[i].name, pair->applications[i].disks[k]);
+        fputs("    </failover:disks>\n"
+              "  </metadata>\n", f);
+}
+
 static void print_region(const struct application *application, size_t index, FILE *f) {
         fprintf(f, "    <memory model='virtio-mem'>\n"
                    "      <target>\n"
@@ -86,6 +111,8 @@ int policy_print_domain_snippet(const struct pair_policy *pair, enum side side, 
               "     command line spares them where no device needs them. -->\n"
               "<domain>\n", f);
         fprintf(f, "  <name>%s</name>\n", member->domain);
+        if (has_disks(pair))
+                print_disks(pair, f);
         print_memory(pair, member, f);
         fputs("  <!-- A reset unplugs the regions and the guest plugs them again while booting, behind failoverd's\n"
               "       back: a reboot ends the domain, and failoverd starts it anew. A crashed one is kept until it is\n"

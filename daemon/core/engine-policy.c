@@ -208,28 +208,65 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
         return false;
 }
 
-/* Applications that the new policy no longer has, but whose memory is not back yet, stay until it is. */
-static int retire_applications(const struct engine *engine, struct policy *policy) {
-        for (int i = 0; i < engine->n_pairs; i++) {
+static bool holds_nothing(const struct pair *pair, size_t app) {
+        const uint64_t *granted = pair->record.apps[app].granted_bytes;
+
+        return granted[SIDE_A] + granted[SIDE_B] == 0 && pair->apps[app].state[SIDE_A] == APPLICATION_STOPPED &&
+               pair->apps[app].state[SIDE_B] == APPLICATION_STOPPED;
+}
+
+static int retire_pair(const struct pair *pair, struct policy *policy) {
+        bool clean = true;
+
+        for (size_t k = 0; k < pair->policy->n_applications; k++)
+                clean &= holds_nothing(pair, k);
+        return clean ? 0 : policy_retire_pair(policy, pair->policy);
+}
+
+static int retire_applications(const struct pair *pair, struct pair_policy *next) {
+        int r = 0;
+
+        for (size_t k = 0; r >= 0 && k < pair->policy->n_applications; k++) {
+                const struct application *old = &pair->policy->applications[k];
+
+                if (pair_policy_find_application(next, old->name) < 0 && !holds_nothing(pair, k))
+                        r = pair_policy_retire(next, old);
+        }
+        return r;
+}
+
+/* Pairs and applications that the new policy no longer has, but whose memory is not back yet, stay until it is: they
+ * are stopped, their memory is released, and the next policy forgets them. */
+static int retire(const struct engine *engine, struct policy *policy) {
+        int r = 0;
+
+        for (int i = 0; r >= 0 && i < engine->n_pairs; i++) {
                 const struct pair *pair = engine->pairs[i];
                 int next = pair ? policy_find_pair(policy, pair->policy->name) : -1;
 
-                for (size_t k = 0; next >= 0 && k < pair->policy->n_applications; k++) {
-                        const struct application *old = &pair->policy->applications[k];
-                        const uint64_t *granted = pair->record.apps[k].granted_bytes;
-                        int r;
-
-                        if (pair_policy_find_application(&policy->pairs[next], old->name) >= 0)
-                                continue;
-                        if (granted[SIDE_A] + granted[SIDE_B] == 0 && pair->apps[k].state[SIDE_A] == APPLICATION_STOPPED &&
-                            pair->apps[k].state[SIDE_B] == APPLICATION_STOPPED)
-                                continue;
-                        r = pair_policy_retire(&policy->pairs[next], old);
-                        if (r < 0)
-                                return r;
-                }
+                if (pair && next < 0)
+                        r = retire_pair(pair, policy);
+                else if (pair)
+                        r = retire_applications(pair, &policy->pairs[next]);
         }
-        return 0;
+        return r;
+}
+
+/* A domain of a pair that is still being released cannot be another pair's yet. */
+static bool domain_taken(const struct policy *policy, char *why, size_t size) {
+        for (size_t i = 0; i < policy->n_pairs; i++)
+                for (size_t k = 0; policy->pairs[i].retired && k < i; k++)
+                        for (enum side a = 0; a < SIDE_MAX; a++)
+                                for (enum side b = 0; b < SIDE_MAX; b++) {
+                                        const char *domain = policy->pairs[i].members[a].domain;
+
+                                        if (strcmp(domain, policy->pairs[k].members[b].domain) != 0)
+                                                continue;
+                                        snprintf(why, size, "%s: its applications under pair %s are still being stopped and their memory released; take that pair out first, then apply this",
+                                                 domain, policy->pairs[i].name);
+                                        return true;
+                                }
+        return false;
 }
 
 struct plan {
@@ -251,7 +288,9 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
         struct plan plan = { 0 };
         int r, n = engine->n_pairs;
 
-        r = retire_applications(engine, policy);
+        r = retire(engine, policy);
+        if (r >= 0 && domain_taken(policy, why, size))
+                return -EBUSY;
         if (r < 0) {
                 snprintf(why, size, "applications that were taken out still hold memory and there is no room to keep them; apply again in a moment");
                 return r;

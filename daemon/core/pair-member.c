@@ -440,7 +440,8 @@ void advance_rebuild(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
 
-        if (!step->engine->hypervisor_up || pair->record.paused || pair->record.held || member->operator_hold)
+        if (!step->engine->hypervisor_up || pair->record.paused || pair->record.held || member->operator_hold ||
+            pair->policy->retired)
                 return;
         watch_greeting(step, side);
         watch_found(step, side);

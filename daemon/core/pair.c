@@ -261,6 +261,8 @@ static void collect_reasons(struct step *step) {
         pair->n_reasons = 0;
         if (!step->engine->hypervisor_up)
                 reason(pair, "libvirt does not answer; guests run on untouched, state is as last seen");
+        if (pair->policy->retired)
+                reason(pair, "it was taken out of the policy: its applications are stopped and their memory comes back");
         if (pair->record.held)
                 reason(pair, "held: %s", pair->record.held_reason);
         if (pair->record.paused)

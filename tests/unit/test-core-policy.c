@@ -161,16 +161,31 @@ static void an_application_that_comes_back_is_itself_again(void) {
         end(&world);
 }
 
-static void a_pair_taken_out_gives_everything_back(void) {
-        struct world world = begin();
+static void apply_none(struct world *world) {
+        static const char text[] = "version: 1\npool: {memory: 1GiB, monitor: 64MiB, overhead: 64MiB}\npairs: []\n";
         struct diagnostics diagnostics = { 0 };
         struct policy *policy = NULL;
-        static const char text[] = "version: 1\npool: {memory: 1GiB, monitor: 64MiB, overhead: 64MiB}\npairs: []\n";
 
         REQUIRE(policy_parse(text, sizeof(text) - 1, "policy", &policy, &diagnostics) == 0);
         diagnostics_deinit(&diagnostics);
-        step(&world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        step(world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
         policy_free(policy);
+}
+
+static void a_pair_taken_out_stays_until_its_memory_is_back_and_then_gives_all_back(void) {
+        struct world world = begin();
+        struct pair *pair;
+
+        apply_none(&world);
+        pair = world.engine->pairs[0];
+        REQUIRE(pair && pair->policy->retired);
+        CHECK(usage(&world, 0) == 256 * MIB && pair->record.apps[0].ended);
+
+        pair->apps[0].state[SIDE_A] = APPLICATION_STOPPED;
+        table_give_back(&world.engine->table,
+                        table_find_application(&world.engine->table, (struct holder) { 0, SIDE_A }, 0));
+        pair->record.apps[0].granted_bytes[SIDE_A] = 0;
+        apply_none(&world);
         CHECK(engine_find_pair(world.engine, "p") == -ENOENT);
         CHECK(table_unused(&world.engine->table) == GIB - 64 * MIB);
         end(&world);
@@ -183,4 +198,4 @@ TEST_MAIN("core-policy",
           TEST(a_region_in_use_does_not_shrink),
           TEST(an_application_taken_out_keeps_its_row_until_its_memory_is_back),
           TEST(an_application_that_comes_back_is_itself_again),
-          TEST(a_pair_taken_out_gives_everything_back))
+          TEST(a_pair_taken_out_stays_until_its_memory_is_back_and_then_gives_all_back))
