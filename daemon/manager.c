@@ -23,6 +23,10 @@ usec_t manager_now(void) {
         return clock_usec(CLOCK_BOOTTIME);
 }
 
+usec_t manager_realtime(void) {
+        return clock_usec(CLOCK_REALTIME);
+}
+
 /* ---- events ---------------------------------------------------------------------------------------------- */
 
 void manager_event(struct manager *manager, struct event *event) {
@@ -31,7 +35,7 @@ void manager_event(struct manager *manager, struct event *event) {
         assert(!manager->stepping);
         manager->stepping = true;
         event->time_usec = now > manager->engine->now_usec ? now : manager->engine->now_usec;
-        event->real_usec = clock_usec(CLOCK_REALTIME);
+        event->real_usec = manager_realtime();
         if (manager->debug)
                 trace_event(event);
         engine_step(manager->engine, event, &manager->update);
@@ -40,6 +44,10 @@ void manager_event(struct manager *manager, struct event *event) {
                 fprintf(stderr, "out of memory, exiting; guests run on\n");
                 abort();
         }
+        /* Pairs and applications that a policy brings have to be watched before anything is asked about them; those
+         * that it drops have their last actions among these. */
+        if (event->kind == EVENT_POLICY && manager->hypervisor)
+                manager_follow_pairs(manager, false);
         for (size_t i = 0; i < manager->update.n_actions; i++) {
                 if (manager->debug)
                         trace_action(&manager->update.actions[i]);
@@ -73,12 +81,14 @@ static int on_owed(sd_event_source *source, void *userdata) {
 }
 
 void manager_owe(struct manager *manager, const struct event *event) {
-        struct owed *owed = malloc(sizeof(*owed));
+        struct owed *owed = malloc(sizeof(*owed)), **last = &manager->owed;
 
         if (!owed)
                 abort(); /* as above: an action without an answer must not be */
-        *owed = (struct owed) { .event = *event, .next = manager->owed };
-        manager->owed = owed;
+        while (*last)
+                last = &(*last)->next;
+        *owed = (struct owed) { .event = *event };
+        *last = owed;
         sd_event_source_set_enabled(manager->owed_source, SD_EVENT_ONESHOT);
 }
 
@@ -144,6 +154,9 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         if (r < 0)
                 fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n", strerror(-r));
 
+        r = resident_survey_new("/proc", &manager->survey);
+        if (r < 0)
+                return error_set(error, r, "out of memory");
         manager_bus_interface(manager, &manager->bus_interface);
         r = bus_new(&manager->bus, manager->loop, &manager->bus_interface, options->user, options->bus_address);
         if (r < 0)
@@ -174,7 +187,7 @@ static int start(struct manager *manager, const struct manager_options *options,
         r = open_outside(manager, options, error);
         if (r < 0)
                 return r;
-        manager_follow_pairs(manager);
+        manager_follow_pairs(manager, true);
         manager_event(manager, &(struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
         if (manager->store_lost && manager->engine->policy->on_store_lost == STORE_LOST_TRUST_RUNNING)
                 store_settle(manager->store);
@@ -230,6 +243,7 @@ struct manager *manager_free(struct manager *manager) {
         free(manager->pairs);
         sd_event_source_disable_unref(manager->engine_wake.wake);
         pressure_free(manager->pressure);
+        resident_survey_free(manager->survey);
         hypervisor_free(manager->hypervisor);
         store_free(manager->store);
         evidence_free(manager->evidence);
@@ -247,6 +261,10 @@ struct manager *manager_free(struct manager *manager) {
         sd_event_unref(manager->loop);
         free(manager);
         return NULL;
+}
+
+bool manager_is_reachable(const struct manager *manager) {
+        return bus_is_ready(manager->bus);
 }
 
 const char *manager_summary(const struct manager *manager, char *buffer, size_t size) {

@@ -19,7 +19,7 @@ static int write_flow(sqlite3 *db, const struct history_flow *flow) {
         int r;
 
         r = DATABASE_RUN(db, "INSERT INTO failover VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                             "ON CONFLICT (id) DO UPDATE SET from_side = excluded.from_side, "
+                             "ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, from_side = excluded.from_side, "
                              "to_side = excluded.to_side, cause = excluded.cause, begun_usec = excluded.begun_usec, "
                              "ended_usec = max(ended_usec, excluded.ended_usec), "
                              "result = iif(excluded.ended_usec > 0, excluded.result, result), "

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# The ways to build and try failoverd. README.md says what each does; meson is behind all of them.
+#
+#   make         build
+#   make demo    two real guests: an application failure, a kernel panic, and what they took
+#   make check   every test; the last line is "N passed, N failed"
+#   make bench   figures against their targets
+#   make soak MINUTES=10
+
+BUILD := build
+BUILD_SANITIZED := build-sanitized
+PYTHON := /usr/bin/python3
+# systemd, D-Bus and polkit find their files of another prefix only in part: README.md.
+MESON_FLAGS := --prefix=/usr
+MINUTES := 10
+
+.PHONY: all setup guest guest-debian demo check bench soak install clean
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+# Packages, where they are not there yet.
+setup:
+	tests/setup
+
+$(BUILD)/build.ninja:
+	meson setup $(MESON_FLAGS) $(BUILD)
+
+$(BUILD_SANITIZED)/build.ninja:
+	meson setup -Db_sanitize=address,undefined -Db_lundef=false $(BUILD_SANITIZED)
+
+# The small guest that the demo and the tests boot.
+guest: all
+	tests/guest/build-image $(BUILD)/guest $(BUILD)/agents/guest/failover-agent \
+		$(BUILD)/tests/guest/fill:/usr/bin/fill tests/guest/count-on-disk:/usr/bin/count-on-disk \
+		tests/guest/hostile-agent:/usr/bin/hostile-agent
+
+# The full Debian guest of the tests.
+guest-debian: all
+	tests/guest/build-debian $(BUILD)/guest $(BUILD)/agents/guest/failover-agent etc \
+		$(BUILD)/tests/guest/fill:/usr/bin/fill tests/guest/db.service:/etc/systemd/system/db.service
+
+demo: setup
+	$(MAKE) --no-print-directory guest
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/e2e/demo.py
+
+check:
+	tests/setup check
+	tests/check $(BUILD) $(BUILD_SANITIZED)
+
+# Figures against their targets, one a line; build/bench.json has them too.
+bench: setup
+	$(MAKE) --no-print-directory guest
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/pairs.py
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/recovery.py
+
+# Busy guests beside a busy host for MINUTES: every failover is a false one.
+soak: setup
+	$(MAKE) --no-print-directory guest
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/soak.py $(MINUTES)
+
+install: all
+	meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD_SANITIZED)

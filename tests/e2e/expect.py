@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What must hold after a failover."""
+from testbed.wait import until
+
+
+def table_adds_up(pair):
+    table = pair.failoverd.json("table")
+    assert sum(row["usage_bytes"] for row in table["rows"]) == table["governed_bytes"]
+
+
+def counts(pair, vm, app="db"):
+    """The application has filled its region there and keeps looking at it."""
+    until(lambda: pair.count(vm, app) > 0, 30, f"{app} counts on {vm}")
+
+
+def moved(pair, flow, kind, old, new, app="db"):
+    """The application's region and the application itself are on the new side, and nowhere else."""
+    assert flow["ok"], flow
+    assert (flow["kind"], flow["from"]["domain"], flow["to"]["domain"]) == (kind, old, new)
+    until(lambda: pair.running_on(app) == [new], 10, f"{app} runs on {new} alone")
+    until(lambda: pair.application(app)["healthy"], 30, f"{app} is healthy on {new}")
+    assert pair.application(app)["owner"]["domain"] == new
+    rows = [row for row in pair.failoverd.json("table")["rows"] if row["name"] == app]
+    assert len(rows) == 1, rows
+    assert rows[0]["user"]["name"] == new and rows[0]["target"]["name"] == old
+    table_adds_up(pair)
+    counts(pair, new, app)
+
+
+def rejoined(pair, old, new, flow):
+    """The old side is the new small standby, and the pair is armed again without a person."""
+    pair.wait_armed()
+    assert pair.active == new
+    until(lambda: any(p["phase"] == "rejoined" for p in
+                      pair.failoverd.json("history", flow["id"])["flows"][0]["phases"]), 10, "history tells of it")
+    assert all(side["plugged_bytes"] == 0 for app in pair.status()["applications"] for side in app["sides"]
+               if side["domain"] == old and app["owner"]["domain"] != old), "a standby without regions"
+
+
+def phases(flow):
+    """Seconds since the flow's first phase, by phase."""
+    return {p["phase"]: p["since_start_usec"] / 1e6 for p in flow["phases"]}
+
+
+def said(pair, kind, words, domain=None):
+    """History has a line of that kind with these words (about that domain)."""
+    for event in pair.failoverd.events("p"):
+        if event["kind"] == kind and words in event["text"] and (domain is None or
+                                                                 (event["at"] or {}).get("domain") == domain):
+            return True
+    return False

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""failoverd itself: stopped, killed and started again, idle and in the middle of a failover."""
+import os
+import signal
+
+import pytest
+
+from expect import counts, moved, rejoined
+from testbed.wait import until
+
+
+def untouched(pair):
+    active = pair.active
+    return active, {vm: pair.guests.pid(vm) for vm in pair.domains}, pair.app_pid(active, "db")
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_failoverd_restarted_while_idle_leaves_guests_and_applications_alone(pair, end):
+    active, pids, app = untouched(pair)
+    before = pair.n_flows()
+    counts(pair, active)
+    getattr(pair.failoverd, end)()
+    counted = pair.count(active, "db")
+    pair.failoverd.start()
+    pair.wait_armed(30)
+    assert untouched(pair) == (active, pids, app)
+    assert pair.count(active, "db") > counted, "it has run on meanwhile"
+    assert pair.n_flows() == before
+
+
+@pytest.mark.parametrize("phase", ["decided", "fenced", "granted", "plugged", "started"])
+def test_failoverd_killed_in_mid_failover_completes_it_after_its_restart(pair, phase):
+    """Killed as soon as history or status tells of that phase, or right after where it was quicker than we."""
+    active, standby, before = pair.active, pair.standby, pair.n_flows()
+    watch = pair.failoverd.ctl_start("monitor", "--json", log="monitor.log")
+    until(lambda: os.path.exists(pair.session.path("monitor.log")), 5, "monitor runs")
+    os.kill(pair.guests.pid(active), signal.SIGKILL)
+
+    def reached():
+        with open(pair.session.path("monitor.log")) as f:
+            return f'"{phase}"' in f.read()
+
+    until(reached, 30, f"the failover is {phase}")
+    pair.failoverd.kill()
+    watch.terminate()
+    watch.wait()
+    os.remove(pair.session.path("monitor.log"))
+    pair.failoverd.start()
+    flow = pair.wait_failover(before, 60)
+    moved(pair, flow, "os-failure", active, standby)
+    assert pair.n_flows() == before + 1, "it was done once"
+    rejoined(pair, active, standby, flow)
+
+
+def test_fault_while_failoverd_is_away_is_found_and_repaired_at_its_start(pair):
+    active, before = pair.active, pair.n_flows()
+    pair.failoverd.kill()
+    os.kill(pair.guests.pid(active), signal.SIGKILL)
+    until(lambda: pair.guests.pid(active) is None, 10, "the VM is gone")
+    pair.failoverd.start()
+    pair.wait_armed(120)
+    assert len(pair.running_on("db")) == 1
+    counts(pair, pair.active)
+    assert pair.n_flows() in (before, before + 1)

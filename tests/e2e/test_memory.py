@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Who has which memory: the table from start to start, refusals, and a pool that grows."""
+import pytest
+
+from expect import table_adds_up
+from testbed.policy import DB, WEB, policy
+from testbed.stand import Stand
+from testbed.wait import until
+
+MIB = 1 << 20
+# The worked example, scaled: the active VM begins with the hot-standby application's memory in hand.
+ACTIVE = "active: {domain: a, base: 192MiB"
+HELD = ACTIVE + ", memory: 320MiB"
+
+
+def scaled(applications, pool):
+    return policy(pool=pool, reserve="0MiB", applications=applications).replace(ACTIVE, HELD)
+
+
+def rows(stand):
+    return {key: (row["usage_bytes"] // MIB, row["user"]["name"], row["target"]["name"])
+            for key, row in stand.failoverd.table().items() if row["usage_bytes"]}
+
+
+@pytest.fixture
+def example(request):
+    """Both guests up, nothing started: the pair is paused before anything may start."""
+    text = scaled((DB,), "896MiB")      # 64 monitor, 256 overhead, 320 + 192 VMs, 64 unused
+    with Stand(text, "p", ("a", "b"), 192, [("db", 128), ("web", 64)], start=False) as stand:
+        request.node.stand = stand
+        for vm in stand.domains:
+            stand.session.virsh("start", vm)
+        stand.failoverd.start(text)
+        assert stand.failoverd.ctl("pause", "p").returncode == 0
+        until(lambda: all(m["agent"]["configured"] for m in stand.status()["members"]), 60, "both agents are there")
+        yield stand
+
+
+def test_table_has_the_states_of_the_worked_example(example):
+    fixed = {"monitor": (64, "monitor", "monitor"), "overhead": (256, "monitor", "monitor")}
+    state_a = {**fixed, "p:a": (320, "a", "a"), "p:b": (192, "b", "b"), "unused": (64, "monitor", "monitor")}
+    assert rows(example) == state_a
+    table_adds_up(example)
+
+    assert example.failoverd.ctl("resume", "p").returncode == 0
+    example.wait_armed()
+    state_b = {**state_a, "p:a": (192, "a", "a"), "p:a:db": (128, "a", "b")}
+    assert rows(example) == state_b
+    table_adds_up(example)
+
+    path = example.session.write("c.yaml", scaled((DB, WEB), "896MiB"))
+    done = example.failoverd.ctl("policy", "apply", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: example.running_on("web") == ["a"], 30, "the plain application is started")
+    state_c = {**state_b, "p:a:web": (64, "a", "monitor")}
+    del state_c["unused"]
+    assert rows(example) == state_c
+    table_adds_up(example)
+    example.wait_armed()
+
+
+def test_pool_too_small_refuses_the_start_with_the_reason_and_a_grown_pool_gives(request):
+    """The plain application does not fit: it is not started, and status says why. More memory is given out
+    without touching what runs."""
+    small = policy(pool="896MiB")       # 64 + 256 + 32 reserve + 384 VMs + 128 db = 864; 32 are left for web's 64
+    with Stand(small, "p", ("a", "b"), 192, [("db", 128), ("web", 64)]) as stand:
+        request.node.stand = stand
+        until(lambda: stand.running_on("db") == ["a"], 90, "db runs")
+        until(lambda: stand.application("web")["refusal"], 30, "web is refused")
+        assert stand.running_on("web") == []
+        assert "pool" in stand.application("web")["refusal"]
+        assert any("web: memory refused" in reason for reason in stand.status()["reasons"])
+        db = stand.app_pid("a", "db")
+
+        path = stand.session.write("grown.yaml", policy(pool="1GiB"))
+        done = stand.failoverd.ctl("policy", "apply", path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        until(lambda: stand.running_on("web") == ["a"], 60, "web is started")
+        stand.wait_armed()
+        assert stand.failoverd.json("table")["governed_bytes"] == 1024 * MIB
+        assert stand.app_pid("a", "db") == db and stand.n_flows() == 0
+        table_adds_up(stand)
+
+
+def test_policy_with_an_error_is_refused_and_the_old_one_stays(pair):
+    path = pair.session.write("bad.yaml", pair.policy.replace("memory: 128MiB", "memory: 130MiB"))
+    done = pair.failoverd.ctl("policy", "apply", path)
+    assert done.returncode != 0
+    assert "not a multiple of the extent" in done.stdout + done.stderr
+    assert pair.status()["state"] == "armed"
+    assert pair.application("db")["memory_bytes"] == 128 * MIB

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Two pairs, p and q: what one suffers or does, the other one and everybody else does not notice."""
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from expect import moved, said
+from testbed.stand import Stand
+from testbed.wait import until
+
+POLICY = """\
+version: 1
+hypervisor: qemu:///session
+pool: {memory: 1792MiB, reserve: 0MiB, extent: 32MiB, monitor: 64MiB, overhead: 128MiB}
+pairs:
+""" + "".join(f"""\
+  - name: {pair}
+    active: {{domain: {active}, base: 160MiB}}
+    standby: {{domain: {standby}, base: 160MiB}}
+    flap: {{failovers: 100, within: 1h}}
+    applications:
+      - name: {app}
+        kind: hot-standby
+        memory: 128MiB
+        start: {{command: [/usr/bin/fill, run, {app}, "64"]}}
+        health: {{command: [/usr/bin/fill, check, {app}], interval: 500ms, timeout: 500ms, failures: 3}}
+        stop-timeout: 2s
+        severity: [{{signal: KILL, is: major}}]
+""" for pair, active, standby, app in (("p", "a", "b", "db"), ("q", "c", "d", "shop")))
+
+# What a program in the agent's place does (tests/guest/hostile-agent), and what history must say about it where it
+# goes that far.
+ATTACKS = {
+    "garbage": "agent breaks the protocol",
+    "half-line": None,
+    "huge-line": None,
+    "long-lines": "a line is too long",
+    "wrong-version": "agent breaks the protocol: version",
+    "hosts-words": "it sends what only the host may send",
+    "strange-names shop": 'speaks of "shop", which is no application of p',
+    "replay": None,
+    "greetings": "the agent has started anew",
+}
+
+
+@pytest.fixture(scope="module")
+def stand():
+    with Stand(POLICY, "p", ("a", "b", "c", "d"), 160, [("db", 128), ("shop", 128)]) as stand:
+        yield stand
+
+
+@pytest.fixture
+def pairs(stand, request):
+    """Both pairs armed."""
+    request.node.stand = stand
+    for pair in ("p", "q"):
+        stand.failoverd.wait_state(pair, "armed", 120)
+    return stand
+
+
+def peer(pairs, pair, which):
+    return pairs.failoverd.pair(pair)[which]["domain"]
+
+
+@contextlib.contextmanager
+def undisturbed(pairs, pair, app):
+    """The pair stays armed all the while, and its application runs on."""
+    vm = peer(pairs, pair, "active")
+    until(lambda: pairs.count(vm, app) > 0, 30, f"{app} counts")
+    pid, counted, began = pairs.app_pid(vm, app), pairs.count(vm, app), time.monotonic()
+    yield
+    status = pairs.failoverd.pair(pair)
+    assert status["state"] == "armed" and status["state_age_ms"] >= (time.monotonic() - began) * 1000
+    assert pairs.app_pid(vm, app) == pid and pairs.count(vm, app) > counted
+
+
+def attack(pairs, vm, name):
+    pairs.shell(vm, "mv /usr/bin/failover-agent /usr/bin/agent.away; kill -KILL $(cat /run/agent.pid)")
+    try:
+        print(pairs.shell(vm, f"hostile-agent {name}", 60))
+    finally:
+        pairs.shell(vm, "mv /usr/bin/agent.away /usr/bin/failover-agent")
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_hostile_guest_disturbs_nobody_and_its_link_recovers(pairs, name):
+    expected = ATTACKS[name]
+    vm, flows = pairs.standby, pairs.n_flows()
+    active = pairs.active
+    app, lines = pairs.app_pid(active, "db"), len(pairs.failoverd.events("p"))
+    with undisturbed(pairs, "q", "shop"):
+        began = time.monotonic()
+        attack(pairs, vm, name)
+        assert pairs.failoverd.ctl("status", seconds=5).returncode in (0, 4)
+        if expected:
+            until(lambda: said(pairs, "protocol", expected, vm), 15, f"history says: {expected}")
+        pairs.wait_armed(60)
+        print(f"armed again {time.monotonic() - began:.1f} s after the attack began")
+    assert pairs.n_flows() == flows and pairs.active == active
+    assert pairs.app_pid(active, "db") == app
+    assert len(pairs.failoverd.events("p")) - lines <= 25, "history is flooded"
+
+
+def fail_over(pairs):
+    """Seconds from the fault to the application started."""
+    old, new, before = pairs.active, pairs.standby, pairs.n_flows()
+    began = time.time()
+    os.kill(pairs.guests.pid(old), signal.SIGKILL)
+    flow = pairs.wait_failover(before)
+    moved(pairs, flow, "os-failure", old, new)
+    print(f"recovered in {flow['recovery_usec'] / 1e6:.3f} s, over {time.time() - began:.3f} s after the fault")
+    pairs.wait_armed()
+    return flow["recovery_usec"] / 1e6
+
+
+def test_domain_whose_calls_never_answer_slows_no_other_pairs_failover(pairs):
+    usual = [fail_over(pairs) for _ in range(2)]
+    assert pairs.failoverd.ctl("pause", "q").returncode == 0
+    stuck = pairs.guests.pid("d")
+    os.kill(stuck, signal.SIGSTOP)
+    asking = []
+    try:
+        # Others ask for it, too, and wait: each takes one of libvirtd's workers.
+        asking = [pairs.session.spawn("virsh", "-q", "-c", "qemu:///session", "dommemstat", "d") for _ in range(3)]
+        with contextlib.suppress(Exception):
+            pairs.session.virsh("dominfo", "d", seconds=2)
+        times = [fail_over(pairs) for _ in range(2)]
+        assert all(process.poll() is None for process in asking), "the domain is not stuck"
+    finally:
+        os.kill(stuck, signal.SIGCONT)
+        for process in asking:
+            process.kill()
+            process.wait()
+        pairs.failoverd.ctl("resume", "q")
+    # Times vary by a factor of two on shared processors.
+    assert max(times) <= 2 * max(usual) + 0.2, (usual, times)
+    pairs.failoverd.wait_state("q", "armed", 120)

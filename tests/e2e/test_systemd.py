@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""failoverd as `meson install` leaves it: a service of a real systemd, as a user of its own, beside the system's
+libvirtd, whose QEMUs belong to another user."""
+import json
+import os
+import re
+
+import pytest
+
+from expect import moved, rejoined
+from testbed.policy import policy
+from testbed.system import SystemStand, obstacle
+from testbed.wait import stays, until
+
+UNIT = "failoverd.service"
+ALERT = "failover-alert@.service"
+EXPOSURE_MAX = 2.0
+MESSAGE_ARMED = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3000"
+MESSAGE_PHASE = "4fa70e4ff1d24e3c8dbfd0b2d1a8f0c1"
+
+FILES = """
+/usr/bin/failoverctl
+/usr/lib/systemd/catalog/failoverd.catalog
+/usr/lib/systemd/system/failoverd-helper.service
+/usr/lib/systemd/system/failoverd-helper.socket
+/usr/lib/systemd/system/failoverd.service
+/usr/lib/systemd/user/failoverd-libvirtd.service
+/usr/lib/systemd/user/failoverd.service
+/usr/lib/sysusers.d/failoverd.conf
+/usr/lib/tmpfiles.d/failoverd.conf
+/usr/libexec/failoverd/failoverd-helper
+/usr/sbin/failover-agent
+/usr/sbin/failoverd
+/usr/share/bash-completion/completions/failoverctl
+/usr/share/dbus-1/interfaces/org.failover1.xml
+/usr/share/dbus-1/system.d/org.failover1.conf
+/usr/share/failoverd/guest/failover-agent.service
+/usr/share/failoverd/policy.example-minimal.yaml
+/usr/share/failoverd/policy.example.yaml
+/usr/share/failoverd/policy.schema.json
+/usr/share/man/man1/failoverctl.1
+/usr/share/man/man5/failoverd-policy.5
+/usr/share/man/man5/org.failover1.5
+/usr/share/man/man7/failover-agent-protocol.7
+/usr/share/man/man7/failover-json.7
+/usr/share/man/man8/failover-agent.8
+/usr/share/man/man8/failoverd-helper.8
+/usr/share/man/man8/failoverd.8
+/usr/share/polkit-1/actions/org.failover1.policy
+/usr/share/polkit-1/rules.d/50-failoverd.rules
+""".split()
+
+ALERT_UNIT = """\
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo told >> /run/alert-%i'
+"""
+
+# An administrator's own rule, as org.failover1(5) has it.
+RULE = """\
+polkit.addRule(function (action, subject) {
+    if (action.id == "org.failover1.pause" && subject.user == "carol")
+        return polkit.Result.YES;
+});
+"""
+
+
+def system_policy(**settings):
+    text = policy(pair={"on-event": "failover-alert@%i.service"}, **settings)
+    return text.replace("qemu:///session", "qemu:///system")
+
+
+@pytest.fixture(scope="module")
+def system():
+    why = obstacle()
+    if why:
+        pytest.skip(why)
+    stand = SystemStand(system_policy(), "p", ("a", "b"), 192, [("db", 128), ("web", 64)])
+    stand.session.container.put(f"/etc/systemd/system/{ALERT}", ALERT_UNIT)
+    stand.session.container.systemctl("daemon-reload")
+    for user in ("bob", "carol"):
+        stand.session.run("useradd", user)
+    yield stand
+    stand.close()
+
+
+@pytest.fixture
+def service(system, request):
+    """The service runs, its pair is armed."""
+    request.node.stand = system
+    system.failoverd.start()
+    system.failoverd.ctl("resume", "p")
+    system.wait_armed(120)
+    return system
+
+
+def untouched(stand):
+    """What must not change while failoverd comes and goes."""
+    active = stand.active
+    return active, {vm: stand.guests.pid(vm) for vm in stand.domains}, stand.app_pid(active, "db")
+
+
+def container(stand):
+    return stand.session.container
+
+
+# ---- installed ----
+
+def test_meson_install_brings_everything_in_place(system):
+    assert system.session.installed == FILES
+
+
+def test_pages_that_man_pages_refer_to_are_installed(system):
+    pages = {re.sub(r".*/(.*)\.(\d)$", r"\1(\2)", path) for path in FILES if "/man/" in path}
+    text = container(system).run("sh", "-c", "cat /usr/share/man/man*/fail*.[1-8] /usr/share/man/man5/org.failover1.5 "
+                                             "/usr/lib/systemd/*/failover* /usr/lib/systemd/catalog/failoverd.catalog")
+    ours = r"((?:failover[a-z-]*|org\.failover1))"
+    named = {f"{name}({section})" for name, section in re.findall(rf"{ours} ?\(([1-8])\)", text.stdout)}
+    named |= {f"{name}({section})" for name, section in re.findall(rf"\.Xr {ours} ([1-8])", text.stdout)}
+    assert named and named <= pages
+
+
+def test_systemd_finds_nothing_to_complain_about_in_the_units(system):
+    units = [path for path in FILES if re.search(r"/(system|guest)/.*\.(service|socket)$", path)]
+    assert len(units) == 4
+    done = container(system).run("systemd-analyze", "verify", "--man=no", *units, check=False)
+    complaints = [line for line in done.stderr.splitlines() if "failover" in line]
+    assert done.returncode == 0 and not complaints, done.stderr
+
+
+def test_walls_of_the_service_are_up(system):
+    for unit in (UNIT, "failoverd-helper.service"):
+        said = container(system).run("systemd-analyze", "security", "--no-pager", unit).stdout
+        exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", said).group(1))
+        print(f"{unit}: exposure {exposure}")
+        assert exposure <= EXPOSURE_MAX, said
+
+
+# ---- started ----
+
+def test_service_is_ready_and_arms_the_pair(service):
+    assert container(service).show(UNIT, "SubState") == "running"
+    assert container(service).show(UNIT, "Type") == "notify"
+    until(lambda: "1 armed" in container(service).show(UNIT, "StatusText"), 10, "systemctl status tells of the pair")
+    assert service.count(service.active, "db") > 0
+
+
+def test_failoverd_has_the_rights_that_its_unit_says_and_no_more(service):
+    pid = service.failoverd.pid()
+    status = dict(line.split(":", 1) for line in
+                  service.session.run("cat", f"/proc/{pid}/status").stdout.splitlines())
+    user, *groups = (service.session.run("id", option, *names).stdout.strip() for option, *names in (
+        ("-u", "failoverd"), ("-g", "failoverd")))
+    assert set(status["Uid"].split()) == {user} and user != "0"
+    for name in ("libvirt", "libvirt-qemu"):
+        groups.append(service.session.run("getent", "group", name).stdout.split(":")[2])
+    assert set(status["Groups"].split()) == set(groups)
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[kind], 16) == 0, kind
+    assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
+    owners = service.session.run("ps", "-o", "user:32=", "-C", "qemu-system-x86_64").stdout.split()
+    assert set(owners) == {"libvirt-qemu"}, "QEMU belongs to another user, so the helper is needed"
+
+
+def test_libvirtd_restarted_is_not_a_failure(service):
+    before, flows = untouched(service), service.n_flows()
+    container(service).systemctl("restart", "libvirtd.service")
+    service.wait_armed(60)
+    assert untouched(service) == before and service.n_flows() == flows
+    assert container(service).show(UNIT, "NRestarts") == "0"
+
+
+# ---- who may ----
+
+@pytest.mark.parametrize("words", [("status",), ("table",), ("history",), ("metrics",), ("status", "p", "--json")])
+def test_everybody_may_read(service, words):
+    done = service.failoverd.ctl_as("bob", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("words, right", [
+    (("switch", "p"), "switch"), (("return", "p"), "switch"), (("drill", "p", "--fault", "panic"), "drill"),
+    (("pause", "p"), "pause"), (("resume", "p"), "pause"), (("adopt", "p", "--active", "a"), "adopt"),
+    (("policy", "show"), "show-policy"),
+    (("policy", "apply", "/usr/share/failoverd/policy.example.yaml"), "manage-policy")])
+def test_only_who_has_the_right_may_change_something(service, words, right):
+    before, flows = untouched(service), service.n_flows()
+    done = service.failoverd.ctl_as("bob", *words)
+    assert done.returncode == 1
+    assert f"needs the right org.failover1.{right}: " in done.stderr and "Run it as root" in done.stderr, done.stderr
+    assert service.status()["state"] == "armed"
+    assert untouched(service) == before and service.n_flows() == flows
+
+
+def test_administrator_gives_a_user_a_right_with_a_polkit_rule(service):
+    container(service).put("/etc/polkit-1/rules.d/40-carol.rules", RULE)
+    # polkitd reads its rules anew by itself, a moment later.
+    until(lambda: service.failoverd.ctl_as("carol", "pause", "p", "--reason", "mine").returncode == 0, 10,
+          "carol may pause the pair")
+    uid = service.session.run("id", "-u", "carol").stdout.strip()
+    assert any("mine" in reason for reason in service.status()["reasons"])
+    assert any(f"uid {uid}" in event["text"] for event in service.failoverd.events("p") if event["kind"] == "paused")
+    assert service.failoverd.ctl_as("carol", "switch", "p").returncode == 1
+    assert service.failoverd.ctl_as("bob", "resume", "p").returncode == 1
+    assert service.failoverd.ctl_as("carol", "resume", "p").returncode == 0
+
+
+# ---- reloaded, stopped, started ----
+
+def governed_mib(stand):
+    return stand.failoverd.json("table")["governed_bytes"] >> 20
+
+
+def test_reload_applies_the_changed_policy(service):
+    before, pid = untouched(service), service.failoverd.pid()
+    for pool_mib in (1280, 1024):
+        service.failoverd.put_policy(system_policy(pool=f"{pool_mib}MiB"))
+        container(service).systemctl("reload", UNIT)
+        until(lambda: governed_mib(service) == pool_mib, 10, f"{pool_mib} MiB are governed")
+    assert service.failoverd.pid() == pid
+    assert service.wait_armed(30)
+    assert untouched(service) == before
+
+
+@pytest.mark.parametrize("way", ["reload", "SIGHUP"])
+def test_reload_refuses_a_policy_with_mistakes_and_keeps_the_old_one(service, way):
+    before, pid, mib = untouched(service), service.failoverd.pid(), governed_mib(service)
+    cursor = container(service).journal("-n", "0", "--show-cursor").split("cursor: ")[1].strip()
+    service.failoverd.put_policy(system_policy(pool="2GiB").replace("kind: plain", "kind: plane"))
+    try:
+        if way == "reload":
+            assert container(service).systemctl("reload", UNIT, check=False).returncode != 0
+        else:
+            service.failoverd.signal(1)
+        message = 'pairs[0].applications[1].kind: "plane" is not known; did you mean "plain"?'
+        until(lambda: message in container(service).journal("--after-cursor", cursor, "-u", UNIT), 10,
+              "the journal has the message")
+    finally:
+        service.failoverd.put_policy(system_policy())
+    assert governed_mib(service) == mib
+    assert service.failoverd.pid() == pid and container(service).show(UNIT, "SubState") == "running"
+    assert service.status()["state"] == "armed" and untouched(service) == before
+
+
+def test_policy_applied_by_root_is_in_force_and_in_its_file(service):
+    before = untouched(service)
+    for pool_mib in (1280, 1024):
+        container(service).put("/root/new.yaml", system_policy(pool=f"{pool_mib}MiB"))
+        done = service.failoverd.ctl("policy", "apply", "/root/new.yaml")
+        assert done.returncode == 0, done.stderr
+        until(lambda: governed_mib(service) == pool_mib, 10, f"{pool_mib} MiB are governed")
+        assert f"{pool_mib}MiB" in service.session.run("cat", "/etc/failoverd/policy.yaml", user="failoverd").stdout
+        stat = service.session.run("stat", "-c", "%U %a", "/etc/failoverd/policy.yaml").stdout.split()
+        assert stat[0] == "failoverd" and stat[1] in ("600", "640")
+    assert untouched(service) == before
+
+
+def test_stopped_and_started_again_nobody_notices(service):
+    before, flows = untouched(service), service.n_flows()
+    active = before[0]
+    assert service.failoverd.stop() == 0
+    assert container(service).show(UNIT, "ActiveState") == "inactive"
+    counted = service.count(active, "db")
+    until(lambda: service.count(active, "db") > counted, 10, "the application runs on")
+    service.failoverd.start()
+    service.wait_armed(60)
+    assert untouched(service) == before and service.n_flows() == flows
+    until(lambda: service.application("db")["healthy"], 10, "it learns that the application is healthy")
+
+
+def test_failoverctl_says_what_to_do_while_the_service_is_stopped(service):
+    service.failoverd.stop()
+    done = service.failoverd.ctl("status")
+    assert done.returncode == 3
+    assert "systemctl status failoverd" in done.stderr + done.stdout
+    assert container(service).show(UNIT, "ActiveState") == "inactive", "asking does not start it"
+
+
+def test_watchdog_ends_a_failoverd_whose_loop_hangs_and_nobody_notices(service):
+    before, flows, restarts = untouched(service), service.n_flows(), service.failoverd.restarts()
+    service.failoverd.signal(19)    # SIGSTOP: a loop that does not come round
+    until(lambda: service.failoverd.restarts() == restarts + 1, 30, "systemd starts it anew")
+    until(lambda: service.failoverd.ctl("status").returncode in (0, 4), 10, "it is on the bus")
+    service.wait_armed(60)
+    assert "Watchdog timeout" in container(service).journal("-u", UNIT, "-n", "50")
+    assert untouched(service) == before and service.n_flows() == flows
+
+
+# ---- failovers ----
+
+@pytest.mark.parametrize("cause", ["panic", "QEMU process"])
+def test_failover_with_a_qemu_of_another_user(service, cause):
+    active, standby, before = service.active, service.standby, service.n_flows()
+    pid = service.guests.pid(active)
+    container(service).run("rm", "-f", "/run/alert-p")
+    if cause == "panic":
+        service.guests[active].send("echo c > /proc/sysrq-trigger")
+    else:
+        service.guests.kill(active)
+    flow = service.wait_failover(before)
+    moved(service, flow, "os-failure", active, standby)
+    assert cause in flow["cause"]
+    if cause == "panic":
+        assert f"kill {active}: pid {pid}: done" in container(service).journal("-u", "failoverd-helper.service")
+    until(lambda: "told" in service.session.run("cat", "/run/alert-p", check=False).stdout, 10, "the alert unit ran")
+    rejoined(service, active, standby, flow)
+
+
+@pytest.mark.parametrize("phase", ["decided", "fenced", "granted", "plugged", "started"])
+def test_restarted_in_mid_failover_it_completes_it_once(service, phase):
+    active, standby, before = service.active, service.standby, service.n_flows()
+    watch = service.failoverd.ctl_start("monitor", "--json", log="monitor.log")
+    drill = service.failoverd.ctl_start("drill", "p", "--fault", "panic", log="drill.log")
+
+    def reached():
+        with open(service.session.path("monitor.log")) as f:
+            return f'"{phase}"' in f.read()
+
+    try:
+        until(reached, 30, f"the failover is {phase}")
+        container(service).systemctl("restart", UNIT)
+    finally:
+        for process in (watch, drill):
+            process.terminate()
+            process.wait()
+        os.remove(service.session.path("monitor.log"))
+    flow = service.wait_failover(before, 60)
+    moved(service, flow, "os-failure", active, standby)
+    assert service.n_flows() == before + 1, "it was done once"
+    rejoined(service, active, standby, flow)
+
+
+def test_restarted_again_and_again_in_one_failover_it_completes_it_once(service):
+    active, standby, before = service.active, service.standby, service.n_flows()
+    service.guests[active].send("echo c > /proc/sysrq-trigger")
+    until(lambda: service.n_flows() > before or service.status()["flow"], 20, "the failover has begun")
+    for _ in range(4):
+        container(service).systemctl("restart", UNIT)
+    flow = service.wait_failover(before, 60)
+    moved(service, flow, "os-failure", active, standby)
+    assert service.n_flows() == before + 1
+    rejoined(service, active, standby, flow)
+
+
+# ---- the journal ----
+
+def test_journal_has_message_ids_and_fields(service):
+    def entries(*match):
+        return [json.loads(line) for line in container(service).journal("-o", "json", "-u", UNIT, *match).splitlines()]
+
+    armed = entries(f"MESSAGE_ID={MESSAGE_ARMED}")
+    assert armed and all(entry["PAIR"] == "p" and entry["_COMM"] == "failoverd" for entry in armed)
+    flow = service.failoverd.flows("p")[0]
+    phases = {entry["PHASE"] for entry in entries(f"MESSAGE_ID={MESSAGE_PHASE}", f"FAILOVER_ID={flow['id']}")}
+    assert {"decided", "fenced", "started"} <= phases
+    assert any(entry.get("VM") in service.domains for entry in entries("PAIR=p"))
+
+
+def test_journal_explains_what_happened_and_what_to_do(service):
+    said = container(service).journal("-x", "-u", UNIT, f"MESSAGE_ID={MESSAGE_ARMED}", "-n", "1")
+    assert "Subject: A pair is armed" in said
+    assert "A failover of pair p is possible now" in said and "Nothing has to be done." in said

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Failures of the active VM's system: all of them run the OS-failure flow, and the pair heals itself."""
+import os
+import signal
+
+from expect import moved, rejoined
+
+
+def fault(pair, cause):
+    """Causes a fault on the active side and follows the failover to its end. Returns (from, to, flow)."""
+    active, standby = pair.active, pair.standby
+    before = pair.n_flows()
+    cause(active)
+    flow = pair.wait_failover(before)
+    moved(pair, flow, "os-failure", active, standby)
+    return active, standby, flow
+
+
+def test_kernel_panic_moves_the_application_to_the_standby(pair):
+    old, new, flow = fault(pair, lambda vm: pair.guests[vm].send("echo c > /proc/sysrq-trigger"))
+    assert "panic" in flow["cause"]
+    rejoined(pair, old, new, flow)
+
+
+def test_qemu_killed_moves_the_application_to_the_standby(pair):
+    old, new, flow = fault(pair, lambda vm: os.kill(pair.guests.pid(vm), signal.SIGKILL))
+    assert "QEMU process" in flow["cause"]
+    rejoined(pair, old, new, flow)
+
+
+def test_qemu_stopped_is_fenced_and_the_application_moves(pair):
+    pid = pair.guests.pid(pair.active)
+    old, new, flow = fault(pair, lambda vm: os.kill(pid, signal.SIGSTOP))
+    assert pair.guests.pid(old) != pid, "the stopped QEMU is still there"
+    rejoined(pair, old, new, flow)
+
+
+def test_guest_hang_is_detected_and_the_application_moves(pair):
+    """A real-time loop on every processor: the kernel lives, nothing else does."""
+    def hang(vm):
+        done = pair.failoverd.ctl("drill", "p", "--fault", "hang")
+        assert done.returncode in (0, 5), done.stderr
+
+    old, new, flow = fault(pair, hang)
+    assert flow["drill"] and "hang" in flow["cause"]
+    rejoined(pair, old, new, flow)
+
+
+def test_plain_application_ends_with_its_system_and_its_memory_returns_to_the_monitor(home):
+    unused = home.failoverd.table()["unused"]["usage_bytes"]
+    web = home.failoverd.table()["p:a:web"]
+    assert web["target"]["name"] == "monitor"
+    old, new, flow = fault(home, lambda vm: os.kill(home.guests.pid(vm), signal.SIGKILL))
+    table = home.failoverd.table()
+    assert "p:a:web" not in table and "p:b:web" not in table
+    assert table["unused"]["usage_bytes"] == unused + web["usage_bytes"]
+    assert home.running_on("web") == []
+    rejoined(home, old, new, flow)
+
+
+def test_region_lost_is_replaced_out_of_the_reserve(keeper, pair):
+    """An uncorrected memory error (a machine check injected by QEMU's monitor) of the active VM."""
+    active, standby = pair.active, pair.standby
+    reserve = pair.failoverd.table()["reserve"]["usage_bytes"]
+    before = pair.n_flows()
+    pair.session.virsh("qemu-monitor-command", active, "--hmp",
+                       "mce 0 9 0xbd00000000000000 0xd 0x100000000 0x8c")
+    flow = pair.wait_failover(before)
+    moved(pair, flow, "os-failure", active, standby)
+    table = pair.failoverd.table()
+    assert table["reserve"]["usage_bytes"] < reserve
+    side = "a" if standby == "a" else "b"
+    assert table[f"p:{side}:db"]["usage_bytes"] == 128 << 20, "the application has its full size"
+    keeper.drop()   # the next test begins with a whole reserve
