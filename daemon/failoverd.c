@@ -22,6 +22,9 @@
 #include "daemon/manager.h"
 
 #define STATUS_EVERY_USEC (5 * USEC_PER_SEC)
+/* What comes after `systemctl start failoverd` finds it on the bus. A bus that is not there does not hold it up. */
+#define REACHABLE_WAIT_USEC (2 * USEC_PER_SEC)
+#define REACHABLE_POLL_USEC (10 * USEC_PER_MSEC)
 
 struct program {
         sd_event *loop;
@@ -29,6 +32,8 @@ struct program {
         sd_event_source *heart;
         usec_t heart_usec;
         usec_t status_usec;
+        usec_t started_usec;
+        bool ready;
 };
 
 static void help(void) {
@@ -49,6 +54,15 @@ static void help(void) {
              "Stopping failoverd leaves guests and applications running. See failoverd(8).");
 }
 
+static void tell_ready(struct program *program, usec_t now_usec) {
+        if (program->ready)
+                return;
+        program->ready = manager_is_reachable(program->manager) ||
+                         now_usec - program->started_usec >= REACHABLE_WAIT_USEC;
+        if (program->ready)
+                sd_notify(0, "READY=1");
+}
+
 /* The heart is fed by the loop: it beats only if events are dispatched, and says how the pairs are. */
 static int on_heart(sd_event_source *source, uint64_t usec, void *userdata) {
         struct program *program = userdata;
@@ -59,7 +73,8 @@ static int on_heart(sd_event_source *source, uint64_t usec, void *userdata) {
                 sd_notifyf(0, "STATUS=%s", manager_summary(program->manager, summary, sizeof(summary)));
         }
         sd_notify(0, "WATCHDOG=1");
-        sd_event_source_set_time(source, usec + program->heart_usec);
+        tell_ready(program, usec);
+        sd_event_source_set_time(source, usec + (program->ready ? program->heart_usec : REACHABLE_POLL_USEC));
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
@@ -113,6 +128,7 @@ static int start_heart(struct program *program) {
 
         if (r < 0)
                 return r;
+        program->started_usec = now;
         return sd_event_add_time(program->loop, &program->heart, CLOCK_MONOTONIC, now, 10 * USEC_PER_MSEC, on_heart, program);
 }
 
@@ -192,7 +208,6 @@ static int run(const struct manager_options *options) {
                 r = start_heart(&program);
         }
         if (r >= 0) {
-                sd_notify(0, "READY=1");
                 r = sd_event_loop(program.loop);
                 sd_notify(0, "STOPPING=1");
         } else {

@@ -2,13 +2,14 @@
 #pragma once
 
 /* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
- * and start-up), manager-bus.c (what the bus asks for). */
+ * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown). */
 
 #include "daemon/bus/bus.h"
 #include "daemon/host/agent-link.h"
 #include "daemon/host/evidence.h"
 #include "daemon/host/hypervisor.h"
 #include "daemon/host/pressure.h"
+#include "daemon/host/resident-survey.h"
 #include "daemon/host/store.h"
 #include "daemon/manager.h"
 
@@ -39,6 +40,7 @@ struct manager {
         struct store *store;
         struct evidence *evidence;
         struct pressure *pressure;
+        struct resident_survey *survey;
         struct bus *bus;
         struct bus_interface bus_interface;
 
@@ -59,9 +61,14 @@ struct manager {
 
 /* manager.c */
 usec_t manager_now(void);
+usec_t manager_realtime(void);
 /* Stamps an event, steps the engine, carries out what it wants. */
 void manager_event(struct manager *manager, struct event *event);
 void manager_owe(struct manager *manager, const struct event *event);
+
+/* manager-facts.c */
+/* Fresh to half a second; valid until the next call. */
+const struct host_facts *manager_facts(struct manager *manager);
 
 /* manager-act.c */
 void manager_act(struct manager *manager, const struct action *action);
@@ -70,8 +77,8 @@ void manager_act(struct manager *manager, const struct action *action);
 int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report);
 /* Lets a policy take effect: engine, watches, links. */
 void manager_apply_policy(struct manager *manager, const struct policy *policy);
-/* Makes watches and links follow the engine's pairs. */
-void manager_follow_pairs(struct manager *manager);
+/* Makes watches and links follow the engine's pairs; those of pairs that are no more stay unless `forget_gone`. */
+void manager_follow_pairs(struct manager *manager, bool forget_gone);
 /* Agent channels follow what the hypervisor tells of the running domains. */
 void manager_follow_channel(struct manager *manager, int slot, enum side side);
 

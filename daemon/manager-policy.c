@@ -88,13 +88,14 @@ static int grow(struct manager *manager) {
         return 0;
 }
 
-void manager_follow_pairs(struct manager *manager) {
+void manager_follow_pairs(struct manager *manager, bool forget_gone) {
         int r = grow(manager);
 
         for (int i = 0; r >= 0 && i < manager->n_pairs; i++) {
                 struct pair *pair = i < manager->engine->n_pairs ? manager->engine->pairs[i] : NULL;
 
-                if (manager->pairs[i]->name[0] && (!pair || strcmp(pair->policy->name, manager->pairs[i]->name) != 0))
+                if (manager->pairs[i]->name[0] &&
+                    (pair ? strcmp(pair->policy->name, manager->pairs[i]->name) != 0 : forget_gone))
                         forget(manager, i);
                 if (pair)
                         r = watch(manager, manager->pairs[i], pair);
@@ -106,16 +107,8 @@ void manager_follow_pairs(struct manager *manager) {
 }
 
 void manager_apply_policy(struct manager *manager, const struct policy *policy) {
-        /* Slots of new pairs have to exist before the engine asks for anything about them; the engine asks only
-         * from this event on, and wakes for slots that are not there are the only thing that could be lost. So the
-         * pairs are followed between the policy and one more look at everything. */
         manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
-        manager_follow_pairs(manager);
-        for (int i = 0; i < manager->engine->n_pairs; i++)
-                if (manager->engine->pairs[i]) {
-                        manager->engine->pairs[i]->wake_usec = 0;
-                        manager_event(manager, &(struct event) { .kind = EVENT_WAKE, .pair = i });
-                }
+        manager_follow_pairs(manager, true);
         if (manager->bus)
                 bus_policy_changed(manager->bus);
 }

@@ -31,5 +31,7 @@ struct manager *manager_free(struct manager *manager);
 /* Reads the policy file again and lets it take effect. `ret_report` (may be NULL) gets a heap text for people,
  * also on failure. */
 int manager_reload(struct manager *manager, char **ret_report);
+/* True while failoverctl can reach this failoverd: the bus is there and has given it its name. */
+bool manager_is_reachable(const struct manager *manager);
 /* One line on how many pairs are in which state, for sd_notify(STATUS=). Returns `buffer`. */
 const char *manager_summary(const struct manager *manager, char *buffer, size_t size);

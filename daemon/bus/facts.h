@@ -46,6 +46,7 @@ struct host_facts {
         struct fact monitor_resident;  /* of failoverd itself */
         struct fact loop_late_usec;    /* worst lateness of the loop in the last minute */
 
+        bool surveying; /* a newer look at the members' resident memory is under way */
         struct member_facts *members; /* owned by the caller: [slot * SIDE_MAX + side]; NULL where nothing is
                                        * known */
         size_t n_members;

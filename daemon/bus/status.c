@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/bus/status.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "daemon/core/findings.h"
@@ -89,8 +90,29 @@ static void put_hold(struct json_builder *builder, struct json_object *object, c
                 json_put_null(builder, object, "held");
 }
 
+/* The pool is planned with the policy's figure for what QEMU itself needs. */
+static void put_overhead_finding(struct json_builder *builder, struct json_object *array, const struct policy *policy,
+                                 const struct pair *pair, enum side side, const struct fact *overhead) {
+        char text[FINDING_LEN], mend[FINDING_LEN];
+        struct json_object *object;
+
+        if (overhead->seen_usec == 0 || overhead->value <= policy->overhead_bytes)
+                return;
+        snprintf(text, sizeof(text), "QEMU itself uses %" PRIu64 " MiB, more than the %" PRIu64 " MiB that the pool keeps for it",
+                 (overhead->value + MIB - 1) / MIB, policy->overhead_bytes / MIB);
+        snprintf(mend, sizeof(mend), "set pool: overhead: to at least %" PRIu64 "MiB",
+                 (overhead->value + policy->extent_bytes - 1) / policy->extent_bytes * policy->extent_bytes / MIB);
+        object = json_put_object(builder, array, NULL);
+        json_put_text(builder, object, "side", side_to_string(side));
+        json_put_text(builder, object, "domain", pair->policy->members[side].domain);
+        json_put_bool(builder, object, "advice", true);
+        json_put_text(builder, object, "text", text);
+        json_put_text(builder, object, "mend", mend);
+        json_put_age(builder, object, "age_ms", overhead->seen_usec);
+}
+
 static void put_findings(struct json_builder *builder, struct json_object *parent, const struct policy *policy,
-                         const struct pair *pair) {
+                         const struct pair *pair, const struct host_facts *facts) {
         struct json_object *array = json_put_array(builder, parent, "findings");
         struct finding findings[FINDINGS_MAX];
 
@@ -110,6 +132,12 @@ static void put_findings(struct json_builder *builder, struct json_object *paren
                         json_put_text(builder, object, "mend", findings[i].mend);
                         json_put_age(builder, object, "age_ms", member->preflight_usec);
                 }
+        }
+        for (int side = 0; side < SIDE_MAX; side++) {
+                const struct member_facts *known = host_facts_member(facts, pair->slot, (enum side) side);
+
+                if (known)
+                        put_overhead_finding(builder, array, policy, pair, (enum side) side, &known->overhead);
         }
 }
 
@@ -146,7 +174,7 @@ static void put_pair(struct json_builder *builder, struct json_object *object, c
 
         json_put_members(builder, object, pair, facts);
         json_put_applications(builder, object, pair);
-        put_findings(builder, object, engine->policy, pair);
+        put_findings(builder, object, engine->policy, pair, facts);
 }
 
 struct json_object *status_pair_json(const struct engine *engine, int slot, const struct host_facts *facts,

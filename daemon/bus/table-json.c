@@ -123,6 +123,7 @@ struct json_object *table_json(const struct engine *engine, const struct host_fa
         json_put_number(&builder, root, "version", JSON_VERSION);
         json_put_text(&builder, root, "kind", "table");
         json_put_number(&builder, root, "governed_bytes", engine->table.governed_bytes);
+        json_put_bool(&builder, root, "surveying", facts && facts->surveying);
         rows = json_put_array(&builder, root, "rows");
         for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++)
                 for (size_t i = 0; i < engine->table.n_rows; i++)

@@ -89,6 +89,7 @@ static void restore(struct engine *engine, const struct event *event) {
                 snprintf(app.name, sizeof(app.name), "%s", pair->policy->applications[i].name);
                 /* It may have been started again since, by a flow's end that was not written: asked once more. */
                 app.stopped = app.stopped && app.started;
+                pair->apps[i].told_start = app.moving && app.owner == record->flow.to;
                 pair->record.apps[i] = app;
         }
         pair->persist_seq[PERSIST_STEP] = pair->persist_seq[PERSIST_OWNER] = record->seq;

@@ -74,7 +74,7 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes) {
                         target);
         if (r < 0)
                 member_say(step, RECORD_TABLE_MISMATCH, side, "%s tells that %s uses %" PRIu64 " MiB; the table has not so much there",
-                         pair_domain(pair, side), policy->name, bytes / MIB);
+                           pair_domain(pair, side), policy->name, bytes / MIB);
         step->again = step->changed = true;
         return r;
 }

@@ -174,6 +174,10 @@ static void domain_running(struct step *step, enum side side, enum domain_state 
                 if (member->fence == FENCE_FROZEN) {
                         member->fence = FENCE_NONE;
                         request_reset(&member->freeze);
+                        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                                if (pair->record.apps[i].moving && !pair->apps[i].told_start)
+                                        pair->record.apps[i].stopped = false;
+                        pair_dirty(pair);
                 }
         } else if (before != DOMAIN_RUNNING && before != DOMAIN_PAUSED) {
                 /* A new life: look at it with new eyes. */
@@ -291,7 +295,7 @@ static void link_event(struct step *step, const struct event *event) {
                 member->greeted = member->configured = false;
                 if (event->text[0])
                         member_say(step, RECORD_PROTOCOL, event->side, "%s: %s", pair_domain(step->pair, event->side),
-                                 event->text);
+                                   event->text);
         }
 }
 

@@ -138,6 +138,7 @@ static void mark_moving(struct step *step, int app) {
         record->moving = true;
         record->stopped = record->started = false;
         app_disks_forget(a);
+        a->told_start = false;
         a->failed = a->restart_wanted = a->healthy = false;
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 request_reset(&a->start[side]);
@@ -494,8 +495,10 @@ static bool move_started(struct step *step, int app) {
                 flow_end(step, -EIO, a->failure[0] ? a->failure : "the application does not start on the other side");
                 return false;
         }
-        if (pair_owner_safe(pair) && pair->members[flow->to].configured && request_free(step, request))
+        if (pair_owner_safe(pair) && pair->members[flow->to].configured && request_free(step, request)) {
+                a->told_start = true;
                 step_ask(step, flow->to, MESSAGE_START, app, request);
+        }
         return false;
 }
 
@@ -558,7 +561,7 @@ static void take_back(struct step *step, int app) {
         bool gone = pair->members[flow->to].process_known && !pair->members[flow->to].process_alive;
         uint64_t left = gone ? 0 : pair->members[flow->to].plugged_bytes[app];
 
-        if (record->owner != flow->to || (!gone && pair->apps[app].start[flow->to].sent_usec))
+        if (record->owner != flow->to || (!gone && pair->apps[app].told_start))
                 return;
         if (left > 0 && table_grant(table, pair_holder(pair, flow->to), left) < 0)
                 return; /* its memory is there and nothing can stand in for it */

@@ -40,7 +40,7 @@ static int find_app(struct step *step, enum side side, const char *name) {
 
         if (app < 0)
                 member_say(step, RECORD_PROTOCOL, side, "%s: its agent speaks of \"%.40s\", which is no application of %s; ignored",
-                         pair_domain(step->pair, side), name, step->pair->policy->name);
+                           pair_domain(step->pair, side), name, step->pair->policy->name);
         return app;
 }
 
@@ -108,7 +108,7 @@ static void hello(struct step *step, enum side side, const struct message *messa
                          PROTOCOL_VERSION_MIN);
                 update_add(step->update, ACTION_DROP_LINK, pair->slot, side, NO_APP);
                 member_say(step, RECORD_PROTOCOL, side, "%s: its agent is too old (protocol %u)", pair_domain(pair, side),
-                         message->version);
+                           message->version);
                 return;
         }
         if (member->boot[0] && strcmp(member->boot, message->boot) != 0) {

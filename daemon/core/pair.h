@@ -141,6 +141,7 @@ struct app_state {
         unsigned disks_detached, disks_attached; /* how many of its disks, in order: from the flow's old side, and
                                                   * to disk_side */
         enum side disk_side; /* the side that they are being attached to */
+        bool told_start;       /* flow: its new side was told to start it, or may have been before failoverd's start */
         bool disks_let_go;   /* flow: they are free on its old side */
         bool disk_take_back; /* attaching failed: the other side may hold on to it */
         bool disk_stale;     /* the call that is out was for another purpose: its answer does not count */

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <poll.h>
+
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/render-table.h"
+
+#define SURVEY_ROUND_MSEC 20
+#define SURVEY_ROUNDS_MAX 25
 
 static void add_row(struct render_table *table, struct json_object *row) {
         char text[FORMAT_MAX];
@@ -13,6 +18,23 @@ static void add_row(struct render_table *table, struct json_object *row) {
         render_cell(table, get_text(row, "target.name", "?"));
 }
 
+/* Resident memory is looked at when somebody asks; that takes milliseconds a VM, and is worth a short wait. */
+static int read_table(struct ctl *ctl, struct json_object **ret) {
+        for (unsigned round = 0;; round++) {
+                struct json_object *root = NULL;
+                int r = ctl_read_json(ctl, "DescribeTable", &root, NULL);
+
+                if (r != CTL_OK)
+                        return r;
+                if (!get_bool(root, "surveying") || round == SURVEY_ROUNDS_MAX) {
+                        *ret = root;
+                        return CTL_OK;
+                }
+                json_object_put(root);
+                poll(NULL, 0, SURVEY_ROUND_MSEC);
+        }
+}
+
 int verb_table(struct ctl *ctl) {
         struct render_table table = {
                 .heads = { "REGION", "USAGE", "RESIDENT", "SEEN AGO", "USER", "FAILOVER TARGET" },
@@ -23,7 +45,7 @@ int verb_table(struct ctl *ctl) {
         char total[FORMAT_MAX], governed[FORMAT_MAX];
         int r;
 
-        r = ctl_read_json(ctl, "DescribeTable", &root, NULL);
+        r = read_table(ctl, &root);
         if (r != CTL_OK || ctl->json)
                 return r != CTL_OK ? r : ctl_print_json(root);
         for (size_t i = 0; i < get_count(root, "rows"); i++)

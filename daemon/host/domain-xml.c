@@ -208,6 +208,27 @@ static const xmlNode *find_echo(const xmlNode *devices) {
         return found;
 }
 
+static void list_disks(const xmlNode *parent, struct disk_list *list) {
+        for (const xmlNode *d = node_child(parent, "disk"); d && list->n < DISKS_MAX; d = node_next(parent, d, "disk")) {
+                char *target = list->targets[list->n];
+
+                if (node_attribute(node_child(d, "target"), "dev", target, DISK_TARGET_LEN)[0] != '\0')
+                        list->n++;
+        }
+}
+
+/* <metadata><failover:disks xmlns:failover="urn:failover1:disks"><disk .../></failover:disks></metadata>: libvirt
+ * keeps it as it is and opens none of them. NULL where there is none. */
+static xmlNode *kept_disks(const xmlNode *root) {
+        const xmlNode *metadata = node_child(root, "metadata");
+        xmlNode *n;
+
+        for (n = node_child(metadata, "disks"); n; n = node_next(metadata, n, "disks"))
+                if (n->ns && strcmp((const char *) n->ns->href, DISKS_NAMESPACE) == 0)
+                        break;
+        return n;
+}
+
 #define PCI_BUSES 256
 
 /* PCIe root ports with nothing behind them; libvirt has written down an address for every device. */
@@ -271,6 +292,8 @@ int domain_xml_parse(const char *text, const struct app_names *apps, struct doma
                 facts.balloon && text_number(node_attribute(node_child(balloon, "stats"), "period", period,
                                                             sizeof(period)), 10) > 0;
         facts.preflight.free_ports = count_free_ports(devices);
+        list_disks(devices, &facts.preflight.disks_at_boot);
+        list_disks(kept_disks(root), &facts.preflight.disks_kept);
         *ret_facts = facts;
         return 0;
 }
@@ -352,28 +375,23 @@ static void remove_children(xmlNode *parent, const char *name, const char *but_p
 
 int domain_xml_disk(const char *text, const char *target, char **ret_device, struct error *error) {
         _cleanup_doc_ xmlDoc *doc = NULL;
-        xmlNode *disk, *root;
+        xmlNode *disk;
         int r;
 
         r = parse(text, &doc, error);
         if (r < 0)
                 return r;
-        root = xmlDocGetRootElement(doc);
-        disk = find_disk(node_child(root, "devices"), target);
-        /* <metadata><x:disks xmlns:x="..."><disk .../></x:disks></metadata>: kept by libvirt as it is */
-        for (xmlNode *m = root->children; m && !disk; m = m->next)
-                for (xmlNode *n = node_is(m, "metadata") ? m->children : NULL; n && !disk; n = n->next)
-                        if (n->type == XML_ELEMENT_NODE)
-                                disk = find_disk(n, target);
+        disk = find_disk(kept_disks(xmlDocGetRootElement(doc)), target);
         if (!disk)
-                return error_set(error, -ENOENT, "no <disk> with target \"%s\"", target);
+                return error_set(error, -ENOENT, "no <disk> with target \"%s\" in <metadata> of the domain", target);
         remove_children(disk, "address", NULL);
         remove_children(disk, "alias", APP_ALIAS_PREFIX);
         return print_node(disk, ret_device);
 }
 
-int domain_xml_attached_disk(const char *text, const char *target, char **ret_device, struct error *error) {
+int domain_xml_attached_disk(const char *text, const char *target, char **ret_alias, struct error *error) {
         _cleanup_doc_ xmlDoc *doc = NULL;
+        char alias[NAME_LEN];
         xmlNode *disk;
         int r;
 
@@ -383,5 +401,6 @@ int domain_xml_attached_disk(const char *text, const char *target, char **ret_de
         disk = find_disk(node_child(xmlDocGetRootElement(doc), "devices"), target);
         if (!disk)
                 return error_set(error, -ENOENT, "no disk \"%s\" is attached", target);
-        return print_node(disk, ret_device);
+        *ret_alias = strdup(node_attribute(node_child(disk, "alias"), "name", alias, sizeof(alias)));
+        return *ret_alias ? 0 : -ENOMEM;
 }

@@ -9,6 +9,7 @@
 
 #include "daemon/base/error.h"
 #include "daemon/core/event.h"
+#include "policy/xml-snippet.h"
 
 #define DOMAIN_XML_MAX (4 * MIB)
 #define SOCKET_PATH_LEN 108 /* sun_path */
@@ -43,9 +44,11 @@ int domain_xml_parse(const char *text, const struct app_names *apps, struct doma
  * not a multiple of the device's block, or more than the device holds. */
 int domain_xml_resize(const char *text, const char *app, uint64_t bytes, char **ret_device, struct error *error);
 
-/* The <disk> with that target, from <devices>, else from anywhere (<metadata>), without what libvirt adds for one
- * domain (address, generated alias). `ret_device` is the caller's to free. -ENOENT where there is none. */
+/* The <disk> with that target among those that failoverd attaches, in <metadata> (DISKS_NAMESPACE of xml-snippet.h), without what
+ * belongs to one attachment (address, generated alias). `ret_device` is the caller's to free. -ENOENT where there is
+ * none. */
 int domain_xml_disk(const char *text, const char *target, char **ret_device, struct error *error);
 
-/* The <disk> with that target as it stands in <devices> of a live XML: what virDomainDetachDeviceFlags() takes. */
-int domain_xml_attached_disk(const char *text, const char *target, char **ret_device, struct error *error);
+/* Alias of the disk with that target in <devices> of a live XML: what virDomainDetachDeviceAlias() takes. `ret_alias`
+ * is the caller's to free. -ENOENT where no such disk is attached. */
+int domain_xml_attached_disk(const char *text, const char *target, char **ret_alias, struct error *error);

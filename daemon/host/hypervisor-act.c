@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/helper/protocol.h"
@@ -56,15 +57,12 @@ static struct call *action_call(struct watch *watch, const struct action *action
 static int act_call(struct watch *watch, const struct action *action, enum call_kind kind, enum lane_kind lane) {
         struct hypervisor *hypervisor = watch->hypervisor;
         struct call *call = action_call(watch, action, kind);
-        const struct watch *peer = hypervisor_find(hypervisor, watch->pair, side_other(watch->side));
         int r;
 
         if (!call)
                 return -ENOMEM;
         snprintf(call->app_name, sizeof(call->app_name), "%s", action->app_name);
         snprintf(call->target, sizeof(call->target), "%.*s", NAME_LEN - 1, action->text);
-        if (peer)
-                strcpy(call->peer, peer->domain);
         call->bytes = action->bytes;
         call->count = action->count;
         r = call_submit(call, lane);
@@ -130,6 +128,13 @@ static int act_preflight(struct watch *watch, const struct action *action) {
         return r < 0 ? action_refuse(hypervisor, action, r) : 0;
 }
 
+static usec_t boottime(void) {
+        struct timespec ts;
+
+        clock_gettime(CLOCK_BOOTTIME, &ts);
+        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
+}
+
 static void on_balloon(struct lane_call *lane_call, int result, const char *text) {
         struct call *call = (struct call *) lane_call;
         struct watch *watch = hypervisor_find_for(call->hypervisor, call);
@@ -144,6 +149,8 @@ static void on_balloon(struct lane_call *lane_call, int result, const char *text
         event = watch_event(watch, EVENT_SECOND_PATH);
         event.path = PATH_BALLOON;
         event.age_usec = result == 0 ? call->age_usec : USEC_INFINITY;
+        if (result == 0 && call->age_usec < boottime())
+                watch->balloon_seen_usec = boottime() - call->age_usec;
         sink_event(&call->hypervisor->sink, &event);
 }
 
@@ -178,10 +185,29 @@ static int act_probe_balloon(struct watch *watch, const struct action *action) {
         return hypervisor_defer(hypervisor, &event);
 }
 
+/* Stopped by a signal, QEMU answers nobody, and the question would only hang. Its guest has certainly shown no sign
+ * of life since the last one. */
+static bool process_is_stopped(const struct watch *watch) {
+        struct process_stat stat;
+
+        return watch->process && watch->balloon_seen_usec && process_read_stat(process_pid(watch->process), &stat) >= 0 &&
+               (stat.state == 'T' || stat.state == 't');
+}
+
+static int tell_stopped(struct watch *watch) {
+        struct event event = watch_event(watch, EVENT_SECOND_PATH);
+
+        event.path = PATH_BALLOON;
+        event.age_usec = boottime() - watch->balloon_seen_usec;
+        return hypervisor_defer(watch->hypervisor, &event);
+}
+
 static int act_probe(struct watch *watch, const struct action *action) {
         /* A port that cannot be written to is silence, which is what its detector counts. */
         if (watch->echo)
                 echo_probe(watch->echo);
+        if (watch->balloon && process_is_stopped(watch))
+                return tell_stopped(watch);
         return watch->balloon && !watch->balloon_asked ? act_probe_balloon(watch, action) : 0;
 }
 

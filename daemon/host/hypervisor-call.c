@@ -106,6 +106,18 @@ static int get_state(virDomainPtr domain, enum domain_state *ret_state, enum dom
         return 0;
 }
 
+/* A freeze that had to wait in libvirt may meet the domain in its next life, which must go on. */
+static int undo_late_freeze(struct call *call, virConnectPtr connection, unsigned asked_id) {
+        _cleanup_domain_ virDomainPtr now = NULL;
+        int r;
+
+        r = open_domain(call, connection, &now);
+        if (r < 0 || virDomainGetID(now) == asked_id)
+                return 0;
+        (void) virDomainResume(now);
+        return call_end(call, -ESRCH, "it ended before it could be stopped");
+}
+
 static int run_freeze(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         enum domain_reason reason;
@@ -115,9 +127,11 @@ static int run_freeze(struct call *call, virConnectPtr connection) {
         r = open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
+        if (virDomainGetID(domain) == (unsigned) -1)
+                return call_end(call, -ESRCH, "it does not run");
         /* Returns when QEMU has stopped the processors and drained the disks. */
         if (virDomainSuspend(domain) == 0)
-                return 0;
+                return undo_late_freeze(call, connection, virDomainGetID(domain));
         r = libvirt_error(call);
         if (get_state(domain, &state, &reason) < 0)
                 return r;
@@ -230,29 +244,33 @@ static int run_resize(struct call *call, virConnectPtr connection) {
         return 0;
 }
 
+/* Plugs only: under emulation QEMU 7.2 dies of an unplug, and fewer may be wanted by one who does not know how many
+ * there are. */
 static int run_vcpus(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
-        int r;
+        int plugged, r;
 
         r = open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
         if (virDomainIsActive(domain) == 0)
                 return call_end(call, -ESRCH, "it does not run");
+        plugged = virDomainGetVcpusFlags(domain, VIR_DOMAIN_AFFECT_LIVE);
+        if (plugged < 0)
+                return libvirt_error(call);
+        if ((unsigned) plugged >= call->count)
+                return call_end(call, 0, "they are plugged already");
         if (virDomainSetVcpusFlags(domain, call->count, VIR_DOMAIN_AFFECT_LIVE) < 0)
                 return libvirt_error(call);
         return 0;
 }
 
-/* The disk's definition from one member's persistent XML. */
-static int find_disk_definition(struct call *call, virConnectPtr connection, const char *member, char **ret_device) {
-        _cleanup_domain_ virDomainPtr domain = virDomainLookupByName(connection, member);
+/* The disk's definition from the persistent XML. */
+static int find_disk_definition(struct call *call, virDomainPtr domain, char **ret_device) {
         _cleanup_error_ struct error error = ERROR_INIT;
         _cleanup_free_ char *xml = NULL;
         int r;
 
-        if (!domain)
-                return libvirt_error(call);
         r = get_xml(call, domain, VIR_DOMAIN_XML_INACTIVE, &xml);
         if (r < 0)
                 return r;
@@ -261,7 +279,7 @@ static int find_disk_definition(struct call *call, virConnectPtr connection, con
 }
 
 /* 1: attached; 0: not; or an error. */
-static int is_attached(struct call *call, virDomainPtr domain, char **ret_device) {
+static int is_attached(struct call *call, virDomainPtr domain, char **ret_alias) {
         _cleanup_error_ struct error error = ERROR_INIT;
         _cleanup_free_ char *xml = NULL;
         int r;
@@ -269,14 +287,14 @@ static int is_attached(struct call *call, virDomainPtr domain, char **ret_device
         r = get_xml(call, domain, 0, &xml);
         if (r < 0)
                 return r;
-        r = domain_xml_attached_disk(xml, call->target, ret_device, &error);
+        r = domain_xml_attached_disk(xml, call->target, ret_alias, &error);
         if (r == -ENOENT)
                 return 0;
         return r < 0 ? call_error(call, &error) : 1;
 }
 
 static int run_attach_disk(struct call *call, virConnectPtr connection) {
-        _cleanup_free_ char *device = NULL, *attached = NULL;
+        _cleanup_free_ char *device = NULL, *alias = NULL;
         _cleanup_domain_ virDomainPtr domain = NULL;
         int r;
 
@@ -285,12 +303,10 @@ static int run_attach_disk(struct call *call, virConnectPtr connection) {
                 return r;
         if (virDomainIsActive(domain) == 0)
                 return call_end(call, -ESRCH, "it does not run");
-        r = is_attached(call, domain, &attached);
+        r = is_attached(call, domain, &alias);
         if (r != 0)
                 return r < 0 ? r : call_end(call, 0, "it was attached before");
-        r = find_disk_definition(call, connection, call->lane.domain, &device);
-        if (r == -ENOENT && call->peer[0] != '\0')
-                r = find_disk_definition(call, connection, call->peer, &device);
+        r = find_disk_definition(call, domain, &device);
         if (r < 0)
                 return r;
         if (virDomainAttachDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) < 0)
@@ -299,11 +315,12 @@ static int run_attach_disk(struct call *call, virConnectPtr connection) {
 }
 
 /* Detaching is a request to the guest. That it is done is read off the live XML, out of which libvirt takes the disk
- * when QEMU has said that the device is deleted, and not before. */
+ * when QEMU has said that the device is deleted, and not before. A request that was refused may be one too many: an
+ * earlier one is still with the guest. */
 static int run_detach_disk(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         bool asked = false;
-        int r;
+        int r, refused = 0;
 
         r = open_domain(call, connection, &domain);
         if (r < 0)
@@ -311,15 +328,18 @@ static int run_detach_disk(struct call *call, virConnectPtr connection) {
         if (virDomainIsActive(domain) == 0)
                 return call_end(call, -ESRCH, "it does not run");
         do {
-                _cleanup_free_ char *device = NULL;
+                _cleanup_free_ char *alias = NULL;
 
-                r = is_attached(call, domain, &device);
+                r = is_attached(call, domain, &alias);
                 if (r <= 0)
                         return r;
-                if (!asked && virDomainDetachDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                        return libvirt_error(call);
+                /* Of the calls that detach, this one does not wait for the guest by itself. */
+                if (!asked && virDomainDetachDeviceAlias(domain, alias, VIR_DOMAIN_AFFECT_LIVE) < 0)
+                        refused = libvirt_error(call);
                 asked = true;
         } while (look_again(call));
+        if (refused < 0)
+                return refused;
         snprintf(call->lane.text, sizeof(call->lane.text), "the guest does not let go of %s", call->target);
         return -ETIMEDOUT;
 }

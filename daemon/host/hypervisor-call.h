@@ -16,7 +16,7 @@ enum call_kind {
         CALL_START,
         CALL_RESIZE,       /* app_name, bytes */
         CALL_VCPUS,        /* count */
-        CALL_ATTACH_DISK,  /* target, peer */
+        CALL_ATTACH_DISK,  /* target */
         CALL_DETACH_DISK,  /* target */
         CALL_STATE,        /* apps; out: state, reason, facts where it runs */
         CALL_PREFLIGHT,    /* apps; out: facts */
@@ -46,7 +46,7 @@ struct call {
         usec_t end_usec;       /* CLOCK_MONOTONIC: when the action's time is over */
 
         /* In */
-        char app_name[NAME_LEN], target[NAME_LEN], peer[NAME_LEN];
+        char app_name[NAME_LEN], target[NAME_LEN];
         uint64_t bytes;
         unsigned count;
         struct app_names apps;

@@ -35,6 +35,7 @@ struct watch {
         struct echo *echo;  /* NULL where there is none */
         bool balloon;
         bool balloon_asked; /* a balloon call is under way */
+        usec_t balloon_seen_usec; /* the balloon's latest sign of life, CLOCK_BOOTTIME; 0: never */
         bool period_asked;  /* since it started */
 
         struct process *process; /* NULL while not known */

@@ -64,8 +64,8 @@ void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
  *   -ESRCH      the domain does not run, or its process is not known
  *   -EOPNOTSUPP not an action for this object
  *
- * ATTACH_DISK takes the <disk> with the target from the domain's own persistent XML (devices or metadata), else
- * from the other member's. PROBE is answered by EVENT_SECOND_PATH: PATH_ECHO when the guest's kernel echoes (no
+ * ATTACH_DISK takes the <disk> with the target from <metadata> of the domain's persistent XML (domain-xml.h). VCPUS
+ * plugs processors and never takes one away. PROBE is answered by EVENT_SECOND_PATH: PATH_ECHO when the guest's kernel echoes (no
  * answer: no event); PATH_BALLOON, where the running domain has a balloon, always, with USEC_INFINITY where there
  * was no answer.
  *

@@ -68,9 +68,12 @@ static void check_start(struct sim *sim, const struct action *action) {
         const struct sim_pair *pair = &sim->pairs[action->pair];
         const struct pair_policy *policy = sim_policy(sim, action->pair);
         const struct sim_vm *other = sim_vm(sim, action->pair, side_other(action->side));
-        const struct application *app = &policy->applications[action->app];
+        const struct application *app;
         bool on_disk, disk_silent;
 
+        if (!policy)
+                return;
+        app = &policy->applications[action->app];
         if (app->kind == APPLICATION_HOT_STANDBY && can_act(other, action->app))
                 violated(sim, "%s is to be started on %s and can still act on %s", app->name,
                          policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
@@ -84,6 +87,21 @@ static void check_start(struct sim *sim, const struct action *action) {
         if (!on_disk && !disk_silent)
                 violated(sim, "%s is to be started on %s before the store holds that it belongs there", app->name,
                          policy->members[action->side].domain);
+}
+
+/* While a flow moves it, a disk is asked for only when it is free: not by trying. */
+static void check_attach(struct sim *sim, const struct action *action) {
+        const struct pair_policy *policy = sim_policy(sim, action->pair);
+        const struct sim_vm *other = sim_vm(sim, action->pair, side_other(action->side));
+        const struct application *app;
+
+        if (!policy || !sim->engine->pairs[action->pair]->record.apps[action->app].moving)
+                return;
+        app = &policy->applications[action->app];
+        for (size_t i = 0; i < app->n_disks; i++)
+                if (strcmp(app->disks[i], action->text) == 0 && other->process && (other->disks[action->app] & 1U << i))
+                        violated(sim, "%s of %s is to be attached to %s while %s still holds it", action->text, app->name,
+                                 policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
 }
 
 /* ---- actions ----------------------------------------------------------------------------------------------- */
@@ -115,6 +133,8 @@ void checker_action(struct sim *sim, const struct action *action) {
 
         if (action->kind == ACTION_SEND && (action->message->type == MESSAGE_START || action->message->type == MESSAGE_RESTART))
                 check_start(sim, action);
+        if (action->kind == ACTION_ATTACH_DISK)
+                check_attach(sim, action);
         if (action->kind == ACTION_REPLY)
                 check_reply(sim, action);
         if (!is_done_action(action->kind))

@@ -136,10 +136,10 @@ static void call(struct sim *sim, const struct action *action, usec_t takes_usec
         usec_t takes = sim_latency(sim, takes_usec);
 
         if (action->kind == ACTION_ATTACH_DISK || action->kind == ACTION_DETACH_DISK) {
-                const struct application *app = &sim_policy(sim, action->pair)->applications[action->app];
+                const struct pair_policy *policy = sim_policy(sim, action->pair);
 
-                for (size_t i = 0; i < app->n_disks; i++)
-                        if (strcmp(app->disks[i], action->text) == 0)
+                for (size_t i = 0; policy && i < policy->applications[action->app].n_disks; i++)
+                        if (strcmp(policy->applications[action->app].disks[i], action->text) == 0)
                                 item.value = i;
         }
         if (!sim->libvirt_up) {
@@ -376,7 +376,10 @@ static void probe(struct sim *sim, const struct action *action) {
 
         if (alive && !vm->no_echo)
                 host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH, sim_latency(sim, EVENT_USEC), (struct item){ .result = PATH_ECHO });
-        if (!vm->no_balloon && vm->process)
+        if (!vm->no_balloon && vm->process && vm->process_stopped) /* told from its process, without libvirt */
+                host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH, sim_latency(sim, EVENT_USEC),
+                          (struct item){ .result = PATH_BALLOON, .value = age });
+        else if (!vm->no_balloon && vm->process)
                 host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH, silent ? BALLOON_TIMEOUT_USEC : sim_latency(sim, BALLOON_USEC),
                           (struct item){ .result = PATH_BALLOON, .value = silent ? USEC_INFINITY : age });
 }

@@ -6,6 +6,7 @@
  * that runs by itself, reduced to the lines that it needs.
  *
  *   explore SEED_FROM N [PAIRS_MAX]
+ *   explore show SEED [PAIRS_MAX]     prints that world's policy.yaml and timeline
  */
 
 #include <inttypes.h>
@@ -132,6 +133,14 @@ static bool explore_seed(uint64_t seed, unsigned pairs_max) {
         return false;
 }
 
+static int show_world(uint64_t seed, unsigned pairs_max) {
+        explore.seed = seed;
+        generate(seed, pairs_max, &explore.world);
+        write_timeline();
+        printf("---- policy.yaml\n%s---- timeline\n%s", explore.world.policy, explore.timeline);
+        return 0;
+}
+
 int main(int argc, char **argv) {
         uint64_t from = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000;
         unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : 5;
@@ -141,6 +150,8 @@ int main(int argc, char **argv) {
                 fprintf(stderr, "usage: %s SEED_FROM N [PAIRS_MAX]; at most 50 pairs\n", argv[0]);
                 return 2;
         }
+        if (argc > 2 && strcmp(argv[1], "show") == 0)
+                return show_world(n, pairs_max);
         signal(SIGABRT, on_abort);
         printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore SEED 1 %u\n", from, from + n - 1, pairs_max, pairs_max);
         fflush(stdout);

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agents/guest/cpu.h"
 #include "agents/guest/file.h"
 #include "agents/guest/memory.h"
 #include "daemon/base/units.h"
@@ -127,10 +128,44 @@ static void nodes_out_of_range_cannot_be_bound(void) {
         CHECK(memory_bind(1024) == -EINVAL);
 }
 
+#define CPU "devices/system/cpu/"
+
+static void a_processor_that_the_kernel_says_was_added_is_set_online(void) {
+        set_up();
+        put(CPU "cpu1/online", "0\n");
+        put(CPU "cpu2/online", "0\n"); /* by hand */
+        CHECK(cpu_online_added(directory, "add@/devices/system/cpu/cpu1") == 0);
+        CHECK(get(CPU "cpu1/online")[0] == '1');
+        CHECK(get(CPU "cpu2/online")[0] == '0');
+        CHECK(cpu_online_added(directory, "remove@/devices/system/cpu/cpu2") == -ENOMSG);
+        CHECK(cpu_online_added(directory, "add@/devices/system/cpu/cpu2/cache") == -ENOMSG);
+        CHECK(cpu_online_added(directory, "add@/devices/system/cpu/cpufreq") == -ENOMSG);
+        CHECK(cpu_online_added(directory, "") == -ENOMSG);
+        CHECK(get(CPU "cpu2/online")[0] == '0');
+        CHECK(cpu_online_added(directory, "add@/devices/system/cpu/cpu0") == 0); /* has no switch */
+        tear_down();
+}
+
+static void all_offline_processors_are_set_online_at_once(void) {
+        set_up();
+        CHECK(cpu_online_all(directory) == -ENOENT);
+        put(CPU "cpu0/topology", ""); /* has no switch */
+        put(CPU "cpu1/online", "1\n");
+        put(CPU "cpu12/online", "0\n");
+        put(CPU "cpufreq/online", "0\n");
+        CHECK(cpu_online_all(directory) == 1);
+        CHECK(get(CPU "cpu12/online")[0] == '1');
+        CHECK(get(CPU "cpufreq/online")[0] == '0');
+        CHECK(cpu_online_all(directory) == 0);
+        tear_down();
+}
+
 TEST_MAIN("agent-memory",
           TEST(a_nodes_usage_is_read_in_bytes),
           TEST(a_broken_meminfo_is_an_error_and_the_output_untouched),
           TEST(only_offline_blocks_of_that_node_are_set_online),
           TEST(the_cache_is_dropped_only_where_free_pages_do_not_do),
           TEST(the_guests_own_figures_are_read),
-          TEST(nodes_out_of_range_cannot_be_bound))
+          TEST(nodes_out_of_range_cannot_be_bound),
+          TEST(a_processor_that_the_kernel_says_was_added_is_set_online),
+          TEST(all_offline_processors_are_set_online_at_once))

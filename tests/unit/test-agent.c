@@ -218,6 +218,22 @@ static void a_failure_is_reported_again_in_each_new_session(void) {
         host_deinit(&host);
 }
 
+static void health_is_reported_again_to_each_host_that_comes(void) {
+        struct host host;
+
+        host_init(&host);
+        host_configure(&host, host_spec(&host, SLEEP));
+        host_expect_result(&host, host_start(&host, 2), 0);
+        host_expect(&host, MESSAGE_HEALTHY);
+        host_disconnect(&host);
+        host_accept(&host);
+        host_welcome(&host);
+        host_configure(&host, host_spec(&host, SLEEP));
+        host_expect(&host, MESSAGE_HEALTHY);
+        CHECK(host.last.token == 2);
+        host_deinit(&host);
+}
+
 static void another_sessions_or_replayed_messages_are_dropped(void) {
         struct message ping = { .type = MESSAGE_PING, .nonce = 1, .seq = 1000, .session = "0123" };
         struct host host;
@@ -510,6 +526,7 @@ TEST_MAIN("agent",
           TEST(a_restarted_agent_can_stop_what_it_adopted),
           TEST(a_death_while_the_agent_was_away_is_reported),
           TEST(a_failure_is_reported_again_in_each_new_session),
+          TEST(health_is_reported_again_to_each_host_that_comes),
           TEST(another_sessions_or_replayed_messages_are_dropped),
           TEST(garbage_and_endless_lines_do_not_harm),
           TEST(a_command_that_cannot_be_executed_is_hard_to_repair_here),

@@ -170,22 +170,30 @@ static void a_disk_is_taken_without_what_belongs_to_one_domain(void) {
                            "<address type='pci' domain='0x0000' bus='0x05' slot='0x00' function='0x0'/></disk>";
         const char *expected = "<disk type=\"file\" device=\"disk\"><driver name=\"qemu\" type=\"raw\"/>"
                                "<source file=\"/d.raw\"/><target dev=\"vdb\" bus=\"virtio\"/></disk>";
-        _cleanup_free_ char *in_devices = NULL, *in_metadata = NULL, *got = NULL, *again = NULL, *attached = NULL;
+        _cleanup_free_ char *in_devices = NULL, *in_metadata = NULL, *got = NULL, *attached = NULL;
+        struct domain_facts f;
         char *none = NULL;
 
         REQUIRE(asprintf(&in_devices, "<domain><devices>%s</devices></domain>", disk) > 0);
-        REQUIRE(asprintf(&in_metadata, "<domain><metadata><x:disks xmlns:x='urn:x'>%s</x:disks></metadata><devices/>"
-                                       "</domain>", disk) > 0);
-        REQUIRE(domain_xml_disk(in_devices, "vdb", &got, NULL) == 0);
+        REQUIRE(asprintf(&in_metadata, "<domain><metadata><x:disks xmlns:x='urn:another'/>"
+                                       "<x:disks xmlns:x='" DISKS_NAMESPACE "'>%s</x:disks></metadata><devices/></domain>",
+                         disk) > 0);
+        REQUIRE(domain_xml_disk(in_metadata, "vdb", &got, NULL) == 0);
         CHECK_TEXT(got, expected);
-        REQUIRE(domain_xml_disk(in_metadata, "vdb", &again, NULL) == 0);
-        CHECK_TEXT(again, expected);
 
-        CHECK(domain_xml_disk(in_devices, "vdc", &none, NULL) == -ENOENT);
+        REQUIRE(domain_xml_parse(in_metadata, &apps, &f, NULL) == 0);
+        CHECK(f.preflight.disks_at_boot.n == 0 && f.preflight.disks_kept.n == 1);
+        CHECK_TEXT(f.preflight.disks_kept.targets[0], "vdb");
+        REQUIRE(domain_xml_parse(in_devices, &apps, &f, NULL) == 0);
+        CHECK(f.preflight.disks_at_boot.n == 1 && f.preflight.disks_kept.n == 0);
+        CHECK_TEXT(f.preflight.disks_at_boot.targets[0], "vdb");
+
+        CHECK(domain_xml_disk(in_metadata, "vdc", &none, NULL) == -ENOENT);
+        CHECK(domain_xml_disk(in_devices, "vdb", &none, NULL) == -ENOENT);
         CHECK(domain_xml_attached_disk(in_metadata, "vdb", &none, NULL) == -ENOENT);
         CHECK(none == NULL);
         REQUIRE(domain_xml_attached_disk(in_devices, "vdb", &attached, NULL) == 0);
-        CHECK(strstr(attached, "virtio-disk1") && strstr(attached, "0x05"));
+        CHECK_TEXT(attached, "virtio-disk1");
 }
 
 static void nonsense_and_too_much_are_refused(void) {

@@ -119,6 +119,13 @@ static void restarts_outside_the_window_do_not_count(void) {
         fake_free(fake);
 }
 
+static bool has_finding(const struct finding *findings, size_t n, const char *words) {
+        for (size_t i = 0; i < n; i++)
+                if (strstr(findings[i].text, words))
+                        return true;
+        return false;
+}
+
 static void every_finding_says_how_to_mend_it(void) {
         struct fake *fake = fake_new();
         struct pair_policy *pair = &fake->engine.policy->pairs[0];
@@ -130,11 +137,44 @@ static void every_finding_says_how_to_mend_it(void) {
         pair->applications[0].disks[0] = strdup("vdb");
         pair->applications[0].n_disks = 1;
         n = findings_list(fake->engine.policy, pair, SIDE_A, &nothing, findings);
-        CHECK(n == 13);
+        CHECK(n == 14);
         for (size_t i = 0; i < n; i++)
                 CHECK(findings[i].text[0] && findings[i].mend[0]);
+        CHECK(has_finding(findings, n, "disk vdb of "));
+        nothing.disks_kept = (struct disk_list){ .n = 1, .targets = { "vdb" } };
+        n = findings_list(fake->engine.policy, pair, SIDE_A, &nothing, findings);
+        CHECK(!has_finding(findings, n, "disk vdb of "));
+        nothing.disks_at_boot = nothing.disks_kept;
+        n = findings_list(fake->engine.policy, pair, SIDE_A, &nothing, findings);
+        CHECK(has_finding(findings, n, "is attached whenever the domain starts"));
         CHECK(findings_list(fake->engine.policy, pair, SIDE_A, &missing, findings) == 1);
         CHECK(!findings[0].advice);
+        fake_free(fake);
+}
+
+static unsigned count_overhead_findings(struct fake *fake) {
+        struct json_object *root = status_pair_json(&fake->engine, 0, &fake->facts, FAKE_NOW);
+        struct json_object *findings = json_object_object_get(root, "findings");
+        unsigned n = 0;
+
+        for (size_t i = 0; i < json_object_array_length(findings); i++) {
+                struct json_object *finding = json_object_array_get_idx(findings, i);
+
+                n += strstr(json_object_get_string(json_object_object_get(finding, "text")), "QEMU itself uses") &&
+                     json_object_get_boolean(json_object_object_get(finding, "advice"));
+        }
+        json_object_put(root);
+        return n;
+}
+
+static void more_overhead_than_planned_is_an_advice(void) {
+        struct fake *fake = fake_new();
+
+        CHECK(count_overhead_findings(fake) == 0);
+        fake->members[0].overhead.value = fake->engine.policy->overhead_bytes;
+        CHECK(count_overhead_findings(fake) == 0);
+        fake->members[0].overhead.value++;
+        CHECK(count_overhead_findings(fake) == 1);
         fake_free(fake);
 }
 
@@ -230,5 +270,6 @@ TEST_MAIN("status",
           TEST(region_keys_are_unique),
           TEST(restarts_outside_the_window_do_not_count),
           TEST(every_finding_says_how_to_mend_it),
+          TEST(more_overhead_than_planned_is_an_advice),
           TEST(metrics_keep_families_together),
           TEST(history_finds_pairs_and_failovers))

@@ -225,7 +225,7 @@ static void history_tells_what_happened(void) {
         struct bench *bench = bench_new();
         _cleanup_free_ struct history_event *events = NULL;
         _cleanup_free_ struct history_flow *flows = NULL;
-        struct flow flow = { .kind = FLOW_OS_FAILURE, .number = 3, .from = SIDE_A, .to = SIDE_B, .drill = true,
+        struct flow flow = { .kind = FLOW_APPLICATION_FAILURE, .number = 3, .from = SIDE_A, .to = SIDE_B, .drill = true,
                              .cause = "panicked" };
         size_t n;
 
@@ -233,6 +233,7 @@ static void history_tells_what_happened(void) {
         flow.phase_usec[PHASE_FAULT] = 1000;
         flow.phase_usec[PHASE_DETECTED] = 2000;
         store_add_phase(bench->store, "web", &flow, PHASE_DETECTED);
+        flow.kind = FLOW_OS_FAILURE; /* it came to that on the way */
         flow.phase_usec[PHASE_STARTED] = 31000;
         store_end_flow(bench->store, "web", &flow, -EIO, "its disk was gone");
         store_add_event(bench->store, "web", SIDE_B, RECORD_STARTED, "first");

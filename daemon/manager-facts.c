@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the host knows beside the engine, gathered when somebody looks. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/manager-internal.h"
+
+#define FACTS_FRESH_USEC (500 * USEC_PER_MSEC)
+
+static struct member_facts *find_member(struct host_facts *facts, int slot, enum side side) {
+        size_t i = (size_t) slot * SIDE_MAX + (size_t) side;
+
+        return i < facts->n_members ? &facts->members[i] : NULL;
+}
+
+/* Puts down what the last survey has found of one VM's process. */
+static void fill_member(struct manager *manager, const struct pair *pair, enum side side, struct member_facts *member) {
+        struct resident_answer answer;
+
+        if (resident_survey_find(manager->survey, hypervisor_pid(manager->hypervisor, pair->slot, side), &answer) < 0 ||
+            answer.result < 0)
+                return;
+        if (answer.parts.system.known)
+                member->system_resident = (struct fact) { answer.parts.system.bytes, answer.seen_usec };
+        if (answer.parts.overhead.known)
+                member->overhead = (struct fact) { answer.parts.overhead.bytes, answer.seen_usec };
+        for (size_t app = 0; app < pair->policy->n_applications; app++)
+                if (answer.parts.apps[app].known)
+                        member->app_resident[app] = (struct fact) { answer.parts.apps[app].bytes, answer.seen_usec };
+}
+
+/* Asks for a look at every QEMU process. True while one is under way. */
+static bool begin_survey(struct manager *manager, usec_t now) {
+        size_t n = 0, n_allocated = (size_t) manager->engine->n_pairs * SIDE_MAX;
+        _cleanup_free_ struct resident_question *questions = calloc(n_allocated, sizeof(*questions));
+
+        for (int slot = 0; questions && slot < manager->engine->n_pairs; slot++) {
+                const struct pair *pair = manager->engine->pairs[slot];
+
+                for (enum side side = 0; pair && side < SIDE_MAX; side++) {
+                        struct resident_question *question = &questions[n];
+
+                        question->pid = hypervisor_pid(manager->hypervisor, slot, side);
+                        if (question->pid <= 0)
+                                continue;
+                        for (size_t app = 0; app < pair->policy->n_applications; app++)
+                                strcpy(question->apps.names[app], pair->policy->applications[app].name);
+                        n++;
+                }
+        }
+        return resident_survey_begin(manager->survey, questions, questions ? n : 0, now) > 0;
+}
+
+static bool make_room(struct host_facts *facts, size_t n) {
+        struct member_facts *grown;
+
+        if (n > facts->n_members) {
+                grown = realloc(facts->members, n * sizeof(*grown));
+                if (!grown)
+                        return false;
+                facts->members = grown;
+                facts->n_members = n;
+        }
+        if (facts->members)
+                memset(facts->members, 0, facts->n_members * sizeof(*facts->members));
+        return true;
+}
+
+/* The cheap part, of whole processes. */
+static void read_processes(struct manager *manager, usec_t now) {
+        struct host_facts *facts = &manager->facts;
+        uint64_t bytes;
+
+        if (resident_read("/proc/self", &bytes) >= 0)
+                facts->monitor_resident = (struct fact) { bytes, now };
+        for (int slot = 0; slot < manager->engine->n_pairs; slot++)
+                for (enum side side = 0; manager->engine->pairs[slot] && side < SIDE_MAX; side++) {
+                        struct member_facts *member = find_member(facts, slot, side);
+                        int pid = hypervisor_pid(manager->hypervisor, slot, side);
+                        char path[64];
+
+                        snprintf(path, sizeof(path), "/proc/%d", pid);
+                        if (member && pid > 0 && resident_read(path, &bytes) >= 0)
+                                member->resident = (struct fact) { bytes, now };
+                }
+}
+
+const struct host_facts *manager_facts(struct manager *manager) {
+        struct host_facts *facts = &manager->facts;
+        usec_t now = manager_now();
+
+        facts->realtime_offset_usec = (int64_t) manager_realtime() - (int64_t) now;
+        facts->started_usec = manager->started_usec;
+        facts->user_mode = manager->user;
+        snprintf(facts->policy_path, sizeof(facts->policy_path), "%s", manager->policy_path);
+        facts->observe = (struct link_fact) {
+                .known = true, .up = manager->engine->hypervisor_up, .since_usec = manager->engine->hypervisor_usec,
+        };
+        if (manager->facts_usec == 0 || now - manager->facts_usec >= FACTS_FRESH_USEC) {
+                if (!make_room(facts, (size_t) manager->engine->n_pairs * SIDE_MAX))
+                        return facts;
+                manager->facts_usec = now;
+                read_processes(manager, now);
+                facts->surveying = begin_survey(manager, now);
+        } else
+                facts->surveying = resident_survey_working(manager->survey);
+        for (int slot = 0; slot < manager->engine->n_pairs; slot++)
+                for (enum side side = 0; manager->engine->pairs[slot] && side < SIDE_MAX; side++) {
+                        struct member_facts *member = find_member(facts, slot, side);
+
+                        if (member)
+                                fill_member(manager, manager->engine->pairs[slot], side, member);
+                }
+        return facts;
+}

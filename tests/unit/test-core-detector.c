@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/core/detector.h"
+#include "tests/unit/test.h"
+
+#define MSEC(n) ((n) * USEC_PER_MSEC)
+#define START MSEC(100000)
+
+/* A guest: whether its agent answers, its echo port echoes, its balloon is renewed. */
+struct guest {
+        struct detector detector;
+        usec_t now, void_usec, alive_usec;
+        bool agent, echo, balloon, kernel;
+};
+
+static void begin(struct guest *g) {
+        struct pair_policy policy;
+
+        pair_policy_init(&policy);
+        *g = (struct guest) { .now = START, .agent = true, .echo = true, .balloon = true, .kernel = true };
+        detector_init(&g->detector, &policy); /* 500 ms, 3 missed, 500 ms */
+        detector_start(&g->detector, g->now);
+}
+
+/* Looks every 10 ms until a verdict or for so long; answers come at once. Returns the time that it took. */
+static usec_t run(struct guest *g, usec_t span, enum verdict until) {
+        usec_t from = g->now;
+
+        while (g->now - from < span) {
+                struct detector_wants wants;
+
+                if (g->kernel)
+                        g->alive_usec = g->now / USEC_PER_SEC * USEC_PER_SEC; /* statistics tell whole seconds */
+                if (detector_look(&g->detector, g->now, g->void_usec, &wants) == until)
+                        return g->now - from;
+                if (wants.ping && g->agent)
+                        detector_pong(&g->detector, g->now, g->detector.nonce);
+                if (wants.probe && g->kernel && g->echo)
+                        detector_path(&g->detector, g->now, PATH_ECHO, 0);
+                if (wants.probe && g->balloon)
+                        detector_path(&g->detector, g->now, PATH_BALLOON, g->now - g->alive_usec);
+                g->now += MSEC(10);
+        }
+        return USEC_INFINITY;
+}
+
+static void healthy_guest_is_never_suspected(void) {
+        struct guest g;
+
+        begin(&g);
+        CHECK(run(&g, MSEC(60000), VERDICT_SUSPECTED) == USEC_INFINITY);
+        CHECK(g.detector.verdict == VERDICT_ALIVE);
+}
+
+static void hang_is_decided_within_two_seconds_with_an_echo_port(void) {
+        struct guest g;
+        usec_t took;
+
+        begin(&g);
+        run(&g, MSEC(5000), VERDICT_HUNG);
+        g.agent = g.kernel = false;
+        took = run(&g, MSEC(10000), VERDICT_HUNG);
+        CHECK(took >= MSEC(1500) && took <= MSEC(2100));
+}
+
+static void hang_takes_longer_where_the_balloon_is_the_only_path(void) {
+        struct guest g;
+        usec_t took;
+
+        begin(&g);
+        g.echo = false;
+        run(&g, MSEC(15500), VERDICT_HUNG);
+        g.agent = g.kernel = false;
+        took = run(&g, MSEC(10000), VERDICT_HUNG);
+        CHECK(took >= MSEC(2000) && took <= MSEC(4200));
+}
+
+/* What the balloon said before the suspicion may be ten seconds old: it has to be heard on it. */
+static void slow_agent_is_no_hang_where_the_balloon_is_the_only_path(void) {
+        struct guest g;
+
+        begin(&g);
+        g.echo = false;
+        run(&g, MSEC(19000), VERDICT_HUNG);
+        g.agent = false;
+        CHECK(run(&g, MSEC(30000), VERDICT_HUNG) == USEC_INFINITY);
+        CHECK(g.detector.verdict == VERDICT_SILENT);
+}
+
+static void silent_agent_with_a_living_kernel_is_no_hang(void) {
+        struct guest g;
+
+        begin(&g);
+        run(&g, MSEC(5000), VERDICT_HUNG);
+        g.agent = false;
+        CHECK(run(&g, MSEC(120000), VERDICT_HUNG) == USEC_INFINITY);
+        CHECK(g.detector.verdict == VERDICT_SILENT);
+        g.kernel = false;
+        CHECK(run(&g, MSEC(10000), VERDICT_HUNG) <= MSEC(3500)); /* the balloon's last second speaks for it first */
+}
+
+static void guest_without_a_second_path_is_never_hung(void) {
+        struct guest g;
+
+        begin(&g);
+        g.echo = g.balloon = false;
+        run(&g, MSEC(5000), VERDICT_HUNG);
+        g.agent = g.kernel = false;
+        CHECK(run(&g, MSEC(120000), VERDICT_HUNG) == USEC_INFINITY);
+        CHECK(g.detector.verdict == VERDICT_SUSPECTED);
+}
+
+static void echo_port_that_was_closed_before_is_no_evidence(void) {
+        struct guest g;
+
+        begin(&g);
+        run(&g, MSEC(5000), VERDICT_HUNG);
+        g.echo = false;
+        run(&g, MSEC(40000), VERDICT_HUNG);
+        g.agent = false;
+        CHECK(run(&g, MSEC(60000), VERDICT_HUNG) == USEC_INFINITY);
+}
+
+static void unanswered_question_to_the_balloon_is_no_evidence(void) {
+        struct guest g;
+
+        begin(&g);
+        g.echo = false;
+        run(&g, MSEC(5000), VERDICT_HUNG);
+        g.agent = g.balloon = false; /* libvirt hangs */
+        CHECK(run(&g, MSEC(60000), VERDICT_HUNG) == USEC_INFINITY);
+}
+
+static void silence_before_a_doubt_does_not_count(void) {
+        struct guest g;
+
+        begin(&g);
+        run(&g, MSEC(5000), VERDICT_HUNG);
+        g.agent = g.kernel = false;
+        for (int i = 0; i < 10; i++) {
+                CHECK(run(&g, MSEC(1400), VERDICT_HUNG) == USEC_INFINITY);
+                g.void_usec = g.now;
+        }
+        CHECK(run(&g, MSEC(5000), VERDICT_HUNG) <= MSEC(2100));
+}
+
+static void late_answer_shows_that_it_lived_when_it_was_asked(void) {
+        struct detector_wants wants;
+        struct guest g;
+
+        begin(&g);
+        run(&g, MSEC(2000), VERDICT_HUNG);
+        g.agent = false;
+        run(&g, MSEC(1000), VERDICT_HUNG);
+        detector_pong(&g.detector, g.now, g.detector.nonce - 1);
+        CHECK(g.detector.last_pong_usec <= g.now - MSEC(500));
+        detector_pong(&g.detector, g.now, g.detector.nonce + 1); /* never asked */
+        detector_pong(&g.detector, g.now, g.detector.nonce - 5000);
+        CHECK(g.detector.last_pong_usec <= g.now - MSEC(500));
+        CHECK(detector_look(&g.detector, g.now, 0, &wants) == VERDICT_ALIVE);
+}
+
+static void stopped_detector_knows_nothing_and_asks_nothing(void) {
+        struct detector_wants wants;
+        struct guest g;
+
+        begin(&g);
+        run(&g, MSEC(2000), VERDICT_HUNG);
+        detector_stop(&g.detector);
+        CHECK(detector_look(&g.detector, g.now + MSEC(60000), 0, &wants) == VERDICT_UNKNOWN);
+        CHECK(!wants.ping && !wants.probe && wants.wake_usec == USEC_INFINITY);
+}
+
+TEST_MAIN("core-detector", TEST(healthy_guest_is_never_suspected), TEST(hang_is_decided_within_two_seconds_with_an_echo_port),
+          TEST(hang_takes_longer_where_the_balloon_is_the_only_path),
+          TEST(slow_agent_is_no_hang_where_the_balloon_is_the_only_path), TEST(silent_agent_with_a_living_kernel_is_no_hang),
+          TEST(guest_without_a_second_path_is_never_hung), TEST(echo_port_that_was_closed_before_is_no_evidence),
+          TEST(unanswered_question_to_the_balloon_is_no_evidence), TEST(silence_before_a_doubt_does_not_count),
+          TEST(late_answer_shows_that_it_lived_when_it_was_asked), TEST(stopped_detector_knows_nothing_and_asks_nothing))

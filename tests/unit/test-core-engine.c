@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The engine, fed by hand: one pair, one hot-standby application. The scenarios have the long stories; here stands
+ * what each single event leads to. */
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "daemon/core/engine.h"
+#include "tests/unit/test.h"
+
+struct world {
+        struct policy *policy;
+        struct engine *engine;
+        struct update update;
+        usec_t now;
+        struct application application;
+};
+
+static void feed(struct world *w, struct event event) {
+        event.time_usec = w->now += 100;
+        event.real_usec = w->now;
+        engine_step(w->engine, &event, &w->update);
+        CHECK(!w->update.failed);
+}
+
+static const struct action *find(const struct world *w, enum action_kind kind, int side) {
+        for (size_t i = 0; i < w->update.n_actions; i++)
+                if (w->update.actions[i].kind == kind && (side < 0 || w->update.actions[i].side == (enum side) side))
+                        return &w->update.actions[i];
+        return NULL;
+}
+
+/* Number of the message of that type to that side in the last update; 0 where there is none. */
+static uint64_t find_message(const struct world *w, enum message_type type, enum side side) {
+        for (size_t i = 0; i < w->update.n_actions; i++) {
+                const struct action *action = &w->update.actions[i];
+
+                if (action->kind == ACTION_SEND && action->side == side && action->message && action->message->type == type)
+                        return action->message->id;
+        }
+        return 0;
+}
+
+static void answer(struct world *w, const struct action *action, int result) {
+        REQUIRE(action != NULL);
+        feed(w, (struct event){ .kind = EVENT_DONE, .pair = action->pair, .side = action->side, .app = action->app,
+                                .action = (int) action->kind, .action_id = action->id, .result = result });
+}
+
+/* Answers the writes that are under way one by one, by their number, until a step asks for something new. */
+static void write_next(struct world *w) {
+        struct pair *pair = w->engine->pairs[0];
+
+        for (enum persist_level level = 0; level < PERSIST_LEVEL_MAX; level++)
+                if (pair->persist[level].id) {
+                        feed(w, (struct event){ .kind = EVENT_DONE, .pair = 0, .side = SIDE_INVALID, .app = NO_APP,
+                                                .action = ACTION_PERSIST, .action_id = pair->persist[level].id });
+                        return;
+                }
+}
+
+/* Answers every write, so that what waits for it goes on. */
+static void write_all(struct world *w) {
+        const struct pair *pair = w->engine->pairs[0];
+
+        while (pair->persist[PERSIST_STEP].id || pair->persist[PERSIST_OWNER].id)
+                write_next(w);
+}
+
+static void tell_message(struct world *w, enum side side, struct message message) {
+        feed(w, (struct event){ .kind = EVENT_MESSAGE, .pair = 0, .side = side, .app = NO_APP, .message = &message });
+}
+
+static void tell_domain(struct world *w, enum side side, enum domain_state state, enum domain_reason reason) {
+        feed(w, (struct event){ .kind = EVENT_DOMAIN, .pair = 0, .side = side, .app = NO_APP, .domain = state, .reason = reason });
+}
+
+static void begin(struct world *w) {
+        struct pair_policy *pair;
+
+        *w = (struct world) { .now = 100 * USEC_PER_SEC };
+        w->policy = policy_new();
+        REQUIRE(w->policy != NULL);
+        w->policy->pool_bytes = 4 * GIB;
+        w->policy->extent_bytes = 128 * MIB;
+        w->policy->monitor_bytes = 64 * MIB;
+        w->policy->pairs = calloc(1, sizeof(*w->policy->pairs));
+        REQUIRE(w->policy->pairs != NULL);
+        w->policy->n_pairs = 1;
+        pair = w->policy->pairs;
+        pair_policy_init(pair);
+        strcpy(pair->name, "orders");
+        strcpy(pair->members[SIDE_A].domain, "vm-a");
+        strcpy(pair->members[SIDE_B].domain, "vm-b");
+        for (int side = 0; side < SIDE_MAX; side++)
+                pair->members[side].base_bytes = pair->members[side].memory_bytes = 512 * MIB;
+        pair->applications = calloc(1, sizeof(*pair->applications));
+        REQUIRE(pair->applications != NULL);
+        pair->n_applications = 1;
+        application_init(pair->applications);
+        strcpy(pair->applications[0].name, "db");
+        pair->applications[0].kind = APPLICATION_HOT_STANDBY;
+        pair->applications[0].memory_bytes = 512 * MIB;
+        w->engine = engine_new();
+        REQUIRE(w->engine != NULL);
+        feed(w, (struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = w->policy });
+}
+
+static void end(struct world *w) {
+        update_deinit(&w->update);
+        engine_free(w->engine);
+        policy_free(w->policy);
+}
+
+static void bring_up(struct world *w, enum side side) {
+        struct preflight found = { .defined = true, .persistent = true, .channel = true, .requested_zero = true, .vcpus = 1, .vcpus_max = 2 };
+        struct message hello = { .type = MESSAGE_HELLO, .version = PROTOCOL_VERSION };
+
+        found.base_bytes = 512 * MIB;
+        found.apps[0].present = true;
+        found.apps[0].node = 1;
+        found.apps[0].size_bytes = 512 * MIB;
+        snprintf(hello.boot, sizeof(hello.boot), "boot-%d", side);
+        feed(w, (struct event){ .kind = EVENT_PROCESS, .pair = 0, .side = side, .app = NO_APP, .up = true, .pid = 10 + (int) side });
+        tell_domain(w, side, DOMAIN_RUNNING, REASON_BOOTED);
+        feed(w, (struct event){ .kind = EVENT_PREFLIGHT, .pair = 0, .side = side, .app = NO_APP, .preflight = &found });
+        feed(w, (struct event){ .kind = EVENT_LINK, .pair = 0, .side = side, .app = NO_APP, .up = true });
+        tell_message(w, side, hello);
+}
+
+/* Both VMs up, the application running on vm-a, the pair armed. */
+static void make_armed(struct world *w) {
+        struct message uses = { .type = MESSAGE_USES, .app = "db", .bytes = 512 * MIB, .kind = APPLICATION_AUTO };
+        struct message request = { .type = MESSAGE_REQUEST, .id = 7, .app = "db", .bytes = 512 * MIB };
+        uint64_t start_id, check_id;
+
+        begin(w);
+        feed(w, (struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        write_all(w);
+        feed(w, (struct event){ .kind = EVENT_HYPERVISOR, .pair = NO_PAIR, .up = true });
+        bring_up(w, SIDE_A);
+        bring_up(w, SIDE_B);
+        check_id = find_message(w, MESSAGE_CHECK, SIDE_B);
+        REQUIRE(check_id != 0);
+        while (!(start_id = find_message(w, MESSAGE_START, SIDE_A)) && w->engine->pairs[0]->persist[PERSIST_OWNER].id)
+                write_next(w);
+        REQUIRE(start_id != 0);
+        tell_message(w, SIDE_A, request);
+        CHECK(find_message(w, MESSAGE_GRANT, SIDE_A) != 0);
+        write_all(w);
+        feed(w, (struct event){ .kind = EVENT_DEVICE_SIZE, .pair = 0, .side = SIDE_A, .app = 0, .bytes = 512 * MIB });
+        tell_message(w, SIDE_A, uses);
+        tell_message(w, SIDE_A, (struct message){ .type = MESSAGE_RESULT, .id = start_id, .app = "db" });
+        tell_message(w, SIDE_B, (struct message){ .type = MESSAGE_RESULT, .id = check_id, .app = "db" });
+        write_all(w);
+        REQUIRE(w->engine->pairs[0]->state == PAIR_ARMED);
+}
+
+static void pair_becomes_armed_and_says_so(void) {
+        struct world w;
+
+        make_armed(&w);
+        CHECK(table_find_application(&w.engine->table, (struct holder){ .pair = 0, .side = SIDE_A }, 0) != NULL);
+        CHECK(w.engine->pairs[0]->n_reasons == 0);
+        end(&w);
+}
+
+static void panic_is_fenced_granted_and_written_at_once_and_started_only_then(void) {
+        const struct action *freeze;
+        struct world w;
+        uint64_t attach_id;
+
+        make_armed(&w);
+        tell_domain(&w, SIDE_A, DOMAIN_CRASHED, REASON_PANICKED);
+        CHECK(find(&w, ACTION_PERSIST, -1) != NULL);
+        CHECK(find(&w, ACTION_FREEZE, SIDE_A) == NULL); /* persist, then act */
+        attach_id = find_message(&w, MESSAGE_ATTACH, SIDE_B);
+        REQUIRE(attach_id != 0);
+        CHECK(w.engine->pairs[0]->record.apps[0].owner == SIDE_B && w.engine->pairs[0]->record.apps[0].token == 2);
+        for (size_t i = 0; i < w.update.n_actions; i++)
+                if (w.update.actions[i].kind == ACTION_PERSIST && w.update.actions[i].level == PERSIST_STEP) {
+                        answer(&w, &w.update.actions[i], 0);
+                        break;
+                }
+        freeze = find(&w, ACTION_FREEZE, SIDE_A);
+        REQUIRE(freeze != NULL);
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_RESULT, .id = attach_id, .app = "db" });
+        CHECK(find_message(&w, MESSAGE_START, SIDE_B) == 0); /* not fenced, not on disk */
+        end(&w);
+}
+
+static void vm_that_cannot_be_fenced_starts_nothing_elsewhere(void) {
+        struct world w;
+
+        make_armed(&w);
+        tell_domain(&w, SIDE_A, DOMAIN_CRASHED, REASON_PANICKED);
+        write_all(&w);
+        for (int i = 0; i < 100; i++) {
+                w.now += USEC_PER_SEC;
+                feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0, .due_usec = w.now });
+                CHECK(find_message(&w, MESSAGE_START, SIDE_B) == 0);
+                write_all(&w);
+        }
+        end(&w);
+}
+
+static void another_pairs_application_name_is_ignored_and_said(void) {
+        const struct action *said;
+        struct world w;
+
+        make_armed(&w);
+        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "payroll", .token = 1, .cause = FAILURE_EXIT, .code = 1 });
+        said = find(&w, ACTION_RECORD, SIDE_A);
+        CHECK(said && said->record_kind == RECORD_PROTOCOL);
+        CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
+        end(&w);
+}
+
+static void report_of_the_side_that_does_not_own_it_counts_for_nothing(void) {
+        struct world w;
+
+        make_armed(&w);
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 1, .cause = FAILURE_MEMORY });
+        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 99, .cause = FAILURE_MEMORY });
+        CHECK(w.engine->pairs[0]->record.flow.kind == FLOW_NONE);
+        end(&w);
+}
+
+static void agent_cannot_ask_for_more_than_the_region(void) {
+        struct world w;
+
+        make_armed(&w);
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_REQUEST, .id = 1, .app = "db", .bytes = 128 * MIB });
+        CHECK(find_message(&w, MESSAGE_REFUSE, SIDE_B) != 0);
+        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_REQUEST, .id = 2, .app = "db", .bytes = UINT64_MAX - 5 });
+        CHECK(w.engine->pairs[0]->record.apps[0].granted_bytes[SIDE_A] == 512 * MIB);
+        end(&w);
+}
+
+static void events_for_slots_that_do_not_exist_do_no_harm(void) {
+        struct world w;
+
+        make_armed(&w);
+        feed(&w, (struct event){ .kind = EVENT_DOMAIN, .pair = 7, .side = SIDE_A, .app = NO_APP, .domain = DOMAIN_SHUTOFF });
+        feed(&w, (struct event){ .kind = EVENT_DEVICE_SIZE, .pair = 0, .side = SIDE_A, .app = 15, .bytes = 1 });
+        feed(&w, (struct event){ .kind = EVENT_DONE, .pair = 0, .side = SIDE_A, .app = 15, .action = ACTION_RESIZE, .action_id = 999 });
+        CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
+        end(&w);
+}
+
+static void old_agent_is_refused_with_a_reason(void) {
+        struct world w;
+
+        make_armed(&w);
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_HELLO, .version = PROTOCOL_VERSION_MIN - 1 });
+        CHECK(find_message(&w, MESSAGE_REFUSE, SIDE_B) != 0);
+        CHECK(find(&w, ACTION_DROP_LINK, SIDE_B) != NULL);
+        end(&w);
+}
+
+static void pool_that_is_too_small_is_refused_and_changes_nothing(void) {
+        char why[EVENT_TEXT_LEN];
+        struct world w;
+
+        make_armed(&w);
+        w.policy->pool_bytes = GIB;
+        CHECK(engine_try_policy(w.engine, w.policy, why, sizeof(why)) < 0);
+        CHECK(strstr(why, "pool") != NULL);
+        feed(&w, (struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = w.policy });
+        CHECK(w.engine->policy->pool_bytes == 4 * GIB && w.engine->pairs[0]->state == PAIR_ARMED);
+        end(&w);
+}
+
+static unsigned protocol_lines(const struct world *w) {
+        unsigned n = 0;
+
+        for (size_t i = 0; i < w->update.n_actions; i++)
+                n += w->update.actions[i].kind == ACTION_RECORD && w->update.actions[i].record_kind == RECORD_PROTOCOL;
+        return n;
+}
+
+static void guest_that_misbehaves_over_and_over_does_not_fill_the_history(void) {
+        struct message strange = { .type = MESSAGE_FAILED, .app = "shop", .token = 1 };
+        unsigned n = 0;
+        struct world w;
+
+        make_armed(&w);
+        for (int i = 0; i < 100; i++) {
+                tell_message(&w, SIDE_B, strange);
+                n += protocol_lines(&w);
+        }
+        CHECK(n == 5);
+        tell_message(&w, SIDE_A, strange); /* another guest has lines of its own */
+        CHECK(protocol_lines(&w) == 1);
+        w.now += 10 * USEC_PER_SEC;
+        tell_message(&w, SIDE_B, strange);
+        CHECK(protocol_lines(&w) == 1);
+        end(&w);
+}
+
+/* The same events give the same updates: sizes and kinds of two engines side by side. */
+static void same_events_give_the_same_updates(void) {
+        struct world a, b;
+
+        make_armed(&a);
+        make_armed(&b);
+        tell_domain(&a, SIDE_A, DOMAIN_CRASHED, REASON_PANICKED);
+        tell_domain(&b, SIDE_A, DOMAIN_CRASHED, REASON_PANICKED);
+        REQUIRE(a.update.n_actions == b.update.n_actions);
+        for (size_t i = 0; i < a.update.n_actions; i++) {
+                struct action x = a.update.actions[i], y = b.update.actions[i];
+
+                x.message = y.message = NULL;
+                x.record = y.record = NULL;
+                CHECK(memcmp(&x, &y, sizeof(x)) == 0);
+        }
+        end(&a);
+        end(&b);
+}
+
+TEST_MAIN("core-engine", TEST(pair_becomes_armed_and_says_so),
+          TEST(panic_is_fenced_granted_and_written_at_once_and_started_only_then),
+          TEST(vm_that_cannot_be_fenced_starts_nothing_elsewhere), TEST(another_pairs_application_name_is_ignored_and_said),
+          TEST(report_of_the_side_that_does_not_own_it_counts_for_nothing), TEST(agent_cannot_ask_for_more_than_the_region),
+          TEST(events_for_slots_that_do_not_exist_do_no_harm), TEST(old_agent_is_refused_with_a_reason),
+          TEST(pool_that_is_too_small_is_refused_and_changes_nothing),
+          TEST(guest_that_misbehaves_over_and_over_does_not_fill_the_history), TEST(same_events_give_the_same_updates))

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
+#include "daemon/core/table.h"
+#include "tests/unit/test.h"
+
+static const struct holder ACTIVE = { .pair = 0, .side = SIDE_A }, STANDBY = { .pair = 0, .side = SIDE_B };
+
+static uint64_t sum(const struct table *table) {
+        uint64_t bytes = 0;
+
+        for (size_t i = 0; i < table->n_rows; i++)
+                bytes += table->rows[i].usage_bytes;
+        return bytes;
+}
+
+/* The row of that name; an empty one with kind REGION_KIND_INVALID where there is none. */
+static struct region row(const struct table *table, const char *name) {
+        for (size_t i = 0; i < table->n_rows; i++)
+                if (strcmp(table->rows[i].name, name) == 0)
+                        return table->rows[i];
+        return (struct region) { .kind = REGION_KIND_INVALID };
+}
+
+static uint64_t mib(const struct table *table, const char *name) {
+        return row(table, name).usage_bytes / MIB;
+}
+
+/* State A of the document: 256 MB, no part of it reserve. */
+static void make_state_a(struct table *table) {
+        REQUIRE(table_init(table, 256 * MIB, 32 * MIB, 0) == 0);
+        REQUIRE(table_add_vm(table, ACTIVE, "active OS", 160 * MIB, 0) == 0);
+        REQUIRE(table_add_vm(table, STANDBY, "standby OS", 32 * MIB, 0) == 0);
+}
+
+static void worked_example_appears_exactly(void) {
+        struct table t;
+
+        make_state_a(&t);
+        CHECK(mib(&t, "active OS") == 160 && mib(&t, "standby OS") == 32 && mib(&t, "monitor") == 32 && mib(&t, "unused") == 32);
+        CHECK(row(&t, "application A").kind == REGION_KIND_INVALID);
+
+        /* B: A's 128 came out of what the active VM held; its agent told. */
+        CHECK(table_carve(&t, ACTIVE, 32 * MIB, 0, "application A", 128 * MIB, STANDBY) == 0);
+        CHECK(mib(&t, "active OS") == 32 && mib(&t, "application A") == 128 && mib(&t, "unused") == 32);
+        CHECK(holder_equal(row(&t, "application A").user, ACTIVE));
+        CHECK(holder_equal(row(&t, "application A").target, STANDBY));
+
+        /* C: B did not fit, its agent asked, the monitor gave its unused 32. */
+        CHECK(table_carve(&t, ACTIVE, 32 * MIB, 1, "application B", 32 * MIB, HOLDER_MONITOR) == -ENOSPC);
+        CHECK(table_grant(&t, ACTIVE, 32 * MIB) == 0);
+        CHECK(table_carve(&t, ACTIVE, 32 * MIB, 1, "application B", 32 * MIB, HOLDER_MONITOR) == 0);
+        CHECK(mib(&t, "application B") == 32 && mib(&t, "unused") == 0 && mib(&t, "active OS") == 32);
+        CHECK(holder_equal(row(&t, "application B").target, HOLDER_MONITOR));
+        CHECK(holder_equal(row(&t, "active OS").target, ACTIVE));
+        CHECK(sum(&t) == 256 * MIB);
+
+        /* Nothing is left to give. */
+        CHECK(table_grant(&t, ACTIVE, 1) == -ENOSPC);
+        table_deinit(&t);
+}
+
+static void failure_of_the_active_system_moves_each_region_to_its_target(void) {
+        struct table t;
+
+        make_state_a(&t);
+        REQUIRE(table_carve(&t, ACTIVE, 32 * MIB, 0, "application A", 128 * MIB, STANDBY) == 0);
+        REQUIRE(table_grant(&t, ACTIVE, 32 * MIB) == 0);
+        REQUIRE(table_carve(&t, ACTIVE, 32 * MIB, 1, "application B", 32 * MIB, HOLDER_MONITOR) == 0);
+        table_move(&t, table_find_application(&t, ACTIVE, 0), STANDBY, ACTIVE);
+        table_give_back(&t, table_find_application(&t, ACTIVE, 1));
+        table_check(&t);
+        CHECK(table_find_application(&t, ACTIVE, 0) == NULL);
+        CHECK(holder_equal(row(&t, "application A").user, STANDBY));
+        CHECK(row(&t, "application B").kind == REGION_KIND_INVALID && mib(&t, "unused") == 32);
+        CHECK(sum(&t) == 256 * MIB);
+        table_deinit(&t);
+}
+
+static void lost_memory_is_replaced_by_the_reserve_then_by_unused(void) {
+        struct table t;
+
+        REQUIRE(table_init(&t, 256 * MIB, 32 * MIB, 16 * MIB) == 0);
+        REQUIRE(table_add_vm(&t, ACTIVE, "active OS", 160 * MIB, 0) == 0);
+        REQUIRE(table_carve(&t, ACTIVE, 32 * MIB, 0, "application A", 128 * MIB, STANDBY) == 0);
+        CHECK(table_replace_lost(&t, table_find_application(&t, ACTIVE, 0), 32 * MIB) == 32 * MIB);
+        CHECK(mib(&t, "application A") == 128 && mib(&t, "reserve") == 0 && mib(&t, "unused") == 32);
+        CHECK(t.governed_bytes == 224 * MIB && sum(&t) == 224 * MIB);
+        /* More than there is to replace it with: the region is smaller, and the table says so. */
+        CHECK(table_replace_lost(&t, table_find_application(&t, ACTIVE, 0), 64 * MIB) == 32 * MIB);
+        CHECK(mib(&t, "application A") == 96 && mib(&t, "unused") == 0);
+        table_deinit(&t);
+}
+
+static void pool_grows_and_shrinks_by_what_is_unused(void) {
+        struct table t;
+
+        make_state_a(&t);
+        CHECK(table_resize(&t, 512 * MIB) == 0 && mib(&t, "unused") == 288);
+        CHECK(table_resize(&t, 220 * MIB) == -ENOSPC && sum(&t) == 512 * MIB);
+        CHECK(table_resize(&t, 224 * MIB) == 0 && mib(&t, "unused") == 0);
+        CHECK(table_set_reserve(&t, MIB) == -ENOSPC);
+        table_deinit(&t);
+}
+
+static void what_does_not_fit_is_refused_and_changes_nothing(void) {
+        struct table t;
+
+        CHECK(table_init(&t, 64 * MIB, 65 * MIB, 0) == -ENOSPC);
+        make_state_a(&t);
+        CHECK(table_add_vm(&t, ACTIVE, "again", MIB, 0) == -EEXIST);
+        CHECK(table_add_vm(&t, (struct holder){ .pair = 1 }, "third", 33 * MIB, 0) == -ENOSPC);
+        CHECK(table_add_vm(&t, (struct holder){ .pair = 1 }, "third", 32 * MIB, MIB) == -ENOSPC);
+        CHECK(table_release(&t, STANDBY, 33 * MIB) == -ENOSPC);
+        CHECK(table_carve(&t, ACTIVE, 32 * MIB, 0, "A", 129 * MIB, STANDBY) == -ENOSPC);
+        CHECK(table_carve(&t, ACTIVE, 32 * MIB, 0, "A", 128 * MIB, STANDBY) == 0);
+        CHECK(table_carve(&t, ACTIVE, 32 * MIB, 0, "A", 0, STANDBY) == -EEXIST);
+        CHECK(sum(&t) == 256 * MIB && mib(&t, "unused") == 32);
+        table_deinit(&t);
+}
+
+static void vm_that_leaves_gives_everything_back(void) {
+        struct table t;
+
+        REQUIRE(table_init(&t, 256 * MIB, 32 * MIB, 0) == 0);
+        REQUIRE(table_add_vm(&t, ACTIVE, "active OS", 160 * MIB, 16 * MIB) == 0);
+        REQUIRE(table_carve(&t, ACTIVE, 32 * MIB, 0, "A", 64 * MIB, HOLDER_MONITOR) == 0);
+        table_uncarve(&t, table_find_application(&t, ACTIVE, 0));
+        CHECK(mib(&t, "active OS") == 160);
+        REQUIRE(table_carve(&t, ACTIVE, 32 * MIB, 0, "A", 64 * MIB, HOLDER_MONITOR) == 0);
+        table_remove_vm(&t, ACTIVE, 16 * MIB);
+        table_check(&t);
+        CHECK(mib(&t, "unused") == 224 && mib(&t, "QEMU overhead") == 0 && t.n_rows == 4);
+        table_deinit(&t);
+}
+
+TEST_MAIN("core-table", TEST(worked_example_appears_exactly),
+          TEST(failure_of_the_active_system_moves_each_region_to_its_target),
+          TEST(lost_memory_is_replaced_by_the_reserve_then_by_unused), TEST(pool_grows_and_shrinks_by_what_is_unused),
+          TEST(what_does_not_fit_is_refused_and_changes_nothing), TEST(vm_that_leaves_gives_everything_back))
