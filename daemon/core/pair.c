@@ -11,6 +11,10 @@
 /* Comparing facts with goals settles within a few rounds; more is a fault in the machine. */
 #define ROUNDS_MAX 16
 
+/* What libvirt told of a domain is renewed every half minute; older than this, nobody knows whether it could be acted
+ * on. */
+#define STALE_USEC (75 * USEC_PER_SEC)
+
 /* A write of who owns the data that takes longer than this no longer holds a failover back: the copy in the
  * run-time directory carries it over a crash of failoverd, and status says what a power loss would cost. */
 #define OWNER_WRITE_USEC (2 * USEC_PER_SEC)
@@ -172,7 +176,7 @@ static void reason(struct pair *pair, const char *format, ...) {
 }
 
 /* What keeps one VM from playing its part. */
-static void member_reasons(struct pair *pair, enum side side) {
+static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
         const struct member_state *m = &pair->members[side];
         const char *vm = pair_domain(pair, side);
 
@@ -192,6 +196,9 @@ static void member_reasons(struct pair *pair, enum side side) {
                 reason(pair, "%s: its guest is on an orderly %s", vm, m->going);
         else if (m->domain != DOMAIN_RUNNING)
                 reason(pair, "%s: %s", vm, m->domain == DOMAIN_UNKNOWN ? "state not known yet" : "not running yet");
+        else if (m->domain_usec && now_usec - m->domain_usec > STALE_USEC)
+                reason(pair, "%s: libvirt has told nothing of it for %u s; it may hang on this domain", vm,
+                       (unsigned) ((now_usec - m->domain_usec) / USEC_PER_SEC));
         else if (!m->greeted)
                 reason(pair, "%s: no agent answers on its channel; is failover-agent running in the guest?", vm);
         else if (!m->configured)
@@ -269,7 +276,7 @@ static void collect_reasons(struct step *step) {
                 reason(pair, "paused%s%s; failoverctl resume %s", pair->record.pause_reason[0] ? ": " : "",
                        pair->record.pause_reason, pair->policy->name);
         for (enum side side = 0; side < SIDE_MAX; side++)
-                member_reasons(pair, side);
+                member_reasons(pair, side, step->now);
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 app_reasons(pair, (int) i);
         for (size_t i = 0; i < pair->policy->n_applications; i++)
