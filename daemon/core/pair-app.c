@@ -99,7 +99,7 @@ bool app_released(const struct pair *pair, int app, enum side side) {
 
         if (!pair->record.apps[app].releasing[side])
                 return pair->record.apps[app].granted_bytes[side] == 0;
-        if (member->process_known && !member->process_alive)
+        if (member_is_gone(member))
                 return true;
         return member->requested_known[app] && member->requested_bytes[app] == 0 &&
                member->plugged_usec[app] >= pair->apps[app].release_usec && member->plugged_bytes[app] == 0;
@@ -286,7 +286,7 @@ static bool other_side_clear(const struct pair *pair, int app) {
         const struct member_state *member = &pair->members[other];
         enum application_state state = pair->apps[app].state[other];
 
-        if (member->process_known && !member->process_alive)
+        if (member_is_gone(member))
                 return true;
         if (pair->record.fence_wanted[other])
                 return member->fence == FENCE_GONE ||

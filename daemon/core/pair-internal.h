@@ -7,9 +7,13 @@
  *   pair.c          life cycle, queries, state, reasons, persisting
  *   pair-facts.c    events become facts
  *   pair-message.c  an agent's messages become facts
- *   pair-member.c   goals of one VM: watched, fenced, rebuilt, configured, of the right size
+ *   pair-watch.c    one VM: its facts, its heart, silence
+ *   pair-fence.c    one VM: certain not to act any more
+ *   pair-rebuild.c  one VM: built anew
+ *   pair-member.c   one VM: told what it runs, of the right size
  *   pair-app.c      goals of one application outside a flow; what its failure leads to
- *   pair-flow.c     goals of the flow under way
+ *   pair-flow.c     the flow under way
+ *   pair-move.c     one application's way in it
  *   pair-command.c  operators' commands
  */
 
@@ -77,6 +81,9 @@ struct holder pair_holder(const struct pair *pair, enum side side);
 const char *pair_domain(const struct pair *pair, enum side side);
 /* A member that could take applications over now. */
 bool member_usable(const struct pair *pair, enum side side);
+/* The process is seen to be gone. */
+bool member_is_gone(const struct member_state *member);
+const char *pair_app_name(const struct pair *pair, int app);
 /* Is it certain that this side can act no more? */
 bool member_fenced(const struct pair *pair, enum side side);
 bool pair_is_hot(const struct pair *pair, int app);
@@ -101,14 +108,16 @@ void pair_message(struct step *step, enum side side, const struct message *messa
 void member_say(struct step *step, enum record_kind kind, enum side side, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
 
-/* pair-member.c */
+/* pair-watch.c */
 void advance_watch(struct step *step, enum side side);
+/* It is not ours any more: out of the engine's counts. */
+void member_leave(struct step *step, enum side side);
+
+/* pair-fence.c, pair-rebuild.c, pair-member.c */
 void advance_fence(struct step *step, enum side side);
 void advance_rebuild(struct step *step, enum side side);
 void advance_agent(struct step *step, enum side side);
 void advance_memory(struct step *step, enum side side);
-void member_leave(struct step *step, enum side side);
-
 /* pair-app.c */
 void advance_app(struct step *step, int app);
 /* Asks a side to give an application's region up (H: resource detach); the table follows as it does. */
@@ -130,8 +139,19 @@ const char *flow_blocked(struct step *step, enum side to);
 /* Begins a flow. `app` is the failed application of FLOW_APPLICATION_FAILURE, else NO_APP. */
 void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app, usec_t detected_usec,
                 const char *cause);
+/* What began with one application becomes the whole system's: the old side is fenced and all of it moves. */
+void flow_take_system(struct step *step);
+/* Ends the flow; what has not moved stays where it was. `result` 0 or negative errno. */
+void flow_end(struct step *step, int result, const char *text);
 void advance_failures(struct step *step);
 void advance_flow(struct step *step);
+
+/* pair-move.c */
+/* Begins what can be begun of an application's move. Returns how far it has come; PHASE_DECIDED while it has not
+ * stopped. May end the flow. */
+enum phase move_advance(struct step *step, int app);
+/* The new side is out of play: the old side owns the application again, where it certainly does not run on the new. */
+void move_take_back(struct step *step, int app);
 
 /* pair-command.c */
 void pair_command(struct step *step, const struct operator_command *command);

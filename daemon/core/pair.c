@@ -156,6 +156,14 @@ bool pair_too_early(struct step *step, enum side to) {
         return true;
 }
 
+bool member_is_gone(const struct member_state *member) {
+        return member->process_known && !member->process_alive;
+}
+
+const char *pair_app_name(const struct pair *pair, int app) {
+        return pair->policy->applications[app].name;
+}
+
 bool member_fenced(const struct pair *pair, enum side side) {
         const struct member_state *member = &pair->members[side];
 

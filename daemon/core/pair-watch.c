@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* One VM is watched: its facts are asked for, its heart is listened to, and silence and pauses are judged. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/pair-internal.h"
+
+#define INSPECT_EVERY_USEC (30 * USEC_PER_SEC)
+#define LOOK_AGAIN_USEC (30 * USEC_PER_SEC) /* at the XML of a pair that is not armed */
+#define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
+
+static void ask_for_facts(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+        usec_t due;
+
+        if (!step->engine->hypervisor_up)
+                return;
+        due = member->domain_usec ? member->domain_usec + INSPECT_EVERY_USEC : 0;
+        if (member->gone_wait_usec)
+                due = 0;
+        if (due > step->now)
+                step_wake(step, due);
+        else if (request_free(step, &member->inspect))
+                step_act(step, ACTION_INSPECT, side, NO_APP, &member->inspect, INSPECT_DEADLINE_USEC);
+        if (member->preflight_usec && step->pair->state != PAIR_ARMED && step->pair->state != PAIR_FAILOVER) {
+                /* What it found amiss may have been mended since. */
+                due = member->preflight_usec + LOOK_AGAIN_USEC;
+                if (due > step->now) {
+                        step_wake(step, due);
+                        return;
+                }
+        } else if (member->preflight_usec)
+                return;
+        if (member->domain != DOMAIN_UNKNOWN && request_free(step, &member->look))
+                step_act(step, ACTION_PREFLIGHT, side, NO_APP, &member->look, INSPECT_DEADLINE_USEC);
+}
+
+/* The process went and nobody said why: after the wait it counts as a failure. While libvirt is away nobody can
+ * say, and nothing could be started elsewhere either. */
+static void judge_gone(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+
+        if (member->gone_wait_usec == 0 || !step->engine->hypervisor_up)
+                return;
+        if (step->now < member->gone_wait_usec) {
+                step_wake(step, member->gone_wait_usec);
+                return;
+        }
+        member->gone_wait_usec = 0;
+        member_fail(step, side, "its QEMU process is gone");
+        if (member->failure_usec == step->now)
+                member->failure_usec = member->process_gone_usec; /* known since then */
+}
+
+/* Paused, and nothing else followed: an operator's doing. */
+static void judge_pause(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+        const char *vm = pair_domain(step->pair, side);
+
+        if (member->pause_wait_usec == 0 || step->pair->record.fence_wanted[side])
+                return;
+        if (step->now < member->pause_wait_usec) {
+                step_wake(step, member->pause_wait_usec);
+                return;
+        }
+        member->pause_wait_usec = 0;
+        member->operator_hold = true;
+        detector_stop(&member->detector);
+        step_say(step, RECORD_IGNORED, side, "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on",
+                 vm, domain_reason_to_string(member->reason), vm);
+}
+
+/* Many silent at once: the host is the suspect. Held back for one more full look; and when it comes back, guests
+ * answer one after the other, so that those that are still silent then get one too. */
+static bool mass_silence(struct step *step, struct member_state *member) {
+        struct pair *pair = step->pair;
+        struct engine *engine = step->engine;
+        usec_t look = pair->policy->beat_usec * pair->policy->beats_missed + pair->policy->confirm_usec;
+        usec_t until = engine->mass_usec + look;
+
+        if (engine->n_suspected >= 2 && engine->n_suspected * 2 > engine->n_watched) {
+                if (engine->mass_usec == 0 || step->now >= until)
+                        step_say(step, RECORD_DOUBT, SIDE_INVALID,
+                                 "%u of %u guests are silent at once: the host itself is the suspect; looking again before anything is done",
+                                 engine->n_suspected, engine->n_watched);
+                engine->mass_usec = step->now;
+                if (member->mass_hold_usec == 0)
+                        member->mass_hold_usec = step->now;
+                until = member->mass_hold_usec + 2 * look;
+        } else if (engine->mass_usec == 0) {
+                member->mass_hold_usec = 0;
+                return false;
+        }
+        if (step->now >= until)
+                return false;
+        step_wake(step, until);
+        return true;
+}
+
+static bool suspicious(enum verdict verdict) {
+        return verdict == VERDICT_SUSPECTED || verdict == VERDICT_HUNG;
+}
+
+static void verdict_changed(struct step *step, enum side side, enum verdict before, enum verdict now) {
+        struct member_state *member = &step->pair->members[side];
+        const char *vm = pair_domain(step->pair, side);
+
+        if (member->failure[0] || step->pair->record.fence_wanted[side])
+                step->changed = true; /* what is known of it is worse than that */
+        else if (suspicious(now) && !suspicious(before))
+                step_say(step, RECORD_SUSPECTED, side, "%s: %u heartbeats are missing; asking its kernel", vm,
+                         member->detector.beats_missed);
+        else if (now == VERDICT_SILENT)
+                step_say(step, RECORD_IGNORED, side, "%s: its agent is silent but its kernel answers: no failure of the system",
+                         vm);
+        else if (now == VERDICT_ALIVE && before != VERDICT_UNKNOWN)
+                step_say(step, RECORD_CLEARED, side, "%s: answers again", vm);
+        step->changed = true;
+}
+
+void member_leave(struct step *step, enum side side) {
+        struct detector *detector = &step->pair->members[side].detector;
+
+        if (step->pair->members[side].counted_suspect)
+                step->engine->n_suspected--;
+        if (step->pair->members[side].counted_watched)
+                step->engine->n_watched--;
+        step->pair->members[side].counted_suspect = step->pair->members[side].counted_watched = false;
+        detector_stop(detector);
+}
+
+/* Keeps the engine's counts of watched and suspected members. */
+static void count_member(struct step *step, struct member_state *member) {
+        bool watched = member->detector.watching, suspect = watched && suspicious(member->detector.verdict);
+
+        if (watched != member->counted_watched) {
+                step->engine->n_watched += watched ? 1 : (unsigned) -1;
+                member->counted_watched = watched;
+        }
+        if (suspect != member->counted_suspect) {
+                step->engine->n_suspected += suspect ? 1 : (unsigned) -1;
+                member->counted_suspect = suspect;
+        }
+}
+
+/* A failure that nothing could be done about (paused, libvirt away) and that is over: the guest answers again. */
+static void forget_failure(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+        bool answers = member->greeted_usec > member->failure_usec ||
+                       (member->detector.verdict == VERDICT_ALIVE && member->detector.last_pong_usec > member->failure_usec);
+
+        if (member->failure[0] == 0 || !answers || member->domain != DOMAIN_RUNNING || !member->process_alive ||
+            member->fence != FENCE_NONE || step->pair->record.fence_wanted[side])
+                return;
+        step_say(step, RECORD_CLEARED, side, "%s answers again; what was seen of it before (%.120s) is over",
+                 pair_domain(step->pair, side), member->failure);
+        member->failure[0] = 0;
+        step->pair->blocked[0] = 0;
+        step->again = true;
+}
+
+void advance_watch(struct step *step, enum side side) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+        struct detector_wants wants;
+        enum verdict before = member->detector.verdict, now;
+
+        ask_for_facts(step, side);
+        judge_gone(step, side);
+        judge_pause(step, side);
+        forget_failure(step, side);
+
+        now = detector_look(&member->detector, step->now, step->engine->void_usec, &wants);
+        count_member(step, member);
+        step_wake(step, wants.wake_usec);
+        if (wants.ping)
+                step_send(step, side, MESSAGE_PING, NO_APP)->nonce = member->detector.nonce;
+        if (wants.probe)
+                update_add(step->update, ACTION_PROBE, pair->slot, side, NO_APP);
+        if (now != before)
+                verdict_changed(step, side, before, now);
+        if (now != VERDICT_HUNG) {
+                if (now == VERDICT_ALIVE && pair->members[side_other(side)].detector.verdict != VERDICT_HUNG)
+                        member->mass_hold_usec = 0;
+                return;
+        }
+        if (mass_silence(step, member))
+                return;
+        member_fail(step, side, "guest hang: neither its agent nor its kernel has answered for %llu ms",
+                    (unsigned long long) (detector_silence(&member->detector, step->now) / USEC_PER_MSEC));
+        count_member(step, member);
+}
