@@ -178,7 +178,7 @@ int agent_init(struct agent *agent, const struct agent_options *options) {
         int r;
 
         *agent = (struct agent) {
-                .transport = &options->transport, .echo.fd = -1, .signal_fd = -1, .announce_fd = -1,
+                .transport = &options->transport, .echo.fd = -1, .cpus.fd = -1, .signal_fd = -1, .announce_fd = -1,
                 .signals = { -1, on_signal, agent }, .announcements = { -1, on_announcement, agent },
         };
         if (file_read(agent->boot, 37, "/proc/sys/kernel/random/boot_id") < 0)
@@ -200,8 +200,16 @@ int agent_init(struct agent *agent, const struct agent_options *options) {
                 log_warning("cannot listen for announcements: %s, ignoring", strerror(-r));
         if (!options->echo_device || strcmp(options->echo_device, "none") != 0) {
                 r = tty_echo_init(&agent->echo, agent->loop, options->echo_device);
+                if (r == 0 && !options->transport.is_test)
+                        r = tty_echo_hold(&agent->echo, options->paths.run_dir);
                 if (r < 0)
                         log_notice("no terminal echoes for the host: %s", strerror(-r));
+        }
+        /* A stand-in for the host is no virtual machine's: the processors here are not its to switch. */
+        if (!options->transport.is_test) {
+                r = cpu_watch_init(&agent->cpus, agent->loop, options->paths.sys_dir);
+                if (r < 0)
+                        log_warning("plugged processors are not set online: %s", strerror(-r));
         }
         r = link_new(agent->loop, &options->transport, &handler, &agent->link);
         agent->supervisor.link = agent->link;
@@ -216,6 +224,7 @@ void agent_deinit(struct agent *agent) {
         if (!agent->loop)
                 return;
         tty_echo_deinit(&agent->echo);
+        cpu_watch_deinit(&agent->cpus);
         loop_unwatch(agent->loop, &agent->signals);
         loop_unwatch(agent->loop, &agent->announcements);
         closep(&agent->signal_fd);

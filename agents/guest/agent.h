@@ -3,6 +3,7 @@
 
 /* The agent: messages of the host in, calls to the supervisor out. */
 
+#include "agents/guest/cpu.h"
 #include "agents/guest/supervisor.h"
 #include "agents/guest/tty-echo.h"
 
@@ -12,6 +13,7 @@ struct agent {
         struct link *link;
         const struct transport *transport;
         struct tty_echo echo;
+        struct cpu_watch cpus;
         struct source signals, announcements;
         int signal_fd, announce_fd;
         char session[SESSION_LEN];

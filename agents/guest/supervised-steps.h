@@ -14,7 +14,8 @@ void supervised_set_state(struct supervised *app, enum application_state state);
 void supervised_answer_start(struct supervised *app, int result, const char *text);
 /* It has failed: reports that and kills what remains. `code` as failure_cause says; `hard`: here it cannot work. */
 void supervised_fail(struct supervised *app, enum failure_cause cause, int code, bool hard, const char *text);
-void supervised_remove_addresses(struct supervised *app);
+/* Takes its addresses away from the links. 0, also where they are not there; or the first -errno. */
+int supervised_remove_addresses(struct supervised *app);
 
 /* H: resource request. What it needs against what is there; short of it the monitor is asked. */
 void supervised_start_when_ready(struct supervised *app);

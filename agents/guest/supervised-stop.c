@@ -14,7 +14,6 @@
 
 static void stopped(struct supervised *app) {
         process_kill(&app->stop_command);
-        supervised_remove_addresses(app);
         group_remove(&app->group, app->supervisor->paths.cgroup_dir);
         process_deinit(&app->main);
         if (app->stop.id > 0)
@@ -56,12 +55,15 @@ static void kill_rest(struct supervised *app, int n) {
         supervised_signal(app, SIGKILL);
         if (now < app->stop.deadline_usec + KILL_PATIENCE_USEC)
                 return;
-        supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0,
-                          "%d of its processes cannot be killed", n > 0 ? n : 1);
+        if (n == 0)
+                supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0, "its addresses cannot be removed");
+        else
+                supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0,
+                                  "%d of its processes cannot be killed", n > 0 ? n : 1);
         app->stop.id = 0; /* asked again, it answers when they are gone */
 }
 
-/* Only when no process is left is it stopped, however long that takes. */
+/* Only when no process and no address is left is it stopped, however long that takes. */
 void supervised_look_for_leftovers(struct supervised *app) {
         int n = leftovers(app);
 
@@ -71,7 +73,7 @@ void supervised_look_for_leftovers(struct supervised *app) {
                         return;
                 }
                 supervised_signal(app, SIGKILL);
-        } else if (n == 0) {
+        } else if (n == 0 && supervised_remove_addresses(app) == 0) {
                 stopped(app);
                 return;
         } else if (app->killing || loop_now() >= app->stop.deadline_usec)

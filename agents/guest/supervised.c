@@ -58,13 +58,16 @@ void supervised_answer_start(struct supervised *app, int result, const char *tex
         app->start.id = 0;
 }
 
-void supervised_remove_addresses(struct supervised *app) {
+int supervised_remove_addresses(struct supervised *app) {
+        int first = 0;
+
         for (size_t i = 0; i < app->spec.n_addresses; i++) {
-                const struct address *address = &app->spec.addresses[i];
-                int r = address_remove(address->cidr, address->link);
-                if (r < 0)
-                        log_error("%s: cannot remove %s from %s: %s", app->spec.app, address->cidr, address->link, strerror(-r));
+                int r = address_remove(app->spec.addresses[i].cidr, app->spec.addresses[i].link);
+
+                if (r < 0 && first == 0)
+                        first = r;
         }
+        return first;
 }
 
 /* The failure is reported at once; what remains of the application is killed meanwhile. */
@@ -82,7 +85,7 @@ void supervised_fail(struct supervised *app, enum failure_cause cause, int code,
         supervised_answer_start(app, cause == FAILURE_START && code > 0 && code < 4096 ? -code : -EIO, text);
         report_failure(app);
         supervised_signal(app, SIGKILL);
-        supervised_remove_addresses(app);
+        (void) supervised_remove_addresses(app); /* its stop tries again */
         loop_arm(app->supervisor->loop, &app->poll, loop_now());
 }
 
@@ -188,6 +191,7 @@ void supervised_configure(struct supervised *app, struct application_spec *spec)
         app->spec = *spec;
         *spec = (struct application_spec) { 0 };
         app->configured = true;
+        app->told_healthy = false; /* a failoverd that has just come does not know */
         if (checking)
                 health_start(&app->health, &app->spec);
         if (app->spec.run.unit && app->supervisor->units)

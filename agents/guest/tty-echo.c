@@ -3,8 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -68,6 +74,63 @@ int tty_echo_init(struct tty_echo *echo, struct loop *loop, const char *device) 
                 return fd;
         echo->fd = fd;
         return loop_watch(loop, &echo->source, fd, EPOLLIN);
+}
+
+/* Nothing of the agent's may stay open but these two: its channel has room for one. */
+static void close_all_but(int a, int b) {
+        unsigned low = (unsigned) (a < b ? a : b), high = (unsigned) (a < b ? b : a);
+        int null = open("/dev/null", O_RDWR);
+
+        for (int fd = 0; fd <= 2; fd++)
+                if (null >= 0)
+                        dup2(null, fd);
+        close_range(3, low - 1, 0);
+        close_range(low + 1, high - 1, 0);
+        close_range(high + 1, ~0U, 0);
+}
+
+static _Noreturn void hold(int terminal, int lock) {
+        struct pollfd poll_fd = { .fd = terminal };
+        sigset_t none;
+
+        setsid();
+        prctl(PR_SET_NAME, "failover-echo");
+        close_all_but(terminal, lock);
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        while (!(poll_fd.revents & (POLLHUP | POLLERR | POLLNVAL)))
+                poll(&poll_fd, 1, -1);
+        _exit(0);
+}
+
+/* The lock belongs to the open file, which the holder has from here on. */
+static _Noreturn void begin_to_hold(int terminal, const char *run_dir) {
+        char path[PATH_LENGTH];
+        int lock;
+
+        snprintf(path, sizeof(path), "%s/echo.lock", run_dir);
+        terminal = fcntl(terminal, F_DUPFD, 3);
+        lock = open(path, O_RDWR | O_CREAT, 0600);
+        if (terminal < 0 || lock < 0 || (lock = fcntl(lock, F_DUPFD, 3)) < 0)
+                _exit(errno);
+        if (flock(lock, LOCK_EX | LOCK_NB) < 0)
+                _exit(errno == EWOULDBLOCK ? 0 : errno);
+        if (fork() == 0) /* it is init's child, and nobody here has to reap it */
+                hold(terminal, lock);
+        _exit(0);
+}
+
+int tty_echo_hold(const struct tty_echo *echo, const char *run_dir) {
+        pid_t pid = fork();
+        int status;
+
+        if (pid < 0)
+                return -errno;
+        if (pid == 0)
+                begin_to_hold(echo->fd, run_dir);
+        if (waitpid(pid, &status, 0) < 0)
+                return -errno;
+        return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
 }
 
 void tty_echo_deinit(struct tty_echo *echo) {

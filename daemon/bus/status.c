@@ -98,7 +98,8 @@ static void put_overhead_finding(struct json_builder *builder, struct json_objec
 
         if (overhead->seen_usec == 0 || overhead->value <= policy->overhead_bytes)
                 return;
-        snprintf(text, sizeof(text), "QEMU itself uses %" PRIu64 " MiB, more than the %" PRIu64 " MiB that the pool keeps for it",
+        snprintf(text, sizeof(text), "QEMU itself uses %" PRIu64 " MiB, more than the %" PRIu64
+                 " MiB that the pool keeps for it",
                  (overhead->value + MIB - 1) / MIB, policy->overhead_bytes / MIB);
         snprintf(mend, sizeof(mend), "set pool: overhead: to at least %" PRIu64 "MiB",
                  (overhead->value + policy->extent_bytes - 1) / policy->extent_bytes * policy->extent_bytes / MIB);

@@ -230,7 +230,9 @@ static int find_app(const struct app_names *apps, const char *id) {
 }
 
 static void add_up(const struct look *look, const struct app_names *apps, struct resident_parts *ret) {
-        struct resident_parts parts = { .total_bytes = look->total_bytes, .system.known = true, .overhead.known = true };
+        struct resident_parts parts = {
+                .total_bytes = look->total_bytes, .system.known = true, .overhead.known = true,
+        };
         uint64_t guest_bytes = 0;
 
         for (size_t i = 0; i < look->n_backends; i++) {

@@ -111,8 +111,8 @@ static void ask(struct peer *peers, size_t n_peers) {
                 /* all at once, which is the cheapest: the loop wakes up once for many */
                 peers[i].next_usec = now + peers[i].period_usec;
                 if (sd_event_add_io(loop, NULL, peers[i].fd, EPOLLIN, on_pong, &peers[i]) < 0 ||
-                    sd_event_add_time(loop, &peers[i].timer, CLOCK_BOOTTIME, peers[i].next_usec, ACCURACY_USEC, on_period,
-                                      &peers[i]) < 0)
+                    sd_event_add_time(loop, &peers[i].timer, CLOCK_BOOTTIME, peers[i].next_usec, ACCURACY_USEC,
+                                      on_period, &peers[i]) < 0)
                         fail("sd_event_add");
         }
         printf("ready\n");
@@ -143,7 +143,8 @@ int main(int argc, char *argv[]) {
 
                 if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
                         fail("socketpair");
-                near[i] = (struct peer) { .fd = fds[0], .period_usec = period_usec, .line = make_line(n_ping), .n_line = n_ping };
+                near[i] = (struct peer) { .fd = fds[0], .line = make_line(n_ping), .n_line = n_ping };
+                near[i].period_usec = period_usec;
                 far[i] = (struct peer) { .fd = fds[1], .line = make_line(n_pong), .n_line = n_pong };
         }
         child = fork();

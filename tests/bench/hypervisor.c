@@ -59,7 +59,9 @@ static struct domain *find(const char *name) {
                         return &stand_in.domains[i];
         if (stand_in.n_domains == DOMAINS_MAX)
                 abort();
-        stand_in.domains[stand_in.n_domains] = (struct domain) { .state = VIR_DOMAIN_RUNNING, .reason = VIR_DOMAIN_RUNNING_BOOTED };
+        stand_in.domains[stand_in.n_domains] = (struct domain) {
+                .state = VIR_DOMAIN_RUNNING, .reason = VIR_DOMAIN_RUNNING_BOOTED,
+        };
         snprintf(stand_in.domains[stand_in.n_domains].name, STAND_IN_NAME_LEN, "%s", name);
         return &stand_in.domains[stand_in.n_domains++];
 }
@@ -93,12 +95,14 @@ static void lifecycle(const char *name, int event, int detail) {
 
         snprintf(domain.name, sizeof(domain.name), "%s", name);
         if (callback)
-                (void) callback(stand_in.connection, &domain, event, detail, stand_in.userdata[VIR_DOMAIN_EVENT_ID_LIFECYCLE]);
+                (void) callback(stand_in.connection, &domain, event, detail,
+                                stand_in.userdata[VIR_DOMAIN_EVENT_ID_LIFECYCLE]);
 }
 
 static void device_size(const char *name, unsigned long long size_kib) {
-        virConnectDomainEventMemoryDeviceSizeChangeCallback callback = (virConnectDomainEventMemoryDeviceSizeChangeCallback)
-                (void (*)(void)) stand_in.callbacks[VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE];
+        virConnectDomainEventMemoryDeviceSizeChangeCallback callback =
+                (virConnectDomainEventMemoryDeviceSizeChangeCallback) (void (*)(void))
+                        stand_in.callbacks[VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE];
         char app[STAND_IN_NAME_LEN], alias[STAND_IN_NAME_LEN + 4];
         struct _virDomain domain = { "" };
 
@@ -133,7 +137,8 @@ static void on_datagram(int watch, int fd, int events, void *userdata) {
 }
 
 int virConnectDomainEventRegisterAny(virConnectPtr connection, virDomainPtr domain, int event,
-                                     virConnectDomainEventGenericCallback callback, void *userdata, virFreeCallback free_it) {
+                                     virConnectDomainEventGenericCallback callback, void *userdata,
+                                     virFreeCallback free_it) {
         struct sockaddr_un address = stand_in_address(getenv("STAND_IN_DIR"), "hypervisor");
 
         if (event < 0 || event >= EVENTS_MAX)
@@ -249,14 +254,18 @@ char *virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags) {
         if (live)
                 snprintf(current, sizeof(current), "<current unit='KiB'>%llu</current>", requested_kib);
         if (asprintf(&xml, "<domain type='qemu'><name>%s</name><memory unit='KiB'>%d</memory><vcpu>1</vcpu>"
-                     "<cpu><numa><cell id='0' cpus='0' memory='%d' unit='KiB'/><cell id='1' memory='4096' unit='KiB'/></numa></cpu>"
+                     "<cpu><numa><cell id='0' cpus='0' memory='%d' unit='KiB'/>"
+                     "<cell id='1' memory='4096' unit='KiB'/></numa></cpu>"
                      "<on_reboot>destroy</on_reboot><on_crash>preserve</on_crash><devices>"
-                     "<memory model='virtio-mem'><target><size unit='KiB'>%d</size><node>1</node><block unit='KiB'>2048</block>"
+                     "<memory model='virtio-mem'><target><size unit='KiB'>%d</size><node>1</node>"
+                     "<block unit='KiB'>2048</block>"
                      "<requested unit='KiB'>%llu</requested>%s</target><alias name='ua-%s'/></memory>"
                      "<channel type='unix'><source mode='bind' path='%s/%s.agent'/>"
                      "<target type='virtio' name='org.failover1.agent.0'/></channel>"
-                     "<panic model='isa'/><memballoon model='virtio'><stats period='1'/></memballoon></devices></domain>",
-                     domain->name, STAND_IN_BASE_KIB + STAND_IN_REGION_KIB, STAND_IN_BASE_KIB - 4096, STAND_IN_REGION_KIB,
+                     "<panic model='isa'/><memballoon model='virtio'><stats period='1'/></memballoon>"
+                     "</devices></domain>",
+                     domain->name, STAND_IN_BASE_KIB + STAND_IN_REGION_KIB, STAND_IN_BASE_KIB - 4096,
+                     STAND_IN_REGION_KIB,
                      requested_kib, current, app, getenv("STAND_IN_DIR"), domain->name) < 0)
                 return NULL;
         return xml;
@@ -311,7 +320,8 @@ int virDomainUpdateDeviceFlags(virDomainPtr domain, const char *xml, unsigned in
 }
 
 int virDomainMemoryStats(virDomainPtr domain, virDomainMemoryStatPtr stats, unsigned int n_stats, unsigned int flags) {
-        stats[0] = (virDomainMemoryStatStruct) { .tag = VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE, .val = (unsigned long long) time(NULL) };
+        stats[0].tag = VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE;
+        stats[0].val = (unsigned long long) time(NULL);
         return 1;
 }
 

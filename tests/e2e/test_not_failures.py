@@ -63,6 +63,19 @@ def test_agent_killed_comes_back_and_finds_its_application_running(quiet):
     assert quiet.running_on("db") == [active]
 
 
+def test_agent_that_stays_away_is_no_failure_of_the_system(quiet):
+    """Its end closes the terminal that echoes for the host, too: somebody else has to hold it open."""
+    active, app = quiet.active, quiet.app_pid(quiet.active, "db")
+    quiet.shell(active, "mv /usr/bin/failover-agent /usr/bin/agent.away; kill -KILL $(cat /run/agent.pid)")
+    try:
+        until(lambda: quiet.member(active)["verdict"] == "silent", 15, "its kernel was heard")
+        stays(lambda: quiet.active == active and quiet.status()["flow"] is None, LONG_ENOUGH, "nothing moves")
+    finally:
+        quiet.shell(active, "mv /usr/bin/agent.away /usr/bin/failover-agent")
+    quiet.wait_armed(30)
+    assert quiet.app_pid(active, "db") == app, "the application was started anew"
+
+
 def test_operator_suspends_the_active_vm_and_nothing_is_done(quiet):
     active = quiet.active
     quiet.session.virsh("suspend", active)

@@ -51,8 +51,11 @@ static void proc_deinit(struct proc *proc) {
         rmdir(proc->root);
 }
 
-#define OBJECT(id, size) "-object\0{\"qom-type\":\"memory-backend-ram\",\"id\":\"" id "\",\"reserve\":false,\"size\":" #size "}\0"
-#define HEAD "/usr/bin/qemu-system-x86_64\0-name\0guest=a,debug-threads=on\0-object\0{\"qom-type\":\"secret\",\"id\":\"masterKey0\"}\0"
+#define OBJECT(id, size) \
+        "-object\0{\"qom-type\":\"memory-backend-ram\",\"id\":\"" id "\",\"reserve\":false,\"size\":" #size "}\0"
+#define HEAD \
+        "/usr/bin/qemu-system-x86_64\0-name\0guest=a,debug-threads=on\0" \
+        "-object\0{\"qom-type\":\"secret\",\"id\":\"masterKey0\"}\0"
 #define NODES OBJECT("ram-node0", 192937984) OBJECT("ram-node1", 4194304) OBJECT("ram-node2", 4194304)
 #define DEVICES OBJECT("memua-db", 134217728) OBJECT("memua-web", 134217728)
 

@@ -63,7 +63,7 @@ class Container:
     """`directory` is seen inside at the same path. Its file `console.log` has what systemd-nspawn says."""
 
     def __init__(self, directory):
-        self.name = f"failover-{os.getpid()}"
+        self.name = "failover-test"    # one at a time, see stand.Lock
         self.leader = None
         self._directory = directory
         self._nspawn = None
@@ -71,7 +71,7 @@ class Container:
         self._groups = [] if os.path.isdir("/run/systemd/system") else \
             [f"{tree}/{self.name}" for tree in cgroup_trees()]
         for group in self._groups:
-            os.mkdir(group)
+            os.makedirs(group, exist_ok=True)    # one may be left of a run that was killed
         try:
             self._boot()
         except BaseException:
