@@ -73,29 +73,6 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
         return 0;
 }
 
-/* Replaces the policy file as a whole: the old one stays until the new one is safe. */
-static int write_policy_file(const char *path, const char *text, struct error *error) {
-        _cleanup_free_ char *temporary = NULL;
-        size_t n = strlen(text);
-        FILE *f;
-        bool ok;
-
-        if (asprintf(&temporary, "%s.new", path) < 0)
-                return error_set(error, -ENOMEM, "out of memory");
-        f = fopen(temporary, "we");
-        if (!f)
-                return error_set(error, -errno, "cannot write %s: %s; give the directory to failoverd's user, or edit the file and reload",
-                                 temporary, strerror(errno));
-        ok = fwrite(text, 1, n, f) == n && fflush(f) == 0 && fsync(fileno(f)) == 0;
-        if (fclose(f) != 0 || !ok || rename(temporary, path) != 0) {
-                int r = -errno;
-
-                unlink(temporary);
-                return error_set(error, r, "cannot write %s: %s", path, strerror(-r));
-        }
-        return 0;
-}
-
 static char *print_diagnostics(const struct diagnostics *diagnostics) {
         char *text = NULL;
         size_t size;
@@ -128,7 +105,7 @@ static int on_apply_policy(void *userdata, uint64_t id, const char *text, bool d
         if (r >= 0 && strcmp(policy->hypervisor_uri, manager->engine->policy->hypervisor_uri) != 0)
                 r = error_set(error, -EBUSY, "the hypervisor cannot change while failoverd runs; edit %s and restart it", manager->policy_path);
         if (r >= 0 && !dry_run)
-                r = write_policy_file(manager->policy_path, text, error);
+                r = manager_write_file(manager->policy_path, text, true, error);
         if (r >= 0 && !dry_run) {
                 manager_apply_policy(manager, policy);
                 journal_record(RECORD_RESUMED, NULL, NULL, "a new policy is in force");

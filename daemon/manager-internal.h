@@ -52,6 +52,7 @@ struct manager {
         sd_event_source *owed_source;
 
         char *policy_path;
+        char *last_policy_path; /* copy of the policy in force, for a start with a broken file */
         bool user, debug;
         bool store_lost;
         usec_t started_usec;
@@ -75,6 +76,12 @@ void manager_act(struct manager *manager, const struct action *action);
 
 /* manager-policy.c */
 int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report);
+/* Replaces a file as a whole: the old one stays until the new one is safe. */
+int manager_write_file(const char *path, const char *text, bool sync, struct error *error);
+/* The policy that was in force last. */
+int manager_load_last_policy(struct manager *manager, struct policy **ret);
+/* Keeps the policy in force; what goes wrong is logged only. */
+void manager_keep_last_policy(struct manager *manager);
 /* Lets a policy take effect: engine, watches, links. */
 void manager_apply_policy(struct manager *manager, const struct policy *policy);
 /* Makes watches and links follow the engine's pairs; those of pairs that are no more stay unless `forget_gone`. */

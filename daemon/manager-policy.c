@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/manager-internal.h"
@@ -26,6 +27,59 @@ int manager_load_policy(struct manager *manager, struct policy **ret, char **ret
                 *ret_report = NULL;
         diagnostics_deinit(&diagnostics);
         return r;
+}
+
+int manager_write_file(const char *path, const char *text, bool sync, struct error *error) {
+        _cleanup_free_ char *temporary = NULL;
+        size_t n = strlen(text);
+        FILE *f;
+        bool ok;
+
+        if (asprintf(&temporary, "%s.new", path) < 0)
+                return error_set(error, -ENOMEM, "out of memory");
+        f = fopen(temporary, "we");
+        if (!f)
+                return error_set(error, -errno, "cannot write %s: %s; give the directory to failoverd's user, or edit the file and reload",
+                                 temporary, strerror(errno));
+        ok = fwrite(text, 1, n, f) == n && fflush(f) == 0 && (!sync || fsync(fileno(f)) == 0);
+        if (fclose(f) != 0 || !ok || rename(temporary, path) != 0) {
+                int r = -errno;
+
+                unlink(temporary);
+                return error_set(error, r, "cannot write %s: %s", path, strerror(-r));
+        }
+        return 0;
+}
+
+int manager_load_last_policy(struct manager *manager, struct policy **ret) {
+        struct diagnostics diagnostics = { 0 };
+        int r = policy_load(manager->last_policy_path, ret, &diagnostics);
+
+        diagnostics_deinit(&diagnostics);
+        return r;
+}
+
+void manager_keep_last_policy(struct manager *manager) {
+        struct policy *policy = policy_copy(manager->engine->policy);
+        char *text = NULL;
+        size_t size = 0;
+        FILE *f = policy ? open_memstream(&text, &size) : NULL;
+        struct error error = ERROR_INIT;
+        int r = -ENOMEM;
+
+        if (f) {
+                policy_drop_retired(policy);
+                r = policy_write(policy, f);
+                fclose(f);
+        }
+        if (r >= 0)
+                r = manager_write_file(manager->last_policy_path, text, false, &error);
+        if (r < 0)
+                fprintf(stderr, "the policy in force is not kept for a later start: %s, ignoring\n",
+                        error.message ? error.message : strerror(-r));
+        error_deinit(&error);
+        free(text);
+        policy_free(policy);
 }
 
 void manager_follow_channel(struct manager *manager, int slot, enum side side) {
@@ -109,6 +163,7 @@ void manager_follow_pairs(struct manager *manager, bool forget_gone) {
 void manager_apply_policy(struct manager *manager, const struct policy *policy) {
         manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
         manager_follow_pairs(manager, true);
+        manager_keep_last_policy(manager);
         if (manager->bus)
                 bus_policy_changed(manager->bus);
 }

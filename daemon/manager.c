@@ -170,6 +170,12 @@ static int start(struct manager *manager, const struct manager_options *options,
         int r;
 
         r = manager_load_policy(manager, &policy, &report);
+        if (r < 0 && manager_load_last_policy(manager, &policy) >= 0) {
+                /* A mistake in the file must not cost the failover that worked a moment ago. */
+                fprintf(stderr, "%s%s cannot be used (above); the last policy that was in force stays in force: correct the file and reload\n",
+                        report ? report : "", manager->policy_path);
+                r = 0;
+        }
         if (r < 0)
                 return error_set(error, r, "%s", report ? report : strerror(-r));
         r = open_store(manager, options, error);
@@ -187,6 +193,7 @@ static int start(struct manager *manager, const struct manager_options *options,
         r = open_outside(manager, options, error);
         if (r < 0)
                 return r;
+        manager_keep_last_policy(manager);
         manager_follow_pairs(manager, true);
         manager_event(manager, &(struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
         if (manager->store_lost && manager->engine->policy->on_store_lost == STORE_LOST_TRUST_RUNNING)
@@ -208,10 +215,12 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
         manager->engine_wake = (struct manager_pair) { .manager = manager, .slot = NO_PAIR };
         manager->engine = engine_new();
         manager->policy_path = strdup(options->policy_path);
+        if (asprintf(&manager->last_policy_path, "%s/policy.last", options->state_dir) < 0)
+                manager->last_policy_path = NULL;
         r = sd_event_add_defer(loop, &manager->owed_source, on_owed, manager);
         if (r >= 0)
                 r = sd_event_source_set_enabled(manager->owed_source, SD_EVENT_OFF);
-        if (!manager->engine || !manager->policy_path)
+        if (!manager->engine || !manager->policy_path || !manager->last_policy_path)
                 r = -ENOMEM;
         if (r < 0)
                 error_set(error, r, "cannot start: %s", strerror(-r));
@@ -258,6 +267,7 @@ struct manager *manager_free(struct manager *manager) {
         engine_free(manager->engine);
         free(manager->facts.members);
         free(manager->policy_path);
+        free(manager->last_policy_path);
         sd_event_unref(manager->loop);
         free(manager);
         return NULL;

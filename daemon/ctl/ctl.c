@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#define TEXT_MAX (1024 * KIB)
+
 #define NAME "org.failover1"
 #define PATH "/org/failover1"
 #define MANAGER "org.failover1.Manager"
@@ -160,5 +162,22 @@ int ctl_print_json(struct json_object *object) {
         int flags = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE;
 
         puts(json_object_to_json_string_ext(object, flags));
+        return CTL_OK;
+}
+
+int ctl_read_file(const char *path, char **ret) {
+        _cleanup_fclose_ FILE *f = fopen(path, "re");
+        _cleanup_free_ char *text = malloc(TEXT_MAX + 2);
+        size_t n;
+
+        if (!f || !text)
+                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
+        n = fread(text, 1, TEXT_MAX + 1, f);
+        if (ferror(f))
+                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
+        if (n > TEXT_MAX || memchr(text, 0, n))
+                return ctl_fail(CTL_FAILED, "%s: %s", path, n > TEXT_MAX ? "longer than 1 MiB" : "it holds a NUL byte");
+        text[n] = 0;
+        *ret = steal_ptr(text);
         return CTL_OK;
 }

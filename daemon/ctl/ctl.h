@@ -60,6 +60,7 @@ int verb_pause(struct ctl *ctl);
 int verb_resume(struct ctl *ctl);
 int verb_adopt(struct ctl *ctl);
 int verb_policy(struct ctl *ctl);
+int verb_simulate(struct ctl *ctl);
 int verb_report(struct ctl *ctl);
 
 static inline void json_object_putp(struct json_object **object) {
@@ -116,6 +117,9 @@ const char *color_end(const struct ctl *ctl);
 
 /* Phases of a finished flow, one a line, and the recovery time against the objective. */
 void print_timeline(const struct ctl *ctl, struct json_object *flow);
+
+/* A whole text file of at most 1 MiB. Prints why not. The caller frees `*ret`. Returns an exit status. */
+int ctl_read_file(const char *path, char **ret);
 
 /* Compares a checked policy with the domains that libvirt knows, and prints what a domain lacks. Returns an exit
  * code. */

@@ -60,6 +60,7 @@ static const struct verb verbs[] = {
         { "policy", "xml FILE", "what the domains must have, as libvirt XML; needs no daemon", 1, 2, "dD", verb_policy },
         { "policy", "show", "the policy in force", 1, 2, "dD", verb_policy },
         { "policy", "apply FILE", "put a policy into force [--dry-run]", 1, 2, "dD", verb_policy },
+        { "simulate", "DIR|TIMELINE", "policy.yaml and a timeline of faults on virtual time", 1, 1, "", verb_simulate },
         { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },
 };
 

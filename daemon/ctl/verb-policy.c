@@ -7,8 +7,6 @@
 #include "policy/worst-case.h"
 #include "policy/xml-snippet.h"
 
-#define TEXT_MAX (1024 * KIB)
-
 DEFINE_CLEANUP(struct policy *, policy_free)
 
 static void put(struct json_object *object, const char *key, struct json_object *value) {
@@ -94,23 +92,6 @@ static int check(struct ctl *ctl, const char *path) {
         return ctl->domains ? ctl_check_domains(policy) : CTL_OK;
 }
 
-static int read_file(const char *path, char **ret) {
-        _cleanup_fclose_ FILE *f = fopen(path, "re");
-        _cleanup_free_ char *text = malloc(TEXT_MAX + 2);
-        size_t n;
-
-        if (!f || !text)
-                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
-        n = fread(text, 1, TEXT_MAX + 1, f);
-        if (ferror(f))
-                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
-        if (n > TEXT_MAX || memchr(text, 0, n))
-                return ctl_fail(CTL_FAILED, "%s: %s", path, n > TEXT_MAX ? "longer than 1 MiB" : "it holds a NUL byte");
-        text[n] = 0;
-        *ret = steal_ptr(text);
-        return CTL_OK;
-}
-
 /* Checked here first, where messages can name the file; failoverd checks again. */
 static int apply(struct ctl *ctl, const char *path) {
         _cleanup_(policy_freep) struct policy *policy = NULL;
@@ -118,7 +99,7 @@ static int apply(struct ctl *ctl, const char *path) {
         struct diagnostics d = { 0 };
         int r;
 
-        r = read_file(path, &text);
+        r = ctl_read_file(path, &text);
         if (r != CTL_OK)
                 return r;
         r = policy_parse(text, strlen(text), path, &policy, &d);

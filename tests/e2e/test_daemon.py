@@ -28,6 +28,21 @@ def test_failoverd_restarted_while_idle_leaves_guests_and_applications_alone(pai
     assert pair.n_flows() == before
 
 
+def test_broken_policy_file_at_a_restart_leaves_the_last_good_policy_in_force(pair):
+    active, pids, app = untouched(pair)
+    with open(pair.session.path("policy.yaml")) as f:
+        good = f.read()
+    pair.failoverd.stop()
+    try:
+        pair.session.write("policy.yaml", good + "pears: [\n")
+        pair.failoverd.start()
+        pair.wait_armed(30)
+        assert untouched(pair) == (active, pids, app)
+        assert "stays in force" in pair.failoverd.log()
+    finally:
+        pair.session.write("policy.yaml", good)
+
+
 @pytest.mark.parametrize("phase", ["decided", "fenced", "granted", "plugged", "started"])
 def test_failoverd_killed_in_mid_failover_completes_it_after_its_restart(pair, phase):
     """Killed as soon as history or status tells of that phase, or right after where it was quicker than we."""

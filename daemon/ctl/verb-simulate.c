@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A policy and a timeline of faults on virtual time, through the very engine that failoverd runs; needs no daemon and
+ * no VM. tests/scenarios/run compares what it prints with what was expected. */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/ctl/ctl.h"
+#include "daemon/sim/simulate.h"
+#include "policy/text.h"
+
+#define PATH_LEN 4096
+
+static int load(void *userdata, const char *file, struct policy **ret, struct error *error) {
+        struct diagnostics diagnostics = { 0 };
+        char path[PATH_LEN];
+        int r;
+
+        snprintf(path, sizeof(path), "%s/%s", (const char *) userdata, file);
+        r = policy_load(path, ret, &diagnostics);
+        if (r < 0) {
+                (void) diagnostics_print(&diagnostics, stderr);
+                error_set(error, r, "%s: %s", path, strerror(-r));
+        }
+        diagnostics_deinit(&diagnostics);
+        return r;
+}
+
+/* DIRECTORY holds policy.yaml and timeline; else it is the timeline's file, beside its policy.yaml. */
+static int find(const char *given, char directory[PATH_LEN], char timeline[PATH_LEN]) {
+        struct stat st;
+        const char *slash;
+
+        if (stat(given, &st) < 0)
+                return -errno;
+        slash = strrchr(given, '/');
+        if (S_ISDIR(st.st_mode)) {
+                snprintf(directory, PATH_LEN, "%s", given);
+                snprintf(timeline, PATH_LEN, "%.4000s/timeline", given);
+        } else {
+                snprintf(directory, PATH_LEN, "%.*s", slash ? (int) (slash - given) : 1, slash ? given : ".");
+                snprintf(timeline, PATH_LEN, "%s", given);
+        }
+        return 0;
+}
+
+static int run(struct ctl *ctl, struct policy **policy, char **text, struct simulate_result *result) {
+        char directory[PATH_LEN], timeline[PATH_LEN];
+        struct simulate_options options = { .load_policy = load, .userdata = directory };
+        struct error error = ERROR_INIT;
+        int r = find(ctl->args[0], directory, timeline);
+
+        if (r < 0)
+                return ctl_fail(CTL_USAGE, "%s: %s", ctl->args[0], strerror(-r));
+        r = ctl_read_file(timeline, text);
+        if (r != CTL_OK)
+                return CTL_USAGE;
+        setlinebuf(stdout);
+        r = load(directory, "policy.yaml", policy, &error);
+        if (r >= 0)
+                r = simulate_run(*policy, *text, stdout, &options, result, &error);
+        if (r < 0)
+                ctl_fail(CTL_USAGE, "%s", error_text(&error));
+        error_deinit(&error);
+        return r < 0 ? CTL_USAGE : CTL_OK;
+}
+
+int verb_simulate(struct ctl *ctl) {
+        struct simulate_result result = { 0 };
+        struct policy *policy = NULL;
+        _cleanup_free_ char *text = NULL;
+        int r = run(ctl, &policy, &text, &result);
+
+        policy_free(policy);
+        if (r == CTL_OK && result.violations)
+                return ctl_fail(CTL_FAILED, "%u violations of what must always hold: a fault in failoverd; please report it with this directory",
+                                result.violations);
+        return r;
+}
