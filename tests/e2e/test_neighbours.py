@@ -38,7 +38,7 @@ ATTACKS = {
     "half-line": None,
     "huge-line": None,
     "long-lines": "a line is too long",
-    "wrong-version": "agent breaks the protocol: version",
+    "wrong-version": "version: is not between 1 and 65535",
     "hosts-words": "it sends what only the host may send",
     "strange-names shop": 'speaks of "shop", which is no application of p',
     "replay": None,

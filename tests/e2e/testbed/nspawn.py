@@ -66,6 +66,7 @@ class Container:
         self.name = "failover-test"    # one at a time, see stand.Lock
         self.leader = None
         self._directory = directory
+        self._root = os.path.join(directory, "root")
         self._nspawn = None
         # Where a systemd is PID 1 already it gives the container its place; otherwise nobody else does.
         self._groups = [] if os.path.isdir("/run/systemd/system") else \
@@ -79,7 +80,7 @@ class Container:
             raise
 
     def _command(self):
-        root, empty = os.path.join(self._directory, "root"), os.path.join(self._directory, "empty")
+        root, empty = self._root, os.path.join(self._directory, "empty")
         os.mkdir(root)
         open(empty, "w").close()
         command = ["systemd-nspawn", "--quiet", "--register=no", "--boot", "--private-network", "--link-journal=no",
@@ -182,6 +183,9 @@ class Container:
             for path, _, _ in os.walk(group, topdown=False):
                 until(lambda: self._remove_group(path), 10, f"control group {path} is empty")
         self._groups = []
+        # Empty here: the machine's root was bound to it in another mount namespace. Never recursively.
+        if os.path.exists(self._root):
+            os.rmdir(self._root)
 
     @staticmethod
     def _remove_group(path):
