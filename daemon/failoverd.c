@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/units.h"
 #include "daemon/manager.h"
 
@@ -78,19 +79,12 @@ static int on_heart(sd_event_source *source, uint64_t usec, void *userdata) {
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-static usec_t monotonic_usec(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
-}
-
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata) {
         struct program *program = userdata;
 
         (void) source;
         (void) info;
-        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long) monotonic_usec());
+        sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long) clock_usec(CLOCK_MONOTONIC));
         manager_reload(program->manager, NULL);
         sd_notify(0, "READY=1");
         return 0;

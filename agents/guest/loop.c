@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 
 struct loop {
         int epoll_fd, timer_fd;
@@ -19,10 +20,7 @@ struct loop {
 };
 
 usec_t loop_now(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_BOOTTIME, &now);
-        return (usec_t) now.tv_sec * USEC_PER_SEC + (usec_t) now.tv_nsec / 1000;
+        return clock_usec(CLOCK_BOOTTIME);
 }
 
 struct loop *loop_free(struct loop *loop) {

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/bus/bus-internal.h"
 
 #define HISTORY_LIMIT_MAX 1000
@@ -205,8 +206,7 @@ static int method_pause(sd_bus_message *message, void *userdata, sd_bus_error *r
         struct operator_command command = { .verb = COMMAND_PAUSE, .until_usec = USEC_INFINITY };
         struct bus *bus = userdata;
         const char *name, *reason;
-        struct timespec wall;
-        uint64_t until, now;
+        uint64_t until;
         int slot, r;
 
         r = sd_bus_message_read(message, "sts", &name, &until, &reason);
@@ -215,9 +215,7 @@ static int method_pause(sd_bus_message *message, void *userdata, sd_bus_error *r
         if ((r = find_pair_or_all(bus, name, &slot, ret_error)) < 0 || (r = check_reason(reason, ret_error)) < 0)
                 return r;
         if (until != 0 && until != USEC_INFINITY) {
-                clock_gettime(CLOCK_REALTIME, &wall);
-                now = (uint64_t) wall.tv_sec * USEC_PER_SEC + (uint64_t) wall.tv_nsec / 1000;
-                if (until <= now)
+                if (until <= clock_usec(CLOCK_REALTIME))
                         return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""), "That time is past.");
                 command.until_usec = until;
         }

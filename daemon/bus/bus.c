@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/bus/bus-internal.h"
 #include "daemon/bus/json-build.h"
 
@@ -17,17 +18,10 @@
 
 static int bus_connect(struct bus *bus);
 
-static uint64_t wall_now(void) {
-        struct timespec now;
-
-        clock_gettime(CLOCK_REALTIME, &now);
-        return (uint64_t) now.tv_sec * USEC_PER_SEC + (uint64_t) now.tv_nsec / 1000;
-}
-
 uint64_t bus_wall_usec(struct bus *bus, usec_t when_usec) {
         usec_t now = bus->interface->now(bus->interface->userdata);
 
-        return when_usec == 0 ? 0 : wall_now() - (now > when_usec ? now - when_usec : 0);
+        return when_usec == 0 ? 0 : clock_usec(CLOCK_REALTIME) - (now > when_usec ? now - when_usec : 0);
 }
 
 static void bus_disconnect(struct bus *bus) {
@@ -142,7 +136,7 @@ int bus_new(struct bus **ret, sd_event *event, const struct bus_interface *inter
         bus->interface = interface;
         bus->user = user;
         /* Ids outlive us in the store, so that no number may come twice. */
-        bus->next_id = wall_now();
+        bus->next_id = clock_usec(CLOCK_REALTIME);
         r = sd_event_add_time_relative(event, &bus->retry, CLOCK_BOOTTIME, 0, 0, on_retry, bus);
         if (r >= 0)
                 r = sd_event_source_set_enabled(bus->retry, SD_EVENT_OFF);
@@ -223,7 +217,7 @@ static struct json_object *event_begin(struct json_builder *builder, const struc
 
         json_put_number(builder, object, "version", JSON_VERSION);
         json_put_text(builder, object, "kind", kind);
-        json_put_number(builder, object, "time_ms", wall_now() / USEC_PER_MSEC);
+        json_put_number(builder, object, "time_ms", clock_usec(CLOCK_REALTIME) / USEC_PER_MSEC);
         json_put_text(builder, object, "pair", pair ? pair->policy->name : NULL);
         return object;
 }

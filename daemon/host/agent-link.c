@@ -12,6 +12,7 @@
 
 #include "agents/protocol/codec.h"
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/host/agent-limit.h"
 
 #define RETRY_LEAST_USEC (50 * USEC_PER_MSEC)
@@ -68,13 +69,6 @@ struct agent_link {
         struct agent_link_counts counts;
 };
 
-static usec_t now(void) {
-        struct timespec time;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &time);
-        return (usec_t) time.tv_sec * USEC_PER_SEC + (usec_t) time.tv_nsec / 1000;
-}
-
 /* ---- events and timers ---- */
 
 static void emit(struct agent_link *link, enum event_kind kind, bool up, const char *text,
@@ -108,7 +102,7 @@ static void arm_timer(struct agent_link *link) {
         usec_t due_usec = link->retry_usec;
 
         if (link->fd >= 0) { /* the next welcome, or the next look whether it can be sent */
-                usec_t now_usec = now();
+                usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
 
                 due_usec = (link->line_usec > link->welcome_usec ? link->line_usec : link->welcome_usec) + SILENCE_USEC;
                 if (due_usec <= now_usec)
@@ -139,7 +133,7 @@ static void disconnect(struct agent_link *link, usec_t pause_usec, bool tell, co
         link->queue = NULL;
         link->n_queue = 0;
         link->resume_usec = 0;
-        link->retry_usec = link->path ? now() + pause_usec : USEC_INFINITY;
+        link->retry_usec = link->path ? clock_usec(CLOCK_BOOTTIME) + pause_usec : USEC_INFINITY;
         if ((link->up || tell) && !link->down_pending) {
                 link->down_pending = true;
                 snprintf(link->down_text, sizeof(link->down_text), "%s", text);
@@ -268,7 +262,7 @@ static void send_welcome(struct agent_link *link) {
         /* Over and over the same session would leave out an agent that believes it has greeted in it. */
         if (!link->up && link->welcomes >= WELCOMES_MAX && new_session(link) < 0)
                 return;
-        link->welcome_usec = now();
+        link->welcome_usec = clock_usec(CLOCK_BOOTTIME);
         link->welcomes++;
         (void) send_line(link, &message); /* repeated anyway */
 }
@@ -289,13 +283,13 @@ static void remember(struct agent_link *link, const char *line, size_t length, b
                 last = &link->recent[(link->n_recent - 1) % AGENT_LINK_RECENT_MAX];
         slot = pong && last && last->pong ? last : &link->recent[link->n_recent++ % AGENT_LINK_RECENT_MAX];
         free(slot->text);
-        *slot = (struct recent_line) { .text = text, .time_usec = now(), .pong = pong };
+        *slot = (struct recent_line) { .text = text, .time_usec = clock_usec(CLOCK_BOOTTIME), .pong = pong };
 }
 
 /* False when the connection has ended by it. */
 static bool malformed(struct agent_link *link, const char *why) {
         char text[EVENT_TEXT_LEN];
-        usec_t now_usec = now();
+        usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
 
         link->counts.malformed++;
         link->malformed_usec[link->n_malformed++ % MALFORMED_MAX] = now_usec;
@@ -351,7 +345,7 @@ static bool handle_line(struct agent_link *link, const char *line, size_t length
         bool alive;
         int r;
 
-        link->line_usec = now();
+        link->line_usec = clock_usec(CLOCK_BOOTTIME);
         r = codec_decode(line, length, &message, &error);
         remember(link, line, length, r >= 0 && message.type == MESSAGE_PONG);
         if (r >= 0) {
@@ -369,7 +363,7 @@ static bool handle_line(struct agent_link *link, const char *line, size_t length
 /* Holds reading back until the limits allow for more. */
 static void throttle(struct agent_link *link, usec_t wait_usec) {
         link->counts.throttled++;
-        link->resume_usec = now() + wait_usec;
+        link->resume_usec = clock_usec(CLOCK_BOOTTIME) + wait_usec;
         watch_socket(link);
         arm_timer(link);
 }
@@ -381,7 +375,7 @@ static bool handle_lines(struct agent_link *link) {
         int r;
 
         for (;;) {
-                usec_t wait_usec = agent_limit_wait(&link->limit, now());
+                usec_t wait_usec = agent_limit_wait(&link->limit, clock_usec(CLOCK_BOOTTIME));
 
                 if (wait_usec > 0) {
                         throttle(link, wait_usec);
@@ -447,18 +441,18 @@ static void try_connect(struct agent_link *link) {
         }
         if (link->fd < 0) {
                 link->backoff_usec = link->backoff_usec * 2 > RETRY_MOST_USEC ? RETRY_MOST_USEC : link->backoff_usec * 2;
-                link->retry_usec = now() + link->backoff_usec;
+                link->retry_usec = clock_usec(CLOCK_BOOTTIME) + link->backoff_usec;
                 return;
         }
         link->retry_usec = USEC_INFINITY;
         link->backoff_usec = RETRY_LEAST_USEC / 2;
-        link->line_usec = now();
+        link->line_usec = clock_usec(CLOCK_BOOTTIME);
         send_welcome(link);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         struct agent_link *link = userdata;
-        usec_t now_usec = now();
+        usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
 
         if (link->fd < 0 && link->retry_usec <= now_usec) {
                 emit_pending_down(link);
@@ -490,7 +484,7 @@ int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side
         link->side = side;
         link->fd = -1;
         link->retry_usec = USEC_INFINITY;
-        agent_limit_init(&link->limit, now());
+        agent_limit_init(&link->limit, clock_usec(CLOCK_BOOTTIME));
         r = sd_event_add_time(event, &link->timer, CLOCK_BOOTTIME, USEC_INFINITY, USEC_PER_MSEC, on_timer, link);
         if (r >= 0)
                 r = sd_event_source_set_enabled(link->timer, SD_EVENT_OFF);
@@ -559,7 +553,7 @@ const struct agent_link_counts *agent_link_get_counts(const struct agent_link *l
 
 char *agent_link_get_recent(const struct agent_link *link) {
         unsigned first = link->n_recent > AGENT_LINK_RECENT_MAX ? link->n_recent - AGENT_LINK_RECENT_MAX : 0;
-        usec_t now_usec = now();
+        usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
         char *text = NULL;
         size_t size;
         FILE *stream = open_memstream(&text, &size);

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/thread.h"
 
 /* What the three files may hold adds up to EVIDENCE_BYTES_MAX. */
 #define CONSOLE_BYTES (32 * 1024)
@@ -329,22 +330,6 @@ static int task_new(struct evidence *evidence, const struct evidence_request *re
         return 0;
 }
 
-static int start(struct task *task) {
-        sigset_t all, before;
-        pthread_attr_t attributes;
-        pthread_t thread;
-        int r;
-
-        (void) sigfillset(&all);
-        (void) pthread_attr_init(&attributes);
-        (void) pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the loop's */
-        r = pthread_create(&thread, &attributes, run, task);
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        (void) pthread_attr_destroy(&attributes);
-        return -r;
-}
-
 int evidence_keep(struct evidence *evidence, const struct evidence_request *request) {
         _cleanup_(task_freep) struct task *task = NULL;
         int r;
@@ -355,7 +340,7 @@ int evidence_keep(struct evidence *evidence, const struct evidence_request *requ
         if (r < 0)
                 return r;
         pthread_mutex_lock(&evidence->mutex);
-        r = evidence->n_running < EVIDENCE_AT_ONCE ? start(task) : -EBUSY;
+        r = evidence->n_running < EVIDENCE_AT_ONCE ? thread_start(run, task) : -EBUSY;
         if (r >= 0) {
                 evidence->n_running++;
                 task = NULL;

@@ -4,9 +4,9 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/helper/protocol.h"
 #include "daemon/host/hypervisor-watch.h"
 
@@ -128,13 +128,6 @@ static int act_preflight(struct watch *watch, const struct action *action) {
         return r < 0 ? action_refuse(hypervisor, action, r) : 0;
 }
 
-static usec_t boottime(void) {
-        struct timespec ts;
-
-        clock_gettime(CLOCK_BOOTTIME, &ts);
-        return (usec_t) ts.tv_sec * USEC_PER_SEC + (usec_t) ts.tv_nsec / 1000;
-}
-
 static void on_balloon(struct lane_call *lane_call, int result, const char *text) {
         struct call *call = (struct call *) lane_call;
         struct watch *watch = hypervisor_find_for(call->hypervisor, call);
@@ -149,8 +142,8 @@ static void on_balloon(struct lane_call *lane_call, int result, const char *text
         event = watch_event(watch, EVENT_SECOND_PATH);
         event.path = PATH_BALLOON;
         event.age_usec = result == 0 ? call->age_usec : USEC_INFINITY;
-        if (result == 0 && call->age_usec < boottime())
-                watch->balloon_seen_usec = boottime() - call->age_usec;
+        if (result == 0 && call->age_usec < clock_usec(CLOCK_BOOTTIME))
+                watch->balloon_seen_usec = clock_usec(CLOCK_BOOTTIME) - call->age_usec;
         sink_event(&call->hypervisor->sink, &event);
 }
 
@@ -198,7 +191,7 @@ static int tell_stopped(struct watch *watch) {
         struct event event = watch_event(watch, EVENT_SECOND_PATH);
 
         event.path = PATH_BALLOON;
-        event.age_usec = boottime() - watch->balloon_seen_usec;
+        event.age_usec = clock_usec(CLOCK_BOOTTIME) - watch->balloon_seen_usec;
         return hypervisor_defer(watch->hypervisor, &event);
 }
 

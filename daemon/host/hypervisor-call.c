@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/host/helper-client.h"
 #include "daemon/host/hypervisor-events.h"
 #include "daemon/host/process.h"
@@ -411,13 +412,11 @@ static int run_balloon(struct call *call, virConnectPtr connection) {
                 return libvirt_error(call);
         for (int i = 0; i < n; i++) {
                 usec_t updated = (usec_t) stats[i].val * USEC_PER_SEC, now;
-                struct timespec t;
 
                 /* Whole seconds of wall-clock time; 0: never. */
                 if (stats[i].tag != VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE || stats[i].val == 0)
                         continue;
-                clock_gettime(CLOCK_REALTIME, &t);
-                now = (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_nsec / 1000;
+                now = clock_usec(CLOCK_REALTIME);
                 call->age_usec = now > updated ? now - updated : 0;
         }
         return 0;

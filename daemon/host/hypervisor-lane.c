@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 
 #define WORKER_STACK_BYTES (256 * KIB)
 #define WORKER_IDLE_USEC (10 * USEC_PER_SEC)
@@ -46,10 +47,7 @@ struct lane {
 };
 
 usec_t lane_now(void) {
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_nsec / 1000;
+        return clock_usec(CLOCK_MONOTONIC);
 }
 
 static void ignore_error(void *userdata, virErrorPtr error) {

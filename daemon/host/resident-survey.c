@@ -10,6 +10,8 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/thread.h"
 
 #define PAUSE_FACTOR 10 /* of what the last survey took, before the next */
 
@@ -26,13 +28,6 @@ struct resident_survey {
         struct resident_answer *answers; /* of the last survey */
         size_t n_answers;
 };
-
-static usec_t now(void) {
-        struct timespec time;
-
-        (void) clock_gettime(CLOCK_BOOTTIME, &time);
-        return (usec_t) time.tv_sec * USEC_PER_SEC + (usec_t) time.tv_nsec / 1000;
-}
 
 static void survey_unref(struct resident_survey *survey) {
         bool last;
@@ -52,7 +47,7 @@ static void survey_unref(struct resident_survey *survey) {
 static void *work(void *userdata) {
         struct resident_survey *survey = userdata;
         struct resident_answer *answers = calloc(survey->n_questions, sizeof(*answers));
-        usec_t began = now();
+        usec_t began = clock_usec(CLOCK_BOOTTIME);
 
         for (size_t i = 0; answers && i < survey->n_questions; i++) {
                 const struct resident_question *question = &survey->questions[i];
@@ -61,11 +56,11 @@ static void *work(void *userdata) {
                 snprintf(directory, sizeof(directory), "%s/%d", survey->proc, question->pid);
                 answers[i].pid = question->pid;
                 answers[i].result = resident_read_parts(directory, &question->apps, &answers[i].parts);
-                answers[i].seen_usec = now();
+                answers[i].seen_usec = clock_usec(CLOCK_BOOTTIME);
         }
         pthread_mutex_lock(&survey->lock);
         survey->working = false;
-        survey->next_usec = now() + PAUSE_FACTOR * (now() - began);
+        survey->next_usec = clock_usec(CLOCK_BOOTTIME) + PAUSE_FACTOR * (clock_usec(CLOCK_BOOTTIME) - began);
         if (answers) {
                 free(survey->answers);
                 survey->answers = answers;
@@ -98,25 +93,6 @@ struct resident_survey *resident_survey_free(struct resident_survey *survey) {
         return NULL;
 }
 
-/* A detached thread that takes no signals: they are the loop's. */
-static int start_thread(struct resident_survey *survey) {
-        sigset_t all, before;
-        pthread_attr_t attributes;
-        pthread_t thread;
-        int r;
-
-        r = pthread_attr_init(&attributes);
-        if (r != 0)
-                return -r;
-        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        r = pthread_create(&thread, &attributes, work, survey);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        pthread_attr_destroy(&attributes);
-        return -r;
-}
-
 int resident_survey_begin(struct resident_survey *survey, const struct resident_question *questions, size_t n_questions,
                           usec_t now_usec) {
         struct resident_question *copy;
@@ -139,7 +115,7 @@ int resident_survey_begin(struct resident_survey *survey, const struct resident_
         survey->n_questions = n_questions;
         survey->n_refs++;
         survey->working = true;
-        r = start_thread(survey);
+        r = thread_start(work, survey);
         if (r < 0) {
                 survey->working = false;
                 survey->n_refs--;

@@ -9,6 +9,8 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/thread.h"
 #include "daemon/host/store-files.h"
 #include "daemon/host/store-record.h"
 #include "daemon/host/store-schema.h"
@@ -108,10 +110,7 @@ static void rollback(struct worker *worker) {
 }
 
 static usec_t house_time(void) {
-        struct timespec now;
-
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        return (usec_t) now.tv_sec * USEC_PER_SEC + (usec_t) now.tv_nsec / 1000 + IDLE_USEC;
+        return clock_usec(CLOCK_MONOTONIC) + IDLE_USEC;
 }
 
 static int write_once(struct worker *worker, struct job *first, size_t n) {
@@ -337,22 +336,6 @@ static void *run(void *userdata) {
         return NULL;
 }
 
-static int start(struct worker *worker) {
-        sigset_t all, before;
-        pthread_attr_t attributes;
-        pthread_t thread;
-        int r;
-
-        (void) sigfillset(&all);
-        (void) pthread_attr_init(&attributes);
-        (void) pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the loop's */
-        r = pthread_create(&thread, &attributes, run, worker);
-        (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-        (void) pthread_attr_destroy(&attributes);
-        return -r;
-}
-
 int worker_new(sqlite3 *db, const struct worker_options *options, struct worker **ret) {
         _cleanup_(destroyp) struct worker *worker = calloc(1, sizeof(*worker));
         pthread_condattr_t attributes;
@@ -385,7 +368,7 @@ int worker_new(sqlite3 *db, const struct worker_options *options, struct worker 
                 worker->house_usec = worker->counts.reserve_spent ? house_time() : 0;
                 (void) sqlite3_wal_hook(db, log_grew, worker);
         }
-        r = start(worker);
+        r = thread_start(run, worker);
         if (r < 0)
                 return r;
         *ret = steal_ptr(worker);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/host/store-open.h"
 #include "daemon/host/store-record.h"
 #include "daemon/host/store-schema.h"
@@ -41,13 +42,6 @@ struct store {
 };
 
 DEFINE_CLEANUP(struct store *, store_free)
-
-static usec_t now(clockid_t clock) {
-        struct timespec time;
-
-        (void) clock_gettime(clock, &time);
-        return (usec_t) time.tv_sec * USEC_PER_SEC + (usec_t) time.tv_nsec / 1000;
-}
 
 /* ---- answers ---- */
 
@@ -135,7 +129,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
         struct waiter *expired;
 
         answer_finished(store); /* what has made it is not late */
-        expired = take_waiters(store, PERSIST_STEP, 0, now(CLOCK_BOOTTIME));
+        expired = take_waiters(store, PERSIST_STEP, 0, clock_usec(CLOCK_BOOTTIME));
         for (const struct waiter *waiter = expired; waiter; waiter = waiter->next)
                 store->late++;
         answer_all(store, expired, -ETIMEDOUT, "the disk has not answered in time");
@@ -208,13 +202,13 @@ int store_new(const struct store_options *options, sd_event *event, const struct
 }
 
 struct store *store_free(struct store *store) {
-        usec_t end_usec = now(CLOCK_MONOTONIC) + FREE_TIMEOUT_USEC;
+        usec_t end_usec = clock_usec(CLOCK_MONOTONIC) + FREE_TIMEOUT_USEC;
 
         if (!store)
                 return NULL;
         database_closep(&store->reader); /* first: whoever closes last has the log to put away */
         for (int i = 0; i < PERSIST_LEVEL_MAX; i++) {
-                usec_t now_usec = now(CLOCK_MONOTONIC);
+                usec_t now_usec = clock_usec(CLOCK_MONOTONIC);
 
                 store->workers[i] = worker_free(store->workers[i], end_usec > now_usec ? end_usec - now_usec : 0);
         }
@@ -270,7 +264,7 @@ int store_load(struct store *store, struct record **ret, size_t *ret_n) {
 int store_persist(struct store *store, const struct record *record, enum persist_level level, int pair,
                   uint64_t action_id, usec_t deadline_usec) {
         _cleanup_free_ struct waiter *waiter = malloc(sizeof(*waiter));
-        usec_t now_usec = now(CLOCK_BOOTTIME);
+        usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
         uint64_t serial;
         int r;
 
@@ -323,7 +317,7 @@ void store_add_event(struct store *store, const char *pair, enum side side, enum
         if (!line)
                 return worker_count_dropped(store->workers[PERSIST_OWNER]);
         line->kind = HISTORY_EVENT;
-        line->event.time_usec = now(CLOCK_REALTIME);
+        line->event.time_usec = clock_usec(CLOCK_REALTIME);
         line->event.side = side;
         line->event.kind = kind;
         snprintf(line->event.pair, sizeof(line->event.pair), "%s", pair ?: "");
@@ -334,7 +328,7 @@ void store_add_event(struct store *store, const char *pair, enum side side, enum
 /* A flow as history shows it, with the times of the boot clock turned into those of the wall clock. */
 static struct history_line *flow_line(const char *pair, const struct flow *flow) {
         struct history_line *line = calloc(1, sizeof(*line));
-        usec_t real_usec = now(CLOCK_REALTIME), boot_usec = now(CLOCK_BOOTTIME);
+        usec_t real_usec = clock_usec(CLOCK_REALTIME), boot_usec = clock_usec(CLOCK_BOOTTIME);
         struct history_flow *out;
 
         if (!line)
@@ -366,7 +360,7 @@ void store_add_phase(struct store *store, const char *pair, const struct flow *f
         if (!line)
                 return worker_count_dropped(store->workers[PERSIST_OWNER]);
         if (phase_to_string(phase) && line->flow.phase_usec[phase] == 0)
-                line->flow.phase_usec[phase] = now(CLOCK_REALTIME);
+                line->flow.phase_usec[phase] = clock_usec(CLOCK_REALTIME);
         worker_add_line(store->workers[PERSIST_OWNER], line);
 }
 
@@ -376,14 +370,14 @@ void store_end_flow(struct store *store, const char *pair, const struct flow *fl
         if (!line)
                 return worker_count_dropped(store->workers[PERSIST_OWNER]);
         line->kind = HISTORY_END;
-        line->flow.ended_usec = now(CLOCK_REALTIME);
+        line->flow.ended_usec = clock_usec(CLOCK_REALTIME);
         line->flow.result = result;
         snprintf(line->flow.text, sizeof(line->flow.text), "%s", text);
         worker_add_line(store->workers[PERSIST_OWNER], line);
 }
 
 static int on_progress(void *userdata) {
-        return now(CLOCK_MONOTONIC) >= *(const usec_t *) userdata;
+        return clock_usec(CLOCK_MONOTONIC) >= *(const usec_t *) userdata;
 }
 
 static int reader_begin(struct store *store, usec_t *deadline_usec) {
@@ -394,7 +388,7 @@ static int reader_begin(struct store *store, usec_t *deadline_usec) {
                 if (r < 0)
                         return r;
         }
-        *deadline_usec = now(CLOCK_MONOTONIC) + READ_TIMEOUT_USEC;
+        *deadline_usec = clock_usec(CLOCK_MONOTONIC) + READ_TIMEOUT_USEC;
         (void) sqlite3_busy_timeout(store->reader, (int) (READ_TIMEOUT_USEC / USEC_PER_MSEC));
         sqlite3_progress_handler(store->reader, READ_STEPS, on_progress, deadline_usec);
         return 0;
