@@ -116,7 +116,11 @@ class Stand:
         return int(words[0]) if words else 0
 
     def app_pid(self, domain, application):
-        return int(self.shell(domain, f"cat /run/{application}.pid"))
+        def written():
+            text = self.shell(domain, f"cat /run/{application}.pid 2>/dev/null").strip()
+            return int(text) if text.isdigit() else None
+
+        return until(written, 30, f"{application} has written its process id on {domain}")
 
     def kill_app(self, domain, application, signal="SEGV"):
         self.shell(domain, f"kill -{signal} $(cat /run/{application}.pid)")
