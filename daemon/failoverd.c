@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -220,6 +221,8 @@ int main(int argc, char *argv[]) {
         int r;
 
         setvbuf(stderr, NULL, _IOLBF, 0);
+        /* Dozens of threads wait in libvirt; an arena for each would multiply what they once needed. */
+        (void) mallopt(M_ARENA_MAX, 2);
         r = parse_options(argc, argv, &options);
         if (r <= 0)
                 return r < 0 ? 2 : EXIT_SUCCESS;

@@ -170,6 +170,9 @@ enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t vo
                 detector->next_probe_usec = now_usec + probe_every;
         }
         ret->wake_usec = sooner(detector->next_beat_usec, detector->next_probe_usec);
+        if (detector->verdict == VERDICT_ALIVE) /* silence is noticed when it has lasted, not at the next beat */
+                ret->wake_usec = sooner(ret->wake_usec, later(detector->last_pong_usec, void_usec) +
+                                                                detector->beat_usec * detector->beats_missed);
         return detector->verdict;
 }
 

@@ -185,11 +185,23 @@ static void tick(struct engine *engine, struct update *update) {
 
 /* ---- step ------------------------------------------------------------------------------------------------ */
 
+/* A sign of life of a guest that was alive, with nothing new in it: most of all events, and no goal has changed. */
+static bool nothing_new(const struct step *step, const struct event *event) {
+        bool sign = event->kind == EVENT_SECOND_PATH ||
+                    (event->kind == EVENT_MESSAGE && event->message->type == MESSAGE_PONG);
+
+        return sign && !step->again && !step->changed && !step->update->n_actions &&
+               step->pair->members[event->side].detector.verdict == VERDICT_ALIVE;
+}
+
 static void advance(struct engine *engine, struct pair *pair, const struct event *event, struct update *update) {
         struct step step = step_begin(engine, pair, update);
 
-        if (event)
+        if (event) {
                 pair_event(&step, event);
+                if (nothing_new(&step, event))
+                        return;
+        }
         pair_advance(&step);
 }
 

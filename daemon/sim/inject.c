@@ -185,9 +185,12 @@ static void line_virsh(struct sim *sim, const struct arguments *a) {
 
         if (!sim->libvirt_up || host_stuck(sim, vm, ACTION_INSPECT))
                 return; /* virsh fails too */
-        if (strcmp(what, "suspend") == 0 && !vm->paused && vm->guest != GUEST_PANICKED)
+        if (strcmp(what, "suspend") == 0 && !vm->paused && vm->guest != GUEST_PANICKED) {
                 vm_pause(sim, a->pair, a->side, REASON_USER);
-        else if (strcmp(what, "resume") == 0 && vm->guest != GUEST_PANICKED)
+                vm->suspended = true;
+        } else if (strcmp(what, "resume-suspended") == 0 && !(vm->suspended && vm->paused))
+                return; /* not an operator's, to be let go on */
+        else if (strncmp(what, "resume", 6) == 0 && vm->guest != GUEST_PANICKED)
                 vm_go_on(sim, a->pair, a->side);
         else if (strcmp(what, "destroy") == 0)
                 vm_kill(sim, a->pair, a->side, REASON_DESTROYED, DESTROY_USEC);
@@ -448,6 +451,7 @@ static const struct {
         { "memory-failure", NULL, "VS[A", line_memory_failure },
         { "suspend", NULL, "V", line_virsh },
         { "resume", NULL, "V", line_virsh },
+        { "resume-suspended", NULL, "V", line_virsh },
         { "destroy", NULL, "V", line_virsh },
         { "save", NULL, "V", line_virsh },
         { "migrate", NULL, "V", line_virsh },

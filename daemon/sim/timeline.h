@@ -17,6 +17,7 @@
  *   qemu-kill VM | qemu-stop VM | qemu-cont VM  signals to QEMU
  *   watchdog VM | io-error VM [reported] | memory-failure VM SIZE [APP]
  *   suspend|resume|destroy|save|migrate|start VM  an operator at virsh
+ *   resume-suspended VM                       the same, only of what an operator suspended
  *   fail APP signal N|exit N|check N|memory [hard]  where it runs
  *   agent-kill VM | agent-stop VM | agent-cont VM
  *   cut VM DURATION | lag VM DURATION | lose VM PERCENT  the agent's link

@@ -95,7 +95,7 @@ void vm_kill(struct sim *sim, int pair, int side, enum domain_reason reason, use
 static void gone(struct sim *sim, int pair, int side, enum domain_reason reason) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
 
-        vm->process = vm->process_stopped = vm->paused = false;
+        vm->process = vm->process_stopped = vm->paused = vm->suspended = false;
         vm->life++;
         vm->boot++;
         vm->agent_life++;

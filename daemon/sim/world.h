@@ -56,6 +56,7 @@ struct sim_app {
 struct sim_vm {
         /* QEMU */
         bool process, process_stopped, paused, kill_sticks, killed;
+        bool suspended; /* paused, by an operator */
         int pid;
         unsigned life;
         uint64_t requested[POLICY_APPLICATIONS_MAX], plugged[POLICY_APPLICATIONS_MAX];

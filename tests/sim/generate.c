@@ -80,7 +80,7 @@ static void make_pair(struct world *w, unsigned pair) {
 /* One fault, or something that an operator does. */
 static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
         static const char *const on_vm[] = {
-                "panic", "hang", "unhang", "reset", "qemu-kill", "qemu-stop", "qemu-cont", "watchdog", "io-error", "suspend", "resume",
+                "panic", "hang", "unhang", "reset", "qemu-kill", "qemu-stop", "qemu-cont", "watchdog", "io-error", "suspend", "resume-suspended",
                 "destroy", "save", "start", "agent-kill", "agent-stop", "agent-cont", "panic", "qemu-kill", "hang",
         };
         static const char *const switches[] = { "boot-fails", "domain-start-fails", "kill-sticks", "echo", "balloon" };
