@@ -141,15 +141,18 @@ def test_vm_that_does_not_let_go_is_refused_and_nothing_starts_elsewhere(disks):
     counts(disks, old)
 
 
-def test_guest_that_lets_go_late_costs_the_application_a_restart_and_nothing_else(disks):
-    """Goes on where the test before has ended: the guest still has the host's request, and now follows it."""
-    active, flows = disks.active, disks.n_flows()
+def test_guest_that_lets_go_late_costs_the_application_a_restart_and_no_data(disks):
+    """Goes on where the test before has ended: the guest still has the host's request, and now follows it. The
+    application ends without its disk and is started with it again: there, or on the other side where it failed at once
+    too often, which its agent calls hard to repair."""
+    active = disks.active
     pid, last = disks.app_pid(active, "db"), on_disk(disks)
     disks.shell(active, f"echo unmask > {UNPLUG_EVENT}")
     until(lambda: disks.app_pid(active, "db") != pid, 30, "it has lost its disk and is started again")
     disks.wait_armed(60)
-    assert attached(disks, active) and found_by_guest(disks, active)
-    assert started_from(disks, active) >= last and disks.n_flows() == flows
+    active = disks.active
+    until(lambda: attached(disks, active) and found_by_guest(disks, active), 10, "its disk is there")
+    assert started_from(disks, active) >= last
     until(lambda: on_disk(disks) > started_from(disks, active), 10, "it counts on")
 
 
