@@ -34,10 +34,6 @@
 /* A VM was paused; what else might follow (a panic is told 10 ms later) is waited for so long. */
 #define PAUSE_WAIT_USEC (200 * USEC_PER_MSEC)
 
-static void copy_text(char *to, size_t size, const char *from) {
-        snprintf(to, size, "%s", from);
-}
-
 void member_fail(struct step *step, enum side side, const char *format, ...) {
         struct member_state *member = &step->pair->members[side];
         va_list ap;
@@ -436,7 +432,7 @@ static void start_done(struct step *step, enum side side, const struct event *ev
                         step_say(step, RECORD_UNPROTECTED, side, "%s was started 3 times and its agent never answered; it is started ever more slowly, see its console",
                                  pair_domain(step->pair, side));
         } else {
-                copy_text(member->preflight.text, sizeof(member->preflight.text), event->text);
+                snprintf(member->preflight.text, sizeof(member->preflight.text), "%s", event->text);
                 step_say(step, RECORD_REFUSED, side, "%s does not start, trying again: %s",
                          pair_domain(step->pair, side), event->text[0] ? event->text : strerror(-event->result));
         }

@@ -135,10 +135,6 @@ int table_set_reserve(struct table *table, uint64_t bytes) {
         return set_row(table, &table->rows[ROW_RESERVE], bytes);
 }
 
-int table_set_monitor(struct table *table, uint64_t bytes) {
-        return set_row(table, &table->rows[ROW_MONITOR], bytes);
-}
-
 int table_add_vm(struct table *table, struct holder vm, const char *name, uint64_t bytes, uint64_t overhead_bytes) {
         struct region *row;
 

@@ -72,9 +72,8 @@ struct region *table_find_application(const struct table *table, struct holder v
 
 /* Governs more or less memory. Less is -ENOSPC where unused does not cover it. */
 int table_resize(struct table *table, uint64_t governed_bytes);
-/* Sets the reserve's or the monitor's size out of unused (or back into it). -ENOSPC. */
+/* Sets the reserve's size out of unused (or back into it). -ENOSPC. */
 int table_set_reserve(struct table *table, uint64_t bytes);
-int table_set_monitor(struct table *table, uint64_t bytes);
 
 /* A VM comes under management: `bytes` for its system and `overhead_bytes` for QEMU, out of unused. -ENOSPC,
  * -EEXIST. */
