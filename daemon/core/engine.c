@@ -71,6 +71,8 @@ static void restore(struct engine *engine, const struct event *event) {
         }
         pair->record = *record;
         pair->restored = true;
+        engine->lost_bytes += record->lost_bytes;
+        engine->reserve_used_bytes += record->reserve_used_bytes;
         pair->record.flow.command_id = 0; /* who asked has been told that failoverd went away */
         for (enum phase phase = 0; phase < PHASE_MAX; phase++) /* of an earlier boot: its clock is not ours */
                 if (pair->record.flow.phase_usec[phase] > engine->now_usec)

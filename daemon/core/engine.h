@@ -22,7 +22,8 @@ struct engine {
         usec_t hypervisor_usec; /* since when */
         bool store_lost;
         usec_t now_usec;        /* time of the last event */
-        uint64_t lost_bytes;    /* of the memory governed, to memory errors */
+        uint64_t lost_bytes;    /* of the memory governed, to memory errors since the host's boot: the sum over the
+                                 * pairs' records, and over pairs that are no more */
         uint64_t reserve_used_bytes; /* of the reserve, to replace them */
 
         /* doubt yourself first */

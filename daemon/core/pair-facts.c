@@ -261,7 +261,7 @@ static void memory_failure(struct step *step, const struct event *event) {
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 struct region *region = table_find_application(&step->engine->table, pair_holder(pair, event->side),
                                                                (int) i);
-                uint64_t lost, replaced, reserve;
+                uint64_t lost, replaced, used;
 
                 if (!region || (event->app >= 0 && event->app != (int) i))
                         continue;
@@ -269,10 +269,15 @@ static void memory_failure(struct step *step, const struct event *event) {
                                                                          : step->engine->policy->extent_bytes;
                 if (lost > region->usage_bytes)
                         lost = region->usage_bytes;
-                reserve = table_reserve(&step->engine->table);
+                used = table_reserve(&step->engine->table);
                 replaced = table_replace_lost(&step->engine->table, region, lost);
+                used -= table_reserve(&step->engine->table);
                 step->engine->lost_bytes += lost;
-                step->engine->reserve_used_bytes += reserve - table_reserve(&step->engine->table);
+                step->engine->reserve_used_bytes += used;
+                pair->record.apps[i].granted_bytes[event->side] = region->usage_bytes;
+                pair->record.lost_bytes += lost;
+                pair->record.reserve_used_bytes += used;
+                pair_dirty(pair);
                 step_say(step, RECORD_RESERVE_USED, event->side,
                          "%s lost %" PRIu64 " MiB to a memory error; %" PRIu64 " MiB replaced out of the reserve",
                          region->name, lost / MIB, replaced / MIB);

@@ -49,6 +49,9 @@ struct record {
         bool held;           /* stopped in a stated, safe state until a person resumes */
         char held_reason[RECORD_TEXT_LEN];
 
+        uint64_t lost_bytes;         /* of its regions, to memory errors since the host's boot */
+        uint64_t reserve_used_bytes; /* of the reserve, to replace them */
+
         usec_t flaps_usec[FLAP_MAX]; /* CLOCK_REALTIME of the latest failovers, newest last */
         unsigned n_flaps;
 };

@@ -70,13 +70,14 @@ static int write_flaps(sqlite3 *db, const struct record *record) {
 int record_write(sqlite3 *db, const struct record *record) {
         int r;
 
-        r = DATABASE_RUN(db, "INSERT OR REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        r = DATABASE_RUN(db, "INSERT OR REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                          TEXT_VALUE(record->pair), INT_VALUE(record->seq), INT_VALUE(record->known),
                          INT_VALUE(record->failovers), INT_VALUE(record->fence_wanted[SIDE_A]),
                          INT_VALUE(record->fence_wanted[SIDE_B]), INT_VALUE(record->fence_frozen[SIDE_A]),
                          INT_VALUE(record->fence_frozen[SIDE_B]), INT_VALUE(record->paused),
                          INT_VALUE(record->paused_until_usec), TEXT_VALUE(record->pause_reason),
-                         INT_VALUE(record->held), TEXT_VALUE(record->held_reason));
+                         INT_VALUE(record->held), TEXT_VALUE(record->held_reason),
+                         INT_VALUE(record->lost_bytes), INT_VALUE(record->reserve_used_bytes));
         if (r >= 0)
                 r = write_applications(db, record);
         if (r >= 0)
@@ -154,6 +155,8 @@ static void take_pair(struct row *row, struct record *record) {
         take_text(row, record->pause_reason, sizeof(record->pause_reason));
         record->held = take_bool(row);
         take_text(row, record->held_reason, sizeof(record->held_reason));
+        record->lost_bytes = take_uint64(row);
+        record->reserve_used_bytes = take_uint64(row);
 }
 
 static void take_application(struct row *row, struct record *record) {
@@ -253,7 +256,8 @@ int record_read_all(sqlite3 *db, struct record **ret, size_t *ret_n, struct erro
         int r, code;
 
         r = database_prepare(db, "SELECT name, seq, known, failovers, fence_wanted_a, fence_wanted_b, fence_frozen_a, "
-                                 "fence_frozen_b, paused, paused_until_usec, pause_reason, held, held_reason "
+                                 "fence_frozen_b, paused, paused_until_usec, pause_reason, held, held_reason, "
+                                 "lost_bytes, reserve_used_bytes "
                                  "FROM pair ORDER BY name", NULL, 0, &statement);
         if (r < 0)
                 return error_set(error, r, "pair: %s", sqlite3_errmsg(db));

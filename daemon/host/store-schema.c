@@ -59,7 +59,11 @@ static const char version_1[] =
         "        failover TEXT PRIMARY KEY, pair TEXT NOT NULL, time_usec INTEGER NOT NULL,"
         "        result INTEGER NOT NULL, recovery_usec INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;";
 
-static const char *const schema_steps[] = { version_1 };
+static const char version_2[] =
+        "ALTER TABLE pair ADD COLUMN lost_bytes INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE pair ADD COLUMN reserve_used_bytes INTEGER NOT NULL DEFAULT 0;";
+
+static const char *const schema_steps[] = { version_1, version_2 };
 
 int sqlite_errno(int code) {
         switch (code & 0xff) {

@@ -249,6 +249,8 @@ int store_load(struct store *store, struct record **ret, size_t *ret_n) {
                         records[n++] = a->seq > b->seq ? *a : *b;
                 else
                         records[n++] = order < 0 ? *a : *b;
+                if (order > 0) /* of an earlier boot: what memory is bad now has to show again */
+                        records[n - 1].lost_bytes = records[n - 1].reserve_used_bytes = 0;
                 if (order <= 0)
                         a++, n_a--;
                 if (order >= 0)

@@ -66,12 +66,17 @@ void failoverd_step(struct sim *sim, struct event *event) {
 
 static void restore(struct sim *sim, int slot) {
         const struct sim_pair *pair = &sim->pairs[slot];
-        const struct record *record = pair->owner_known ? &pair->owner : NULL;
+        struct record record;
 
-        if (pair->step_known && (!record || pair->step.seq >= record->seq))
-                record = &pair->step;
-        if (record)
-                failoverd_step(sim, &(struct event){ .kind = EVENT_RESTORED, .pair = engine_find_pair(sim->engine, pair->name), .record = record });
+        if (!pair->owner_known && !pair->step_known)
+                return;
+        if (pair->step_known && (!pair->owner_known || pair->step.seq >= pair->owner.seq))
+                record = pair->step;
+        else
+                record = pair->owner;
+        if (!pair->step_known) /* as store_load() does: of an earlier boot */
+                record.lost_bytes = record.reserve_used_bytes = 0;
+        failoverd_step(sim, &(struct event){ .kind = EVENT_RESTORED, .pair = engine_find_pair(sim->engine, pair->name), .record = &record });
 }
 
 void failoverd_start(struct sim *sim) {

@@ -92,7 +92,7 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
         char vm[16];
 
         snprintf(vm, sizeof(vm), "%c%u", "ab"[below(w, 2)], pair);
-        switch (below(w, 26)) {
+        switch (below(w, 27)) {
         case 0 ... 6: snprintf(text, GENERATED_LINE_LEN, "%s %s", pick(w, on_vm, 20), vm); break;
         case 7: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", below(w, 2) ? "reboot" : "shutdown", vm, below(w, 2) ? "announced" : "unannounced"); break;
         case 8 ... 10: snprintf(text, GENERATED_LINE_LEN, "fail p%ua%u %s", pair, app, pick(w, causes, 6)); break;
@@ -120,6 +120,7 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
                 else
                         snprintf(text, GENERATED_LINE_LEN, "operator drill p%u %s", pair, pick(w, drills, 5));
                 break;
+        case 25: snprintf(text, GENERATED_LINE_LEN, "memory-failure %s %uMiB", vm, 64 * (1 + below(w, 2))); break;
         default:
                 snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "operator pause p%u 5s" : "operator resume p%u", pair);
                 break;
