@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "daemon/bus/json-build.h"
+#include "daemon/bus/phases-json.h"
 #include "daemon/bus/status.h"
 
 /* Events that led to a failover stand shortly before it. */
@@ -39,36 +40,6 @@ static void put_domain(struct json_builder *builder, struct json_object *parent,
         json_put_text(builder, object, "domain", i >= 0 ? query->policy->pairs[i].members[side].domain : NULL);
 }
 
-static void put_time(struct json_builder *builder, struct json_object *parent, const char *key, usec_t when_usec) {
-        if (when_usec != 0)
-                json_put_number(builder, parent, key, when_usec / USEC_PER_MSEC);
-        else
-                json_put_null(builder, parent, key);
-}
-
-static void put_phases(struct json_builder *builder, struct json_object *parent, const struct history_flow *flow) {
-        struct json_object *phases = json_put_array(builder, parent, "phases");
-        usec_t first = 0;
-
-        for (int i = 0; i < PHASE_MAX; i++) {
-                struct json_object *phase;
-
-                if (flow->phase_usec[i] == 0)
-                        continue;
-                if (first == 0)
-                        first = flow->phase_usec[i];
-                phase = json_put_object(builder, phases, NULL);
-                json_put_text(builder, phase, "phase", phase_to_string((enum phase) i));
-                json_put_number(builder, phase, "since_start_usec",
-                                flow->phase_usec[i] > first ? flow->phase_usec[i] - first : 0);
-                put_time(builder, phase, "time_ms", flow->phase_usec[i]);
-        }
-        if (first != 0 && flow->phase_usec[PHASE_STARTED] >= first)
-                json_put_number(builder, parent, "recovery_usec", flow->phase_usec[PHASE_STARTED] - first);
-        else
-                json_put_null(builder, parent, "recovery_usec");
-}
-
 static void put_flow(struct json_builder *builder, struct json_object *flows, const struct history_query *query,
                      const struct history_flow *flow) {
         struct json_object *object = json_put_object(builder, flows, NULL);
@@ -79,8 +50,8 @@ static void put_flow(struct json_builder *builder, struct json_object *flows, co
         put_domain(builder, object, "from", query, flow->pair, flow->from);
         put_domain(builder, object, "to", query, flow->pair, flow->to);
         json_put_bool(builder, object, "drill", flow->drill);
-        put_time(builder, object, "begun_ms", flow->begun_usec);
-        put_time(builder, object, "ended_ms", flow->ended_usec);
+        json_put_wall_time(builder, object, "begun_ms", flow->begun_usec);
+        json_put_wall_time(builder, object, "ended_ms", flow->ended_usec);
         json_put_age(builder, object, "age_ms", flow->begun_usec);
         if (flow->ended_usec != 0)
                 json_put_bool(builder, object, "ok", flow->result == 0);
@@ -89,14 +60,14 @@ static void put_flow(struct json_builder *builder, struct json_object *flows, co
         json_put_text(builder, object, "error", flow->result < 0 ? strerror(-flow->result) : NULL);
         json_put_text(builder, object, "cause", flow->cause);
         json_put_text(builder, object, "text", flow->text);
-        put_phases(builder, object, flow);
+        json_put_phases(builder, object, flow->phase_usec);
 }
 
 static void put_event(struct json_builder *builder, struct json_object *events, const struct history_query *query,
                       const struct history_event *event) {
         struct json_object *object = json_put_object(builder, events, NULL);
 
-        put_time(builder, object, "time_ms", event->time_usec);
+        json_put_wall_time(builder, object, "time_ms", event->time_usec);
         json_put_age(builder, object, "age_ms", event->time_usec);
         json_put_text(builder, object, "pair", event->pair);
         put_domain(builder, object, "at", query, event->pair, event->side);
@@ -125,7 +96,7 @@ static bool event_fits(const struct history_query *query, const struct history_f
 
 int history_json(const struct history_query *query, const struct history_flow *flows, size_t n_flows,
                  const struct history_event *events, size_t n_events, struct json_object **ret) {
-        struct json_builder builder = { .now_usec = query->realtime_usec };
+        struct json_builder builder = { .now_usec = query->realtime_usec, .wall_known = true };
         const struct history_flow *only = find_flow(query, flows, n_flows);
         struct json_object *root = json_object_new_object(), *array;
         size_t found = 0;

@@ -57,6 +57,14 @@ void json_put_age(struct json_builder *builder, struct json_object *parent, cons
                 json_put_span(builder, parent, key, builder->now_usec > then_usec ? builder->now_usec - then_usec : 0);
 }
 
+void json_put_wall_time(struct json_builder *builder, struct json_object *parent, const char *key, usec_t when_usec) {
+        if (builder->wall_known && when_usec != 0)
+                json_put_number(builder, parent, key,
+                                (uint64_t) ((int64_t) when_usec + builder->wall_offset_usec) / USEC_PER_MSEC);
+        else
+                json_put_null(builder, parent, key);
+}
+
 struct json_object *json_finish(struct json_builder *builder, struct json_object *object) {
         if (builder->failed) {
                 json_object_put(object);

@@ -14,6 +14,8 @@
 struct json_builder {
         bool failed; /* out of memory somewhere */
         usec_t now_usec;
+        bool wall_known;          /* is the next one? */
+        int64_t wall_offset_usec; /* added to an instant on the clock of `now_usec` it gives CLOCK_REALTIME */
 };
 
 /* Adds `value` under `key`, or at the end of an array where `key` is NULL, and returns it. Takes it over. A NULL
@@ -31,6 +33,8 @@ void json_put_number(struct json_builder *builder, struct json_object *parent, c
 void json_put_span(struct json_builder *builder, struct json_object *parent, const char *key, usec_t span_usec);
 /* Milliseconds since `then_usec`; null where that is 0 (never). */
 void json_put_age(struct json_builder *builder, struct json_object *parent, const char *key, usec_t then_usec);
+/* An instant in milliseconds since 1970; null where it is 0 (never) or the offset is not known. */
+void json_put_wall_time(struct json_builder *builder, struct json_object *parent, const char *key, usec_t when_usec);
 
 /* The finished document: `object`, or NULL (and `object` released) where something has failed. */
 struct json_object *json_finish(struct json_builder *builder, struct json_object *object);

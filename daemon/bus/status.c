@@ -6,31 +6,22 @@
 
 #include "daemon/core/findings.h"
 #include "daemon/bus/json-build.h"
+#include "daemon/bus/phases-json.h"
 #include "daemon/bus/status-member.h"
 
-/* Wall time of an instant in milliseconds since 1970, null where that cannot be told. */
-static void put_wall_time(struct json_builder *builder, struct json_object *parent, const char *key,
-                          const struct host_facts *facts, usec_t when_usec) {
-        if (facts && facts->realtime_offset_usec != 0 && when_usec != 0)
-                json_put_number(builder, parent, key,
-                                (uint64_t) ((int64_t) when_usec + facts->realtime_offset_usec) / USEC_PER_MSEC);
-        else
-                json_put_null(builder, parent, key);
-}
-
-/* From the first phase known (the fault itself in a drill, its detection otherwise) to the last start. */
-static usec_t flow_recovery(const struct flow *flow) {
-        for (int i = 0; i < PHASE_STARTED; i++)
-                if (flow->phase_usec[i] != 0 && flow->phase_usec[i] <= flow->phase_usec[PHASE_STARTED])
-                        return flow->phase_usec[PHASE_STARTED] - flow->phase_usec[i];
-        return 0;
+/* Ages and times of a document that tells of instants on CLOCK_BOOTTIME. */
+static struct json_builder builder_at(const struct host_facts *facts, usec_t now_usec) {
+        return (struct json_builder) {
+                .now_usec = now_usec,
+                .wall_known = facts && facts->realtime_offset_usec != 0,
+                .wall_offset_usec = facts ? facts->realtime_offset_usec : 0,
+        };
 }
 
 static void put_flow(struct json_builder *builder, struct json_object *object, const struct pair_policy *policy,
-                     const struct flow *flow, const struct host_facts *facts) {
+                     const struct flow *flow) {
+        usec_t recovery = phases_recovery(flow->phase_usec);
         char id[FAILOVER_ID_LEN];
-        usec_t first = 0;
-        struct json_object *phases;
 
         json_put_text(builder, object, "id", flow_id(policy, flow, id));
         json_put_text(builder, object, "kind", flow_kind_to_string(flow->kind));
@@ -39,38 +30,19 @@ static void put_flow(struct json_builder *builder, struct json_object *object, c
         json_put_bool(builder, object, "drill", flow->drill);
         json_put_text(builder, object, "cause", flow->cause);
         json_put_span(builder, object, "objective_ms", policy->objective_usec);
-        if (flow->phase_usec[PHASE_STARTED] != 0) {
-                usec_t recovery = flow_recovery(flow);
-
-                json_put_number(builder, object, "recovery_usec", recovery);
+        json_put_phases(builder, object, flow->phase_usec);
+        if (recovery != USEC_INFINITY)
                 json_put_bool(builder, object, "objective_met", recovery <= policy->objective_usec);
-        } else {
-                json_put_null(builder, object, "recovery_usec");
+        else
                 json_put_null(builder, object, "objective_met");
-        }
-        phases = json_put_array(builder, object, "phases");
-        for (int i = 0; i < PHASE_MAX; i++) {
-                struct json_object *phase;
-
-                if (flow->phase_usec[i] == 0)
-                        continue;
-                if (first == 0)
-                        first = flow->phase_usec[i];
-                phase = json_put_object(builder, phases, NULL);
-                json_put_text(builder, phase, "phase", phase_to_string((enum phase) i));
-                json_put_number(builder, phase, "since_start_usec",
-                                flow->phase_usec[i] > first ? flow->phase_usec[i] - first : 0);
-                json_put_age(builder, phase, "age_ms", flow->phase_usec[i]);
-                put_wall_time(builder, phase, "time_ms", facts, flow->phase_usec[i]);
-        }
 }
 
 struct json_object *flow_json(const struct pair_policy *policy, const struct flow *flow,
                               const struct host_facts *facts, usec_t now_usec) {
-        struct json_builder builder = { .now_usec = now_usec };
+        struct json_builder builder = builder_at(facts, now_usec);
         struct json_object *object = json_object_new_object();
 
-        put_flow(&builder, object, policy, flow, facts);
+        put_flow(&builder, object, policy, flow);
         return json_finish(&builder, object);
 }
 
@@ -149,7 +121,7 @@ static void put_pair(struct json_builder *builder, struct json_object *object, c
         json_put_text(builder, object, "name", pair->policy->name);
         json_put_text(builder, object, "state", pair_state_to_string(pair->state));
         json_put_age(builder, object, "state_age_ms", pair->state_usec);
-        put_wall_time(builder, object, "state_since_ms", facts, pair->state_usec);
+        json_put_wall_time(builder, object, "state_since_ms", pair->state_usec);
         json_put_age(builder, object, "armed_age_ms", pair->armed_usec);
         json_put_side(builder, object, "active", pair->policy, pair_active(pair));
         json_put_side(builder, object, "home", pair->policy, SIDE_A);
@@ -164,12 +136,12 @@ static void put_pair(struct json_builder *builder, struct json_object *object, c
                 json_put_text(builder, part, NULL, pair->reasons[i]);
 
         if (pair->record.flow.kind != FLOW_NONE)
-                put_flow(builder, json_put_object(builder, object, "flow"), pair->policy, &pair->record.flow, facts);
+                put_flow(builder, json_put_object(builder, object, "flow"), pair->policy, &pair->record.flow);
         else
                 json_put_null(builder, object, "flow");
 
         if (pair->last_flow.kind != FLOW_NONE)
-                put_flow(builder, json_put_object(builder, object, "last_flow"), pair->policy, &pair->last_flow, facts);
+                put_flow(builder, json_put_object(builder, object, "last_flow"), pair->policy, &pair->last_flow);
         else
                 json_put_null(builder, object, "last_flow");
 
@@ -180,7 +152,7 @@ static void put_pair(struct json_builder *builder, struct json_object *object, c
 
 struct json_object *status_pair_json(const struct engine *engine, int slot, const struct host_facts *facts,
                                      usec_t now_usec) {
-        struct json_builder builder = { .now_usec = now_usec };
+        struct json_builder builder = builder_at(facts, now_usec);
         struct json_object *object = json_object_new_object();
 
         put_pair(&builder, object, engine, engine->pairs[slot], facts);
@@ -244,12 +216,12 @@ static void put_outside(struct json_builder *builder, struct json_object *root, 
 }
 
 struct json_object *status_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec) {
-        struct json_builder builder = { .now_usec = now_usec };
+        struct json_builder builder = builder_at(facts, now_usec);
         struct json_object *root = json_object_new_object(), *pairs;
 
         json_put_number(&builder, root, "version", JSON_VERSION);
         json_put_text(&builder, root, "kind", "status");
-        put_wall_time(&builder, root, "time_ms", facts, now_usec);
+        json_put_wall_time(&builder, root, "time_ms", now_usec);
         put_daemon(&builder, root, engine, facts);
         put_outside(&builder, root, engine, facts);
         pairs = json_put_array(&builder, root, "pairs");

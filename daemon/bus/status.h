@@ -20,7 +20,7 @@ struct json_object *status_json(const struct engine *engine, const struct host_f
 struct json_object *status_pair_json(const struct engine *engine, int slot, const struct host_facts *facts,
                                      usec_t now_usec);
 
-/* A flow with its phases: "id", "kind", "from", "to", "cause", "phases" [{"phase", "age_ms", "since_fault_ms"}]. */
+/* One flow, as it stands in a pair's "flow" and "last_flow". */
 struct json_object *flow_json(const struct pair_policy *policy, const struct flow *flow,
                               const struct host_facts *facts, usec_t now_usec);
 
