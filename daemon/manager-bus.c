@@ -12,7 +12,6 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/bus/history-json.h"
-#include "daemon/journal.h"
 #include "daemon/manager-internal.h"
 #include "policy/text.h"
 
@@ -104,17 +103,13 @@ static int on_apply_policy(void *userdata, uint64_t id, const char *text, bool d
                 error_set(error, r, "%s", why);
         if (r >= 0 && strcmp(policy->hypervisor_uri, manager->engine->policy->hypervisor_uri) != 0)
                 r = error_set(error, -EBUSY, "the hypervisor cannot change while failoverd runs; edit %s and restart it", manager->policy_path);
+        (void) who;
         if (r >= 0 && !dry_run)
-                r = manager_write_file(manager->policy_path, text, true, error);
-        if (r >= 0 && !dry_run) {
-                manager_apply_policy(manager, policy);
-                journal_record(RECORD_RESUMED, NULL, NULL, "a new policy is in force");
-        }
+                return manager_begin_policy(manager, policy, text, steal_ptr(report), id, error);
         policy_free(policy);
         if (r < 0)
                 return r;
-        (void) who;
-        bus_reply(manager->bus, id, 0, report && report[0] ? report : dry_run ? "it could be applied" : "applied");
+        bus_reply(manager->bus, id, 0, report && report[0] ? report : "it could be applied");
         return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "daemon/bus/bus.h"
 #include "daemon/host/agent-link.h"
 #include "daemon/host/evidence.h"
+#include "daemon/host/file-writer.h"
 #include "daemon/host/hypervisor.h"
 #include "daemon/host/pressure.h"
 #include "daemon/host/resident-survey.h"
@@ -27,6 +28,13 @@ struct manager_pair {
 struct owed {
         struct event event;
         struct owed *next;
+};
+
+/* A policy that takes effect once its file is safe on disk. */
+struct coming_policy {
+        struct policy *policy; /* NULL: none is coming */
+        uint64_t request_id;   /* of the bus */
+        char *report;          /* warnings, may be NULL */
 };
 
 struct manager {
@@ -53,6 +61,9 @@ struct manager {
 
         char *policy_path;
         char *last_policy_path; /* copy of the policy in force, for a start with a broken file */
+        struct file_writer *policy_writer, *last_policy_writer;
+        struct coming_policy coming;
+        bool last_policy_again; /* another one came into force while the copy was being written */
         bool user, debug;
         bool store_lost;
         usec_t started_usec;
@@ -76,11 +87,13 @@ void manager_act(struct manager *manager, const struct action *action);
 
 /* manager-policy.c */
 int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report);
-/* Replaces a file as a whole: the old one stays until the new one is safe. */
-int manager_write_file(const char *path, const char *text, bool sync, struct error *error);
+/* Writes a policy that was found good into its file, off the loop, then lets it take effect and answers the request.
+ * Takes policy and report over. -EBUSY while another one is coming. */
+int manager_begin_policy(struct manager *manager, struct policy *policy, const char *text, char *report,
+                         uint64_t request_id, struct error *error);
 /* The policy that was in force last. */
 int manager_load_last_policy(struct manager *manager, struct policy **ret);
-/* Keeps the policy in force; what goes wrong is logged only. */
+/* Keeps a copy of the policy in force, off the loop; what goes wrong is logged only. */
 void manager_keep_last_policy(struct manager *manager);
 /* Lets a policy take effect: engine, watches, links. */
 void manager_apply_policy(struct manager *manager, const struct policy *policy);

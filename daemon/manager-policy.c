@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/journal.h"
 #include "daemon/manager-internal.h"
 #include "policy/text.h"
+
+/* Shorter than a caller on the bus waits, so that it learns what became of its policy. */
+#define POLICY_WRITE_USEC (10 * USEC_PER_SEC)
 
 int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report) {
         struct diagnostics diagnostics = { 0 };
@@ -29,28 +32,6 @@ int manager_load_policy(struct manager *manager, struct policy **ret, char **ret
         return r;
 }
 
-int manager_write_file(const char *path, const char *text, bool sync, struct error *error) {
-        _cleanup_free_ char *temporary = NULL;
-        size_t n = strlen(text);
-        FILE *f;
-        bool ok;
-
-        if (asprintf(&temporary, "%s.new", path) < 0)
-                return error_set(error, -ENOMEM, "out of memory");
-        f = fopen(temporary, "we");
-        if (!f)
-                return error_set(error, -errno, "cannot write %s: %s; give the directory to failoverd's user, or edit the file and reload",
-                                 temporary, strerror(errno));
-        ok = fwrite(text, 1, n, f) == n && fflush(f) == 0 && (!sync || fsync(fileno(f)) == 0);
-        if (fclose(f) != 0 || !ok || rename(temporary, path) != 0) {
-                int r = -errno;
-
-                unlink(temporary);
-                return error_set(error, r, "cannot write %s: %s", path, strerror(-r));
-        }
-        return 0;
-}
-
 int manager_load_last_policy(struct manager *manager, struct policy **ret) {
         struct diagnostics diagnostics = { 0 };
         int r = policy_load(manager->last_policy_path, ret, &diagnostics);
@@ -59,12 +40,22 @@ int manager_load_last_policy(struct manager *manager, struct policy **ret) {
         return r;
 }
 
+static void on_last_policy_written(void *userdata, int result, const char *text) {
+        struct manager *manager = userdata;
+        bool again = manager->last_policy_again;
+
+        if (result < 0)
+                fprintf(stderr, "the policy in force is not kept for a later start: %s, ignoring\n", text);
+        manager->last_policy_again = false;
+        if (again)
+                manager_keep_last_policy(manager);
+}
+
 void manager_keep_last_policy(struct manager *manager) {
         struct policy *policy = policy_copy(manager->engine->policy);
-        char *text = NULL;
+        _cleanup_free_ char *text = NULL;
         size_t size = 0;
         FILE *f = policy ? open_memstream(&text, &size) : NULL;
-        struct error error = ERROR_INIT;
         int r = -ENOMEM;
 
         if (f) {
@@ -72,14 +63,50 @@ void manager_keep_last_policy(struct manager *manager) {
                 r = policy_write(policy, f);
                 fclose(f);
         }
-        if (r >= 0)
-                r = manager_write_file(manager->last_policy_path, text, false, &error);
-        if (r < 0)
-                fprintf(stderr, "the policy in force is not kept for a later start: %s, ignoring\n",
-                        error.message ? error.message : strerror(-r));
-        error_deinit(&error);
-        free(text);
         policy_free(policy);
+        if (r >= 0) /* nobody waits for it */
+                r = file_writer_begin(manager->last_policy_writer, manager->last_policy_path, text, USEC_INFINITY,
+                                      on_last_policy_written, manager);
+        if (r == -EBUSY)
+                manager->last_policy_again = true;
+        else if (r < 0)
+                fprintf(stderr, "the policy in force is not kept for a later start: %s, ignoring\n", strerror(-r));
+}
+
+static void on_policy_written(void *userdata, int result, const char *text) {
+        struct manager *manager = userdata;
+        struct coming_policy coming = manager->coming;
+        char why[EVENT_TEXT_LEN], refused[EVENT_TEXT_LEN + 128];
+
+        manager->coming = (struct coming_policy) { 0 };
+        if (result >= 0) { /* what it was compared with may have changed meanwhile */
+                result = engine_try_policy(manager->engine, coming.policy, why, sizeof(why));
+                snprintf(refused, sizeof(refused), "the file is written, but it cannot take effect any more: %s", why);
+                text = refused;
+        }
+        if (result >= 0) {
+                manager_apply_policy(manager, coming.policy);
+                journal_record(RECORD_RESUMED, NULL, NULL, "a new policy is in force");
+                text = coming.report && coming.report[0] ? coming.report : "applied";
+        }
+        bus_reply(manager->bus, coming.request_id, result, text);
+        policy_free(coming.policy);
+        free(coming.report);
+}
+
+int manager_begin_policy(struct manager *manager, struct policy *policy, const char *text, char *report,
+                         uint64_t request_id, struct error *error) {
+        int r = file_writer_begin(manager->policy_writer, manager->policy_path, text, POLICY_WRITE_USEC,
+                                  on_policy_written, manager);
+
+        if (r < 0) {
+                policy_free(policy);
+                free(report);
+                return error_set(error, r, r == -EBUSY ? "%s is being written; nothing was applied, try again when that has ended"
+                                                       : "%s cannot be written", manager->policy_path);
+        }
+        manager->coming = (struct coming_policy) { .policy = policy, .request_id = request_id, .report = report };
+        return 0;
 }
 
 void manager_follow_channel(struct manager *manager, int slot, enum side side) {

@@ -214,6 +214,10 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
         r = sd_event_add_defer(loop, &manager->owed_source, on_owed, manager);
         if (r >= 0)
                 r = sd_event_source_set_enabled(manager->owed_source, SD_EVENT_OFF);
+        if (r >= 0)
+                r = file_writer_new(loop, &manager->policy_writer);
+        if (r >= 0)
+                r = file_writer_new(loop, &manager->last_policy_writer);
         if (!manager->engine || !manager->policy_path || !manager->last_policy_path)
                 r = -ENOMEM;
         if (r < 0)
@@ -250,6 +254,10 @@ struct manager *manager_free(struct manager *manager) {
         hypervisor_free(manager->hypervisor);
         store_free(manager->store);
         evidence_free(manager->evidence);
+        file_writer_free(manager->policy_writer);
+        file_writer_free(manager->last_policy_writer);
+        policy_free(manager->coming.policy);
+        free(manager->coming.report);
         while (manager->owed) {
                 struct owed *next = manager->owed->next;
 
