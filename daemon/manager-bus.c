@@ -10,7 +10,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
+#include "daemon/base/memstream.h"
 #include "daemon/bus/history-json.h"
 #include "daemon/manager-internal.h"
 #include "policy/text.h"
@@ -52,7 +54,7 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
         size_t n_flows = 0, n_events = 0;
         struct json_object *json = NULL;
         char name[NAME_LEN];
-        const char *pair;
+        const char *pair, *text;
         int r;
 
         if (limit == 0 || limit > HISTORY_ROWS_MAX)
@@ -67,7 +69,8 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
                 r = history_json(&query, flows, n_flows, events, n_events, &json);
         if (r < 0)
                 return error_set(error, r, "history of \"%s\" cannot be shown: %s", failover_id, strerror(-r));
-        bus_reply(manager->bus, id, 0, json_object_to_json_string(json));
+        text = json_text_print(json, JSON_C_TO_STRING_SPACED, NULL);
+        bus_reply(manager->bus, id, text ? 0 : -ENOMEM, text);
         json_object_put(json);
         return 0;
 }
@@ -77,10 +80,9 @@ static char *print_diagnostics(const struct diagnostics *diagnostics) {
         size_t size;
         FILE *f = open_memstream(&text, &size);
 
-        if (!f)
-                return NULL;
-        diagnostics_print(diagnostics, f);
-        fclose(f);
+        if (f)
+                diagnostics_print(diagnostics, f);
+        memstream_close(f, &text);
         return text;
 }
 
@@ -115,22 +117,10 @@ static int on_apply_policy(void *userdata, uint64_t id, const char *text, bool d
 
 static int on_show_policy(void *userdata, char **ret_text, struct error *error) {
         struct manager *manager = userdata;
-        struct policy *policy;
-        size_t size;
-        FILE *f;
-        int r = -ENOMEM;
 
         if (!manager->engine->policy)
                 return error_set(error, -ENODATA, "no policy is in force");
-        policy = policy_copy(manager->engine->policy);
-        f = policy ? open_memstream(ret_text, &size) : NULL;
-        if (f) {
-                policy_drop_retired(policy);
-                r = policy_write(policy, f);
-                fclose(f);
-        }
-        policy_free(policy);
-        return r;
+        return manager_print_policy(manager, ret_text);
 }
 
 static int on_reload(void *userdata, uint64_t id, struct error *error) {

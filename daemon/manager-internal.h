@@ -93,6 +93,8 @@ int manager_begin_policy(struct manager *manager, struct policy *policy, const c
                          uint64_t request_id, struct error *error);
 /* The policy that was in force last. */
 int manager_load_last_policy(struct manager *manager, struct policy **ret);
+/* The policy in force as text, without what is being retired. -ENOMEM. */
+int manager_print_policy(const struct manager *manager, char **ret_text);
 /* Keeps a copy of the policy in force, off the loop; what goes wrong is logged only. */
 void manager_keep_last_policy(struct manager *manager);
 /* Lets a policy take effect: engine, watches, links. */

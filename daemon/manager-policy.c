@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/memstream.h"
 #include "daemon/journal.h"
 #include "daemon/manager-internal.h"
 #include "policy/text.h"
@@ -23,11 +24,9 @@ int manager_load_policy(struct manager *manager, struct policy **ret, char **ret
 
         r = policy_load(manager->policy_path, ret, &diagnostics);
         f = open_memstream(ret_report, &size);
-        if (f) {
+        if (f)
                 diagnostics_print(&diagnostics, f);
-                fclose(f);
-        } else
-                *ret_report = NULL;
+        memstream_close(f, ret_report);
         diagnostics_deinit(&diagnostics);
         return r;
 }
@@ -37,6 +36,24 @@ int manager_load_last_policy(struct manager *manager, struct policy **ret) {
         int r = policy_load(manager->last_policy_path, ret, &diagnostics);
 
         diagnostics_deinit(&diagnostics);
+        return r;
+}
+
+int manager_print_policy(const struct manager *manager, char **ret_text) {
+        struct policy *policy = policy_copy(manager->engine->policy);
+        char *text = NULL;
+        size_t size;
+        FILE *f = policy ? open_memstream(&text, &size) : NULL;
+        int r;
+
+        if (f) {
+                policy_drop_retired(policy);
+                (void) policy_write(policy, f);
+        }
+        policy_free(policy);
+        r = memstream_close(f, &text);
+        if (r >= 0)
+                *ret_text = text;
         return r;
 }
 
@@ -52,18 +69,9 @@ static void on_last_policy_written(void *userdata, int result, const char *text)
 }
 
 void manager_keep_last_policy(struct manager *manager) {
-        struct policy *policy = policy_copy(manager->engine->policy);
         _cleanup_free_ char *text = NULL;
-        size_t size = 0;
-        FILE *f = policy ? open_memstream(&text, &size) : NULL;
-        int r = -ENOMEM;
+        int r = manager_print_policy(manager, &text);
 
-        if (f) {
-                policy_drop_retired(policy);
-                r = policy_write(policy, f);
-                fclose(f);
-        }
-        policy_free(policy);
         if (r >= 0) /* nobody waits for it */
                 r = file_writer_begin(manager->last_policy_writer, manager->last_policy_path, text, USEC_INFINITY,
                                       on_last_policy_written, manager);

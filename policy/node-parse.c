@@ -113,6 +113,8 @@ static int on_scalar(struct builder *b, struct fy_event *event) {
 
         if (event->scalar.value)
                 text = fy_token_get_text(event->scalar.value, &length);
+        if (!text && event->scalar.value)
+                return -ENOMEM;
         if (!text)
                 text = "";
         place_of(event, b, &line, &column);

@@ -218,7 +218,7 @@ int codec_encode(const struct message *message, char **ret_line) {
         r = fields_encode(json, &message_fields, required_of(message->type), mask_of(message->type), &printable);
         if (r < 0)
                 return r;
-        text = json_object_to_json_string_length(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
+        text = json_text_print(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
         if (!text)
                 return -ENOMEM;
         if (length + 1 > MESSAGE_LINE_MAX)

@@ -160,3 +160,16 @@ int json_text_parse(const char *line, size_t length, struct json_object **ret, s
         *ret = steal_ptr(json);
         return 0;
 }
+
+const char *json_text_print(struct json_object *json, int flags, size_t *ret_length) {
+        const char *text;
+        size_t length;
+
+        errno = 0; /* json-c 0.16 goes on where its buffer could not grow; what the heap said is still to be seen */
+        text = json_object_to_json_string_length(json, flags, &length);
+        if (!text || errno == ENOMEM)
+                return NULL;
+        if (ret_length)
+                *ret_length = length;
+        return text;
+}

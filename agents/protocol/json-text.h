@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* From bytes that a stranger sent to a JSON object, and texts that are safe to show. */
+/* From bytes that a stranger sent to a JSON object, back to text, and texts that are safe to show. */
 
 #include <json-c/json.h>
 #include <stddef.h>
@@ -12,6 +12,10 @@
  * invalid UTF-8, NUL characters, whole numbers past 64 bits, keys that come twice and anything deeper than
  * MESSAGE_DEPTH_MAX. Returns 0 and a reference in `ret`, -EBADMSG or -ENOMEM. */
 int json_text_parse(const char *line, size_t length, struct json_object **ret, struct error *error);
+
+/* The object as text on one line, with json-c's `flags`, valid until the object changes; `ret_length` may be NULL. NULL when
+ * out of memory: json-c itself would leave out what it had no room for. */
+const char *json_text_print(struct json_object *json, int flags, size_t *ret_length);
 
 /* Non-zero for valid UTF-8 without control characters, which could drive the terminal of whoever reads it. */
 int text_valid(const char *string);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/bus/bus-internal.h"
@@ -14,11 +15,10 @@ static const struct host_facts *facts_of(const struct bus_interface *manager) {
 }
 
 static int reply_json(sd_bus_message *message, struct json_object *object) {
+        const char *text = object ? json_text_print(object, JSON_C_TO_STRING_PLAIN, NULL) : NULL;
         int r;
 
-        if (!object)
-                return bus_reply_error(message, -ENOMEM, NULL);
-        r = sd_bus_reply_method_return(message, "s", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
+        r = text ? sd_bus_reply_method_return(message, "s", text) : bus_reply_error(message, -ENOMEM, NULL);
         json_object_put(object);
         return r;
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/bus/bus-internal.h"
 #include "daemon/bus/json-build.h"
@@ -64,6 +65,7 @@ void bus_request_free(struct bus_request *request) {
 static char *report_text(struct bus_request *request, const char *text) {
         struct json_builder builder = { 0 };
         struct json_object *root = json_object_new_object();
+        const char *printed;
         char *copy = NULL;
 
         json_put_number(&builder, root, "version", JSON_VERSION);
@@ -81,8 +83,9 @@ static char *report_text(struct bus_request *request, const char *text) {
         else
                 json_put_null(&builder, root, "plan");
         root = json_finish(&builder, root);
-        if (root)
-                copy = strdup(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PLAIN));
+        printed = root ? json_text_print(root, JSON_C_TO_STRING_PLAIN, NULL) : NULL;
+        if (printed)
+                copy = strdup(printed);
         json_object_put(root);
         return copy;
 }

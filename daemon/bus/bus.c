@@ -6,6 +6,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
+#include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/bus/bus-internal.h"
@@ -205,10 +206,12 @@ void bus_pair_changed(struct bus *bus, int slot) {
 
 /* An Event signal: what `failoverctl monitor` prints. */
 static void emit_event(struct bus *bus, struct json_builder *builder, struct json_object *object) {
+        const char *text;
+
         object = json_finish(builder, object);
-        if (object)
-                (void) sd_bus_emit_signal(bus->connection, BUS_PATH, BUS_MANAGER_INTERFACE, "Event", "s",
-                                          json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
+        text = object ? json_text_print(object, JSON_C_TO_STRING_PLAIN, NULL) : NULL;
+        if (text)
+                (void) sd_bus_emit_signal(bus->connection, BUS_PATH, BUS_MANAGER_INTERFACE, "Event", "s", text);
         json_object_put(object);
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/memstream.h"
 #include "daemon/bus/status-member.h"
 #include "daemon/bus/status.h"
 
@@ -157,9 +158,9 @@ static void daemon_itself(struct metrics *m) {
 
 int metrics_text(const struct engine *engine, const struct host_facts *facts, usec_t now_usec, char **ret_text) {
         struct metrics m = { .engine = engine, .facts = facts, .now_usec = now_usec };
-        _cleanup_free_ char *text = NULL;
+        char *text = NULL;
         size_t size = 0;
-        bool failed;
+        int r;
 
         m.out = open_memstream(&text, &size);
         if (!m.out)
@@ -170,9 +171,8 @@ int metrics_text(const struct engine *engine, const struct host_facts *facts, us
         applications(&m);
         regions(&m);
         fputs("# EOF\n", m.out);
-        failed = ferror(m.out) != 0;
-        if (fclose(m.out) != 0 || failed)
-                return -ENOMEM;
-        *ret_text = steal_ptr(text);
-        return 0;
+        r = memstream_close(m.out, &text);
+        if (r >= 0)
+                *ret_text = text;
+        return r;
 }

@@ -332,6 +332,8 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
                 }
         }
         r = engine_build_table(engine, policy, plan.pairs, plan.n_pairs, &plan.table);
+        if (r == -ENOMEM)
+                goto no_memory;
         if (r < 0) {
                 snprintf(why, size, "the pool of %" PRIu64 " MiB does not cover what is granted already; release memory or leave pool.memory as it is",
                          policy->pool_bytes / MIB);

@@ -111,6 +111,7 @@ static void hold_lost(struct step *step) {
 
 static void become_ready(struct engine *engine, struct update *update) {
         struct table table;
+        int r;
 
         engine->ready = true;
         engine->ready_usec = engine->now_usec;
@@ -129,10 +130,15 @@ static void become_ready(struct engine *engine, struct update *update) {
                 pair->unsettled = true;
                 pair_owner_dirty(pair);
         }
-        if (engine->policy && engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, &table) >= 0) {
+        if (!engine->policy)
+                return;
+        r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, &table);
+        if (r >= 0) {
                 table_deinit(&engine->table);
                 engine->table = table;
-        } else if (engine->policy) {
+        } else if (r == -ENOMEM)
+                update->failed = true;
+        else {
                 /* The pool was made smaller than what is granted, behind our back. Nothing can be given out, and
                  * nothing that runs is touched. */
                 for (int i = 0; i < engine->n_pairs; i++) {

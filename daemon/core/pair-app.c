@@ -72,7 +72,9 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes) {
                 return 0;
         r = table_carve(&step->engine->table, vm, pair->policy->members[side].base_bytes, app, policy->name, bytes,
                         target);
-        if (r < 0)
+        if (r == -ENOMEM)
+                step->update->failed = true;
+        else if (r < 0)
                 member_say(step, RECORD_TABLE_MISMATCH, side, "%s tells that %s uses %" PRIu64 " MiB; the table has not so much there",
                            pair_domain(pair, side), policy->name, bytes / MIB);
         step->again = step->changed = true;

@@ -186,7 +186,8 @@ static bool give_region(struct step *step, int app) {
                 return true;
         if (table_grant(table, to, size) < 0)
                 return false;
-        table_carve(table, to, pair->policy->members[flow->to].base_bytes, app, pair_app_name(pair, app), size, from);
+        if (table_carve(table, to, pair->policy->members[flow->to].base_bytes, app, pair_app_name(pair, app), size, from) == -ENOMEM)
+                step->update->failed = true;
         return true;
 }
 

@@ -7,7 +7,7 @@
 static const char *const action_kind_table[] = {
         [ACTION_PERSIST] = "persist",         [ACTION_FREEZE] = "freeze",
         [ACTION_KILL] = "kill",               [ACTION_STOP_PROCESS] = "stop-process",
-        [ACTION_START_DOMAIN] = "start-domain",
+        [ACTION_START_DOMAIN] = "start-domain", [ACTION_THAW] = "thaw",
         [ACTION_RESIZE] = "resize",           [ACTION_VCPUS] = "vcpus",
         [ACTION_ATTACH_DISK] = "attach-disk", [ACTION_DETACH_DISK] = "detach-disk",
         [ACTION_INSPECT] = "inspect",         [ACTION_PREFLIGHT] = "preflight",
@@ -61,6 +61,7 @@ void update_clear(struct update *update) {
                 free(action->record);
         }
         update->n_actions = 0;
+        update->failed = false;
 }
 
 void update_deinit(struct update *update) {

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/memstream.h"
 
 #define HIDDEN "REDACTED"
 
@@ -83,16 +84,9 @@ char *redact(const char *text) {
         char *copy = NULL;
         size_t size;
         FILE *out = open_memstream(&copy, &size);
-        bool failed;
 
-        if (!out)
-                return NULL;
-        while (*text)
+        while (out && *text)
                 text = step(text, out);
-        failed = ferror(out) != 0;
-        if (fclose(out) != 0 || failed) {
-                free(copy);
-                return NULL;
-        }
+        memstream_close(out, &copy);
         return copy;
 }

@@ -13,6 +13,7 @@
 #include "agents/protocol/codec.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/base/memstream.h"
 #include "daemon/host/agent-limit.h"
 
 #define RETRY_LEAST_USEC (50 * USEC_PER_MSEC)
@@ -565,9 +566,6 @@ char *agent_link_get_recent(const struct agent_link *link) {
 
                 fprintf(stream, "%" PRIu64 " ms ago: %s\n", (now_usec - line->time_usec) / USEC_PER_MSEC, line->text);
         }
-        if (fclose(stream) != 0) {
-                free(text);
-                return NULL;
-        }
+        memstream_close(stream, &text);
         return text;
 }

@@ -8,6 +8,7 @@
 #include "daemon/sim/world.h"
 
 #define CONNECT_USEC (5 * USEC_PER_MSEC)
+#define RESTART_USEC (100 * USEC_PER_MSEC) /* until systemd starts a failoverd again that has ended by itself */
 
 static usec_t boottime(const struct sim *sim) {
         return sim->now_usec - sim->boot_offset_usec;
@@ -45,9 +46,14 @@ void failoverd_step(struct sim *sim, struct event *event) {
         event->real_usec = SIM_REAL_USEC + sim->now_usec;
         checker_event(sim, event);
         engine_step(sim->engine, event, &sim->update);
+        sim->result.steps++;
+        if (sim->update.failed) { /* as manager_event() does */
+                print_line(sim, "failoverd is out of memory and ends");
+                failoverd_die(sim, RESTART_USEC);
+                return;
+        }
         if (event->kind == EVENT_POLICY)
                 follow_pairs(sim);
-        sim->result.steps++;
         for (size_t i = 0; i < sim->update.n_actions; i++) {
                 const struct action *action = &sim->update.actions[i];
 
@@ -89,6 +95,10 @@ void failoverd_start(struct sim *sim) {
         }
         sim->host++;
         failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = sim->policy });
+        if (sim->engine && !sim->engine->policy) { /* as manager_new() does */
+                failoverd_die(sim, RESTART_USEC);
+                return;
+        }
         if (sim->store_lost)
                 failoverd_step(sim, &(struct event){ .kind = EVENT_STORE_LOST, .pair = NO_PAIR });
         sim->store_lost = false;
