@@ -147,7 +147,8 @@ size_t findings_list(const struct policy *policy, const struct pair_policy *pair
         if (found->text[0])
                 add(&list, false, "it could not be looked at: %s|virsh dumpxml %s", found->text, member->domain);
         else if (!found->defined)
-                add(&list, false, "libvirt knows no such domain|virsh define its XML, or correct the name in the policy");
+                add(&list, false, "libvirt knows no such domain|define it (failoverctl policy xml prints what it needs), or "
+                    "correct the name in the policy");
         else {
                 check_domain(&list, member, found);
                 check_plugs(&list, pair, member->domain, found);

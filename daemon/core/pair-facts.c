@@ -202,6 +202,7 @@ static void domain_event(struct step *step, const struct event *event) {
 
         switch (event->domain) {
         case DOMAIN_RUNNING:
+                member->start_failure[0] = 0;
                 domain_running(step, event->side, before);
                 break;
         case DOMAIN_PAUSED:
@@ -308,8 +309,8 @@ static void keep_findings(struct step *step, enum side side) {
         member->n_findings = 0;
         for (size_t i = 0; i < n && member->n_findings < MEMBER_FINDINGS_MAX; i++)
                 if (!found[i].advice)
-                        snprintf(member->findings[member->n_findings++], EVENT_TEXT_LEN, "%s: %.90s; %.90s",
-                                 pair_domain(step->pair, side), found[i].text, found[i].mend);
+                        snprintf(member->findings[member->n_findings++], EVENT_TEXT_LEN, "%s: %.190s",
+                                 pair_domain(step->pair, side), found[i].text);
 }
 
 static void preflight_event(struct step *step, const struct event *event) {
@@ -319,7 +320,7 @@ static void preflight_event(struct step *step, const struct event *event) {
         if (event->preflight->text[0] == 0 || member->preflight_usec == 0) {
                 member->preflight = *event->preflight;
                 member->preflight_usec = event->preflight->text[0] ? 0 : step->now;
-        keep_findings(step, event->side);
+                keep_findings(step, event->side);
         }
         request_end(step, &member->look, event->preflight->text[0] == 0);
         step->again = step->changed = true;
@@ -437,9 +438,10 @@ static void start_done(struct step *step, enum side side, const struct event *ev
                         step_say(step, RECORD_UNPROTECTED, side, "%s was started 3 times and its agent never answered; it is started ever more slowly, see its console",
                                  pair_domain(step->pair, side));
         } else {
-                snprintf(member->preflight.text, sizeof(member->preflight.text), "%s", event->text);
+                snprintf(member->start_failure, sizeof(member->start_failure), "%s",
+                         event->text[0] ? event->text : strerror(-event->result));
                 step_say(step, RECORD_REFUSED, side, "%s does not start, trying again: %s",
-                         pair_domain(step->pair, side), event->text[0] ? event->text : strerror(-event->result));
+                         pair_domain(step->pair, side), member->start_failure);
         }
 }
 

@@ -189,7 +189,7 @@ static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
         const char *vm = pair_domain(pair, side);
 
         if (m->domain == DOMAIN_UNDEFINED)
-                reason(pair, "%s: libvirt knows no such domain; define it (failoverctl policy check prints what it needs)", vm);
+                reason(pair, "%s: libvirt knows no such domain", vm);
         else if (m->operator_hold)
                 reason(pair, "%s: %s by an operator; start or resume it there to go on", vm,
                        m->domain == DOMAIN_PAUSED ? "suspended" : "stopped");
@@ -202,8 +202,12 @@ static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
                 reason(pair, "%s: %s", vm, m->failure);
         else if (m->going_usec)
                 reason(pair, "%s: its guest is on an orderly %s", vm, m->going);
+        else if (m->domain == DOMAIN_UNKNOWN)
+                reason(pair, "%s: state not known yet", vm);
+        else if (m->domain != DOMAIN_RUNNING && m->start_failure[0])
+                reason(pair, "%s: not running, does not start: %.150s", vm, m->start_failure);
         else if (m->domain != DOMAIN_RUNNING)
-                reason(pair, "%s: %s", vm, m->domain == DOMAIN_UNKNOWN ? "state not known yet" : "not running yet");
+                reason(pair, "%s: not running yet", vm);
         else if (m->domain_usec && now_usec - m->domain_usec > STALE_USEC)
                 reason(pair, "%s: libvirt has told nothing of it for %u s; it may hang on this domain", vm,
                        (unsigned) ((now_usec - m->domain_usec) / USEC_PER_SEC));
@@ -216,6 +220,8 @@ static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
                 reason(pair, "%s: its agent is silent, its kernel answers; see failover-agent in the guest", vm);
         else if (m->detector.verdict != VERDICT_ALIVE)
                 reason(pair, "%s: heartbeats are missing", vm);
+        if (m->domain == DOMAIN_UNDEFINED)
+                return; /* what a look finds says the same */
         for (unsigned i = 0; m->preflight_usec && i < m->n_findings; i++)
                 reason(pair, "%s", m->findings[i]);
 }

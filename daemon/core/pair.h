@@ -108,6 +108,7 @@ struct member_state {
         unsigned n_said;
         unsigned rebuilds;  /* starts by failoverd since its agent last greeted */
         usec_t started_usec; /* the latest of them */
+        char start_failure[EVENT_TEXT_LEN]; /* why it did not start when it was last tried; empty: it runs, or did */
         usec_t found_usec;   /* it runs, and nobody watches it: since then; 0: otherwise */
         bool counted_watched, counted_suspect; /* in the engine's counts */
         struct request inspect, look, start, freeze, kill, resize[POLICY_APPLICATIONS_MAX], vcpu;

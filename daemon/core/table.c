@@ -111,30 +111,6 @@ struct region *table_find_application(const struct table *table, struct holder v
         return NULL;
 }
 
-int table_resize(struct table *table, uint64_t governed_bytes) {
-        if (governed_bytes < table->governed_bytes) {
-                uint64_t less = table->governed_bytes - governed_bytes;
-
-                if (unused(table)->usage_bytes < less)
-                        return -ENOSPC;
-                unused(table)->usage_bytes -= less;
-        } else
-                unused(table)->usage_bytes += governed_bytes - table->governed_bytes;
-        table->governed_bytes = governed_bytes;
-        table_check(table);
-        return 0;
-}
-
-static int set_row(struct table *table, struct region *row, uint64_t bytes) {
-        if (bytes > row->usage_bytes)
-                return transfer(unused(table), row, bytes - row->usage_bytes);
-        return transfer(row, unused(table), row->usage_bytes - bytes);
-}
-
-int table_set_reserve(struct table *table, uint64_t bytes) {
-        return set_row(table, &table->rows[ROW_RESERVE], bytes);
-}
-
 int table_add_vm(struct table *table, struct holder vm, const char *name, uint64_t bytes, uint64_t overhead_bytes) {
         struct region *row;
 
@@ -149,13 +125,6 @@ int table_add_vm(struct table *table, struct holder vm, const char *name, uint64
         transfer(unused(table), &table->rows[ROW_OVERHEAD], overhead_bytes);
         table_check(table);
         return 0;
-}
-
-void table_remove_vm(struct table *table, struct holder vm, uint64_t overhead_bytes) {
-        for (size_t i = table->n_rows; i-- > ROW_FIRST_FREE;)
-                if (holder_equal(table->rows[i].user, vm))
-                        table_give_back(table, &table->rows[i]);
-        transfer(&table->rows[ROW_OVERHEAD], unused(table), overhead_bytes);
 }
 
 int table_grant(struct table *table, struct holder vm, uint64_t bytes) {
@@ -191,15 +160,6 @@ int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int
         transfer(&table->rows[system_index], row, bytes);
         table_check(table);
         return 0;
-}
-
-void table_uncarve(struct table *table, struct region *region) {
-        struct region *system = table_find_system(table, region->user);
-
-        assert(region->kind == REGION_APPLICATION && system);
-        transfer(region, system, region->usage_bytes);
-        remove_row(table, region);
-        table_check(table);
 }
 
 void table_move(struct table *table, struct region *region, struct holder user, struct holder target) {

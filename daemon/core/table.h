@@ -70,16 +70,9 @@ uint64_t table_reserve(const struct table *table);
 struct region *table_find_system(const struct table *table, struct holder vm);
 struct region *table_find_application(const struct table *table, struct holder vm, int app);
 
-/* Governs more or less memory. Less is -ENOSPC where unused does not cover it. */
-int table_resize(struct table *table, uint64_t governed_bytes);
-/* Sets the reserve's size out of unused (or back into it). -ENOSPC. */
-int table_set_reserve(struct table *table, uint64_t bytes);
-
 /* A VM comes under management: `bytes` for its system and `overhead_bytes` for QEMU, out of unused. -ENOSPC,
  * -EEXIST. */
 int table_add_vm(struct table *table, struct holder vm, const char *name, uint64_t bytes, uint64_t overhead_bytes);
-/* It leaves: everything that it uses becomes unused. */
-void table_remove_vm(struct table *table, struct holder vm, uint64_t overhead_bytes);
 
 /* The VM's system gets `bytes` more out of unused. -ENOSPC. (H: the monitor arbitrates) */
 int table_grant(struct table *table, struct holder vm, uint64_t bytes);
@@ -89,8 +82,6 @@ int table_release(struct table *table, struct holder vm, uint64_t bytes);
  * -ENOSPC where the system does not hold so much above `floor_bytes`. (H: tells the monitor) */
 int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
                 uint64_t bytes, struct holder target);
-/* The application's region becomes part of its VM's system again. */
-void table_uncarve(struct table *table, struct region *region);
 /* The region changes hands: new user and new target. */
 void table_move(struct table *table, struct region *region, struct holder user, struct holder target);
 /* The region gets up to `bytes` more out of unused. Returns what it got. */

@@ -7,7 +7,7 @@
 static const char *const action_kind_table[] = {
         [ACTION_PERSIST] = "persist",         [ACTION_FREEZE] = "freeze",
         [ACTION_KILL] = "kill",               [ACTION_STOP_PROCESS] = "stop-process",
-        [ACTION_START_DOMAIN] = "start-domain", [ACTION_THAW] = "thaw",
+        [ACTION_START_DOMAIN] = "start-domain",
         [ACTION_RESIZE] = "resize",           [ACTION_VCPUS] = "vcpus",
         [ACTION_ATTACH_DISK] = "attach-disk", [ACTION_DETACH_DISK] = "detach-disk",
         [ACTION_INSPECT] = "inspect",         [ACTION_PREFLIGHT] = "preflight",

@@ -21,7 +21,6 @@ enum action_kind {
         ACTION_KILL,         /* (done) pair, side: SIGKILL through the pidfd. Gone is EVENT_PROCESS, not this */
         ACTION_STOP_PROCESS, /* (done) pair, side: SIGSTOP, drills only */
         ACTION_START_DOMAIN, /* (done) pair, side: boot it with nothing requested */
-        ACTION_THAW,         /* (done) pair, side: resume what we froze and do not fence after all */
         ACTION_RESIZE,       /* (done) pair, side, app, bytes: requested size of the app's virtio-mem device */
         ACTION_VCPUS,        /* (done) pair, side, count: processors plugged, base ones included */
         ACTION_ATTACH_DISK,  /* (done) pair, side, app, text: target name */

@@ -154,6 +154,20 @@ static unsigned print_hints(struct json_object *root, struct json_object *pair) 
         return n;
 }
 
+/* A finding stands with what to do about it (print_hints()). The reason may be cut short. */
+static bool is_finding(struct json_object *pair, const char *reason) {
+        for (size_t i = 0; i < get_count(pair, "findings"); i++) {
+                struct json_object *finding = get_item(pair, "findings", i);
+                const char *domain = get_text(finding, "domain", "?");
+                size_t n = strlen(domain);
+
+                if (!get_bool(finding, "advice") && strncmp(reason, domain, n) == 0 && strncmp(reason + n, ": ", 2) == 0 &&
+                    reason[n + 2] && strncmp(get_text(finding, "text", ""), reason + n + 2, strlen(reason + n + 2)) == 0)
+                        return true;
+        }
+        return false;
+}
+
 static void print_reasons(struct json_object *root, struct json_object *pair) {
         char until[FORMAT_MAX];
 
@@ -171,6 +185,8 @@ static void print_reasons(struct json_object *root, struct json_object *pair) {
                 if ((get_object(pair, "held") && strncmp(reason, "held", 4) == 0) ||
                     (get_object(pair, "paused") && strncmp(reason, "paused", 6) == 0))
                         continue; /* said above, with its end */
+                if (is_finding(pair, reason))
+                        continue; /* said below, with what to do */
                 printf("  why      %s\n", reason);
         }
         if (get_text(pair, "blocked", NULL))

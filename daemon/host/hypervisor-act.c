@@ -53,7 +53,7 @@ static struct call *action_call(struct watch *watch, const struct action *action
         return call;
 }
 
-/* Freeze, thaw, start, resize, processors and disks: one call each. */
+/* Freeze, start, resize, processors and disks: one call each. */
 static int act_call(struct watch *watch, const struct action *action, enum call_kind kind, enum lane_kind lane) {
         struct hypervisor *hypervisor = watch->hypervisor;
         struct call *call = action_call(watch, action, kind);
@@ -214,8 +214,6 @@ int hypervisor_act(struct hypervisor *hypervisor, const struct action *action) {
         switch (action->kind) {
         case ACTION_FREEZE:
                 return act_call(watch, action, CALL_FREEZE, LANE_FENCE);
-        case ACTION_THAW:
-                return act_call(watch, action, CALL_THAW, LANE_FENCE);
         case ACTION_KILL:
                 return act_signal(watch, action, SIGKILL, HELPER_KILL);
         case ACTION_STOP_PROCESS:

@@ -144,25 +144,6 @@ static int run_freeze(struct call *call, virConnectPtr connection) {
         return state == DOMAIN_SHUTOFF ? -ESRCH : r;
 }
 
-static int run_thaw(struct call *call, virConnectPtr connection) {
-        _cleanup_domain_ virDomainPtr domain = NULL;
-        enum domain_reason reason;
-        enum domain_state state;
-        int r;
-
-        r = open_domain(call, connection, &domain);
-        if (r < 0)
-                return r;
-        if (virDomainResume(domain) == 0)
-                return 0;
-        r = libvirt_error(call);
-        if (get_state(domain, &state, &reason) < 0)
-                return r;
-        if (state == DOMAIN_RUNNING)
-                return call_end(call, 0, "it was running before");
-        return state == DOMAIN_SHUTOFF ? -ESRCH : r;
-}
-
 /* A domain may be started when libvirt has taken note of the end of its last process, and neither a saved image
  * nor the XML would bring up something else than an empty standby. */
 static int check_start(struct call *call, virDomainPtr domain) {
@@ -457,7 +438,6 @@ static int run_signal(struct call *call, virConnectPtr connection) {
 static int call_run(struct lane_call *lane_call, virConnectPtr connection) {
         static int (*const runs[CALL_KIND_MAX])(struct call *call, virConnectPtr connection) = {
                 [CALL_FREEZE] = run_freeze,
-                [CALL_THAW] = run_thaw,
                 [CALL_START] = run_start,
                 [CALL_RESIZE] = run_resize,
                 [CALL_VCPUS] = run_vcpus,

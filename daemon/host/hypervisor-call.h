@@ -12,7 +12,6 @@
 
 enum call_kind {
         CALL_FREEZE,
-        CALL_THAW,
         CALL_START,
         CALL_RESIZE,       /* app_name, bytes */
         CALL_VCPUS,        /* count */

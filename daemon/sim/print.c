@@ -61,7 +61,6 @@ void print_action(struct sim *sim, const struct action *action) {
         case ACTION_KILL:
         case ACTION_STOP_PROCESS:
         case ACTION_START_DOMAIN:
-        case ACTION_THAW:
         case ACTION_DROP_LINK:
                 print_line(sim, "%-10s %s", vm, action_kind_to_string(action->kind));
                 break;

@@ -91,7 +91,7 @@ void host_libvirt(struct sim *sim, bool up) {
 /* ---- calls -------------------------------------------------------------------------------------------------- */
 
 static enum sim_lane lane_of(int action) {
-        if (action == ACTION_FREEZE || action == ACTION_THAW)
+        if (action == ACTION_FREEZE)
                 return LANE_FENCE;
         return action == ACTION_INSPECT || action == ACTION_PREFLIGHT ? LANE_OBSERVE : LANE_ACT;
 }
@@ -211,9 +211,6 @@ static int effect(struct sim *sim, const struct item *item) {
         switch (item->action) {
         case ACTION_FREEZE:
                 return freeze(sim, item);
-        case ACTION_THAW:
-                vm_go_on(sim, item->pair, item->side);
-                return 0;
         case ACTION_RESIZE:
                 vm_resize(sim, item->pair, item->side, item->app, item->value);
                 return 0;
@@ -421,7 +418,7 @@ static void set_wake(struct sim *sim, const struct action *action) {
 
 void host_act(struct sim *sim, const struct action *action) {
         static const usec_t takes[ACTION_KIND_MAX] = {
-                [ACTION_FREEZE] = FREEZE_USEC, [ACTION_THAW] = FREEZE_USEC, [ACTION_START_DOMAIN] = START_USEC,
+                [ACTION_FREEZE] = FREEZE_USEC, [ACTION_START_DOMAIN] = START_USEC,
                 [ACTION_RESIZE] = RESIZE_USEC, [ACTION_VCPUS] = RESIZE_USEC, [ACTION_ATTACH_DISK] = DISK_USEC,
                 [ACTION_DETACH_DISK] = DISK_USEC, [ACTION_INSPECT] = INSPECT_USEC, [ACTION_PREFLIGHT] = 2 * INSPECT_USEC,
         };

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/random.h"
+
 #define APPS_MAX 3
 #define FIRST_FAULT_MSEC 3000
 
@@ -17,16 +19,8 @@ struct world {
         struct generated *out;
 };
 
-static uint64_t draw(struct world *w) {
-        uint64_t z = w->random += UINT64_C(0x9e3779b97f4a7c15);
-
-        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-        return z ^ (z >> 31);
-}
-
 static unsigned below(struct world *w, unsigned n) {
-        return (unsigned) (draw(w) % n);
+        return random_below(&w->random, n);
 }
 
 static const char *pick(struct world *w, const char *const *words, unsigned n) {

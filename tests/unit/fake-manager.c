@@ -136,7 +136,7 @@ static void make_pairs(struct fake *fake) {
         db->state = PAIR_UNPROTECTED;
         db->state_usec = AGO(312 * 1000);
         set(db->reasons[db->n_reasons++], EVENT_TEXT_LEN, "the agent of the standby db-b is not connected");
-        set(db->reasons[db->n_reasons++], EVENT_TEXT_LEN, "db-b is started by libvirt at boot");
+        set(db->reasons[db->n_reasons++], EVENT_TEXT_LEN, "db-b: libvirt starts it by itself at boot");
         db->members[SIDE_B].link_up = db->members[SIDE_B].greeted = false;
         db->members[SIDE_B].detector.verdict = VERDICT_UNKNOWN;
         db->members[SIDE_B].preflight_usec = AGO(20000);

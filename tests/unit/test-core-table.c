@@ -92,17 +92,6 @@ static void lost_memory_is_replaced_by_the_reserve_then_by_unused(void) {
         table_deinit(&t);
 }
 
-static void pool_grows_and_shrinks_by_what_is_unused(void) {
-        struct table t;
-
-        make_state_a(&t);
-        CHECK(table_resize(&t, 512 * MIB) == 0 && mib(&t, "unused") == 288);
-        CHECK(table_resize(&t, 220 * MIB) == -ENOSPC && sum(&t) == 512 * MIB);
-        CHECK(table_resize(&t, 224 * MIB) == 0 && mib(&t, "unused") == 0);
-        CHECK(table_set_reserve(&t, MIB) == -ENOSPC);
-        table_deinit(&t);
-}
-
 static void what_does_not_fit_is_refused_and_changes_nothing(void) {
         struct table t;
 
@@ -119,22 +108,7 @@ static void what_does_not_fit_is_refused_and_changes_nothing(void) {
         table_deinit(&t);
 }
 
-static void vm_that_leaves_gives_everything_back(void) {
-        struct table t;
-
-        REQUIRE(table_init(&t, 256 * MIB, 32 * MIB, 0) == 0);
-        REQUIRE(table_add_vm(&t, ACTIVE, "active OS", 160 * MIB, 16 * MIB) == 0);
-        REQUIRE(table_carve(&t, ACTIVE, 32 * MIB, 0, "A", 64 * MIB, HOLDER_MONITOR) == 0);
-        table_uncarve(&t, table_find_application(&t, ACTIVE, 0));
-        CHECK(mib(&t, "active OS") == 160);
-        REQUIRE(table_carve(&t, ACTIVE, 32 * MIB, 0, "A", 64 * MIB, HOLDER_MONITOR) == 0);
-        table_remove_vm(&t, ACTIVE, 16 * MIB);
-        table_check(&t);
-        CHECK(mib(&t, "unused") == 224 && mib(&t, "QEMU overhead") == 0 && t.n_rows == 4);
-        table_deinit(&t);
-}
-
 TEST_MAIN("core-table", TEST(worked_example_appears_exactly),
           TEST(failure_of_the_active_system_moves_each_region_to_its_target),
-          TEST(lost_memory_is_replaced_by_the_reserve_then_by_unused), TEST(pool_grows_and_shrinks_by_what_is_unused),
-          TEST(what_does_not_fit_is_refused_and_changes_nothing), TEST(vm_that_leaves_gives_everything_back))
+          TEST(lost_memory_is_replaced_by_the_reserve_then_by_unused),
+          TEST(what_does_not_fit_is_refused_and_changes_nothing))
