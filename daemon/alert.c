@@ -15,6 +15,7 @@ static bool worth_a_call(enum record_kind kind) {
         case RECORD_TABLE_MISMATCH:
         case RECORD_STORE:
         case RECORD_RESERVE_USED:
+        case RECORD_DRILL_MISSED:
                 return true;
         default:
                 return false;

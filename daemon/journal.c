@@ -33,6 +33,7 @@ static const char *const message_ids[] = {
         [RECORD_STORE] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3020",
         [RECORD_PROTOCOL] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3021",
         [RECORD_DRILL] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3022",
+        [RECORD_DRILL_MISSED] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3023",
 };
 
 const char *journal_message_id(enum record_kind kind) {
@@ -51,6 +52,7 @@ static int priority(enum record_kind kind) {
         case RECORD_STORE:
         case RECORD_RESERVE_USED:
         case RECORD_APP_FAILED:
+        case RECORD_DRILL_MISSED:
                 return LOG_ERR;
         case RECORD_SUSPECTED:
         case RECORD_DOUBT:

@@ -135,6 +135,16 @@ static void act_flow(struct manager *manager, const struct action *action) {
                 bus_flow_ended(manager->bus, action->pair, &action->flow, action->result, action->text);
 }
 
+static void act_drill(struct manager *manager, const struct action *action) {
+        const char *pair = pair_name(manager, action->pair);
+
+        if (!pair)
+                return;
+        store_add_drill(manager->store, pair, &action->drill);
+        if (manager->bus)
+                bus_drill_ended(manager->bus, action->pair, &action->drill, action->command_id);
+}
+
 static void act_persist(struct manager *manager, const struct action *action) {
         int r = store_persist(manager->store, action->record, action->level, action->pair, action->id,
                               action->deadline_usec);
@@ -173,6 +183,9 @@ void manager_act(struct manager *manager, const struct action *action) {
         case ACTION_PHASE:
         case ACTION_FLOW_ENDED:
                 act_flow(manager, action);
+                break;
+        case ACTION_DRILL_ENDED:
+                act_drill(manager, action);
                 break;
         case ACTION_CHANGED:
                 if (manager->bus)

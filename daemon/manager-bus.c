@@ -50,8 +50,9 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
         struct manager *manager = userdata;
         struct history_query query = { .id = failover_id, .policy = manager->engine->policy, .realtime_usec = manager_realtime() };
         _cleanup_free_ struct history_flow *flows = NULL;
+        _cleanup_free_ struct history_drill *drills = NULL;
         _cleanup_free_ struct history_event *events = NULL;
-        size_t n_flows = 0, n_events = 0;
+        struct history_rows rows = { 0 };
         struct json_object *json = NULL;
         char name[NAME_LEN];
         const char *pair, *text;
@@ -62,11 +63,16 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
         pair = history_pair(&query, name);
         if (pair[0] == 0)
                 pair = NULL;
-        r = store_get_flows(manager->store, pair, limit, &flows, &n_flows);
+        r = store_get_flows(manager->store, pair, limit, &flows, &rows.n_flows);
         if (r >= 0)
-                r = store_get_events(manager->store, pair, limit, &events, &n_events);
+                r = store_get_drills(manager->store, pair, limit, &drills, &rows.n_drills);
         if (r >= 0)
-                r = history_json(&query, flows, n_flows, events, n_events, &json);
+                r = store_get_events(manager->store, pair, limit, &events, &rows.n_events);
+        rows.flows = flows;
+        rows.drills = drills;
+        rows.events = events;
+        if (r >= 0)
+                r = history_json(&query, &rows, &json);
         if (r < 0)
                 return error_set(error, r, "history of \"%s\" cannot be shown: %s", failover_id, strerror(-r));
         text = json_text_print(json, JSON_C_TO_STRING_SPACED, NULL);

@@ -61,6 +61,7 @@ struct bus_request {
         unsigned limit;
         struct json_object *plan;     /* owned */
         struct json_object *flow;     /* owned: the flow that ended for this command */
+        struct json_object *drill;    /* owned: what the drill came to that it asked for */
 };
 
 struct bus {

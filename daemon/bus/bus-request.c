@@ -57,8 +57,17 @@ void bus_request_free(struct bus_request *request) {
         sd_bus_message_unref(request->message);
         json_object_put(request->plan);
         json_object_put(request->flow);
+        json_object_put(request->drill);
         free(request->text);
         free(request);
+}
+
+/* Moves a part of the report, or null where there is none. */
+static void put_part(struct json_builder *builder, struct json_object *root, const char *key, struct json_object **part) {
+        if (*part)
+                json_put(builder, root, key, steal_ptr(*part));
+        else
+                json_put_null(builder, root, key);
 }
 
 /* Report of a command that ended well, as JSON. */
@@ -74,14 +83,9 @@ static char *report_text(struct bus_request *request, const char *text) {
         json_put_text(&builder, root, "verb", command_verb_to_string(request->command.verb));
         json_put_bool(&builder, root, "dry_run", request->command.dry_run);
         json_put_text(&builder, root, "text", text);
-        if (request->flow)
-                json_put(&builder, root, "flow", steal_ptr(request->flow));
-        else
-                json_put_null(&builder, root, "flow");
-        if (request->plan)
-                json_put(&builder, root, "plan", steal_ptr(request->plan));
-        else
-                json_put_null(&builder, root, "plan");
+        put_part(&builder, root, "flow", &request->flow);
+        put_part(&builder, root, "drill", &request->drill);
+        put_part(&builder, root, "plan", &request->plan);
         root = json_finish(&builder, root);
         printed = root ? json_text_print(root, JSON_C_TO_STRING_PLAIN, NULL) : NULL;
         if (printed)

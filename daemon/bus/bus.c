@@ -10,6 +10,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/bus/bus-internal.h"
+#include "daemon/bus/drill-json.h"
 #include "daemon/bus/json-build.h"
 
 #define RETRY_USEC (2 * USEC_PER_SEC)
@@ -271,6 +272,26 @@ void bus_flow_ended(struct bus *bus, int slot, const struct flow *flow, int resu
         json_put_text(&builder, object, "id", flow_id(pair->policy, flow, id));
         json_put_bool(&builder, object, "ok", result >= 0);
         json_put_text(&builder, object, "text", text);
+        emit_event(bus, &builder, object);
+}
+
+void bus_drill_ended(struct bus *bus, int slot, const struct drill_result *drill, uint64_t command_id) {
+        struct json_builder builder = { .now_usec = clock_usec(CLOCK_REALTIME), .wall_known = true };
+        const struct pair *pair;
+        struct json_object *object;
+
+        if (!bus || !(pair = pair_of(bus, slot)))
+                return;
+        for (struct bus_request *request = bus->requests; request; request = request->next)
+                if (request->slot == slot && request->id == command_id && !request->drill) {
+                        object = json_object_new_object();
+                        json_fill_drill(&builder, object, pair->policy->name, drill);
+                        request->drill = json_finish(&builder, object);
+                }
+        if (!bus->ready)
+                return;
+        object = event_begin(&builder, pair, "drill-ended");
+        json_fill_drill(&builder, json_put_object(&builder, object, "drill"), pair->policy->name, drill);
         emit_event(bus, &builder, object);
 }
 

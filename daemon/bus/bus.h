@@ -68,6 +68,8 @@ void bus_policy_changed(struct bus *bus);
 void bus_phase(struct bus *bus, int slot, const struct flow *flow, enum phase phase);
 /* ACTION_FLOW_ENDED; before the ACTION_REPLY of the command that asked for the flow. */
 void bus_flow_ended(struct bus *bus, int slot, const struct flow *flow, int result, const char *text);
+/* ACTION_DRILL_ENDED; before the ACTION_REPLY of the command that asked for the drill. */
+void bus_drill_ended(struct bus *bus, int slot, const struct drill_result *drill, uint64_t command_id);
 /* ACTION_RECORD: a line for `failoverctl monitor`. `slot` may be NO_PAIR, `app_name` empty. */
 void bus_record(struct bus *bus, int slot, enum side side, enum record_kind kind, const char *app_name,
                 const char *text);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "daemon/bus/drill-json.h"
 #include "daemon/bus/json-build.h"
 #include "daemon/bus/phases-json.h"
 #include "daemon/bus/status.h"
@@ -94,25 +95,47 @@ static bool event_fits(const struct history_query *query, const struct history_f
                (only->ended_usec == 0 || event->time_usec <= only->ended_usec + USEC_PER_SEC);
 }
 
-int history_json(const struct history_query *query, const struct history_flow *flows, size_t n_flows,
-                 const struct history_event *events, size_t n_events, struct json_object **ret) {
+static void put_drill(struct json_builder *builder, struct json_object *drills, const struct history_drill *drill) {
+        struct json_object *object = json_put_object(builder, drills, NULL);
+
+        json_put_text(builder, object, "pair", drill->pair);
+        json_fill_drill(builder, object, drill->pair, &drill->result);
+}
+
+static bool drill_fits(const struct history_query *query, const struct history_flow *only,
+                       const struct history_drill *drill) {
+        if (!only)
+                return !query->id[0] || strcmp(drill->pair, query->id) == 0;
+        return strcmp(drill->pair, only->pair) == 0 && drill->result.number == only->number;
+}
+
+int history_json(const struct history_query *query, const struct history_rows *rows, struct json_object **ret) {
         struct json_builder builder = { .now_usec = query->realtime_usec, .wall_known = true };
-        const struct history_flow *only = find_flow(query, flows, n_flows);
+        const struct history_flow *only = find_flow(query, rows->flows, rows->n_flows);
         struct json_object *root = json_object_new_object(), *array;
         size_t found = 0;
 
         json_put_number(&builder, root, "version", JSON_VERSION);
         json_put_text(&builder, root, "kind", "history");
         array = json_put_array(&builder, root, "flows");
-        for (size_t i = 0; i < n_flows; i++)
-                if (only ? &flows[i] == only : !query->id[0] || strcmp(flows[i].pair, query->id) == 0) {
-                        put_flow(&builder, array, query, &flows[i]);
+        for (size_t i = 0; i < rows->n_flows; i++) {
+                const struct history_flow *flow = &rows->flows[i];
+
+                if (only ? flow == only : !query->id[0] || strcmp(flow->pair, query->id) == 0) {
+                        put_flow(&builder, array, query, flow);
+                        found++;
+                }
+        }
+        array = json_put_array(&builder, root, "drills");
+        for (size_t i = 0; i < rows->n_drills; i++)
+                if (drill_fits(query, only, &rows->drills[i])) {
+                        put_drill(&builder, array, &rows->drills[i]);
                         found++;
                 }
         array = json_put_array(&builder, root, "events");
-        for (size_t i = 0; i < n_events; i++)
-                if (event_fits(query, only, &events[i])) {
-                        put_event(&builder, array, query, &events[i]);
+        for (size_t i = 0; i < rows->n_events; i++)
+                if (event_fits(query, only, &rows->events[i])) {
+                        put_event(&builder, array, query, &rows->events[i]);
                         found++;
                 }
         root = json_finish(&builder, root);

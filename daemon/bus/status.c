@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "daemon/core/findings.h"
+#include "daemon/bus/drill-json.h"
 #include "daemon/bus/json-build.h"
 #include "daemon/bus/phases-json.h"
 #include "daemon/bus/status-member.h"
@@ -144,6 +145,12 @@ static void put_pair(struct json_builder *builder, struct json_object *object, c
                 put_flow(builder, json_put_object(builder, object, "last_flow"), pair->policy, &pair->last_flow);
         else
                 json_put_null(builder, object, "last_flow");
+
+        if (pair->record.last_drill.at_usec != 0)
+                json_fill_drill(builder, json_put_object(builder, object, "last_drill"), pair->policy->name,
+                                &pair->record.last_drill);
+        else
+                json_put_null(builder, object, "last_drill");
 
         json_put_members(builder, object, pair, facts);
         json_put_applications(builder, object, pair);

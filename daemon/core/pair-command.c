@@ -10,8 +10,6 @@
 
 #include "daemon/core/pair-internal.h"
 
-#define DRILL_WAIT_USEC (60 * USEC_PER_SEC)
-
 void command_reply(struct step *step, uint64_t id, int result, const char *format, ...) {
         struct action *action;
         va_list ap;
@@ -26,14 +24,14 @@ void command_reply(struct step *step, uint64_t id, int result, const char *forma
         va_end(ap);
 }
 
-static const char *first_reason(const struct pair *pair) {
+const char *command_refusal(const struct pair *pair) {
         if (pair->state == PAIR_FAILOVER)
                 return "a flow is under way";
         return pair->n_reasons ? pair->reasons[0] : "it is not armed";
 }
 
 /* One sentence for each application that would move. */
-static void plan(struct step *step, const struct operator_command *command, const char *what, enum side from) {
+void command_plan(struct step *step, const struct operator_command *command, const char *what, enum side from) {
         struct pair *pair = step->pair;
         char text[EVENT_TEXT_LEN];
         size_t used;
@@ -64,68 +62,16 @@ static void command_move(struct step *step, const struct operator_command *comma
         if (pair->state != PAIR_ARMED || pair->drill_usec) {
                 command_reply(step, command->id, -EBUSY, "%s cannot %s now: %.150s", pair->policy->name,
                               command_verb_to_string(command->verb),
-                              pair->drill_usec ? "a drill is under way" : first_reason(pair));
+                              pair->drill_usec ? "a drill is under way" : command_refusal(pair));
                 return;
         }
         if (command->dry_run) {
-                plan(step, command, command_verb_to_string(command->verb), from);
+                command_plan(step, command, command_verb_to_string(command->verb), from);
                 return;
         }
         flow_begin(step, back ? FLOW_RETURN : FLOW_SWITCH, from, NO_APP, step->now,
                    command->text[0] ? command->text : "asked for by an operator");
         pair->record.flow.command_id = command->id;
-}
-
-static int first_hot(const struct pair *pair, enum side owner) {
-        for (size_t i = 0; i < pair->policy->n_applications; i++)
-                if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == owner)
-                        return (int) i;
-        return NO_APP;
-}
-
-static void cause_fault(struct step *step, enum drill_fault fault, enum side side) {
-        struct pair *pair = step->pair;
-        struct member_state *member = &pair->members[side];
-
-        switch (fault) {
-        case DRILL_QEMU_KILL:
-                step_act(step, ACTION_KILL, side, NO_APP, &member->kill, USEC_PER_SEC);
-                break;
-        case DRILL_QEMU_STOP:
-                step_act(step, ACTION_STOP_PROCESS, side, NO_APP, &member->kill, USEC_PER_SEC);
-                break;
-        default: {
-                int app = first_hot(pair, side);
-                struct message *message = step_send(step, side, MESSAGE_FAULT, app);
-
-                snprintf(message->text, sizeof(message->text), "%s", drill_fault_to_string(fault));
-        }
-        }
-}
-
-static void command_drill(struct step *step, const struct operator_command *command) {
-        struct pair *pair = step->pair;
-        enum side from = pair_active(pair);
-
-        if (pair->state != PAIR_ARMED || pair->drill_usec) {
-                command_reply(step, command->id, -EBUSY, "no drill on %s now: %.150s", pair->policy->name,
-                              pair->drill_usec ? "another drill is under way" : first_reason(pair));
-                return;
-        }
-        if (first_hot(pair, from) == NO_APP) {
-                command_reply(step, command->id, -ENOENT, "%s has no hot-standby application", pair->policy->name);
-                return;
-        }
-        if (command->dry_run) {
-                plan(step, command, drill_fault_to_string(command->fault), from);
-                return;
-        }
-        pair->drill_usec = step->now;
-        pair->drill_command_id = command->id;
-        step_say(step, RECORD_DRILL, from, "drill on %s by %s: %s", pair->policy->name, command->who,
-                 drill_fault_to_string(command->fault));
-        cause_fault(step, command->fault, from);
-        step->again = true;
 }
 
 static void command_pause(struct step *step, const struct operator_command *command) {
@@ -217,24 +163,4 @@ void pair_command(struct step *step, const struct operator_command *command) {
                 command_reply(step, command->id, -EINVAL, "unknown command");
                 break;
         }
-}
-
-/* A drill whose fault was repaired in place, or came to nothing, ends too. */
-void advance_command(struct step *step) {
-        struct pair *pair = step->pair;
-        bool restarted = false;
-
-        if (pair->drill_usec == 0)
-                return;
-        for (size_t i = 0; i < pair->policy->n_applications; i++)
-                restarted |= pair->apps[i].n_restarts > 0 &&
-                             pair->apps[i].restarts_usec[pair->apps[i].n_restarts - 1] >= pair->drill_usec;
-        if (!restarted && step->now - pair->drill_usec < DRILL_WAIT_USEC) {
-                step_wake(step, pair->drill_usec + DRILL_WAIT_USEC);
-                return;
-        }
-        command_reply(step, pair->drill_command_id, restarted ? 0 : -ETIMEDOUT, "%s",
-                      restarted ? "the application was restarted in place: its failure is minor by policy"
-                                : "the fault led to no failover; failoverctl history says what was seen");
-        pair->drill_usec = 0;
 }

@@ -196,6 +196,7 @@ void flow_end(struct step *step, int result, const char *text) {
         action->flow = pair->record.flow;
         action->result = result;
         snprintf(action->text, sizeof(action->text), "%s", text);
+        drill_flow_ended(step, &pair->record.flow, result, text);
         if (pair->record.flow.command_id)
                 command_reply(step, pair->record.flow.command_id, result, "%s", text);
         for (size_t i = 0; i < pair->policy->n_applications; i++) {

@@ -15,6 +15,7 @@
  *   pair-flow.c     the flow under way
  *   pair-move.c     one application's way in it
  *   pair-command.c  operators' commands
+ *   pair-drill.c    drills and their verdicts
  */
 
 #include "daemon/core/engine.h"
@@ -155,6 +156,18 @@ void move_take_back(struct step *step, int app);
 
 /* pair-command.c */
 void pair_command(struct step *step, const struct operator_command *command);
-void advance_command(struct step *step);
 void command_reply(struct step *step, uint64_t id, int result, const char *format, ...)
         __attribute__((format(printf, 4, 5)));
+/* Answers a dry run: one sentence, with what would move. */
+void command_plan(struct step *step, const struct operator_command *command, const char *what, enum side from);
+/* Why a pair that is not armed refuses what needs one that is. */
+const char *command_refusal(const struct pair *pair);
+
+/* pair-drill.c */
+void command_drill(struct step *step, const struct operator_command *command);
+void advance_drill(struct step *step);
+/* The drill has come to this: into the record (but for a plan), history, and to who asked for it. `ok` as far as it
+ * came to its end; the objective is judged here, which with the time of the end is filled in. */
+void drill_end(struct step *step, struct drill_result *result, uint64_t command_id);
+/* The same for a flow that may be a drill's. */
+void drill_flow_ended(struct step *step, const struct flow *flow, int result, const char *text);

@@ -462,7 +462,7 @@ static void advance_round(struct step *step) {
                 advance_app(step, (int) i);
         for (enum side side = 0; side < SIDE_MAX; side++)
                 advance_memory(step, side);
-        advance_command(step);
+        advance_drill(step);
 }
 
 void pair_advance(struct step *step) {

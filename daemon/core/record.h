@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/core/drill.h"
 #include "daemon/core/flow.h"
 #include "policy/policy.h"
 
@@ -54,4 +55,6 @@ struct record {
 
         usec_t flaps_usec[FLAP_MAX]; /* CLOCK_REALTIME of the latest failovers, newest last */
         unsigned n_flaps;
+
+        struct drill_result last_drill; /* the latest that did something; at_usec 0: none so far */
 };

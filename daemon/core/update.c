@@ -15,6 +15,7 @@ static const char *const action_kind_table[] = {
         [ACTION_DROP_LINK] = "drop-link",    [ACTION_CONFIGURE] = "configure",     [ACTION_EVIDENCE] = "evidence",
         [ACTION_WAKE] = "wake",               [ACTION_RECORD] = "record",
         [ACTION_PHASE] = "phase",             [ACTION_FLOW_ENDED] = "flow-ended",
+        [ACTION_DRILL_ENDED] = "drill-ended",
         [ACTION_CHANGED] = "changed",         [ACTION_REPLY] = "reply",
 };
 DEFINE_ENUM_TABLE(action_kind, action_kind_table)
@@ -46,6 +47,7 @@ static const char *const record_kind_table[] = {
         [RECORD_STORE] = "store",
         [RECORD_PROTOCOL] = "protocol",
         [RECORD_DRILL] = "drill",
+        [RECORD_DRILL_MISSED] = "drill-missed",
 };
 DEFINE_ENUM_TABLE(record_kind, record_kind_table)
 

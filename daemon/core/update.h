@@ -37,6 +37,7 @@ enum action_kind {
         ACTION_RECORD,       /* pair, record_kind, side, text: a line of history and of the journal */
         ACTION_PHASE,        /* pair, phase, flow: a phase was reached */
         ACTION_FLOW_ENDED,   /* pair, flow, result, text: into history */
+        ACTION_DRILL_ENDED,  /* pair, drill, command_id: into history; before the command's REPLY */
         ACTION_CHANGED,      /* pair: its state has changed; tell who listens on the bus */
         ACTION_REPLY,        /* command_id, result, text: outcome of an operator command */
         ACTION_KIND_MAX,
@@ -78,6 +79,7 @@ enum record_kind {
         RECORD_STORE,         /* a write failed or is late; the store is lost */
         RECORD_PROTOCOL,      /* an agent broke the protocol */
         RECORD_DRILL,
+        RECORD_DRILL_MISSED,  /* it failed, or was slower than the objective */
         RECORD_KIND_MAX,
         RECORD_KIND_INVALID = -EINVAL,
 };
@@ -103,6 +105,7 @@ struct action {
         struct message *message; /* ACTION_SEND; owned by the update */
         struct record *record;   /* ACTION_PERSIST; owned by the update */
         struct flow flow;        /* ACTION_PHASE, ACTION_FLOW_ENDED */
+        struct drill_result drill; /* ACTION_DRILL_ENDED */
 };
 
 struct update {

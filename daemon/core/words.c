@@ -3,6 +3,7 @@
 /* String tables of the core's enums, in the words that status, history and scenarios print. */
 
 #include "daemon/core/detector.h"
+#include "daemon/core/drill.h"
 #include "daemon/core/event.h"
 #include "daemon/core/flow.h"
 #include "daemon/core/pair.h"
@@ -51,6 +52,11 @@ static const char *const drill_fault_table[] = {
         [DRILL_QEMU_KILL] = "qemu-kill", [DRILL_QEMU_STOP] = "qemu-stop",
 };
 DEFINE_ENUM_TABLE(drill_fault, drill_fault_table)
+
+static const char *const drill_level_table[] = {
+        [DRILL_LEVEL_PLAN] = "plan", [DRILL_LEVEL_REHEARSE] = "rehearse", [DRILL_LEVEL_FULL] = "full",
+};
+DEFINE_ENUM_TABLE(drill_level, drill_level_table)
 
 static const char *const flow_kind_table[] = {
         [FLOW_NONE] = "none",

@@ -115,6 +115,8 @@ enum color { COLOR_NONE, COLOR_GOOD, COLOR_WARN, COLOR_BAD, COLOR_BOLD, COLOR_DI
 const char *color_begin(const struct ctl *ctl, enum color color);
 const char *color_end(const struct ctl *ctl);
 
+/* A drill's verdict in one line without its end: "met, 1.200s, objective 5.000s: TEXT". */
+void print_verdict(const struct ctl *ctl, struct json_object *drill);
 /* Phases of a finished flow, one a line, and the recovery time against the objective. */
 void print_timeline(const struct ctl *ctl, struct json_object *flow);
 

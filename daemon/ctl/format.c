@@ -132,3 +132,15 @@ void print_timeline(const struct ctl *ctl, struct json_object *flow) {
                        color_begin(ctl, recovery <= limit * 1000 ? COLOR_GOOD : COLOR_BAD),
                        recovery <= limit * 1000 ? "met" : "missed", color_end(ctl));
 }
+
+void print_verdict(const struct ctl *ctl, struct json_object *drill) {
+        char time[FORMAT_MAX], objective[FORMAT_MAX];
+        int64_t limit = get_number(drill, "objective_ms");
+
+        printf("%s%s%s", color_begin(ctl, get_bool(drill, "ok") ? COLOR_GOOD : COLOR_BAD), get_text(drill, "verdict", "?"), color_end(ctl));
+        if (get_number(drill, "took_usec") >= 0)
+                printf(", %s", format_seconds(time, get_number(drill, "took_usec")));
+        if (limit >= 0)
+                printf(", objective %s", format_seconds(objective, limit * 1000));
+        printf(": %s", get_text(drill, "text", "-"));
+}

@@ -16,6 +16,29 @@ static const char *domain(struct json_object *flow, const char *path, const char
         return get_text(flow, path, get_text(flow, side_path, "-"));
 }
 
+static int print_drills(struct json_object *root) {
+        struct render_table table = {
+                .heads = { "DRILL", "ENDED", "LEVEL", "VERDICT", "TOOK", "OBJECTIVE", "FAILOVER" },
+                .right = { [4] = true, [5] = true },
+                .n_columns = 7,
+        };
+        char text[FORMAT_MAX];
+
+        for (size_t i = 0; i < get_count(root, "drills"); i++) {
+                struct json_object *drill = get_item(root, "drills", i);
+                int64_t objective = get_number(drill, "objective_ms");
+
+                render_cell(&table, get_text(drill, "pair", "?"));
+                render_cell(&table, format_time(text, get_number(drill, "time_ms")));
+                render_cell(&table, get_text(drill, "level", "?"));
+                render_cell(&table, get_text(drill, "verdict", "?"));
+                render_cell(&table, format_seconds(text, get_number(drill, "took_usec")));
+                render_cell(&table, format_seconds(text, objective < 0 ? -1 : objective * 1000));
+                render_cell(&table, get_text(drill, "failover", "-"));
+        }
+        return render_print(&table, stdout);
+}
+
 static int print_list(struct json_object *root) {
         struct render_table table = {
                 .heads = { "FAILOVER", "BEGAN", "KIND", "FROM", "TO", "RECOVERY", "OUTCOME" },
@@ -38,6 +61,8 @@ static int print_list(struct json_object *root) {
                 render_cell(&table, end);
         }
         if (render_print(&table, stdout) < 0)
+                return ctl_fail(CTL_FAILED, "out of memory");
+        if (get_count(root, "drills") > 0 && print_drills(root) < 0)
                 return ctl_fail(CTL_FAILED, "out of memory");
         puts("`failoverctl history FAILOVER` shows one with its phases and reasons.");
         return CTL_OK;
@@ -67,6 +92,11 @@ static int print_one(const struct ctl *ctl, struct json_object *root) {
         printf("  cause      %s\n", get_text(flow, "cause", "not recorded"));
         if (get_text(flow, "text", NULL))
                 printf("  outcome    %s\n", get_text(flow, "text", ""));
+        if (get_count(root, "drills") > 0) {
+                printf("  drill      ");
+                print_verdict(ctl, get_item(root, "drills", 0));
+                putchar('\n');
+        }
         print_timeline(ctl, flow);
         if (get_count(root, "events") > 0)
                 puts("Events:");
@@ -87,6 +117,8 @@ int verb_history(struct ctl *ctl) {
         if (get_count(root, "flows") > 0)
                 return print_list(root);
         puts("No failover, switch or return so far.");
+        if (get_count(root, "drills") > 0 && print_drills(root) < 0)
+                return ctl_fail(CTL_FAILED, "out of memory");
         if (get_count(root, "events") > 0)
                 puts("Events:");
         print_events(root);

@@ -14,7 +14,7 @@ struct monitor {
 
 static enum color record_color(const char *record) {
         static const char *const bad[] = { "unprotected", "fence-failed", "application-failed", "held", "store",
-                                           "table-mismatch", "refused" };
+                                           "table-mismatch", "refused", "drill-missed" };
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
                 if (strcmp(record, bad[i]) == 0)
@@ -25,6 +25,9 @@ static enum color record_color(const char *record) {
 static void print_event(const struct ctl *ctl, struct json_object *event) {
         const char *kind = get_text(event, "kind", "?"), *record = get_text(event, "record", kind);
         char time[FORMAT_MAX], span[FORMAT_MAX];
+
+        if (strcmp(kind, "drill-ended") == 0)
+                return; /* a record says the same */
 
         printf("%s  %s  ", format_time(time, get_number(event, "time_ms")), get_text(event, "pair", "-"));
         if (strcmp(kind, "phase") == 0)

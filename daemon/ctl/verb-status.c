@@ -119,6 +119,17 @@ static void print_flow(const struct ctl *ctl, struct json_object *pair) {
                        format_seconds(time, get_number(last, "recovery_usec")));
 }
 
+static void print_drill(const struct ctl *ctl, struct json_object *pair) {
+        struct json_object *drill = get_object(pair, "last_drill");
+        char age[FORMAT_MAX];
+
+        if (!drill)
+                return;
+        printf("  drill    %s, %s ago: ", get_text(drill, "level", "?"), format_age(age, get_number(drill, "age_ms")));
+        print_verdict(ctl, drill);
+        putchar('\n');
+}
+
 /* What to do where the reasons alone do not say: by what is wrong. Returns how many lines it printed. */
 static unsigned print_hints(struct json_object *root, struct json_object *pair) {
         const char *name = get_text(pair, "name", "?");
@@ -210,6 +221,7 @@ static void print_pair(const struct ctl *ctl, struct json_object *root, struct j
         for (size_t i = 0; i < get_count(pair, "applications"); i++)
                 print_application(ctl, pair, get_item(pair, "applications", i));
         print_flow(ctl, pair);
+        print_drill(ctl, pair);
 }
 
 /* What concerns all pairs, only where it is not as it should be. */

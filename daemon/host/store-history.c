@@ -36,33 +36,25 @@ static int write_flow(sqlite3 *db, const struct history_flow *flow) {
         return r;
 }
 
-/* The time from fault to application started is what a drill is for; -1 where it did not come to that. */
-static int write_drill(sqlite3 *db, const struct history_flow *flow) {
-        usec_t fault = flow->phase_usec[PHASE_FAULT], started = flow->phase_usec[PHASE_STARTED];
-
-        return DATABASE_RUN(db, "INSERT OR REPLACE INTO drill VALUES (?, ?, ?, ?, ?, ?)", TEXT_VALUE(flow->id),
-                            TEXT_VALUE(flow->pair), INT_VALUE(flow->ended_usec), INT_VALUE(flow->result),
-                            INT_VALUE(fault > 0 && started >= fault ? started - fault : USEC_INFINITY),
-                            TEXT_VALUE(flow->text));
+static int write_drill(sqlite3 *db, const struct history_drill *drill) {
+        return DATABASE_RUN(db, "INSERT INTO drill (pair, level, at_usec, ok, took_usec, objective_usec, number, text) "
+                                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                            TEXT_VALUE(drill->pair), DRILL_VALUES(&drill->result));
 }
 
 int history_write(sqlite3 *db, const struct history_line *line) {
-        int r;
-
         if (line->kind == HISTORY_EVENT)
                 return write_event(db, &line->event);
-        r = write_flow(db, &line->flow);
-        if (r >= 0 && line->kind == HISTORY_END && line->flow.drill)
-                r = write_drill(db, &line->flow);
-        return r;
+        if (line->kind == HISTORY_DRILL)
+                return write_drill(db, &line->drill);
+        return write_flow(db, &line->flow);
 }
 
 int history_prune(sqlite3 *db, unsigned events, unsigned flows) {
         static const char *const dependent[] = {
                 "DELETE FROM phase WHERE failover IN (SELECT id FROM failover WHERE rowid <= "
                 "(SELECT max(rowid) FROM failover) - ?)",
-                "DELETE FROM drill WHERE failover IN (SELECT id FROM failover WHERE rowid <= "
-                "(SELECT max(rowid) FROM failover) - ?)",
+                "DELETE FROM drill WHERE id <= (SELECT max(id) FROM drill) - ?",
                 "DELETE FROM failover WHERE rowid <= (SELECT max(rowid) FROM failover) - ?",
         };
         int r;
@@ -103,7 +95,9 @@ static int read_phases(sqlite3 *db, struct history_flow *flow) {
         return sqlite_errno(code);
 }
 
-static int read_flow(sqlite3 *db, sqlite3_stmt *statement, struct history_flow *flow) {
+static int read_flow(sqlite3 *db, sqlite3_stmt *statement, void *row) {
+        struct history_flow *flow = row;
+
         copy_column(statement, 0, flow->id, sizeof(flow->id));
         copy_column(statement, 1, flow->pair, sizeof(flow->pair));
         flow->number = (uint64_t) sqlite3_column_int64(statement, 2);
@@ -121,7 +115,9 @@ static int read_flow(sqlite3 *db, sqlite3_stmt *statement, struct history_flow *
         return read_phases(db, flow);
 }
 
-static int read_event(sqlite3 *db, sqlite3_stmt *statement, struct history_event *event) {
+static int read_event(sqlite3 *db, sqlite3_stmt *statement, void *row) {
+        struct history_event *event = row;
+
         event->time_usec = (usec_t) sqlite3_column_int64(statement, 0);
         copy_column(statement, 1, event->pair, sizeof(event->pair));
         event->side = side_from_string((const char *) sqlite3_column_text(statement, 2));
@@ -130,65 +126,92 @@ static int read_event(sqlite3 *db, sqlite3_stmt *statement, struct history_event
         return 0;
 }
 
-/* `sql` asks for the rows of one pair (bound as 1, or NULL for all), at most as many as bound as 2. */
-static int prepare(sqlite3 *db, const char *sql, const char *pair, size_t max, sqlite3_stmt **ret) {
-        return database_prepare(db, sql, (const struct value[]) { TEXT_VALUE(pair), INT_VALUE(max) }, 2, ret);
+static int read_drill(sqlite3 *db, sqlite3_stmt *statement, void *row) {
+        struct history_drill *drill = row;
+        struct drill_result *result = &drill->result;
+
+        copy_column(statement, 0, drill->pair, sizeof(drill->pair));
+        result->level = drill_level_from_string((const char *) sqlite3_column_text(statement, 1));
+        result->at_usec = (usec_t) sqlite3_column_int64(statement, 2);
+        result->ok = sqlite3_column_int(statement, 3) != 0;
+        result->took_usec = (usec_t) sqlite3_column_int64(statement, 4);
+        result->objective_usec = (usec_t) sqlite3_column_int64(statement, 5);
+        result->number = (uint64_t) sqlite3_column_int64(statement, 6);
+        copy_column(statement, 7, result->text, sizeof(result->text));
+        return (int) result->level < 0 ? -EUCLEAN : 0;
+}
+
+/* What one question is about: a table, its columns in the order in which `read` takes them, and what they become. */
+struct question {
+        const char *table, *columns, *order;
+        size_t size;
+        int (*read)(sqlite3 *db, sqlite3_stmt *statement, void *row);
+};
+
+/* The latest rows of one pair, or (NULL) of all, at most `max`. */
+static int read_rows(sqlite3 *db, const struct question *question, const char *pair, size_t max, void **ret, size_t *ret_n) {
+        _cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
+        _cleanup_free_ char *rows = NULL;
+        char sql[256];
+        size_t n = 0;
+        int r, code;
+
+        max = max > HISTORY_ROWS_MAX ? HISTORY_ROWS_MAX : max;
+        rows = calloc(max ?: 1, question->size);
+        if (!rows)
+                return -ENOMEM;
+        snprintf(sql, sizeof(sql), "SELECT %s FROM %s WHERE %s ORDER BY %s DESC LIMIT ?2", question->columns,
+                 question->table, pair ? "pair = ?1" : "?1 IS NULL", question->order);
+        r = database_prepare(db, sql, (const struct value[]) { TEXT_VALUE(pair), INT_VALUE(max) }, 2, &statement);
+        if (r < 0)
+                return r;
+        while ((code = sqlite3_step(statement)) == SQLITE_ROW && n < max) {
+                r = question->read(db, statement, rows + n++ * question->size);
+                if (r < 0)
+                        return r;
+        }
+        if (code != SQLITE_DONE)
+                return sqlite_errno(code);
+        *ret = steal_ptr(rows);
+        *ret_n = n;
+        return 0;
 }
 
 int history_read_flows(sqlite3 *db, const char *pair, size_t max, struct history_flow **ret, size_t *ret_n) {
-        _cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
-        _cleanup_free_ struct history_flow *flows = NULL;
-        size_t n = 0;
-        int r, code;
+        static const struct question question = {
+                .table = "failover", .order = "rowid", .size = sizeof(struct history_flow), .read = read_flow,
+                .columns = "id, pair, number, kind, from_side, to_side, drill, cause, begun_usec, ended_usec, result, text",
+        };
+        void *rows;
+        int r = read_rows(db, &question, pair, max, &rows, ret_n);
 
-        max = max > HISTORY_ROWS_MAX ? HISTORY_ROWS_MAX : max;
-        flows = calloc(max ?: 1, sizeof(*flows));
-        if (!flows)
-                return -ENOMEM;
-        r = prepare(db, pair ? "SELECT id, pair, number, kind, from_side, to_side, drill, cause, begun_usec, ended_usec, "
-                               "result, text FROM failover WHERE pair = ?1 ORDER BY rowid DESC LIMIT ?2"
-                             : "SELECT id, pair, number, kind, from_side, to_side, drill, cause, begun_usec, ended_usec, "
-                               "result, text FROM failover WHERE ?1 IS NULL ORDER BY rowid DESC LIMIT ?2",
-                    pair, max, &statement);
-        if (r < 0)
-                return r;
-        while ((code = sqlite3_step(statement)) == SQLITE_ROW && n < max) {
-                r = read_flow(db, statement, &flows[n++]);
-                if (r < 0)
-                        return r;
-        }
-        if (code != SQLITE_DONE)
-                return sqlite_errno(code);
-        *ret = steal_ptr(flows);
-        *ret_n = n;
-        return 0;
+        if (r >= 0)
+                *ret = rows;
+        return r;
 }
 
 int history_read_events(sqlite3 *db, const char *pair, size_t max, struct history_event **ret, size_t *ret_n) {
-        _cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
-        _cleanup_free_ struct history_event *events = NULL;
-        size_t n = 0;
-        int r, code;
+        static const struct question question = {
+                .table = "event", .order = "id", .size = sizeof(struct history_event), .read = read_event,
+                .columns = "time_usec, pair, side, kind, text",
+        };
+        void *rows;
+        int r = read_rows(db, &question, pair, max, &rows, ret_n);
 
-        max = max > HISTORY_ROWS_MAX ? HISTORY_ROWS_MAX : max;
-        events = calloc(max ?: 1, sizeof(*events));
-        if (!events)
-                return -ENOMEM;
-        r = prepare(db, pair ? "SELECT time_usec, pair, side, kind, text FROM event WHERE pair = ?1 "
-                               "ORDER BY id DESC LIMIT ?2"
-                             : "SELECT time_usec, pair, side, kind, text FROM event WHERE ?1 IS NULL "
-                               "ORDER BY id DESC LIMIT ?2",
-                    pair, max, &statement);
-        if (r < 0)
-                return r;
-        while ((code = sqlite3_step(statement)) == SQLITE_ROW && n < max) {
-                r = read_event(db, statement, &events[n++]);
-                if (r < 0)
-                        return r;
-        }
-        if (code != SQLITE_DONE)
-                return sqlite_errno(code);
-        *ret = steal_ptr(events);
-        *ret_n = n;
-        return 0;
+        if (r >= 0)
+                *ret = rows;
+        return r;
+}
+
+int history_read_drills(sqlite3 *db, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n) {
+        static const struct question question = {
+                .table = "drill", .order = "id", .size = sizeof(struct history_drill), .read = read_drill,
+                .columns = "pair, level, at_usec, ok, took_usec, objective_usec, number, text",
+        };
+        void *rows;
+        int r = read_rows(db, &question, pair, max, &rows, ret_n);
+
+        if (r >= 0)
+                *ret = rows;
+        return r;
 }

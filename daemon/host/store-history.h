@@ -42,12 +42,19 @@ struct history_event {
         char text[EVENT_TEXT_LEN];
 };
 
-enum history_line_kind { HISTORY_EVENT, HISTORY_PHASE, HISTORY_END };
+/* A drill that has ended. */
+struct history_drill {
+        char pair[NAME_LEN];
+        struct drill_result result;
+};
+
+enum history_line_kind { HISTORY_EVENT, HISTORY_PHASE, HISTORY_END, HISTORY_DRILL };
 
 /* One thing to be written. */
 struct history_line {
         enum history_line_kind kind;
         struct history_event event; /* HISTORY_EVENT */
+        struct history_drill drill; /* HISTORY_DRILL */
         struct history_flow flow;   /* HISTORY_PHASE: as far as it has come; HISTORY_END: all of it */
         struct history_line *next;  /* of the queue that it waits in */
 };
@@ -55,7 +62,8 @@ struct history_line {
 /* Writes one line in the transaction that the caller has begun. Returns 0 or a negative errno. */
 int history_write(struct sqlite3 *db, const struct history_line *line);
 
-/* Deletes the oldest rows past `events` and `flows`, with their phases and drills; in the caller's transaction. */
+/* Deletes the oldest rows past `events` and `flows`, with their phases, and drills past `flows`; in the caller's
+ * transaction. */
 int history_prune(struct sqlite3 *db, unsigned events, unsigned flows);
 
 /* On a full disk: deletes some of the oldest events (few at a time, since that takes room first), while more than
@@ -63,6 +71,7 @@ int history_prune(struct sqlite3 *db, unsigned events, unsigned flows);
 #define HISTORY_THINNED 500
 int history_thin(struct sqlite3 *db);
 
-/* As store_get_flows() and store_get_events(). The caller has set the connection's limits. */
+/* As store_get_flows(), store_get_events() and store_get_drills(). The caller has set the connection's limits. */
 int history_read_flows(struct sqlite3 *db, const char *pair, size_t max, struct history_flow **ret, size_t *ret_n);
 int history_read_events(struct sqlite3 *db, const char *pair, size_t max, struct history_event **ret, size_t *ret_n);
+int history_read_drills(struct sqlite3 *db, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n);

@@ -10,7 +10,7 @@ bool record_is_valid(const struct record *record) {
         const struct flow *flow = &record->flow;
 
         if (!*record->pair || record->n_apps > POLICY_APPLICATIONS_MAX || record->n_flaps > FLAP_MAX ||
-            !flow_kind_to_string(flow->kind) || !side_to_string(flow->from) || !side_to_string(flow->to))
+            !drill_level_to_string(record->last_drill.level) || !flow_kind_to_string(flow->kind) || !side_to_string(flow->from) || !side_to_string(flow->to))
                 return false;
         for (unsigned i = 0; i < record->n_apps; i++)
                 if (!*record->apps[i].name || !side_to_string(record->apps[i].owner) ||
@@ -67,6 +67,15 @@ static int write_flaps(sqlite3 *db, const struct record *record) {
         return r;
 }
 
+static int write_last_drill(sqlite3 *db, const struct record *record) {
+        const struct drill_result *drill = &record->last_drill;
+
+        if (drill->at_usec == 0)
+                return DATABASE_RUN(db, "DELETE FROM last_drill WHERE pair = ?", TEXT_VALUE(record->pair));
+        return DATABASE_RUN(db, "INSERT OR REPLACE INTO last_drill VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                            TEXT_VALUE(record->pair), DRILL_VALUES(drill));
+}
+
 int record_write(sqlite3 *db, const struct record *record) {
         int r;
 
@@ -84,6 +93,8 @@ int record_write(sqlite3 *db, const struct record *record) {
                 r = write_flow(db, record);
         if (r >= 0)
                 r = write_flaps(db, record);
+        if (r >= 0)
+                r = write_last_drill(db, record);
         return r;
 }
 
@@ -203,6 +214,20 @@ static void take_flap(struct row *row, struct record *record) {
         record->n_flaps++;
 }
 
+static void take_last_drill(struct row *row, struct record *record) {
+        struct drill_result *drill = &record->last_drill;
+
+        drill->level = drill_level_from_string(take_word(row));
+        if ((int) drill->level < 0)
+                row->r = -EUCLEAN;
+        drill->at_usec = take_uint64(row);
+        drill->ok = take_bool(row);
+        drill->took_usec = take_uint64(row);
+        drill->objective_usec = take_uint64(row);
+        drill->number = take_uint64(row);
+        take_text(row, drill->text, sizeof(drill->text));
+}
+
 /* Hands each row of a table, for one pair, to `take`. Returns the number of rows. */
 static int read_rows(sqlite3 *db, const char *table, const char *columns, struct record *record,
                      void (*take)(struct row *row, struct record *record), struct error *error) {
@@ -246,6 +271,9 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
         if (r != 1)
                 return error_set(error, -EUCLEAN, "flow of pair %s: is missing", record->pair);
         r = read_rows(db, "flap", "position, time_usec", record, take_flap, error);
+        if (r >= 0)
+                r = read_rows(db, "last_drill", "level, at_usec, ok, took_usec, objective_usec, number, text", record,
+                              take_last_drill, error);
         return r < 0 ? r : 0;
 }
 

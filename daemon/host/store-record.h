@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * Records to rows and back: tables pair, application, flow and flap.
+ * Records to rows and back: tables pair, application, flow, flap and last_drill.
  */
 
 #include <sqlite3.h>

@@ -63,7 +63,21 @@ static const char version_2[] =
         "ALTER TABLE pair ADD COLUMN lost_bytes INTEGER NOT NULL DEFAULT 0;"
         "ALTER TABLE pair ADD COLUMN reserve_used_bytes INTEGER NOT NULL DEFAULT 0;";
 
-static const char *const schema_steps[] = { version_1, version_2 };
+/* A drill needs no failover any more, and is judged when it ends. */
+#define DRILL_COLUMNS \
+        "level TEXT NOT NULL, at_usec INTEGER NOT NULL, ok INTEGER NOT NULL, took_usec INTEGER NOT NULL," \
+        "objective_usec INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT NOT NULL"
+static const char version_3[] =
+        "ALTER TABLE drill RENAME TO drill_of_version_1;"
+        "CREATE TABLE drill (id INTEGER PRIMARY KEY, pair TEXT NOT NULL, " DRILL_COLUMNS ");"
+        "CREATE INDEX drill_pair ON drill (pair);"
+        "INSERT INTO drill (pair, level, at_usec, ok, took_usec, objective_usec, number, text)"
+        "        SELECT pair, 'full', time_usec, result = 0 AND recovery_usec >= 0, recovery_usec, -1,"
+        "        CAST(substr(failover, length(pair) + 2) AS INTEGER), text FROM drill_of_version_1 ORDER BY time_usec;"
+        "DROP TABLE drill_of_version_1;"
+        "CREATE TABLE last_drill (pair TEXT PRIMARY KEY, " DRILL_COLUMNS ") WITHOUT ROWID;";
+
+static const char *const schema_steps[] = { version_1, version_2, version_3 };
 
 int sqlite_errno(int code) {
         switch (code & 0xff) {

@@ -28,6 +28,11 @@ struct value {
         (struct value) { .kind = VALUE_TEXT, .text = (t) }
 #define INT_VALUE(i) \
         (struct value) { .kind = VALUE_INT, .number = (int64_t) (i) }
+/* The columns that `drill` and `last_drill` share, for a struct drill_result. */
+#define DRILL_VALUES(drill)                                                                          \
+        TEXT_VALUE(drill_level_to_string((drill)->level)), INT_VALUE((drill)->at_usec),              \
+        INT_VALUE((drill)->ok), INT_VALUE((drill)->took_usec), INT_VALUE((drill)->objective_usec),   \
+        INT_VALUE((drill)->number), TEXT_VALUE((drill)->text)
 int database_prepare(sqlite3 *db, const char *sql, const struct value *values, size_t n, sqlite3_stmt **ret);
 
 /* Prepares, runs and finalizes a statement that gives no rows. */

@@ -378,6 +378,17 @@ void store_end_flow(struct store *store, const char *pair, const struct flow *fl
         worker_add_line(store->workers[PERSIST_OWNER], line);
 }
 
+void store_add_drill(struct store *store, const char *pair, const struct drill_result *result) {
+        struct history_line *line = calloc(1, sizeof(*line));
+
+        if (!line)
+                return worker_count_dropped(store->workers[PERSIST_OWNER]);
+        line->kind = HISTORY_DRILL;
+        line->drill.result = *result;
+        snprintf(line->drill.pair, sizeof(line->drill.pair), "%s", pair);
+        worker_add_line(store->workers[PERSIST_OWNER], line);
+}
+
 static int on_progress(void *userdata) {
         return clock_usec(CLOCK_MONOTONIC) >= *(const usec_t *) userdata;
 }
@@ -424,4 +435,14 @@ int store_get_events(struct store *store, const char *pair, size_t max, struct h
         if (r < 0)
                 return r;
         return reader_end(store, history_read_events(store->reader, pair, max, ret, ret_n));
+}
+
+int store_get_drills(struct store *store, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n) {
+        usec_t deadline_usec;
+        int r;
+
+        r = reader_begin(store, &deadline_usec);
+        if (r < 0)
+                return r;
+        return reader_end(store, history_read_drills(store->reader, pair, max, ret, ret_n));
 }

@@ -88,12 +88,14 @@ int store_persist(struct store *store, const struct record *record, enum persist
 void store_add_event(struct store *store, const char *pair, enum side side, enum record_kind kind, const char *text);
 void store_add_phase(struct store *store, const char *pair, const struct flow *flow, enum phase phase);
 void store_end_flow(struct store *store, const char *pair, const struct flow *flow, int result, const char *text);
+void store_add_drill(struct store *store, const char *pair, const struct drill_result *result);
 
-/* The latest `max` (at most HISTORY_ROWS_MAX) flows or events, newest first, of one pair or (NULL) of all, as an
+/* The latest `max` (at most HISTORY_ROWS_MAX) flows, events or drills, newest first, of one pair or (NULL) of all, as an
  * array that the caller frees. Reads state.db by a connection of its own for at most 50 ms; -ETIME past that,
  * -EBUSY where the database is locked. What is still queued is not in it. */
 int store_get_flows(struct store *store, const char *pair, size_t max, struct history_flow **ret, size_t *ret_n);
 int store_get_events(struct store *store, const char *pair, size_t max, struct history_event **ret, size_t *ret_n);
+int store_get_drills(struct store *store, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n);
 
 struct store_counts {
         uint64_t written[PERSIST_LEVEL_MAX];  /* records */

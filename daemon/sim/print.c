@@ -87,6 +87,10 @@ void print_action(struct sim *sim, const struct action *action) {
                 print_line(sim, "%-10s the %s has ended (%s): %s", sim->pairs[action->pair].name, flow_kind_to_string(action->flow.kind),
                            action->result ? strerror(-action->result) : "good", action->text);
                 break;
+        case ACTION_DRILL_ENDED:
+                print_line(sim, "%-10s drill (%s): %s", sim->pairs[action->pair].name, drill_level_to_string(action->drill.level),
+                           drill_verdict(&action->drill));
+                break;
         case ACTION_REPLY:
                 print_line(sim, "%-10s answer (%s): %s", "operator", action->result ? strerror(-action->result) : "good", action->text);
                 break;

@@ -130,6 +130,10 @@ static void make_pairs(struct fake *fake) {
                           { .present = true, .node = 2, .size_bytes = 128 * MIB, .block_bytes = 2 * MIB } },
         };
         web->last_flow = make_flow(3, "web-b: kernel panic", AGO(7600 * 1000), 200, PHASE_HEALTHY);
+        web->record.last_drill = (struct drill_result) {
+                .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL - 90000 * USEC_PER_SEC, .took_usec = 1200 * USEC_PER_MSEC, .ok = true,
+                .objective_usec = 5 * USEC_PER_SEC, .number = 2, .text = "healthy; started after 1200 ms on web-b",
+        };
         web->apps[0].restarts_usec[0] = AGO(100 * 1000);
         web->apps[0].n_restarts = 1;
 
@@ -223,6 +227,16 @@ static const struct host_facts *facts(void *userdata) {
         return &((struct fake *) userdata)->facts;
 }
 
+static void end_drill(struct fake *fake) {
+        struct drill_result drill = {
+                .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL, .objective_usec = 5 * USEC_PER_SEC, .number = 4, .text = "done",
+                .took_usec = fake->flow.phase_usec[PHASE_STARTED] - fake->flow.phase_usec[PHASE_DETECTED],
+        };
+
+        drill.ok = drill.took_usec <= drill.objective_usec;
+        bus_drill_ended(fake->bus, 0, &drill, fake->flow.command_id);
+}
+
 /* One phase a turn of the loop, then the end, then the answer: as a manager does over time. */
 static int next_phase(sd_event_source *source, void *userdata) {
         struct fake *fake = userdata;
@@ -235,6 +249,8 @@ static int next_phase(sd_event_source *source, void *userdata) {
         }
         bus_record(fake->bus, 0, SIDE_B, RECORD_STARTED, "shop", "shop started on web-b");
         bus_flow_ended(fake->bus, 0, &fake->flow, 0, "done");
+        if (fake->last_command.verb == COMMAND_DRILL)
+                end_drill(fake);
         bus_reply(fake->bus, fake->flow.command_id, 0, NULL);
         sd_event_source_disable_unref(source);
         return 0;
@@ -294,13 +310,21 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
                 { .time_usec = WALL_AGO(3599), .side = SIDE_A, .kind = RECORD_FENCED, .pair = "web", .text = "frozen and killed" },
                 { .time_usec = WALL_AGO(3600), .side = SIDE_A, .kind = RECORD_DECIDED, .pair = "web", .text = "panic: fail over" },
         };
+        struct history_drill drill = {
+                .pair = "web", .result = { .level = DRILL_LEVEL_FULL, .at_usec = WALL_AGO(90000), .took_usec = USEC_INFINITY,
+                                           .objective_usec = 5 * USEC_PER_SEC, .number = 1, .text = "web-b failed while it took over" },
+        };
+        struct history_rows rows = {
+                .flows = flows, .drills = &drill, .events = events,
+                .n_flows = limit < 2 ? limit : 2, .n_drills = 1, .n_events = ELEMENTSOF(events),
+        };
         struct json_object *json;
         int r;
 
         fill_history(&flows[0], 2, WALL_AGO(3600), 0);
         fill_history(&flows[1], 1, WALL_AGO(90000), -ETIMEDOUT);
         flows[1].drill = true;
-        r = history_json(&query, flows, limit < 2 ? limit : 2, events, ELEMENTSOF(events), &json);
+        r = history_json(&query, &rows, &json);
         if (r < 0)
                 return error_set(error, r, "No failover is called \"%s\".", failover_id);
         bus_reply(fake->bus, id, 0, json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));

@@ -107,6 +107,8 @@ static inline struct record make_record(const char *pair, uint64_t seq) {
                 .flaps_usec = { 1, 2, UINT64_C(1) << 60 }, .lost_bytes = 3 * MIB, .reserve_used_bytes = 2 * MIB,
                 .flow = { .kind = FLOW_APPLICATION_FAILURE, .number = 7, .from = SIDE_A, .to = SIDE_B, .drill = true,
                           .command_id = UINT64_MAX - 1, .cause = "exit 1 \xc3\xa9" },
+                .last_drill = { .level = DRILL_LEVEL_REHEARSE, .at_usec = 1, .ok = true, .took_usec = 2, .objective_usec = 3,
+                                .number = 4, .text = "it's met" },
         };
 
         snprintf(record.pair, sizeof(record.pair), "%s", pair);
@@ -121,6 +123,11 @@ static inline struct record make_record(const char *pair, uint64_t seq) {
         return record;
 }
 
+static inline bool drills_equal(const struct drill_result *a, const struct drill_result *b) {
+        return a->level == b->level && a->at_usec == b->at_usec && a->ok == b->ok && a->took_usec == b->took_usec &&
+               a->objective_usec == b->objective_usec && a->number == b->number && strcmp(a->text, b->text) == 0;
+}
+
 static inline bool records_equal(const struct record *a, const struct record *b) {
         bool equal = strcmp(a->pair, b->pair) == 0 && a->seq == b->seq && a->known == b->known &&
                      a->failovers == b->failovers && a->n_apps == b->n_apps && a->n_flaps == b->n_flaps &&
@@ -130,7 +137,7 @@ static inline bool records_equal(const struct record *a, const struct record *b)
                      a->flow.number == b->flow.number && a->flow.from == b->flow.from && a->flow.to == b->flow.to &&
                      a->flow.drill == b->flow.drill && a->flow.command_id == b->flow.command_id &&
                      strcmp(a->flow.cause, b->flow.cause) == 0 && a->lost_bytes == b->lost_bytes &&
-                     a->reserve_used_bytes == b->reserve_used_bytes &&
+                     a->reserve_used_bytes == b->reserve_used_bytes && drills_equal(&a->last_drill, &b->last_drill) &&
                      memcmp(a->flow.phase_usec, b->flow.phase_usec, sizeof(a->flow.phase_usec)) == 0 &&
                      memcmp(a->flaps_usec, b->flaps_usec, sizeof(a->flaps_usec)) == 0 &&
                      memcmp(a->fence_wanted, b->fence_wanted, sizeof(a->fence_wanted)) == 0 &&

@@ -57,9 +57,13 @@ static struct json_object *make_history(void) {
                                      .cause = "kernel panic" };
         struct history_event event = { .pair = "web", .kind = RECORD_DECIDED,
                                        .text = "a line that is somewhat longer than a short buffer" };
+        struct history_drill drill = { .pair = "web", .result = { .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL, .text = "healthy" } };
+        const struct history_rows rows = {
+                .flows = &flow, .drills = &drill, .events = &event, .n_flows = 1, .n_drills = 1, .n_events = 1,
+        };
         struct json_object *json = NULL;
 
-        return history_json(&query, &flow, 1, &event, 1, &json) < 0 ? NULL : json;
+        return history_json(&query, &rows, &json) < 0 ? NULL : json;
 }
 
 static void document(void) {

@@ -207,22 +207,31 @@ static void history_finds_pairs_and_failovers(void) {
                 { .time_usec = FAKE_WALL, .pair = "web", .side = SIDE_A, .kind = RECORD_DECIDED, .text = "near" },
                 { .time_usec = FAKE_WALL - 60 * USEC_PER_SEC, .pair = "web", .side = SIDE_INVALID, .text = "far" },
         };
+        struct history_drill drills[2] = {
+                { .pair = "web", .result = { .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL, .number = 7 } },
+                { .pair = "web", .result = { .level = DRILL_LEVEL_REHEARSE, .at_usec = FAKE_WALL } },
+        };
+        struct history_rows rows = {
+                .flows = &flow, .drills = drills, .events = events, .n_flows = 1, .n_drills = 2, .n_events = 2,
+        };
         struct json_object *json = NULL;
         char pair[NAME_LEN];
 
         query.id = "web-7";
         CHECK_TEXT(history_pair(&query, pair), "web");
-        REQUIRE(history_json(&query, &flow, 1, events, 2, &json) == 0);
+        REQUIRE(history_json(&query, &rows, &json) == 0);
         CHECK(json_object_array_length(json_object_object_get(json, "flows")) == 1);
+        CHECK(json_object_array_length(json_object_object_get(json, "drills")) == 1);
         CHECK(json_object_array_length(json_object_object_get(json, "events")) == 1);
         json_object_put(json);
         query.id = "web";
         CHECK_TEXT(history_pair(&query, pair), "web");
-        REQUIRE(history_json(&query, &flow, 1, events, 2, &json) == 0);
+        REQUIRE(history_json(&query, &rows, &json) == 0);
         CHECK(json_object_array_length(json_object_object_get(json, "events")) == 2);
+        CHECK(json_object_array_length(json_object_object_get(json, "drills")) == 2);
         json_object_put(json);
         query.id = "web-8";
-        CHECK(history_json(&query, &flow, 1, events, 2, &json) == -ENOENT);
+        CHECK(history_json(&query, &rows, &json) == -ENOENT);
         fake_free(fake);
 }
 

@@ -89,8 +89,8 @@ static void a_newer_schema_is_refused(void) {
         bench_close(bench);
         database_edit(bench, "state/state.db", "PRAGMA user_version = 999");
         CHECK(bench_open(bench) == -EPROTO);
-        CHECK(strstr(error_text(&bench->error), "written by a newer failoverd (schema 999, this one knows 2)") != NULL);
-        database_edit(bench, "state/state.db", "PRAGMA user_version = 2");
+        CHECK(strstr(error_text(&bench->error), "written by a newer failoverd (schema 999, this one knows 3)") != NULL);
+        database_edit(bench, "state/state.db", "PRAGMA user_version = 3");
         CHECK(bench_open(bench) == 0);
         bench_free(bench);
 }
@@ -257,8 +257,55 @@ static void history_tells_what_happened(void) {
         free(steal_ptr(flows));
         REQUIRE(store_get_flows(bench->store, NULL, 1, &flows, &n) == 0);
         CHECK(n == 1 && strcmp(flows[0].id, "db-4") == 0 && flows[0].ended_usec == 0);
+        bench_free(bench);
+}
+
+static void history_tells_what_drills_came_to(void) {
+        struct bench *bench = bench_new();
+        _cleanup_free_ struct history_drill *drills = NULL;
+        struct drill_result drill = {
+                .level = DRILL_LEVEL_FULL, .at_usec = 5 * USEC_PER_SEC, .ok = true, .took_usec = 30000, .objective_usec = USEC_PER_SEC,
+                .number = 3, .text = "healthy",
+        };
+        size_t n;
+
+        REQUIRE(bench_open(bench) == 0);
+        store_add_drill(bench->store, "web", &drill);
+        drill = (struct drill_result) { .level = DRILL_LEVEL_REHEARSE, .took_usec = USEC_INFINITY, .text = "too old" };
+        store_add_drill(bench->store, "web", &drill);
+        store_add_drill(bench->store, "db", &drill);
+        bench_flush(bench);
+        REQUIRE(store_get_drills(bench->store, "web", 10, &drills, &n) == 0);
+        REQUIRE(n == 2);
+        CHECK(drills[0].result.level == DRILL_LEVEL_REHEARSE && !drills[0].result.ok);
+        CHECK(drills[0].result.took_usec == USEC_INFINITY);
+        CHECK_TEXT(drills[0].result.text, "too old");
+        CHECK(drills[1].result.level == DRILL_LEVEL_FULL && drills[1].result.ok && drills[1].result.number == 3);
+        CHECK(drills[1].result.took_usec == 30000 && drills[1].result.objective_usec == USEC_PER_SEC);
+        CHECK(drills[1].result.at_usec == 5 * USEC_PER_SEC);
+        bench_free(bench);
+}
+
+/* The drills that an earlier version wrote are kept. */
+static void drills_are_brought_forward(void) {
+        struct bench *bench = bench_new();
+        _cleanup_free_ struct history_drill *drills = NULL;
+        size_t n;
+
+        REQUIRE(bench_open(bench) == 0);
+        bench_close(bench);
         database_edit(bench, "state/state.db",
-                      "CREATE TEMP TABLE t (x CHECK (x = 30000)); INSERT INTO t SELECT recovery_usec FROM drill");
+                      "DROP TABLE last_drill; DROP TABLE drill;"
+                      "CREATE TABLE drill (failover TEXT PRIMARY KEY, pair TEXT NOT NULL, time_usec INTEGER NOT NULL,"
+                      "        result INTEGER NOT NULL, recovery_usec INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;"
+                      "INSERT INTO drill VALUES ('web-10', 'web', 2, -5, -1, 'lost'), ('web-9', 'web', 1, 0, 1200000, 'good');"
+                      "PRAGMA user_version = 2");
+        REQUIRE(bench_open(bench) == 0);
+        REQUIRE(store_get_drills(bench->store, "web", 10, &drills, &n) == 0);
+        REQUIRE(n == 2);
+        CHECK(drills[0].result.number == 10 && !drills[0].result.ok && drills[0].result.took_usec == USEC_INFINITY);
+        CHECK(drills[1].result.number == 9 && drills[1].result.ok && drills[1].result.took_usec == 1200000);
+        CHECK(drills[1].result.level == DRILL_LEVEL_FULL);
         bench_free(bench);
 }
 
@@ -330,5 +377,7 @@ TEST_MAIN("store",
           TEST(damage_is_told_and_can_be_set_aside),
           TEST(rows_without_sense_are_damage),
           TEST(history_tells_what_happened),
+          TEST(history_tells_what_drills_came_to),
+          TEST(drills_are_brought_forward),
           TEST(history_is_bounded),
           TEST(a_full_history_is_thinned_down_to_half))
