@@ -10,7 +10,44 @@
 /* Rows with a fixed place. */
 enum { ROW_MONITOR, ROW_OVERHEAD, ROW_RESERVE, ROW_UNUSED, ROW_FIRST_FREE };
 
-static struct region *add_row(struct table *table, enum region_kind kind, const char *name, struct holder user) {
+static size_t vm_index(struct holder vm) {
+        return (size_t) vm.pair * SIDE_MAX + vm.side;
+}
+
+/* Where the table keeps the place of a VM's row (its system's, or an application's). The VM has one already. */
+static unsigned *row_place(const struct table *table, struct holder vm, int app) {
+        struct table_vm *places = &table->vms[vm_index(vm)];
+
+        return app < 0 ? &places->system : &places->apps[app];
+}
+
+static struct region *find_row(const struct table *table, struct holder vm, int app) {
+        unsigned place;
+
+        if (vm.pair < 0 || vm_index(vm) >= table->n_vms)
+                return NULL;
+        place = *row_place(table, vm, app);
+        return place ? &table->rows[place] : NULL;
+}
+
+static bool make_place(struct table *table, struct holder vm) {
+        size_t n = table->n_vms ? table->n_vms : 16;
+        struct table_vm *grown;
+
+        while (n <= vm_index(vm))
+                n *= 2;
+        if (n == table->n_vms)
+                return true;
+        grown = realloc(table->vms, n * sizeof(*grown));
+        if (!grown)
+                return false;
+        memset(grown + table->n_vms, 0, (n - table->n_vms) * sizeof(*grown));
+        table->vms = grown;
+        table->n_vms = n;
+        return true;
+}
+
+static struct region *add_row(struct table *table, enum region_kind kind, const char *name, struct holder user, int app) {
         struct region *row;
 
         if (table->n_rows == table->n_allocated) {
@@ -22,8 +59,13 @@ static struct region *add_row(struct table *table, enum region_kind kind, const 
                 table->rows = grown;
                 table->n_allocated = n;
         }
+        if (user.pair >= 0) {
+                if (!make_place(table, user))
+                        return NULL;
+                *row_place(table, user, app) = (unsigned) table->n_rows;
+        }
         row = &table->rows[table->n_rows++];
-        *row = (struct region) { .kind = kind, .user = user, .target = user, .app = -1 };
+        *row = (struct region) { .kind = kind, .user = user, .target = user, .app = app };
         snprintf(row->name, sizeof(row->name), "%s", name);
         return row;
 }
@@ -32,8 +74,11 @@ static void remove_row(struct table *table, struct region *row) {
         size_t i = (size_t) (row - table->rows);
 
         assert(i >= ROW_FIRST_FREE && row->usage_bytes == 0);
+        *row_place(table, row->user, row->app) = 0;
         memmove(row, row + 1, (table->n_rows - i - 1) * sizeof(*row));
         table->n_rows--;
+        for (; i < table->n_rows; i++)
+                *row_place(table, table->rows[i].user, table->rows[i].app) = (unsigned) i;
 }
 
 /* The one way in which memory changes rows. */
@@ -54,12 +99,12 @@ int table_init(struct table *table, uint64_t governed_bytes, uint64_t monitor_by
                 return -ENOSPC;
 
         *table = (struct table) { .governed_bytes = governed_bytes };
-        if (!add_row(table, REGION_MONITOR, "monitor", HOLDER_MONITOR))
+        if (!add_row(table, REGION_MONITOR, "monitor", HOLDER_MONITOR, -1))
                 return -ENOMEM;
         /* The first addition made room for the other three. */
-        add_row(table, REGION_OVERHEAD, "QEMU overhead", HOLDER_MONITOR);
-        add_row(table, REGION_RESERVE, "reserve", HOLDER_MONITOR);
-        add_row(table, REGION_UNUSED, "unused", HOLDER_MONITOR);
+        add_row(table, REGION_OVERHEAD, "QEMU overhead", HOLDER_MONITOR, -1);
+        add_row(table, REGION_RESERVE, "reserve", HOLDER_MONITOR, -1);
+        add_row(table, REGION_UNUSED, "unused", HOLDER_MONITOR, -1);
         table->rows[ROW_MONITOR].usage_bytes = monitor_bytes;
         table->rows[ROW_RESERVE].usage_bytes = reserve_bytes;
         table->rows[ROW_UNUSED].usage_bytes = governed_bytes - monitor_bytes - reserve_bytes;
@@ -68,6 +113,7 @@ int table_init(struct table *table, uint64_t governed_bytes, uint64_t monitor_by
 
 void table_deinit(struct table *table) {
         free(table->rows);
+        free(table->vms);
         *table = (struct table) { 0 };
 }
 
@@ -82,6 +128,7 @@ void table_check(const struct table *table) {
                 assert((i < ROW_FIRST_FREE) == (row->kind >= REGION_MONITOR));
                 assert((row->kind >= REGION_MONITOR) == (row->user.pair < 0));
                 assert((row->kind == REGION_APPLICATION) == (row->app >= 0));
+                assert(i < ROW_FIRST_FREE || find_row(table, row->user, row->app) == row);
         }
         assert(sum == table->governed_bytes);
 }
@@ -95,20 +142,12 @@ uint64_t table_reserve(const struct table *table) {
 }
 
 struct region *table_find_system(const struct table *table, struct holder vm) {
-        for (size_t i = ROW_FIRST_FREE; i < table->n_rows; i++)
-                if (table->rows[i].kind == REGION_SYSTEM && holder_equal(table->rows[i].user, vm))
-                        return &table->rows[i];
-        return NULL;
+        return find_row(table, vm, -1);
 }
 
 struct region *table_find_application(const struct table *table, struct holder vm, int app) {
-        for (size_t i = ROW_FIRST_FREE; i < table->n_rows; i++) {
-                struct region *row = &table->rows[i];
-
-                if (row->kind == REGION_APPLICATION && row->app == app && holder_equal(row->user, vm))
-                        return row;
-        }
-        return NULL;
+        assert(app >= 0);
+        return find_row(table, vm, app);
 }
 
 int table_add_vm(struct table *table, struct holder vm, const char *name, uint64_t bytes, uint64_t overhead_bytes) {
@@ -118,7 +157,7 @@ int table_add_vm(struct table *table, struct holder vm, const char *name, uint64
                 return -EEXIST;
         if (unused(table)->usage_bytes < bytes || unused(table)->usage_bytes - bytes < overhead_bytes)
                 return -ENOSPC;
-        row = add_row(table, REGION_SYSTEM, name, vm);
+        row = add_row(table, REGION_SYSTEM, name, vm, -1);
         if (!row)
                 return -ENOMEM;
         transfer(unused(table), row, bytes);
@@ -152,10 +191,9 @@ int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int
         if (system->usage_bytes < floor_bytes || system->usage_bytes - floor_bytes < bytes)
                 return -ENOSPC;
         system_index = (size_t) (system - table->rows);
-        row = add_row(table, REGION_APPLICATION, name, vm);
+        row = add_row(table, REGION_APPLICATION, name, vm, app);
         if (!row)
                 return -ENOMEM;
-        row->app = app;
         row->target = target;
         transfer(&table->rows[system_index], row, bytes);
         table_check(table);
@@ -165,6 +203,8 @@ int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int
 void table_move(struct table *table, struct region *region, struct holder user, struct holder target) {
         assert(region->kind == REGION_APPLICATION);
         assert(table_find_system(table, user) && !table_find_application(table, user, region->app));
+        *row_place(table, region->user, region->app) = 0;
+        *row_place(table, user, region->app) = (unsigned) (region - table->rows);
         region->user = user;
         region->target = target;
 }

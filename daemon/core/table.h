@@ -50,10 +50,17 @@ struct region {
         int app;              /* application slot in the holder's pair, -1 */
 };
 
+/* Where a VM's rows are; 0 where it has none. */
+struct table_vm {
+        unsigned system, apps[POLICY_APPLICATIONS_MAX];
+};
+
 struct table {
         uint64_t governed_bytes;
         struct region *rows; /* owned; [0..3] monitor, overhead, reserve, unused */
         size_t n_rows, n_allocated;
+        struct table_vm *vms; /* owned; by pair and side: what a step costs does not grow with the number of pairs */
+        size_t n_vms;
 };
 
 /* A table in which everything but the monitor's part and the reserve is unused. -ENOSPC where those two exceed

@@ -21,20 +21,26 @@
 
 struct sim;
 
-#define CHECKER_OUT_MAX 4096
-
+/* An action under way. */
 struct checker_out {
         enum action_kind kind;
-        short pair;
         signed char side, app, level;
         uint64_t id;
 };
 
-struct checker {
-        struct checker_out out[CHECKER_OUT_MAX]; /* actions under way */
+/* One of each kind for each VM, application and level of the store; none is asked for twice. */
+#define CHECKER_OUT_MAX (ACTION_PREFLIGHT * SIDE_MAX * (1 + POLICY_APPLICATIONS_MAX))
+
+/* What is remembered of one pair. */
+struct checker_pair {
+        struct checker_out out[CHECKER_OUT_MAX];
         size_t n_out;
+};
+
+struct checker {
         uint64_t steps_this_msec;
         usec_t msec;
+        size_t unlooked; /* steps since the table was added up */
 };
 
 /* Before the engine is given an event. */

@@ -129,6 +129,14 @@ void sim_pair_init(struct sim_pair *pair, const char *name) {
         }
 }
 
+void sim_find_policies(struct sim *sim) {
+        for (int i = 0; i < sim->n_pairs; i++) {
+                int found = policy_find_pair(sim->policy, sim->pairs[i].name);
+
+                sim->pairs[i].policy = found < 0 ? NULL : &sim->policy->pairs[found];
+        }
+}
+
 /* All VMs are off at the beginning. */
 static int set_up(struct sim *sim) {
         sim->pairs = calloc(sim->policy->n_pairs + 1, sizeof(*sim->pairs));
@@ -137,6 +145,7 @@ static int set_up(struct sim *sim) {
         sim->n_pairs = (int) sim->policy->n_pairs;
         for (int i = 0; i < sim->n_pairs; i++)
                 sim_pair_init(&sim->pairs[i], sim->policy->pairs[i].name);
+        sim_find_policies(sim);
         return 0;
 }
 

@@ -36,6 +36,7 @@ static void follow_pairs(struct sim *sim) {
                 for (int side = 0; side < SIDE_MAX; side++)
                         host_inspect(sim, i, side, false, 0);
         }
+        sim_find_policies(sim);
 }
 
 /* One step: an event in, actions carried out in their order. A kill that is due strikes between two actions. */
@@ -183,6 +184,7 @@ void failoverd_apply(struct sim *sim, const struct policy *policy) {
                 }
         }
         sim->policy = policy;
+        sim_find_policies(sim);
         checker_policy(sim);
         failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
 }

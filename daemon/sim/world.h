@@ -101,11 +101,13 @@ struct sim_vm {
 struct sim_pair {
         bool present;
         char name[NAME_LEN];
+        const struct pair_policy *policy; /* in the policy in force; NULL: it has no such pair */
         struct sim_vm vms[SIDE_MAX];
         struct record step, owner; /* what the store holds safely at each level */
         bool step_known, owner_known;
         unsigned wake; /* number of the latest */
         enum pair_state shown;
+        struct checker_pair checker;
 };
 
 struct sim_command {
@@ -163,9 +165,7 @@ static inline struct sim_vm *sim_vm(struct sim *sim, int pair, int side) {
 }
 
 static inline const struct pair_policy *sim_policy(const struct sim *sim, int pair) {
-        int i = policy_find_pair(sim->policy, sim->pairs[pair].name);
-
-        return i < 0 ? NULL : &sim->policy->pairs[i];
+        return sim->pairs[pair].policy;
 }
 
 /* simulate.c */
@@ -174,6 +174,7 @@ void sim_add(struct sim *sim, struct item item, usec_t delay_usec);
 usec_t sim_latency(struct sim *sim, usec_t usec);
 bool sim_chance(struct sim *sim, unsigned percent);
 void sim_pair_init(struct sim_pair *pair, const char *name); /* both VMs off */
+void sim_find_policies(struct sim *sim); /* of each pair, after pairs or the policy in force have changed */
 usec_t sim_since(const struct sim *sim); /* time since the timeline's beginning */
 
 /* world-vm.c */

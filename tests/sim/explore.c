@@ -6,6 +6,7 @@
  * that runs by itself, reduced to the lines that it needs.
  *
  *   explore SEED_FROM N [PAIRS_MAX]
+ *   explore for MINUTES               seeds that nobody has seen; every 20th world may have up to 50 pairs
  *   explore show SEED [PAIRS_MAX]     prints that world's policy.yaml and timeline
  */
 
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
@@ -21,6 +23,10 @@
 #include "policy/text.h"
 #include "tests/sim/generate.h"
 
+#define PAIRS_MAX 5        /* of most worlds */
+#define PAIRS_MAX_LARGE 50 /* few, but large worlds */
+#define LARGE_EVERY 20
+#define FAILED_MAX 5       /* then it is enough */
 #define LIVENESS_SEC 900 /* longest rebuild: a guest that never greets (300 s), twice, and some */
 #define TIMELINE_LEN (GENERATED_LINES_MAX * GENERATED_LINE_LEN + 256)
 
@@ -141,23 +147,56 @@ static int show_world(uint64_t seed, unsigned pairs_max) {
         return 0;
 }
 
-int main(int argc, char **argv) {
-        uint64_t from = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000;
-        unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : 5;
-        unsigned failed = 0;
-
-        if (pairs_max == 0 || pairs_max > 50) {
-                fprintf(stderr, "usage: %s SEED_FROM N [PAIRS_MAX]; at most 50 pairs\n", argv[0]);
-                return 2;
-        }
-        if (argc > 2 && strcmp(argv[1], "show") == 0)
-                return show_world(n, pairs_max);
-        signal(SIGABRT, on_abort);
-        printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore SEED 1 %u\n", from, from + n - 1, pairs_max, pairs_max);
-        fflush(stdout);
-        for (uint64_t seed = from; seed < from + n && failed < 5; seed++)
-                failed += !explore_seed(seed, pairs_max);
+static int end(uint64_t n, unsigned failed) {
         printf("%" PRIu64 " seeds, %" PRIu64 " virtual hours, %" PRIu64 " steps, %u flows ended; %u failed\n", n,
                explore.total.span_usec / USEC_PER_SEC / 3600, explore.total.steps, explore.total.flows, failed);
         return failed ? 1 : 0;
+}
+
+static usec_t now(clockid_t clock) {
+        struct timespec t;
+
+        clock_gettime(clock, &t);
+        return (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_nsec / 1000;
+}
+
+static int explore_for(usec_t span_usec) {
+        usec_t until = now(CLOCK_MONOTONIC) + span_usec;
+        uint64_t from = now(CLOCK_REALTIME), n = 0;
+        unsigned failed = 0;
+
+        printf("seeds from %" PRIu64 " on; again: explore SEED 1 %d, every %dth: explore SEED 1 %d\n", from, PAIRS_MAX,
+               LARGE_EVERY, PAIRS_MAX_LARGE);
+        fflush(stdout);
+        for (; now(CLOCK_MONOTONIC) < until && failed < FAILED_MAX; n++)
+                failed += !explore_seed(from + n, n % LARGE_EVERY ? PAIRS_MAX : PAIRS_MAX_LARGE);
+        return end(n, failed);
+}
+
+static int explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
+        unsigned failed = 0;
+
+        printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore SEED 1 %u\n", from, from + n - 1, pairs_max, pairs_max);
+        fflush(stdout);
+        for (uint64_t seed = from; seed < from + n && failed < FAILED_MAX; seed++)
+                failed += !explore_seed(seed, pairs_max);
+        return end(n, failed);
+}
+
+int main(int argc, char **argv) {
+        const char *first = argc > 1 ? argv[1] : "";
+        uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+        unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : PAIRS_MAX;
+
+        if (argc < 3 || argc > 4 || pairs_max == 0 || pairs_max > PAIRS_MAX_LARGE) {
+                fprintf(stderr, "usage: explore SEED_FROM N [PAIRS_MAX] | for MINUTES | show SEED [PAIRS_MAX]; at most %d pairs\n",
+                        PAIRS_MAX_LARGE);
+                return 2;
+        }
+        if (strcmp(first, "show") == 0)
+                return show_world(n, pairs_max);
+        signal(SIGABRT, on_abort);
+        if (strcmp(first, "for") == 0)
+                return explore_for((usec_t) (strtod(argv[2], NULL) * 60 * USEC_PER_SEC));
+        return explore_seeds(strtoull(first, NULL, 10), n, pairs_max);
 }
