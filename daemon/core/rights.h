@@ -15,8 +15,8 @@
  * Releasing takes time (what is in use has to be paged out), so a user that has to release stays the user until
  * rights_paged_out() or rights_reported_free() says that it has; the range remembers who comes next.
  *
- * Every change keeps what rights_check() states. No function here has an effect outside of the map: what is to be
- * paged out stands in the ranges, and is the caller's to do.
+ * Every change keeps what rights_check() states, and asserts it of the ranges that it has changed. No function here
+ * has an effect outside of the map: what is to be paged out stands in the ranges, and is the caller's to do.
  */
 
 #include "daemon/core/table.h"

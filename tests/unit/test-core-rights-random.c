@@ -107,6 +107,7 @@ static bool same(const struct model *model, const struct rights *rights) {
         uint64_t managed = 0, used = 0, lent = 0, borrowed = 0;
         unsigned at = 0, n = 1;
 
+        rights_check(rights);
         if (rights->size_bytes != model->n * EXTENT)
                 return false;
         for (size_t i = 0; i < rights->n_ranges; i++)
