@@ -230,6 +230,10 @@ int rights_resize(struct rights *rights, uint64_t size_bytes) {
         return 0;
 }
 
+int rights_reserve(struct rights *rights, size_t n) {
+        return reserve(rights, rights->n_ranges + 2 * n);
+}
+
 int rights_restore(struct rights *rights, const struct rights_range *range) {
         size_t first, last;
         int r = carve(rights, range->span, &first, &last);

@@ -34,8 +34,8 @@ static inline bool holder_is_vm(struct holder holder) {
 /* N: the access decision. */
 enum access {
         ACCESS_GOES_ON,      /* it is the user */
-        ACCESS_BECOMES_USER, /* nobody was */
-        ACCESS_TAKES,        /* it manages, or was given what it waits for: the user has to release, then it becomes user */
+        ACCESS_BECOMES_USER, /* nobody was; who manages does not matter */
+        ACCESS_TAKES,        /* it manages, or is next: the user has to release, then it becomes user */
         ACCESS_RETRY,        /* it is the user and has to release: what it finds then is paged out */
         ACCESS_ERROR,        /* another VM is the user, and it does not manage */
         ACCESS_MAX,
@@ -104,6 +104,8 @@ struct rights_sum rights_sum(const struct rights *rights, struct holder holder);
 
 /* The space becomes larger, or smaller: -EBUSY where what would go is managed or used. Otherwise as rights_init(). */
 int rights_resize(struct rights *rights, uint64_t size_bytes);
+/* Makes room for `n` changes of one span each: none of the next `n` answers -ENOMEM. -ENOMEM. */
+int rights_reserve(struct rights *rights, size_t n);
 /* Puts one range back as it was recorded: manager, user and since when. A release under way is not put back: who
  * manages it and needs it asks again. */
 int rights_restore(struct rights *rights, const struct rights_range *range);

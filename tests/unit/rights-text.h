@@ -35,7 +35,8 @@ static inline const char *rights_text(const struct rights *rights) {
                 used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%s-%s %s/%s%s%s", i ? ", " : "",
                                           size_format(from, range->span.start), size_format(to, range->span.end),
                                           holder_text(range->manager), holder_text(range->user),
-                                          range->releasing ? ">" : "", range->releasing ? holder_text(range->next) : "");
+                                          range->releasing ? ">" : "",
+                                          range->releasing ? holder_text(range->next) : "");
         }
         return text;
 }

@@ -110,10 +110,13 @@ static bool same(const struct model *model, const struct rights *rights) {
         rights_check(rights);
         if (rights->size_bytes != model->n * EXTENT)
                 return false;
-        for (size_t i = 0; i < rights->n_ranges; i++)
-                for (uint64_t offset = rights->ranges[i].span.start; offset < rights->ranges[i].span.end; offset += EXTENT)
+        for (size_t i = 0; i < rights->n_ranges; i++) {
+                struct span span = rights->ranges[i].span;
+
+                for (uint64_t offset = span.start; offset < span.end; offset += EXTENT)
                         if (offset != at * EXTENT || !extent_is(&model->extents[at++], &rights->ranges[i]))
                                 return false;
+        }
         for (unsigned i = 1; i < model->n; i++)
                 n += memcmp(&model->extents[i], &model->extents[i - 1], sizeof(struct extent)) != 0;
         for (int vm = -1; vm < N_VMS; vm++) {
@@ -222,8 +225,10 @@ static bool vm_agrees(bool leaves, struct model *model, struct rights *rights, c
 }
 
 static bool operation_agrees(struct model *model, struct rights *rights, uint64_t *random, usec_t now) {
-        struct drawn d = { .vm = (int) random_below(random, N_VMS), .variant = random_below(random, RELEASE_VARIANT_MAX),
-                           .now = now, .first = random_below(random, model->n) };
+        struct drawn d = { .vm = (int) random_below(random, N_VMS),
+                           .variant = random_below(random, RELEASE_VARIANT_MAX),
+                           .now = now,
+                           .first = random_below(random, model->n) };
         unsigned operation = random_below(random, 40);
 
         d.last = d.first + 1 + random_below(random, random_below(random, 2) ? 4 : model->n);
