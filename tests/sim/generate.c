@@ -16,6 +16,7 @@ struct world {
         unsigned n_pairs;
         unsigned n_apps[64];
         size_t used;
+        unsigned hot_mib; /* regions of hot-standby applications, all pairs */
         struct generated *out;
 };
 
@@ -44,6 +45,7 @@ static void make_application(struct world *w, unsigned pair, unsigned app) {
         bool hot = app == 0 || below(w, 3) == 0;
         unsigned memory = 64 * (1 + below(w, 8));
 
+        w->hot_mib += hot ? memory : 0;
         add(w, "      - {name: p%ua%u, kind: %s, memory: %uMiB, stop-timeout: %us, restart: {budget: %u, within: %us, expected: %s}%s",
             pair, app, hot ? "hot-standby" : "plain", memory, 1 + below(w, 5), below(w, 4), 10 + below(w, 120),
             below(w, 6) == 0 ? "20s" : "1s", pick(w, severities, 4));
@@ -121,15 +123,28 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
         }
 }
 
-void generate(uint64_t seed, unsigned pairs_max, struct generated *ret) {
-        struct world w = { .random = seed, .out = ret };
+static void make_policy(struct world *w, unsigned pool_mib, unsigned reserve_mib) {
+        w->used = 0;
+        w->hot_mib = 0;
+        add(w, "version: 1\npool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\npairs:\n", pool_mib,
+            reserve_mib);
+        for (unsigned i = 0; i < w->n_pairs; i++)
+                make_pair(w, i);
+}
+
+void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *ret) {
+        struct world w = { .random = seed, .out = ret }, again;
         unsigned n, msec = FIRST_FAULT_MSEC, span;
 
         ret->n_lines = 0;
         w.n_pairs = below(&w, 3) ? 1 : 1 + below(&w, pairs_max);
-        add(&w, "version: 1\npool: {memory: %uGiB, reserve: 256MiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\npairs:\n", 4 * w.n_pairs + 4);
-        for (unsigned i = 0; i < w.n_pairs; i++)
-                make_pair(&w, i);
+        again = w;
+        make_policy(&w, (4 * w.n_pairs + 4) * 1024, 256);
+        if (tight) {
+                unsigned reserve = 64 * below(&w, 4), spare = 64 * below(&w, 12), hot = w.hot_mib;
+
+                make_policy(&again, 64 + reserve + spare + hot + w.n_pairs * 2 * (512 + 128), reserve);
+        }
         n = 1 + below(&w, 12);
         span = below(&w, 2) ? 300 : 6000; /* faults close together, or well apart */
         for (unsigned i = 0; i < n; i++) {
@@ -141,5 +156,6 @@ void generate(uint64_t seed, unsigned pairs_max, struct generated *ret) {
                 length = snprintf(ret->lines[ret->n_lines], GENERATED_LINE_LEN, "%ums ", msec);
                 snprintf(ret->lines[ret->n_lines++] + length, (size_t) (GENERATED_LINE_LEN - length), "%.70s", text);
         }
+        ret->n_pairs = w.n_pairs;
         ret->heal_sec = msec / 1000 + 1 + below(&w, 30);
 }
