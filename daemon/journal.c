@@ -34,6 +34,8 @@ static const char *const message_ids[] = {
         [RECORD_PROTOCOL] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3021",
         [RECORD_DRILL] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3022",
         [RECORD_DRILL_MISSED] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3023",
+        [RECORD_HANDED_OVER] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3024",
+        [RECORD_RECLAIM] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3025",
 };
 
 const char *journal_message_id(enum record_kind kind) {
@@ -58,6 +60,7 @@ static int priority(enum record_kind kind) {
         case RECORD_DOUBT:
         case RECORD_PROTOCOL:
         case RECORD_ENDED:
+        case RECORD_RECLAIM:
         case RECORD_RESTARTED:
                 return LOG_WARNING;
         default:

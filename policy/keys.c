@@ -15,6 +15,7 @@
 DEFINE_WORDS(application_kind)
 DEFINE_WORDS(guest_stop)
 DEFINE_WORDS(exclusive_stuck)
+DEFINE_WORDS(handover_mode)
 DEFINE_WORDS(store_lost)
 
 #define SEC USEC_PER_SEC
@@ -131,6 +132,7 @@ const struct key pair_keys[] = {
         { "guest-reboot", KEY_WORD, AT(pair_policy, on_guest_reboot), .word = guest_stop_word },
         { "guest-stop-timeout", KEY_DURATION, AT(pair_policy, guest_stop_timeout_usec), .min = SEC, .max = HOUR },
         { "exclusive-stuck", KEY_WORD, AT(pair_policy, on_exclusive_stuck), .word = exclusive_stuck_word },
+        { "handover", KEY_WORD, AT(pair_policy, handover), .word = handover_mode_word },
         { "flap", KEY_BLOCK, .children = flap_keys },
         { "on-event", KEY_UNIT, AT(pair_policy, on_event) },
         { "applications", KEY_LIST, AT(pair_policy, applications), .min = 1, .max = POLICY_APPLICATIONS_MAX,

@@ -48,6 +48,12 @@ static const char *const exclusive_stuck_table[EXCLUSIVE_STUCK_MAX] = {
 };
 DEFINE_ENUM_TABLE(exclusive_stuck, exclusive_stuck_table)
 
+static const char *const handover_mode_table[HANDOVER_MODE_MAX] = {
+        [HANDOVER_LAZY] = "lazy",
+        [HANDOVER_EAGER] = "eager",
+};
+DEFINE_ENUM_TABLE(handover_mode, handover_mode_table)
+
 static const char *const store_lost_table[STORE_LOST_MAX] = {
         [STORE_LOST_HOLD] = "hold",
         [STORE_LOST_TRUST_RUNNING] = "trust-running",
@@ -201,6 +207,7 @@ void pair_policy_init(struct pair_policy *pair) {
                 .on_guest_reboot = GUEST_STOP_WAIT,
                 .guest_stop_timeout_usec = 120 * USEC_PER_SEC,
                 .on_exclusive_stuck = EXCLUSIVE_REFUSE,
+                .handover = HANDOVER_LAZY,
                 .flap_limit = 3,
                 .flap_window_usec = 3600 * USEC_PER_SEC,
         };

@@ -89,6 +89,15 @@ DECLARE_ENUM_TABLE(guest_stop); /* "wait", "failover" */
 enum exclusive_stuck { EXCLUSIVE_REFUSE, EXCLUSIVE_FENCE_VM, EXCLUSIVE_STUCK_MAX, EXCLUSIVE_STUCK_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(exclusive_stuck); /* "refuse", "fence-vm" */
 
+/* How a region leaves a VM that lives on (N: two rights). */
+enum handover_mode {
+        HANDOVER_LAZY,  /* its management moves at once; the old user's memory is taken back as it is needed */
+        HANDOVER_EAGER, /* H as written: the old user gives the memory up first */
+        HANDOVER_MODE_MAX,
+        HANDOVER_MODE_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(handover_mode); /* "lazy", "eager" */
+
 /* A store that was there and is gone or unreadable. */
 enum store_lost { STORE_LOST_HOLD, STORE_LOST_TRUST_RUNNING, STORE_LOST_MAX, STORE_LOST_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(store_lost); /* "hold", "trust-running" */
@@ -165,6 +174,7 @@ struct pair_policy {
         enum guest_stop on_guest_shutdown, on_guest_reboot; /* announced by the agent */
         usec_t guest_stop_timeout_usec; /* how long `wait` waits before it becomes a failure */
         enum exclusive_stuck on_exclusive_stuck;
+        enum handover_mode handover;
 
         unsigned flap_limit; /* failovers within flap_window_usec; one more is held */
         usec_t flap_window_usec;

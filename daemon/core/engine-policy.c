@@ -127,6 +127,8 @@ static struct pair *pair_renew(const struct pair *old, const struct pair_policy 
                 if (from >= 0) {
                         pair->record.apps[i] = old->record.apps[from];
                         pair->apps[i] = old->apps[from];
+                        pair->apps[i].handover = NULL; /* the old pair's; who uses what is seen anew */
+                        request_reset(&pair->apps[i].page_out);
                         renew_region(pair, (int) i, &old->policy->applications[from]);
                 } else {
                         snprintf(pair->record.apps[i].name, NAME_LEN, "%s", policy->applications[i].name);
@@ -199,7 +201,14 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
                 int now = pair_policy_find_application(policy, old->name);
                 uint64_t granted = pair->record.apps[i].granted_bytes[SIDE_A] + pair->record.apps[i].granted_bytes[SIDE_B];
 
-                if (now < 0 || policy->applications[now].memory_bytes >= granted)
+                if (now < 0)
+                        continue;
+                if (pair->apps[i].handover && policy->applications[now].memory_bytes != old->memory_bytes) {
+                        snprintf(why, size, "%s: the region of %s is being handed over; change its size when that is over",
+                                 pair->policy->name, old->name);
+                        return true;
+                }
+                if (policy->applications[now].memory_bytes >= granted)
                         continue;
                 snprintf(why, size, "%s: %s still has %" PRIu64 " MiB; its region cannot shrink while it is in use",
                          pair->policy->name, old->name, granted / MIB);
@@ -209,9 +218,9 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
 }
 
 static bool holds_nothing(const struct pair *pair, size_t app) {
-        const uint64_t *granted = pair->record.apps[app].granted_bytes;
+        const uint64_t *granted = pair->record.apps[app].granted_bytes, *using = pair->record.apps[app].using_bytes;
 
-        return granted[SIDE_A] + granted[SIDE_B] == 0 && pair->apps[app].state[SIDE_A] == APPLICATION_STOPPED &&
+        return granted[SIDE_A] + granted[SIDE_B] + using[SIDE_A] + using[SIDE_B] == 0 && pair->apps[app].state[SIDE_A] == APPLICATION_STOPPED &&
                pair->apps[app].state[SIDE_B] == APPLICATION_STOPPED;
 }
 

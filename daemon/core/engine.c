@@ -184,6 +184,18 @@ static void doubt_pressure(struct engine *engine, const struct event *event, str
                          event->bytes / 10000);
 }
 
+/* Said once for each change; who depends on it is told by status. */
+static void reclaim_changed(struct engine *engine, const struct event *event, struct update *update) {
+        struct step step = step_begin(engine, NULL, update);
+
+        if (engine->reclaim_able != event->up && engine->ready)
+                step_say(&step, RECORD_RECLAIM, SIDE_INVALID, "memory %s: %s",
+                         event->up ? "can be taken back from VMs by force" : "can no longer be taken back from VMs by force; what is handed over waits for their guests",
+                         event->text);
+        engine->reclaim_able = event->up;
+        snprintf(engine->reclaim_text, sizeof(engine->reclaim_text), "%s", event->text);
+}
+
 static void tick(struct engine *engine, struct update *update) {
         if (engine->wake_usec > engine->now_usec)
                 return;
@@ -269,6 +281,10 @@ void engine_step(struct engine *engine, const struct event *event, struct update
                 break;
         case EVENT_PRESSURE:
                 doubt_pressure(engine, event, update);
+                break;
+        case EVENT_RECLAIM:
+                reclaim_changed(engine, event, update);
+                advance_all(engine, update);
                 break;
         case EVENT_WAKE:
                 if (event->pair >= 0)

@@ -20,6 +20,8 @@ struct engine {
         usec_t ready_usec;      /* since when */
         bool hypervisor_up;
         usec_t hypervisor_usec; /* since when */
+        bool reclaim_able;      /* memory can be taken back from a VM by force */
+        char reclaim_text[EVENT_TEXT_LEN]; /* how, or why not */
         bool store_lost;
         usec_t now_usec;        /* time of the last event */
         uint64_t lost_bytes;    /* of the memory governed, to memory errors since the host's boot: the sum over the

@@ -44,6 +44,8 @@ enum event_kind {
         EVENT_COMMAND,       /* pair or NO_PAIR, command: an operator asks */
         EVENT_PRESSURE,      /* bytes: share of the last second in which all tasks stalled on memory or CPU,
                               * in parts per million (PSI `full`) */
+        EVENT_RECLAIM,       /* up, text: can memory be taken back from a VM by force here, and how or why not */
+        EVENT_USAGE,         /* pair, app, usage: what both QEMUs have of a region that is followed */
         EVENT_KIND_MAX,
         EVENT_KIND_INVALID = -EINVAL,
 };
@@ -155,6 +157,7 @@ struct operator_command {
 };
 
 struct record; /* daemon/core/record.h */
+struct usage;  /* daemon/core/handover.h */
 
 struct event {
         enum event_kind kind;
@@ -181,4 +184,5 @@ struct event {
         const struct message *message;
         const struct preflight *preflight;
         const struct operator_command *command;
+        const struct usage *usage;
 };

@@ -18,11 +18,40 @@ static const struct application *application_policy(const struct pair *pair, int
 
 /* ---- memory --------------------------------------------------------------------------------------------- */
 
+/* What the policy promises to hot-standby applications and they have not got yet: a plain application does not get it
+ * meanwhile, so that the policy's sums hold in whichever order applications start. */
+static uint64_t promised_bytes(const struct engine *engine) {
+        uint64_t sum = 0;
+
+        for (int i = 0; i < engine->n_pairs; i++) {
+                const struct pair *pair = engine->pairs[i];
+
+                for (size_t k = 0; pair && k < pair->policy->n_applications; k++) {
+                        const struct record_app *record = &pair->record.apps[k];
+                        uint64_t has = record->granted_bytes[SIDE_A] + record->granted_bytes[SIDE_B];
+
+                        if (pair_is_hot(pair, (int) k) && !record->ended && has < pair->policy->applications[k].memory_bytes)
+                                sum += pair->policy->applications[k].memory_bytes - has;
+                }
+        }
+        return sum;
+}
+
+/* What the pool can give this application now. */
+static uint64_t available_bytes(const struct step *step, int app) {
+        uint64_t unused = table_unused(&step->engine->table), promised;
+
+        if (pair_is_hot(step->pair, app))
+                return unused;
+        promised = promised_bytes(step->engine);
+        return unused > promised ? unused - promised : 0;
+}
+
 int app_request(struct step *step, int app, enum side side, uint64_t bytes, char reason[MESSAGE_TEXT_LEN]) {
         struct pair *pair = step->pair;
         const struct application *policy = application_policy(pair, app);
         struct record_app *record = &pair->record.apps[app];
-        uint64_t extent = step->engine->policy->extent_bytes, room;
+        uint64_t extent = step->engine->policy->extent_bytes, room, available;
 
         if (record->owner != side || record->ended || record->moving) {
                 snprintf(reason, MESSAGE_TEXT_LEN, "%s is not to run on this side now", policy->name);
@@ -39,9 +68,11 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
                 return -EPERM;
         }
         bytes = (bytes + extent - 1) / extent * extent;
-        if (table_grant(&step->engine->table, pair_holder(pair, side), bytes) < 0) {
-                snprintf(reason, MESSAGE_TEXT_LEN, "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64 " MiB unused; stop something or grow the pool (policy: pool.memory)",
-                         policy->name, bytes / MIB, table_unused(&step->engine->table) / MIB);
+        available = available_bytes(step, app);
+        if (bytes > available || table_grant(&step->engine->table, pair_holder(pair, side), bytes) < 0) {
+                snprintf(reason, MESSAGE_TEXT_LEN, "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64 " MiB unused%s; stop something or grow the pool (policy: pool.memory)",
+                         policy->name, bytes / MIB, available / MIB,
+                         available < table_unused(&step->engine->table) ? " beside what is promised to hot-standby applications" : "");
                 if (!pair->apps[app].refused) /* said once, asked for again and again */
                         member_say(step, RECORD_REFUSED, side, "%s", reason);
                 return -ENOSPC;
@@ -130,8 +161,10 @@ static void follow_release(struct step *step, int app, enum side side) {
         else
                 table_release(&step->engine->table, vm, record->granted_bytes[side] - left);
         record->granted_bytes[side] = left;
-        if (left == 0)
+        if (left == 0) {
                 record->releasing[side] = false;
+                handover_ended(step, app, side);
+        }
         pair_dirty(pair);
         step->again = step->changed = true;
 }

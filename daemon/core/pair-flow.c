@@ -14,13 +14,15 @@
 
 /* ---- whether ------------------------------------------------------------------------------------------- */
 
-unsigned flow_flaps(const struct engine *engine, const struct pair *pair) {
-        const struct record *record = &pair->record;
-        unsigned n = 0;
+static unsigned recent_flaps(struct step *step) {
+        struct record *record = &step->pair->record;
+        unsigned keep = 0;
 
         for (unsigned i = 0; i < record->n_flaps; i++)
-                n += engine->real_usec < record->flaps_usec[i] + pair->policy->flap_window_usec;
-        return n;
+                if (step->engine->real_usec < record->flaps_usec[i] + step->pair->policy->flap_window_usec)
+                        record->flaps_usec[keep++] = record->flaps_usec[i];
+        record->n_flaps = keep;
+        return keep;
 }
 
 static void add_flap(struct step *step) {
@@ -33,39 +35,37 @@ static void add_flap(struct step *step) {
         record->flaps_usec[record->n_flaps++] = step->engine->real_usec;
 }
 
-enum flow_blocker flow_blocker(const struct engine *engine, const struct pair *pair, enum side to) {
+const char *flow_blocked(struct step *step, enum side to) {
+        struct pair *pair = step->pair;
+
         if (pair_flow_active(pair))
-                return FLOW_BLOCKED_BY_FLOW;
-        if (!engine->hypervisor_up)
-                return FLOW_BLOCKED_BY_HYPERVISOR;
+                return "another flow is under way";
+        if (!step->engine->hypervisor_up)
+                return "libvirt does not answer";
         if (pair->record.paused)
-                return FLOW_BLOCKED_BY_PAUSE;
+                return "the pair is paused";
         if (pair->record.held)
-                return FLOW_BLOCKED_BY_HOLD;
+                return "the pair is held";
         if (pair->unsettled)
-                return FLOW_BLOCKED_UNSETTLED;
-        if (!member_usable(pair, to))
-                return FLOW_BLOCKED_BY_OTHER_SIDE;
+                return "where its applications run is not known yet";
+        if (!member_usable(pair, to)) {
+                static const char text[] = "the other side cannot take over: it is not up, not answering or failed itself";
+                return text;
+        }
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner != to &&
                     !pair->members[to].preflight.apps[i].present)
-                        return FLOW_BLOCKED_BY_DEVICE;
-        return flow_flaps(engine, pair) >= pair->policy->flap_limit ? FLOW_BLOCKED_BY_FLAPS : FLOW_FREE;
-}
-
-const char *flow_blocked(struct step *step, enum side to) {
-        struct pair *pair = step->pair;
-        enum flow_blocker blocker = flow_blocker(step->engine, pair, to);
-
-        if (blocker == FLOW_BLOCKED_BY_FLAPS) {
+                        return "the other side has no memory device for it";
+        if (recent_flaps(step) >= pair->policy->flap_limit) {
                 pair->record.held = true;
                 snprintf(pair->record.held_reason, sizeof(pair->record.held_reason),
                          "flap limit: %u failovers within the policy's window; find out why, then failoverctl resume %s",
-                         flow_flaps(step->engine, pair), pair->policy->name);
+                         pair->record.n_flaps, pair->policy->name);
                 pair_owner_dirty(pair);
                 step_say(step, RECORD_HELD, SIDE_INVALID, "%s is held: %s", pair->policy->name, pair->record.held_reason);
+                return "the flap limit is reached";
         }
-        return blocker == FLOW_FREE ? NULL : flow_blocker_to_string(blocker);
+        return NULL;
 }
 
 /* ---- begin and end -------------------------------------------------------------------------------------- */
@@ -103,6 +103,7 @@ static void drop_memory(struct step *step, enum side side) {
                         table_release(table, vm, record->granted_bytes[side]);
                 record->granted_bytes[side] = 0;
                 record->releasing[side] = false;
+                handover_ended(step, (int) i, side);
                 if (record->owner == side && !record->moving && !pair_is_hot(pair, (int) i) && !record->ended) {
                         record->ended = true;
                         step_say(step, RECORD_ENDED, side, "%s ended with the system of %s; its region goes back to the monitor",
@@ -220,6 +221,23 @@ void flow_end(struct step *step, int result, const char *text) {
         step->again = step->changed = true;
 }
 
+/* What has started and failed before it was healthy is judged like any other failure, and at once. */
+static bool failed_again(struct step *step) {
+        struct pair *pair = step->pair;
+        const struct flow *flow = &pair->record.flow;
+        char text[EVENT_TEXT_LEN];
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                if (!pair->record.apps[i].moving || !pair->apps[i].failed)
+                        continue;
+                snprintf(text, sizeof(text), "%s started on %s and failed there before it was healthy: %.120s",
+                         pair_app_name(pair, (int) i), pair_domain(pair, flow->to), pair->apps[i].failure);
+                flow_end(step, -EIO, text);
+                return true;
+        }
+        return false;
+}
+
 static void finish(struct step *step, enum phase reached) {
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
@@ -228,6 +246,8 @@ static void finish(struct step *step, enum phase reached) {
         usec_t until = flow->phase_usec[PHASE_STARTED] + HEALTHY_WAIT_USEC;
         char text[EVENT_TEXT_LEN];
 
+        if (failed_again(step))
+                return;
         if (reached < PHASE_HEALTHY && step->now < until) {
                 step_wake(step, until);
                 return;

@@ -23,6 +23,8 @@ struct record_app {
         enum side owner;     /* who owns its data and runs it */
         uint64_t token;      /* fencing token: rises at each grant */
         uint64_t granted_bytes[SIDE_MAX]; /* region memory that each side's VM manages */
+        uint64_t using_bytes[SIDE_MAX]; /* that side's VM manages nothing of the region any more, and may still use
+                                         * so much of it (N) */
         bool releasing[SIDE_MAX]; /* that side's VM is asked to give this region's memory up */
         enum application_kind kind; /* as the agent told, for `kind: auto` */
         bool ended;          /* plain, and its OS failed: not to be started until its VM is active again */

@@ -27,6 +27,11 @@ enum action_kind {
         ACTION_DETACH_DISK,  /* (done) pair, side, app, text; done means seen to be gone */
         ACTION_INSPECT,      /* (done) pair, side: re-read state, process and device sizes; they come as events */
         ACTION_PREFLIGHT,    /* (done) pair, side: look at the XML; comes as EVENT_PREFLIGHT */
+        ACTION_FOLLOW,       /* pair, side, app, count: look at a region's memory in both QEMUs again and again, as
+                              * EVENT_USAGE, while its management has moved from that side and usage follows (N);
+                              * count 0 ends it. As often as it is needed: nothing happens twice */
+        ACTION_PAGE_OUT,     /* (done) pair, side, app, offset, bytes: the kernel pages this stretch of the region out
+                              * of that side's QEMU; done has `bytes` */
         ACTION_PROBE,        /* pair, side: ask every second path; answers come as EVENT_SECOND_PATH */
         ACTION_SEND,         /* pair, side, message: to the agent; lost without notice when the link is down */
         ACTION_CONFIGURE,    /* pair, side: send `configure` made by pair_fill_configure() */
@@ -70,6 +75,8 @@ enum record_kind {
         RECORD_RESTARTED,     /* in place */
         RECORD_APP_FAILED,
         RECORD_ENDED,         /* a plain application ended with its OS, or its budget is used up */
+        RECORD_HANDED_OVER,   /* the old user uses nothing of a region any more */
+        RECORD_RECLAIM,       /* memory can, or can no longer, be taken back by force */
         RECORD_RESERVE_USED,
         RECORD_HELD,
         RECORD_PAUSED,
@@ -91,7 +98,7 @@ struct action {
         int pair;
         enum side side;
         int app;
-        uint64_t bytes;
+        uint64_t offset, bytes;
         unsigned count;
         usec_t due_usec;
         usec_t deadline_usec; /* span that a (done) action may take */

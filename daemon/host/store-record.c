@@ -26,14 +26,15 @@ static int write_applications(sqlite3 *db, const struct record *record) {
         for (unsigned i = 0; r >= 0 && i < record->n_apps; i++) {
                 const struct record_app *app = &record->apps[i];
 
-                r = DATABASE_RUN(db, "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                r = DATABASE_RUN(db, "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                                  TEXT_VALUE(record->pair), INT_VALUE(i), TEXT_VALUE(app->name),
                                  TEXT_VALUE(side_to_string(app->owner)), INT_VALUE(app->token),
                                  INT_VALUE(app->granted_bytes[SIDE_A]), INT_VALUE(app->granted_bytes[SIDE_B]),
                                  INT_VALUE(app->releasing[SIDE_A]), INT_VALUE(app->releasing[SIDE_B]),
                                  TEXT_VALUE(application_kind_to_string(app->kind)),
                                  INT_VALUE(app->ended), INT_VALUE(app->moving), INT_VALUE(app->stopped),
-                                 INT_VALUE(app->started));
+                                 INT_VALUE(app->started), INT_VALUE(app->using_bytes[SIDE_A]),
+                                 INT_VALUE(app->using_bytes[SIDE_B]));
         }
         return r;
 }
@@ -188,6 +189,8 @@ static void take_application(struct row *row, struct record *record) {
         app->moving = take_bool(row);
         app->stopped = take_bool(row);
         app->started = take_bool(row);
+        for (int side = 0; side < SIDE_MAX; side++)
+                app->using_bytes[side] = take_uint64(row);
         record->n_apps++;
 }
 
@@ -258,7 +261,7 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
 
         r = read_rows(db, "application",
                       "position, name, owner, token, granted_a_bytes, granted_b_bytes, releasing_a, releasing_b, kind, "
-                      "ended, moving, stopped, started",
+                      "ended, moving, stopped, started, using_a_bytes, using_b_bytes",
                       record, take_application, error);
         if (r < 0)
                 return r;

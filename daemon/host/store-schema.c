@@ -77,7 +77,11 @@ static const char version_3[] =
         "DROP TABLE drill_of_version_1;"
         "CREATE TABLE last_drill (pair TEXT PRIMARY KEY, " DRILL_COLUMNS ") WITHOUT ROWID;";
 
-static const char *const schema_steps[] = { version_1, version_2, version_3 };
+static const char version_4[] =
+        "ALTER TABLE application ADD COLUMN using_a_bytes INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE application ADD COLUMN using_b_bytes INTEGER NOT NULL DEFAULT 0;";
+
+static const char *const schema_steps[] = { version_1, version_2, version_3, version_4 };
 
 int sqlite_errno(int code) {
         switch (code & 0xff) {

@@ -14,7 +14,8 @@
 #define ACTIONS_A_PAIR_MAX 128
 #define ROWS_A_STEP 256 /* more than a world of the exploration has */
 
-void checker_violated(struct sim *sim, const char *format, ...) {
+static void violated(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void violated(struct sim *sim, const char *format, ...) {
         va_list ap;
 
         sim->result.violations++;
@@ -42,10 +43,10 @@ void checker_world(struct sim *sim, int pair) {
                 const struct sim_vm *a = sim_vm(sim, pair, SIDE_A), *b = sim_vm(sim, pair, SIDE_B);
 
                 if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && can_act(a, (int) i) && can_act(b, (int) i))
-                        checker_violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
+                        violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
                                  policy->members[SIDE_A].domain, policy->members[SIDE_B].domain);
                 if (a->process && b->process && (a->disks[i] & b->disks[i]))
-                        checker_violated(sim, "a disk of %s is attached to both VMs", policy->applications[i].name);
+                        violated(sim, "a disk of %s is attached to both VMs", policy->applications[i].name);
         }
 }
 
@@ -75,17 +76,17 @@ static void check_start(struct sim *sim, const struct action *action) {
                 return;
         app = &policy->applications[action->app];
         if (app->kind == APPLICATION_HOT_STANDBY && can_act(other, action->app))
-                checker_violated(sim, "%s is to be started on %s and can still act on %s", app->name,
+                violated(sim, "%s is to be started on %s and can still act on %s", app->name,
                          policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
         for (size_t i = 0; i < app->n_disks; i++)
                 if (!(sim_vm(sim, action->pair, action->side)->disks[action->app] & 1U << i))
-                        checker_violated(sim, "%s is to be started on %s without its disk %s", app->name,
+                        violated(sim, "%s is to be started on %s without its disk %s", app->name,
                                  policy->members[action->side].domain, app->disks[i]);
         on_disk = stored(&pair->owner, pair->owner_known, app->name, action->side, action->message->token);
         disk_silent = sim->engine->pairs[action->pair]->store_late &&
                       stored(&pair->step, pair->step_known, app->name, action->side, action->message->token);
         if (!on_disk && !disk_silent)
-                checker_violated(sim, "%s is to be started on %s before the store holds that it belongs there", app->name,
+                violated(sim, "%s is to be started on %s before the store holds that it belongs there", app->name,
                          policy->members[action->side].domain);
 }
 
@@ -100,7 +101,7 @@ static void check_attach(struct sim *sim, const struct action *action) {
         app = &policy->applications[action->app];
         for (size_t i = 0; i < app->n_disks; i++)
                 if (strcmp(app->disks[i], action->text) == 0 && other->process && (other->disks[action->app] & 1U << i))
-                        checker_violated(sim, "%s of %s is to be attached to %s while %s still holds it", action->text, app->name,
+                        violated(sim, "%s of %s is to be attached to %s while %s still holds it", action->text, app->name,
                                  policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
 }
 
@@ -125,7 +126,7 @@ static void check_reply(struct sim *sim, const struct action *action) {
                 sim->commands[i] = sim->commands[--sim->n_commands];
                 return;
         }
-        checker_violated(sim, "an answer that nobody waits for: %s", action->text);
+        violated(sim, "an answer that nobody waits for: %s", action->text);
 }
 
 void checker_action(struct sim *sim, const struct action *action) {
@@ -142,11 +143,11 @@ void checker_action(struct sim *sim, const struct action *action) {
         pair = &sim->pairs[action->pair].checker;
         for (size_t i = 0; i < pair->n_out; i++)
                 if (same(&pair->out[i], action))
-                        checker_violated(sim, "%s is asked for while the same one is under way", action_kind_to_string(action->kind));
+                        violated(sim, "%s is asked for while the same one is under way", action_kind_to_string(action->kind));
         if (action->id == 0)
-                checker_violated(sim, "%s without a number", action_kind_to_string(action->kind));
+                violated(sim, "%s without a number", action_kind_to_string(action->kind));
         if (pair->n_out == CHECKER_OUT_MAX) {
-                checker_violated(sim, "more than %d actions are under way", CHECKER_OUT_MAX);
+                violated(sim, "more than %d actions are under way", CHECKER_OUT_MAX);
                 return;
         }
         pair->out[pair->n_out++] = (struct checker_out) {
@@ -181,7 +182,7 @@ static void check_vm_rows(struct sim *sim, const struct pair *pair, enum side si
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 granted += pair->record.apps[i].granted_bytes[side];
         if (rows != member->base_bytes + granted)
-                checker_violated(sim, "the table gives %s %" PRIu64 " MiB; its base and its grants are %" PRIu64 " MiB",
+                violated(sim, "the table gives %s %" PRIu64 " MiB; its base and its grants are %" PRIu64 " MiB",
                          member->domain, rows / MIB, (member->base_bytes + granted) / MIB);
 }
 
@@ -199,7 +200,7 @@ static void check_table(struct sim *sim, int slot) {
         if (!sim->engine->ready)
                 return; /* it is built once all records are in */
         if (table->rows && sum + sim->engine->lost_bytes != sim->engine->policy->pool_bytes)
-                checker_violated(sim, "the table's rows add up to %" PRIu64 " MiB of %" PRIu64 " MiB", sum / MIB,
+                violated(sim, "the table's rows add up to %" PRIu64 " MiB of %" PRIu64 " MiB", sum / MIB,
                          sim->engine->policy->pool_bytes / MIB);
         if (slot < 0 || slot >= sim->engine->n_pairs || !sim->engine->pairs[slot] || !sim->engine->ready)
                 return;
@@ -214,17 +215,17 @@ void checker_step(struct sim *sim, const struct event *event) {
         if (sim->update.failed)
                 sim->failed = true;
         if (sim->update.n_actions > limit)
-                checker_violated(sim, "one step asks for %zu things", sim->update.n_actions);
+                violated(sim, "one step asks for %zu things", sim->update.n_actions);
         if (checker->msec != sim->now_usec / USEC_PER_MSEC) {
                 checker->msec = sim->now_usec / USEC_PER_MSEC;
                 checker->steps_this_msec = 0;
         }
         if (++checker->steps_this_msec == STEPS_A_MSEC_MAX)
-                checker_violated(sim, "the engine does not come to rest");
+                violated(sim, "the engine does not come to rest");
         check_table(sim, event->pair);
         for (size_t i = 0; i < sim->n_commands; i++)
                 if (sim->now_usec - sim->commands[i].asked_usec > COMMAND_LIMIT_USEC) {
-                        checker_violated(sim, "`%s` has had no answer for too long", sim->commands[i].what);
+                        violated(sim, "`%s` has had no answer for too long", sim->commands[i].what);
                         sim->commands[i--] = sim->commands[--sim->n_commands];
                 }
 }
@@ -251,7 +252,7 @@ static void check_sizes(struct sim *sim, const struct pair *pair) {
                         if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures)
                                 continue; /* not at rest yet */
                         if (vm->plugged[i] != granted && !pair->record.apps[i].releasing[side])
-                                checker_violated(sim, "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",
+                                violated(sim, "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",
                                          pair->policy->members[side].domain, vm->plugged[i] / MIB,
                                          pair->policy->applications[i].name, granted / MIB);
                 }
@@ -263,8 +264,21 @@ static void check_runs(struct sim *sim, const struct pair *pair) {
 
                 if (pair->policy->applications[i].kind == APPLICATION_HOT_STANDBY &&
                     sim_vm(sim, pair->slot, app->owner)->apps[i].state != APPLICATION_RUNNING)
-                        checker_violated(sim, "%s is armed and %s does not run", pair->policy->name, app->name);
+                        violated(sim, "%s is armed and %s does not run", pair->policy->name, app->name);
         }
+}
+
+/* Memory that was lost and that the pool cannot make good keeps an application from running: that is stated. */
+static bool short_of_memory(const struct sim *sim, const struct pair *pair) {
+        for (size_t i = 0; sim->engine->lost_bytes && i < pair->policy->n_applications; i++)
+                if (pair->apps[i].refused && table_unused(&sim->engine->table) < pair->policy->applications[i].memory_bytes)
+                        return true;
+        return false;
+}
+
+/* Held after the last resume, as the policy has it. */
+static bool at_flap_limit(const struct pair *pair) {
+        return pair->record.held && pair->record.n_flaps >= pair->policy->flap_limit;
 }
 
 void checker_end(struct sim *sim) {
@@ -273,16 +287,17 @@ void checker_end(struct sim *sim) {
 
                 if (!pair)
                         continue;
-                if (sim->options->must_arm && pair->state != PAIR_ARMED)
-                        checker_violated(sim, "%s is %s and not armed: %s", pair->policy->name, pair_state_to_string(pair->state),
+                if (sim->options->must_arm && pair->state != PAIR_ARMED && !short_of_memory(sim, pair) &&
+                    !at_flap_limit(pair))
+                        violated(sim, "%s is %s and not armed: %s", pair->policy->name, pair_state_to_string(pair->state),
                                  pair->n_reasons ? pair->reasons[0] : "and does not say why");
                 if (pair->state != PAIR_ARMED && pair->state != PAIR_FAILOVER && pair->n_reasons == 0 && sim->engine->hypervisor_up)
-                        checker_violated(sim, "%s is %s and does not say why", pair->policy->name, pair_state_to_string(pair->state));
+                        violated(sim, "%s is %s and does not say why", pair->policy->name, pair_state_to_string(pair->state));
                 if (pair->state != PAIR_ARMED)
                         continue;
                 check_sizes(sim, pair);
                 check_runs(sim, pair);
         }
         if (sim->options->must_arm && sim->n_commands)
-                checker_violated(sim, "`%s` has had no answer", sim->commands[0].what);
+                violated(sim, "`%s` has had no answer", sim->commands[0].what);
 }

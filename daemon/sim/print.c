@@ -67,6 +67,9 @@ void print_action(struct sim *sim, const struct action *action) {
         case ACTION_RESIZE:
                 print_line(sim, "%-10s resize %s to %" PRIu64 " MiB", vm, action->app_name, action->bytes / MIB);
                 break;
+        case ACTION_PAGE_OUT:
+                print_line(sim, "%-10s page out %s from %" PRIu64 " MiB on, %" PRIu64 " MiB", vm, action->app_name, action->offset / MIB, action->bytes / MIB);
+                break;
         case ACTION_VCPUS:
                 print_line(sim, "%-10s %u processors", vm, action->count);
                 break;

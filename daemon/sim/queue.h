@@ -42,13 +42,14 @@ enum item_kind {
         ITEM_STORE_BACK,
         ITEM_FAILOVERD_START,
         ITEM_STALL_OVER,
-        ITEM_FORETOLD,      /* what was foretold must have happened */
         /* at failoverd's door; dropped when failoverd that was meant is no more, late while it is stopped */
         ITEM_WAKE,          /* value: number of the wake */
         ITEM_FROM_AGENT,    /* message */
         ITEM_CALL_END,      /* a call on hypervisor or store: its effect, then its answer */
         ITEM_EVENT,         /* event kind in `action`, the rest by kind */
         ITEM_PREFLIGHT,
+        ITEM_LOOK,          /* at a region that is followed; value: number of the FOLLOW */
+        ITEM_PAGED_OUT,     /* offset, value: bytes */
 };
 
 struct item {
@@ -61,7 +62,7 @@ struct item {
         unsigned host;   /* failoverd's life */
         int action;      /* enum action_kind, or enum event_kind for ITEM_EVENT */
         int result;
-        uint64_t id, value;
+        uint64_t id, value, offset;
         bool up;
         enum domain_state domain;
         enum domain_reason reason;

@@ -23,6 +23,8 @@
  *   cut VM DURATION | lag VM DURATION | lose VM PERCENT  the agent's link
  *   start-fails|stop-sticks|check-fails|disk-sticks VM APP SWITCH
  *   start-takes VM APP DURATION
+ *   reclaim SWITCH                            can memory be taken back from VMs by force? (not at first)
+ *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
  *   unplug VM PERCENT                         of what it is asked to give up
  *   boot-fails VM SWITCH | domain-start-fails VM SWITCH | kill-sticks VM SWITCH
  *   echo VM SWITCH | balloon VM SWITCH        second paths
@@ -35,10 +37,6 @@
  *   operator switch|return PAIR [dry-run] | operator drill PAIR FAULT [dry-run]
  *   operator pause PAIR|all [DURATION] | operator resume PAIR|all | operator adopt PAIR VM
  *   apply FILE                                another policy
- *   check PAIR                                what `failoverctl check` says of it
- *   try PAIR NUMBER                           where the pair is at rest: that one of the failures of which check
- *                                             speaks is caused, and what was said of it must come true
- *   calm                                      faults end that failoverd cannot know of before they strike
  *   heal                                      every fault ends, operators start and resume what they stopped
  */
 

@@ -355,11 +355,12 @@ static void to_agent(struct sim *sim, struct item *item) {
 static void app_started(struct sim *sim, int pair, int side, int app) {
         struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
 
-        if (a->check_fails || a->start_fails) {
+        if (a->start_fails) {
                 agent_app_fails(sim, pair, side, app, FAILURE_START, 1, false);
                 return;
         }
         a->state = APPLICATION_RUNNING;
+        memory_app_started(sim, pair, side, app);
         answer_start(sim, pair, side, app, 0, NULL);
         schedule(sim, ITEM_APP_HEALTHY, pair, side, app, sim_latency(sim, HEALTHY_USEC));
 }

@@ -65,7 +65,6 @@ void failoverd_step(struct sim *sim, struct event *event) {
                 }
                 print_action(sim, action);
                 checker_action(sim, action);
-                foretell_action(sim, action);
                 host_act(sim, action);
         }
         print_states(sim, event->pair);
@@ -108,6 +107,7 @@ void failoverd_start(struct sim *sim) {
                 if (sim->pairs[i].present)
                         restore(sim, i);
         failoverd_step(sim, &(struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        memory_tell_reclaim(sim);
         if (sim->libvirt_up && sim->engine)
                 sim_add(sim, (struct item){ .kind = ITEM_EVENT, .pair = NO_PAIR, .action = EVENT_HYPERVISOR, .up = true, .host = sim->host },
                         CONNECT_USEC);
@@ -125,7 +125,6 @@ void failoverd_die(struct sim *sim, usec_t down_usec) {
         sim->wake++;
         sim->die_after = 0;
         checker_forget(sim);
-        sim->foretold.active = false;
         for (int i = 0; i < sim->n_pairs; i++)
                 for (int side = 0; side < SIDE_MAX; side++) {
                         struct sim_vm *vm = sim_vm(sim, i, side);

@@ -444,6 +444,12 @@ void host_act(struct sim *sim, const struct action *action) {
         case ACTION_WAKE:
                 set_wake(sim, action);
                 break;
+        case ACTION_FOLLOW:
+                memory_follow(sim, action);
+                break;
+        case ACTION_PAGE_OUT:
+                memory_page_out(sim, action);
+                break;
         case ACTION_FLOW_ENDED:
                 sim->result.flows++;
                 break;
@@ -503,6 +509,12 @@ void host_item(struct sim *sim, struct item *item) {
                         store_item(sim, item);
                 else
                         host_call_end(sim, item);
+                break;
+        case ITEM_LOOK:
+                memory_look(sim, item);
+                break;
+        case ITEM_PAGED_OUT:
+                memory_paged_out(sim, item);
                 break;
         default:
                 tell(sim, item);

@@ -9,14 +9,13 @@
  *   world-agent.c     the guest agents and their applications
  *   world-host.c      what failoverd sees and does: calls on libvirt, links, its own life
  *   world-store.c     the store
+ *   world-memory.c    what of a region is really in memory
  *   timeline.c        the language of faults; inject.c carries its lines out
  *   checker.c         what must always hold
- *   foretell.c        what `failoverctl check` says, held against what happens
  *   print.c           what is shown
  */
 
 #include "daemon/core/engine.h"
-#include "daemon/core/readiness.h"
 #include "daemon/core/update.h"
 #include "daemon/sim/checker.h"
 #include "daemon/sim/queue.h"
@@ -71,7 +70,9 @@ struct sim_vm {
         /* guest */
         enum guest guest;
         unsigned boot;
-        bool boot_fails, no_echo, no_balloon;
+        usec_t touch_usec[POLICY_APPLICATIONS_MAX]; /* its application touches its region since then */
+        uint8_t paged_out[POLICY_APPLICATIONS_MAX][USAGE_EXTENTS_MAX / 8]; /* bits: this extent is in the swap */
+        bool boot_fails, no_echo, no_balloon, page_out_fails;
         usec_t alive_usec; /* the last instant at which its kernel lived */
         unsigned unplug_percent; /* of what it is asked to give up; 100 is all */
         struct item *deferred;   /* what waits for the guest to run again; owned */
@@ -110,23 +111,15 @@ struct sim_pair {
         unsigned wake; /* number of the latest */
         enum pair_state shown;
         struct checker_pair checker;
+        unsigned followed[POLICY_APPLICATIONS_MAX]; /* number of the latest FOLLOW */
+        usec_t look_usec[POLICY_APPLICATIONS_MAX];  /* until the next look */
+        uint64_t looked[POLICY_APPLICATIONS_MAX];   /* what the last one found */
 };
 
 struct sim_command {
         uint64_t id;
         usec_t asked_usec;
         char what[64];
-};
-
-/* A failure that was caused after asking what would follow. */
-struct sim_foretold {
-        bool active;
-        int slot;
-        struct readiness_case one;
-        usec_t limit_usec; /* of the failover, from its detection */
-        bool begun;
-        int result;        /* of the first flow that ended; -EINPROGRESS: none */
-        usec_t took_usec;
 };
 
 struct sim {
@@ -155,6 +148,8 @@ struct sim {
         usec_t die_down_usec;
         struct message message; /* scratch: too large to make anew each time */
 
+        bool reclaim;       /* memory can be taken back by force */
+
         /* libvirt, store */
         bool libvirt_up;
         usec_t libvirt_hang_usec;
@@ -170,7 +165,6 @@ struct sim {
         size_t n_commands;
         usec_t healed_usec, armed_usec; /* since when, 0: not */
         struct checker checker;
-        struct sim_foretold foretold;
         usec_t until_usec;
 };
 
@@ -236,11 +230,14 @@ void failoverd_power_loss(struct sim *sim, usec_t down_usec);
 void store_act(struct sim *sim, const struct action *action);
 void store_item(struct sim *sim, struct item *item);
 
-/* foretell.c */
-void foretell_print(struct sim *sim, int slot);
-void foretell_cause(struct sim *sim, int slot, uint64_t number);
-void foretell_action(struct sim *sim, const struct action *action);
-void foretell_judge(struct sim *sim);
+/* world-memory.c */
+void memory_app_started(struct sim *sim, int pair, int side, int app);
+void memory_touch(struct sim *sim, int pair, int side, int app, uint64_t bytes);
+void memory_follow(struct sim *sim, const struct action *action);
+void memory_look(struct sim *sim, struct item *item);
+void memory_page_out(struct sim *sim, const struct action *action);
+void memory_paged_out(struct sim *sim, struct item *item);
+void memory_tell_reclaim(struct sim *sim);
 
 /* print.c */
 void print_line(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -15,8 +15,8 @@ struct world {
         uint64_t random;
         unsigned n_pairs;
         unsigned n_apps[64];
+        unsigned hot_mib; /* of all hot-standby regions */
         size_t used;
-        unsigned hot_mib; /* regions of hot-standby applications, all pairs */
         struct generated *out;
 };
 
@@ -96,7 +96,14 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
         case 12: snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "lag %s %ums" : "lose %s %u", vm, below(w, 60)); break;
         case 13: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", pick(w, switches, 5), vm, below(w, 2) ? "on" : "off"); break;
         case 14: snprintf(text, GENERATED_LINE_LEN, "%s %s p%ua%u %s", pick(w, app_switches, 4), vm, pair, app, below(w, 3) ? "on" : "off"); break;
-        case 15: snprintf(text, GENERATED_LINE_LEN, "unplug %s %u", vm, below(w, 101)); break;
+        case 15:
+                if (below(w, 3))
+                        snprintf(text, GENERATED_LINE_LEN, "unplug %s %u", vm, below(w, 101));
+                else if (below(w, 2))
+                        snprintf(text, GENERATED_LINE_LEN, "touch %s p%ua%u %uMiB", vm, pair, app, 2 + below(w, 600));
+                else
+                        snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "page-out-fails %s on" : "page-out-fails %s off", vm);
+                break;
         case 16: snprintf(text, GENERATED_LINE_LEN, "libvirt %s %ums", below(w, 2) ? "down" : "hang", 100 + below(w, 10000)); break;
         case 17: snprintf(text, GENERATED_LINE_LEN, "domain-hang %s %ums", vm, 100 + below(w, 10000)); break;
         case 18: snprintf(text, GENERATED_LINE_LEN, "store %s %ums", below(w, 2) ? "stall" : "fail", 100 + below(w, 10000)); break;
@@ -116,35 +123,32 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
                 else
                         snprintf(text, GENERATED_LINE_LEN, "operator drill p%u %s", pair, pick(w, drills, 5));
                 break;
-        case 25: snprintf(text, GENERATED_LINE_LEN, "memory-failure %s %uMiB", vm, 64 * (1 + below(w, 2))); break;
+        case 25:
+                if (below(w, 3) == 0)
+                        snprintf(text, GENERATED_LINE_LEN, "reclaim %s", below(w, 2) ? "on" : "off");
+                else
+                        snprintf(text, GENERATED_LINE_LEN, "memory-failure %s %uMiB", vm, 64 * (1 + below(w, 2)));
+                break;
         default:
                 snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "operator pause p%u 5s" : "operator resume p%u", pair);
                 break;
         }
 }
 
-static void make_policy(struct world *w, unsigned pool_mib, unsigned reserve_mib) {
-        w->used = 0;
-        w->hot_mib = 0;
-        add(w, "version: 1\npool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\npairs:\n", pool_mib,
-            reserve_mib);
-        for (unsigned i = 0; i < w->n_pairs; i++)
-                make_pair(w, i);
-}
-
-void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *ret) {
-        struct world w = { .random = seed, .out = ret }, again;
-        unsigned n, msec = FIRST_FAULT_MSEC, span;
+void generate(uint64_t seed, unsigned pairs_max, struct generated *ret) {
+        struct world w = { .random = seed, .out = ret };
+        unsigned n, msec = FIRST_FAULT_MSEC, span, spare_mib;
 
         ret->n_lines = 0;
         w.n_pairs = below(&w, 3) ? 1 : 1 + below(&w, pairs_max);
-        again = w;
-        make_policy(&w, (4 * w.n_pairs + 4) * 1024, 256);
-        if (tight) {
-                unsigned reserve = 64 * below(&w, 4), spare = 64 * below(&w, 12), hot = w.hot_mib;
-
-                make_policy(&again, 64 + reserve + spare + hot + w.n_pairs * 2 * (512 + 128), reserve);
-        }
+        add(&w, "version: 1\npairs:\n");
+        for (unsigned i = 0; i < w.n_pairs; i++)
+                make_pair(&w, i);
+        spare_mib = below(&w, 3) ? 4096 * w.n_pairs : 64 * below(&w, 4);
+        add(&w, "pool: {memory: %uMiB, reserve: 256MiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\n",
+            64 + 256 + w.n_pairs * 2 * (512 + 128) + w.hot_mib + spare_mib);
+        if (below(&w, 2))
+                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s reclaim on");
         n = 1 + below(&w, 12);
         span = below(&w, 2) ? 300 : 6000; /* faults close together, or well apart */
         for (unsigned i = 0; i < n; i++) {
@@ -156,6 +160,5 @@ void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *r
                 length = snprintf(ret->lines[ret->n_lines], GENERATED_LINE_LEN, "%ums ", msec);
                 snprintf(ret->lines[ret->n_lines++] + length, (size_t) (GENERATED_LINE_LEN - length), "%.70s", text);
         }
-        ret->n_pairs = w.n_pairs;
         ret->heal_sec = msec / 1000 + 1 + below(&w, 30);
 }

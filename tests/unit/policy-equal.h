@@ -56,7 +56,7 @@ static inline bool pair_policy_equal(const struct pair_policy *a, const struct p
                     a->guest_stop_timeout_usec == b->guest_stop_timeout_usec &&
                     a->on_exclusive_stuck == b->on_exclusive_stuck && a->flap_limit == b->flap_limit &&
                     a->flap_window_usec == b->flap_window_usec && text_equal(a->on_event, b->on_event) &&
-                    a->n_applications == b->n_applications;
+                    a->handover == b->handover && a->n_applications == b->n_applications;
 
         for (enum side side = SIDE_A; same && side < SIDE_MAX; side++)
                 same = text_equal(a->members[side].domain, b->members[side].domain) &&

@@ -115,7 +115,8 @@ static inline struct record make_record(const char *pair, uint64_t seq) {
         for (unsigned i = 0; i < record.n_apps; i++) {
                 record.apps[i] = (struct record_app) { .owner = i ? SIDE_B : SIDE_A, .token = seq + i, .ended = i == 0,
                                                        .moving = i == 1, .stopped = i == 0, .started = i == 1,
-                                                       .granted_bytes = { i * GIB, GIB } };
+                                                       .granted_bytes = { i * GIB, GIB },
+                                                       .using_bytes = { 0, i * MIB } };
                 snprintf(record.apps[i].name, sizeof(record.apps[i].name), "app%u", i);
         }
         for (unsigned i = 0; i < PHASE_MAX; i++)
@@ -148,6 +149,7 @@ static inline bool records_equal(const struct record *a, const struct record *b)
 
                 equal = strcmp(x->name, y->name) == 0 && x->owner == y->owner && x->token == y->token &&
                         memcmp(x->granted_bytes, y->granted_bytes, sizeof(x->granted_bytes)) == 0 &&
+                        memcmp(x->using_bytes, y->using_bytes, sizeof(x->using_bytes)) == 0 &&
                         x->ended == y->ended && x->moving == y->moving && x->stopped == y->stopped &&
                         x->started == y->started;
         }

@@ -71,6 +71,7 @@ static void every_enum_table_round_trips(void) {
         WALK(failure_cause, FAILURE_CAUSE_MAX);
         WALK(guest_stop, GUEST_STOP_MAX);
         WALK(exclusive_stuck, EXCLUSIVE_STUCK_MAX);
+        WALK(handover_mode, HANDOVER_MODE_MAX);
         WALK(store_lost, STORE_LOST_MAX);
         WALK(worst_case_fault, WORST_CASE_FAULT_MAX);
 }

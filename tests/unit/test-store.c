@@ -89,8 +89,8 @@ static void a_newer_schema_is_refused(void) {
         bench_close(bench);
         database_edit(bench, "state/state.db", "PRAGMA user_version = 999");
         CHECK(bench_open(bench) == -EPROTO);
-        CHECK(strstr(error_text(&bench->error), "written by a newer failoverd (schema 999, this one knows 3)") != NULL);
-        database_edit(bench, "state/state.db", "PRAGMA user_version = 3");
+        CHECK(strstr(error_text(&bench->error), "written by a newer failoverd (schema 999, this one knows 4)") != NULL);
+        database_edit(bench, "state/state.db", "PRAGMA user_version = 4");
         CHECK(bench_open(bench) == 0);
         bench_free(bench);
 }
@@ -295,6 +295,8 @@ static void drills_are_brought_forward(void) {
         REQUIRE(bench_open(bench) == 0);
         bench_close(bench);
         database_edit(bench, "state/state.db",
+                      "ALTER TABLE application DROP COLUMN using_a_bytes;"
+                      "ALTER TABLE application DROP COLUMN using_b_bytes;"
                       "DROP TABLE last_drill; DROP TABLE drill;"
                       "CREATE TABLE drill (failover TEXT PRIMARY KEY, pair TEXT NOT NULL, time_usec INTEGER NOT NULL,"
                       "        result INTEGER NOT NULL, recovery_usec INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;"

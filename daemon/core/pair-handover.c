@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * A region that moved from a VM that lives on, before that VM had given it up (N: two rights; policy `handover:
+ * lazy`). The new side manages it and may use it at once. What the old side still has of it is taken back in this
+ * order: its guest is asked to release it (it is, like any other, from app_release() on), and what the new manager
+ * touches before that is paged out of the old side's QEMU. The table knows managers only; `using_bytes` says how much
+ * an old user may still have.
+ */
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "daemon/core/pair-internal.h"
+
+/* One page-out covers so much at most: what the manager touches next should not have to wait for all of it. */
+#define PAGE_OUT_BYTES (32 * MIB)
+
+bool handover_possible(const struct step *step) {
+        return step->pair->policy->handover == HANDOVER_LAZY && step->engine->reclaim_able;
+}
+
+void handover_begin(struct step *step, int app, enum side from, uint64_t bytes) {
+        struct pair *pair = step->pair;
+
+        pair->record.apps[app].using_bytes[from] = bytes;
+        pair->record.apps[app].granted_bytes[from] = 0;
+        pair_dirty(pair);
+        step_say(step, RECORD_GRANTED, from, "%s manages the region of %s at once; %s uses %" PRIu64 " MiB of it until they are needed",
+                 pair_domain(pair, side_other(from)), pair_app_name(pair, app), pair_domain(pair, from), bytes / MIB);
+        step->again = true;
+}
+
+static void follow(struct step *step, int app, enum side from, bool on) {
+        update_add(step->update, ACTION_FOLLOW, step->pair->slot, from, app)->count = on;
+}
+
+static void forget(struct step *step, int app, enum side from) {
+        struct app_state *a = &step->pair->apps[app];
+
+        if (a->handover)
+                follow(step, app, from, false);
+        a->handover = handover_free(a->handover);
+        request_reset(&a->page_out);
+        step->pair->record.apps[app].using_bytes[from] = 0;
+        pair_dirty(step->pair);
+        step->changed = true;
+}
+
+void handover_ended(struct step *step, int app, enum side from) {
+        struct pair *pair = step->pair;
+        const struct handover *handover = pair->apps[app].handover;
+
+        if (pair->record.apps[app].using_bytes[from] == 0)
+                return;
+        if (handover)
+                step_say(step, RECORD_HANDED_OVER, from, "%s uses nothing of the region of %s any more, %" PRIu64
+                         " ms after it moved; %" PRIu64 " MiB were paged out on the way, of %" PRIu64 " MiB",
+                         pair_domain(pair, from), pair_app_name(pair, app),
+                         (step->now - handover->begun_usec) / USEC_PER_MSEC, handover->paged_bytes / MIB,
+                         handover->begun_bytes / MIB);
+        forget(step, app, from);
+}
+
+void handover_undone(struct step *step, int app, enum side from) {
+        struct pair *pair = step->pair;
+
+        if (pair->record.apps[app].using_bytes[from] == 0)
+                return;
+        step_say(step, RECORD_HANDED_OVER, from, "%s manages the region of %s again; what it still uses of it is its own",
+                 pair_domain(pair, from), pair_app_name(pair, app));
+        forget(step, app, from);
+}
+
+/* How much the old user may still have: what is plugged there, and never more than before. */
+static void shrink(struct step *step, int app, enum side from) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+        struct member_state *member = &pair->members[from];
+
+        if (member_is_gone(member) || app_released(pair, app, from)) {
+                handover_ended(step, app, from);
+                return;
+        }
+        if (member->plugged_usec[app] < pair->apps[app].release_usec || member->plugged_bytes[app] >= record->using_bytes[from] ||
+            member->plugged_bytes[app] == 0) /* the end needs the second look of app_released() */
+                return;
+        record->using_bytes[from] = member->plugged_bytes[app];
+        pair_dirty(pair);
+        step->changed = true;
+}
+
+static void page_out(struct step *step, int app, enum side from) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        struct span span = handover_next_page_out(a->handover, pair_holder(pair, from), PAGE_OUT_BYTES);
+        struct action *action;
+
+        if (span.start == span.end || !step->engine->reclaim_able || !request_free(step, &a->page_out))
+                return;
+        action = step_act(step, ACTION_PAGE_OUT, from, app, &a->page_out, pair->policy->act_timeout_usec);
+        action->offset = span.start;
+        action->bytes = span_bytes(span);
+        a->handover->paging = span;
+}
+
+/* Also after a start of failoverd: who used what is seen anew. */
+static void watch(struct step *step, int app, enum side from) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+
+        if (a->handover)
+                return;
+        a->handover = handover_new(pair->policy->applications[app].memory_bytes, pair_holder(pair, from),
+                                   pair_holder(pair, side_other(from)), step->now);
+        if (!a->handover) {
+                step->update->failed = true;
+                return;
+        }
+        a->handover->begun_bytes = pair->record.apps[app].using_bytes[from];
+        follow(step, app, from, true);
+        step->changed = true;
+}
+
+void advance_handover(struct step *step, int app) {
+        struct pair *pair = step->pair;
+
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                if (pair->record.apps[app].using_bytes[side])
+                        shrink(step, app, side);
+                if (pair->record.apps[app].using_bytes[side] == 0)
+                        continue;
+                watch(step, app, side);
+                if (pair->apps[app].handover)
+                        page_out(step, app, side);
+        }
+}
+
+void handover_usage(struct step *step, const struct event *event) {
+        struct pair *pair = step->pair;
+        struct handover *handover = event->app >= 0 ? pair->apps[event->app].handover : NULL;
+
+        if (!handover)
+                return; /* seen before it ended */
+        if (handover_see(handover, pair_holder(pair, handover->from), pair_holder(pair, side_other(handover->from)),
+                         event->usage, step->now) >= 0)
+                step->again = true;
+}
+
+/* Whether it has had its effect is seen by the next look. */
+void handover_paged_out(struct step *step, const struct event *event) {
+        struct app_state *a = &step->pair->apps[event->app];
+
+        if (event->action_id != a->page_out.id || event->action_id == 0)
+                return;
+        request_end(step, &a->page_out, event->result >= 0);
+        if (a->handover && event->result >= 0)
+                handover_paged(a->handover);
+        if (event->result < 0 && a->page_out.failures == 1)
+                step_say(step, RECORD_TABLE_MISMATCH, event->side, "%s: memory of %s cannot be paged out, trying again: %.150s",
+                         pair_domain(step->pair, event->side), pair_app_name(step->pair, event->app), event->text);
+        step->again = true;
+}
