@@ -65,6 +65,20 @@ static void check_stop(struct check *c, const struct application *a, const char 
         }
 }
 
+static void check_canary(struct check *c, const struct application *a, const char *at) {
+        char path[NODE_PATH_LEN];
+        bool set = a->sides[SIDE_A].canary.n_words > 0 || a->sides[SIDE_B].canary.n_words > 0;
+
+        if (!check_usable(c, check_path(path, "%s.canary", at)))
+                return;
+        if (!set && a->canary_timeout_usec != CANARY_TIMEOUT_USEC)
+                check_error(c, path, "a timeout and nothing to run; write {command: [...]}, or leave it out: then the "
+                            "start command only has to be there");
+        else if (set && a->kind == APPLICATION_PLAIN)
+                check_warning(c, path, "a plain application never moves, so its canary is never run; make it "
+                              "hot-standby, or leave it out");
+}
+
 static void check_times(struct check *c, const struct pair_policy *pair, const struct application *a, const char *at) {
         char path[NODE_PATH_LEN], other[NODE_PATH_LEN], x[UNITS_TEXT_MAX], y[UNITS_TEXT_MAX];
 
@@ -152,6 +166,7 @@ void check_application(struct check *c, size_t pair, size_t application) {
         if (check_usable(c, check_path(path, "%s.kind", at)))
                 check_start(c, a, at);
         check_stop(c, a, at);
+        check_canary(c, a, at);
         check_times(c, p, a, at);
         check_exclusive(c, a, at);
         for (size_t i = 0; i < a->n_addresses; i++)
@@ -188,7 +203,7 @@ static void check_side_commands(struct check *c, size_t pair, enum side side) {
 
         for (size_t i = 0; i < p->n_applications; i++) {
                 const struct application_side *run = &p->applications[i].sides[side];
-                const struct command *commands[] = { &run->start, &run->stop, &run->health };
+                const struct command *commands[] = { &run->start, &run->stop, &run->health, &run->canary };
 
                 for (size_t j = 0; j < ELEMENTSOF(commands); j++)
                         for (size_t k = 0; k < commands[j]->n_words; k++)

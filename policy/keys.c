@@ -27,7 +27,7 @@ DEFINE_WORDS(store_lost)
 #define AT(type, field) .offset = offsetof(struct type, field)
 #define SIDE_AT(side) .offset = offsetof(struct application, sides) + (side) * sizeof(struct application_side)
 
-/* How one side runs an application: the three facets that may differ. */
+/* How one side runs an application: the facets that may differ. */
 static const struct key start_side_keys[] = {
         { "unit", KEY_UNIT, AT(application_side, unit) },
         { "command", KEY_COMMAND, AT(application_side, start) },
@@ -39,6 +39,11 @@ static const struct key stop_side_keys[] = {
 };
 static const struct key health_side_keys[] = {
         { "command", KEY_COMMAND, AT(application_side, health) },
+        { NULL },
+};
+
+static const struct key canary_side_keys[] = {
+        { "command", KEY_COMMAND, AT(application_side, canary) },
         { NULL },
 };
 
@@ -63,6 +68,13 @@ static const struct key health_keys[] = {
         { "timeout", KEY_DURATION, AT(application, health_timeout_usec), .min = 50 * MSEC, .max = 10 * MINUTE },
         { "failures", KEY_COUNT, AT(application, health_failures), .min = 1, .max = 100 },
         { "grace", KEY_DURATION, AT(application, health_grace_usec), .max = HOUR },
+        { NULL },
+};
+static const struct key canary_keys[] = {
+        { "command", KEY_COMMAND, SIDE_AT(SIDE_A) + offsetof(struct application_side, canary) },
+        { "active", KEY_BLOCK, SIDE_AT(SIDE_A), .children = canary_side_keys },
+        { "standby", KEY_BLOCK, SIDE_AT(SIDE_B), .children = canary_side_keys },
+        { "timeout", KEY_DURATION, AT(application, canary_timeout_usec), .min = 100 * MSEC, .max = 10 * MINUTE },
         { NULL },
 };
 static const struct key restart_keys[] = {
@@ -93,6 +105,7 @@ const struct key application_keys[] = {
         { "start", KEY_RUN, .children = start_keys },
         { "stop", KEY_RUN, .children = stop_keys },
         { "health", KEY_RUN, .children = health_keys },
+        { "canary", KEY_RUN, .children = canary_keys },
         { "stop-timeout", KEY_DURATION, AT(application, stop_timeout_usec), .min = 100 * MSEC, .max = 10 * MINUTE },
         { "restart", KEY_BLOCK, .children = restart_keys },
         { "severity", KEY_RULES, .max = POLICY_RULES_MAX },

@@ -127,6 +127,7 @@ void application_init(struct application *application) {
                 .health_timeout_usec = USEC_PER_SEC,
                 .health_failures = 3,
                 .health_grace_usec = 60 * USEC_PER_SEC,
+                .canary_timeout_usec = CANARY_TIMEOUT_USEC,
                 .restart_budget = 3,
                 .restart_window_usec = 600 * USEC_PER_SEC,
         };
@@ -139,6 +140,7 @@ void application_deinit(struct application *application) {
                 command_deinit(&application->sides[side].start);
                 command_deinit(&application->sides[side].stop);
                 command_deinit(&application->sides[side].health);
+                command_deinit(&application->sides[side].canary);
         }
         for (size_t i = 0; i < application->n_disks; i++)
                 free(application->disks[i]);
@@ -159,6 +161,8 @@ static int application_side_copy(const struct application_side *from, struct app
                 r = command_copy(&from->stop, &to->stop);
         if (r >= 0)
                 r = command_copy(&from->health, &to->health);
+        if (r >= 0)
+                r = command_copy(&from->canary, &to->canary);
         return r;
 }
 

@@ -29,6 +29,7 @@
 #define POLICY_APPLICATIONS_MAX 16 /* of one pair */
 #define POLICY_WORDS_MAX 32        /* of one command */
 #define POLICY_RULES_MAX 16        /* severity rules of one application */
+#define CANARY_TIMEOUT_USEC (10 * USEC_PER_SEC) /* where the policy says nothing */
 #define POLICY_RESOURCES_MAX 8     /* disks, and addresses, of one application */
 
 /* The two members of a pair. Which of them is active changes with every failover; which of them the policy
@@ -114,6 +115,7 @@ struct application_side {
         struct command start;  /* stays in the foreground; ends when the application ends */
         struct command stop;   /* empty: SIGTERM to the application's processes */
         struct command health; /* exit 0 is healthy; empty: running is healthy */
+        struct command canary; /* tried on the standby in a rehearsal: exit 0 is good. Empty: its start command is there */
 };
 
 struct address {
@@ -134,6 +136,8 @@ struct application {
         usec_t health_timeout_usec;
         unsigned health_failures; /* in a row, 1..100 */
         usec_t health_grace_usec; /* after a start, failed checks do not count for so long, or until one has passed */
+
+        usec_t canary_timeout_usec;
 
         unsigned restart_budget; /* restarts in place within restart_window_usec; 0 is none */
         usec_t restart_window_usec;

@@ -24,6 +24,8 @@ static int mirror_side(struct application *application, const struct key *key) {
                 return b->stop.n_words > 0 ? 0 : command_copy(&a->stop, &b->stop);
         if (strcmp(key->name, "health") == 0)
                 return b->health.n_words > 0 ? 0 : command_copy(&a->health, &b->health);
+        if (strcmp(key->name, "canary") == 0)
+                return b->canary.n_words > 0 ? 0 : command_copy(&a->canary, &b->canary);
         if (b->unit || b->start.n_words > 0)
                 return 0;
         if (a->unit) {
@@ -39,7 +41,7 @@ static void check_one_way(struct reader *r, const struct node *node, const char 
                 reader_report(r, node, "%s has both a unit and a command; keep one of them", what);
 }
 
-/* Reads start, stop or health: for both sides alike, or for each under "active" and "standby". */
+/* Reads start, stop, health or canary: for both sides alike, or for each under "active" and "standby". */
 void read_run(struct reader *r, const struct node *node, const struct key *key, void *object) {
         const struct node *active, *standby, *flat;
 

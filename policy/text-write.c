@@ -55,6 +55,8 @@ static bool facet_equal(const struct application_side *a, const struct applicati
                 return commands_equal(&a->stop, &b->stop);
         if (strcmp(name, "health") == 0)
                 return commands_equal(&a->health, &b->health);
+        if (strcmp(name, "canary") == 0)
+                return commands_equal(&a->canary, &b->canary);
         if (!a->unit != !b->unit || (a->unit && strcmp(a->unit, b->unit) != 0))
                 return false;
         return commands_equal(&a->start, &b->start);
@@ -65,10 +67,12 @@ static bool facet_is_set(const struct application_side *side, const char *name) 
                 return side->stop.n_words > 0;
         if (strcmp(name, "health") == 0)
                 return side->health.n_words > 0;
+        if (strcmp(name, "canary") == 0)
+                return side->canary.n_words > 0;
         return side->unit || side->start.n_words > 0;
 }
 
-/* Writes start, stop or health; by side only where the sides differ. */
+/* Writes start, stop, health or canary; by side only where the sides differ. */
 static void write_run(FILE *f, const struct key *run, const struct application *application, int depth) {
         const struct application_side *a = &application->sides[SIDE_A], *b = &application->sides[SIDE_B];
         bool equal = facet_equal(a, b, run->name);

@@ -73,7 +73,8 @@ static void on_application(struct agent *agent, const struct message *message) {
                 [MESSAGE_START] = supervised_start,   [MESSAGE_STOP] = supervised_stop,
                 [MESSAGE_RESTART] = supervised_restart, [MESSAGE_GRANT] = supervised_grant,
                 [MESSAGE_REFUSE] = supervised_refuse, [MESSAGE_CHECK] = supervised_check,
-                [MESSAGE_FAULT] = supervised_kill,
+                [MESSAGE_FAULT] = supervised_kill,    [MESSAGE_TOUCH] = touch_begin,
+                [MESSAGE_CANARY] = canary_begin,
         };
         struct supervised *app = supervisor_find(&agent->supervisor, message->app);
 

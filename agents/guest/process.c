@@ -125,6 +125,10 @@ static void child_environment(const struct process_options *options) {
         null = open("/dev/null", O_RDONLY);
         if (null >= 0)
                 (void) dup2(null, STDIN_FILENO);
+        if (options->output_fd > 0) {
+                (void) dup2(options->output_fd, STDOUT_FILENO);
+                (void) dup2(options->output_fd, STDERR_FILENO);
+        }
         (void) !chdir("/");
 }
 

@@ -135,6 +135,7 @@ static void on_attach_poll(void *userdata) {
 void supervised_attach(struct supervised *app, const struct message *message) {
         if (app->attach.id > 0 && app->attach.id != message->id)
                 answer_attach(app, -ECANCELED, online_bytes(app), "a newer attach takes its place");
+        touch_cancel(app);
         app->attach = (struct pending) {
                 .id = message->id, .node = message->node, .bytes = message->bytes,
                 .deadline_usec = loop_now() + REGION_TIMEOUT_USEC,
@@ -176,6 +177,7 @@ void supervised_detach(struct supervised *app, const struct message *message) {
         int r;
 
         process_kill(&app->detach_helper);
+        touch_cancel(app);
         if (app->detach.id > 0 && app->detach.id != message->id)
                 answer_detach(app, -ECANCELED, "a newer detach takes its place");
         app->detach = (struct pending) { .id = message->id, .node = message->node, .bytes = message->bytes };

@@ -158,6 +158,8 @@ void supervised_start(struct supervised *app, const struct message *message) {
                 supervisor_answer(supervisor, app->spec.app, message->id, 0, app->bytes, "already running");
                 return;
         }
+        touch_cancel(app);
+        canary_cancel(app);
         app->start.id = message->id;
         if (app->state == APPLICATION_STARTING || app->state == APPLICATION_WAITING) {
                 supervised_persist(app);

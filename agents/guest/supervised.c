@@ -187,6 +187,7 @@ void supervised_configure(struct supervised *app, struct application_spec *spec)
         bool checking = app->state == APPLICATION_RUNNING;
 
         health_stop(&app->health); /* it borrows the spec */
+        canary_cancel(app);        /* the same */
         application_spec_deinit(&app->spec);
         app->spec = *spec;
         *spec = (struct application_spec) { 0 };
@@ -240,12 +241,16 @@ int supervised_init(struct supervised *app, struct supervisor *supervisor, const
         process_init(&app->stop_command, &supervisor->processes, &stop_handler);
         health_init(&app->health, &supervisor->processes, &health_handler);
         region_init(app);
+        touch_init(app);
+        canary_init(app);
         return 0;
 }
 
 void supervised_deinit(struct supervised *app) {
         loop_disarm(app->supervisor->loop, &app->poll);
         region_deinit(app);
+        touch_cancel(app);
+        canary_cancel(app);
         health_stop(&app->health);
         process_kill(&app->stop_command);
         process_deinit(&app->main);

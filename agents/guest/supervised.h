@@ -9,9 +9,11 @@
  * The agent never restarts by itself: the monitor judges the severity and asks for it (H: severity report).
  */
 
+#include "agents/guest/canary.h"
 #include "agents/guest/health.h"
 #include "agents/guest/process.h"
 #include "agents/guest/state.h"
+#include "agents/guest/touch.h"
 
 struct supervisor;
 struct unit_status;
@@ -36,6 +38,8 @@ struct supervised {
         struct group group;
         struct process main, stop_command, detach_helper;
         struct health health;
+        struct touch touch;
+        struct canary canary;
         struct timer poll; /* memory that was asked for to come, or processes to be gone */
         struct timer attach_poll;
 

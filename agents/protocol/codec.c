@@ -115,6 +115,8 @@ static const struct field spec_rows[] = {
         COMMAND_FIELD(SPEC, run.stop, "stop"),
         COMMAND_FIELD(SPEC, run.health, "health"),
         BYTES_FIELD(SPEC, health_grace_usec),
+        COMMAND_FIELD(SPEC, run.canary, "canary"),
+        BYTES_FIELD(SPEC, canary_timeout_usec),
         ARRAY_FIELD(SPEC, addresses, &address_fields, POLICY_RESOURCES_MAX, struct address, 0),
 };
 
@@ -132,7 +134,7 @@ static const struct fields spec_fields = {
 
 enum {
         ROW_SESSION, ROW_SEQ, ROW_ID, ROW_APP, ROW_TOKEN, ROW_BYTES, ROW_NONCE, ROW_NODE, ROW_RESULT, ROW_VERSION,
-        ROW_KIND, ROW_CAUSE, ROW_CODE, ROW_HARD, ROW_BOOT, ROW_SYSTEM, ROW_TEXT, ROW_APPS, ROW_SPECS,
+        ROW_KIND, ROW_CAUSE, ROW_CODE, ROW_HARD, ROW_BOOT, ROW_SYSTEM, ROW_TEXT, ROW_APPS, ROW_SPECS, ROW_USEC,
 };
 
 #define MESSAGE struct message
@@ -156,6 +158,7 @@ static const struct field message_rows[] = {
         [ROW_SYSTEM] = CHARS_FIELD(MESSAGE, system, text_valid),
         [ROW_TEXT] = CHARS_FIELD(MESSAGE, text, text_valid),
         [ROW_APPS] = ARRAY_FIELD(MESSAGE, apps, &report_fields, POLICY_APPLICATIONS_MAX, struct application_report, 0),
+        [ROW_USEC] = BYTES_FIELD(MESSAGE, usec),
         [ROW_SPECS] = ARRAY_FIELD(MESSAGE, specs, &spec_fields, POLICY_APPLICATIONS_MAX, struct application_spec, 1),
 };
 static const struct fields message_fields = { message_rows, ELEMENTSOF(message_rows) };
@@ -177,12 +180,14 @@ static const struct {
         [MESSAGE_GRANT] = { B(ID) | B(APP) | B(BYTES) },
         [MESSAGE_REFUSE] = { B(ID), B(APP) | B(TEXT) },
         [MESSAGE_CHECK] = { B(ID) | B(APP) },
+        [MESSAGE_TOUCH] = { B(ID) | B(APP) | B(NODE) | B(BYTES) },
+        [MESSAGE_CANARY] = { B(ID) | B(APP) },
         [MESSAGE_FAULT] = { B(ID) | B(TEXT), B(APP) },
         [MESSAGE_HELLO] = { B(VERSION) | B(BOOT) | B(BYTES) | B(APPS), B(SYSTEM) | B(TEXT) },
         [MESSAGE_PONG] = { B(NONCE) | B(APPS) },
         [MESSAGE_REQUEST] = { B(ID) | B(APP) | B(BYTES) },
         [MESSAGE_USES] = { B(APP) | B(NODE) | B(BYTES) | B(KIND) },
-        [MESSAGE_RESULT] = { B(ID) | B(RESULT), B(APP) | B(TEXT) | B(BYTES) },
+        [MESSAGE_RESULT] = { B(ID) | B(RESULT), B(APP) | B(TEXT) | B(BYTES) | B(CODE) | B(USEC) },
         [MESSAGE_FAILED] = { B(APP) | B(TOKEN) | B(CAUSE) | B(CODE) | B(HARD), B(TEXT) },
         [MESSAGE_HEALTHY] = { B(APP) | B(TOKEN) },
         [MESSAGE_GOING] = { B(TEXT) },

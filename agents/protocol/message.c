@@ -10,6 +10,7 @@ static const char *const message_types[] = {
         [MESSAGE_REFUSE] = "refuse",   [MESSAGE_CHECK] = "check",         [MESSAGE_FAULT] = "fault",
         [MESSAGE_HELLO] = "hello",     [MESSAGE_PONG] = "pong",           [MESSAGE_REQUEST] = "request",
         [MESSAGE_USES] = "uses",       [MESSAGE_RESULT] = "result",       [MESSAGE_FAILED] = "failed",
+        [MESSAGE_TOUCH] = "touch",     [MESSAGE_CANARY] = "canary",
         [MESSAGE_HEALTHY] = "healthy", [MESSAGE_GOING] = "going",
 };
 DEFINE_ENUM_TABLE(message_type, message_types)
@@ -25,6 +26,7 @@ void application_spec_deinit(struct application_spec *spec) {
         command_deinit(&spec->run.start);
         command_deinit(&spec->run.stop);
         command_deinit(&spec->run.health);
+        command_deinit(&spec->run.canary);
         for (size_t i = 0; i < spec->n_addresses; i++) {
                 free(spec->addresses[i].cidr);
                 free(spec->addresses[i].link);

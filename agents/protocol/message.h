@@ -30,8 +30,9 @@
 
 #include "policy/policy.h"
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 #define PROTOCOL_VERSION_MIN 1
+#define PROTOCOL_VERSION_REHEARSE 2 /* first that knows touch and canary */
 #define MESSAGE_LINE_MAX (64 * 1024)
 #define MESSAGE_TEXT_LEN 256
 #define MESSAGE_DEPTH_MAX 8 /* of nested JSON */
@@ -50,6 +51,8 @@ enum message_type {
         MESSAGE_GRANT,     /* id of a request, app, bytes */
         MESSAGE_REFUSE,    /* id of a request or hello, app, text */
         MESSAGE_CHECK,     /* id, app: could it be started here? (start command present, ...) */
+        MESSAGE_TOUCH,     /* id, app, node, bytes: take so much of that node, write and verify all of it, let it go */
+        MESSAGE_CANARY,    /* id, app: run its canary; without one, check */
         MESSAGE_FAULT,     /* id, app, text: drills only. "app-kill", "panic", "hang", "agent-stop" */
 
         /* guest to host */
@@ -58,7 +61,8 @@ enum message_type {
         MESSAGE_REQUEST,  /* id, app, bytes: short by so much (H: resource request) */
         MESSAGE_USES,     /* app, node, bytes, kind: this application uses this region (H: tells the monitor) */
         MESSAGE_RESULT,   /* id, app, result (0 or -errno), text, bytes. Answers attach, detach, start, stop,
-                           * restart, check, fault */
+                           * restart, check, fault; touch with bytes as touched and usec; canary with code and, in
+                           * text, the end of its output */
         MESSAGE_FAILED,   /* app, token, cause, code, hard, text (H: severity report) */
         MESSAGE_HEALTHY,  /* app, token: first passed health check after a start */
         MESSAGE_GOING,    /* text: "shutdown" or "reboot": an orderly stop of the guest has begun */
@@ -94,6 +98,7 @@ struct application_spec {
         uint64_t memory_bytes;
         struct application_side run;
         usec_t stop_timeout_usec, health_interval_usec, health_timeout_usec, health_grace_usec;
+        usec_t canary_timeout_usec; /* 0: the default (an older host does not tell) */
         unsigned health_failures;
         struct address addresses[POLICY_RESOURCES_MAX];
         size_t n_addresses;
@@ -108,6 +113,7 @@ struct message {
         uint64_t token;
         uint64_t bytes;
         uint64_t nonce;
+        uint64_t usec; /* how long it took */
         int node;
         int result; /* 0 or negative errno */
         unsigned version;

@@ -23,6 +23,7 @@ static void fill_spec(struct application_spec *spec, const struct application *p
                 .health_timeout_usec = policy->health_timeout_usec,
                 .health_failures = policy->health_failures,
                 .health_grace_usec = policy->health_grace_usec,
+                .canary_timeout_usec = policy->canary_timeout_usec,
                 .n_addresses = policy->n_addresses,
         };
         snprintf(spec->app, sizeof(spec->app), "%s", policy->name);

@@ -26,7 +26,7 @@ static inline bool application_equal(const struct application *a, const struct a
                     a->stop_timeout_usec == b->stop_timeout_usec &&
                     a->health_interval_usec == b->health_interval_usec &&
                     a->health_timeout_usec == b->health_timeout_usec && a->health_failures == b->health_failures &&
-                    a->health_grace_usec == b->health_grace_usec &&
+                    a->health_grace_usec == b->health_grace_usec && a->canary_timeout_usec == b->canary_timeout_usec &&
                     a->restart_budget == b->restart_budget && a->restart_window_usec == b->restart_window_usec &&
                     a->restart_expected_usec == b->restart_expected_usec && a->n_rules == b->n_rules &&
                     a->vcpus == b->vcpus && a->n_disks == b->n_disks && a->n_addresses == b->n_addresses;
@@ -35,7 +35,8 @@ static inline bool application_equal(const struct application *a, const struct a
                 same = text_equal(a->sides[side].unit, b->sides[side].unit) &&
                        command_equal(&a->sides[side].start, &b->sides[side].start) &&
                        command_equal(&a->sides[side].stop, &b->sides[side].stop) &&
-                       command_equal(&a->sides[side].health, &b->sides[side].health);
+                       command_equal(&a->sides[side].health, &b->sides[side].health) &&
+                       command_equal(&a->sides[side].canary, &b->sides[side].canary);
         for (size_t i = 0; same && i < a->n_rules; i++)
                 same = a->rules[i].cause == b->rules[i].cause && a->rules[i].code == b->rules[i].code &&
                        a->rules[i].severity == b->rules[i].severity;

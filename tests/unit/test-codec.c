@@ -14,7 +14,7 @@ static struct message full_message(enum message_type type) {
         struct message m = {
                 .type = type, .session = SESSION, .seq = UINT64_MAX, .id = 7, .app = "db-1", .token = (UINT64_C(1) << 53) + 1,
                 .bytes = INT64_MAX, .nonce = UINT64_MAX - 1, .node = -1, .result = -110, .version = 3,
-                .kind = APPLICATION_AUTO, .cause = FAILURE_MEMORY, .code = -12, .hard = true,
+                .usec = 1234567, .kind = APPLICATION_AUTO, .cause = FAILURE_MEMORY, .code = -12, .hard = true,
                 .boot = "0f0e-12", .system = "systemd 252", .text = "\xc3\xa4 \"quoted\" \\ text", .n_apps = 2,
         };
 
@@ -37,6 +37,8 @@ static void add_specs(struct message *m) {
         command_append(&s->run.start, "a b\n\xe2\x82\xac");
         command_append(&s->run.stop, "stop");
         command_append(&s->run.health, "check");
+        command_append(&s->run.canary, "canary");
+        s->canary_timeout_usec = 4;
         s->addresses[0] = (struct address) { strdup("2001:db8::1/64"), strdup("eth0") };
         m->specs[1] = (struct application_spec) { .app = "web", .node = -1, .run.unit = strdup("web@1.service") };
 }
@@ -128,6 +130,7 @@ static void specs_survive_the_round_trip(void) {
         CHECK_TEXT(back.specs[0].run.start.words[2], "a b\n\xe2\x82\xac");
         CHECK(back.specs[0].run.start.words[3] == NULL);
         CHECK(!back.specs[0].run.unit && back.specs[0].health_failures == 3 && back.specs[0].node == 2);
+        CHECK(back.specs[0].run.canary.n_words == 1 && back.specs[0].canary_timeout_usec == 4);
         CHECK_TEXT(back.specs[0].addresses[0].cidr, "2001:db8::1/64");
         CHECK_TEXT(back.specs[1].run.unit, "web@1.service");
         CHECK(back.specs[1].run.start.n_words == 0 && back.specs[1].node == -1);

@@ -46,6 +46,7 @@ static struct policy *make_policy(void) {
         for (enum side side = SIDE_A; side < SIDE_MAX; side++) {
                 pair->applications[0].sides[side].unit = strdup("shop.service");
                 CHECK(command_append(&pair->applications[0].sides[side].health, "/bin/true") == 0);
+                CHECK(command_append(&pair->applications[0].sides[side].canary, "/bin/canary") == 0);
         }
         strcpy(pair->applications[1].name, "mail");
         pair->applications[1].kind = APPLICATION_PLAIN;
