@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/sched.h>
+
 #include "agents/guest/file.h"
 #include "agents/guest/memory.h"
 #include "daemon/base/cleanup.h"
@@ -153,11 +155,8 @@ static int run_child(const struct process_options *options) {
         int r = 0;
 
         child_environment(options);
-        if (options->group) {
+        if (options->group)
                 r = mark(options->group);
-                if (r == 0 && options->group->cgroup_dir[0])
-                        r = file_write("0", "%s/cgroup.procs", options->group->cgroup_dir);
-        }
         /* A region of its own is where the application's memory belongs; started without it, its pages would
          * lie where nobody can take them back. */
         if (r == 0 && options->node >= 0)
@@ -171,6 +170,21 @@ static int run_child(const struct process_options *options) {
         _exit(options->function(options->function_userdata) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
+/* fork(), but born into the group's cgroup: moving there by cgroup.procs waits for a grace period of the kernel's, some
+ * tens of milliseconds of each recovery. */
+static pid_t fork_into(const struct group *group) {
+        struct clone_args arguments = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD };
+        _cleanup_close_ int cgroup_fd = -1;
+
+        if (!group || group->cgroup_dir[0] == 0)
+                return fork();
+        cgroup_fd = open(group->cgroup_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (cgroup_fd < 0)
+                return -1;
+        arguments.cgroup = (uint64_t) cgroup_fd;
+        return (pid_t) syscall(SYS_clone3, &arguments, sizeof(arguments));
+}
+
 int process_spawn(struct process *process, const struct process_options *options) {
         _cleanup_close_ int read_end = -1, write_end = -1, pidfd = -1;
         int pipe_fd[2], r;
@@ -182,7 +196,7 @@ int process_spawn(struct process *process, const struct process_options *options
                 return -errno;
         read_end = pipe_fd[0];
         write_end = pipe_fd[1];
-        pid = fork();
+        pid = fork_into(options->group);
         if (pid < 0)
                 return -errno;
         if (pid == 0) {

@@ -195,6 +195,8 @@ void supervised_configure(struct supervised *app, struct application_spec *spec)
         app->told_healthy = false; /* a failoverd that has just come does not know */
         if (checking)
                 health_start(&app->health, &app->spec);
+        if (!app->spec.run.unit && app->state == APPLICATION_STOPPED) /* now, and not while somebody waits for its start */
+                (void) group_init(&app->group, app->supervisor->paths.cgroup_dir, app->spec.app, app->spec.node);
         if (app->spec.run.unit && app->supervisor->units)
                 (void) units_watch(app->supervisor->units, app->spec.run.unit);
 }
