@@ -128,6 +128,7 @@ static void domain_off(struct step *step, enum side side, bool was_known_off) {
         struct member_state *member = &pair->members[side];
         const char *vm = pair_domain(pair, side);
         bool ours = pair->record.fence_wanted[side] || member->fence != FENCE_NONE;
+        bool waited = member->gone_wait_usec != 0;
 
         if (!was_known_off)
                 member_lost(step, side);
@@ -149,6 +150,8 @@ static void domain_off(struct step *step, enum side side, bool was_known_off) {
         case REASON_CRASHED:
         case REASON_FAILED:
                 member_fail(step, side, "its QEMU process ended (%s)", domain_reason_to_string(member->reason));
+                if (member->failure_usec == step->now && waited)
+                        member->failure_usec = member->process_gone_usec; /* known since then */
                 return;
         default:
                 return; /* found off at the first look: rebuilt, no failure seen */
