@@ -46,38 +46,58 @@ static int on_command(void *userdata, int pair, const struct operator_command *c
         return 0;
 }
 
+/* A question about history that the store has yet to answer. */
+struct history_question {
+        struct manager *manager;
+        uint64_t request_id;
+        char id[]; /* as asked */
+};
+
+static void on_history_read(void *userdata, int result, const struct history_rows *rows) {
+        _cleanup_free_ struct history_question *question = userdata;
+        struct manager *manager = question->manager;
+        struct history_query query = { .id = question->id, .policy = manager->engine->policy,
+                                       .realtime_usec = manager_realtime() };
+        struct json_object *json = NULL;
+        const char *text = NULL;
+        char why[256];
+
+        if (result >= 0)
+                result = history_json(&query, rows, &json);
+        if (result >= 0) {
+                text = json_text_print(json, JSON_C_TO_STRING_SPACED, NULL);
+                result = text ? 0 : -ENOMEM;
+        }
+        if (result < 0) {
+                snprintf(why, sizeof(why), "history of \"%.100s\" cannot be shown: %s", question->id,
+                         result == -ETIMEDOUT ? "the disk under the store stalls" : strerror(-result));
+                text = why;
+        }
+        bus_reply(manager->bus, question->request_id, result, text);
+        json_object_put(json);
+}
+
 static int on_history(void *userdata, uint64_t id, const char *failover_id, unsigned limit, struct error *error) {
         struct manager *manager = userdata;
-        struct history_query query = { .id = failover_id, .policy = manager->engine->policy, .realtime_usec = manager_realtime() };
-        _cleanup_free_ struct history_flow *flows = NULL;
-        _cleanup_free_ struct history_drill *drills = NULL;
-        _cleanup_free_ struct history_event *events = NULL;
-        struct history_rows rows = { 0 };
-        struct json_object *json = NULL;
-        char name[NAME_LEN];
-        const char *pair, *text;
-        int r;
+        struct history_query query = { .id = failover_id, .policy = manager->engine->policy };
+        size_t size = sizeof(struct history_question) + strlen(failover_id) + 1;
+        struct history_question *question = calloc(1, size);
+        char pair[NAME_LEN];
+        int r = -ENOMEM;
 
         if (limit == 0 || limit > HISTORY_ROWS_MAX)
                 limit = HISTORY_ROWS_MAX;
-        pair = history_pair(&query, name);
-        if (pair[0] == 0)
-                pair = NULL;
-        r = store_get_flows(manager->store, pair, limit, &flows, &rows.n_flows);
-        if (r >= 0)
-                r = store_get_drills(manager->store, pair, limit, &drills, &rows.n_drills);
-        if (r >= 0)
-                r = store_get_events(manager->store, pair, limit, &events, &rows.n_events);
-        rows.flows = flows;
-        rows.drills = drills;
-        rows.events = events;
-        if (r >= 0)
-                r = history_json(&query, &rows, &json);
-        if (r < 0)
-                return error_set(error, r, "history of \"%s\" cannot be shown: %s", failover_id, strerror(-r));
-        text = json_text_print(json, JSON_C_TO_STRING_SPACED, NULL);
-        bus_reply(manager->bus, id, text ? 0 : -ENOMEM, text);
-        json_object_put(json);
+        if (question) {
+                *question = (struct history_question) { .manager = manager, .request_id = id };
+                strcpy(question->id, failover_id);
+                r = store_ask_history(manager->store, history_pair(&query, pair)[0] ? pair : NULL, limit, on_history_read,
+                                      question);
+        }
+        if (r < 0) {
+                free(question);
+                return error_set(error, r, "history of \"%s\" cannot be shown: %s", failover_id,
+                                 r == -EBUSY ? "others have asked and wait for the disk" : strerror(-r));
+        }
         return 0;
 }
 

@@ -244,7 +244,7 @@ static void pair_slot_free(struct manager_pair *pair) {
 struct manager *manager_free(struct manager *manager) {
         if (!manager)
                 return NULL;
-        bus_free(manager->bus);
+        manager->bus = bus_free(manager->bus);
         for (int i = 0; i < manager->n_pairs; i++)
                 pair_slot_free(manager->pairs[i]);
         free(manager->pairs);

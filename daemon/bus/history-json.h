@@ -17,14 +17,6 @@ struct history_query {
  * `policy` decides where a pair's own name ends like a number. Returns `buffer`. */
 const char *history_pair(const struct history_query *query, char buffer[NAME_LEN]);
 
-/* What the store hands out, each newest first. */
-struct history_rows {
-        const struct history_flow *flows;
-        const struct history_drill *drills;
-        const struct history_event *events;
-        size_t n_flows, n_drills, n_events;
-};
-
 /* Flows, drills and events. Where the id names one failover: that one, with its drill and the events of its pair from
  * shortly before it began to its end. -ENOENT where nothing fits, -ENOMEM. The caller owns `*ret`. */
 int history_json(const struct history_query *query, const struct history_rows *rows, struct json_object **ret);

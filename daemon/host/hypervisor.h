@@ -52,7 +52,7 @@ int hypervisor_watch(struct hypervisor *hypervisor, int pair, enum side side, co
 /* No more events for it but the EVENT_DONE of actions under way. */
 void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
 
-/* Carries out one of the actions FREEZE, KILL, STOP_PROCESS, START_DOMAIN, THAW, RESIZE, VCPUS, ATTACH_DISK,
+/* Carries out one of the actions FREEZE, KILL, STOP_PROCESS, START_DOMAIN, RESIZE, VCPUS, ATTACH_DISK,
  * DETACH_DISK, INSPECT, PREFLIGHT and PROBE; `action` is borrowed. All but PROBE are answered by exactly one
  * EVENT_DONE, later, with these results among others:
  *

@@ -48,6 +48,14 @@ struct history_drill {
         struct drill_result result;
 };
 
+/* What one question is answered with, each newest first. */
+struct history_rows {
+        const struct history_flow *flows;
+        const struct history_drill *drills;
+        const struct history_event *events;
+        size_t n_flows, n_drills, n_events;
+};
+
 enum history_line_kind { HISTORY_EVENT, HISTORY_PHASE, HISTORY_END, HISTORY_DRILL };
 
 /* One thing to be written. */

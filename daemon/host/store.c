@@ -13,8 +13,6 @@
 #include "daemon/host/store-worker.h"
 
 #define FREE_TIMEOUT_USEC (2 * USEC_PER_SEC)
-#define READ_TIMEOUT_USEC (50 * USEC_PER_MSEC)
-#define READ_STEPS 1000 /* of SQLite's virtual machine between two looks at the clock */
 
 /* An answer that is owed. The loop's thread alone knows of these. */
 struct waiter {
@@ -38,7 +36,7 @@ struct store {
         bool loaded;
         struct waiter *waiters;
         uint64_t late, dropped;
-        sqlite3 *reader;
+        struct store_reader *reader;
 };
 
 DEFINE_CLEANUP(struct store *, store_free)
@@ -194,6 +192,11 @@ int store_new(const struct store_options *options, sd_event *event, const struct
                 r = store_open(&store->paths, options, &store->contents, &finding, error);
         if (r >= 0)
                 r = start_workers(store, error);
+        if (r >= 0) {
+                r = store_reader_new(event, store->paths.owner, store->vfs, &store->reader);
+                if (r < 0)
+                        error_set(error, r, "out of memory");
+        }
         if (r < 0)
                 return r;
         *ret = steal_ptr(store);
@@ -206,7 +209,7 @@ struct store *store_free(struct store *store) {
 
         if (!store)
                 return NULL;
-        database_closep(&store->reader); /* first: whoever closes last has the log to put away */
+        store_reader_free(store->reader); /* first: whoever closes last has the log to put away */
         for (int i = 0; i < PERSIST_LEVEL_MAX; i++) {
                 usec_t now_usec = clock_usec(CLOCK_MONOTONIC);
 
@@ -389,60 +392,6 @@ void store_add_drill(struct store *store, const char *pair, const struct drill_r
         worker_add_line(store->workers[PERSIST_OWNER], line);
 }
 
-static int on_progress(void *userdata) {
-        return clock_usec(CLOCK_MONOTONIC) >= *(const usec_t *) userdata;
-}
-
-static int reader_begin(struct store *store, usec_t *deadline_usec) {
-        int r;
-
-        if (!store->reader) {
-                r = database_open_reader(store->paths.owner, store->vfs, &store->reader);
-                if (r < 0)
-                        return r;
-        }
-        *deadline_usec = clock_usec(CLOCK_MONOTONIC) + READ_TIMEOUT_USEC;
-        (void) sqlite3_busy_timeout(store->reader, (int) (READ_TIMEOUT_USEC / USEC_PER_MSEC));
-        sqlite3_progress_handler(store->reader, READ_STEPS, on_progress, deadline_usec);
-        return 0;
-}
-
-/* The next question begins anew where this one failed. */
-static int reader_end(struct store *store, int r) {
-        sqlite3_progress_handler(store->reader, 0, NULL, NULL);
-        if (r < 0) {
-                database_closep(&store->reader);
-                store->reader = NULL;
-        }
-        return r;
-}
-
-int store_get_flows(struct store *store, const char *pair, size_t max, struct history_flow **ret, size_t *ret_n) {
-        usec_t deadline_usec;
-        int r;
-
-        r = reader_begin(store, &deadline_usec);
-        if (r < 0)
-                return r;
-        return reader_end(store, history_read_flows(store->reader, pair, max, ret, ret_n));
-}
-
-int store_get_events(struct store *store, const char *pair, size_t max, struct history_event **ret, size_t *ret_n) {
-        usec_t deadline_usec;
-        int r;
-
-        r = reader_begin(store, &deadline_usec);
-        if (r < 0)
-                return r;
-        return reader_end(store, history_read_events(store->reader, pair, max, ret, ret_n));
-}
-
-int store_get_drills(struct store *store, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n) {
-        usec_t deadline_usec;
-        int r;
-
-        r = reader_begin(store, &deadline_usec);
-        if (r < 0)
-                return r;
-        return reader_end(store, history_read_drills(store->reader, pair, max, ret, ret_n));
+int store_ask_history(struct store *store, const char *pair, size_t max, history_answer_t answered, void *userdata) {
+        return store_reader_ask(store->reader, pair, max, answered, userdata);
 }

@@ -29,7 +29,7 @@
 #include "daemon/core/record.h"
 #include "daemon/core/update.h"
 #include "daemon/host/sink.h"
-#include "daemon/host/store-history.h"
+#include "daemon/host/store-reader.h"
 
 struct store;
 
@@ -90,12 +90,11 @@ void store_add_phase(struct store *store, const char *pair, const struct flow *f
 void store_end_flow(struct store *store, const char *pair, const struct flow *flow, int result, const char *text);
 void store_add_drill(struct store *store, const char *pair, const struct drill_result *result);
 
-/* The latest `max` (at most HISTORY_ROWS_MAX) flows, events or drills, newest first, of one pair or (NULL) of all, as an
- * array that the caller frees. Reads state.db by a connection of its own for at most 50 ms; -ETIME past that,
- * -EBUSY where the database is locked. What is still queued is not in it. */
-int store_get_flows(struct store *store, const char *pair, size_t max, struct history_flow **ret, size_t *ret_n);
-int store_get_events(struct store *store, const char *pair, size_t max, struct history_event **ret, size_t *ret_n);
-int store_get_drills(struct store *store, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n);
+/* The latest `max` (at most HISTORY_ROWS_MAX) flows, drills and events, newest first, of one pair or (NULL) of all. Where
+ * 0 is returned, one answer follows from the loop: -ETIMEDOUT after five seconds of a disk that stalls, -ETIME or -EBUSY
+ * where the database takes too long, -ECANCELED where the store is freed. -EBUSY: too many questions wait. What is
+ * still queued is not in it. */
+int store_ask_history(struct store *store, const char *pair, size_t max, history_answer_t answer, void *userdata);
 
 struct store_counts {
         uint64_t written[PERSIST_LEVEL_MAX];  /* records */

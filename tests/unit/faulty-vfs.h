@@ -3,7 +3,7 @@
 
 /*
  * An SQLite VFS "faulty" over the default one. On files whose name holds `match`, writes and syncs are counted; the
- * one numbered `fail_at` fails with `fail_code`, and all wait while `stalled`.
+ * one numbered `fail_at` fails with `fail_code`, and all wait while `stalled`, reads too where `stalls_reads`.
  */
 
 #include <pthread.h>
@@ -19,7 +19,7 @@ struct faults {
         unsigned n_operations, fail_at;
         unsigned n_syncs;
         int fail_code;
-        bool stalled, failed;
+        bool stalled, stalls_reads, failed;
         unsigned n_waiting; /* operations that wait now */
         unsigned n_open;    /* matching files open now */
         sqlite3_vfs vfs;
@@ -66,6 +66,8 @@ static int faulty_close(sqlite3_file *f) {
         return r;
 }
 static int faulty_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at) {
+        if (FAULTS(f) && FAULTS(f)->stalls_reads)
+                (void) faults_meet(FAULTS(f));
         return REAL(f)->pMethods->xRead(REAL(f), p, n, at);
 }
 static int faulty_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at) {

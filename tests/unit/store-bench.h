@@ -16,6 +16,7 @@
 #include "tests/unit/test.h"
 
 #define ANSWERS_MAX 8192
+#define ROWS_MAX 10 /* of history that a test asks for */
 #define PATIENCE_USEC (20 * USEC_PER_SEC)
 
 /* One store in a directory of its own, and what it has answered. */
@@ -32,6 +33,12 @@ struct bench {
                 int result;
         } answers[ANSWERS_MAX];
         unsigned n_answers;
+        unsigned n_histories; /* answers of history, and the last of them */
+        int history_result;
+        struct history_flow flows[ROWS_MAX];
+        struct history_drill drills[ROWS_MAX];
+        struct history_event events[ROWS_MAX];
+        struct history_rows rows; /* into these */
 };
 
 static inline usec_t clock_now(void) {
@@ -97,6 +104,35 @@ static inline int bench_wait(struct bench *bench, unsigned n) {
         while (bench->n_answers < n && clock_now() < end_usec)
                 (void) sd_event_run(bench->event, 10 * USEC_PER_MSEC);
         return bench->n_answers >= n ? bench->answers[n - 1].result : -ETIME;
+}
+
+static inline void on_history(void *userdata, int result, const struct history_rows *rows) {
+        struct bench *bench = userdata;
+
+        bench->n_histories++;
+        bench->history_result = result;
+        if (result < 0)
+                return;
+        REQUIRE(rows->n_flows <= ROWS_MAX && rows->n_drills <= ROWS_MAX && rows->n_events <= ROWS_MAX);
+        memcpy(bench->flows, rows->flows, rows->n_flows * sizeof(bench->flows[0]));
+        memcpy(bench->drills, rows->drills, rows->n_drills * sizeof(bench->drills[0]));
+        memcpy(bench->events, rows->events, rows->n_events * sizeof(bench->events[0]));
+        bench->rows = *rows;
+}
+
+/* Runs the loop until `n` questions about history are answered; the result of the last, or -ETIME. */
+static inline int bench_wait_history(struct bench *bench, unsigned n) {
+        usec_t end_usec = clock_now() + PATIENCE_USEC;
+
+        while (bench->n_histories < n && clock_now() < end_usec)
+                (void) sd_event_run(bench->event, 10 * USEC_PER_MSEC);
+        return bench->n_histories >= n ? bench->history_result : -ETIME;
+}
+
+/* Asks for the latest `max` of a pair, or of all, and waits for the answer. */
+static inline void read_history(struct bench *bench, const char *pair, size_t max) {
+        REQUIRE(store_ask_history(bench->store, pair, max, on_history, bench) == 0);
+        REQUIRE(bench_wait_history(bench, bench->n_histories + 1) == 0);
 }
 
 static inline struct record make_record(const char *pair, uint64_t seq) {

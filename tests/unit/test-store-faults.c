@@ -162,6 +162,47 @@ static void a_stalled_disk_holds_up_neither_steps_nor_answers(void) {
         faults_free(faults);
 }
 
+static void question_about_history_waits_for_a_stalled_disk_and_nobody_else_does(void) {
+        struct bench *bench = bench_new();
+        struct faults *faults = faults_new("state.db");
+
+        bench->options.vfs = "faulty";
+        REQUIRE(bench_open(bench) == 0);
+        CHECK(persist(bench, "web", 1, PERSIST_OWNER) == 0);
+        read_history(bench, NULL, 10);
+        faults->stalls_reads = true;
+        faults_stall(faults, true);
+        for (unsigned i = 0; i < READER_QUESTIONS_MAX; i++)
+                CHECK(store_ask_history(bench->store, "web", 10, on_history, bench) == 0);
+        CHECK(store_ask_history(bench->store, "web", 10, on_history, bench) == -EBUSY);
+        CHECK(persist(bench, "web", 2, PERSIST_STEP) == 0);
+        CHECK(bench->n_histories == 1);
+        CHECK(bench_wait_history(bench, 1 + READER_QUESTIONS_MAX) == -ETIMEDOUT);
+        faults_stall(faults, false);
+        while (store_ask_history(bench->store, "web", 10, on_history, bench) == -EBUSY)
+                (void) sd_event_run(bench->event, USEC_PER_MSEC);
+        CHECK(bench_wait_history(bench, 2 + READER_QUESTIONS_MAX) == 0);
+        bench_free(bench);
+        faults_free(faults);
+}
+
+static void store_that_is_freed_answers_what_was_asked_of_history(void) {
+        struct bench *bench = bench_new();
+        struct faults *faults = faults_new("state.db");
+
+        bench->options.vfs = "faulty";
+        REQUIRE(bench_open(bench) == 0);
+        faults->stalls_reads = true;
+        faults_stall(faults, true);
+        CHECK(store_ask_history(bench->store, "web", 10, on_history, bench) == 0);
+        wait_until_stalled(faults);
+        faults_stall(faults, false);
+        bench_close(bench);
+        CHECK(bench->n_histories == 1 && bench->history_result == -ECANCELED);
+        bench_free(bench);
+        faults_free(faults);
+}
+
 static void newer_records_take_the_place_of_waiting_ones(void) {
         struct bench *bench = bench_new();
         struct faults *faults = faults_new("state.db");
@@ -321,6 +362,8 @@ TEST_MAIN("store-faults",
           TEST(a_failed_start_can_be_repeated),
           TEST(what_was_acknowledged_survives_a_kill),
           TEST(a_stalled_disk_holds_up_neither_steps_nor_answers),
+          TEST(question_about_history_waits_for_a_stalled_disk_and_nobody_else_does),
+          TEST(store_that_is_freed_answers_what_was_asked_of_history),
           TEST(newer_records_take_the_place_of_waiting_ones),
           TEST(a_stalled_disk_does_not_hold_up_the_end),
           TEST(ownership_is_written_on_a_full_disk),

@@ -223,11 +223,8 @@ static void bench_flush(struct bench *bench) {
 
 static void history_tells_what_happened(void) {
         struct bench *bench = bench_new();
-        _cleanup_free_ struct history_event *events = NULL;
-        _cleanup_free_ struct history_flow *flows = NULL;
         struct flow flow = { .kind = FLOW_APPLICATION_FAILURE, .number = 3, .from = SIDE_A, .to = SIDE_B, .drill = true,
                              .cause = "panicked" };
-        size_t n;
 
         REQUIRE(bench_open(bench) == 0);
         flow.phase_usec[PHASE_FAULT] = 1000;
@@ -241,33 +238,30 @@ static void history_tells_what_happened(void) {
         flow.number = 4;
         store_add_phase(bench->store, "db", &flow, PHASE_DETECTED);
         bench_flush(bench);
-        REQUIRE(store_get_events(bench->store, NULL, 10, &events, &n) == 0);
-        REQUIRE(n == 2);
-        CHECK_TEXT(events[0].text, "second");
-        CHECK(events[0].side == SIDE_INVALID && events[0].kind == RECORD_DOUBT && events[0].pair[0] == 0);
-        CHECK(events[1].side == SIDE_B && events[1].kind == RECORD_STARTED && strcmp(events[1].pair, "web") == 0);
-        REQUIRE(store_get_flows(bench->store, "web", 10, &flows, &n) == 0);
-        REQUIRE(n == 1);
-        CHECK_TEXT(flows[0].id, "web-3");
-        CHECK_TEXT(flows[0].text, "its disk was gone");
-        CHECK(flows[0].kind == FLOW_OS_FAILURE && flows[0].to == SIDE_B && flows[0].drill && flows[0].result == -EIO);
-        CHECK(flows[0].phase_usec[PHASE_STARTED] - flows[0].phase_usec[PHASE_FAULT] == 30000);
-        CHECK(flows[0].phase_usec[PHASE_HEALTHY] == 0 && flows[0].ended_usec > flows[0].begun_usec);
-        CHECK(flows[0].begun_usec == flows[0].phase_usec[PHASE_FAULT]);
-        free(steal_ptr(flows));
-        REQUIRE(store_get_flows(bench->store, NULL, 1, &flows, &n) == 0);
-        CHECK(n == 1 && strcmp(flows[0].id, "db-4") == 0 && flows[0].ended_usec == 0);
+        read_history(bench, NULL, 10);
+        REQUIRE(bench->rows.n_events == 2);
+        CHECK_TEXT(bench->events[0].text, "second");
+        CHECK(bench->events[0].side == SIDE_INVALID && bench->events[0].kind == RECORD_DOUBT && bench->events[0].pair[0] == 0);
+        CHECK(bench->events[1].side == SIDE_B && bench->events[1].kind == RECORD_STARTED && strcmp(bench->events[1].pair, "web") == 0);
+        read_history(bench, "web", 10);
+        REQUIRE(bench->rows.n_flows == 1 && bench->rows.n_events == 1);
+        CHECK_TEXT(bench->flows[0].id, "web-3");
+        CHECK_TEXT(bench->flows[0].text, "its disk was gone");
+        CHECK(bench->flows[0].kind == FLOW_OS_FAILURE && bench->flows[0].to == SIDE_B && bench->flows[0].drill && bench->flows[0].result == -EIO);
+        CHECK(bench->flows[0].phase_usec[PHASE_STARTED] - bench->flows[0].phase_usec[PHASE_FAULT] == 30000);
+        CHECK(bench->flows[0].phase_usec[PHASE_HEALTHY] == 0 && bench->flows[0].ended_usec > bench->flows[0].begun_usec);
+        CHECK(bench->flows[0].begun_usec == bench->flows[0].phase_usec[PHASE_FAULT]);
+        read_history(bench, NULL, 1);
+        CHECK(bench->rows.n_flows == 1 && strcmp(bench->flows[0].id, "db-4") == 0 && bench->flows[0].ended_usec == 0);
         bench_free(bench);
 }
 
 static void history_tells_what_drills_came_to(void) {
         struct bench *bench = bench_new();
-        _cleanup_free_ struct history_drill *drills = NULL;
         struct drill_result drill = {
                 .level = DRILL_LEVEL_FULL, .at_usec = 5 * USEC_PER_SEC, .ok = true, .took_usec = 30000, .objective_usec = USEC_PER_SEC,
                 .number = 3, .text = "healthy",
         };
-        size_t n;
 
         REQUIRE(bench_open(bench) == 0);
         store_add_drill(bench->store, "web", &drill);
@@ -275,22 +269,20 @@ static void history_tells_what_drills_came_to(void) {
         store_add_drill(bench->store, "web", &drill);
         store_add_drill(bench->store, "db", &drill);
         bench_flush(bench);
-        REQUIRE(store_get_drills(bench->store, "web", 10, &drills, &n) == 0);
-        REQUIRE(n == 2);
-        CHECK(drills[0].result.level == DRILL_LEVEL_REHEARSE && !drills[0].result.ok);
-        CHECK(drills[0].result.took_usec == USEC_INFINITY);
-        CHECK_TEXT(drills[0].result.text, "too old");
-        CHECK(drills[1].result.level == DRILL_LEVEL_FULL && drills[1].result.ok && drills[1].result.number == 3);
-        CHECK(drills[1].result.took_usec == 30000 && drills[1].result.objective_usec == USEC_PER_SEC);
-        CHECK(drills[1].result.at_usec == 5 * USEC_PER_SEC);
+        read_history(bench, "web", 10);
+        REQUIRE(bench->rows.n_drills == 2);
+        CHECK(bench->drills[0].result.level == DRILL_LEVEL_REHEARSE && !bench->drills[0].result.ok);
+        CHECK(bench->drills[0].result.took_usec == USEC_INFINITY);
+        CHECK_TEXT(bench->drills[0].result.text, "too old");
+        CHECK(bench->drills[1].result.level == DRILL_LEVEL_FULL && bench->drills[1].result.ok && bench->drills[1].result.number == 3);
+        CHECK(bench->drills[1].result.took_usec == 30000 && bench->drills[1].result.objective_usec == USEC_PER_SEC);
+        CHECK(bench->drills[1].result.at_usec == 5 * USEC_PER_SEC);
         bench_free(bench);
 }
 
 /* The drills that an earlier version wrote are kept. */
 static void drills_are_brought_forward(void) {
         struct bench *bench = bench_new();
-        _cleanup_free_ struct history_drill *drills = NULL;
-        size_t n;
 
         REQUIRE(bench_open(bench) == 0);
         bench_close(bench);
@@ -303,11 +295,11 @@ static void drills_are_brought_forward(void) {
                       "INSERT INTO drill VALUES ('web-10', 'web', 2, -5, -1, 'lost'), ('web-9', 'web', 1, 0, 1200000, 'good');"
                       "PRAGMA user_version = 2");
         REQUIRE(bench_open(bench) == 0);
-        REQUIRE(store_get_drills(bench->store, "web", 10, &drills, &n) == 0);
-        REQUIRE(n == 2);
-        CHECK(drills[0].result.number == 10 && !drills[0].result.ok && drills[0].result.took_usec == USEC_INFINITY);
-        CHECK(drills[1].result.number == 9 && drills[1].result.ok && drills[1].result.took_usec == 1200000);
-        CHECK(drills[1].result.level == DRILL_LEVEL_FULL);
+        read_history(bench, "web", 10);
+        REQUIRE(bench->rows.n_drills == 2);
+        CHECK(bench->drills[0].result.number == 10 && !bench->drills[0].result.ok && bench->drills[0].result.took_usec == USEC_INFINITY);
+        CHECK(bench->drills[1].result.number == 9 && bench->drills[1].result.ok && bench->drills[1].result.took_usec == 1200000);
+        CHECK(bench->drills[1].result.level == DRILL_LEVEL_FULL);
         bench_free(bench);
 }
 
