@@ -82,9 +82,8 @@ static usec_t path_limit(const struct detector *detector, enum second_path path)
 }
 
 /* An echo that was lost while the agent still answered (somebody closed the terminal) tells nothing about a guest. */
-static bool echo_works(const struct detector *detector) {
-        return detector->path_known[PATH_ECHO] &&
-               detector->last_path_usec[PATH_ECHO] + ECHO_LOST_USEC >= detector->suspected_usec;
+static bool echo_works(const struct detector *detector, usec_t suspected_usec) {
+        return detector->path_known[PATH_ECHO] && detector->last_path_usec[PATH_ECHO] + ECHO_LOST_USEC >= suspected_usec;
 }
 
 /* The kernel's own ways to answer: true when the quickest path that has worked since boot is silent long enough.
@@ -92,7 +91,7 @@ static bool echo_works(const struct detector *detector) {
  * so the balloon's coarse seconds would only delay what it already shows; a balloon that is heard after the
  * echo went silent (somebody closed the terminal) still speaks for the guest. */
 static bool paths_silent(const struct detector *detector, usec_t now, usec_t void_usec) {
-        enum second_path path = echo_works(detector) ? PATH_ECHO : PATH_BALLOON;
+        enum second_path path = echo_works(detector, detector->suspected_usec) ? PATH_ECHO : PATH_BALLOON;
         usec_t since;
 
         if (!detector->path_known[path])
@@ -174,6 +173,11 @@ enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t vo
                 ret->wake_usec = sooner(ret->wake_usec, later(detector->last_pong_usec, void_usec) +
                                                                 detector->beat_usec * detector->beats_missed);
         return detector->verdict;
+}
+
+bool detector_can_tell(const struct detector *detector, usec_t now_usec) {
+        return echo_works(detector, now_usec) || detector->path_known[PATH_BALLOON] ||
+               detector->last_path_usec[PATH_ECHO] > 0 || detector->last_path_usec[PATH_BALLOON] > 0;
 }
 
 usec_t detector_silence(const struct detector *detector, usec_t now_usec) {

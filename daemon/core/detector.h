@@ -58,5 +58,7 @@ struct detector_wants {
  * the verdict, which the detector also keeps. */
 enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t void_usec, struct detector_wants *ret);
 
+/* Has its kernel been heard beside its agent, so that a hang can be told from a silent agent? */
+bool detector_can_tell(const struct detector *detector, usec_t now_usec);
 /* Time since the last sign of life on any way; USEC_INFINITY: never heard. */
 usec_t detector_silence(const struct detector *detector, usec_t now_usec);

@@ -10,8 +10,14 @@ struct list {
         size_t n;
 };
 
+enum weight {
+        ADVICE,
+        UNFIT,  /* keeps the pair from being armed */
+        BLOCKS, /* as UNFIT, and a failover to there would come to a stop */
+};
+
 /* Splits "TEXT|MEND" after formatting, so that each finding is one readable line below. */
-static void __attribute__((format(printf, 3, 4))) add(struct list *list, bool advice, const char *format, ...) {
+static void __attribute__((format(printf, 3, 4))) add(struct list *list, enum weight weight, const char *format, ...) {
         char line[2 * FINDING_LEN];
         struct finding *finding;
         char *bar;
@@ -23,7 +29,8 @@ static void __attribute__((format(printf, 3, 4))) add(struct list *list, bool ad
         vsnprintf(line, sizeof(line), format, ap);
         va_end(ap);
         finding = &list->findings[list->n++];
-        finding->advice = advice;
+        finding->advice = weight == ADVICE;
+        finding->blocks = weight == BLOCKS;
         bar = strchr(line, '|');
         if (bar)
                 *bar = 0;
@@ -36,20 +43,20 @@ static void check_domain(struct list *list, const struct member *member, const s
         const char *domain = member->domain;
 
         if (!found->persistent)
-                add(list, false, "the domain is transient|make it persistent: virsh dumpxml %s > %s.xml; virsh define %s.xml",
+                add(list, UNFIT, "the domain is transient|make it persistent: virsh dumpxml %s > %s.xml; virsh define %s.xml",
                     domain, domain, domain);
         if (found->autostart)
-                add(list, false, "libvirt starts it by itself at boot|virsh autostart --disable %s", domain);
+                add(list, UNFIT, "libvirt starts it by itself at boot|virsh autostart --disable %s", domain);
         if (!found->channel)
-                add(list, false,
+                add(list, UNFIT,
                     "it has no agent channel org.failover1.agent.0|add the channel that `failoverctl policy check "
                     "--domains` prints, with virsh edit %s, and start the domain anew", domain);
         if (!found->requested_zero)
-                add(list, false,
+                add(list, UNFIT,
                     "its persistent XML asks for virtio-mem memory at boot|set <requested> to 0 in each memory "
                     "device with virsh edit %s", domain);
         if (found->base_bytes != member->base_bytes)
-                add(list, false, "it boots with %s, the policy says base: %s|make them equal: virsh edit %s, or the policy",
+                add(list, UNFIT, "it boots with %s, the policy says base: %s|make them equal: virsh edit %s, or the policy",
                     size_format(have, found->base_bytes), size_format(want, member->base_bytes), domain);
 }
 
@@ -62,11 +69,11 @@ static void check_plugs(struct list *list, const struct pair_policy *policy, con
                 vcpus += policy->applications[i].vcpus;
         }
         if (found->free_ports < disks)
-                add(list, false, "%u disks may be plugged, %u PCIe root ports are free|add %u "
+                add(list, BLOCKS, "%u disks may be plugged, %u PCIe root ports are free|add %u "
                     "<controller type='pci' model='pcie-root-port'/> with virsh edit %s",
                     disks, found->free_ports, disks - found->free_ports, domain);
         if (vcpus > 0 && found->vcpus_max < found->vcpus + vcpus)
-                add(list, false, "%u processors may be plugged, the domain's maximum leaves %u|raise it: virsh setvcpus "
+                add(list, BLOCKS, "%u processors may be plugged, the domain's maximum leaves %u|raise it: virsh setvcpus "
                     "%s %u --maximum --config", vcpus, found->vcpus_max - found->vcpus, domain, found->vcpus + vcpus);
 }
 
@@ -86,11 +93,11 @@ static void check_disks(struct list *list, const struct pair_policy *pair, enum 
 
                 for (size_t k = 0; k < app->n_disks && (app->kind != APPLICATION_PLAIN || side == SIDE_A); k++)
                         if (disk_list_has(&found->disks_at_boot, app->disks[k]))
-                                add(list, false, "disk %s of %s is attached whenever the domain starts|move its <disk> from "
+                                add(list, BLOCKS, "disk %s of %s is attached whenever the domain starts|move its <disk> from "
                                     "<devices> into <metadata>, as `failoverctl policy check --domains` prints, with "
                                     "virsh edit %s", app->disks[k], app->name, domain);
                         else if (!disk_list_has(&found->disks_kept, app->disks[k]))
-                                add(list, false, "disk %s of %s is not defined|add its <disk> to <metadata>, as "
+                                add(list, BLOCKS, "disk %s of %s is not defined|add its <disk> to <metadata>, as "
                                     "`failoverctl policy check --domains` prints, with virsh edit %s", app->disks[k],
                                     app->name, domain);
         }
@@ -106,18 +113,18 @@ static void check_regions(struct list *list, const struct policy *policy, const 
                 if (app->memory_bytes == 0)
                         continue;
                 if (!found->apps[i].present)
-                        add(list, false, "no virtio-mem device has the alias ua-%s|add the device that `failoverctl "
+                        add(list, BLOCKS, "no virtio-mem device has the alias ua-%s|add the device that `failoverctl "
                             "policy check --domains` prints, with virsh edit %s", app->name, domain);
                 else if (found->apps[i].size_bytes < app->memory_bytes)
-                        add(list, false, "device ua-%s holds at most %s, the application needs %s|raise its <size> "
+                        add(list, BLOCKS, "device ua-%s holds at most %s, the application needs %s|raise its <size> "
                             "with virsh edit %s", app->name, size_format(have, found->apps[i].size_bytes),
                             size_format(want, app->memory_bytes), domain);
                 else if (found->apps[i].size_bytes % GUEST_BLOCK_BYTES != 0)
-                        add(list, false, "device ua-%s holds %s, no multiple of the 128MiB blocks that a guest plugs|raise "
+                        add(list, BLOCKS, "device ua-%s holds %s, no multiple of the 128MiB blocks that a guest plugs|raise "
                             "its <size> with virsh edit %s", app->name, size_format(have, found->apps[i].size_bytes),
                             domain);
                 else if (found->apps[i].block_bytes > 0 && policy->extent_bytes % found->apps[i].block_bytes != 0)
-                        add(list, false, "device ua-%s has blocks of %s, the policy's extent is %s|set the extent to "
+                        add(list, BLOCKS, "device ua-%s has blocks of %s, the policy's extent is %s|set the extent to "
                             "a multiple of the block, or <block> with virsh edit %s", app->name,
                             size_format(have, found->apps[i].block_bytes), size_format(want, policy->extent_bytes),
                             domain);
@@ -126,16 +133,16 @@ static void check_regions(struct list *list, const struct policy *policy, const 
 
 static void check_advice(struct list *list, const char *domain, const struct preflight *found) {
         if (!found->panic_device)
-                add(list, true, "no panic device: a kernel panic is seen as a hang only, later|add <panic model='isa'/> "
+                add(list, ADVICE, "no panic device: a kernel panic is seen as a hang only, later|add <panic model='isa'/> "
                     "with virsh edit %s", domain);
         if (!found->crash_preserved)
-                add(list, true, "a crash restarts it before failoverd can fence it|set <on_crash>preserve</on_crash> "
+                add(list, ADVICE, "a crash restarts it before failoverd can fence it|set <on_crash>preserve</on_crash> "
                     "with virsh edit %s", domain);
         if (!found->balloon_stats)
-                add(list, true, "no balloon statistics: one way less to hear from the guest's kernel|add <memballoon "
+                add(list, ADVICE, "no balloon statistics: one way less to hear from the guest's kernel|add <memballoon "
                     "model='virtio'><stats period='1'/></memballoon> with virsh edit %s", domain);
         if (!found->echo_port)
-                add(list, true, "no echo port: a hang is decided later than it could be|add <serial type='unix'><alias "
+                add(list, ADVICE, "no echo port: a hang is decided later than it could be|add <serial type='unix'><alias "
                     "name='ua-echo'/></serial> with virsh edit %s", domain);
 }
 
@@ -145,9 +152,9 @@ size_t findings_list(const struct policy *policy, const struct pair_policy *pair
         struct list list = { .findings = ret };
 
         if (found->text[0])
-                add(&list, false, "it could not be looked at: %s|virsh dumpxml %s", found->text, member->domain);
+                add(&list, UNFIT, "it could not be looked at: %s|virsh dumpxml %s", found->text, member->domain);
         else if (!found->defined)
-                add(&list, false, "libvirt knows no such domain|define it (failoverctl policy xml prints what it needs), or "
+                add(&list, UNFIT, "libvirt knows no such domain|define it (failoverctl policy xml prints what it needs), or "
                     "correct the name in the policy");
         else {
                 check_domain(&list, member, found);

@@ -12,6 +12,7 @@
 
 struct finding {
         bool advice;  /* does not keep the pair from being armed */
+        bool blocks;  /* a failover to that side would come to a stop there */
         char text[FINDING_LEN];
         char mend[FINDING_LEN];
 };

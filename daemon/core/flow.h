@@ -37,6 +37,22 @@ DECLARE_ENUM_TABLE(phase);
 
 #define FLOW_TEXT_LEN 256
 
+/* Why a flow could not begin now. */
+enum flow_blocker {
+        FLOW_FREE,
+        FLOW_BLOCKED_BY_FLOW,       /* one is under way */
+        FLOW_BLOCKED_BY_HYPERVISOR, /* it does not answer */
+        FLOW_BLOCKED_BY_PAUSE,
+        FLOW_BLOCKED_BY_HOLD,
+        FLOW_BLOCKED_UNSETTLED,     /* who owns what is not known yet */
+        FLOW_BLOCKED_BY_OTHER_SIDE, /* it is not usable */
+        FLOW_BLOCKED_BY_DEVICE,     /* it has no memory device for an application */
+        FLOW_BLOCKED_BY_FLAPS,      /* the flap limit is reached */
+        FLOW_BLOCKER_MAX,
+        FLOW_BLOCKER_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(flow_blocker); /* sentences */
+
 struct flow {
         enum flow_kind kind;
         uint64_t number; /* of this pair; the failover id is "PAIR-NUMBER" */

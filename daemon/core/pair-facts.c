@@ -257,6 +257,12 @@ static void rebooted(struct step *step, enum side side) {
                 member_fail(step, side, "the guest was reset without announcing it");
 }
 
+uint64_t engine_region_lost_bytes(const struct engine *engine, const struct region *region, uint64_t bytes) {
+        uint64_t lost = bytes > engine->policy->extent_bytes ? bytes : engine->policy->extent_bytes;
+
+        return lost < region->usage_bytes ? lost : region->usage_bytes;
+}
+
 /* Memory of the VM became inaccessible. libvirt does not tell where, so one extent of the first hot-standby
  * region there counts as lost: the system that used it cannot be trusted with it any more either way. */
 static void memory_failure(struct step *step, const struct event *event) {
@@ -269,10 +275,7 @@ static void memory_failure(struct step *step, const struct event *event) {
 
                 if (!region || (event->app >= 0 && event->app != (int) i))
                         continue;
-                lost = event->bytes > step->engine->policy->extent_bytes ? event->bytes
-                                                                         : step->engine->policy->extent_bytes;
-                if (lost > region->usage_bytes)
-                        lost = region->usage_bytes;
+                lost = engine_region_lost_bytes(step->engine, region, event->bytes);
                 used = table_reserve(&step->engine->table);
                 replaced = table_replace_lost(&step->engine->table, region, lost);
                 used -= table_reserve(&step->engine->table);
@@ -310,10 +313,15 @@ static void keep_findings(struct step *step, enum side side) {
         size_t n = findings_list(step->engine->policy, step->pair->policy, side, &member->preflight, found);
 
         member->n_findings = 0;
-        for (size_t i = 0; i < n && member->n_findings < MEMBER_FINDINGS_MAX; i++)
-                if (!found[i].advice)
-                        snprintf(member->findings[member->n_findings++], EVENT_TEXT_LEN, "%s: %.190s",
-                                 pair_domain(step->pair, side), found[i].text);
+        member->blocking_finding = -1;
+        for (size_t i = 0; i < n && member->n_findings < MEMBER_FINDINGS_MAX; i++) {
+                if (found[i].advice)
+                        continue;
+                if (found[i].blocks && member->blocking_finding < 0)
+                        member->blocking_finding = (int) member->n_findings;
+                snprintf(member->findings[member->n_findings++], EVENT_TEXT_LEN, "%s: %.190s",
+                         pair_domain(step->pair, side), found[i].text);
+        }
 }
 
 static void preflight_event(struct step *step, const struct event *event) {
@@ -325,7 +333,9 @@ static void preflight_event(struct step *step, const struct event *event) {
                 member->preflight_usec = event->preflight->text[0] ? 0 : step->now;
                 keep_findings(step, event->side);
         }
-        request_end(step, &member->look, event->preflight->text[0] == 0);
+        member->look_failed = event->preflight->text[0] != 0;
+        if (member->look.id == 0) /* it came after the call had been given up; else the answer to the call ends it */
+                request_end(step, &member->look, !member->look_failed);
         step->again = step->changed = true;
 }
 
@@ -478,7 +488,7 @@ static void done(struct step *step, const struct event *event) {
                 break;
         case ACTION_PREFLIGHT:
                 if (member->look.id == event->action_id)
-                        request_end(step, &member->look, event->result == 0);
+                        request_end(step, &member->look, event->result == 0 && !member->look_failed);
                 break;
         case ACTION_VCPUS:
                 if (member->vcpu.id != event->action_id)

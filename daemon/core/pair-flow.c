@@ -14,15 +14,13 @@
 
 /* ---- whether ------------------------------------------------------------------------------------------- */
 
-static unsigned recent_flaps(struct step *step) {
-        struct record *record = &step->pair->record;
-        unsigned keep = 0;
+unsigned flow_flaps(const struct engine *engine, const struct pair *pair) {
+        const struct record *record = &pair->record;
+        unsigned n = 0;
 
         for (unsigned i = 0; i < record->n_flaps; i++)
-                if (step->engine->real_usec < record->flaps_usec[i] + step->pair->policy->flap_window_usec)
-                        record->flaps_usec[keep++] = record->flaps_usec[i];
-        record->n_flaps = keep;
-        return keep;
+                n += engine->real_usec < record->flaps_usec[i] + pair->policy->flap_window_usec;
+        return n;
 }
 
 static void add_flap(struct step *step) {
@@ -35,37 +33,39 @@ static void add_flap(struct step *step) {
         record->flaps_usec[record->n_flaps++] = step->engine->real_usec;
 }
 
-const char *flow_blocked(struct step *step, enum side to) {
-        struct pair *pair = step->pair;
-
+enum flow_blocker flow_blocker(const struct engine *engine, const struct pair *pair, enum side to) {
         if (pair_flow_active(pair))
-                return "another flow is under way";
-        if (!step->engine->hypervisor_up)
-                return "libvirt does not answer";
+                return FLOW_BLOCKED_BY_FLOW;
+        if (!engine->hypervisor_up)
+                return FLOW_BLOCKED_BY_HYPERVISOR;
         if (pair->record.paused)
-                return "the pair is paused";
+                return FLOW_BLOCKED_BY_PAUSE;
         if (pair->record.held)
-                return "the pair is held";
+                return FLOW_BLOCKED_BY_HOLD;
         if (pair->unsettled)
-                return "where its applications run is not known yet";
-        if (!member_usable(pair, to)) {
-                static const char text[] = "the other side cannot take over: it is not up, not answering or failed itself";
-                return text;
-        }
+                return FLOW_BLOCKED_UNSETTLED;
+        if (!member_usable(pair, to))
+                return FLOW_BLOCKED_BY_OTHER_SIDE;
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner != to &&
                     !pair->members[to].preflight.apps[i].present)
-                        return "the other side has no memory device for it";
-        if (recent_flaps(step) >= pair->policy->flap_limit) {
+                        return FLOW_BLOCKED_BY_DEVICE;
+        return flow_flaps(engine, pair) >= pair->policy->flap_limit ? FLOW_BLOCKED_BY_FLAPS : FLOW_FREE;
+}
+
+const char *flow_blocked(struct step *step, enum side to) {
+        struct pair *pair = step->pair;
+        enum flow_blocker blocker = flow_blocker(step->engine, pair, to);
+
+        if (blocker == FLOW_BLOCKED_BY_FLAPS) {
                 pair->record.held = true;
                 snprintf(pair->record.held_reason, sizeof(pair->record.held_reason),
                          "flap limit: %u failovers within the policy's window; find out why, then failoverctl resume %s",
-                         pair->record.n_flaps, pair->policy->name);
+                         flow_flaps(step->engine, pair), pair->policy->name);
                 pair_owner_dirty(pair);
                 step_say(step, RECORD_HELD, SIDE_INVALID, "%s is held: %s", pair->policy->name, pair->record.held_reason);
-                return "the flap limit is reached";
         }
-        return NULL;
+        return blocker == FLOW_FREE ? NULL : flow_blocker_to_string(blocker);
 }
 
 /* ---- begin and end -------------------------------------------------------------------------------------- */

@@ -83,6 +83,8 @@ struct holder pair_holder(const struct pair *pair, enum side side);
 const char *pair_domain(const struct pair *pair, enum side side);
 /* A member that could take applications over now. */
 bool member_usable(const struct pair *pair, enum side side);
+/* What keeps a member from playing its part now, as a sentence that names it; false where nothing does. */
+bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, char text[EVENT_TEXT_LEN]);
 /* The process is seen to be gone. */
 bool member_is_gone(const struct member_state *member);
 const char *pair_app_name(const struct pair *pair, int app);
@@ -98,6 +100,8 @@ bool pair_flow_active(const struct pair *pair);
 void pair_adopt(struct step *step, int app, enum side side);
 
 /* pair-facts.c */
+/* How much of a region counts as lost where `bytes` of it became inaccessible. */
+uint64_t engine_region_lost_bytes(const struct engine *engine, const struct region *region, uint64_t bytes);
 void pair_event(struct step *step, const struct event *event);
 /* This side's operating system counts as failed. Ignored while it is fenced, absent on purpose, or failed. */
 void member_fail(struct step *step, enum side side, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -136,7 +140,11 @@ void app_disks_forget(struct app_state *app);
 int app_uses(struct step *step, int app, enum side side, uint64_t bytes);
 
 /* pair-flow.c */
-/* NULL when a flow to that side could begin now, else why not (text lives in the pair). */
+/* What keeps a flow to that side from beginning now. Asking changes nothing. */
+enum flow_blocker flow_blocker(const struct engine *engine, const struct pair *pair, enum side to);
+/* Failovers that count for the flap limit now. */
+unsigned flow_flaps(const struct engine *engine, const struct pair *pair);
+/* NULL when a flow to that side may begin, which is about to happen, else why not. At the flap limit the pair is held. */
 const char *flow_blocked(struct step *step, enum side to);
 /* Begins a flow. `app` is the failed application of FLOW_APPLICATION_FAILURE, else NO_APP. */
 void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app, usec_t detected_usec,
@@ -149,6 +157,18 @@ void advance_failures(struct step *step);
 void advance_flow(struct step *step);
 
 /* pair-move.c */
+/* Where the memory comes from that a moving application gets on its new side. */
+enum region_source {
+        REGION_NOT_NEEDED,
+        REGION_IS_THERE,      /* a row of the new side's, left over */
+        REGION_COMES_ALONG,   /* the old side's row changes hands */
+        REGION_OUT_OF_UNUSED, /* there is no row yet */
+};
+/* `at_from`, `at_to`: its rows, NULL where there is none. */
+enum region_source move_region_source(const struct pair *pair, int app, const struct region *at_from,
+                                      const struct region *at_to);
+/* Of what was granted there, so much is still plugged: unused memory stands in for it while a living side gives it up. */
+uint64_t move_left_bytes(const struct pair *pair, int app, enum side from);
 /* Begins what can be begun of an application's move. Returns how far it has come; PHASE_DECIDED while it has not
  * stopped. May end the flow. */
 enum phase move_advance(struct step *step, int app);

@@ -124,6 +124,12 @@ static bool move_disks_free(struct step *step, int app) {
         return false;
 }
 
+uint64_t move_left_bytes(const struct pair *pair, int app, enum side from) {
+        uint64_t granted = pair->record.apps[app].granted_bytes[from], plugged = pair->members[from].plugged_bytes[app];
+
+        return plugged < granted ? plugged : granted;
+}
+
 /* True when the region can go: its memory has left the old side, went with a fenced one, or unused memory stands in
  * for what has not left yet (N: the right moves at once, the memory follows). */
 static bool move_detached(struct step *step, int app) {
@@ -133,10 +139,8 @@ static bool move_detached(struct step *step, int app) {
         struct holder from = pair_holder(pair, flow->from);
         struct table *table = &step->engine->table;
         const struct region *region = table_find_application(table, from, app);
-        uint64_t left = pair->members[flow->from].plugged_bytes[app];
+        uint64_t left = move_left_bytes(pair, app, flow->from);
 
-        if (left > record->granted_bytes[flow->from])
-                left = record->granted_bytes[flow->from];
         if (record->owner == flow->to || pair->record.fence_wanted[flow->from] || record->granted_bytes[flow->from] == 0)
                 return true;
         app_release(step, app, flow->from);
@@ -168,6 +172,15 @@ static bool move_detached(struct step *step, int app) {
         return true;
 }
 
+enum region_source move_region_source(const struct pair *pair, int app, const struct region *at_from,
+                                      const struct region *at_to) {
+        if (at_to)
+                return REGION_IS_THERE;
+        if (at_from)
+                return REGION_COMES_ALONG;
+        return pair->policy->applications[app].memory_bytes ? REGION_OUT_OF_UNUSED : REGION_NOT_NEEDED;
+}
+
 static bool give_region(struct step *step, int app) {
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
@@ -176,23 +189,23 @@ static bool give_region(struct step *step, int app) {
         struct holder from = pair_holder(pair, flow->from), to = pair_holder(pair, flow->to);
         struct region *region = table_find_application(table, from, app);
 
-        if (region && table_find_application(table, to, app)) {
-                table_give_back(table, region); /* one region has one row */
+        switch (move_region_source(pair, app, region, table_find_application(table, to, app))) {
+        case REGION_IS_THERE:
+                if (region)
+                        table_give_back(table, region); /* one region has one row */
                 return true;
-        }
-        if (region) {
+        case REGION_COMES_ALONG:
                 table_move(table, region, to, from);
                 return true;
+        case REGION_OUT_OF_UNUSED:
+                if (table_grant(table, to, size) < 0)
+                        return false;
+                if (table_carve(table, to, pair->policy->members[flow->to].base_bytes, app, pair_app_name(pair, app), size, from) == -ENOMEM)
+                        step->update->failed = true;
+                return true;
+        default:
+                return true;
         }
-        if (table_find_application(table, to, app))
-                return true;
-        if (size == 0)
-                return true;
-        if (table_grant(table, to, size) < 0)
-                return false;
-        if (table_carve(table, to, pair->policy->members[flow->to].base_bytes, app, pair_app_name(pair, app), size, from) == -ENOMEM)
-                step->update->failed = true;
-        return true;
 }
 
 /* What was lost of the region and not replaced is made good out of unused, as far as that goes. Returns its size. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
+#include "daemon/core/readiness.h"
 
 /* Comparing facts with goals settles within a few rounds; more is a fault in the machine. */
 #define ROUNDS_MAX 16
@@ -14,6 +15,10 @@
 /* What libvirt told of a domain is renewed every half minute; older than this, nobody knows whether it could be acted
  * on. */
 #define STALE_USEC (75 * USEC_PER_SEC)
+
+/* What is ready for a failover is looked at again after so long, where nothing that was seen has changed it: limits
+ * run out, and what was told grows old. */
+#define READINESS_USEC (5 * USEC_PER_SEC)
 
 /* A write of who owns the data that takes longer than this no longer holds a failover back: the copy in the
  * run-time directory carries it over a crash of failoverd, and status says what a power loss would cost. */
@@ -33,6 +38,7 @@ struct pair *pair_new(int slot, const struct pair_policy *policy) {
         pair->slot = slot;
         pair->policy = policy;
         pair->state = PAIR_UNKNOWN;
+        pair->readiness = READINESS_UNCOVERED;
         snprintf(pair->record.pair, sizeof(pair->record.pair), "%s", policy->name);
         pair->record.paused_until_usec = USEC_INFINITY;
         for (enum side side = 0; side < SIDE_MAX; side++)
@@ -187,43 +193,54 @@ static void reason(struct pair *pair, const char *format, ...) {
         va_end(ap);
 }
 
-/* What keeps one VM from playing its part. */
-static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
+bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, char text[EVENT_TEXT_LEN]) {
         const struct member_state *m = &pair->members[side];
         const char *vm = pair_domain(pair, side);
 
+#define TROUBLE(...) (snprintf(text, EVENT_TEXT_LEN, __VA_ARGS__), true)
         if (m->domain == DOMAIN_UNDEFINED)
-                reason(pair, "%s: libvirt knows no such domain", vm);
-        else if (m->operator_hold)
-                reason(pair, "%s: %s by an operator; start or resume it there to go on", vm,
-                       m->domain == DOMAIN_PAUSED ? "suspended" : "stopped");
-        else if (m->fence == FENCE_FAILED)
-                reason(pair, "%s: not proven stopped; end its QEMU process (pid %d) or the host, nothing starts elsewhere before",
-                       vm, m->pid);
-        else if (m->fence_late)
-                reason(pair, "%s: frozen, but its QEMU process (pid %d) does not end; the disks that it holds stay there", vm, m->pid);
-        else if (m->failure[0])
-                reason(pair, "%s: %s", vm, m->failure);
-        else if (m->going_usec)
-                reason(pair, "%s: its guest is on an orderly %s", vm, m->going);
-        else if (m->domain == DOMAIN_UNKNOWN)
-                reason(pair, "%s: state not known yet", vm);
-        else if (m->domain != DOMAIN_RUNNING && m->start_failure[0])
-                reason(pair, "%s: not running, does not start: %.150s", vm, m->start_failure);
-        else if (m->domain != DOMAIN_RUNNING)
-                reason(pair, "%s: not running yet", vm);
-        else if (m->domain_usec && now_usec - m->domain_usec > STALE_USEC)
-                reason(pair, "%s: libvirt has told nothing of it for %u s; it may hang on this domain", vm,
-                       (unsigned) ((now_usec - m->domain_usec) / USEC_PER_SEC));
-        else if (!m->greeted)
-                reason(pair, "%s: no agent answers on its channel; is failover-agent running in the guest?", vm);
-        else if (!m->configured)
-                reason(pair, "%s: its domain has not been looked at yet%s%s", vm, m->preflight.text[0] ? ": " : "",
-                       m->preflight.text);
-        else if (m->detector.verdict == VERDICT_SILENT)
-                reason(pair, "%s: its agent is silent, its kernel answers; see failover-agent in the guest", vm);
-        else if (m->detector.verdict != VERDICT_ALIVE)
-                reason(pair, "%s: heartbeats are missing", vm);
+                return TROUBLE("%s: libvirt knows no such domain", vm);
+        if (m->operator_hold)
+                return TROUBLE("%s: %s by an operator; start or resume it there to go on", vm,
+                               m->domain == DOMAIN_PAUSED ? "suspended" : "stopped");
+        if (m->fence == FENCE_FAILED)
+                return TROUBLE("%s: not proven stopped; end its QEMU process (pid %d) or the host, nothing starts elsewhere before",
+                               vm, m->pid);
+        if (m->fence_late)
+                return TROUBLE("%s: frozen, but its QEMU process (pid %d) does not end; the disks that it holds stay there", vm, m->pid);
+        if (m->failure[0])
+                return TROUBLE("%s: %.190s", vm, m->failure);
+        if (m->going_usec)
+                return TROUBLE("%s: its guest is on an orderly %s", vm, m->going);
+        if (m->domain == DOMAIN_UNKNOWN)
+                return TROUBLE("%s: state not known yet", vm);
+        if (m->domain != DOMAIN_RUNNING && m->start_failure[0])
+                return TROUBLE("%s: not running, does not start: %.150s", vm, m->start_failure);
+        if (m->domain != DOMAIN_RUNNING)
+                return TROUBLE("%s: not running yet", vm);
+        if (m->domain_usec && now_usec - m->domain_usec > STALE_USEC)
+                return TROUBLE("%s: libvirt has told nothing of it for %u s; it may hang on this domain", vm,
+                               (unsigned) ((now_usec - m->domain_usec) / USEC_PER_SEC));
+        if (!m->greeted)
+                return TROUBLE("%s: no agent answers on its channel; is failover-agent running in the guest?", vm);
+        if (!m->configured)
+                return TROUBLE("%s: its domain has not been looked at yet%s%.150s", vm, m->preflight.text[0] ? ": " : "",
+                               m->preflight.text);
+        if (m->detector.verdict == VERDICT_SILENT)
+                return TROUBLE("%s: its agent is silent, its kernel answers; see failover-agent in the guest", vm);
+        if (m->detector.verdict != VERDICT_ALIVE)
+                return TROUBLE("%s: heartbeats are missing", vm);
+#undef TROUBLE
+        return false;
+}
+
+/* What keeps one VM from playing its part. */
+static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
+        const struct member_state *m = &pair->members[side];
+        char text[EVENT_TEXT_LEN];
+
+        if (member_trouble(pair, side, now_usec, text))
+                reason(pair, "%s", text);
         if (m->domain == DOMAIN_UNDEFINED)
                 return; /* what a look finds says the same */
         for (unsigned i = 0; m->preflight_usec && i < m->n_findings; i++)
@@ -306,6 +323,23 @@ static void collect_reasons(struct step *step) {
                 reason(pair, "where its applications run is not known before both VMs have been looked at");
         if (pair->store_late)
                 reason(pair, "the store is not written in time; a power loss now may forget the latest owner");
+}
+
+static void update_readiness(struct step *step) {
+        struct pair *pair = step->pair;
+        uint64_t unused = table_unused(&step->engine->table);
+        struct readiness readiness;
+
+        if (!step->changed && unused == pair->readiness_unused_bytes && step->now - pair->readiness_asked_usec < READINESS_USEC)
+                return;
+        readiness_list(step->engine, pair, &readiness);
+        pair->readiness_asked_usec = step->now;
+        pair->readiness_unused_bytes = unused;
+        if (readiness.level == pair->readiness)
+                return;
+        pair->readiness = readiness.level;
+        pair->readiness_usec = step->now;
+        step->changed = true;
 }
 
 static void update_state(struct step *step) {
@@ -484,6 +518,7 @@ void pair_advance(struct step *step) {
                         advance_round(step);
                 } while (step->again);
                 update_state(step);
+                update_readiness(step);
                 persist(step);
         }
         if (step->wake != pair->wake_usec) {

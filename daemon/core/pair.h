@@ -37,6 +37,17 @@ enum pair_state {
 };
 DECLARE_ENUM_TABLE(pair_state);
 
+/* How well a single failure is covered, or the worst of all, best first (readiness.h). */
+enum readiness_level {
+        READINESS_NONE,      /* nothing that could fail over is concerned */
+        READINESS_COVERED,
+        READINESS_LIMITED,   /* it is, but late or with less, or the pair is not armed */
+        READINESS_UNCOVERED,
+        READINESS_LEVEL_MAX,
+        READINESS_LEVEL_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(readiness_level); /* "none", "covered", "limited", "uncovered" */
+
 enum fence_state {
         FENCE_NONE,
         FENCE_FREEZING,
@@ -84,8 +95,10 @@ struct member_state {
 
         struct preflight preflight;
         usec_t preflight_usec; /* 0: not looked at since the last start */
+        bool look_failed;      /* the latest look came to nothing */
         char findings[MEMBER_FINDINGS_MAX][EVENT_TEXT_LEN]; /* what it found that keeps the pair from being armed */
         unsigned n_findings;
+        int blocking_finding; /* the first of them that a failover to here would come to a stop at; -1: none */
 
         char failure[EVENT_TEXT_LEN]; /* why this side's system counts as failed; empty: it does not */
         usec_t failure_usec;
@@ -187,6 +200,10 @@ struct pair {
         char reasons[REASONS_MAX][EVENT_TEXT_LEN]; /* why it is not armed */
         unsigned n_reasons;
         usec_t armed_usec;   /* since when, 0: not */
+        enum readiness_level readiness; /* could it fail over for each single failure? (readiness.h) */
+        usec_t readiness_usec;          /* since when */
+        usec_t readiness_asked_usec;    /* when that was looked at last, and the pool's unused memory then */
+        uint64_t readiness_unused_bytes;
         struct flow last_flow; /* the latest that ended well; its REJOINED is still to come */
         bool rejoin_pending;
         usec_t wake_usec;    /* last asked for */

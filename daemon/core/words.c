@@ -7,6 +7,7 @@
 #include "daemon/core/event.h"
 #include "daemon/core/flow.h"
 #include "daemon/core/pair.h"
+#include "daemon/core/readiness.h"
 #include "daemon/core/table.h"
 
 static const char *const event_kind_table[] = {
@@ -68,6 +69,19 @@ static const char *const flow_kind_table[] = {
 };
 DEFINE_ENUM_TABLE(flow_kind, flow_kind_table)
 
+static const char *const flow_blocker_table[] = {
+        [FLOW_FREE] = "nothing",
+        [FLOW_BLOCKED_BY_FLOW] = "another flow is under way",
+        [FLOW_BLOCKED_BY_HYPERVISOR] = "libvirt does not answer",
+        [FLOW_BLOCKED_BY_PAUSE] = "the pair is paused",
+        [FLOW_BLOCKED_BY_HOLD] = "the pair is held",
+        [FLOW_BLOCKED_UNSETTLED] = "where its applications run is not known yet",
+        [FLOW_BLOCKED_BY_OTHER_SIDE] = "the other side cannot take over: it is not up, not answering or failed itself",
+        [FLOW_BLOCKED_BY_DEVICE] = "the other side has no memory device for it",
+        [FLOW_BLOCKED_BY_FLAPS] = "the flap limit is reached",
+};
+DEFINE_ENUM_TABLE(flow_blocker, flow_blocker_table)
+
 static const char *const phase_table[] = {
         [PHASE_FAULT] = "fault",     [PHASE_DETECTED] = "detected", [PHASE_DECIDED] = "decided",
         [PHASE_FENCED] = "fenced",   [PHASE_GRANTED] = "granted",   [PHASE_PLUGGED] = "plugged",
@@ -81,6 +95,18 @@ static const char *const pair_state_table[] = {
         [PAIR_REMOVED] = "removed",
 };
 DEFINE_ENUM_TABLE(pair_state, pair_state_table)
+
+static const char *const readiness_level_table[] = {
+        [READINESS_NONE] = "none", [READINESS_COVERED] = "covered", [READINESS_LIMITED] = "limited",
+        [READINESS_UNCOVERED] = "uncovered",
+};
+DEFINE_ENUM_TABLE(readiness_level, readiness_level_table)
+
+static const char *const readiness_fault_table[] = {
+        [READINESS_SYSTEM] = "system", [READINESS_HANG] = "hang", [READINESS_APPLICATION] = "application",
+        [READINESS_MEMORY] = "memory",
+};
+DEFINE_ENUM_TABLE(readiness_fault, readiness_fault_table)
 
 static const char *const fence_state_table[] = {
         [FENCE_NONE] = "none",       [FENCE_FREEZING] = "freezing", [FENCE_FROZEN] = "frozen",

@@ -14,8 +14,7 @@
 #define ACTIONS_A_PAIR_MAX 128
 #define ROWS_A_STEP 256 /* more than a world of the exploration has */
 
-static void violated(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void violated(struct sim *sim, const char *format, ...) {
+void checker_violated(struct sim *sim, const char *format, ...) {
         va_list ap;
 
         sim->result.violations++;
@@ -43,10 +42,10 @@ void checker_world(struct sim *sim, int pair) {
                 const struct sim_vm *a = sim_vm(sim, pair, SIDE_A), *b = sim_vm(sim, pair, SIDE_B);
 
                 if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && can_act(a, (int) i) && can_act(b, (int) i))
-                        violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
+                        checker_violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
                                  policy->members[SIDE_A].domain, policy->members[SIDE_B].domain);
                 if (a->process && b->process && (a->disks[i] & b->disks[i]))
-                        violated(sim, "a disk of %s is attached to both VMs", policy->applications[i].name);
+                        checker_violated(sim, "a disk of %s is attached to both VMs", policy->applications[i].name);
         }
 }
 
@@ -76,17 +75,17 @@ static void check_start(struct sim *sim, const struct action *action) {
                 return;
         app = &policy->applications[action->app];
         if (app->kind == APPLICATION_HOT_STANDBY && can_act(other, action->app))
-                violated(sim, "%s is to be started on %s and can still act on %s", app->name,
+                checker_violated(sim, "%s is to be started on %s and can still act on %s", app->name,
                          policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
         for (size_t i = 0; i < app->n_disks; i++)
                 if (!(sim_vm(sim, action->pair, action->side)->disks[action->app] & 1U << i))
-                        violated(sim, "%s is to be started on %s without its disk %s", app->name,
+                        checker_violated(sim, "%s is to be started on %s without its disk %s", app->name,
                                  policy->members[action->side].domain, app->disks[i]);
         on_disk = stored(&pair->owner, pair->owner_known, app->name, action->side, action->message->token);
         disk_silent = sim->engine->pairs[action->pair]->store_late &&
                       stored(&pair->step, pair->step_known, app->name, action->side, action->message->token);
         if (!on_disk && !disk_silent)
-                violated(sim, "%s is to be started on %s before the store holds that it belongs there", app->name,
+                checker_violated(sim, "%s is to be started on %s before the store holds that it belongs there", app->name,
                          policy->members[action->side].domain);
 }
 
@@ -101,7 +100,7 @@ static void check_attach(struct sim *sim, const struct action *action) {
         app = &policy->applications[action->app];
         for (size_t i = 0; i < app->n_disks; i++)
                 if (strcmp(app->disks[i], action->text) == 0 && other->process && (other->disks[action->app] & 1U << i))
-                        violated(sim, "%s of %s is to be attached to %s while %s still holds it", action->text, app->name,
+                        checker_violated(sim, "%s of %s is to be attached to %s while %s still holds it", action->text, app->name,
                                  policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
 }
 
@@ -126,7 +125,7 @@ static void check_reply(struct sim *sim, const struct action *action) {
                 sim->commands[i] = sim->commands[--sim->n_commands];
                 return;
         }
-        violated(sim, "an answer that nobody waits for: %s", action->text);
+        checker_violated(sim, "an answer that nobody waits for: %s", action->text);
 }
 
 void checker_action(struct sim *sim, const struct action *action) {
@@ -143,11 +142,11 @@ void checker_action(struct sim *sim, const struct action *action) {
         pair = &sim->pairs[action->pair].checker;
         for (size_t i = 0; i < pair->n_out; i++)
                 if (same(&pair->out[i], action))
-                        violated(sim, "%s is asked for while the same one is under way", action_kind_to_string(action->kind));
+                        checker_violated(sim, "%s is asked for while the same one is under way", action_kind_to_string(action->kind));
         if (action->id == 0)
-                violated(sim, "%s without a number", action_kind_to_string(action->kind));
+                checker_violated(sim, "%s without a number", action_kind_to_string(action->kind));
         if (pair->n_out == CHECKER_OUT_MAX) {
-                violated(sim, "more than %d actions are under way", CHECKER_OUT_MAX);
+                checker_violated(sim, "more than %d actions are under way", CHECKER_OUT_MAX);
                 return;
         }
         pair->out[pair->n_out++] = (struct checker_out) {
@@ -182,7 +181,7 @@ static void check_vm_rows(struct sim *sim, const struct pair *pair, enum side si
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 granted += pair->record.apps[i].granted_bytes[side];
         if (rows != member->base_bytes + granted)
-                violated(sim, "the table gives %s %" PRIu64 " MiB; its base and its grants are %" PRIu64 " MiB",
+                checker_violated(sim, "the table gives %s %" PRIu64 " MiB; its base and its grants are %" PRIu64 " MiB",
                          member->domain, rows / MIB, (member->base_bytes + granted) / MIB);
 }
 
@@ -200,7 +199,7 @@ static void check_table(struct sim *sim, int slot) {
         if (!sim->engine->ready)
                 return; /* it is built once all records are in */
         if (table->rows && sum + sim->engine->lost_bytes != sim->engine->policy->pool_bytes)
-                violated(sim, "the table's rows add up to %" PRIu64 " MiB of %" PRIu64 " MiB", sum / MIB,
+                checker_violated(sim, "the table's rows add up to %" PRIu64 " MiB of %" PRIu64 " MiB", sum / MIB,
                          sim->engine->policy->pool_bytes / MIB);
         if (slot < 0 || slot >= sim->engine->n_pairs || !sim->engine->pairs[slot] || !sim->engine->ready)
                 return;
@@ -215,17 +214,17 @@ void checker_step(struct sim *sim, const struct event *event) {
         if (sim->update.failed)
                 sim->failed = true;
         if (sim->update.n_actions > limit)
-                violated(sim, "one step asks for %zu things", sim->update.n_actions);
+                checker_violated(sim, "one step asks for %zu things", sim->update.n_actions);
         if (checker->msec != sim->now_usec / USEC_PER_MSEC) {
                 checker->msec = sim->now_usec / USEC_PER_MSEC;
                 checker->steps_this_msec = 0;
         }
         if (++checker->steps_this_msec == STEPS_A_MSEC_MAX)
-                violated(sim, "the engine does not come to rest");
+                checker_violated(sim, "the engine does not come to rest");
         check_table(sim, event->pair);
         for (size_t i = 0; i < sim->n_commands; i++)
                 if (sim->now_usec - sim->commands[i].asked_usec > COMMAND_LIMIT_USEC) {
-                        violated(sim, "`%s` has had no answer for too long", sim->commands[i].what);
+                        checker_violated(sim, "`%s` has had no answer for too long", sim->commands[i].what);
                         sim->commands[i--] = sim->commands[--sim->n_commands];
                 }
 }
@@ -252,7 +251,7 @@ static void check_sizes(struct sim *sim, const struct pair *pair) {
                         if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures)
                                 continue; /* not at rest yet */
                         if (vm->plugged[i] != granted && !pair->record.apps[i].releasing[side])
-                                violated(sim, "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",
+                                checker_violated(sim, "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",
                                          pair->policy->members[side].domain, vm->plugged[i] / MIB,
                                          pair->policy->applications[i].name, granted / MIB);
                 }
@@ -264,7 +263,7 @@ static void check_runs(struct sim *sim, const struct pair *pair) {
 
                 if (pair->policy->applications[i].kind == APPLICATION_HOT_STANDBY &&
                     sim_vm(sim, pair->slot, app->owner)->apps[i].state != APPLICATION_RUNNING)
-                        violated(sim, "%s is armed and %s does not run", pair->policy->name, app->name);
+                        checker_violated(sim, "%s is armed and %s does not run", pair->policy->name, app->name);
         }
 }
 
@@ -289,15 +288,15 @@ void checker_end(struct sim *sim) {
                         continue;
                 if (sim->options->must_arm && pair->state != PAIR_ARMED && !short_of_memory(sim, pair) &&
                     !at_flap_limit(pair))
-                        violated(sim, "%s is %s and not armed: %s", pair->policy->name, pair_state_to_string(pair->state),
+                        checker_violated(sim, "%s is %s and not armed: %s", pair->policy->name, pair_state_to_string(pair->state),
                                  pair->n_reasons ? pair->reasons[0] : "and does not say why");
                 if (pair->state != PAIR_ARMED && pair->state != PAIR_FAILOVER && pair->n_reasons == 0 && sim->engine->hypervisor_up)
-                        violated(sim, "%s is %s and does not say why", pair->policy->name, pair_state_to_string(pair->state));
+                        checker_violated(sim, "%s is %s and does not say why", pair->policy->name, pair_state_to_string(pair->state));
                 if (pair->state != PAIR_ARMED)
                         continue;
                 check_sizes(sim, pair);
                 check_runs(sim, pair);
         }
         if (sim->options->must_arm && sim->n_commands)
-                violated(sim, "`%s` has had no answer", sim->commands[0].what);
+                checker_violated(sim, "`%s` has had no answer", sim->commands[0].what);
 }

@@ -43,6 +43,8 @@ struct checker {
         size_t unlooked; /* steps since the table was added up */
 };
 
+/* Prints and counts one. */
+void checker_violated(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Before the engine is given an event. */
 void checker_event(struct sim *sim, const struct event *event);
 /* As each action is about to be carried out. */

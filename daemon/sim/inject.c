@@ -398,25 +398,63 @@ static void line_apply(struct sim *sim, const struct arguments *a) {
                 policy_free(policy);
 }
 
-static void heal_vm(struct sim *sim, int pair, int side) {
+/* Faults that lie in wait. */
+static void calm_vm(struct sim *sim, int pair, int side) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
-        struct arguments a = { .pair = pair, .side = side };
 
-        vm->kill_sticks = vm->boot_fails = vm->no_echo = vm->no_balloon = vm->start_fails = vm->link_cut = vm->page_out_fails = false;
-        vm->bad_autostart = vm->bad_channel = vm->bad_requested = vm->bad_device = vm->agent_stopped = false;
+        vm->kill_sticks = vm->boot_fails = vm->no_echo = vm->no_balloon = vm->start_fails = vm->page_out_fails = false;
         vm->unplug_percent = 100;
         vm->lose_percent = 0;
         vm->lag_usec = 0;
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
                 struct sim_app *app = &vm->apps[i];
 
-                app->start_fails = app->stop_sticks = app->check_fails = app->disk_sticks = false;
+                app->start_fails = app->stop_sticks = app->disk_sticks = false;
                 app->start_usec = app->stop_usec = 0;
         }
+}
+
+static void line_calm(struct sim *sim, const struct arguments *a) {
+        (void) a;
+        for (int i = 0; sim->engine && i < sim->n_pairs; i++)
+                for (int side = 0; sim->engine->pairs[i] && side < SIDE_MAX; side++) {
+                        /* An armed pair is not looked at again, and what has been found there is not asked for again. */
+                        if (sim->engine->pairs[i]->members[side].preflight.apps[0].present)
+                                sim_vm(sim, i, side)->bad_device = false;
+                        for (int k = 0; k < POLICY_APPLICATIONS_MAX; k++)
+                                if (sim->engine->pairs[i]->apps[k].checked[side])
+                                        sim_vm(sim, i, side)->apps[k].check_fails = false;
+                }
+        sim->store_stall_usec = sim->store_fail_usec = 0;
+        sim->die_after = 0;
+        for (int i = 0; i < sim->n_pairs; i++)
+                for (int side = 0; sim->pairs[i].present && side < SIDE_MAX; side++) {
+                        calm_vm(sim, i, side);
+                        vm_release_deferred(sim, i, side); /* the guest tries again to give up what it kept */
+                }
+        failoverd_start(sim);
+}
+
+static void line_check(struct sim *sim, const struct arguments *a) {
+        foretell_print(sim, a->pair);
+}
+
+static void line_try(struct sim *sim, const struct arguments *a) {
+        foretell_cause(sim, a->pair, a->number);
+}
+
+static void heal_vm(struct sim *sim, int pair, int side) {
+        struct sim_vm *vm = sim_vm(sim, pair, side);
+        struct arguments a = { .pair = pair, .side = side };
+
+        calm_vm(sim, pair, side);
+        vm->bad_autostart = vm->bad_channel = vm->bad_requested = vm->bad_device = vm->agent_stopped = vm->link_cut = false;
+        for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
+                vm->apps[i].check_fails = false;
         if (vm->process_stopped)
                 line_qemu_cont(sim, &a);
         host_unstick(sim, pair, side);
-        vm_release_deferred(sim, pair, side); /* the guest tries again to give up what it kept */
+        vm_release_deferred(sim, pair, side);
         if (vm->paused && vm->guest != GUEST_PANICKED && (!sim->engine || !sim->engine->pairs[pair]->record.fence_wanted[side]))
                 vm_go_on(sim, pair, side); /* an operator resumes it */
         else if (vm->paused && vm->guest == GUEST_PANICKED && sim->engine && sim->engine->pairs[pair]->members[side].operator_hold)
@@ -507,6 +545,9 @@ static const struct {
         { "operator", "resume", "O", line_operator },
         { "operator", "adopt", "PV", line_operator },
         { "apply", NULL, "w", line_apply },
+        { "check", NULL, "P", line_check },
+        { "try", NULL, "PN", line_try },
+        { "calm", NULL, "", line_calm },
         { "heal", NULL, "", line_heal },
 };
 

@@ -42,6 +42,7 @@ enum item_kind {
         ITEM_STORE_BACK,
         ITEM_FAILOVERD_START,
         ITEM_STALL_OVER,
+        ITEM_FORETOLD,      /* what was foretold must have happened */
         /* at failoverd's door; dropped when failoverd that was meant is no more, late while it is stopped */
         ITEM_WAKE,          /* value: number of the wake */
         ITEM_FROM_AGENT,    /* message */

@@ -74,6 +74,9 @@ static void dispatch(struct sim *sim, struct item *item) {
         case ITEM_FAILOVERD_START:
                 failoverd_start(sim);
                 break;
+        case ITEM_FORETOLD:
+                foretell_judge(sim);
+                break;
         case ITEM_WAKE:
         case ITEM_FROM_AGENT:
         case ITEM_CALL_END:

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "daemon/base/error.h"
-#include "policy/policy.h"
+#include "daemon/core/pair.h"
 
 struct simulate_options {
         bool quiet;    /* print violations only */
@@ -26,6 +26,7 @@ struct simulate_result {
         uint64_t steps;      /* of the engine */
         usec_t span_usec;    /* virtual time */
         unsigned flows;      /* failovers, switches and returns that ended */
+        unsigned foretold[READINESS_LEVEL_MAX]; /* `try` lines, by what was said of the failure */
         unsigned violations; /* of what must always hold; each is printed with its time */
 };
 

@@ -355,7 +355,7 @@ static void to_agent(struct sim *sim, struct item *item) {
 static void app_started(struct sim *sim, int pair, int side, int app) {
         struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
 
-        if (a->start_fails) {
+        if (a->check_fails || a->start_fails) {
                 agent_app_fails(sim, pair, side, app, FAILURE_START, 1, false);
                 return;
         }

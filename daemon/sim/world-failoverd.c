@@ -65,6 +65,7 @@ void failoverd_step(struct sim *sim, struct event *event) {
                 }
                 print_action(sim, action);
                 checker_action(sim, action);
+                foretell_action(sim, action);
                 host_act(sim, action);
         }
         print_states(sim, event->pair);
@@ -125,6 +126,7 @@ void failoverd_die(struct sim *sim, usec_t down_usec) {
         sim->wake++;
         sim->die_after = 0;
         checker_forget(sim);
+        sim->foretold.active = false;
         for (int i = 0; i < sim->n_pairs; i++)
                 for (int side = 0; side < SIDE_MAX; side++) {
                         struct sim_vm *vm = sim_vm(sim, i, side);

@@ -12,10 +12,12 @@
  *   world-memory.c    what of a region is really in memory
  *   timeline.c        the language of faults; inject.c carries its lines out
  *   checker.c         what must always hold
+ *   foretell.c        what `failoverctl check` says, held against what happens
  *   print.c           what is shown
  */
 
 #include "daemon/core/engine.h"
+#include "daemon/core/readiness.h"
 #include "daemon/core/update.h"
 #include "daemon/sim/checker.h"
 #include "daemon/sim/queue.h"
@@ -122,6 +124,17 @@ struct sim_command {
         char what[64];
 };
 
+/* A failure that was caused after asking what would follow. */
+struct sim_foretold {
+        bool active;
+        int slot;
+        struct readiness_case one;
+        usec_t limit_usec; /* of the failover, from its detection */
+        bool begun;
+        int result;        /* of the first flow that ended; -EINPROGRESS: none */
+        usec_t took_usec;
+};
+
 struct sim {
         struct queue queue;
         usec_t now_usec;
@@ -165,6 +178,7 @@ struct sim {
         size_t n_commands;
         usec_t healed_usec, armed_usec; /* since when, 0: not */
         struct checker checker;
+        struct sim_foretold foretold;
         usec_t until_usec;
 };
 
@@ -229,6 +243,12 @@ void failoverd_power_loss(struct sim *sim, usec_t down_usec);
 /* world-store.c */
 void store_act(struct sim *sim, const struct action *action);
 void store_item(struct sim *sim, struct item *item);
+
+/* foretell.c */
+void foretell_print(struct sim *sim, int slot);
+void foretell_cause(struct sim *sim, int slot, uint64_t number);
+void foretell_action(struct sim *sim, const struct action *action);
+void foretell_judge(struct sim *sim);
 
 /* world-memory.c */
 void memory_app_started(struct sim *sim, int pair, int side, int app);

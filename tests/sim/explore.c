@@ -8,6 +8,8 @@
  *   explore SEED_FROM N [PAIRS_MAX]
  *   explore for MINUTES               seeds that nobody has seen; every 20th world may have up to 50 pairs
  *   explore show SEED [PAIRS_MAX]     prints that world's policy.yaml and timeline
+ *   explore check ...                 the same, but instead of healing: once the world is at rest, one of the failures
+ *                                     of which `failoverctl check` speaks is caused, and what it said must come true
  */
 
 #include <inttypes.h>
@@ -27,11 +29,14 @@
 #define PAIRS_MAX_LARGE 50 /* few, but large worlds */
 #define LARGE_EVERY 20
 #define FAILED_MAX 5       /* then it is enough */
+#define CHECK_AFTER_SEC 120 /* by then what is hidden has struck, and a guest has booted twice */
+#define CHECK_FOR_SEC 90
 #define LIVENESS_SEC 900 /* longest rebuild: a guest that never greets (300 s), twice, and some */
 #define TIMELINE_LEN (GENERATED_LINES_MAX * GENERATED_LINE_LEN + 256)
 
 static struct {
         uint64_t seed;
+        bool check;
         struct generated world;
         bool left_out[GENERATED_LINES_MAX];
         char timeline[TIMELINE_LEN];
@@ -46,8 +51,13 @@ static void write_timeline(void) {
         for (size_t i = 0; i < world->n_lines; i++)
                 if (!explore.left_out[i])
                         used += (size_t) snprintf(explore.timeline + used, TIMELINE_LEN - used, "%s\n", world->lines[i]);
-        snprintf(explore.timeline + used, TIMELINE_LEN - used, "%us heal\n%us heal\n%us end\n", world->heal_sec,
-                 world->heal_sec + 10, world->heal_sec + LIVENESS_SEC);
+        if (explore.check)
+                snprintf(explore.timeline + used, TIMELINE_LEN - used, "%us calm\n%us try p%" PRIu64 " %" PRIu64 "\n%us end\n",
+                         world->heal_sec, world->heal_sec + CHECK_AFTER_SEC, explore.seed % world->n_pairs, explore.seed / 7,
+                         world->heal_sec + CHECK_AFTER_SEC + CHECK_FOR_SEC);
+        else
+                snprintf(explore.timeline + used, TIMELINE_LEN - used, "%us heal\n%us heal\n%us end\n", world->heal_sec,
+                         world->heal_sec + 10, world->heal_sec + LIVENESS_SEC);
 }
 
 static void show(const char *text) {
@@ -77,7 +87,7 @@ static void on_abort(int signal_number) {
 }
 
 static bool run_once(FILE *out, bool quiet, struct simulate_result *ret) {
-        const struct simulate_options options = { .quiet = quiet, .must_arm = true };
+        const struct simulate_options options = { .quiet = quiet, .must_arm = !explore.check };
         struct diagnostics diagnostics = { 0 };
         struct error error = ERROR_INIT;
         struct policy *policy = NULL;
@@ -124,11 +134,13 @@ static bool explore_seed(uint64_t seed, unsigned pairs_max) {
 
         explore.seed = seed;
         memset(explore.left_out, 0, sizeof(explore.left_out));
-        generate(seed, pairs_max, &explore.world);
+        generate(seed, pairs_max, explore.check, &explore.world);
         good = run_once(NULL, true, &result);
         explore.total.steps += result.steps;
         explore.total.span_usec += result.span_usec;
         explore.total.flows += result.flows;
+        for (int i = 0; i < READINESS_LEVEL_MAX; i++)
+                explore.total.foretold[i] += result.foretold[i];
         if (good)
                 return true;
         reduce();
@@ -141,7 +153,7 @@ static bool explore_seed(uint64_t seed, unsigned pairs_max) {
 
 static int show_world(uint64_t seed, unsigned pairs_max) {
         explore.seed = seed;
-        generate(seed, pairs_max, &explore.world);
+        generate(seed, pairs_max, explore.check, &explore.world);
         write_timeline();
         printf("---- policy.yaml\n%s---- timeline\n%s", explore.world.policy, explore.timeline);
         return 0;
@@ -150,6 +162,8 @@ static int show_world(uint64_t seed, unsigned pairs_max) {
 static int end(uint64_t n, unsigned failed) {
         printf("%" PRIu64 " seeds, %" PRIu64 " virtual hours, %" PRIu64 " steps, %u flows ended; %u failed\n", n,
                explore.total.span_usec / USEC_PER_SEC / 3600, explore.total.steps, explore.total.flows, failed);
+        for (int i = 0; explore.check && i < READINESS_LEVEL_MAX; i++)
+                printf("%u failures caused that check called %s\n", explore.total.foretold[i], readiness_level_to_string((enum readiness_level) i));
         return failed ? 1 : 0;
 }
 
@@ -165,8 +179,8 @@ static int explore_for(usec_t span_usec) {
         uint64_t from = now(CLOCK_REALTIME), n = 0;
         unsigned failed = 0;
 
-        printf("seeds from %" PRIu64 " on; again: explore SEED 1 %d, every %dth: explore SEED 1 %d\n", from, PAIRS_MAX,
-               LARGE_EVERY, PAIRS_MAX_LARGE);
+        printf("seeds from %" PRIu64 " on; again: explore %sSEED 1 %d, every %dth with %d\n", from, explore.check ? "check " : "",
+               PAIRS_MAX, LARGE_EVERY, PAIRS_MAX_LARGE);
         fflush(stdout);
         for (; now(CLOCK_MONOTONIC) < until && failed < FAILED_MAX; n++)
                 failed += !explore_seed(from + n, n % LARGE_EVERY ? PAIRS_MAX : PAIRS_MAX_LARGE);
@@ -176,7 +190,8 @@ static int explore_for(usec_t span_usec) {
 static int explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
         unsigned failed = 0;
 
-        printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore SEED 1 %u\n", from, from + n - 1, pairs_max, pairs_max);
+        printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore %sSEED 1 %u\n", from, from + n - 1, pairs_max,
+               explore.check ? "check " : "", pairs_max);
         fflush(stdout);
         for (uint64_t seed = from; seed < from + n && failed < FAILED_MAX; seed++)
                 failed += !explore_seed(seed, pairs_max);
@@ -184,12 +199,18 @@ static int explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
 }
 
 int main(int argc, char **argv) {
-        const char *first = argc > 1 ? argv[1] : "";
-        uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
-        unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : PAIRS_MAX;
+        const char *first;
+        uint64_t n;
+        unsigned pairs_max;
 
+        explore.check = argc > 1 && strcmp(argv[1], "check") == 0;
+        argv += explore.check;
+        argc -= explore.check;
+        first = argc > 1 ? argv[1] : "";
+        n = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
+        pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : PAIRS_MAX;
         if (argc < 3 || argc > 4 || pairs_max == 0 || pairs_max > PAIRS_MAX_LARGE) {
-                fprintf(stderr, "usage: explore SEED_FROM N [PAIRS_MAX] | for MINUTES | show SEED [PAIRS_MAX]; at most %d pairs\n",
+                fprintf(stderr, "usage: explore [check] SEED_FROM N [PAIRS_MAX] | for MINUTES | show SEED [PAIRS_MAX]; at most %d pairs\n",
                         PAIRS_MAX_LARGE);
                 return 2;
         }

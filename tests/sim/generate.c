@@ -135,9 +135,9 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
         }
 }
 
-void generate(uint64_t seed, unsigned pairs_max, struct generated *ret) {
+void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *ret) {
         struct world w = { .random = seed, .out = ret };
-        unsigned n, msec = FIRST_FAULT_MSEC, span, spare_mib;
+        unsigned n, msec = FIRST_FAULT_MSEC, span, spare_mib, reserve_mib = 256;
 
         ret->n_lines = 0;
         w.n_pairs = below(&w, 3) ? 1 : 1 + below(&w, pairs_max);
@@ -145,8 +145,12 @@ void generate(uint64_t seed, unsigned pairs_max, struct generated *ret) {
         for (unsigned i = 0; i < w.n_pairs; i++)
                 make_pair(&w, i);
         spare_mib = below(&w, 3) ? 4096 * w.n_pairs : 64 * below(&w, 4);
-        add(&w, "pool: {memory: %uMiB, reserve: 256MiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\n",
-            64 + 256 + w.n_pairs * 2 * (512 + 128) + w.hot_mib + spare_mib);
+        if (tight) {
+                reserve_mib = 64 * below(&w, 4);
+                spare_mib = 64 * below(&w, 12);
+        }
+        add(&w, "pool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\n",
+            64 + reserve_mib + w.n_pairs * 2 * (512 + 128) + w.hot_mib + spare_mib, reserve_mib);
         if (below(&w, 2))
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s reclaim on");
         n = 1 + below(&w, 12);
@@ -160,5 +164,6 @@ void generate(uint64_t seed, unsigned pairs_max, struct generated *ret) {
                 length = snprintf(ret->lines[ret->n_lines], GENERATED_LINE_LEN, "%ums ", msec);
                 snprintf(ret->lines[ret->n_lines++] + length, (size_t) (GENERATED_LINE_LEN - length), "%.70s", text);
         }
+        ret->n_pairs = w.n_pairs;
         ret->heal_sec = msec / 1000 + 1 + below(&w, 30);
 }

@@ -15,7 +15,9 @@ struct generated {
         char policy[GENERATED_POLICY_LEN];
         char lines[GENERATED_LINES_MAX][GENERATED_LINE_LEN]; /* of the safety phase */
         size_t n_lines;
+        unsigned n_pairs;
         unsigned heal_sec; /* then everything is healed */
 };
 
-void generate(uint64_t seed, unsigned pairs_max, struct generated *ret);
+/* `tight`: the pool has room for little more than what a policy must have. */
+void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *ret);
