@@ -153,6 +153,31 @@ static void act_persist(struct manager *manager, const struct action *action) {
                 answer_failure(manager, action, r);
 }
 
+static void act_follow(struct manager *manager, const struct action *action) {
+        const struct pair *pair = manager->engine->pairs[action->pair];
+        struct reclaim_region region = { .pair = action->pair, .app = action->app, .from = action->side };
+
+        if (action->count == 0 || !pair) {
+                reclaim_forget(manager->reclaim, action->pair, action->app);
+                return;
+        }
+        region.bytes = pair->policy->applications[action->app].memory_bytes;
+        memcpy(region.app_name, pair->policy->applications[action->app].name, sizeof(region.app_name));
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                memcpy(region.domains[side], pair->policy->members[side].domain, sizeof(region.domains[side]));
+                region.pids[side] = hypervisor_pid(manager->hypervisor, action->pair, side);
+        }
+        if (reclaim_follow(manager->reclaim, &region) < 0)
+                fprintf(stderr, "out of memory: a region that changes hands is not followed, ignoring\n");
+}
+
+static void act_page_out(struct manager *manager, const struct action *action) {
+        int r = reclaim_page_out(manager->reclaim, action);
+
+        if (r < 0)
+                answer_failure(manager, action, r);
+}
+
 void manager_act(struct manager *manager, const struct action *action) {
         struct manager_pair *slot = find_pair(manager, action->pair);
         int r;
@@ -160,6 +185,12 @@ void manager_act(struct manager *manager, const struct action *action) {
         switch (action->kind) {
         case ACTION_PERSIST:
                 act_persist(manager, action);
+                break;
+        case ACTION_FOLLOW:
+                act_follow(manager, action);
+                break;
+        case ACTION_PAGE_OUT:
+                act_page_out(manager, action);
                 break;
         case ACTION_SEND:
                 act_send(manager, action);

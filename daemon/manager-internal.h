@@ -10,6 +10,7 @@
 #include "daemon/host/file-writer.h"
 #include "daemon/host/hypervisor.h"
 #include "daemon/host/pressure.h"
+#include "daemon/host/reclaim.h"
 #include "daemon/host/resident-survey.h"
 #include "daemon/host/store.h"
 #include "daemon/manager.h"
@@ -48,6 +49,7 @@ struct manager {
         struct store *store;
         struct evidence *evidence;
         struct pressure *pressure;
+        struct reclaim *reclaim;
         struct resident_survey *survey;
         struct bus *bus;
         struct bus_interface bus_interface;

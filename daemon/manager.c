@@ -148,6 +148,10 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         if (r < 0)
                 fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n", strerror(-r));
 
+        r = reclaim_new(manager->loop, &(struct reclaim_options){ options->helper_path, "/proc/meminfo" }, &manager->sink,
+                        &manager->reclaim);
+        if (r < 0)
+                return error_set(error, r, "cannot follow memory: %s", strerror(-r));
         r = resident_survey_new("/proc", &manager->survey);
         if (r < 0)
                 return error_set(error, r, "out of memory");
@@ -250,6 +254,7 @@ struct manager *manager_free(struct manager *manager) {
         free(manager->pairs);
         sd_event_source_disable_unref(manager->engine_wake.wake);
         pressure_free(manager->pressure);
+        reclaim_free(manager->reclaim);
         resident_survey_free(manager->survey);
         hypervisor_free(manager->hypervisor);
         store_free(manager->store);

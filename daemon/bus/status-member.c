@@ -140,6 +140,7 @@ static void put_application_side(struct json_builder *builder, struct json_objec
                       state->state_usec[side] ? application_state_to_string(state->state[side]) : NULL);
         json_put_age(builder, object, "age_ms", state->state_usec[side]);
         json_put_number(builder, object, "granted_bytes", pair->record.apps[app].granted_bytes[side]);
+        json_put_number(builder, object, "using_bytes", pair->record.apps[app].using_bytes[side]);
         json_put_number(builder, object, "plugged_bytes", member->plugged_bytes[app]);
         if (member->requested_known[app])
                 json_put_number(builder, object, "requested_bytes", member->requested_bytes[app]);

@@ -209,6 +209,10 @@ static void put_outside(struct json_builder *builder, struct json_object *root, 
         put_link(builder, object, "act", facts ? &facts->act : NULL);
         put_link(builder, object, "fence", facts ? &facts->fence : NULL);
 
+        object = json_put_object(builder, root, "reclaim");
+        json_put_bool(builder, object, "able", engine->reclaim_able);
+        json_put_text(builder, object, "text", engine->reclaim_text);
+
         put_link(builder, root, "store", facts ? &facts->store : NULL);
         object = json_object_object_get(root, "store");
         json_put_bool(builder, object, "lost", engine->store_lost);

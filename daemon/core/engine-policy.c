@@ -393,6 +393,9 @@ void engine_apply_policy(struct engine *engine, const struct event *event, struc
                         update_add(update, ACTION_WAKE, i, SIDE_INVALID, NO_APP)->due_usec = USEC_INFINITY;
                         update_add(update, ACTION_CHANGED, i, SIDE_INVALID, NO_APP);
                 }
+                for (int app = 0; app < POLICY_APPLICATIONS_MAX; app++)
+                        if (old->apps[app].handover) /* followed anew, and perhaps in another place */
+                                update_add(update, ACTION_FOLLOW, i, old->apps[app].handover->from, app)->count = 0;
                 pair_free(old);
         }
         free(engine->pairs);

@@ -109,7 +109,7 @@ static void watch(struct step *step, int app, enum side from) {
         struct pair *pair = step->pair;
         struct app_state *a = &pair->apps[app];
 
-        if (a->handover)
+        if (a->handover || !pair->members[from].process_alive || !pair->members[side_other(from)].process_alive)
                 return;
         a->handover = handover_new(pair->policy->applications[app].memory_bytes, pair_holder(pair, from),
                                    pair_holder(pair, side_other(from)), step->now);

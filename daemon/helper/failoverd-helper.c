@@ -2,7 +2,8 @@
 
 /*
  * The little that needs root: QEMUs of the system's libvirt run under another user than failoverd. The helper hands
- * out pidfds of QEMU processes and sends them three signals, for one user, and for processes only that libvirt's
+ * out pidfds of QEMU processes, sends them three signals, lets failoverd look at which pages of an application's region
+ * they have, and has the kernel page a part of such a region out; for one user, and for processes only that libvirt's
  * own pid file names and whose command line says `-name guest=NAME`. It reads nothing that a guest wrote.
  *
  * Each connection is served by a child of its own, which a process that cannot be looked at may hold up for ten
@@ -10,6 +11,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <pwd.h>
@@ -24,7 +26,9 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/helper/protocol.h"
+#include "daemon/host/page-out.h"
 #include "daemon/host/process.h"
+#include "daemon/host/qemu-memory.h"
 
 #define CHILDREN_MAX 16
 #define REQUEST_SEC 10
@@ -39,11 +43,12 @@ static const char *const helper_op_table[] = {
         [HELPER_KILL] = "kill",
         [HELPER_STOP] = "stop",
         [HELPER_CONT] = "cont",
+        [HELPER_LOOK] = "look",
+        [HELPER_PAGE_OUT] = "page-out",
 };
 DEFINE_ENUM_TABLE(helper_op, helper_op_table)
 
-static int send_reply(int fd, int result, int pid, int pidfd) {
-        struct helper_reply reply = { .magic = HELPER_MAGIC, .result = result, .pid = pid };
+static int send_reply(int fd, struct helper_reply reply, int passed) {
         struct iovec iov = { .iov_base = &reply, .iov_len = sizeof(reply) };
         union {
                 char bytes[CMSG_SPACE(sizeof(int))];
@@ -51,7 +56,8 @@ static int send_reply(int fd, int result, int pid, int pidfd) {
         } control = { { 0 } };
         struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-        if (pidfd >= 0) {
+        reply.magic = HELPER_MAGIC;
+        if (passed >= 0) {
                 struct cmsghdr *c;
 
                 message.msg_control = control.bytes;
@@ -60,7 +66,7 @@ static int send_reply(int fd, int result, int pid, int pidfd) {
                 c->cmsg_level = SOL_SOCKET;
                 c->cmsg_type = SCM_RIGHTS;
                 c->cmsg_len = CMSG_LEN(sizeof(int));
-                memcpy(CMSG_DATA(c), &pidfd, sizeof(int));
+                memcpy(CMSG_DATA(c), &passed, sizeof(int));
         }
         return sendmsg(fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
@@ -72,37 +78,115 @@ static bool peer_is_allowed(int fd, const struct options *options) {
         return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == options->uid;
 }
 
+/* Where the region of the request's application is in the process. */
+static int find_region(int pid, const struct helper_request *request, struct memory_block *ret) {
+        _cleanup_free_ struct qemu_memory *memory = malloc(sizeof(*memory));
+        char directory[32];
+        int r;
+
+        if (!memory)
+                return -ENOMEM;
+        snprintf(directory, sizeof(directory), "/proc/%d", pid);
+        r = qemu_memory_read(directory, false, memory);
+        return r < 0 ? r : qemu_memory_find(memory, request->app, ret);
+}
+
+/* The page map stays that of this process, even should its pid be used anew. */
+static int look(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply, int *ret_fd) {
+        _cleanup_close_ int fd = -1;
+        struct memory_block block;
+        char path[32];
+        int r;
+
+        snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        r = find_region(pid, request, &block);
+        if (r < 0)
+                return r;
+        if (process_ended(pidfd))
+                return -ESRCH;
+        reply->start = block.start;
+        reply->bytes = block.end - block.start;
+        *ret_fd = steal_fd(&fd);
+        return 0;
+}
+
+static int page_region_out(int pid, int pidfd, const struct helper_request *request) {
+        uint64_t page = (uint64_t) sysconf(_SC_PAGESIZE);
+        struct memory_block block;
+        int r;
+
+        r = find_region(pid, request, &block);
+        if (r < 0)
+                return r;
+        if (request->offset % page != 0 || request->bytes % page != 0 || request->offset > block.end - block.start ||
+            request->bytes > block.end - block.start - request->offset)
+                return -ERANGE;
+        return page_out(pidfd, block.start + request->offset, request->bytes);
+}
+
+static int carry_out(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply, int *ret_fd) {
+        switch (request->op) {
+        case HELPER_OPEN:
+                *ret_fd = dup(pidfd);
+                return *ret_fd < 0 ? -errno : 0;
+        case HELPER_KILL:
+                return process_signal(pidfd, SIGKILL);
+        case HELPER_STOP:
+                return process_signal(pidfd, SIGSTOP);
+        case HELPER_CONT:
+                return process_signal(pidfd, SIGCONT);
+        case HELPER_LOOK:
+                return look(pid, pidfd, request, reply, ret_fd);
+        default:
+                return page_region_out(pid, pidfd, request);
+        }
+}
+
+static bool is_text(const char *text, size_t size) {
+        return strnlen(text, size) < size;
+}
+
 /* One request, in a child. Returns the exit status. */
 static int serve(int fd, const struct options *options) {
-        static const int signals[] = { [HELPER_KILL] = SIGKILL, [HELPER_STOP] = SIGSTOP, [HELPER_CONT] = SIGCONT };
-        _cleanup_close_ int pidfd = -1;
+        _cleanup_close_ int pidfd = -1, passed = -1;
+        struct helper_reply reply = { 0 };
         struct helper_request request;
         int pid = 0, r;
 
         if (!peer_is_allowed(fd, options)) {
                 fprintf(stderr, "refused: another user than %s\n", options->user);
-                send_reply(fd, -EACCES, 0, -1);
+                send_reply(fd, (struct helper_reply){ .result = -EACCES }, -1);
                 return EXIT_FAILURE;
         }
         if (recv(fd, &request, sizeof(request), MSG_TRUNC) != (ssize_t) sizeof(request) ||
             request.magic != HELPER_MAGIC || request.op >= HELPER_OP_MAX ||
-            strnlen(request.domain, sizeof(request.domain)) == sizeof(request.domain)) {
+            !is_text(request.domain, sizeof(request.domain)) || !is_text(request.app, sizeof(request.app))) {
                 fprintf(stderr, "refused: not a request\n");
-                send_reply(fd, -EPROTO, 0, -1);
+                send_reply(fd, (struct helper_reply){ .result = -EPROTO }, -1);
                 return EXIT_FAILURE;
+        }
+        if (request.op == HELPER_PAGE_OUT && request.bytes == 0) {
+                send_reply(fd, (struct helper_reply){ .result = page_out_possible("/proc/meminfo") }, -1);
+                return EXIT_SUCCESS;
         }
         /* Also refuses every name that is none, so that what is printed below is printable. */
         r = process_find(options->run_dir, request.domain, &pid, &pidfd);
         if (r == -EINVAL) {
                 fprintf(stderr, "refused: not a domain's name\n");
-                send_reply(fd, r, 0, -1);
+                send_reply(fd, (struct helper_reply){ .result = r }, -1);
                 return EXIT_FAILURE;
         }
-        if (r == 0 && request.op != HELPER_OPEN)
-                r = process_signal(pidfd, signals[request.op]);
-        fprintf(stderr, "%s %s: pid %d: %s\n", helper_op_table[request.op], request.domain, pid,
-                r == 0 ? "done" : strerror(-r));
-        r = send_reply(fd, r, pid, r == 0 && request.op == HELPER_OPEN ? pidfd : -1);
+        if (r == 0)
+                r = carry_out(pid, pidfd, &request, &reply, &passed);
+        if (r < 0 || request.op < HELPER_LOOK) /* those of a handover come by the hundred */
+                fprintf(stderr, "%s %s: pid %d: %s\n", helper_op_table[request.op], request.domain, pid,
+                        r == 0 ? "done" : strerror(-r));
+        reply.result = r;
+        reply.pid = pid;
+        r = send_reply(fd, reply, passed);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -11,26 +11,32 @@
 
 #include "policy/policy.h"
 
-#define HELPER_MAGIC UINT32_C(0x66616901)
+#define HELPER_MAGIC UINT32_C(0x66616902)
 
 enum helper_op {
         HELPER_OPEN, /* reply with a pidfd (SCM_RIGHTS) */
         HELPER_KILL, /* SIGKILL */
         HELPER_STOP, /* SIGSTOP */
         HELPER_CONT, /* SIGCONT */
+        HELPER_LOOK, /* reply with its page map (SCM_RIGHTS), and where the region of `app` is in it */
+        HELPER_PAGE_OUT, /* the kernel pages a part of the region of `app` out: `offset`, `bytes` in whole pages. With
+                          * no bytes: could it? */
         HELPER_OP_MAX,
         HELPER_OP_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(helper_op); /* "open", "kill", "stop", "cont" */
+DECLARE_ENUM_TABLE(helper_op); /* "open", "kill", "stop", "cont", "look", "page-out" */
 
 struct helper_request {
         uint32_t magic;
         uint32_t op; /* enum helper_op */
         char domain[NAME_LEN]; /* ends with NUL */
+        char app[NAME_LEN];    /* the same */
+        uint64_t offset, bytes;
 };
 
 struct helper_reply {
         uint32_t magic;
         int32_t result; /* 0 or a negative errno, those of process_find() among them */
         int32_t pid;
+        uint64_t start, bytes; /* HELPER_LOOK: the region's place in the process */
 };

@@ -54,27 +54,47 @@ static int receive(int fd, struct helper_reply *ret_reply, int *ret_pidfd) {
         return n == (ssize_t) sizeof(*ret_reply) && ret_reply->magic == HELPER_MAGIC ? 0 : -EPROTO;
 }
 
+int helper_ask(const char *path, struct helper_request *request, usec_t timeout_usec, struct helper_reply *ret_reply,
+               int *ret_fd) {
+        _cleanup_close_ int fd = -1, passed = -1;
+        struct helper_reply reply;
+        int r;
+
+        request->magic = HELPER_MAGIC;
+        r = helper_connect(path, timeout_usec, &fd);
+        if (r < 0)
+                return r;
+        if (send(fd, request, sizeof(*request), MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
+                return errno == EAGAIN ? -ETIMEDOUT : -ENOTCONN;
+        r = receive(fd, &reply, &passed);
+        if (r < 0)
+                return r;
+        if (reply.result < 0)
+                return reply.result;
+        if (ret_fd) {
+                if (passed < 0)
+                        return -EPROTO;
+                *ret_fd = steal_fd(&passed);
+        }
+        if (ret_reply)
+                *ret_reply = reply;
+        return 0;
+}
+
 int helper_call(const char *path, enum helper_op op, const char *domain, usec_t timeout_usec, int *ret_pid,
                 int *ret_pidfd) {
-        struct helper_request request = { .magic = HELPER_MAGIC, .op = (uint32_t) op };
-        _cleanup_close_ int fd = -1, pidfd = -1;
+        struct helper_request request = { .op = (uint32_t) op };
+        _cleanup_close_ int pidfd = -1;
         struct helper_reply reply;
         int r;
 
         if ((size_t) snprintf(request.domain, sizeof(request.domain), "%s", domain) >= sizeof(request.domain))
                 return -EINVAL;
-        r = helper_connect(path, timeout_usec, &fd);
+        r = helper_ask(path, &request, timeout_usec, &reply, op == HELPER_OPEN ? &pidfd : NULL);
         if (r < 0)
                 return r;
-        if (send(fd, &request, sizeof(request), MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
-                return errno == EAGAIN ? -ETIMEDOUT : -ENOTCONN;
-        r = receive(fd, &reply, &pidfd);
-        if (r < 0)
-                return r;
-        if (reply.result < 0)
-                return reply.result;
         if (op == HELPER_OPEN) {
-                if (pidfd < 0 || reply.pid <= 1)
+                if (reply.pid <= 1)
                         return -EPROTO;
                 *ret_pid = reply.pid;
                 *ret_pidfd = steal_fd(&pidfd);

@@ -23,14 +23,5 @@ struct resident_parts {
         struct resident_part apps[POLICY_APPLICATIONS_MAX]; /* by slot: the memory device with the alias ua-NAME */
 };
 
-/*
- * Reads `directory`/cmdline and `directory`/smaps of a QEMU that libvirt has started. The command line names the
- * memory backends with their sizes, in the order in which QEMU maps them. Each is known by its size and
- * the guard page that QEMU puts behind it. Among several of one size the order tells:
- * memory files by rising inode number, anonymous memory by falling address, which is how the kernel gives it
- * out. Where a size has more or fewer such mappings than backends, those backends are unknown.
- *
- * Takes milliseconds a GiB, and can block while the process is in a bad state: not for the loop. -EACCES for a
- * process of another user; -ENOENT or -ESRCH where it is gone; -EBADMSG where the files tell nothing of use.
- */
+/* Brings together what qemu_memory_read() finds; its errors are these. Not for the loop. */
 int resident_read_parts(const char *directory, const struct app_names *apps, struct resident_parts *ret);

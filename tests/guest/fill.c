@@ -3,7 +3,8 @@
 /*
  * The application of the demo and the tests: it fills a region and keeps looking whether its memory is intact.
  *
- *   fill run NAME MIB     map MIB mebibytes, write every page, then check one page after the other and count
+ *   fill run NAME MIB [NODE]  map MIB mebibytes, write every page, then check one page after the other and count; the
+ *                         memory is NUMA node NODE's
  *   fill check NAME       exit 0 while that makes progress: the health check
  *   fill wait NODE MIB    until NUMA node NODE has that much memory, then say so: for measuring
  *
@@ -14,12 +15,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -69,6 +72,13 @@ static int tell(int fd, uint64_t count) {
                          (unsigned long long) now_msec());
 
         return pwrite(fd, line, (size_t) n, 0) == n ? 0 : -1;
+}
+
+/* From here on this process's memory comes from one node alone. */
+static int stay_on(long node) {
+        unsigned long nodes = 1UL << node;
+
+        return (int) syscall(SYS_set_mempolicy, MPOL_BIND, &nodes, sizeof(nodes) * 8 + 1);
 }
 
 static int run(const char *name, size_t mib) {
@@ -143,14 +153,16 @@ static int wait_for_node(const char *node, long mib) {
 }
 
 int main(int argc, char *argv[]) {
-        long mib = argc == 4 ? strtol(argv[3], NULL, 10) : 0;
+        long mib = argc >= 4 ? strtol(argv[3], NULL, 10) : 0, node = argc == 5 ? strtol(argv[4], NULL, 10) : -1;
 
-        if (argc == 4 && strcmp(argv[1], "run") == 0 && mib > 0)
+        if (argc == 5 && (node < 0 || node >= 64 || stay_on(node) < 0))
+                return fail("NODE");
+        if ((argc == 4 || argc == 5) && strcmp(argv[1], "run") == 0 && mib > 0)
                 return run(argv[2], (size_t) mib);
         if (argc == 3 && strcmp(argv[1], "check") == 0)
                 return check(argv[2]);
         if (argc == 4 && strcmp(argv[1], "wait") == 0 && mib > 0)
                 return wait_for_node(argv[2], mib);
-        fprintf(stderr, "usage: fill run NAME MIB | fill check NAME | fill wait NODE MIB\n");
+        fprintf(stderr, "usage: fill run NAME MIB [NODE] | fill check NAME | fill wait NODE MIB\n");
         return 2;
 }

@@ -98,9 +98,10 @@ class Control:
 class Failoverd(Control):
     """One failoverd with its policy, state and run-time directory, and failoverctl to talk to it."""
 
-    def __init__(self, session):
+    def __init__(self, session, helper=None):
         super().__init__(session, (session.path("bin/failoverctl"), "--user"))
         self.process = None
+        self.helper = helper    # failoverd-helper, where there is one
         for name in ("bin", "state", "runtime"):
             session.make_dir(name)
         self.program = session.copy(f"{BUILD}/daemon/failoverd", "bin/failoverd")
@@ -115,7 +116,7 @@ class Failoverd(Control):
         self.process = self.session.spawn(
             self.program, "--user", "--policy", self.session.path("policy.yaml"),
             "--state-dir", self.session.path("state"), "--runtime-dir", self.session.path("runtime"),
-            log="failoverd.log", env={"NOTIFY_SOCKET": self.session.path("notify")})
+            *(("--helper", self.helper.socket) if self.helper else ()), log="failoverd.log", env={"NOTIFY_SOCKET": self.session.path("notify")})
         if not self.notify.wait("READY=1", seconds):
             raise NotInTime(f"failoverd was not ready within {seconds} s; exit status {self.process.poll()}\n"
                             + self.log(20))

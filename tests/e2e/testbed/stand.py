@@ -6,6 +6,7 @@ import tempfile
 
 from .failoverd import Failoverd
 from .guests import Guests
+from .helper import Helper
 from .session import Session
 from .wait import until
 
@@ -30,13 +31,15 @@ class Lock:
 
 class Stand:
     """`regions` are (application, MiB): the virtio-mem devices of both guests, in order. `domain_options` are options of
-    tests/guest/domain-xml, or a function of the session and the domain's name that makes them."""
+    tests/guest/domain-xml, or a function of the session and the domain's name that makes them. `helper`: failoverd asks
+    a failoverd-helper, as in system mode; takes root."""
 
-    def __init__(self, policy, pair, domains, base_mib, regions, consoles=True, domain_options=(), start=True):
+    def __init__(self, policy, pair, domains, base_mib, regions, consoles=True, domain_options=(), start=True,
+                 helper=False):
         self.policy = policy
         self.pair_name = pair
         self.domains = domains
-        self.session = self.guests = self.failoverd = None
+        self.session = self.guests = self.failoverd = self.helper = None
         try:
             self.session = Session()
             self.session.start_bus()
@@ -45,7 +48,9 @@ class Stand:
             for domain in domains:
                 options = domain_options(self.session, domain) if callable(domain_options) else domain_options
                 self.guests.define(domain, base_mib, regions, *options)
-            self.failoverd = Failoverd(self.session)
+            if helper:
+                self.helper = Helper(self.session)
+            self.failoverd = Failoverd(self.session, self.helper)
             if start:
                 self.failoverd.start(policy)
         except BaseException:
@@ -57,6 +62,8 @@ class Stand:
             self.failoverd.close()
         if self.guests:
             self.guests.close()
+        if self.helper:
+            self.helper.close()
         if self.session:
             self.session.close()
 

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/host/page-out.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/units.h"
+
+#define CAPABILITY_SYS_NICE 23 /* linux/capability.h */
+#define SWAP_LEAST_BYTES (64 * MIB)
+
+/* A number behind a word at the beginning of a line. */
+static int read_field(const char *path, const char *field, int base, uint64_t *ret) {
+        _cleanup_fclose_ FILE *f = fopen(path, "re");
+        char line[256];
+
+        if (!f)
+                return -errno;
+        while (fgets(line, sizeof(line), f))
+                if (strncmp(line, field, strlen(field)) == 0) {
+                        *ret = strtoull(line + strlen(field), NULL, base);
+                        return 0;
+                }
+        return -ENODATA;
+}
+
+int page_out_possible(const char *meminfo) {
+        uint64_t capabilities, swap_kib;
+        int r;
+
+        r = read_field("/proc/self/status", "CapEff:", 16, &capabilities);
+        if (r < 0)
+                return r;
+        if (!(capabilities & (UINT64_C(1) << CAPABILITY_SYS_NICE)))
+                return -EPERM;
+        r = read_field(meminfo, "SwapFree:", 10, &swap_kib);
+        if (r < 0)
+                return r;
+        return swap_kib * KIB < SWAP_LEAST_BYTES ? -ENOSPC : 0;
+}
+
+int page_out(int pidfd, uint64_t start, uint64_t bytes) {
+        while (bytes > 0) {
+                struct iovec range = { .iov_base = (void *) (uintptr_t) start, .iov_len = bytes };
+                ssize_t n = syscall(SYS_process_madvise, pidfd, &range, 1, MADV_PAGEOUT, 0);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return n < 0 ? -errno : -EIO;
+                start += (uint64_t) n;
+                bytes -= (uint64_t) n < bytes ? (uint64_t) n : bytes;
+        }
+        return 0;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Taking memory back from a process by force: the kernel pages a stretch of its memory out to the swap. */
+
+#include <stdint.h>
+
+/* May this process do so to others (CAP_SYS_NICE), and is there swap? Returns 0; -EPERM; -ENOSPC without free swap,
+ * out of `meminfo` ("/proc/meminfo"); or another errno. */
+int page_out_possible(const char *meminfo);
+/* Asks for it. What is locked or just in use may stay, so only a look tells what it did. Takes about two seconds a GiB:
+ * for workers. `pidfd`: of the process; the addresses are in it, in whole pages. */
+int page_out(int pidfd, uint64_t start, uint64_t bytes);

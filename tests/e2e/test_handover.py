@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A region that changes hands while both VMs live (N: two rights): its management at once, its memory as it is needed."""
+import pytest
+
+from expect import table_adds_up
+from testbed import swap
+from testbed.policy import DB, policy
+from testbed.stand import Stand
+from testbed.swap import Swap
+from testbed.wait import until
+
+pytestmark = pytest.mark.skipif(bool(swap.missing()), reason=swap.missing() or "swap")
+
+REGION = 384
+# 64 monitor, 256 overhead, 384 VMs and the region: nothing is left that could stand in.
+POOL = f"{64 + 256 + 384 + REGION}MiB"
+APPLICATION = DB.replace("128MiB", f"{REGION}MiB").replace('"96"', '"160"')
+
+
+def swapped_kib(pid):
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Swap:"))
+
+
+def tight(request, backing, handover="lazy"):
+    text = policy(pool=POOL, reserve="0MiB", applications=(APPLICATION,), pair={"handover": handover})
+    stand = Stand(text, "p", ("a", "b"), 192, [("db", REGION)], helper=True, domain_options=(f"--backing={backing}",))
+    request.node.stand = stand
+    return stand
+
+
+def start_hog(stand, vm):
+    """Something else in the guest that holds on to the region's memory and keeps looking whether it is intact."""
+    stand.shell(vm, "fill run hog 150 1 > /dev/console 2>&1 & echo begun")
+    until(lambda: stand.count(vm, "hog") > 0, 60, "the hog has its memory")
+
+
+@pytest.mark.parametrize("backing", ("anonymous", "memfd"))
+def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(request, backing):
+    with Swap(1024), tight(request, backing) as stand:
+        stand.wait_armed()
+        start_hog(stand, "a")
+        until(lambda: stand.failoverd.json("status")["reclaim"]["able"], 30, "memory can be taken back")
+        before = swapped_kib(stand.guests.pid("a"))
+
+        stand.kill_app("a", "db", "KILL")
+        flow = stand.wait_failover(0)
+        assert flow["ok"], flow
+        assert stand.running_on("db") == ["b"]
+        said = [event["text"] for event in stand.failoverd.events("p")]
+        assert any("manages the region of db at once" in text for text in said), said
+        table_adds_up(stand)
+
+        # What the new user touches the old one has to let go; its own contents come to no harm.
+        until(lambda: stand.count("b", "db") > 0, 60, "db has all its memory")
+        until(lambda: swapped_kib(stand.guests.pid("a")) > before + 50 * 1024, 60, "the old user is paged out")
+        counted = stand.count("a", "hog")
+        until(lambda: stand.count("a", "hog") > counted + 40, 60, "the hog finds its memory intact")
+
+        # It ends: its guest gives the rest up, and the region is in use by its manager alone.
+        stand.shell("a", "kill $(cat /run/hog.pid)")
+        until(lambda: any("uses nothing of the region of db any more" in event["text"]
+                          for event in stand.failoverd.events("p")), 90, "the region is handed over")
+        stand.wait_armed()
+        table_adds_up(stand)
+
+
+def test_eager_waits_until_the_old_user_has_given_the_region_up(request):
+    with Swap(512), tight(request, "anonymous", "eager") as stand:
+        stand.wait_armed()
+        stand.kill_app("a", "db", "KILL")
+        flow = stand.wait_failover(0, 60)
+        assert flow["ok"], flow
+        assert not any("at once" in event["text"] for event in stand.failoverd.events("p"))
+        table_adds_up(stand)
