@@ -7,6 +7,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/bus/bus-internal.h"
+#include "daemon/bus/check-json.h"
 
 #define HISTORY_LIMIT_MAX 1000
 
@@ -33,6 +34,27 @@ static int method_describe_table(sd_bus_message *message, void *userdata, sd_bus
         const struct bus_interface *manager = ((struct bus *) userdata)->interface;
 
         return reply_json(message, table_json(manager->engine, facts_of(manager), manager->now(manager->userdata)));
+}
+
+/* Pair by name, "" being all. */
+static int find_pair_or_all(struct bus *bus, const char *name, int *ret_slot, sd_bus_error *ret_error) {
+        int slot = name[0] ? bus_find_pair(bus, name, ret_error) : NO_PAIR;
+
+        if (name[0] && slot < 0)
+                return slot;
+        *ret_slot = slot;
+        return 0;
+}
+
+static int method_check(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
+        const struct bus_interface *manager = ((struct bus *) userdata)->interface;
+        const char *name;
+        int slot, r;
+
+        r = sd_bus_message_read(message, "s", &name);
+        if (r < 0 || (r = find_pair_or_all(userdata, name, &slot, ret_error)) < 0)
+                return r;
+        return reply_json(message, check_json(manager->engine, slot, facts_of(manager), manager->now(manager->userdata)));
 }
 
 static int method_metrics(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
@@ -181,16 +203,6 @@ static int begin_command(struct bus *bus, sd_bus_message *message, int slot, con
         return bus_request_begin(request);
 }
 
-/* Pair by name, "" being all. */
-static int find_pair_or_all(struct bus *bus, const char *name, int *ret_slot, sd_bus_error *ret_error) {
-        int slot = name[0] ? bus_find_pair(bus, name, ret_error) : NO_PAIR;
-
-        if (name[0] && slot < 0)
-                return slot;
-        *ret_slot = slot;
-        return 0;
-}
-
 /* Text that a person gave and that other people will read. */
 static int check_reason(const char *reason, sd_bus_error *ret_error) {
         int r = bus_check_text(reason, RECORD_TEXT_LEN - 1, "reason", ret_error);
@@ -289,6 +301,8 @@ const sd_bus_vtable bus_manager_vtable[] = {
         SD_BUS_PROPERTY("GovernedBytes", "t", get_governed, 0, 0),
         READ("Describe", json, method_describe),
         READ("DescribeTable", json, method_describe_table),
+        SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_ARGS("s", pair), SD_BUS_RESULT("s", json), method_check,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         READ("Metrics", text, method_metrics),
         SD_BUS_METHOD_WITH_ARGS("GetHistory", SD_BUS_ARGS("s", id, "u", limit), SD_BUS_RESULT("s", json),
                                 method_get_history, SD_BUS_VTABLE_UNPRIVILEGED),

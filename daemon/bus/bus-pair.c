@@ -11,6 +11,8 @@ static const char *text_of(const struct pair *pair, const char *property, char i
                 return pair->policy->name;
         if (strcmp(property, "State") == 0)
                 return pair_state_to_string(pair->state);
+        if (strcmp(property, "Readiness") == 0)
+                return readiness_level_to_string(pair->readiness);
         if (strcmp(property, "Active") == 0)
                 return pair->policy->members[pair_active(pair)].domain;
         if (strcmp(property, "Standby") == 0)
@@ -63,6 +65,8 @@ static int get_number(sd_bus *connection, const char *path, const char *interfac
                 return -ENOENT;
         if (strcmp(property, "StateSince") == 0)
                 value = bus_wall_usec(object->bus, pair->state_usec);
+        else if (strcmp(property, "ReadinessSince") == 0)
+                value = bus_wall_usec(object->bus, pair->readiness_usec);
         else if (strcmp(property, "ObjectiveUSec") == 0)
                 value = pair->policy->objective_usec;
         else
@@ -189,6 +193,8 @@ const sd_bus_vtable bus_pair_vtable[] = {
         SD_BUS_PROPERTY("State", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("StateSince", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Armed", "b", get_flag, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Readiness", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("ReadinessSince", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Reasons", "as", get_reasons, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Active", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Standby", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),

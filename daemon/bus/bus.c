@@ -189,7 +189,7 @@ void bus_policy_changed(struct bus *bus) {
 static void tell_changed(struct bus *bus, const struct bus_object *object) {
         if (object->kind == BUS_OBJECT_PAIR)
                 (void) sd_bus_emit_properties_changed(bus->connection, object->path, BUS_PAIR_INTERFACE, "State",
-                                                      "StateSince", "Armed", "Reasons", "Active", "Standby", "Split",
+                                                      "StateSince", "Armed", "Readiness", "ReadinessSince", "Reasons", "Active", "Standby", "Split",
                                                       "Paused", "PauseReason", "Held", "HeldReason", "FlowId",
                                                       "FlowKind", "Failovers", NULL);
         else

@@ -57,6 +57,12 @@ static void pairs_state(struct metrics *m) {
                 fprintf(m->out, "failover_pair_state_age_seconds{pair=\"%s\"}", pair->policy->name);
                 seconds(m, age(m, pair->state_usec));
         }
+        family(m, "failover_pair_readiness", "stateset", NULL, "Whether a failover is covered for each single failure.");
+        for (int slot = 0; (pair = next_pair(m, &slot));)
+                for (int level = 0; level < READINESS_LEVEL_MAX; level++)
+                        fprintf(m->out, "failover_pair_readiness{pair=\"%s\",failover_pair_readiness=\"%s\"} %d\n",
+                                pair->policy->name, readiness_level_to_string((enum readiness_level) level),
+                                pair->readiness == (enum readiness_level) level);
         family(m, "failover_pair_flows", "counter", NULL, "Failovers, switches and returns ever begun.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 fprintf(m->out, "failover_pair_flows_total{pair=\"%s\"} %" PRIu64 "\n", pair->policy->name,

@@ -4,6 +4,14 @@
 #include "agents/protocol/message.h"
 #include "daemon/base/cleanup.h"
 
+struct json_builder json_builder_at(const struct host_facts *facts, usec_t now_usec) {
+        return (struct json_builder) {
+                .now_usec = now_usec,
+                .wall_known = facts && facts->realtime_offset_usec != 0,
+                .wall_offset_usec = facts ? facts->realtime_offset_usec : 0,
+        };
+}
+
 void json_put_side(struct json_builder *builder, struct json_object *parent, const char *key,
                    const struct pair_policy *policy, enum side side) {
         struct json_object *object = json_put_object(builder, parent, key);

@@ -7,6 +7,8 @@
 #include "daemon/bus/json-build.h"
 #include "daemon/core/pair.h"
 
+/* Ages and times of a document that tells of instants on CLOCK_BOOTTIME. `facts` may be NULL. */
+struct json_builder json_builder_at(const struct host_facts *facts, usec_t now_usec);
 /* {"side", "domain"}. */
 void json_put_side(struct json_builder *builder, struct json_object *parent, const char *key,
                    const struct pair_policy *policy, enum side side);

@@ -5,19 +5,11 @@
 #include <stdio.h>
 
 #include "daemon/core/findings.h"
+#include "daemon/bus/check-json.h"
 #include "daemon/bus/drill-json.h"
 #include "daemon/bus/json-build.h"
 #include "daemon/bus/phases-json.h"
 #include "daemon/bus/status-member.h"
-
-/* Ages and times of a document that tells of instants on CLOCK_BOOTTIME. */
-static struct json_builder builder_at(const struct host_facts *facts, usec_t now_usec) {
-        return (struct json_builder) {
-                .now_usec = now_usec,
-                .wall_known = facts && facts->realtime_offset_usec != 0,
-                .wall_offset_usec = facts ? facts->realtime_offset_usec : 0,
-        };
-}
 
 static void put_flow(struct json_builder *builder, struct json_object *object, const struct pair_policy *policy,
                      const struct flow *flow) {
@@ -40,7 +32,7 @@ static void put_flow(struct json_builder *builder, struct json_object *object, c
 
 struct json_object *flow_json(const struct pair_policy *policy, const struct flow *flow,
                               const struct host_facts *facts, usec_t now_usec) {
-        struct json_builder builder = builder_at(facts, now_usec);
+        struct json_builder builder = json_builder_at(facts, now_usec);
         struct json_object *object = json_object_new_object();
 
         put_flow(&builder, object, policy, flow);
@@ -152,6 +144,7 @@ static void put_pair(struct json_builder *builder, struct json_object *object, c
         else
                 json_put_null(builder, object, "last_drill");
 
+        json_put_readiness(builder, object, engine, pair);
         json_put_members(builder, object, pair, facts);
         json_put_applications(builder, object, pair);
         put_findings(builder, object, engine->policy, pair, facts);
@@ -159,7 +152,7 @@ static void put_pair(struct json_builder *builder, struct json_object *object, c
 
 struct json_object *status_pair_json(const struct engine *engine, int slot, const struct host_facts *facts,
                                      usec_t now_usec) {
-        struct json_builder builder = builder_at(facts, now_usec);
+        struct json_builder builder = json_builder_at(facts, now_usec);
         struct json_object *object = json_object_new_object();
 
         put_pair(&builder, object, engine, engine->pairs[slot], facts);
@@ -227,7 +220,7 @@ static void put_outside(struct json_builder *builder, struct json_object *root, 
 }
 
 struct json_object *status_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec) {
-        struct json_builder builder = builder_at(facts, now_usec);
+        struct json_builder builder = json_builder_at(facts, now_usec);
         struct json_object *root = json_object_new_object(), *pairs;
 
         json_put_number(&builder, root, "version", JSON_VERSION);

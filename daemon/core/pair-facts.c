@@ -313,14 +313,14 @@ static void keep_findings(struct step *step, enum side side) {
         size_t n = findings_list(step->engine->policy, step->pair->policy, side, &member->preflight, found);
 
         member->n_findings = 0;
-        member->blocking_finding = -1;
+        member->blocking_finding = 0;
         for (size_t i = 0; i < n && member->n_findings < MEMBER_FINDINGS_MAX; i++) {
                 if (found[i].advice)
                         continue;
-                if (found[i].blocks && member->blocking_finding < 0)
-                        member->blocking_finding = (int) member->n_findings;
                 snprintf(member->findings[member->n_findings++], EVENT_TEXT_LEN, "%s: %.190s",
                          pair_domain(step->pair, side), found[i].text);
+                if (found[i].blocks && !member->blocking_finding)
+                        member->blocking_finding = member->n_findings;
         }
 }
 

@@ -216,8 +216,8 @@ static void judge_other_side(const struct ask *ask, struct readiness_case *c) {
 
         if (member_trouble(pair, to, ask->engine->now_usec, text))
                 worse(c, READINESS_UNCOVERED, "", "%s", text);
-        if (member->preflight_usec && member->blocking_finding >= 0)
-                worse(c, READINESS_UNCOVERED, "", "%s", member->findings[member->blocking_finding]);
+        if (member->preflight_usec && member->blocking_finding)
+                worse(c, READINESS_UNCOVERED, "failoverctl status says how to mend it", "%s", member->findings[member->blocking_finding - 1]);
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 const struct app_state *app = &pair->apps[i];
 

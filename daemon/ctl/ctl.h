@@ -17,8 +17,9 @@ enum ctl_exit {
         CTL_FAILED = 1,    /* failed or refused */
         CTL_USAGE = 2,     /* the command line is wrong */
         CTL_NO_DAEMON = 3, /* failoverd does not answer */
-        CTL_DEGRADED = 4,  /* status: a pair is not armed */
+        CTL_DEGRADED = 4,  /* status: a pair is not armed; check: a single failure is not covered */
         CTL_MISSED = 5,    /* drill: the objective was missed */
+        CTL_LIMITED = 6,   /* check: all are covered, one of them late or with less memory */
 };
 
 #define CTL_READ_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -49,6 +50,7 @@ struct verb {
 };
 
 int verb_status(struct ctl *ctl);
+int verb_check(struct ctl *ctl);
 int verb_table(struct ctl *ctl);
 int verb_history(struct ctl *ctl);
 int verb_monitor(struct ctl *ctl);

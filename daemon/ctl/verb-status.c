@@ -119,6 +119,20 @@ static void print_flow(const struct ctl *ctl, struct json_object *pair) {
                        format_seconds(time, get_number(last, "recovery_usec")));
 }
 
+static void print_readiness(const struct ctl *ctl, struct json_object *pair) {
+        struct json_object *readiness = get_object(pair, "readiness");
+        bool covered = strcmp(get_text(readiness, "level", ""), "covered") == 0;
+        bool armed = strcmp(get_text(pair, "state", ""), "armed") == 0;
+
+        if (!readiness || get_number(readiness, "failures") == 0)
+                return;
+        printf("  check    %s%d of %d single failures are covered%s", covered ? "" : color_begin(ctl, COLOR_WARN),
+               (int) get_number(readiness, "covered"), (int) get_number(readiness, "failures"), covered ? "" : color_end(ctl));
+        if (!covered && armed)
+                printf(": %s", get_text(readiness, "why", "not armed"));
+        printf(covered ? "\n" : "; failoverctl check %s\n", get_text(pair, "name", "?"));
+}
+
 static void print_drill(const struct ctl *ctl, struct json_object *pair) {
         struct json_object *drill = get_object(pair, "last_drill");
         char age[FORMAT_MAX];
@@ -220,6 +234,7 @@ static void print_pair(const struct ctl *ctl, struct json_object *root, struct j
                 }
         for (size_t i = 0; i < get_count(pair, "applications"); i++)
                 print_application(ctl, pair, get_item(pair, "applications", i));
+        print_readiness(ctl, pair);
         print_flow(ctl, pair);
         print_drill(ctl, pair);
 }

@@ -121,6 +121,8 @@ static void make_pairs(struct fake *fake) {
 
         web->state = PAIR_ARMED;
         web->state_usec = web->armed_usec = AGO(7500 * 1000);
+        web->readiness = READINESS_LIMITED;
+        web->readiness_usec = AGO(7400 * 1000);
         web->record.failovers = 3;
         web->members[SIDE_B].preflight_usec = AGO(9000);
         web->members[SIDE_B].preflight = (struct preflight) {
@@ -138,7 +140,8 @@ static void make_pairs(struct fake *fake) {
         web->apps[0].n_restarts = 1;
 
         db->state = PAIR_UNPROTECTED;
-        db->state_usec = AGO(312 * 1000);
+        db->state_usec = db->readiness_usec = AGO(312 * 1000);
+        db->readiness = READINESS_UNCOVERED;
         set(db->reasons[db->n_reasons++], EVENT_TEXT_LEN, "the agent of the standby db-b is not connected");
         set(db->reasons[db->n_reasons++], EVENT_TEXT_LEN, "db-b: libvirt starts it by itself at boot");
         db->members[SIDE_B].link_up = db->members[SIDE_B].greeted = false;
@@ -152,7 +155,8 @@ static void make_pairs(struct fake *fake) {
         };
 
         mail->state = PAIR_FAILOVER;
-        mail->state_usec = AGO(420);
+        mail->state_usec = mail->readiness_usec = AGO(420);
+        mail->readiness = READINESS_UNCOVERED;
         mail->record.failovers = 1;
         mail->record.flow = make_flow(1, "mail-b: QEMU is gone", AGO(450), 100, PHASE_GRANTED);
         mail->record.apps[0].moving = true;
@@ -178,11 +182,18 @@ static void add_row(struct fake *fake, const char *name, enum region_kind kind, 
         region->target = (struct holder) { .pair = target, .side = target_side };
         region->app = app;
         fake->engine.table.governed_bytes += region->usage_bytes;
+        if (user >= 0) {
+                struct table_vm *places = &fake->engine.table.vms[user * SIDE_MAX + side];
+
+                *(app < 0 ? &places->system : &places->apps[app]) = (unsigned) fake->engine.table.n_rows - 1;
+        }
 }
 
 static void make_table(struct fake *fake) {
         fake->engine.table.rows = calloc(16, sizeof(struct region));
-        assert(fake->engine.table.rows);
+        fake->engine.table.n_vms = 3 * SIDE_MAX;
+        fake->engine.table.vms = calloc(fake->engine.table.n_vms, sizeof(struct table_vm));
+        assert(fake->engine.table.rows && fake->engine.table.vms);
         add_row(fake, "monitor", REGION_MONITOR, 64, -1, 0, -1, 0, -1);
         add_row(fake, "overhead", REGION_OVERHEAD, 720, -1, 0, -1, 0, -1);
         add_row(fake, "reserve", REGION_RESERVE, 128, -1, 0, -1, 0, -1);
@@ -378,6 +389,7 @@ struct fake *fake_free(struct fake *fake) {
                 free(fake->engine.pairs[i]);
         free(fake->engine.pairs);
         free(fake->engine.table.rows);
+        free(fake->engine.table.vms);
         policy_free(fake->engine.policy);
         free(fake);
         return NULL;

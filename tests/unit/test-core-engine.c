@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "daemon/core/engine.h"
+#include "daemon/core/readiness.h"
 #include "tests/unit/test.h"
 
 struct world {
@@ -319,7 +320,31 @@ static void same_events_give_the_same_updates(void) {
         end(&b);
 }
 
-TEST_MAIN("core-engine", TEST(pair_becomes_armed_and_says_so),
+/* Who listens on the bus is told when the answer changes, and the answer names what is in the way. */
+static void readiness_follows_what_is_known(void) {
+        struct readiness readiness;
+        struct world w;
+        struct pair *pair;
+
+        make_armed(&w);
+        pair = w.engine->pairs[0];
+        CHECK(pair->readiness == READINESS_UNCOVERED); /* a hang could not be told: its kernel has not been heard */
+        feed(&w, (struct event){ .kind = EVENT_SECOND_PATH, .pair = 0, .side = SIDE_A, .app = NO_APP, .path = PATH_ECHO });
+        tell_domain(&w, SIDE_A, DOMAIN_RUNNING, REASON_USER);
+        CHECK(pair->readiness == READINESS_COVERED);
+        feed(&w, (struct event){ .kind = EVENT_LINK, .pair = 0, .side = SIDE_B, .app = NO_APP, .text = "" });
+        CHECK(pair->readiness == READINESS_UNCOVERED);
+        CHECK(pair->readiness_usec == w.now);
+        CHECK(find(&w, ACTION_CHANGED, -1) != NULL);
+        readiness_list(w.engine, pair, &readiness);
+        REQUIRE(readiness.n_cases == 5);
+        CHECK(readiness.cases[0].fault == READINESS_SYSTEM && readiness.cases[0].level == READINESS_UNCOVERED);
+        CHECK(!readiness.cases[0].begins && strstr(readiness.cases[0].why, "vm-b: no agent answers"));
+        end(&w);
+}
+
+TEST_MAIN("core-engine",
+          TEST(readiness_follows_what_is_known), TEST(pair_becomes_armed_and_says_so),
           TEST(panic_is_fenced_granted_and_written_at_once_and_started_only_then),
           TEST(vm_that_cannot_be_fenced_starts_nothing_elsewhere), TEST(another_pairs_application_name_is_ignored_and_said),
           TEST(report_of_the_side_that_does_not_own_it_counts_for_nothing), TEST(agent_cannot_ask_for_more_than_the_region),

@@ -117,6 +117,9 @@ static void what_is_read_is_shown_for_people(void) {
         expect("status", "status");
         expect("status-armed", "status web");
         expect("status-unknown-pair", "status nobody");
+        expect("check", "check");
+        expect("check-armed", "check web");
+        expect("check-unknown-pair", "check nobody");
         expect("table", "table");
         expect("history", "history");
         expect("history-one", "history web-2");
