@@ -322,15 +322,24 @@ int pair_policy_find_application(const struct pair_policy *pair, const char *nam
         return -ENOENT;
 }
 
-/* H: severity. The first rule that matches decides; without one, memory that was lost is critical, an
- * application that cannot even be started is hard to repair there, and anything else is minor. */
-enum severity application_severity(const struct application *application, enum failure_cause cause, int code) {
+/* The first rule that matches, or -1. */
+int application_find_rule(const struct application *application, enum failure_cause cause, int code) {
         for (size_t i = 0; i < application->n_rules; i++) {
                 const struct severity_rule *rule = &application->rules[i];
 
                 if (rule->cause == cause && (rule->code == -1 || rule->code == code))
-                        return rule->severity;
+                        return (int) i;
         }
+        return -1;
+}
+
+/* H: severity. The first rule that matches decides; without one, memory that was lost is critical, an
+ * application that cannot even be started is hard to repair there, and anything else is minor. */
+enum severity application_severity(const struct application *application, enum failure_cause cause, int code) {
+        int rule = application_find_rule(application, cause, code);
+
+        if (rule >= 0)
+                return application->rules[rule].severity;
         if (cause == FAILURE_MEMORY)
                 return SEVERITY_CRITICAL;
         return cause == FAILURE_START ? SEVERITY_HARD : SEVERITY_MINOR;

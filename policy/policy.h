@@ -233,6 +233,8 @@ int pair_policy_find_application(const struct pair_policy *pair, const char *nam
 /* The severity of a failure (H: severity). `cause` and `code` are the agent's report; the rules decide first,
  * then: lost memory is critical, a failed start is hard, anything else is minor. Pure. */
 enum severity application_severity(const struct application *application, enum failure_cause cause, int code);
+/* Index of the rule that decides it, or -1 where it is by default. */
+int application_find_rule(const struct application *application, enum failure_cause cause, int code);
 /* True where the application holds something that only one side may hold. */
 bool application_is_exclusive(const struct application *application);
 

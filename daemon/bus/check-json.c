@@ -29,6 +29,7 @@ static void put_move(struct json_builder *builder, struct json_object *array, co
         json_put_number(builder, object, "memory_bytes", pair->policy->applications[move->app].memory_bytes);
         json_put_number(builder, object, "region_bytes", move->region_bytes);
         json_put_number(builder, object, "stand_in_bytes", move->stand_in_bytes);
+        json_put_number(builder, object, "shared_bytes", move->shared_bytes);
         json_put_number(builder, object, "unused_bytes", move->unused_bytes);
         json_put_number(builder, object, "awaited_bytes", move->awaited_bytes);
         json_put_number(builder, object, "missing_bytes", move->missing_bytes);

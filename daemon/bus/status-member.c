@@ -128,11 +128,8 @@ void json_put_members(struct json_builder *builder, struct json_object *parent, 
 
 unsigned application_restarts_left(const struct pair *pair, int app, usec_t now_usec) {
         const struct application *policy = &pair->policy->applications[app];
-        const struct app_state *state = &pair->apps[app];
-        unsigned used = 0;
+        unsigned used = pair_recent_restarts(pair, app, now_usec);
 
-        for (unsigned i = 0; i < state->n_restarts && i < ELEMENTSOF(state->restarts_usec); i++)
-                used += now_usec - state->restarts_usec[i] < policy->restart_window_usec;
         return used < policy->restart_budget ? policy->restart_budget - used : 0;
 }
 

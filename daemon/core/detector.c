@@ -86,26 +86,41 @@ static bool echo_works(const struct detector *detector, usec_t suspected_usec) {
         return detector->path_known[PATH_ECHO] && detector->last_path_usec[PATH_ECHO] + ECHO_LOST_USEC >= suspected_usec;
 }
 
-/* The kernel's own ways to answer: true when the quickest path that has worked since boot is silent long enough.
- * A guest without any known path cannot be called hung. An echo is asked several times within the confirm span,
- * so the balloon's coarse seconds would only delay what it already shows; a balloon that is heard after the
- * echo went silent (somebody closed the terminal) still speaks for the guest. */
-static bool paths_silent(const struct detector *detector, usec_t now, usec_t void_usec) {
-        enum second_path path = echo_works(detector, detector->suspected_usec) ? PATH_ECHO : PATH_BALLOON;
-        usec_t since;
+/* The kernel's own ways to answer. An echo is asked several times within the confirm span, so the balloon's coarse
+ * seconds would only delay what it already shows; a balloon that is heard after the echo went silent (somebody closed
+ * the terminal) still speaks for the guest. */
+static void weigh_path(const struct detector *detector, usec_t now, usec_t void_usec, struct detector_evidence *ret) {
+        usec_t suspected = detector->suspected_usec ? detector->suspected_usec : now, since;
 
-        if (!detector->path_known[path])
-                return false;
-        since = later(detector->last_path_usec[path], void_usec);
-        if (path == PATH_BALLOON && detector->told_usec[path] <= detector->suspected_usec)
-                return false; /* it has not been heard on the suspicion: what is known may just be old */
-        if (path == PATH_ECHO) {
-                since = later(since, detector->suspected_usec);
-                if (detector->last_path_usec[PATH_BALLOON] > since &&
-                    now - detector->last_path_usec[PATH_BALLOON] < path_limit(detector, PATH_BALLOON))
-                        return false;
-        }
-        return now - since >= path_limit(detector, path);
+        ret->path = echo_works(detector, suspected) ? PATH_ECHO : PATH_BALLOON;
+        ret->path_known = detector->path_known[ret->path];
+        ret->path_limit_usec = path_limit(detector, ret->path);
+        since = later(detector->last_path_usec[ret->path], void_usec);
+        /* Not heard on the suspicion: what is known of it may just be old. */
+        ret->path_unheard = ret->path == PATH_BALLOON && detector->told_usec[ret->path] <= suspected;
+        if (ret->path == PATH_ECHO)
+                since = later(since, suspected);
+        ret->balloon_speaks = ret->path == PATH_ECHO && detector->last_path_usec[PATH_BALLOON] > since &&
+                              now - detector->last_path_usec[PATH_BALLOON] < path_limit(detector, PATH_BALLOON);
+        ret->path_silent_usec = now > since ? now - since : 0;
+}
+
+void detector_weigh(const struct detector *detector, usec_t now_usec, usec_t void_usec, struct detector_evidence *ret) {
+        usec_t heard = later(detector->last_pong_usec, void_usec);
+
+        *ret = (struct detector_evidence) {
+                .silent_usec = now_usec > heard ? now_usec - heard : 0,
+                .limit_usec = detector->beat_usec * detector->beats_missed,
+                .voided = void_usec > detector->last_pong_usec,
+        };
+        weigh_path(detector, now_usec, void_usec, ret);
+}
+
+/* True when the quickest path that has worked since boot is silent long enough. A guest without any known path cannot
+ * be called hung. */
+static bool path_silent(const struct detector_evidence *evidence) {
+        return evidence->path_known && !evidence->path_unheard && !evidence->balloon_speaks &&
+               evidence->path_silent_usec >= evidence->path_limit_usec;
 }
 
 /* No path has worked since we look, but one tells when it last did: long ago. */
@@ -128,10 +143,10 @@ static bool path_heard(const struct detector *detector, usec_t now) {
 }
 
 static enum verdict judge(struct detector *detector, usec_t now, usec_t void_usec) {
-        usec_t heard = later(detector->last_pong_usec, void_usec);
-        usec_t limit = detector->beat_usec * detector->beats_missed;
+        struct detector_evidence evidence;
 
-        if (now < heard || now - heard < limit) {
+        detector_weigh(detector, now, void_usec, &evidence);
+        if (evidence.silent_usec < evidence.limit_usec) {
                 detector->suspected_usec = 0;
                 return VERDICT_ALIVE;
         }
@@ -139,7 +154,7 @@ static enum verdict judge(struct detector *detector, usec_t now, usec_t void_use
                 detector->suspected_usec = now;
                 detector->next_probe_usec = now;
         }
-        if (paths_silent(detector, now, void_usec) || long_silent(detector, now, void_usec))
+        if (path_silent(&evidence) || long_silent(detector, now, void_usec))
                 return VERDICT_HUNG;
         if (now - detector->suspected_usec >= detector->confirm_usec && path_heard(detector, now))
                 return VERDICT_SILENT;

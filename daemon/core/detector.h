@@ -58,6 +58,17 @@ struct detector_wants {
  * the verdict, which the detector also keeps. */
 enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t void_usec, struct detector_wants *ret);
 
+/* What a look weighs, as numbers: for the verdict, and for people. Without a suspicion, of the path as if it began now. */
+struct detector_evidence {
+        usec_t silent_usec, limit_usec; /* the agent: for so long, of so long */
+        bool voided;                    /* failoverd doubted itself since its last answer: counted from there */
+        enum second_path path;          /* the one that counts */
+        bool path_known;
+        bool path_unheard;              /* it has not been heard on the suspicion */
+        bool balloon_speaks;            /* the echo is silent, and the balloon is not */
+        usec_t path_silent_usec, path_limit_usec;
+};
+void detector_weigh(const struct detector *detector, usec_t now_usec, usec_t void_usec, struct detector_evidence *ret);
 /* Has its kernel been heard beside its agent, so that a hang can be told from a silent agent? */
 bool detector_can_tell(const struct detector *detector, usec_t now_usec);
 /* Time since the last sign of life on any way; USEC_INFINITY: never heard. */

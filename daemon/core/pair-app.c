@@ -210,24 +210,18 @@ bool app_disks_attached(struct step *step, int app, enum side side) {
 
 /* ---- failures ------------------------------------------------------------------------------------------- */
 
-/* Restarts within the window, older ones forgotten. */
-static unsigned recent_restarts(struct step *step, int app) {
-        struct app_state *a = &step->pair->apps[app];
-        usec_t window = application_policy(step->pair, app)->restart_window_usec;
-        unsigned keep = 0;
+unsigned pair_recent_restarts(const struct pair *pair, int app, usec_t now_usec) {
+        const struct app_state *a = &pair->apps[app];
+        unsigned n = 0;
 
         for (unsigned i = 0; i < a->n_restarts; i++)
-                if (step->now - a->restarts_usec[i] < window)
-                        a->restarts_usec[keep++] = a->restarts_usec[i];
-        a->n_restarts = keep;
-        return keep;
+                n += now_usec - a->restarts_usec[i] < application_policy(pair, app)->restart_window_usec;
+        return n;
 }
 
-/* H: severity. Minor is repaired in place unless that is hard there: it keeps coming back, the agent says so, or
- * the repair would take longer than a failover. */
-static enum severity judge_severity(struct step *step, int app, const char **ret_why) {
-        const struct application *policy = application_policy(step->pair, app);
-        struct app_state *a = &step->pair->apps[app];
+enum severity app_severity(const struct pair *pair, int app, usec_t now_usec, const char **ret_why) {
+        const struct application *policy = application_policy(pair, app);
+        const struct app_state *a = &pair->apps[app];
         enum severity severity = application_severity(policy, a->failed_cause, a->failed_code);
 
         *ret_why = "by its severity rule";
@@ -237,10 +231,10 @@ static enum severity judge_severity(struct step *step, int app, const char **ret
         if (a->failed_hard)
                 return SEVERITY_HARD;
         *ret_why = "hard to repair there: its restart budget is used up";
-        if (recent_restarts(step, app) >= policy->restart_budget)
+        if (pair_recent_restarts(pair, app, now_usec) >= policy->restart_budget)
                 return SEVERITY_HARD;
         *ret_why = "hard to repair there: a restart takes longer than a failover";
-        if (policy->restart_expected_usec > step->pair->policy->failover_expected_usec)
+        if (policy->restart_expected_usec > pair->policy->failover_expected_usec)
                 return SEVERITY_HARD;
         *ret_why = "";
         return SEVERITY_MINOR;
@@ -289,7 +283,7 @@ static void judge_failure(struct step *step, int app) {
                 return; /* kept; judged when that is over */
         if (pair_is_hot(pair, app) && pair_too_early(step, side_other(owner)))
                 return;
-        severity = judge_severity(step, app, &why);
+        severity = app_severity(pair, app, step->now, &why);
         if (severity == SEVERITY_MINOR) {
                 restart_in_place(step, app, "");
                 return;

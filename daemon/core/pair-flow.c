@@ -326,13 +326,10 @@ void advance_failures(struct step *step) {
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 struct member_state *member = &pair->members[side];
                 const char *blocked;
-                bool owns = false;
 
                 if (member->failure[0] == 0)
                         continue;
-                for (size_t i = 0; i < pair->policy->n_applications; i++)
-                        owns |= pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == side;
-                if (!owns || pair_flow_active(pair) || pair_too_early(step, side_other(side)))
+                if (!pair_owns_hot(pair, side) || pair_flow_active(pair) || pair_too_early(step, side_other(side)))
                         continue;
                 blocked = flow_blocked(step, side_other(side));
                 if (!blocked) {

@@ -16,8 +16,8 @@
 /* One page-out covers so much at most: what the manager touches next should not have to wait for all of it. */
 #define PAGE_OUT_BYTES (32 * MIB)
 
-bool handover_possible(const struct step *step) {
-        return step->pair->policy->handover == HANDOVER_LAZY && step->engine->reclaim_able;
+bool handover_possible(const struct engine *engine, const struct pair *pair) {
+        return pair->policy->handover == HANDOVER_LAZY && engine->reclaim_able;
 }
 
 void handover_begin(struct step *step, int app, enum side from, uint64_t bytes) {

@@ -91,6 +91,8 @@ const char *pair_app_name(const struct pair *pair, int app);
 /* Is it certain that this side can act no more? */
 bool member_fenced(const struct pair *pair, enum side side);
 bool pair_is_hot(const struct pair *pair, int app);
+/* Does it own a hot-standby application? */
+bool pair_owns_hot(const struct pair *pair, enum side side);
 /* failoverd has just started, and that side may still be able to take over: its agent has not had the time to say
  * so. Sees to it that the pair is woken when that is over. */
 bool pair_too_early(struct step *step, enum side to);
@@ -125,6 +127,9 @@ void advance_rebuild(struct step *step, enum side side);
 void advance_agent(struct step *step, enum side side);
 void advance_memory(struct step *step, enum side side);
 /* pair-app.c */
+/* H: severity of its latest failure, and by what. Minor is repaired in place unless that is hard there: it keeps coming
+ * back, the agent says so, or the repair would take longer than a failover. */
+enum severity app_severity(const struct pair *pair, int app, usec_t now_usec, const char **ret_why);
 void advance_app(struct step *step, int app);
 /* Asks a side to give an application's region up (H: resource detach); the table follows as it does. */
 void app_release(struct step *step, int app, enum side side);
@@ -177,7 +182,7 @@ void move_take_back(struct step *step, int app);
 
 /* pair-handover.c */
 /* May a region move before its old side has given it up? By policy, and where memory can be taken back by force. */
-bool handover_possible(const struct step *step);
+bool handover_possible(const struct engine *engine, const struct pair *pair);
 /* That side manages the region no more; it still uses so much of it. */
 void handover_begin(struct step *step, int app, enum side from, uint64_t bytes);
 /* That side uses nothing of it any more; or it manages it again. Nothing where no handover was under way. */

@@ -157,7 +157,7 @@ static bool move_detached(struct step *step, int app) {
         if (!region)
                 table_release(table, from, record->granted_bytes[flow->from] - left);
         else if (table_grant(table, from, left) < 0) {
-                if (handover_possible(step)) {
+                if (handover_possible(step->engine, pair)) {
                         handover_begin(step, app, flow->from, left);
                         return true;
                 }

@@ -26,13 +26,6 @@ static bool recovery_comes_first(const struct pair *pair) {
                member_usable(pair, pair->record.flow.to);
 }
 
-static bool owns_hot(const struct pair *pair, enum side side) {
-        for (size_t i = 0; i < pair->policy->n_applications; i++)
-                if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == side)
-                        return true;
-        return false;
-}
-
 /* A guest on its announced way down is waited for so long; then it counts as failed. */
 static bool still_waited_for(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
@@ -109,7 +102,7 @@ static bool failover_may_follow(struct step *step, enum side side) {
         const struct member_state *other = &step->pair->members[side_other(side)];
         usec_t until = member->failure_usec + REBUILD_GRACE_USEC;
 
-        if (member->failure[0] == 0 || !owns_hot(step->pair, side) || !other->process_alive || other->failure[0] ||
+        if (member->failure[0] == 0 || !pair_owns_hot(step->pair, side) || !other->process_alive || other->failure[0] ||
             other->operator_hold || step->now >= until)
                 return false;
         step_wake(step, until);
@@ -169,7 +162,7 @@ void advance_rebuild(struct step *step, enum side side) {
                 pair->record.fence_wanted[side] = pair->record.fence_frozen[side] = false;
                 pair_dirty(pair);
         }
-        if (member->failure[0] && owns_hot(pair, side) && pair_too_early(step, side_other(side)))
+        if (member->failure[0] && pair_owns_hot(pair, side) && pair_too_early(step, side_other(side)))
                 return; /* its applications may go elsewhere; a new life would forget that it failed */
         if (member->freeze.id != 0)
                 return; /* asked of the old life and still on its way: it would stop the new one */

@@ -130,6 +130,13 @@ static unsigned count_hot(const struct pair *pair, enum side owner) {
         return n;
 }
 
+bool pair_owns_hot(const struct pair *pair, enum side side) {
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == side)
+                        return true;
+        return false;
+}
+
 bool pair_split(const struct pair *pair) {
         return count_hot(pair, SIDE_A) > 0 && count_hot(pair, SIDE_B) > 0;
 }

@@ -216,6 +216,8 @@ enum side pair_active(const struct pair *pair);
 bool pair_split(const struct pair *pair);
 /* Kind of an application with AUTO resolved (plain until told otherwise). */
 enum application_kind pair_application_kind(const struct pair *pair, int app);
+/* Restarts in place within the window of its budget. */
+unsigned pair_recent_restarts(const struct pair *pair, int app, usec_t now_usec);
 /* "PAIR-NUMBER" of a flow. Returns `buffer`. */
 const char *flow_id(const struct pair_policy *policy, const struct flow *flow, char buffer[FAILOVER_ID_LEN]);
 /* Fills one spec for each application that can be started on that side, for a `configure` message. What they point

@@ -62,13 +62,18 @@ static void drop_others(const struct ask *ask, const struct readiness_case *c, s
         }
 }
 
-/* A living side gives its memory up in its own time: unused memory stands in for it, as far as it goes. */
+/* A living side gives its memory up in its own time: unused memory stands in for it, as far as it goes; or the new
+ * side manages it at once, and takes what it needs. */
 static void stand_in(const struct ask *ask, const struct readiness_case *c, struct purse *purse, struct readiness_move *move) {
         uint64_t granted = ask->pair->record.apps[move->app].granted_bytes[c->side];
         uint64_t left = move_left_bytes(ask->pair, move->app, c->side);
 
         if (!ask->rows[c->side][move->app]) {
                 purse->unused_bytes += granted - left;
+                return;
+        }
+        if (left > purse->unused_bytes && handover_possible(ask->engine, ask->pair)) {
+                move->shared_bytes = left;
                 return;
         }
         move->stand_in_bytes = left < purse->unused_bytes ? left : purse->unused_bytes;
@@ -234,13 +239,6 @@ static void judge_other_side(const struct ask *ask, struct readiness_case *c) {
 
 /* ---- the failures ------------------------------------------------------------------------------------------- */
 
-static bool owns_hot(const struct pair *pair, enum side side) {
-        for (size_t i = 0; i < pair->policy->n_applications; i++)
-                if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == side)
-                        return true;
-        return false;
-}
-
 static struct readiness_case *add(struct readiness *ret, enum readiness_fault fault, enum side side, int app) {
         struct readiness_case *c = &ret->cases[ret->n_cases++];
 
@@ -272,7 +270,7 @@ static void ask_system(const struct ask *ask, struct readiness *ret, enum side s
         const struct pair *pair = ask->pair;
         struct readiness_case *c = add(ret, READINESS_SYSTEM, side, NO_APP);
 
-        if (!owns_hot(pair, side))
+        if (!pair_owns_hot(pair, side))
                 return; /* what runs elsewhere is not touched */
         c->flow = FLOW_OS_FAILURE;
         if (!is_down(ask, c))
@@ -364,7 +362,7 @@ void readiness_list(const struct engine *engine, const struct pair *pair, struct
                 if (!pair->policy->applications[i].retired)
                         ask_application(&ask, ret, (int) i);
         for (enum side side = 0; side < SIDE_MAX; side++)
-                if (owns_hot(pair, side))
+                if (pair_owns_hot(pair, side))
                         ask_memory(&ask, ret, side);
         add_notes(&ask, ret);
         for (unsigned i = 0; i < ret->n_cases; i++)

@@ -83,9 +83,10 @@ static const char *course(struct json_object *one, char text[TEXT_LEN]) {
                 const char *before = ": ";
 
                 add(text, "%s%s to %s", i > 0 || fenced ? "; " : "", get_text(move, "application", "?"), get_text(one, "to.domain", "?"));
-                if (get_number(move, "stand_in_bytes") <= 0 && get_number(move, "awaited_bytes") <= 0)
+                if (get_number(move, "stand_in_bytes") <= 0 && get_number(move, "awaited_bytes") <= 0 && get_number(move, "shared_bytes") <= 0)
                         add_memory(text, &before, get_number(move, "region_bytes"), "come along");
                 add_memory(text, &before, get_number(move, "stand_in_bytes"), "of unused stand in");
+                add_memory(text, &before, get_number(move, "shared_bytes"), "taken as needed");
                 add_memory(text, &before, get_number(move, "unused_bytes"), "out of unused");
                 add_memory(text, &before, get_number(move, "awaited_bytes"), "awaited");
                 add_memory(text, &before, get_number(move, "missing_bytes"), "missing");

@@ -45,6 +45,7 @@ static void print_case(struct sim *sim, const struct pair *pair, const struct re
                          pair->policy->members[side_other(c->side)].domain);
                 print_part(text, sizeof(text), "come along", move->region_bytes);
                 print_part(text, sizeof(text), "of unused stand in", move->stand_in_bytes);
+                print_part(text, sizeof(text), "taken from its old user as needed", move->shared_bytes);
                 print_part(text, sizeof(text), "out of unused", move->unused_bytes);
                 print_part(text, sizeof(text), "awaited", move->awaited_bytes);
                 print_part(text, sizeof(text), "missing", move->missing_bytes);
@@ -66,10 +67,10 @@ void foretell_print(struct sim *sim, int slot) {
                 print_line(sim, "%-10s   note: %s", "", readiness.notes[i]);
 }
 
-/* A start that is not answered may end in a failure of its own. */
+/* A start that is not answered may end in a failover of its own. */
 static bool starts(const struct pair *pair) {
         for (size_t app = 0; app < pair->policy->n_applications; app++)
-                for (int side = 0; side < SIDE_MAX; side++)
+                for (int side = 0; pair_application_kind(pair, (int) app) == APPLICATION_HOT_STANDBY && side < SIDE_MAX; side++)
                         if (pair->apps[app].start[side].id || pair->apps[app].start[side].failures)
                                 return true;
         return false;

@@ -435,6 +435,10 @@ static void line_calm(struct sim *sim, const struct arguments *a) {
         failoverd_start(sim);
 }
 
+static void line_explain(struct sim *sim, const struct arguments *a) {
+        print_explanation(sim, a->pair);
+}
+
 static void line_check(struct sim *sim, const struct arguments *a) {
         foretell_print(sim, a->pair);
 }
@@ -545,6 +549,7 @@ static const struct {
         { "operator", "resume", "O", line_operator },
         { "operator", "adopt", "PV", line_operator },
         { "apply", NULL, "w", line_apply },
+        { "explain", NULL, "P", line_explain },
         { "check", NULL, "P", line_check },
         { "try", NULL, "PN", line_try },
         { "calm", NULL, "", line_calm },

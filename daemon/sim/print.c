@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/core/explain.h"
 #include "daemon/sim/world.h"
 
 static bool shown(const struct sim *sim) {
@@ -113,6 +114,27 @@ void print_states(struct sim *sim, int slot) {
                 print_line(sim, "%-10s %s -> %s", pair->policy->name, pair_state_to_string(sim->pairs[i].shown), pair_state_to_string(pair->state));
                 sim->pairs[i].shown = pair->state;
         }
+}
+
+static void print_sentences(struct sim *sim, const char *name, const char *rule, const char *tip) {
+        print_line(sim, "%-10s   %s: %s", "", name, rule);
+        if (tip[0])
+                print_line(sim, "%-10s     tips: %s", "", tip);
+}
+
+void print_explanation(struct sim *sim, int slot) {
+        const struct pair *pair = sim->engine ? sim->engine->pairs[slot] : NULL;
+        struct explanation explanation;
+
+        if (!pair || !shown(sim))
+                return;
+        explain_pair(sim->engine, pair, sim->engine->now_usec, &explanation);
+        if (explanation.doubt[0])
+                print_line(sim, "%-10s   doubt: %s", "", explanation.doubt);
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                print_sentences(sim, pair->policy->members[side].domain, explanation.members[side].rule, explanation.members[side].tip);
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                print_sentences(sim, pair->policy->applications[i].name, explanation.apps[i].rule, explanation.apps[i].tip);
 }
 
 static const char *holder_name(const struct sim *sim, struct holder holder, char buffer[NAME_LEN]) {

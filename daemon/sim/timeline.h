@@ -37,6 +37,7 @@
  *   operator switch|return PAIR [dry-run] | operator drill PAIR FAULT [dry-run]
  *   operator pause PAIR|all [DURATION] | operator resume PAIR|all | operator adopt PAIR VM
  *   apply FILE                                another policy
+ *   explain PAIR                              what `failoverctl explain` says of it
  *   check PAIR                                what `failoverctl check` says of it
  *   try PAIR NUMBER                           where the pair is at rest: that one of the failures of which check
  *                                             speaks is caused, and what was said of it must come true

@@ -263,4 +263,5 @@ void memory_tell_reclaim(struct sim *sim);
 void print_line(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void print_action(struct sim *sim, const struct action *action);
 void print_states(struct sim *sim, int slot);
+void print_explanation(struct sim *sim, int slot);
 void print_end(struct sim *sim);
