@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "daemon/base/cleanup.h"
@@ -17,18 +18,27 @@ struct metrics {
         const struct engine *engine;
         const struct host_facts *facts;
         usec_t now_usec;
+        bool failed; /* out of memory somewhere; what came after may have found room again */
 };
 
+static void __attribute__((format(printf, 2, 3))) print(struct metrics *m, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        m->failed |= vfprintf(m->out, format, ap) < 0;
+        va_end(ap);
+}
+
 static void family(struct metrics *m, const char *name, const char *type, const char *unit, const char *help) {
-        fprintf(m->out, "# TYPE %s %s\n", name, type);
+        print(m, "# TYPE %s %s\n", name, type);
         if (unit)
-                fprintf(m->out, "# UNIT %s %s\n", name, unit);
-        fprintf(m->out, "# HELP %s %s\n", name, help);
+                print(m, "# UNIT %s %s\n", name, unit);
+        print(m, "# HELP %s %s\n", name, help);
 }
 
 /* Seconds with all six digits, without floating point. */
 static void seconds(struct metrics *m, usec_t usec) {
-        fprintf(m->out, " %" PRIu64 ".%06" PRIu64 "\n", usec / USEC_PER_SEC, usec % USEC_PER_SEC);
+        print(m, " %" PRIu64 ".%06" PRIu64 "\n", usec / USEC_PER_SEC, usec % USEC_PER_SEC);
 }
 
 static usec_t age(const struct metrics *m, usec_t then_usec) {
@@ -49,30 +59,30 @@ static void pairs_state(struct metrics *m) {
         family(m, "failover_pair_state", "stateset", NULL, "State of the pair.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (int state = 0; state < PAIR_REMOVED; state++)
-                        fprintf(m->out, "failover_pair_state{pair=\"%s\",failover_pair_state=\"%s\"} %d\n",
+                        print(m, "failover_pair_state{pair=\"%s\",failover_pair_state=\"%s\"} %d\n",
                                 pair->policy->name, pair_state_to_string((enum pair_state) state),
                                 pair->state == (enum pair_state) state);
         family(m, "failover_pair_state_age_seconds", "gauge", "seconds", "Time in this state.");
         for (int slot = 0; (pair = next_pair(m, &slot));) {
-                fprintf(m->out, "failover_pair_state_age_seconds{pair=\"%s\"}", pair->policy->name);
+                print(m, "failover_pair_state_age_seconds{pair=\"%s\"}", pair->policy->name);
                 seconds(m, age(m, pair->state_usec));
         }
         family(m, "failover_pair_readiness", "stateset", NULL, "Whether a failover is covered for each single failure.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (int level = 0; level < READINESS_LEVEL_MAX; level++)
-                        fprintf(m->out, "failover_pair_readiness{pair=\"%s\",failover_pair_readiness=\"%s\"} %d\n",
+                        print(m, "failover_pair_readiness{pair=\"%s\",failover_pair_readiness=\"%s\"} %d\n",
                                 pair->policy->name, readiness_level_to_string((enum readiness_level) level),
                                 pair->readiness == (enum readiness_level) level);
         family(m, "failover_pair_flows", "counter", NULL, "Failovers, switches and returns ever begun.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
-                fprintf(m->out, "failover_pair_flows_total{pair=\"%s\"} %" PRIu64 "\n", pair->policy->name,
+                print(m, "failover_pair_flows_total{pair=\"%s\"} %" PRIu64 "\n", pair->policy->name,
                         pair->record.failovers);
         family(m, "failover_pair_paused", "gauge", NULL, "1 while an operator has paused the pair.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
-                fprintf(m->out, "failover_pair_paused{pair=\"%s\"} %d\n", pair->policy->name, pair->record.paused);
+                print(m, "failover_pair_paused{pair=\"%s\"} %d\n", pair->policy->name, pair->record.paused);
         family(m, "failover_pair_objective_seconds", "gauge", "seconds", "Recovery-time objective.");
         for (int slot = 0; (pair = next_pair(m, &slot));) {
-                fprintf(m->out, "failover_pair_objective_seconds{pair=\"%s\"}", pair->policy->name);
+                print(m, "failover_pair_objective_seconds{pair=\"%s\"}", pair->policy->name);
                 seconds(m, pair->policy->objective_usec);
         }
 }
@@ -83,12 +93,12 @@ static void members(struct metrics *m) {
         family(m, "failover_member_active", "gauge", NULL, "1 for the active VM of the pair.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (int side = 0; side < SIDE_MAX; side++)
-                        fprintf(m->out, "failover_member_active{pair=\"%s\",domain=\"%s\"} %d\n", pair->policy->name,
+                        print(m, "failover_member_active{pair=\"%s\",domain=\"%s\"} %d\n", pair->policy->name,
                                 pair->policy->members[side].domain, pair_active(pair) == (enum side) side);
         family(m, "failover_member_alive", "gauge", NULL, "1 while the guest gives signs of life.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (int side = 0; side < SIDE_MAX; side++)
-                        fprintf(m->out, "failover_member_alive{pair=\"%s\",domain=\"%s\"} %d\n", pair->policy->name,
+                        print(m, "failover_member_alive{pair=\"%s\",domain=\"%s\"} %d\n", pair->policy->name,
                                 pair->policy->members[side].domain,
                                 pair->members[side].detector.verdict == VERDICT_ALIVE);
         family(m, "failover_member_beat_age_seconds", "gauge", "seconds", "Time since the agent's last heartbeat.");
@@ -96,7 +106,7 @@ static void members(struct metrics *m) {
                 for (int side = 0; side < SIDE_MAX; side++) {
                         if (pair->members[side].detector.last_pong_usec == 0)
                                 continue;
-                        fprintf(m->out, "failover_member_beat_age_seconds{pair=\"%s\",domain=\"%s\"}",
+                        print(m, "failover_member_beat_age_seconds{pair=\"%s\",domain=\"%s\"}",
                                 pair->policy->name, pair->policy->members[side].domain);
                         seconds(m, age(m, pair->members[side].detector.last_pong_usec));
                 }
@@ -108,13 +118,13 @@ static void applications(struct metrics *m) {
         family(m, "failover_application_healthy", "gauge", NULL, "1 while the application is healthy.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (size_t i = 0; i < pair->policy->n_applications; i++)
-                        fprintf(m->out, "failover_application_healthy{pair=\"%s\",application=\"%s\",domain=\"%s\"} %d\n",
+                        print(m, "failover_application_healthy{pair=\"%s\",application=\"%s\",domain=\"%s\"} %d\n",
                                 pair->policy->name, pair->policy->applications[i].name,
                                 pair->policy->members[pair->record.apps[i].owner].domain, pair->apps[i].healthy);
         family(m, "failover_application_restarts_left", "gauge", NULL, "Restarts in place left in this window.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (size_t i = 0; i < pair->policy->n_applications; i++)
-                        fprintf(m->out, "failover_application_restarts_left{pair=\"%s\",application=\"%s\"} %u\n",
+                        print(m, "failover_application_restarts_left{pair=\"%s\",application=\"%s\"} %u\n",
                                 pair->policy->name, pair->policy->applications[i].name,
                                 application_restarts_left(pair, (int) i, m->now_usec));
 }
@@ -123,12 +133,12 @@ static void regions(struct metrics *m) {
         char key[REGION_KEY_LEN];
 
         family(m, "failover_governed_bytes", "gauge", "bytes", "All memory that failoverd governs.");
-        fprintf(m->out, "failover_governed_bytes %" PRIu64 "\n", m->engine->table.governed_bytes);
+        print(m, "failover_governed_bytes %" PRIu64 "\n", m->engine->table.governed_bytes);
         family(m, "failover_region_bytes", "gauge", "bytes", "Usage of each region; they add up to the governed bytes.");
         for (size_t i = 0; i < m->engine->table.n_rows; i++) {
                 const struct region *region = &m->engine->table.rows[i];
 
-                fprintf(m->out, "failover_region_bytes{region=\"%s\",kind=\"%s\",user=\"%s\",target=\"%s\"} %" PRIu64 "\n",
+                print(m, "failover_region_bytes{region=\"%s\",kind=\"%s\",user=\"%s\",target=\"%s\"} %" PRIu64 "\n",
                         region_key(m->engine, region, key), region_kind_to_string(region->kind),
                         holder_text(m->engine, region->user), holder_text(m->engine, region->target),
                         region->usage_bytes);
@@ -139,7 +149,7 @@ static void regions(struct metrics *m) {
                         const struct member_facts *known = host_facts_member(m->facts, slot, (enum side) side);
 
                         if (known && known->resident.seen_usec != 0)
-                                fprintf(m->out, "failover_resident_bytes{pair=\"%s\",domain=\"%s\"} %" PRIu64 "\n",
+                                print(m, "failover_resident_bytes{pair=\"%s\",domain=\"%s\"} %" PRIu64 "\n",
                                         m->engine->pairs[slot]->policy->name,
                                         m->engine->pairs[slot]->policy->members[side].domain, known->resident.value);
                 }
@@ -147,24 +157,24 @@ static void regions(struct metrics *m) {
 
 static void daemon_itself(struct metrics *m) {
         family(m, "failover_build", "info", NULL, "Version of failoverd.");
-        fprintf(m->out, "failover_build_info{version=\"%s\"} 1\n", PROJECT_VERSION);
+        print(m, "failover_build_info{version=\"%s\"} 1\n", PROJECT_VERSION);
         family(m, "failover_ready", "gauge", NULL, "1 once the records are read and decisions are made.");
-        fprintf(m->out, "failover_ready %d\n", m->engine->ready);
+        print(m, "failover_ready %d\n", m->engine->ready);
         family(m, "failover_hypervisor_up", "gauge", NULL, "1 while the hypervisor answers.");
-        fprintf(m->out, "failover_hypervisor_up %d\n", m->engine->hypervisor_up);
+        print(m, "failover_hypervisor_up %d\n", m->engine->hypervisor_up);
         family(m, "failover_store_lost", "gauge", NULL, "1 where the store was there once and is gone.");
-        fprintf(m->out, "failover_store_lost %d\n", m->engine->store_lost);
+        print(m, "failover_store_lost %d\n", m->engine->store_lost);
         family(m, "failover_members_suspected", "gauge", NULL, "Guests under suspicion now.");
-        fprintf(m->out, "failover_members_suspected %u\n", m->engine->n_suspected);
+        print(m, "failover_members_suspected %u\n", m->engine->n_suspected);
         if (m->facts && m->facts->monitor_resident.seen_usec != 0) {
                 family(m, "failover_monitor_resident_bytes", "gauge", "bytes", "Resident memory of failoverd.");
-                fprintf(m->out, "failover_monitor_resident_bytes %" PRIu64 "\n", m->facts->monitor_resident.value);
+                print(m, "failover_monitor_resident_bytes %" PRIu64 "\n", m->facts->monitor_resident.value);
         }
 }
 
 int metrics_text(const struct engine *engine, const struct host_facts *facts, usec_t now_usec, char **ret_text) {
         struct metrics m = { .engine = engine, .facts = facts, .now_usec = now_usec };
-        char *text = NULL;
+        _cleanup_free_ char *text = NULL;
         size_t size = 0;
         int r;
 
@@ -176,9 +186,11 @@ int metrics_text(const struct engine *engine, const struct host_facts *facts, us
         members(&m);
         applications(&m);
         regions(&m);
-        fputs("# EOF\n", m.out);
+        print(&m, "# EOF\n");
         r = memstream_close(m.out, &text);
+        if (r >= 0 && m.failed)
+                r = -ENOMEM;
         if (r >= 0)
-                *ret_text = text;
+                *ret_text = steal_ptr(text);
         return r;
 }

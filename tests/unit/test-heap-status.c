@@ -4,6 +4,7 @@
 
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
+#include "daemon/bus/check-json.h"
 #include "daemon/bus/history-json.h"
 #include "daemon/bus/status.h"
 #include "tests/unit/fake-manager.h"
@@ -66,6 +67,10 @@ static struct json_object *make_history(void) {
         return history_json(&query, &rows, &json) < 0 ? NULL : json;
 }
 
+static struct json_object *make_check(void) {
+        return check_json(&fake->engine, NO_PAIR, &fake->facts, FAKE_NOW);
+}
+
 static void document(void) {
         const char *text;
         struct json_object *json;
@@ -83,7 +88,7 @@ static void document(void) {
 
 static void every_document_comes_whole_or_not_at_all(void) {
         static struct json_object *(*const makers[])(void) = { make_status, make_pair, make_flow,
-                                                               make_table,  make_plan, make_history };
+                                                               make_table,  make_plan, make_history, make_check };
 
         fake = fake_new();
         for (size_t i = 0; i < ELEMENTSOF(makers); i++) {
