@@ -16,6 +16,10 @@ DEFINE_WORDS(application_kind)
 DEFINE_WORDS(guest_stop)
 DEFINE_WORDS(exclusive_stuck)
 DEFINE_WORDS(handover_mode)
+DEFINE_WORDS(early_when)
+DEFINE_WORDS(early_measure)
+DEFINE_WORDS(early_count)
+DEFINE_WORDS(early_take)
 DEFINE_WORDS(store_lost)
 
 #define SEC USEC_PER_SEC
@@ -131,6 +135,20 @@ static const struct key flap_keys[] = {
         { NULL },
 };
 
+static const struct key early_release_keys[] = {
+        { "when", KEY_WORD, AT(pair_policy, early_release.when), .word = early_when_word },
+        { "measure", KEY_WORD, AT(pair_policy, early_release.measure), .word = early_measure_word },
+        { "count", KEY_WORD, AT(pair_policy, early_release.count), .word = early_count_word },
+        { "take", KEY_WORD, AT(pair_policy, early_release.take), .word = early_take_word },
+        { "after", KEY_DURATION, AT(pair_policy, early_release.after_usec), .min = 0, .max = DAY },
+        { "accesses", KEY_COUNT, AT(pair_policy, early_release.accesses), .min = 0, .max = 1000000000 },
+        { "volume", KEY_SIZE, AT(pair_policy, early_release.volume_bytes), .min = 0, .max = POLICY_SIZE_MAX },
+        { "percent", KEY_COUNT, AT(pair_policy, early_release.percent), .min = 0, .max = 1000 },
+        { "rate", KEY_SIZE, AT(pair_policy, early_release.rate_bytes), .min = 2 * MIB, .max = POLICY_SIZE_MAX },
+        { "watch", KEY_DURATION, AT(pair_policy, early_release.watch_usec), .min = 0, .max = HOUR },
+        { NULL },
+};
+
 #define MEMBER_AT(side) .offset = offsetof(struct pair_policy, members) + (side) * sizeof(struct member)
 
 const struct key pair_keys[] = {
@@ -146,6 +164,7 @@ const struct key pair_keys[] = {
         { "guest-stop-timeout", KEY_DURATION, AT(pair_policy, guest_stop_timeout_usec), .min = SEC, .max = HOUR },
         { "exclusive-stuck", KEY_WORD, AT(pair_policy, on_exclusive_stuck), .word = exclusive_stuck_word },
         { "handover", KEY_WORD, AT(pair_policy, handover), .word = handover_mode_word },
+        { "early-release", KEY_BLOCK, .children = early_release_keys },
         { "flap", KEY_BLOCK, .children = flap_keys },
         { "on-event", KEY_UNIT, AT(pair_policy, on_event) },
         { "applications", KEY_LIST, AT(pair_policy, applications), .min = 1, .max = POLICY_APPLICATIONS_MAX,

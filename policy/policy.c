@@ -54,6 +54,34 @@ static const char *const handover_mode_table[HANDOVER_MODE_MAX] = {
 };
 DEFINE_ENUM_TABLE(handover_mode, handover_mode_table)
 
+static const char *const early_when_table[EARLY_WHEN_MAX] = {
+        [EARLY_NEVER] = "never",
+        [EARLY_AT_ACCESS] = "access",
+        [EARLY_IN_BACKGROUND] = "background",
+        [EARLY_BOTH] = "both",
+};
+DEFINE_ENUM_TABLE(early_when, early_when_table)
+
+static const char *const early_measure_table[EARLY_MEASURE_MAX] = {
+        [EARLY_NUMBER] = "number",
+        [EARLY_RATE] = "rate",
+        [EARLY_VOLUME] = "volume",
+        [EARLY_TIME] = "time",
+};
+DEFINE_ENUM_TABLE(early_measure, early_measure_table)
+
+static const char *const early_count_table[EARLY_COUNT_MAX] = {
+        [EARLY_SINCE_LOST] = "since-lost",
+        [EARLY_TOTAL] = "total",
+};
+DEFINE_ENUM_TABLE(early_count, early_count_table)
+
+static const char *const early_take_table[EARLY_TAKE_MAX] = {
+        [EARLY_QUIET] = "quiet",
+        [EARLY_BUSY] = "busy",
+};
+DEFINE_ENUM_TABLE(early_take, early_take_table)
+
 static const char *const store_lost_table[STORE_LOST_MAX] = {
         [STORE_LOST_HOLD] = "hold",
         [STORE_LOST_TRUST_RUNNING] = "trust-running",
@@ -212,6 +240,15 @@ void pair_policy_init(struct pair_policy *pair) {
                 .guest_stop_timeout_usec = 120 * USEC_PER_SEC,
                 .on_exclusive_stuck = EXCLUSIVE_REFUSE,
                 .handover = HANDOVER_LAZY,
+                .early_release = {
+                        .when = EARLY_IN_BACKGROUND,
+                        .measure = EARLY_TIME,
+                        .after_usec = 10 * USEC_PER_SEC,
+                        .accesses = 16,
+                        .volume_bytes = 2 * MIB,
+                        .rate_bytes = 64 * MIB,
+                        .watch_usec = 1 * USEC_PER_SEC,
+                },
                 .flap_limit = 3,
                 .flap_window_usec = 3600 * USEC_PER_SEC,
         };

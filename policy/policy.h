@@ -99,6 +99,42 @@ enum handover_mode {
 };
 DECLARE_ENUM_TABLE(handover_mode); /* "lazy", "eager" */
 
+/* When memory that a VM uses and does not manage any more is taken back before its manager needs it (N: variant 3). */
+enum early_when { EARLY_NEVER, EARLY_AT_ACCESS, EARLY_IN_BACKGROUND, EARLY_BOTH, EARLY_WHEN_MAX, EARLY_WHEN_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(early_when); /* "never", "access", "background", "both" */
+
+/* What is held against the limit. */
+enum early_measure {
+        EARLY_NUMBER, /* of accesses */
+        EARLY_RATE,   /* accesses in 1000 seconds */
+        EARLY_VOLUME, /* bytes accessed */
+        EARLY_TIME,   /* since management was lost, in microseconds */
+        EARLY_MEASURE_MAX,
+        EARLY_MEASURE_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(early_measure); /* "number", "rate", "volume", "time" */
+
+/* All accesses, or those since management was lost. */
+enum early_count { EARLY_SINCE_LOST, EARLY_TOTAL, EARLY_COUNT_MAX, EARLY_COUNT_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(early_count); /* "since-lost", "total" */
+
+/* Which extents go: those below the limit, or those above. EARLY_TIME: always those above. */
+enum early_take { EARLY_QUIET, EARLY_BUSY, EARLY_TAKE_MAX, EARLY_TAKE_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(early_take); /* "quiet", "busy" */
+
+struct early_release_keys {
+        enum early_when when;
+        enum early_measure measure;
+        enum early_count count;
+        enum early_take take;
+        usec_t after_usec;      /* limit of EARLY_TIME */
+        unsigned accesses;      /* limit of EARLY_NUMBER and EARLY_RATE */
+        uint64_t volume_bytes;  /* limit of EARLY_VOLUME */
+        unsigned percent;       /* of the mean over all extents of that VM, in place of these limits; 0: not so */
+        uint64_t rate_bytes;    /* taken back at most in a second */
+        usec_t watch_usec;      /* an extent is judged no sooner after it was lost */
+};
+
 /* A store that was there and is gone or unreadable. */
 enum store_lost { STORE_LOST_HOLD, STORE_LOST_TRUST_RUNNING, STORE_LOST_MAX, STORE_LOST_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(store_lost); /* "hold", "trust-running" */
@@ -179,6 +215,7 @@ struct pair_policy {
         usec_t guest_stop_timeout_usec; /* how long `wait` waits before it becomes a failure */
         enum exclusive_stuck on_exclusive_stuck;
         enum handover_mode handover;
+        struct early_release_keys early_release;
 
         unsigned flap_limit; /* failovers within flap_window_usec; one more is held */
         usec_t flap_window_usec;

@@ -5,11 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static const char *const early_measure_table[] = {
-        [EARLY_NUMBER] = "number", [EARLY_RATE] = "rate", [EARLY_VOLUME] = "volume", [EARLY_TIME] = "time",
-};
-DEFINE_ENUM_TABLE(early_measure, early_measure_table)
-
 static const char *const early_limit_table[] = { [EARLY_FIXED] = "fixed", [EARLY_ADAPTIVE] = "adaptive" };
 DEFINE_ENUM_TABLE(early_limit, early_limit_table)
 

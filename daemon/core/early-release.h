@@ -19,16 +19,6 @@
 
 #define EARLY_RELEASE_GRANULES_MAX 4096
 
-enum early_measure {
-        EARLY_NUMBER, /* of accesses */
-        EARLY_RATE,   /* accesses in 1000 seconds */
-        EARLY_VOLUME, /* bytes accessed */
-        EARLY_TIME,   /* since management was lost, in microseconds */
-        EARLY_MEASURE_MAX,
-        EARLY_MEASURE_INVALID = -EINVAL,
-};
-DECLARE_ENUM_TABLE(early_measure); /* "number", "rate", "volume", "time" */
-
 enum early_limit {
         EARLY_FIXED,
         EARLY_ADAPTIVE, /* a share of the mean of the same measure over all granules of that VM that have it */

@@ -143,8 +143,10 @@ void handover_usage(struct step *step, const struct event *event) {
         if (!handover)
                 return; /* seen before it ended */
         if (handover_see(handover, pair_holder(pair, handover->from), pair_holder(pair, side_other(handover->from)),
-                         event->usage, step->now) >= 0)
-                step->again = true;
+                         event->usage, step->now) < 0)
+                return;
+        (void) handover_take_back_early(handover, &pair->policy->early_release, step->now);
+        step->again = true;
 }
 
 /* Whether it has had its effect is seen by the next look. */

@@ -284,6 +284,10 @@ static void line_touch(struct sim *sim, const struct arguments *a) {
         memory_touch(sim, a->pair, a->side, a->app, a->number);
 }
 
+static void line_touches(struct sim *sim, const struct arguments *a) {
+        sim_vm(sim, a->pair, a->side)->touches_bytes[a->app] = a->number;
+}
+
 static void line_reclaim(struct sim *sim, const struct arguments *a) {
         sim->reclaim = a->on;
         memory_tell_reclaim(sim);
@@ -525,6 +529,7 @@ static const struct {
         { "boot-fails", NULL, "VB", line_vm_fault },
         { "page-out-fails", NULL, "VB", line_vm_fault },
         { "touch", NULL, "VAS", line_touch },
+        { "touches", NULL, "VAS", line_touches },
         { "reclaim", NULL, "B", line_reclaim },
         { "domain-start-fails", NULL, "VB", line_vm_fault },
         { "kill-sticks", NULL, "VB", line_vm_fault },

@@ -25,6 +25,7 @@
  *   start-takes VM APP DURATION
  *   reclaim SWITCH                            can memory be taken back from VMs by force? (not at first)
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
+ *   touches VM APP SIZE                       so much of its region an application uses; 0 is all
  *   unplug VM PERCENT                         of what it is asked to give up
  *   boot-fails VM SWITCH | domain-start-fails VM SWITCH | kill-sticks VM SWITCH
  *   echo VM SWITCH | balloon VM SWITCH        second paths

@@ -31,6 +31,8 @@ static uint64_t touched(const struct sim *sim, const struct sim_vm *vm, int app)
         if (vm->apps[app].state != APPLICATION_RUNNING || !vm->process)
                 return 0;
         bytes = (sim->now_usec - vm->touch_usec[app]) * (TOUCH_BYTES_PER_SEC / MIB) / USEC_PER_SEC * MIB;
+        if (vm->touches_bytes[app] && bytes > vm->touches_bytes[app])
+                bytes = vm->touches_bytes[app];
         return bytes < vm->plugged[app] ? bytes : vm->plugged[app];
 }
 

@@ -73,6 +73,7 @@ struct sim_vm {
         enum guest guest;
         unsigned boot;
         usec_t touch_usec[POLICY_APPLICATIONS_MAX]; /* its application touches its region since then */
+        uint64_t touches_bytes[POLICY_APPLICATIONS_MAX]; /* it touches no more than that; 0: all of it */
         uint8_t paged_out[POLICY_APPLICATIONS_MAX][USAGE_EXTENTS_MAX / 8]; /* bits: this extent is in the swap */
         bool boot_fails, no_echo, no_balloon, page_out_fails;
         usec_t alive_usec; /* the last instant at which its kernel lived */

@@ -57,7 +57,15 @@ static inline bool pair_policy_equal(const struct pair_policy *a, const struct p
                     a->guest_stop_timeout_usec == b->guest_stop_timeout_usec &&
                     a->on_exclusive_stuck == b->on_exclusive_stuck && a->flap_limit == b->flap_limit &&
                     a->flap_window_usec == b->flap_window_usec && text_equal(a->on_event, b->on_event) &&
-                    a->handover == b->handover && a->n_applications == b->n_applications;
+                    a->handover == b->handover &&
+                    a->early_release.when == b->early_release.when && a->early_release.measure == b->early_release.measure &&
+                    a->early_release.count == b->early_release.count && a->early_release.take == b->early_release.take &&
+                    a->early_release.after_usec == b->early_release.after_usec &&
+                    a->early_release.accesses == b->early_release.accesses &&
+                    a->early_release.volume_bytes == b->early_release.volume_bytes &&
+                    a->early_release.percent == b->early_release.percent &&
+                    a->early_release.rate_bytes == b->early_release.rate_bytes &&
+                    a->early_release.watch_usec == b->early_release.watch_usec && a->n_applications == b->n_applications;
 
         for (enum side side = SIDE_A; same && side < SIDE_MAX; side++)
                 same = text_equal(a->members[side].domain, b->members[side].domain) &&

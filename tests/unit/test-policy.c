@@ -73,6 +73,10 @@ static void every_enum_table_round_trips(void) {
         WALK(guest_stop, GUEST_STOP_MAX);
         WALK(exclusive_stuck, EXCLUSIVE_STUCK_MAX);
         WALK(handover_mode, HANDOVER_MODE_MAX);
+        WALK(early_when, EARLY_WHEN_MAX);
+        WALK(early_measure, EARLY_MEASURE_MAX);
+        WALK(early_count, EARLY_COUNT_MAX);
+        WALK(early_take, EARLY_TAKE_MAX);
         WALK(store_lost, STORE_LOST_MAX);
         WALK(worst_case_fault, WORST_CASE_FAULT_MAX);
 }
