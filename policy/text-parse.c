@@ -342,6 +342,19 @@ static int read_file(const char *path, char **ret, size_t *ret_n) {
         return 0;
 }
 
+int text_load(const char *path, char **ret, size_t *ret_n, struct diagnostics *d) {
+        int r;
+
+        r = read_file(path, ret, ret_n);
+        if (r < 0) {
+                if (diagnostics_set_name(d, path) < 0)
+                        return -ENOMEM;
+                diagnostics_add(d, 0, 0, false, "", "cannot be read: %s",
+                                r == -EINVAL ? "not a regular file" : strerror(-r));
+        }
+        return r;
+}
+
 /* Reads a policy from a regular file; otherwise as policy_parse(). A file that cannot be read is a finding too,
  * and its negative errno is returned. */
 int policy_load(const char *path, struct policy **ret, struct diagnostics *d) {
@@ -349,13 +362,6 @@ int policy_load(const char *path, struct policy **ret, struct diagnostics *d) {
         size_t n = 0;
         int r;
 
-        r = read_file(path, &text, &n);
-        if (r < 0) {
-                if (diagnostics_set_name(d, path) < 0)
-                        return -ENOMEM;
-                diagnostics_add(d, 0, 0, false, "", "cannot be read: %s",
-                                r == -EINVAL ? "not a regular file" : strerror(-r));
-                return r;
-        }
-        return policy_parse(text, n, path, ret, d);
+        r = text_load(path, &text, &n, d);
+        return r < 0 ? r : policy_parse(text, n, path, ret, d);
 }

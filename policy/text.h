@@ -8,6 +8,9 @@
 #include "policy/diagnostics.h"
 #include "policy/policy.h"
 
+/* Reads a regular file, not far past NODE_TEXT_MAX; the caller frees the text. One that cannot be read is a finding
+ * too. */
+int text_load(const char *path, char **ret, size_t *ret_n, struct diagnostics *d);
 int policy_parse(const char *text, size_t n, const char *name, struct policy **ret, struct diagnostics *d);
 int policy_load(const char *path, struct policy **ret, struct diagnostics *d);
 int policy_write(const struct policy *policy, FILE *f);

@@ -56,32 +56,9 @@ static int valid_link(const char *string) {
         return only(string, "_.:@-") && strcmp(string, ".") != 0 && strcmp(string, "..") != 0;
 }
 
-#define WORD_FUNCTIONS(name)                                             \
-        static const char *name##_word(int value) {                      \
-                return name##_to_string((enum name) value);              \
-        }                                                                \
-        static int name##_value(const char *string) {                    \
-                return name##_from_string(string);                       \
-        }
-
-WORD_FUNCTIONS(application_kind)
-WORD_FUNCTIONS(application_state)
-WORD_FUNCTIONS(failure_cause)
-
-#define AT(type, member) .name = #member, .offset = offsetof(type, member)
-#define UINT64_FIELD(type, member) { AT(type, member), .kind = FIELD_UINT64 }
-#define BYTES_FIELD(type, member) { AT(type, member), .kind = FIELD_UINT64, .max = INT64_MAX }
-#define INT_FIELD(type, member, least, most) { AT(type, member), .kind = FIELD_INT, .min = least, .max = most }
-#define CHARS_FIELD(type, member, check) \
-        { AT(type, member), .kind = FIELD_CHARS, .size = sizeof(((type *) NULL)->member), .valid = check }
-#define WORD_FIELD(type, member, words) \
-        { AT(type, member), .kind = FIELD_WORD, .to_string = words##_word, .from_string = words##_value }
-#define STRING_FIELD(type, member, key, most, check) \
-        { .name = key, .offset = offsetof(type, member), .kind = FIELD_STRING, .max = most, .valid = check }
-#define COMMAND_FIELD(type, member, key) { .name = key, .offset = offsetof(type, member), .kind = FIELD_COMMAND }
-#define ARRAY_FIELD(type, member, table, most, element_type, own)                        \
-        { AT(type, member), .kind = FIELD_ARRAY, .max = most, .size = sizeof(element_type), \
-          .element = table, .count_offset = offsetof(type, n_##member), .owned = own }
+FIELD_WORDS(application_kind)
+FIELD_WORDS(application_state)
+FIELD_WORDS(failure_cause)
 
 static const struct field address_rows[] = {
         STRING_FIELD(struct address, cidr, "cidr", CIDR_LENGTH_MAX, valid_cidr),
@@ -153,7 +130,7 @@ static const struct field message_rows[] = {
         [ROW_KIND] = WORD_FIELD(MESSAGE, kind, application_kind),
         [ROW_CAUSE] = WORD_FIELD(MESSAGE, cause, failure_cause),
         [ROW_CODE] = INT_FIELD(MESSAGE, code, -4095, 4095),
-        [ROW_HARD] = { AT(MESSAGE, hard), .kind = FIELD_BOOL },
+        [ROW_HARD] = { FIELD_AT(MESSAGE, hard), .kind = FIELD_BOOL },
         [ROW_BOOT] = CHARS_FIELD(MESSAGE, boot, valid_boot),
         [ROW_SYSTEM] = CHARS_FIELD(MESSAGE, system, text_valid),
         [ROW_TEXT] = CHARS_FIELD(MESSAGE, text, text_valid),
@@ -206,9 +183,6 @@ int codec_encode(const struct message *message, char **ret_line) {
         struct message printable = *message; /* borrows the specs */
         const char *word = message_type_to_string(message->type);
         struct json_object *type;
-        const char *text;
-        size_t length;
-        char *line;
         int r;
 
         if (!word)
@@ -223,19 +197,7 @@ int codec_encode(const struct message *message, char **ret_line) {
         r = fields_encode(json, &message_fields, required_of(message->type), mask_of(message->type), &printable);
         if (r < 0)
                 return r;
-        text = json_text_print(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
-        if (!text)
-                return -ENOMEM;
-        if (length + 1 > MESSAGE_LINE_MAX)
-                return -E2BIG;
-        line = malloc(length + 2);
-        if (!line)
-                return -ENOMEM;
-        memcpy(line, text, length);
-        line[length] = '\n';
-        line[length + 1] = 0;
-        *ret_line = line;
-        return 0;
+        return json_text_line(json, ret_line);
 }
 
 static int decode_type(struct json_object *json, enum message_type *ret, struct error *error) {

@@ -50,6 +50,30 @@ struct fields {
 
 #define FIELD_BIT(i) (UINT64_C(1) << (i))
 
+/* Rows by the names of a struct's members. FIELD_WORDS() defines what WORD_FIELD() needs, from an enum's table. */
+#define FIELD_AT(type, member) .name = #member, .offset = offsetof(type, member)
+#define UINT64_FIELD(type, member) { FIELD_AT(type, member), .kind = FIELD_UINT64 }
+#define BYTES_FIELD(type, member) { FIELD_AT(type, member), .kind = FIELD_UINT64, .max = INT64_MAX }
+#define INT_FIELD(type, member, least, most) { FIELD_AT(type, member), .kind = FIELD_INT, .min = least, .max = most }
+#define CHARS_FIELD(type, member, check) \
+        { FIELD_AT(type, member), .kind = FIELD_CHARS, .size = sizeof(((type *) NULL)->member), .valid = check }
+#define WORD_FIELD(type, member, words) \
+        { FIELD_AT(type, member), .kind = FIELD_WORD, .to_string = words##_word, .from_string = words##_value }
+#define STRING_FIELD(type, member, key, most, check) \
+        { .name = key, .offset = offsetof(type, member), .kind = FIELD_STRING, .max = most, .valid = check }
+#define COMMAND_FIELD(type, member, key) { .name = key, .offset = offsetof(type, member), .kind = FIELD_COMMAND }
+#define ARRAY_FIELD(type, member, table, most, element_type, own)                        \
+        { FIELD_AT(type, member), .kind = FIELD_ARRAY, .max = most, .size = sizeof(element_type), \
+          .element = table, .count_offset = offsetof(type, n_##member), .owned = own }
+
+#define FIELD_WORDS(name)                                                \
+        static const char *name##_word(int value) {                      \
+                return name##_to_string((enum name) value);              \
+        }                                                                \
+        static int name##_value(const char *string) {                    \
+                return name##_from_string(string);                       \
+        }
+
 /* Adds the fields of `mask` to `json`. Fields that `required` does not name are left out when they are empty
  * (0, "", NULL). Returns 0, -ENOMEM, or -EINVAL for an enum outside its table. */
 int fields_encode(struct json_object *json, const struct fields *fields, uint64_t required, uint64_t mask,

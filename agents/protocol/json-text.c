@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agents/protocol/message.h"
@@ -172,4 +173,24 @@ const char *json_text_print(struct json_object *json, int flags, size_t *ret_len
         if (ret_length)
                 *ret_length = length;
         return text;
+}
+
+int json_text_line(struct json_object *json, char **ret_line) {
+        const char *text;
+        size_t length;
+        char *line;
+
+        text = json_text_print(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &length);
+        if (!text)
+                return -ENOMEM;
+        if (length + 1 > MESSAGE_LINE_MAX)
+                return -E2BIG;
+        line = malloc(length + 2);
+        if (!line)
+                return -ENOMEM;
+        memcpy(line, text, length);
+        line[length] = '\n';
+        line[length + 1] = 0;
+        *ret_line = line;
+        return 0;
 }

@@ -17,6 +17,10 @@ int json_text_parse(const char *line, size_t length, struct json_object **ret, s
  * out of memory: json-c itself would leave out what it had no room for. */
 const char *json_text_print(struct json_object *json, int flags, size_t *ret_length);
 
+/* The object as one line of at most MESSAGE_LINE_MAX bytes with its newline: 0 and a heap string in `ret_line` (caller
+ * frees), -E2BIG, -ENOMEM. */
+int json_text_line(struct json_object *json, char **ret_line);
+
 /* Non-zero for valid UTF-8 without control characters, which could drive the terminal of whoever reads it. */
 int text_valid(const char *string);
 

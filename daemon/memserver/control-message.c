@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/memserver/control-message.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "agents/protocol/json-text.h"
+#include "agents/protocol/message.h"
+#include "daemon/base/cleanup.h"
+#include "daemon/base/quote.h"
+
+DEFINE_CLEANUP(struct json_object *, json_object_put)
+
+static const char *const control_call_table[] = {
+        [CONTROL_OPEN] = "open",
+        [CONTROL_GRANT] = "grant",
+        [CONTROL_DROP] = "drop",
+        [CONTROL_SPACES] = "spaces",
+        [CONTROL_CLIENTS] = "clients",
+        [CONTROL_LOAD] = "load",
+        [CONTROL_DRAIN] = "drain",
+        [CONTROL_WATCH] = "watch",
+};
+DEFINE_ENUM_TABLE(control_call, control_call_table)
+
+FIELD_WORDS(control_call)
+FIELD_WORDS(space_role)
+FIELD_WORDS(event_kind)
+
+/* Nodes, owners and spaces: as a policy's names, and what host names, process numbers and addresses have besides. */
+static int valid_name(const char *string) {
+        if (!isalnum((unsigned char) *string))
+                return 0;
+        for (; *string; string++)
+                if (!isalnum((unsigned char) *string) && !strchr("_.:@+-", *string))
+                        return 0;
+        return 1;
+}
+
+enum {
+        ROW_VERSION, ROW_ID, ROW_CALL, ROW_NODE, ROW_OWNER, ROW_SPACE, ROW_ROLE, ROW_SIZE, ROW_QUOTA, ROW_TOKEN,
+        ROW_SINCE, ROW_AFTER, ROW_ON,
+};
+
+#define REQUEST struct control_request
+static const struct field request_rows[] = {
+        [ROW_VERSION] = INT_FIELD(REQUEST, version, 1, 65535),
+        [ROW_ID] = UINT64_FIELD(REQUEST, id),
+        [ROW_CALL] = WORD_FIELD(REQUEST, call, control_call),
+        [ROW_NODE] = CHARS_FIELD(REQUEST, node, valid_name),
+        [ROW_OWNER] = CHARS_FIELD(REQUEST, owner, valid_name),
+        [ROW_SPACE] = CHARS_FIELD(REQUEST, space, valid_name),
+        [ROW_ROLE] = WORD_FIELD(REQUEST, role, space_role),
+        [ROW_SIZE] = BYTES_FIELD(REQUEST, size_bytes),
+        [ROW_QUOTA] = BYTES_FIELD(REQUEST, quota_bytes),
+        [ROW_TOKEN] = UINT64_FIELD(REQUEST, token),
+        [ROW_SINCE] = BYTES_FIELD(REQUEST, since_usec),
+        [ROW_AFTER] = UINT64_FIELD(REQUEST, after),
+        [ROW_ON] = { FIELD_AT(REQUEST, on), .kind = FIELD_BOOL },
+};
+static const struct fields request_fields = { request_rows, ELEMENTSOF(request_rows) };
+
+#define B(name) FIELD_BIT(ROW_##name)
+#define NAMED (B(NODE) | B(OWNER) | B(SPACE))
+static const struct {
+        uint64_t required, optional;
+} request_masks[] = {
+        [CONTROL_OPEN] = { NAMED | B(SIZE) | B(TOKEN), B(ROLE) | B(QUOTA) },
+        [CONTROL_GRANT] = { NAMED | B(TOKEN), 0 },
+        [CONTROL_DROP] = { NAMED | B(TOKEN), 0 },
+        [CONTROL_SPACES] = { 0, NAMED },
+        [CONTROL_CLIENTS] = { 0, B(NODE) | B(OWNER) | B(SINCE) },
+        [CONTROL_LOAD] = { 0, 0 },
+        [CONTROL_DRAIN] = { B(ON), 0 },
+        [CONTROL_WATCH] = { 0, B(AFTER) },
+};
+
+#define NAME_ROWS(type) \
+        CHARS_FIELD(type, node, valid_name), CHARS_FIELD(type, owner, valid_name)
+
+#define STATUS struct space_status
+static const struct field space_rows[] = {
+        NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, valid_name), WORD_FIELD(STATUS, role, space_role),
+        UINT64_FIELD(STATUS, size_bytes), UINT64_FIELD(STATUS, held_bytes), UINT64_FIELD(STATUS, quota_bytes),
+        UINT64_FIELD(STATUS, token), UINT64_FIELD(STATUS, connections),
+};
+#undef STATUS
+const struct fields space_status_fields = { space_rows, ELEMENTSOF(space_rows), UINT64_MAX };
+
+#define STATUS struct client_status
+static const struct field client_rows[] = {
+        NAME_ROWS(STATUS), UINT64_FIELD(STATUS, held_bytes), UINT64_FIELD(STATUS, quota_bytes),
+        UINT64_FIELD(STATUS, span_usec), UINT64_FIELD(STATUS, saved_bytes), UINT64_FIELD(STATUS, saved_pages),
+        UINT64_FIELD(STATUS, returned_bytes), UINT64_FIELD(STATUS, returned_pages),
+};
+#undef STATUS
+const struct fields client_status_fields = { client_rows, ELEMENTSOF(client_rows), UINT64_MAX };
+
+#define STATUS struct load_status
+static const struct field load_rows[] = {
+        UINT64_FIELD(STATUS, memory_bytes), UINT64_FIELD(STATUS, memory_used_bytes), UINT64_FIELD(STATUS, spill_bytes),
+        UINT64_FIELD(STATUS, spill_used_bytes), UINT64_FIELD(STATUS, spill_errors), UINT64_FIELD(STATUS, table_bytes),
+        UINT64_FIELD(STATUS, spaces), UINT64_FIELD(STATUS, clients), { FIELD_AT(STATUS, draining), .kind = FIELD_BOOL },
+        UINT64_FIELD(STATUS, latest_event),
+};
+#undef STATUS
+const struct fields load_status_fields = { load_rows, ELEMENTSOF(load_rows), UINT64_MAX };
+
+#define STATUS struct event_status
+static const struct field event_rows[] = {
+        UINT64_FIELD(STATUS, number), UINT64_FIELD(STATUS, age_usec), WORD_FIELD(STATUS, kind, event_kind),
+        NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, valid_name), CHARS_FIELD(STATUS, text, text_valid),
+};
+#undef STATUS
+const struct fields event_status_fields = { event_rows, ELEMENTSOF(event_rows), UINT64_MAX };
+
+static int decode_call(struct json_object *json, struct control_request *request, struct error *error) {
+        char buffer[QUOTE_LEN];
+        struct json_object *value;
+        const char *word;
+
+        if (!json_object_object_get_ex(json, "call", &value) || !json_object_is_type(value, json_type_string))
+                return error_set(error, -EBADMSG, "call: is missing or not a string");
+        word = json_object_get_string(value);
+        request->call = control_call_from_string(word);
+        if ((int) request->call < 0)
+                return error_set(error, -EOPNOTSUPP, "call: unknown call \"%s\"",
+                                 text_quote(word, (size_t) json_object_get_string_len(value), buffer));
+        return 0;
+}
+
+int control_decode(const char *line, size_t length, struct control_request *ret, struct error *error) {
+        _cleanup_(json_object_putp) struct json_object *json = NULL;
+        struct control_request request = { 0 };
+        int r;
+
+        *ret = request;
+        r = json_text_parse(line, length, &json, error);
+        if (r < 0)
+                return r;
+        r = fields_decode(json, &request_fields, B(VERSION) | B(ID), B(VERSION) | B(ID), &request, error);
+        ret->id = request.id;
+        if (r < 0)
+                return r;
+        if (request.version != CONTROL_VERSION)
+                return error_set(error, -EPROTONOSUPPORT, "version: this server speaks version %d", CONTROL_VERSION);
+        r = decode_call(json, &request, error);
+        if (r < 0)
+                return r;
+        r = fields_decode(json, &request_fields, request_masks[request.call].required,
+                          request_masks[request.call].required | request_masks[request.call].optional, &request, error);
+        if (r < 0) {
+                error_prefix(error, "%s", control_call_to_string(request.call));
+                return r;
+        }
+        *ret = request;
+        return 0;
+}
+
+/* Adds `value`, which it takes over. */
+static int add(struct json_object *json, const char *key, struct json_object *value) {
+        if (value && json_object_object_add(json, key, value) == 0)
+                return 0;
+        json_object_put(value);
+        return -ENOMEM;
+}
+
+static int new_answer(uint64_t id, struct json_object **ret) {
+        _cleanup_(json_object_putp) struct json_object *json = json_object_new_object();
+
+        if (!json || add(json, "id", json_object_new_uint64(id)) < 0)
+                return -ENOMEM;
+        *ret = steal_ptr(json);
+        return 0;
+}
+
+int control_encode_item(uint64_t id, const char *what, const struct fields *fields, const void *object, char **ret) {
+        _cleanup_(json_object_putp) struct json_object *json = NULL;
+        struct json_object *item = json_object_new_object();
+        int r = new_answer(id, &json);
+
+        if (r < 0) {
+                json_object_put(item);
+                return r;
+        }
+        r = add(json, what, item);
+        if (r == 0)
+                r = fields_encode(item, fields, fields->required, UINT64_MAX, object);
+        return r < 0 ? r : json_text_line(json, ret);
+}
+
+int control_encode_capability(uint64_t id, const char *capability, char **ret) {
+        _cleanup_(json_object_putp) struct json_object *json = NULL;
+        int r = new_answer(id, &json);
+
+        if (r == 0)
+                r = add(json, "capability", json_object_new_string(capability));
+        return r < 0 ? r : json_text_line(json, ret);
+}
+
+int control_encode_result(uint64_t id, int result, const char *text, char **ret) {
+        _cleanup_(json_object_putp) struct json_object *json = NULL;
+        int r = new_answer(id, &json);
+
+        if (r == 0)
+                r = add(json, "result", json_object_new_int(result));
+        if (r == 0 && text)
+                r = add(json, "text", json_object_new_string(text));
+        return r < 0 ? r : json_text_line(json, ret);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/memserver/event.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "daemon/base/clock.h"
+
+static const char *const event_kind_table[] = {
+        [EVENT_OPENED] = "opened",
+        [EVENT_GRANTED] = "granted",
+        [EVENT_DROPPED] = "dropped",
+};
+DEFINE_ENUM_TABLE(event_kind, event_kind_table)
+
+struct events {
+        pthread_mutex_t lock;
+        pthread_cond_t added;
+        void (*tell)(const struct event *event);
+        uint64_t latest;
+        struct event ring[EVENTS_MAX]; /* number n at n % EVENTS_MAX */
+};
+
+struct events *events_new(void (*tell)(const struct event *event)) {
+        struct events *events = calloc(1, sizeof(*events));
+        pthread_condattr_t attributes;
+
+        if (!events)
+                return NULL;
+        events->tell = tell;
+        (void) pthread_mutex_init(&events->lock, NULL);
+        (void) pthread_condattr_init(&attributes);
+        (void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void) pthread_cond_init(&events->added, &attributes);
+        (void) pthread_condattr_destroy(&attributes);
+        return events;
+}
+
+struct events *events_free(struct events *events) {
+        if (events) {
+                (void) pthread_cond_destroy(&events->added);
+                (void) pthread_mutex_destroy(&events->lock);
+                free(events);
+        }
+        return NULL;
+}
+
+void events_add(struct events *events, enum event_kind kind, const struct space_name *name, const char *format, ...) {
+        struct event event = { .kind = kind, .name = *name, .at_usec = clock_usec(CLOCK_BOOTTIME) };
+        va_list ap;
+
+        va_start(ap, format);
+        (void) vsnprintf(event.text, sizeof(event.text), format, ap);
+        va_end(ap);
+        pthread_mutex_lock(&events->lock);
+        event.number = ++events->latest;
+        events->ring[event.number % EVENTS_MAX] = event;
+        pthread_cond_broadcast(&events->added);
+        pthread_mutex_unlock(&events->lock);
+        if (events->tell)
+                events->tell(&event);
+}
+
+uint64_t events_latest(struct events *events) {
+        uint64_t latest;
+
+        pthread_mutex_lock(&events->lock);
+        latest = events->latest;
+        pthread_mutex_unlock(&events->lock);
+        return latest;
+}
+
+int events_next(struct events *events, uint64_t after, usec_t timeout_usec, struct event *ret) {
+        usec_t until = clock_usec(CLOCK_MONOTONIC) + timeout_usec;
+        struct timespec deadline = { .tv_sec = (time_t) (until / USEC_PER_SEC),
+                                     .tv_nsec = (long) (until % USEC_PER_SEC) * 1000 };
+        int r = 0;
+
+        pthread_mutex_lock(&events->lock);
+        while (events->latest <= after && r == 0)
+                r = pthread_cond_timedwait(&events->added, &events->lock, &deadline);
+        if (events->latest > after) {
+                uint64_t oldest = events->latest > EVENTS_MAX ? events->latest - EVENTS_MAX + 1 : 1;
+                *ret = events->ring[(after + 1 > oldest ? after + 1 : oldest) % EVENTS_MAX];
+                r = 1;
+        } else {
+                r = 0;
+        }
+        pthread_mutex_unlock(&events->lock);
+        return r;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/memserver/plugin.h"
+
+#define MEMORY_MIN (16 * MIB)
+
+const char plugin_config_help[] =
+        "memory=SIZE            (required) memory for pages, such as 4GiB\n"
+        "control=PATH           (required) control socket\n"
+        "control-user=NAME      may ask there, beside root and the server's own user; may be repeated\n"
+        "spill=PATH             file for pages that memory has no place for\n"
+        "spill-size=SIZE        what it may grow to\n"
+        "client-quota=SIZE      what one client may hold, over all its spaces\n"
+        "tls-required=yes|no    refuse clients without TLS, other than on unix sockets (default: yes)\n"
+        "lock=yes|no            keep pages in memory (default: yes)";
+
+static int read_size(const char *key, const char *value, uint64_t *ret) {
+        if (size_parse(value, ret) == 0)
+                return 0;
+        nbdkit_error("%s=%s: not a size; a number and its unit, such as 512MiB", key, value);
+        return -1;
+}
+
+static int read_bool(const char *key, const char *value, bool *ret) {
+        int r = nbdkit_parse_bool(value);
+
+        if (r < 0)
+                return -1;
+        *ret = r;
+        return 0;
+}
+
+static int read_path(const char *value, char **ret) {
+        free(*ret);
+        *ret = nbdkit_absolute_path(value);
+        return *ret ? 0 : -1;
+}
+
+static int add_user(const char *name) {
+        const struct passwd *user = getpwnam(name);
+
+        if (!user) {
+                nbdkit_error("control-user=%s: there is no such user", name);
+                return -1;
+        }
+        if (plugin.n_users == CONTROL_USERS_MAX) {
+                nbdkit_error("control-user=%s: %d users are the most", name, CONTROL_USERS_MAX);
+                return -1;
+        }
+        plugin.users[plugin.n_users++] = user->pw_uid;
+        return 0;
+}
+
+int plugin_config(const char *key, const char *value) {
+        if (strcmp(key, "memory") == 0)
+                return read_size(key, value, &plugin.options.memory_bytes);
+        if (strcmp(key, "spill-size") == 0)
+                return read_size(key, value, &plugin.options.spill_bytes);
+        if (strcmp(key, "client-quota") == 0)
+                return read_size(key, value, &plugin.options.client_quota_bytes);
+        if (strcmp(key, "spill") == 0)
+                return read_path(value, &plugin.spill_path);
+        if (strcmp(key, "control") == 0)
+                return read_path(value, &plugin.control_path);
+        if (strcmp(key, "control-user") == 0)
+                return add_user(value);
+        if (strcmp(key, "tls-required") == 0)
+                return read_bool(key, value, &plugin.tls_required);
+        if (strcmp(key, "lock") == 0)
+                return read_bool(key, value, &plugin.lock);
+        nbdkit_error("unknown parameter %s", key);
+        return -1;
+}
+
+/* A server must not promise what the host does not have. */
+static int check_memory(void) {
+        uint64_t host_bytes = (uint64_t) sysconf(_SC_PHYS_PAGES) * (uint64_t) sysconf(_SC_PAGESIZE);
+        char wanted[UNITS_TEXT_MAX], there[UNITS_TEXT_MAX];
+
+        if (plugin.options.memory_bytes < MEMORY_MIN) {
+                nbdkit_error("memory= is missing, or below %s", size_format(wanted, MEMORY_MIN));
+                return -1;
+        }
+        if (plugin.options.memory_bytes > host_bytes) {
+                nbdkit_error("memory=%s: the host has %s", size_format(wanted, plugin.options.memory_bytes),
+                             size_format(there, host_bytes));
+                return -1;
+        }
+        return 0;
+}
+
+int plugin_config_complete(void) {
+        if (check_memory() < 0)
+                return -1;
+        if (!plugin.control_path) {
+                nbdkit_error("control= is missing: the path of the control socket");
+                return -1;
+        }
+        if ((plugin.spill_path == NULL) != (plugin.options.spill_bytes == 0)) {
+                nbdkit_error("spill= and spill-size= go together");
+                return -1;
+        }
+        plugin.options.spill_path = plugin.spill_path;
+        return 0;
+}

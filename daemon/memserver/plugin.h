@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The nbdkit plugin, one file for each of nbdkit's concerns: its life (plugin.c), its parameters (plugin-config.c), its
+ * connections (plugin-connection.c) and their requests (plugin-request.c). */
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+#include <stdbool.h>
+
+#include "daemon/memserver/control.h"
+#include "daemon/memserver/server.h"
+
+#define REQUEST_BYTES_MAX (32 * MIB)
+
+/* nbdkit knows one plugin a process. */
+struct plugin {
+        struct server_options options;
+        char *spill_path;
+        char *control_path;
+        uid_t users[CONTROL_USERS_MAX];
+        size_t n_users;
+        bool tls_required; /* on every connection that is not a unix socket's */
+        bool lock;         /* keep pages in memory */
+        struct server *server;
+        struct control *control;
+};
+extern struct plugin plugin;
+
+/* A connection: of one space, under one grant. */
+struct connection {
+        struct space *space;
+        uint64_t grant;
+};
+
+int plugin_config(const char *key, const char *value);
+int plugin_config_complete(void);
+extern const char plugin_config_help[];
+
+int plugin_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports);
+const char *plugin_default_export(int readonly, int is_tls);
+void *plugin_open(int readonly);
+void plugin_close(void *handle);
+int64_t plugin_get_size(void *handle);
+int plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum);
+
+int plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset, uint32_t flags);
+int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint64_t offset, uint32_t flags);
+int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags);
+int plugin_flush(void *handle, uint32_t flags);
+int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags, struct nbdkit_extents *extents);

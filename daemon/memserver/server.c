@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/memserver/server.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/memserver/spill.h"
+
+struct server {
+        struct page_store *store;
+        struct spill *spill;
+        struct events *events;
+        uint64_t client_quota_pages;
+
+        pthread_mutex_t lock;
+        struct space *spaces[SERVER_SPACES_MAX]; /* references */
+        size_t n_spaces;
+        struct client *clients[SERVER_CLIENTS_MAX]; /* references */
+        size_t n_clients;
+        bool draining;
+};
+
+#define NAME_FORMAT "%s/%s/%s"
+#define NAME_ARGS(name) (name)->node, (name)->owner, (name)->space
+
+DEFINE_CLEANUP(struct server *, server_free)
+
+int server_new(const struct server_options *options, struct server **ret, struct error *error) {
+        _cleanup_(server_freep) struct server *server = NULL;
+        struct page_store_options pages = { .memory_bytes = options->memory_bytes,
+                                            .spill_bytes = options->spill_bytes };
+        char text[UNITS_TEXT_MAX];
+        int r;
+
+        server = calloc(1, sizeof(*server));
+        if (!server || !(server->events = events_new(options->tell)))
+                return error_set(error, -ENOMEM, "out of memory");
+        (void) pthread_mutex_init(&server->lock, NULL);
+        server->client_quota_pages = options->client_quota_bytes / PAGE_BYTES;
+        if (getrandom(&pages.seed, sizeof(pages.seed), 0) != (ssize_t) sizeof(pages.seed))
+                return error_set(error, -EIO, "no random numbers from the kernel");
+        if (options->spill_bytes > 0) {
+                r = spill_open(options->spill_path, options->spill_bytes, &server->spill, error);
+                if (r < 0)
+                        return r;
+                pages.spill = spill_functions(server->spill);
+        }
+        r = page_store_new(&pages, &server->store);
+        if (r < 0)
+                return error_set(error, r, "memory of %s: %s", size_format(text, options->memory_bytes), strerror(-r));
+        *ret = steal_ptr(server);
+        return 0;
+}
+
+struct server *server_free(struct server *server) {
+        for (size_t i = 0; i < server->n_spaces; i++)
+                space_unref(server->spaces[i]);
+        for (size_t i = 0; i < server->n_clients; i++)
+                client_unref(server->clients[i]);
+        if (server->store)
+                page_store_free(server->store);
+        spill_free(server->spill);
+        events_free(server->events);
+        free(server);
+        return NULL;
+}
+
+struct events *server_events(struct server *server) {
+        return server->events;
+}
+
+/* With the lock held. */
+static struct space *find(struct server *server, const struct space_name *name) {
+        for (size_t i = 0; i < server->n_spaces; i++)
+                if (space_name_equal(&server->spaces[i]->name, name))
+                        return server->spaces[i];
+        return NULL;
+}
+
+struct space *server_find(struct server *server, const struct space_name *name) {
+        struct space *space;
+
+        pthread_mutex_lock(&server->lock);
+        space = find(server, name);
+        if (space)
+                space_ref(space);
+        pthread_mutex_unlock(&server->lock);
+        return space;
+}
+
+/* Makes room for one more by forgetting the oldest client that has no space. With the lock held. */
+static int forget_idle_client(struct server *server) {
+        for (size_t i = 0; i < server->n_clients; i++)
+                if (client_idle(server->clients[i])) {
+                        client_unref(server->clients[i]);
+                        server->n_clients--;
+                        memmove(&server->clients[i], &server->clients[i + 1],
+                                (server->n_clients - i) * sizeof(server->clients[0]));
+                        return 0;
+                }
+        return -EMFILE;
+}
+
+/* The client of that name, a new one where there is none. With the lock held. */
+static int find_client(struct server *server, const struct space_name *name, struct client **ret) {
+        struct client *client;
+
+        for (size_t i = 0; i < server->n_clients; i++)
+                if (strcmp(server->clients[i]->node, name->node) == 0 &&
+                    strcmp(server->clients[i]->owner, name->owner) == 0) {
+                        *ret = server->clients[i];
+                        return 0;
+                }
+        if (server->n_clients == SERVER_CLIENTS_MAX && forget_idle_client(server) < 0)
+                return -EMFILE;
+        client = client_new(name->node, name->owner, server->client_quota_pages, clock_usec(CLOCK_BOOTTIME));
+        if (!client)
+                return -ENOMEM;
+        server->clients[server->n_clients++] = client;
+        *ret = client;
+        return 0;
+}
+
+static int make_capability(char ret[static CAPABILITY_LEN]) {
+        static const char digits[] = "0123456789abcdef";
+        unsigned char bytes[(CAPABILITY_LEN - 1) / 2];
+
+        if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t) sizeof(bytes))
+                return -EIO;
+        for (size_t i = 0; i < sizeof(bytes); i++) {
+                ret[2 * i] = digits[bytes[i] >> 4];
+                ret[2 * i + 1] = digits[bytes[i] & 15];
+        }
+        ret[CAPABILITY_LEN - 1] = 0;
+        explicit_bzero(bytes, sizeof(bytes));
+        return 0;
+}
+
+/* With the lock held. */
+static int add_space(struct server *server, const struct server_open *open, const char *capability,
+                     struct error *error) {
+        uint64_t limit_pages = open->quota_bytes / PAGE_BYTES;
+        struct client *client;
+        struct space *space;
+        int r;
+
+        if (server->draining)
+                return error_set(error, -ESHUTDOWN, "the server is being drained and takes no new space");
+        if (find(server, &open->name))
+                return error_set(error, -EEXIST, "there is a space of that name: grant gives it away, drop ends it");
+        if (server->n_spaces == SERVER_SPACES_MAX)
+                return error_set(error, -EMFILE, "the server has %d spaces, as many as it can", SERVER_SPACES_MAX);
+        r = find_client(server, &open->name, &client);
+        if (r == 0)
+                r = space_new(&open->name, client, server->store, open->size_bytes,
+                              open->quota_bytes > 0 && limit_pages == 0 ? 1 : limit_pages, &space);
+        if (r == -EINVAL)
+                return error_set(error, r, "a space's size is a multiple of %d bytes, from one page to 2^56",
+                                 (int) PAGE_BYTES);
+        if (r < 0)
+                return error_set(error, r, "%s", strerror(-r));
+        space->role = open->role;
+        space->token = open->token;
+        space->grants = 1;
+        memcpy(space->capability, capability, CAPABILITY_LEN);
+        server->spaces[server->n_spaces++] = space;
+        return 0;
+}
+
+int server_open(struct server *server, const struct server_open *open, char ret_capability[static CAPABILITY_LEN],
+                struct error *error) {
+        char capability[CAPABILITY_LEN];
+        int r = make_capability(capability);
+
+        if (r < 0)
+                return error_set(error, r, "no random numbers from the kernel");
+        pthread_mutex_lock(&server->lock);
+        r = add_space(server, open, capability, error);
+        pthread_mutex_unlock(&server->lock);
+        if (r < 0) {
+                error_prefix(error, NAME_FORMAT, NAME_ARGS(&open->name));
+                return r;
+        }
+        events_add(server->events, EVENT_OPENED, &open->name, "as %s, token %" PRIu64,
+                   space_role_to_string(open->role), open->token);
+        memcpy(ret_capability, capability, CAPABILITY_LEN);
+        return 0;
+}
+
+/* Shuts the gate of a space that was found by name and may have been dropped since. */
+static int shut_space(struct server *server, const struct space_name *name, struct space **ret, struct error *error) {
+        struct space *space = server_find(server, name);
+
+        if (space) {
+                gate_shut(&space->gate);
+                if (!space->dropped) {
+                        *ret = space;
+                        return 0;
+                }
+                gate_reopen(&space->gate);
+                space_unref(space);
+        }
+        return error_set(error, -ENOENT, NAME_FORMAT ": there is no such space", NAME_ARGS(name));
+}
+
+static void reopen_space(struct space *space) {
+        gate_reopen(&space->gate);
+        space_unref(space);
+}
+
+int server_grant(struct server *server, const struct space_name *name, uint64_t token,
+                 char ret_capability[static CAPABILITY_LEN], struct error *error) {
+        char capability[CAPABILITY_LEN];
+        struct space *space;
+        int r = make_capability(capability);
+
+        if (r < 0)
+                return error_set(error, r, "no random numbers from the kernel");
+        r = shut_space(server, name, &space, error);
+        if (r < 0)
+                return r;
+        if (token <= space->token) {
+                r = error_set(error, -ESTALE, NAME_FORMAT ": token %" PRIu64 " is not above %" PRIu64
+                              ", the present one", NAME_ARGS(name), token, space->token);
+        } else {
+                pthread_mutex_lock(&server->lock);
+                memcpy(space->capability, capability, CAPABILITY_LEN);
+                space->token = token;
+                space->grants++;
+                pthread_mutex_unlock(&server->lock);
+        }
+        reopen_space(space);
+        if (r < 0)
+                return r;
+        events_add(server->events, EVENT_GRANTED, name, "token %" PRIu64, token);
+        memcpy(ret_capability, capability, CAPABILITY_LEN);
+        return 0;
+}
+
+static void remove_space(struct server *server, struct space *space) {
+        pthread_mutex_lock(&server->lock);
+        for (size_t i = 0; i < server->n_spaces; i++)
+                if (server->spaces[i] == space) {
+                        server->n_spaces--;
+                        memmove(&server->spaces[i], &server->spaces[i + 1],
+                                (server->n_spaces - i) * sizeof(server->spaces[0]));
+                        break;
+                }
+        pthread_mutex_unlock(&server->lock);
+        space_unref(space);
+}
+
+int server_drop(struct server *server, const struct space_name *name, uint64_t token, struct error *error) {
+        struct space *space;
+        int r = shut_space(server, name, &space, error);
+
+        if (r < 0)
+                return r;
+        if (token < space->token) {
+                r = error_set(error, -ESTALE, NAME_FORMAT ": token %" PRIu64 " is below %" PRIu64 ", the present one",
+                              NAME_ARGS(name), token, space->token);
+        } else {
+                space->dropped = true;
+                remove_space(server, space);
+                /* Connections may keep the space a while, but not its pages. */
+                (void) page_space_trim(space->pages, page_space_size(space->pages), 0);
+        }
+        reopen_space(space);
+        if (r == 0)
+                events_add(server->events, EVENT_DROPPED, name, "token %" PRIu64, token);
+        return r;
+}
+
+/* Takes as long for every capability. */
+static bool capability_equal(const char *a, const char *b) {
+        unsigned char differs = 0;
+
+        for (size_t i = 0; i < CAPABILITY_LEN; i++)
+                differs |= (unsigned char) (a[i] ^ b[i]);
+        return differs == 0;
+}
+
+int server_connect(struct server *server, const char *capability, struct space **ret, uint64_t *ret_grant) {
+        char whole[CAPABILITY_LEN] = { 0 };
+        struct space *space = NULL;
+        int r = -EACCES;
+
+        if (strlen(capability) != CAPABILITY_LEN - 1)
+                return -EACCES;
+        memcpy(whole, capability, CAPABILITY_LEN - 1);
+        pthread_mutex_lock(&server->lock);
+        for (size_t i = 0; i < server->n_spaces; i++)
+                if (capability_equal(server->spaces[i]->capability, whole))
+                        space = server->spaces[i];
+        if (space && atomic_load(&space->n_connections) < SPACE_CONNECTIONS_MAX) {
+                *ret = space_ref(space);
+                *ret_grant = space->grants;
+                atomic_fetch_add(&space->n_connections, 1);
+                r = 0;
+        } else if (space) {
+                r = -EMFILE;
+        }
+        pthread_mutex_unlock(&server->lock);
+        return r;
+}
+
+void server_disconnect(struct space *space) {
+        atomic_fetch_sub(&space->n_connections, 1);
+        space_unref(space);
+}
+
+int server_spaces(struct server *server, struct space ***ret) {
+        struct space **spaces;
+        size_t n;
+
+        pthread_mutex_lock(&server->lock);
+        n = server->n_spaces;
+        spaces = calloc(n + 1, sizeof(*spaces));
+        for (size_t i = 0; spaces && i < n; i++)
+                spaces[i] = space_ref(server->spaces[i]);
+        pthread_mutex_unlock(&server->lock);
+        if (!spaces)
+                return -ENOMEM;
+        *ret = spaces;
+        return (int) n;
+}
+
+int server_clients(struct server *server, struct client ***ret) {
+        struct client **clients;
+        size_t n;
+
+        pthread_mutex_lock(&server->lock);
+        n = server->n_clients;
+        clients = calloc(n + 1, sizeof(*clients));
+        for (size_t i = 0; clients && i < n; i++)
+                clients[i] = client_ref(server->clients[i]);
+        pthread_mutex_unlock(&server->lock);
+        if (!clients)
+                return -ENOMEM;
+        *ret = clients;
+        return (int) n;
+}
+
+void server_load(struct server *server, struct server_load *ret) {
+        *ret = (struct server_load) { 0 };
+        page_store_load(server->store, &ret->pages);
+        pthread_mutex_lock(&server->lock);
+        ret->n_spaces = server->n_spaces;
+        ret->n_clients = server->n_clients;
+        ret->draining = server->draining;
+        pthread_mutex_unlock(&server->lock);
+}
+
+void server_drain(struct server *server, bool draining) {
+        pthread_mutex_lock(&server->lock);
+        server->draining = draining;
+        pthread_mutex_unlock(&server->lock);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* A memory server (T, I): its page store, the spaces in it by name and by capability, and their clients. All functions
+ * may be called from many threads. */
+
+#include "daemon/memserver/event.h"
+#include "daemon/memserver/space.h"
+
+#define SERVER_SPACES_MAX 1024
+#define SERVER_CLIENTS_MAX 2048 /* those without a space are forgotten first, with their meters */
+
+struct server;
+
+struct server_options {
+        uint64_t memory_bytes;
+        uint64_t spill_bytes; /* 0: no spill file */
+        const char *spill_path;
+        uint64_t client_quota_bytes; /* of each client, over all its spaces; 0: none */
+        void (*tell)(const struct event *event); /* of each event; may be NULL */
+};
+
+struct server_open {
+        struct space_name name;
+        enum space_role role;
+        uint64_t size_bytes;
+        uint64_t quota_bytes; /* 0: none */
+        uint64_t token;
+};
+
+struct server_load {
+        struct page_store_load pages;
+        size_t n_spaces, n_clients;
+        bool draining;
+};
+
+int server_new(const struct server_options *options, struct server **ret, struct error *error);
+/* No connection is open any more. */
+struct server *server_free(struct server *server);
+
+/* Opens a new, empty space. -EEXIST where there is one of that name, -ESHUTDOWN while the server is being drained,
+ * -EMFILE past a limit, -EINVAL. */
+int server_open(struct server *server, const struct server_open *open, char ret_capability[static CAPABILITY_LEN],
+                struct error *error);
+/* The space goes to whoever gets the new capability. Returns when nothing of an older grant is under way any more.
+ * -ENOENT, -ESTALE where `token` is not above that of the space. */
+int server_grant(struct server *server, const struct space_name *name, uint64_t token,
+                 char ret_capability[static CAPABILITY_LEN], struct error *error);
+/* Ends the space and gives its pages back. -ENOENT, -ESTALE where `token` is below that of the space: the order is
+ * of a grant that has passed. */
+int server_drop(struct server *server, const struct space_name *name, uint64_t token, struct error *error);
+
+/* A connection to the space that the capability opens. -EACCES where it opens none, -EMFILE past
+ * SPACE_CONNECTIONS_MAX. To be ended with server_disconnect(). */
+int server_connect(struct server *server, const char *capability, struct space **ret, uint64_t *ret_grant);
+void server_disconnect(struct space *space);
+
+/* A reference, or NULL. */
+struct space *server_find(struct server *server, const struct space_name *name);
+/* References to all spaces, or clients, in the order of their opening; the caller frees the array. Returns how many, or
+ * -ENOMEM. */
+int server_spaces(struct server *server, struct space ***ret);
+int server_clients(struct server *server, struct client ***ret);
+
+void server_load(struct server *server, struct server_load *ret);
+/* While a server is being drained, no space is opened in it. */
+void server_drain(struct server *server, bool draining);
+struct events *server_events(struct server *server);
