@@ -19,9 +19,8 @@ void sim_add(struct sim *sim, struct item item, usec_t delay_usec) {
         }
 }
 
-/* splitmix64 */
-static uint64_t draw(struct sim *sim) {
-        uint64_t z = sim->random += UINT64_C(0x9e3779b97f4a7c15);
+uint64_t sim_draw(uint64_t *random) {
+        uint64_t z = *random += UINT64_C(0x9e3779b97f4a7c15);
 
         z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
         z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
@@ -29,11 +28,11 @@ static uint64_t draw(struct sim *sim) {
 }
 
 usec_t sim_latency(struct sim *sim, usec_t usec) {
-        return sim->random ? usec / 2 + draw(sim) % (usec + usec / 2 + 1) : usec;
+        return sim->random ? usec / 2 + sim_draw(&sim->random) % (usec + usec / 2 + 1) : usec;
 }
 
 bool sim_chance(struct sim *sim, unsigned percent) {
-        return percent > 0 && sim->random && draw(sim) % 100 < percent;
+        return percent > 0 && sim->random && sim_draw(&sim->random) % 100 < percent;
 }
 
 usec_t sim_since(const struct sim *sim) {
@@ -157,6 +156,7 @@ static int set_up(struct sim *sim) {
 static void tear_down(struct sim *sim) {
         engine_free(sim->engine);
         update_deinit(&sim->update);
+        recorder_deinit(&sim->recorder);
         for (int i = 0; i < sim->n_pairs; i++)
                 for (int side = 0; side < SIDE_MAX; side++)
                         free(sim->pairs[i].vms[side].deferred);
@@ -197,7 +197,7 @@ int simulate_run(const struct policy *policy, const char *timeline, FILE *out, c
         if (r >= 0)
                 r = check_lines(sim, error);
         if (r >= 0) {
-                sim->random = options->seed ? options->seed : sim->timeline.seed;
+                sim->random = sim->record_random = options->seed ? options->seed : sim->timeline.seed;
                 sim->until_usec = SIM_BEGIN_USEC + sim->timeline.end_usec;
                 if (sim->timeline.n_lines)
                         sim_add(sim, (struct item){ .kind = ITEM_LINE, .pair = NO_PAIR }, sim->timeline.lines[0]->at_usec);

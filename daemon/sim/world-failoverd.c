@@ -46,6 +46,7 @@ void failoverd_step(struct sim *sim, struct event *event) {
         event->time_usec = boottime(sim);
         event->real_usec = SIM_REAL_USEC + sim->now_usec;
         checker_event(sim, event);
+        record_event(sim, event);
         engine_step(sim->engine, event, &sim->update);
         sim->result.steps++;
         if (sim->update.failed) { /* as manager_event() does */
@@ -53,6 +54,7 @@ void failoverd_step(struct sim *sim, struct event *event) {
                 failoverd_die(sim, RESTART_USEC);
                 return;
         }
+        record_update(sim);
         if (event->kind == EVENT_POLICY)
                 follow_pairs(sim);
         for (size_t i = 0; i < sim->update.n_actions; i++) {
@@ -96,6 +98,7 @@ void failoverd_start(struct sim *sim) {
                 return;
         }
         sim->host++;
+        record_start(sim);
         failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = sim->policy });
         if (sim->engine && !sim->engine->policy) { /* as manager_new() does */
                 failoverd_die(sim, RESTART_USEC);

@@ -10,6 +10,7 @@
  *   world-host.c      what failoverd sees and does: calls on libvirt, links, its own life
  *   world-store.c     the store
  *   world-memory.c    what of a region is really in memory
+ *   world-record.c    the recording of what failoverd's engine is told and decides
  *   timeline.c        the language of faults; inject.c carries its lines out
  *   checker.c         what must always hold
  *   foretell.c        what `failoverctl check` says, held against what happens
@@ -19,6 +20,7 @@
 #include "daemon/core/engine.h"
 #include "daemon/core/readiness.h"
 #include "daemon/core/update.h"
+#include "daemon/replay/recorder.h"
 #include "daemon/sim/checker.h"
 #include "daemon/sim/queue.h"
 #include "daemon/sim/simulate.h"
@@ -155,6 +157,8 @@ struct sim {
         /* failoverd */
         struct engine *engine; /* NULL while it does not run */
         struct update update;
+        struct recorder recorder;
+        uint64_t record_number, record_random; /* of the segment; of the instant of the next one */
         unsigned host;      /* its life */
         unsigned wake;      /* number of the engine's latest wake */
         usec_t stalled_until_usec;
@@ -192,6 +196,7 @@ static inline const struct pair_policy *sim_policy(const struct sim *sim, int pa
 }
 
 /* simulate.c */
+uint64_t sim_draw(uint64_t *random); /* splitmix64 */
 void sim_add(struct sim *sim, struct item item, usec_t delay_usec);
 /* A latency: as given, or anywhere between half and twice of it where there is a seed. */
 usec_t sim_latency(struct sim *sim, usec_t usec);
@@ -240,6 +245,11 @@ void failoverd_die(struct sim *sim, usec_t down_usec);
 void failoverd_step(struct sim *sim, struct event *event);
 void failoverd_apply(struct sim *sim, const struct policy *policy);
 void failoverd_power_loss(struct sim *sim, usec_t down_usec);
+
+/* world-record.c */
+void record_start(struct sim *sim); /* failoverd has been started */
+void record_event(struct sim *sim, const struct event *event);
+void record_update(struct sim *sim);
 
 /* world-store.c */
 void store_act(struct sim *sim, const struct action *action);

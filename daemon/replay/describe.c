@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/replay/describe.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* From this share on (parts per million) stalled tasks are told. */
+#define STALLED_PPM 500000
+
+static bool say(char text[static DESCRIBE_LEN], const char *who, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+static bool say(char text[static DESCRIBE_LEN], const char *who, const char *format, ...) {
+        int n = snprintf(text, DESCRIBE_LEN, "%-10s ", who);
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(text + n, (size_t) (DESCRIBE_LEN - n), format, ap);
+        va_end(ap);
+        for (char *p = text; *p; p++)
+                if ((unsigned char) *p < 0x20 || *p == 0x7f)
+                        *p = '?';
+        return true;
+}
+
+static const char *vm_name(const struct pair_policy *policy, enum side side) {
+        return policy && side >= 0 && side < SIDE_MAX ? policy->members[side].domain : "-";
+}
+
+static const char *outcome(int result) {
+        return result ? strerror(-result) : "good";
+}
+
+/* ---- actions --------------------------------------------------------------------------------------------- */
+
+static bool describe_sent(const struct action *action, const char *vm, char text[static DESCRIBE_LEN]) {
+        static const bool weighs[MESSAGE_TYPE_MAX] = {
+                [MESSAGE_ATTACH] = true,  [MESSAGE_DETACH] = true, [MESSAGE_START] = true,  [MESSAGE_STOP] = true,
+                [MESSAGE_RESTART] = true, [MESSAGE_GRANT] = true,  [MESSAGE_REFUSE] = true, [MESSAGE_FAULT] = true,
+        };
+        const struct message *m = action->message;
+        const char *word = message_type_to_string(m->type);
+
+        if (!weighs[m->type])
+                return false;
+        if (m->type == MESSAGE_START || m->type == MESSAGE_RESTART)
+                return say(text, vm, "to its agent: %s %s, token %" PRIu64, word, m->app, m->token);
+        return say(text, vm, "to its agent: %s %s", word, m->app[0] ? m->app : m->text);
+}
+
+bool describe_action(const struct action *action, const char *pair, const struct pair_policy *policy,
+                     char text[static DESCRIBE_LEN]) {
+        const char *vm = vm_name(policy, action->side);
+
+        pair = pair ? pair : "-";
+        switch (action->kind) {
+        case ACTION_PERSIST:
+                return action->level == PERSIST_OWNER && say(text, pair, "write the owners to disk");
+        case ACTION_FREEZE:
+        case ACTION_KILL:
+        case ACTION_STOP_PROCESS:
+        case ACTION_START_DOMAIN:
+        case ACTION_DROP_LINK:
+                return say(text, vm, "%s", action_kind_to_string(action->kind));
+        case ACTION_RESIZE:
+                return say(text, vm, "resize %s to %" PRIu64 " MiB", action->app_name, action->bytes / MIB);
+        case ACTION_PAGE_OUT:
+                return say(text, vm, "page out %s from %" PRIu64 " MiB on, %" PRIu64 " MiB", action->app_name, action->offset / MIB,
+                           action->bytes / MIB);
+        case ACTION_VCPUS:
+                return say(text, vm, "%u processors", action->count);
+        case ACTION_ATTACH_DISK:
+        case ACTION_DETACH_DISK:
+                return say(text, vm, "%s %s of %s", action_kind_to_string(action->kind), action->text,
+                           action->app_name);
+        case ACTION_SEND:
+                return describe_sent(action, vm, text);
+        case ACTION_RECORD:
+                return say(text, vm, "[%s] %s", record_kind_to_string(action->record_kind), action->text);
+        case ACTION_PHASE:
+                return say(text, pair, "phase: %s", phase_to_string(action->phase));
+        case ACTION_FLOW_ENDED:
+                return say(text, pair, "the %s has ended (%s): %s", flow_kind_to_string(action->flow.kind),
+                           outcome(action->result), action->text);
+        case ACTION_DRILL_ENDED:
+                return say(text, pair, "drill (%s): %s", drill_level_to_string(action->drill.level), drill_verdict(&action->drill));
+        case ACTION_REPLY:
+                return say(text, "operator", "answer (%s): %s", outcome(action->result), action->text);
+        default:
+                return false;
+        }
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------- */
+
+static bool describe_heard(const struct message *m, const char *vm, char text[static DESCRIBE_LEN]) {
+        switch (m->type) {
+        case MESSAGE_PONG:
+                return false;
+        case MESSAGE_HELLO:
+                return say(text, vm, "agent: hello, boot %s", m->boot);
+        case MESSAGE_FAILED:
+                return say(text, vm, "agent: %s failed: %s %d%s%s%s", m->app, failure_cause_to_string(m->cause),
+                           m->code, m->hard ? ", hard to repair there" : "", m->text[0] ? ": " : "", m->text);
+        case MESSAGE_RESULT:
+                return say(text, vm, "agent: %s %s%s%s", m->app, m->result ? strerror(-m->result) : "done",
+                           m->text[0] ? ": " : "", m->text);
+        case MESSAGE_REQUEST:
+        case MESSAGE_USES:
+                return say(text, vm, "agent: %s %s %" PRIu64 " MiB", m->app,
+                           m->type == MESSAGE_USES ? "uses" : "is short by", m->bytes / MIB);
+        default:
+                return say(text, vm, "agent: %s%s%s%s%s", message_type_to_string(m->type), m->app[0] ? " " : "", m->app,
+                           m->text[0] ? " " : "", m->text);
+        }
+}
+
+static bool describe_command(const struct operator_command *command, const char *pair, char text[static DESCRIBE_LEN]) {
+        return say(text, "operator", "%s %s%s%s%s%s", command_verb_to_string(command->verb), pair,
+                   command->verb == COMMAND_DRILL ? " " : "",
+                   command->verb == COMMAND_DRILL ? drill_fault_to_string(command->fault) : "",
+                   command->dry_run ? " (dry run)" : "", command->force ? " (by force)" : "");
+}
+
+static bool describe_found(const struct preflight *found, const char *vm, char text[static DESCRIBE_LEN]) {
+        return say(text, vm, "looked at: %s",
+                   found->text[0]    ? found->text
+                   : !found->defined ? "it is not defined"
+                                     : "defined");
+}
+
+/* What is about a VM. */
+static bool describe_vm_event(const struct event *event, const char *vm, char text[static DESCRIBE_LEN]) {
+        switch (event->kind) {
+        case EVENT_DOMAIN:
+                return say(text, vm, "domain %s (%s)", domain_state_to_string(event->domain),
+                           domain_reason_to_string(event->reason));
+        case EVENT_PROCESS:
+                return event->up ? say(text, vm, "QEMU runs, pid %d", event->pid)
+                                 : say(text, vm, "QEMU's process is gone");
+        case EVENT_REBOOTED:
+                return say(text, vm, "the guest was reset");
+        case EVENT_WATCHDOG:
+                return say(text, vm, "its watchdog fired");
+        case EVENT_IO_ERROR:
+                return say(text, vm, "disk error%s %s", event->up ? ", QEMU paused it" : "", event->text);
+        case EVENT_MEMORY_FAILURE:
+                return say(text, vm, "memory became inaccessible");
+        case EVENT_DEVICE_SIZE:
+                return say(text, vm, "device %d: %" PRIu64 " MiB plugged", event->app, event->bytes / MIB);
+        case EVENT_PREFLIGHT:
+                return describe_found(event->preflight, vm, text);
+        case EVENT_LINK:
+                return say(text, vm, "agent's channel %s%s%s", event->up ? "connected" : "lost",
+                           event->text[0] ? ": " : "", event->text);
+        case EVENT_MESSAGE:
+                return describe_heard(event->message, vm, text);
+        case EVENT_DONE:
+                return event->result &&
+                       say(text, vm, "%s failed: %s", action_kind_to_string((enum action_kind) event->action),
+                           event->text[0] ? event->text : strerror(-event->result));
+        default:
+                return false;
+        }
+}
+
+bool describe_event(const struct event *event, const struct engine *engine, char text[static DESCRIBE_LEN]) {
+        const struct pair *pair = event->pair >= 0 && event->pair < engine->n_pairs ? engine->pairs[event->pair] : NULL;
+        const char *name = pair ? pair->policy->name : event->pair < 0 ? "all" : "-";
+
+        switch (event->kind) {
+        case EVENT_POLICY:
+                return say(text, "failoverd", "a policy of %zu pairs", event->policy->n_pairs);
+        case EVENT_RESTORED:
+                return say(text, name, "record %" PRIu64 " restored%s%s", event->record->seq,
+                           event->record->flow.kind ? ", under way: " : "",
+                           event->record->flow.kind ? flow_kind_to_string(event->record->flow.kind) : "");
+        case EVENT_STORE_LOST:
+                return say(text, "failoverd", "the store was lost");
+        case EVENT_READY:
+                return say(text, "failoverd", "ready");
+        case EVENT_RECLAIM:
+                return say(text, "host", "memory can%s be taken back by force: %s", event->up ? "" : "not", event->text);
+        case EVENT_HYPERVISOR:
+                return say(text, "libvirt", "%s", event->up ? "connected" : "lost");
+        case EVENT_PRESSURE:
+                return event->bytes >= STALLED_PPM &&
+                       say(text, "host", "tasks stalled %" PRIu64 " %% of a second", event->bytes / 10000);
+        case EVENT_COMMAND:
+                return describe_command(event->command, name, text);
+        default:
+                return describe_vm_event(event, pair ? vm_name(pair->policy, event->side) : "-", text);
+        }
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the engine remembers, and what outlives it. */
+
+#include "daemon/core/engine.h"
+#include "daemon/replay/layouts.h"
+
+LAYOUT_WORDS(application_kind)
+LAYOUT_WORDS(application_state)
+LAYOUT_WORDS(domain_reason)
+LAYOUT_WORDS(domain_state)
+LAYOUT_WORDS(drill_level)
+LAYOUT_WORDS(failure_cause)
+LAYOUT_WORDS(fence_state)
+LAYOUT_WORDS(flow_kind)
+LAYOUT_WORDS(pair_state)
+LAYOUT_WORDS(region_kind)
+LAYOUT_WORDS(side)
+LAYOUT_WORDS(verdict)
+
+#define APP_MAX (POLICY_APPLICATIONS_MAX - 1)
+
+/* ---- the record ---- */
+
+#define T struct flow
+static const struct layout_row flow_rows[] = {
+        WORD(T, kind, flow_kind), NUMBER(T, number),     WORD_OR_NONE(T, from, side), WORD_OR_NONE(T, to, side),
+        NUMBER(T, drill),         NUMBER(T, command_id), NUMBERS(T, phase_usec),      TEXT(T, cause),
+};
+const struct layout flow_layout = LAYOUT(T, flow_rows);
+#undef T
+
+#define T struct drill_result
+static const struct layout_row drill_result_rows[] = {
+        WORD(T, level, drill_level), NUMBER(T, at_usec), NUMBER(T, ok),  NUMBER(T, took_usec),
+        NUMBER(T, objective_usec),   NUMBER(T, number),  TEXT(T, text),
+};
+const struct layout drill_result_layout = LAYOUT(T, drill_result_rows);
+#undef T
+
+#define T struct record_app
+static const struct layout_row record_app_rows[] = {
+        TEXT(T, name),
+        WORD(T, owner, side),
+        NUMBER(T, token),
+        NUMBERS(T, granted_bytes),
+        NUMBERS(T, using_bytes),
+        NUMBERS(T, releasing),
+        WORD(T, kind, application_kind),
+        NUMBER(T, ended),
+        NUMBER(T, moving),
+        NUMBER(T, stopped),
+        NUMBER(T, started),
+};
+static const struct layout record_app_layout = LAYOUT(T, record_app_rows);
+#undef T
+
+#define T struct record
+static const struct layout_row record_rows[] = {
+        TEXT(T, pair),
+        NUMBER(T, seq),
+        NUMBER(T, known),
+        NUMBER(T, failovers),
+        INSIDES(T, apps, record_app_layout),
+        RANGE(T, n_apps, 0, POLICY_APPLICATIONS_MAX),
+        INSIDE(T, flow, flow_layout),
+        NUMBERS(T, fence_wanted),
+        NUMBERS(T, fence_frozen),
+        NUMBER(T, paused),
+        NUMBER(T, paused_until_usec),
+        TEXT(T, pause_reason),
+        NUMBER(T, held),
+        TEXT(T, held_reason),
+        NUMBER(T, lost_bytes),
+        NUMBER(T, reserve_used_bytes),
+        NUMBERS(T, flaps_usec),
+        RANGE(T, n_flaps, 0, FLAP_MAX),
+        INSIDE(T, last_drill, drill_result_layout),
+};
+const struct layout record_layout = LAYOUT(T, record_rows);
+#undef T
+
+/* ---- one VM ---- */
+
+#define T struct request
+static const struct layout_row request_rows[] = {
+        NUMBER(T, id), NUMBER(T, sent_usec), NUMBER(T, retry_usec), NUMBER(T, failures),
+};
+static const struct layout request_layout = LAYOUT(T, request_rows);
+#undef T
+
+#define T struct detector
+static const struct layout_row detector_rows[] = {
+        NUMBER(T, beat_usec),       NUMBER(T, confirm_usec), NUMBER(T, beats_missed),    NUMBER(T, last_pong_usec),
+        NUMBERS(T, last_path_usec), NUMBERS(T, told_usec),   NUMBERS(T, path_known),     NUMBER(T, suspected_usec),
+        NUMBER(T, next_beat_usec),  NUMBER(T, next_probe_usec), NUMBER(T, nonce),        NUMBER(T, watching),
+        WORD(T, verdict, verdict),
+};
+static const struct layout detector_layout = LAYOUT(T, detector_rows);
+#undef T
+
+#define T struct member_state
+static const struct layout_row member_rows[] = {
+        WORD(T, domain, domain_state),
+        WORD(T, reason, domain_reason),
+        NUMBER(T, domain_usec),
+        NUMBER(T, process_alive),
+        NUMBER(T, process_known),
+        NUMBER(T, process_gone_usec),
+        NUMBER(T, lost_usec),
+        NUMBER(T, pid),
+        NUMBER(T, link_up),
+        NUMBER(T, greeted),
+        NUMBER(T, configured),
+        NUMBER(T, greeted_usec),
+        TEXT(T, boot),
+        TEXT(T, agent_version),
+        TEXT(T, system),
+        NUMBER(T, total_bytes),
+        INSIDE(T, detector, detector_layout),
+        NUMBER(T, mass_hold_usec),
+        INSIDE(T, preflight, preflight_layout),
+        NUMBER(T, preflight_usec),
+        TEXTS(T, findings),
+        RANGE(T, n_findings, 0, MEMBER_FINDINGS_MAX),
+        TEXT(T, failure),
+        NUMBER(T, failure_usec),
+        NUMBER(T, going_usec),
+        TEXT(T, going),
+        NUMBER(T, operator_hold),
+        NUMBER(T, pause_wait_usec),
+        NUMBER(T, gone_wait_usec),
+        WORD(T, fence, fence_state),
+        NUMBER(T, fence_usec),
+        NUMBER(T, fence_late),
+        NUMBERS(T, plugged_bytes),
+        NUMBERS(T, plugged_usec),
+        NUMBERS(T, requested_bytes),
+        NUMBERS(T, requested_known),
+        NUMBER(T, vcpus),
+        NUMBER(T, said_usec),
+        NUMBER(T, n_said),
+        NUMBER(T, rebuilds),
+        NUMBER(T, started_usec),
+        TEXT(T, start_failure),
+        NUMBER(T, found_usec),
+        NUMBER(T, counted_watched),
+        NUMBER(T, counted_suspect),
+        INSIDE(T, inspect, request_layout),
+        INSIDE(T, look, request_layout),
+        INSIDE(T, start, request_layout),
+        INSIDE(T, freeze, request_layout),
+        INSIDE(T, kill, request_layout),
+        INSIDES(T, resize, request_layout),
+        INSIDE(T, vcpu, request_layout),
+};
+static const struct layout member_layout = LAYOUT(T, member_rows);
+#undef T
+
+/* ---- one application ---- */
+
+#define RESTARTS_MAX (sizeof(((struct app_state *) NULL)->restarts_usec) / sizeof(usec_t))
+
+#define T struct app_state
+static const struct layout_row app_rows[] = {
+        WORDS(T, state, application_state),
+        NUMBERS(T, state_usec),
+        NUMBERS(T, used_bytes),
+        NUMBERS(T, attached),
+        NUMBERS(T, checked),
+        TEXTS(T, check_text),
+        NUMBER(T, healthy),
+        NUMBERS(T, restarts_usec),
+        RANGE(T, n_restarts, 0, RESTARTS_MAX),
+        NUMBER(T, restart_wanted),
+        NUMBER(T, failed),
+        WORD(T, failed_cause, failure_cause),
+        NUMBER(T, failed_code),
+        NUMBER(T, failed_hard),
+        NUMBER(T, failed_usec),
+        NUMBER(T, refused),
+        TEXT(T, refusal),
+        TEXT(T, failure),
+        NUMBER(T, release_usec),
+        NUMBERS(T, mismatch),
+        RANGE(T, disks_detached, 0, POLICY_RESOURCES_MAX),
+        RANGE(T, disks_attached, 0, POLICY_RESOURCES_MAX),
+        WORD_OR_NONE(T, disk_side, side),
+        NUMBER(T, told_start),
+        NUMBER(T, disks_let_go),
+        NUMBER(T, disk_take_back),
+        NUMBER(T, disk_stale),
+        INSIDES(T, attach, request_layout),
+        INSIDES(T, start, request_layout),
+        INSIDES(T, stop, request_layout),
+        INSIDES(T, check, request_layout),
+        INSIDE(T, disk, request_layout),
+        LEFT_OUT(T, handover), /* lines of its own */
+        INSIDE(T, page_out, request_layout),
+};
+static const struct layout app_layout = LAYOUT(T, app_rows);
+#undef T
+
+/* ---- one pair ---- */
+
+#define T struct pair
+static const struct layout_row pair_rows[] = {
+        NUMBER(T, slot),
+        WORD(T, state, pair_state),
+        NUMBER(T, state_usec),
+        LEFT_OUT(T, policy), /* found again by its name */
+        INSIDE(T, record, record_layout),
+        NUMBER(T, record_dirty),
+        NUMBER(T, owner_seq),
+        NUMBER(T, flow_seq),
+        NUMBER(T, flow_dirty),
+        NUMBER(T, owner_dirty),
+        NUMBERS(T, persist_seq),
+        NUMBERS(T, persist_sent),
+        NUMBER(T, store_late),
+        INSIDES(T, persist, request_layout),
+        NUMBER(T, restored),
+        NUMBER(T, unsettled),
+        INSIDES(T, members, member_layout),
+        INSIDES(T, apps, app_layout),
+        NUMBER(T, drill_usec),
+        NUMBER(T, drill_command_id),
+        TEXT(T, blocked),
+        TEXTS(T, reasons),
+        RANGE(T, n_reasons, 0, REASONS_MAX),
+        NUMBER(T, armed_usec),
+        INSIDE(T, last_flow, flow_layout),
+        NUMBER(T, rejoin_pending),
+        NUMBER(T, wake_usec),
+};
+const struct layout pair_layout = LAYOUT(T, pair_rows);
+#undef T
+
+/* ---- the table ---- */
+
+#define T struct holder
+static const struct layout_row holder_rows[] = { RANGE(T, pair, NO_PAIR, INT32_MAX), WORD(T, side, side) };
+static const struct layout holder_layout = LAYOUT(T, holder_rows);
+#undef T
+
+#define T struct region
+static const struct layout_row region_rows[] = {
+        TEXT(T, name),
+        WORD(T, kind, region_kind),
+        NUMBER(T, usage_bytes),
+        INSIDE(T, user, holder_layout),
+        INSIDE(T, target, holder_layout),
+        RANGE(T, app, NO_APP, APP_MAX),
+};
+const struct layout region_layout = LAYOUT(T, region_rows);
+#undef T
+
+#define T struct table
+static const struct layout_row table_rows[] = {
+        NUMBER(T, governed_bytes),
+        LEFT_OUT(T, rows), /* a line each */
+        LEFT_OUT(T, n_rows),
+        LEFT_OUT(T, n_allocated),
+        LEFT_OUT(T, vms), /* where the rows are */
+        LEFT_OUT(T, n_vms),
+};
+static const struct layout table_layout = LAYOUT(T, table_rows);
+#undef T
+
+/* ---- a region that is handed over ---- */
+
+#define T struct span
+static const struct layout_row span_rows[] = { NUMBER(T, start), NUMBER(T, end) };
+static const struct layout span_layout = LAYOUT(T, span_rows);
+#undef T
+
+#define T struct rights_range
+static const struct layout_row rights_range_rows[] = {
+        INSIDE(T, span, span_layout),   INSIDE(T, manager, holder_layout), INSIDE(T, user, holder_layout),
+        NUMBER(T, releasing),           INSIDE(T, next, holder_layout),    NUMBER(T, unmanaged_usec),
+};
+const struct layout rights_range_layout = LAYOUT(T, rights_range_rows);
+#undef T
+
+#define T struct rights
+static const struct layout_row rights_rows[] = {
+        NUMBER(T, extent_bytes),
+        NUMBER(T, size_bytes),
+        LEFT_OUT(T, ranges), /* a line each */
+        LEFT_OUT(T, n_ranges),
+        LEFT_OUT(T, n_allocated),
+};
+static const struct layout rights_layout = LAYOUT(T, rights_rows);
+#undef T
+
+#define T struct handover
+static const struct layout_row handover_rows[] = {
+        INSIDE(T, rights, rights_layout), WORD(T, from, side),          NUMBER(T, begun_usec),
+        NUMBER(T, begun_bytes),           NUMBER(T, paged_bytes),       INSIDE(T, usage, usage_layout),
+        NUMBER(T, usage_usec),            INSIDE(T, paging, span_layout),
+};
+const struct layout handover_layout = LAYOUT(T, handover_rows);
+#undef T
+
+/* ---- the engine ---- */
+
+#define T struct engine
+static const struct layout_row engine_rows[] = {
+        LEFT_OUT(T, policy), /* as its own text */
+        INSIDE(T, table, table_layout),
+        LEFT_OUT(T, pairs), /* lines of their own */
+        NUMBER(T, n_pairs),
+        NUMBER(T, ready),
+        NUMBER(T, ready_usec),
+        NUMBER(T, hypervisor_up),
+        NUMBER(T, hypervisor_usec),
+        NUMBER(T, reclaim_able),
+        TEXT(T, reclaim_text),
+        NUMBER(T, store_lost),
+        NUMBER(T, now_usec),
+        NUMBER(T, lost_bytes),
+        NUMBER(T, reserve_used_bytes),
+        NUMBER(T, void_usec),
+        NUMBER(T, pressure_usec),
+        NUMBER(T, mass_usec),
+        NUMBER(T, n_suspected),
+        NUMBER(T, n_watched),
+        NUMBER(T, next_id),
+        NUMBER(T, real_usec),
+        LEFT_OUT(T, scratch_message), /* where messages go once memory has run out; never read */
+        NUMBER(T, wake_usec),
+};
+const struct layout engine_layout = LAYOUT(T, engine_rows);
+#undef T

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A policy inside a recording: its text as failoverd-policy(5) has it, each line behind a "|". A policy that is in
+ * force may hold what no policy's text can say: pairs and applications that were taken out of it while they held
+ * memory. Each such pair follows as a text of its own, behind a line "retired pair" or "retired applications".
+ */
+
+#include "daemon/base/buffer.h"
+#include "daemon/base/error.h"
+#include "policy/policy.h"
+
+/* Appends the block. Returns 0 or -ENOMEM. */
+int policy_block_write(struct buffer *out, const struct policy *policy);
+
+/* Reads what stands between "|" and newline on the lines of one text as a policy. -EBADMSG with the first reason. */
+int policy_block_parse(const char *lines, size_t n, struct policy **ret, struct error *error);
+/* Adds what a text behind "retired applications" (or "retired pair": `whole`) says to a policy. -EBADMSG, -ENOMEM. */
+int policy_block_parse_retired(struct policy *policy, bool whole, const char *lines, size_t n, struct error *error);

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/replay/recorder.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "daemon/replay/describe.h"
+#include "daemon/replay/policy-block.h"
+#include "daemon/replay/snapshot.h"
+#include "daemon/replay/update-text.h"
+
+void recorder_deinit(struct recorder *recorder) {
+        buffer_deinit(&recorder->out);
+        buffer_deinit(&recorder->policy);
+        buffer_deinit(&recorder->scratch);
+        pong_memory_deinit(&recorder->pongs);
+        *recorder = (struct recorder) { 0 };
+}
+
+/* The text of a policy takes longer than the rest of a snapshot, and it changes rarely. */
+static int renew_policy(struct recorder *recorder, const struct engine *engine) {
+        int r = 0;
+
+        if (recorder->policy_known || !engine->policy)
+                return 0;
+        buffer_clear(&recorder->policy);
+        r = policy_block_write(&recorder->policy, engine->policy);
+        recorder->policy_known = r >= 0;
+        return r;
+}
+
+int recorder_segment(struct recorder *recorder, const struct engine *engine, uint64_t life, uint64_t segment) {
+        char head[160];
+        int r = renew_policy(recorder, engine);
+
+        if (r < 0)
+                return r;
+        snprintf(head, sizeof(head),
+                 RECORDING_MAGIC " %d version=\"" PROJECT_VERSION "\" life=%" PRIu64 " segment=%" PRIu64 "\n",
+                 RECORDING_FORMAT, life, segment);
+        buffer_add_text(&recorder->out, head);
+        snapshot_write(&recorder->out, engine, &recorder->policy);
+        recorder->clock = (struct event_clock) { engine->now_usec, engine->real_usec };
+        pong_memory_deinit(&recorder->pongs);
+        recorder->digest = DIGEST_BEGIN;
+        recorder->n_undigested = 0;
+        return recorder->out.failed ? -ENOMEM : 0;
+}
+
+int recorder_event(struct recorder *recorder, const struct event *event) {
+        int r = event_text_write(&recorder->out, event, recorder->clock, &recorder->pongs);
+
+        recorder->clock = (struct event_clock) { event->time_usec, event->real_usec };
+        if (event->kind == EVENT_POLICY)
+                recorder->policy_known = false;
+        return r;
+}
+
+int recorder_update(struct recorder *recorder, const struct engine *engine, const struct update *update) {
+        char text[DESCRIBE_LEN];
+        bool weighs = false;
+
+        for (size_t i = 0; i < update->n_actions; i++) {
+                const struct action *action = &update->actions[i];
+                const struct pair *pair =
+                        action->pair >= 0 && action->pair < engine->n_pairs ? engine->pairs[action->pair] : NULL;
+
+                if (!describe_action(action, pair ? pair->policy->name : NULL, pair ? pair->policy : NULL, text))
+                        continue;
+                weighs = true;
+                if (recorder->digest_every == 0)
+                        break;
+                buffer_add_text(&recorder->out, "> ");
+                buffer_add_text(&recorder->out, text);
+                buffer_add_char(&recorder->out, '\n');
+        }
+        if (recorder->digest_every == 0)
+                return weighs;
+        buffer_clear(&recorder->scratch);
+        update_text_write(&recorder->scratch, update);
+        recorder->digest = digest_add(recorder->digest, recorder->scratch.bytes, recorder->scratch.n);
+        if (weighs || ++recorder->n_undigested >= recorder->digest_every) {
+                snprintf(text, sizeof(text), "= %016" PRIx64 "\n", recorder->digest);
+                buffer_add_text(&recorder->out, text);
+                recorder->n_undigested = 0;
+        }
+        return recorder->out.failed || recorder->scratch.failed ? -ENOMEM : weighs;
+}

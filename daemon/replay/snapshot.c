@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/replay/snapshot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/quote.h"
+#include "daemon/replay/event-text.h"
+#include "daemon/replay/layouts.h"
+
+/* The fixed rows, two VMs a pair, and their applications. */
+#define ROWS_MAX (4 + (size_t) POLICY_PAIRS_MAX * SIDE_MAX * (1 + POLICY_APPLICATIONS_MAX))
+
+#define NUMBERS_MAX 2 /* behind the first word of a line */
+
+/* ---- out ------------------------------------------------------------------------------------------------- */
+
+static void write_head(struct buffer *out, const char *word, uint64_t a, const size_t *b) {
+        buffer_add_text(out, word);
+        buffer_add_number(out, a);
+        if (b) {
+                buffer_add_char(out, ' ');
+                buffer_add_number(out, *b);
+        }
+}
+
+static void write_handover(struct buffer *out, const struct pair *pair, size_t app) {
+        const struct handover *handover = pair->apps[app].handover;
+
+        write_head(out, "handover ", (uint64_t) pair->slot, &app);
+        layout_write(out, &handover_layout, handover, NULL, "");
+        buffer_add_char(out, '\n');
+        for (size_t i = 0; i < handover->rights.n_ranges; i++) {
+                write_head(out, "range ", (uint64_t) pair->slot, &app);
+                layout_write(out, &rights_range_layout, &handover->rights.ranges[i], NULL, "");
+                buffer_add_char(out, '\n');
+        }
+}
+
+static void write_pair(struct buffer *out, const struct pair *pair) {
+        char head[32];
+
+        snprintf(head, sizeof(head), "pair %d", pair->slot);
+        layout_write_lines(out, &pair_layout, pair, head);
+        for (size_t i = 0; i < POLICY_APPLICATIONS_MAX; i++)
+                if (pair->apps[i].handover)
+                        write_handover(out, pair, i);
+}
+
+void snapshot_write(struct buffer *out, const struct engine *engine, const struct buffer *policy_text) {
+        if (engine->policy) {
+                buffer_add_text(out, "policy\n");
+                buffer_add(out, policy_text->bytes, policy_text->n);
+        }
+        buffer_add_text(out, "engine");
+        layout_write(out, &engine_layout, engine, NULL, "");
+        buffer_add_char(out, '\n');
+        for (size_t i = 0; i < engine->table.n_rows; i++) {
+                write_head(out, "row ", i, NULL);
+                layout_write(out, &region_layout, &engine->table.rows[i], NULL, "");
+                buffer_add_char(out, '\n');
+        }
+        for (int i = 0; i < engine->n_pairs; i++)
+                if (engine->pairs[i])
+                        write_pair(out, engine->pairs[i]);
+        buffer_add_text(out, "end\n");
+}
+
+/* ---- in -------------------------------------------------------------------------------------------------- */
+
+int snapshot_reader_init(struct snapshot_reader *reader, struct policy *policy, struct layout_reading *reading) {
+        *reader = (struct snapshot_reader) { .engine = engine_new(), .reading = reading };
+        if (!reader->engine) {
+                policy_free(policy);
+                return -ENOMEM;
+        }
+        reader->engine->policy = policy;
+        return 0;
+}
+
+void snapshot_reader_deinit(struct snapshot_reader *reader) {
+        if (reader->engine)
+                reader->engine->n_pairs = reader->n_pairs; /* what was read may say more than there is */
+        engine_free(reader->engine);
+        *reader = (struct snapshot_reader) { 0 };
+}
+
+static int read_engine(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
+        struct engine *engine = reader->engine;
+        int r;
+
+        if (engine->pairs)
+                return error_set(error, -EBADMSG, "a second line for the engine");
+        r = layout_read(&engine_layout, engine, text, reader->reading, error);
+        if (r < 0)
+                return r;
+        if (engine->n_pairs < 0 || engine->n_pairs > RECORDING_SLOTS_MAX)
+                return error_set(error, -EBADMSG, "n_pairs: %d slots are more than there can be", engine->n_pairs);
+        engine->pairs = calloc((size_t) engine->n_pairs + 1, sizeof(*engine->pairs));
+        if (!engine->pairs)
+                return error_set(error, -ENOMEM, "out of memory");
+        reader->n_pairs = engine->n_pairs;
+        return 0;
+}
+
+/* One more of an array that grows by doubling. NULL when out of memory, or past `max`. */
+static void *grow(void **items, size_t *n, size_t *n_allocated, size_t size, size_t max) {
+        if (*n == max)
+                return NULL;
+        if (*n == *n_allocated) {
+                size_t more = *n_allocated ? *n_allocated * 2 : 16;
+                void *grown = realloc(*items, more * size);
+
+                if (!grown)
+                        return NULL;
+                *items = grown;
+                *n_allocated = more;
+        }
+        return memset((char *) *items + (*n)++ * size, 0, size);
+}
+
+static int read_row(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
+        struct table *table = &reader->engine->table;
+        struct region *row;
+
+        if (numbers[0] != table->n_rows)
+                return error_set(error, -EBADMSG, "row %zu of the table does not follow the one before", numbers[0]);
+        row = grow((void **) &table->rows, &table->n_rows, &table->n_allocated, sizeof(*row), ROWS_MAX);
+        if (!row)
+                return error_set(error, -EBADMSG, "the table has more rows than there can be");
+        return layout_read(&region_layout, row, text, reader->reading, error);
+}
+
+/* The pair in a slot; a new one where the slot is free and `make`. */
+static int find_pair(struct snapshot_reader *reader, size_t slot, bool make, struct pair **ret, struct error *error) {
+        struct engine *engine = reader->engine;
+
+        if (slot >= (size_t) reader->n_pairs)
+                return error_set(error, -EBADMSG, "there is no slot %zu: the engine's line says %d", slot, reader->n_pairs);
+        if (!engine->pairs[slot] && !make)
+                return error_set(error, -EBADMSG, "there is no pair in slot %zu", slot);
+        if (!engine->pairs[slot])
+                engine->pairs[slot] = calloc(1, sizeof(*engine->pairs[slot]));
+        *ret = engine->pairs[slot];
+        return *ret ? 0 : error_set(error, -ENOMEM, "out of memory");
+}
+
+static int read_pair(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
+        struct pair *pair;
+        int r = find_pair(reader, numbers[0], true, &pair, error);
+
+        return r < 0 ? r : layout_read(&pair_layout, pair, text, reader->reading, error);
+}
+
+static int read_handover(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
+        struct pair *pair;
+        int r = find_pair(reader, numbers[0], false, &pair, error);
+
+        if (r < 0)
+                return r;
+        if (numbers[1] >= POLICY_APPLICATIONS_MAX || pair->apps[numbers[1]].handover)
+                return error_set(error, -EBADMSG, "there is no application %zu, or it has a handover already", numbers[1]);
+        pair->apps[numbers[1]].handover = calloc(1, sizeof(struct handover));
+        if (!pair->apps[numbers[1]].handover)
+                return error_set(error, -ENOMEM, "out of memory");
+        return layout_read(&handover_layout, pair->apps[numbers[1]].handover, text, reader->reading, error);
+}
+
+static int read_range(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
+        struct rights_range *range;
+        struct rights *rights;
+        struct pair *pair;
+        int r = find_pair(reader, numbers[0], false, &pair, error);
+
+        if (r < 0)
+                return r;
+        if (numbers[1] >= POLICY_APPLICATIONS_MAX || !pair->apps[numbers[1]].handover)
+                return error_set(error, -EBADMSG, "application %zu has no handover", numbers[1]);
+        rights = &pair->apps[numbers[1]].handover->rights;
+        range = grow((void **) &rights->ranges, &rights->n_ranges, &rights->n_allocated, sizeof(*range), USAGE_EXTENTS_MAX);
+        if (!range)
+                return error_set(error, -EBADMSG, "a handover has more ranges than there can be");
+        return layout_read(&rights_range_layout, range, text, reader->reading, error);
+}
+
+/* "word 1 2 rest": reads the numbers. NULL where they are not there. */
+static const char *read_numbers(const char *text, size_t n, size_t numbers[static NUMBERS_MAX]) {
+        for (size_t i = 0; i < n; i++) {
+                char *end;
+
+                if (text[0] != ' ' || text[1] < '0' || text[1] > '9')
+                        return NULL;
+                numbers[i] = strtoul(text + 1, &end, 10);
+                text = end;
+        }
+        return *text == ' ' || *text == 0 ? text : NULL;
+}
+
+int snapshot_reader_line(struct snapshot_reader *reader, const char *line, struct error *error) {
+        static const struct {
+                const char *word;
+                size_t n_numbers;
+                int (*read)(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error);
+        } heads[] = {
+                { "engine", 0, read_engine }, { "row", 1, read_row },     { "pair", 1, read_pair },
+                { "handover", 2, read_handover }, { "range", 2, read_range },
+        };
+        size_t numbers[NUMBERS_MAX] = { 0 }, n = strcspn(line, " ");
+        char quoted[QUOTE_LEN];
+
+        for (size_t i = 0; i < ELEMENTSOF(heads); i++) {
+                const char *rest = strlen(heads[i].word) == n && memcmp(heads[i].word, line, n) == 0
+                                           ? read_numbers(line + n, heads[i].n_numbers, numbers) : NULL;
+
+                if (rest)
+                        return heads[i].read(reader, numbers, rest, error);
+        }
+        return error_set(error, -EBADMSG, "\"%s\" is no line of a snapshot", text_quote(line, strlen(line), quoted));
+}
+
+/* Each pair of the policy has one slot, and each slot a pair of the policy. */
+static int find_policies(struct engine *engine, struct error *error) {
+        size_t n = 0;
+
+        for (int i = 0; i < engine->n_pairs; i++) {
+                struct pair *pair = engine->pairs[i];
+                int k = pair && engine->policy ? policy_find_pair(engine->policy, pair->record.pair) : -1;
+
+                if (!pair)
+                        continue;
+                if (k < 0)
+                        return error_set(error, -EBADMSG, "pair %d: the policy has no pair \"%s\"", i,
+                                         pair->record.pair);
+                for (int other = 0; other < i; other++)
+                        if (engine->pairs[other] && engine->pairs[other]->policy == &engine->policy->pairs[k])
+                                return error_set(error, -EBADMSG, "pair %d: %s is in slot %d already", i,
+                                                 pair->record.pair, other);
+                pair->policy = &engine->policy->pairs[k];
+                n++;
+        }
+        if (engine->policy && n != engine->policy->n_pairs)
+                return error_set(error, -EBADMSG, "the policy has %zu pairs, the snapshot %zu", engine->policy->n_pairs,
+                                 n);
+        return 0;
+}
+
+/* Where the rows of each VM are. */
+static int index_rows(struct engine *engine) {
+        struct table *table = &engine->table;
+
+        table->n_vms = (size_t) engine->n_pairs * SIDE_MAX;
+        table->vms = calloc(table->n_vms + 1, sizeof(*table->vms));
+        if (!table->vms)
+                return -ENOMEM;
+        for (size_t i = 0; i < table->n_rows; i++) {
+                const struct region *row = &table->rows[i];
+                struct table_vm *vm = row->user.pair < 0 ? NULL : &table->vms[(size_t) row->user.pair * SIDE_MAX + row->user.side];
+
+                if (vm)
+                        *(row->app < 0 ? &vm->system : &vm->apps[row->app]) = (unsigned) i;
+        }
+        return 0;
+}
+
+int snapshot_reader_finish(struct snapshot_reader *reader, struct engine **ret, struct error *error) {
+        int r;
+
+        if (!reader->engine->pairs)
+                return error_set(error, -EBADMSG, "the snapshot has no line for the engine");
+        r = find_policies(reader->engine, error);
+        if (r >= 0)
+                r = snapshot_check(reader->engine, error);
+        if (r >= 0 && index_rows(reader->engine) < 0)
+                r = error_set(error, -ENOMEM, "out of memory");
+        if (r < 0)
+                return r;
+        *ret = steal_ptr(reader->engine);
+        return 0;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The engine is a function of what it remembers and what it is told. Random worlds are recorded, with snapshots at
+ * random instants. Then each recording is written anew, which has to give the same text, so that nothing of an event
+ * is lost; and it is replayed from its beginning and from each of its snapshots on: every update has to be the same to
+ * the last byte, and the replay has to come to every later snapshot. A field that the engine remembers and a snapshot
+ * does not shows here, as does anything that decides and is not in the events.
+ *
+ *   explore-replay SEED_FROM N [PAIRS_MAX]
+ */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/replay/recording-reader.h"
+#include "daemon/replay/replay.h"
+#include "daemon/sim/simulate.h"
+#include "policy/text.h"
+#include "tests/sim/generate.h"
+
+#define EVENTS_A_SEGMENT 300 /* on average */
+#define SEGMENTS_MAX 64       /* replayed from, of one world */
+
+static struct {
+        uint64_t worlds, segments, events;
+        struct generated world;
+        char timeline[(GENERATED_LINES_MAX + 4) * GENERATED_LINE_LEN];
+} explore;
+
+static void write_timeline(uint64_t seed) {
+        const struct generated *world = &explore.world;
+        size_t used = (size_t) snprintf(explore.timeline, sizeof(explore.timeline), "seed %" PRIu64 "\n", seed + 1);
+
+        for (size_t i = 0; i < world->n_lines; i++)
+                used += (size_t) snprintf(explore.timeline + used, sizeof(explore.timeline) - used, "%s\n",
+                                          world->lines[i]);
+        snprintf(explore.timeline + used, sizeof(explore.timeline) - used, "%us heal\n%us end\n", world->heal_sec,
+                 world->heal_sec + 60);
+}
+
+/* Runs the world and gives the recording of it. */
+static char *record(size_t *ret_n) {
+        struct simulate_options options = { .quiet = true, .record_segment = EVENTS_A_SEGMENT };
+        struct diagnostics diagnostics = { 0 };
+        struct error error = ERROR_INIT;
+        struct policy *policy = NULL;
+        char *recording = NULL;
+        int r;
+
+        options.record = open_memstream(&recording, ret_n);
+        if (!options.record)
+                return NULL;
+        r = policy_parse(explore.world.policy, strlen(explore.world.policy), "policy.yaml", &policy, &diagnostics);
+        if (r >= 0)
+                r = simulate_run(policy, explore.timeline, NULL, &options, NULL, &error);
+        if (r < 0)
+                fprintf(stderr, "%s\n", error_text(&error));
+        fclose(options.record);
+        error_deinit(&error);
+        diagnostics_deinit(&diagnostics);
+        policy_free(policy);
+        return recording;
+}
+
+static bool replay(uint64_t seed, unsigned segment, const char *text, size_t n) {
+        struct replay_options options = { 0 };
+        struct replay_result result;
+        struct error error = ERROR_INIT;
+        int r = replay_run(text, n, &options, &result, &error);
+        bool good = r >= 0 && !result.differs && !result.torn && result.digests > 0;
+
+        if (!good)
+                printf("seed %" PRIu64 ", from segment %u: %s\n", seed, segment,
+                       r < 0            ? error_text(&error)
+                       : result.differs ? result.difference
+                                        : "torn, or nothing was compared");
+        explore.events += result.events;
+        error_deinit(&error);
+        replay_result_deinit(&result);
+        return good;
+}
+
+/* Takes the recording apart and writes it anew: the same text has to come out, so nothing of an event is lost. */
+static bool write_anew(uint64_t seed, const char *text, size_t n) {
+        struct recording_reader reader = { 0 };
+        struct recorder recorder = { .digest_every = 1 };
+        struct update update = UPDATE_INIT;
+        struct engine *engine = NULL;
+        struct error error = ERROR_INIT;
+        bool good;
+        int r = recording_reader_init(&reader, text, n, &error);
+
+        while (r >= 0 && (r = recording_reader_next(&reader, &error)) > 0)
+                if (r == RECORDING_SEGMENT) {
+                        engine_free(engine);
+                        engine = steal_ptr(reader.engine);
+                        r = recorder_segment(&recorder, engine, reader.life, reader.segment);
+                } else if (r == RECORDING_EVENT) {
+                        r = recorder_event(&recorder, &reader.event.event);
+                        engine_step(engine, &reader.event.event, &update);
+                        if (r >= 0)
+                                r = recorder_update(&recorder, engine, &update);
+                }
+        good = r >= 0 && recorder.out.n == n && memcmp(recorder.out.bytes, text, n) == 0;
+        if (!good)
+                printf("seed %" PRIu64 ": written anew it is another text %s\n", seed, r < 0 ? error_text(&error) : "");
+        engine_free(engine);
+        update_deinit(&update);
+        recorder_deinit(&recorder);
+        recording_reader_deinit(&reader);
+        error_deinit(&error);
+        return good;
+}
+
+static bool explore_seed(uint64_t seed, unsigned pairs_max) {
+        char *recording;
+        unsigned segment = 0;
+        size_t n = 0;
+        bool good;
+
+        generate(seed, pairs_max, &explore.world);
+        write_timeline(seed);
+        recording = record(&n);
+        if (!recording)
+                return false;
+        good = write_anew(seed, recording, n);
+        for (const char *at = recording; at && good && segment < SEGMENTS_MAX; segment++) {
+                good = replay(seed, segment, at, n - (size_t) (at - recording));
+                at = strstr(at + 1, "\n" RECORDING_MAGIC " ");
+                at = at ? at + 1 : NULL;
+        }
+        explore.worlds++;
+        explore.segments += segment;
+        free(recording);
+        return good;
+}
+
+int main(int argc, char **argv) {
+        uint64_t from = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : 100;
+        unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : 5, failed = 0;
+
+        if (pairs_max == 0 || pairs_max > 50) {
+                fprintf(stderr, "usage: %s SEED_FROM N [PAIRS_MAX]; at most 50 pairs\n", argv[0]);
+                return 2;
+        }
+        printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore-replay SEED 1 %u\n", from,
+               from + n - 1, pairs_max, pairs_max);
+        fflush(stdout);
+        for (uint64_t seed = from; seed < from + n && failed < 5; seed++)
+                failed += !explore_seed(seed, pairs_max);
+        printf("%" PRIu64 " worlds, replayed from %" PRIu64 " snapshots, %" PRIu64 " events; %u failed\n",
+               explore.worlds, explore.segments, explore.events, failed);
+        return failed || explore.segments <= explore.worlds ? 1 : 0;
+}
