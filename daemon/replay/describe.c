@@ -66,8 +66,8 @@ bool describe_action(const struct action *action, const char *pair, const struct
         case ACTION_RESIZE:
                 return say(text, vm, "resize %s to %" PRIu64 " MiB", action->app_name, action->bytes / MIB);
         case ACTION_PAGE_OUT:
-                return say(text, vm, "page out %s from %" PRIu64 " MiB on, %" PRIu64 " MiB", action->app_name, action->offset / MIB,
-                           action->bytes / MIB);
+                return say(text, vm, "page out %s from %" PRIu64 " MiB on, %" PRIu64 " MiB", action->app_name,
+                           action->offset / MIB, action->bytes / MIB);
         case ACTION_VCPUS:
                 return say(text, vm, "%u processors", action->count);
         case ACTION_ATTACH_DISK:
@@ -84,7 +84,8 @@ bool describe_action(const struct action *action, const char *pair, const struct
                 return say(text, pair, "the %s has ended (%s): %s", flow_kind_to_string(action->flow.kind),
                            outcome(action->result), action->text);
         case ACTION_DRILL_ENDED:
-                return say(text, pair, "drill (%s): %s", drill_level_to_string(action->drill.level), drill_verdict(&action->drill));
+                return say(text, pair, "drill (%s): %s", drill_level_to_string(action->drill.level),
+                           drill_verdict(&action->drill));
         case ACTION_REPLY:
                 return say(text, "operator", "answer (%s): %s", outcome(action->result), action->text);
         default:
@@ -181,7 +182,8 @@ bool describe_event(const struct event *event, const struct engine *engine, char
         case EVENT_READY:
                 return say(text, "failoverd", "ready");
         case EVENT_RECLAIM:
-                return say(text, "host", "memory can%s be taken back by force: %s", event->up ? "" : "not", event->text);
+                return say(text, "host", "memory can%s be taken back by force: %s", event->up ? "" : "not",
+                           event->text);
         case EVENT_HYPERVISOR:
                 return say(text, "libvirt", "%s", event->up ? "connected" : "lost");
         case EVENT_PRESSURE:

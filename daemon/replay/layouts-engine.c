@@ -183,8 +183,8 @@ static const struct layout_row app_rows[] = {
         TEXT(T, failure),
         NUMBER(T, release_usec),
         NUMBERS(T, mismatch),
-        RANGE(T, disks_detached, 0, POLICY_RESOURCES_MAX),
-        RANGE(T, disks_attached, 0, POLICY_RESOURCES_MAX),
+        NUMBER(T, disks_detached), /* compared with how many there are, before it is an index */
+        NUMBER(T, disks_attached), /* the same */
         WORD_OR_NONE(T, disk_side, side),
         NUMBER(T, told_start),
         NUMBER(T, disks_let_go),

@@ -139,7 +139,8 @@ static int find_pair(struct snapshot_reader *reader, size_t slot, bool make, str
         struct engine *engine = reader->engine;
 
         if (slot >= (size_t) reader->n_pairs)
-                return error_set(error, -EBADMSG, "there is no slot %zu: the engine's line says %d", slot, reader->n_pairs);
+                return error_set(error, -EBADMSG, "there is no slot %zu: the engine's line says %d", slot,
+                                 reader->n_pairs);
         if (!engine->pairs[slot] && !make)
                 return error_set(error, -EBADMSG, "there is no pair in slot %zu", slot);
         if (!engine->pairs[slot])
@@ -162,7 +163,8 @@ static int read_handover(struct snapshot_reader *reader, const size_t *numbers, 
         if (r < 0)
                 return r;
         if (numbers[1] >= POLICY_APPLICATIONS_MAX || pair->apps[numbers[1]].handover)
-                return error_set(error, -EBADMSG, "there is no application %zu, or it has a handover already", numbers[1]);
+                return error_set(error, -EBADMSG, "there is no application %zu, or it has a handover already",
+                                 numbers[1]);
         pair->apps[numbers[1]].handover = calloc(1, sizeof(struct handover));
         if (!pair->apps[numbers[1]].handover)
                 return error_set(error, -ENOMEM, "out of memory");
@@ -180,7 +182,8 @@ static int read_range(struct snapshot_reader *reader, const size_t *numbers, con
         if (numbers[1] >= POLICY_APPLICATIONS_MAX || !pair->apps[numbers[1]].handover)
                 return error_set(error, -EBADMSG, "application %zu has no handover", numbers[1]);
         rights = &pair->apps[numbers[1]].handover->rights;
-        range = grow((void **) &rights->ranges, &rights->n_ranges, &rights->n_allocated, sizeof(*range), USAGE_EXTENTS_MAX);
+        range = grow((void **) &rights->ranges, &rights->n_ranges, &rights->n_allocated, sizeof(*range),
+                     USAGE_EXTENTS_MAX);
         if (!range)
                 return error_set(error, -EBADMSG, "a handover has more ranges than there can be");
         return layout_read(&rights_range_layout, range, text, reader->reading, error);
@@ -203,7 +206,8 @@ int snapshot_reader_line(struct snapshot_reader *reader, const char *line, struc
         static const struct {
                 const char *word;
                 size_t n_numbers;
-                int (*read)(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error);
+                int (*read)(struct snapshot_reader *reader, const size_t *numbers, const char *text,
+                            struct error *error);
         } heads[] = {
                 { "engine", 0, read_engine }, { "row", 1, read_row },     { "pair", 1, read_pair },
                 { "handover", 2, read_handover }, { "range", 2, read_range },
@@ -257,7 +261,8 @@ static int index_rows(struct engine *engine) {
                 return -ENOMEM;
         for (size_t i = 0; i < table->n_rows; i++) {
                 const struct region *row = &table->rows[i];
-                struct table_vm *vm = row->user.pair < 0 ? NULL : &table->vms[(size_t) row->user.pair * SIDE_MAX + row->user.side];
+                struct table_vm *vm =
+                        row->user.pair < 0 ? NULL : &table->vms[(size_t) row->user.pair * SIDE_MAX + row->user.side];
 
                 if (vm)
                         *(row->app < 0 ? &vm->system : &vm->apps[row->app]) = (unsigned) i;

@@ -1,35 +1,40 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The engine is a function of what it remembers and what it is told. Random worlds are recorded, with snapshots at
- * random instants. Then each recording is written anew, which has to give the same text, so that nothing of an event
- * is lost; and it is replayed from its beginning and from each of its snapshots on: every update has to be the same to
- * the last byte, and the replay has to come to every later snapshot. A field that the engine remembers and a snapshot
- * does not shows here, as does anything that decides and is not in the events.
+ * The engine is a function of what it remembers and what it is told. Random worlds, and all scenarios, are recorded
+ * with snapshots at random instants. Then each recording is written anew, which has to give the same text, so that
+ * nothing of an event is lost; and it is replayed from its beginning and from each of its snapshots on: every update
+ * has to be the same to the last byte, and the replay has to come to every later snapshot. A field that the engine
+ * remembers and a snapshot does not shows here, as does anything that decides and is not in the events.
  *
  *   explore-replay SEED_FROM N [PAIRS_MAX]
+ *   explore-replay scenarios DIRECTORY
  */
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/memstream.h"
 #include "daemon/replay/recording-reader.h"
 #include "daemon/replay/replay.h"
 #include "daemon/sim/simulate.h"
 #include "policy/text.h"
 #include "tests/sim/generate.h"
 
-#define EVENTS_A_SEGMENT 300 /* on average */
-#define SEGMENTS_MAX 64       /* replayed from, of one world */
+#define SEGMENTS_MAX 16 /* replayed from, of one world */
+#define PATH_LEN 512
 
 static struct {
         uint64_t worlds, segments, events;
         struct generated world;
         char timeline[(GENERATED_LINES_MAX + 4) * GENERATED_LINE_LEN];
 } explore;
+
+/* ---- worlds ---------------------------------------------------------------------------------------------- */
 
 static void write_timeline(uint64_t seed) {
         const struct generated *world = &explore.world;
@@ -42,31 +47,40 @@ static void write_timeline(uint64_t seed) {
                  world->heal_sec + 60);
 }
 
-/* Runs the world and gives the recording of it. */
-static char *record(size_t *ret_n) {
-        struct simulate_options options = { .quiet = true, .record_segment = EVENTS_A_SEGMENT };
+static int load_policy(void *userdata, const char *file, struct policy **ret, struct error *error) {
         struct diagnostics diagnostics = { 0 };
+        char path[PATH_LEN];
+        int r;
+
+        snprintf(path, sizeof(path), "%s/%s", (const char *) userdata, file);
+        r = policy_load(path, ret, &diagnostics);
+        diagnostics_deinit(&diagnostics);
+        return r < 0 ? error_set(error, r, "%s cannot be read", path) : r;
+}
+
+/* Runs a world, with a new segment after so many events on average, and gives the recording of it. */
+static char *record(const struct policy *policy, const char *timeline, char *directory, unsigned segment,
+                    size_t *ret_n) {
+        struct simulate_options options = {
+                .quiet = true, .record_segment = segment, .load_policy = load_policy, .userdata = directory,
+        };
         struct error error = ERROR_INIT;
-        struct policy *policy = NULL;
         char *recording = NULL;
         int r;
 
         options.record = open_memstream(&recording, ret_n);
         if (!options.record)
                 return NULL;
-        r = policy_parse(explore.world.policy, strlen(explore.world.policy), "policy.yaml", &policy, &diagnostics);
-        if (r >= 0)
-                r = simulate_run(policy, explore.timeline, NULL, &options, NULL, &error);
+        r = simulate_run(policy, timeline, NULL, &options, NULL, &error);
         if (r < 0)
                 fprintf(stderr, "%s\n", error_text(&error));
-        fclose(options.record);
         error_deinit(&error);
-        diagnostics_deinit(&diagnostics);
-        policy_free(policy);
-        return recording;
+        return memstream_close(options.record, &recording) < 0 ? NULL : recording;
 }
 
-static bool replay(uint64_t seed, unsigned segment, const char *text, size_t n) {
+/* ---- recordings ------------------------------------------------------------------------------------------ */
+
+static bool replay(const char *name, unsigned segment, const char *text, size_t n) {
         struct replay_options options = { 0 };
         struct replay_result result;
         struct error error = ERROR_INIT;
@@ -74,7 +88,7 @@ static bool replay(uint64_t seed, unsigned segment, const char *text, size_t n) 
         bool good = r >= 0 && !result.differs && !result.torn && result.digests > 0;
 
         if (!good)
-                printf("seed %" PRIu64 ", from segment %u: %s\n", seed, segment,
+                printf("%s, from segment %u: %s\n", name, segment,
                        r < 0            ? error_text(&error)
                        : result.differs ? result.difference
                                         : "torn, or nothing was compared");
@@ -84,8 +98,8 @@ static bool replay(uint64_t seed, unsigned segment, const char *text, size_t n) 
         return good;
 }
 
-/* Takes the recording apart and writes it anew: the same text has to come out, so nothing of an event is lost. */
-static bool write_anew(uint64_t seed, const char *text, size_t n) {
+/* Takes the recording apart and writes it anew: the same text has to come out. */
+static bool write_anew(const char *name, const char *text, size_t n) {
         struct recording_reader reader = { 0 };
         struct recorder recorder = { .digest_every = 1 };
         struct update update = UPDATE_INIT;
@@ -107,7 +121,7 @@ static bool write_anew(uint64_t seed, const char *text, size_t n) {
                 }
         good = r >= 0 && recorder.out.n == n && memcmp(recorder.out.bytes, text, n) == 0;
         if (!good)
-                printf("seed %" PRIu64 ": written anew it is another text %s\n", seed, r < 0 ? error_text(&error) : "");
+                printf("%s: written anew it is another text %s\n", name, r < 0 ? error_text(&error) : "");
         engine_free(engine);
         update_deinit(&update);
         recorder_deinit(&recorder);
@@ -116,42 +130,105 @@ static bool write_anew(uint64_t seed, const char *text, size_t n) {
         return good;
 }
 
-static bool explore_seed(uint64_t seed, unsigned pairs_max) {
-        char *recording;
+static bool prove(const char *name, const char *recording, size_t n) {
+        bool good = recording && write_anew(name, recording, n);
         unsigned segment = 0;
-        size_t n = 0;
-        bool good;
 
-        generate(seed, pairs_max, &explore.world);
-        write_timeline(seed);
-        recording = record(&n);
-        if (!recording)
-                return false;
-        good = write_anew(seed, recording, n);
         for (const char *at = recording; at && good && segment < SEGMENTS_MAX; segment++) {
-                good = replay(seed, segment, at, n - (size_t) (at - recording));
+                good = replay(name, segment, at, n - (size_t) (at - recording));
                 at = strstr(at + 1, "\n" RECORDING_MAGIC " ");
                 at = at ? at + 1 : NULL;
         }
         explore.worlds++;
         explore.segments += segment;
-        free(recording);
         return good;
 }
 
-int main(int argc, char **argv) {
-        uint64_t from = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : 100;
-        unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : 5, failed = 0;
+/* ---- what is explored ------------------------------------------------------------------------------------ */
 
-        if (pairs_max == 0 || pairs_max > 50) {
-                fprintf(stderr, "usage: %s SEED_FROM N [PAIRS_MAX]; at most 50 pairs\n", argv[0]);
-                return 2;
+static bool explore_seed(uint64_t seed, unsigned pairs_max) {
+        struct diagnostics diagnostics = { 0 };
+        _cleanup_free_ char *recording = NULL;
+        struct policy *policy = NULL;
+        char name[64];
+        size_t n = 0;
+
+        generate(seed, pairs_max, &explore.world);
+        write_timeline(seed);
+        if (policy_parse(explore.world.policy, strlen(explore.world.policy), "policy.yaml", &policy, &diagnostics) >= 0)
+                recording = record(policy, explore.timeline, NULL, seed % 4 ? 400 : 40, &n);
+        diagnostics_deinit(&diagnostics);
+        policy_free(policy);
+        snprintf(name, sizeof(name), "seed %" PRIu64, seed);
+        return prove(name, recording, n);
+}
+
+static char *read_file(const char *path) {
+        _cleanup_fclose_ FILE *f = fopen(path, "re");
+        char *text = NULL;
+        size_t n = 0;
+
+        return f && getdelim(&text, &n, 0, f) >= 0 ? text : NULL;
+}
+
+static bool explore_scenario(const char *directory, const char *timeline) {
+        char where[PATH_LEN];
+        _cleanup_free_ char *recording = NULL;
+        struct error error = ERROR_INIT;
+        struct policy *policy = NULL;
+        size_t n = 0;
+
+        snprintf(where, sizeof(where), "%s", directory);
+        if (load_policy(where, "policy.yaml", &policy, &error) >= 0)
+                recording = record(policy, timeline, where, 50, &n);
+        error_deinit(&error);
+        policy_free(policy);
+        return prove(directory, recording, n);
+}
+
+static unsigned explore_scenarios(const char *directory) {
+        DIR *scenarios = opendir(directory);
+        struct dirent *entry;
+        unsigned failed = 0;
+
+        while (scenarios && (entry = readdir(scenarios))) {
+                char path[PATH_LEN], file[PATH_LEN];
+                _cleanup_free_ char *timeline = NULL;
+
+                snprintf(path, sizeof(path), "%.200s/%.200s", directory, entry->d_name);
+                snprintf(file, sizeof(file), "%.400s/timeline", path);
+                timeline = entry->d_name[0] == '.' ? NULL : read_file(file);
+                if (timeline)
+                        failed += !explore_scenario(path, timeline);
         }
+        if (scenarios)
+                closedir(scenarios);
+        return failed;
+}
+
+static unsigned explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
+        unsigned failed = 0;
+
         printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore-replay SEED 1 %u\n", from,
                from + n - 1, pairs_max, pairs_max);
         fflush(stdout);
         for (uint64_t seed = from; seed < from + n && failed < 5; seed++)
                 failed += !explore_seed(seed, pairs_max);
+        return failed;
+}
+
+int main(int argc, char **argv) {
+        uint64_t from = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : 100;
+        unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : 5, failed;
+
+        if (pairs_max == 0 || pairs_max > 50) {
+                fprintf(stderr, "usage: %s SEED_FROM N [PAIRS_MAX]; at most 50 pairs\n", argv[0]);
+                return 2;
+        }
+        if (argc == 3 && strcmp(argv[1], "scenarios") == 0)
+                failed = explore_scenarios(argv[2]);
+        else
+                failed = explore_seeds(from, n, pairs_max);
         printf("%" PRIu64 " worlds, replayed from %" PRIu64 " snapshots, %" PRIu64 " events; %u failed\n",
                explore.worlds, explore.segments, explore.events, failed);
         return failed || explore.segments <= explore.worlds ? 1 : 0;
