@@ -34,17 +34,25 @@ static bool equal(const struct layout_row *row, const void *at, const void *base
         return base ? memcmp(at, base, row->size) == 0 : all_zero(at, row->size);
 }
 
-static void write_list(struct buffer *out, const uint16_t *list, size_t n) {
-        while (n > 0 && list[n - 1] == 0)
+static unsigned list_get(const struct layout_row *row, const void *at, size_t i) {
+        return row->each == 1 ? ((const uint8_t *) at)[i] : ((const uint16_t *) at)[i];
+}
+
+static void write_list(struct buffer *out, const struct layout_row *row, const void *at) {
+        size_t n = row->size / row->each;
+
+        while (n > 0 && list_get(row, at, n - 1) == 0)
                 n--;
         if (n == 0)
                 buffer_add_char(out, '0');
         for (size_t i = 0, next; i < n; i = next) {
-                for (next = i + 1; next < n && list[next] == list[i];)
+                unsigned number = list_get(row, at, i);
+
+                for (next = i + 1; next < n && list_get(row, at, next) == number;)
                         next++;
                 if (i > 0)
                         buffer_add_char(out, ',');
-                buffer_add_number(out, list[i]);
+                buffer_add_number(out, number);
                 if (next - i > 1) {
                         buffer_add_char(out, '*');
                         buffer_add_number(out, next - i);
@@ -82,7 +90,7 @@ static void write_value(struct buffer *out, const struct layout_row *row, const 
                 buffer_add_quoted(out, at);
                 break;
         case LAYOUT_LIST:
-                write_list(out, at, row->size / sizeof(uint16_t));
+                write_list(out, row, at);
                 break;
         default:
                 break;
@@ -243,10 +251,10 @@ static int read_number(const struct layout_row *row, void *at, const char *name,
         return 0;
 }
 
-static int read_list(uint16_t *list, size_t n, const char *name, const char *value, struct error *error) {
-        size_t used = 0;
+static int read_list(const struct layout_row *row, void *at, const char *name, const char *value, struct error *error) {
+        size_t used = 0, n = row->size / row->each;
 
-        memset(list, 0, n * sizeof(*list));
+        memset(at, 0, row->size);
         for (const char *p = value;; p++) {
                 unsigned long number, times = 1;
                 char *end;
@@ -256,10 +264,13 @@ static int read_list(uint16_t *list, size_t n, const char *name, const char *val
                 number = strtoul(p, &end, 10);
                 if (end[0] == '*' && end[1] >= '0' && end[1] <= '9')
                         times = strtoul(end + 1, &end, 10);
-                if (number > UINT16_MAX || times > n - used)
+                if (number > (row->each == 1 ? UINT8_MAX : UINT16_MAX) || times > n - used)
                         return bad(error, name, value, "past its range");
-                while (times-- > 0)
-                        list[used++] = (uint16_t) number;
+                for (; times > 0; times--, used++)
+                        if (row->each == 1)
+                                ((uint8_t *) at)[used] = (uint8_t) number;
+                        else
+                                ((uint16_t *) at)[used] = (uint16_t) number;
                 if (*end == 0)
                         return 0;
                 if (*end != ',')
@@ -281,7 +292,7 @@ static int read_value(const struct layout_row *row, void *at, const char *name, 
                 memcpy(at, value, n);
                 return 0;
         case LAYOUT_LIST:
-                return read_list(at, row->size / sizeof(uint16_t), name, value, error);
+                return read_list(row, at, name, value, error);
         case LAYOUT_WORD:
                 word = strcmp(value, NONE) == 0 ? -EINVAL : row->from_string(value);
                 if (word < 0 && !(row->or_none && strcmp(value, NONE) == 0))

@@ -22,14 +22,14 @@
 #include "daemon/base/error.h"
 
 enum layout_kind {
-        LAYOUT_UINT64,   /* "inf" for UINT64_MAX */
+        LAYOUT_UINT64, /* "inf" for UINT64_MAX */
         LAYOUT_UNSIGNED,
         LAYOUT_INT,
-        LAYOUT_BOOL,     /* 0 or 1 */
-        LAYOUT_WORD,     /* an enum, by its string table; "-" for its X_INVALID where that is allowed */
-        LAYOUT_TEXT,     /* char[size] */
-        LAYOUT_LIST,     /* uint16_t[], of which many are equal: "512*3,0,7"; zeros behind the last one are left out */
-        LAYOUT_STRUCT,   /* of its own table */
+        LAYOUT_BOOL,   /* 0 or 1 */
+        LAYOUT_WORD,   /* an enum, by its string table; "-" for its X_INVALID where that is allowed */
+        LAYOUT_TEXT,   /* char[size] */
+        LAYOUT_LIST,   /* uint8_t[] or uint16_t[], of which many are equal: "512*3,0,7" without the zeros at its end */
+        LAYOUT_STRUCT, /* of its own table */
         LAYOUT_LEFT_OUT, /* not in the text; the table says why */
 };
 
@@ -40,6 +40,7 @@ struct layout_row {
         enum layout_kind kind;
         size_t offset, size; /* bytes, of one element */
         size_t count;        /* of elements; 0: no array */
+        size_t each;         /* LAYOUT_LIST: bytes of each of its numbers */
         int64_t min;         /* LAYOUT_INT */
         uint64_t max;        /* LAYOUT_INT, LAYOUT_UNSIGNED and LAYOUT_UINT64; 0 is no bound for the latter two */
         bool or_none;        /* LAYOUT_WORD */

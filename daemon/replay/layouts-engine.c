@@ -14,6 +14,7 @@ LAYOUT_WORDS(failure_cause)
 LAYOUT_WORDS(fence_state)
 LAYOUT_WORDS(flow_kind)
 LAYOUT_WORDS(pair_state)
+LAYOUT_WORDS(readiness_level)
 LAYOUT_WORDS(region_kind)
 LAYOUT_WORDS(side)
 LAYOUT_WORDS(verdict)
@@ -121,8 +122,10 @@ static const struct layout_row member_rows[] = {
         NUMBER(T, mass_hold_usec),
         INSIDE(T, preflight, preflight_layout),
         NUMBER(T, preflight_usec),
+        NUMBER(T, look_failed),
         TEXTS(T, findings),
         RANGE(T, n_findings, 0, MEMBER_FINDINGS_MAX),
+        NUMBER(T, blocking_finding),
         TEXT(T, failure),
         NUMBER(T, failure_usec),
         NUMBER(T, going_usec),
@@ -229,6 +232,10 @@ static const struct layout_row pair_rows[] = {
         TEXTS(T, reasons),
         RANGE(T, n_reasons, 0, REASONS_MAX),
         NUMBER(T, armed_usec),
+        WORD(T, readiness, readiness_level),
+        NUMBER(T, readiness_usec),
+        NUMBER(T, readiness_asked_usec),
+        NUMBER(T, readiness_unused_bytes),
         INSIDE(T, last_flow, flow_layout),
         NUMBER(T, rejoin_pending),
         NUMBER(T, wake_usec),
@@ -293,11 +300,46 @@ static const struct layout_row rights_rows[] = {
 static const struct layout rights_layout = LAYOUT(T, rights_rows);
 #undef T
 
+#define T struct granule
+static const struct layout_row granule_rows[] = {
+        INSIDE(T, user, holder_layout), NUMBER(T, lost_usec),        NUMBER(T, watched_usec),   NUMBER(T, accesses),
+        NUMBER(T, bytes),               NUMBER(T, accesses_at_loss), NUMBER(T, bytes_at_loss),
+};
+const struct layout granule_layout = LAYOUT(T, granule_rows);
+#undef T
+
+#define T struct early_mean
+static const struct layout_row early_mean_rows[] = { INSIDE(T, user, holder_layout), NUMBER(T, sum), NUMBER(T, n) };
+const struct layout early_mean_layout = LAYOUT(T, early_mean_rows);
+#undef T
+
+#define T struct early_release
+static const struct layout_row early_release_rows[] = {
+        NUMBER(T, granule_bytes),
+        LEFT_OUT(T, granules), /* a line each */
+        LEFT_OUT(T, n_granules),
+        NUMBER(T, cursor),
+        LEFT_OUT(T, means), /* a line each */
+        LEFT_OUT(T, n_means),
+        NUMBER(T, allowed_bytes),
+        NUMBER(T, allowed_usec),
+};
+static const struct layout early_release_layout = LAYOUT(T, early_release_rows);
+#undef T
+
 #define T struct handover
 static const struct layout_row handover_rows[] = {
-        INSIDE(T, rights, rights_layout), WORD(T, from, side),          NUMBER(T, begun_usec),
-        NUMBER(T, begun_bytes),           NUMBER(T, paged_bytes),       INSIDE(T, usage, usage_layout),
-        NUMBER(T, usage_usec),            INSIDE(T, paging, span_layout),
+        INSIDE(T, rights, rights_layout),
+        INSIDE(T, early, early_release_layout),
+        NUMBER(T, early_usec),
+        WORD(T, from, side),
+        NUMBER(T, begun_usec),
+        NUMBER(T, begun_bytes),
+        NUMBER(T, paged_bytes),
+        INSIDE(T, usage, usage_layout),
+        NUMBER(T, usage_usec),
+        LIST(T, accessed),
+        INSIDE(T, paging, span_layout),
 };
 const struct layout handover_layout = LAYOUT(T, handover_rows);
 #undef T

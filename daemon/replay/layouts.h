@@ -9,7 +9,8 @@
 /* what outlives failoverd */
 extern const struct layout flow_layout, drill_result_layout, record_layout;
 /* what the engine remembers */
-extern const struct layout engine_layout, region_layout, pair_layout, handover_layout, rights_range_layout;
+extern const struct layout engine_layout, region_layout, pair_layout, handover_layout, rights_range_layout,
+        granule_layout, early_mean_layout;
 /* what it is told */
 extern const struct layout event_layout, message_layout, preflight_layout, command_layout, usage_layout;
 /* what it wants */
@@ -56,7 +57,10 @@ extern const struct layout action_layout;
 #define WORD_OR_NONE(type, field, words) { LAYOUT_ONE(type, field), LAYOUT_WORD_OF(words), .or_none = true }
 #define WORDS(type, field, words) { LAYOUT_MANY(type, field), LAYOUT_WORD_OF(words) }
 #define TEXT(type, field) { LAYOUT_ONE(type, field), .kind = LAYOUT_TEXT }
-#define LISTS(type, field) { LAYOUT_MANY(type, field), .kind = LAYOUT_LIST }
+#define LIST(type, field) \
+        { LAYOUT_ONE(type, field), .kind = LAYOUT_LIST, .each = sizeof(LAYOUT_FIELD(type, field)[0]) }
+#define LISTS(type, field) \
+        { LAYOUT_MANY(type, field), .kind = LAYOUT_LIST, .each = sizeof(LAYOUT_FIELD(type, field)[0][0]) }
 #define TEXTS(type, field) { LAYOUT_MANY(type, field), .kind = LAYOUT_TEXT }
 #define INSIDE(type, field, table) { LAYOUT_ONE(type, field), .kind = LAYOUT_STRUCT, .layout = &table }
 #define INSIDES(type, field, table) { LAYOUT_MANY(type, field), .kind = LAYOUT_STRUCT, .layout = &table }

@@ -44,6 +44,23 @@ static bool range_is_sound(const struct rights *rights, size_t i, int slot) {
                before->unmanaged_usec != range->unmanaged_usec;
 }
 
+/* As early_release_init() makes it, and nothing is divided by zero. */
+static bool early_is_sound(const struct early_release *early, const struct rights *rights, int slot) {
+        uint64_t n_extents = rights->size_bytes / rights->extent_bytes;
+
+        _Static_assert(USAGE_EXTENTS_MAX <= EARLY_RELEASE_GRANULES_MAX, "a granule is an extent");
+        if (early->granule_bytes != rights->extent_bytes || early->n_granules != n_extents ||
+            early->cursor >= n_extents || early->n_means > n_extents)
+                return false;
+        for (size_t i = 0; i < early->n_granules; i++)
+                if (!is_inside(early->granules[i].user, slot))
+                        return false;
+        for (size_t i = 0; i < early->n_means; i++)
+                if (early->means[i].n == 0 || early->means[i].n > n_extents)
+                        return false;
+        return true;
+}
+
 static int check_handover(const struct pair *pair, size_t i, struct error *error) {
         const struct handover *handover = pair->apps[i].handover;
         const struct application *policy = &pair->policy->applications[i];
@@ -62,6 +79,9 @@ static int check_handover(const struct pair *pair, size_t i, struct error *error
         if (rights->n_ranges == 0 || rights->ranges[rights->n_ranges - 1].span.end != size)
                 return error_set(error, -EBADMSG, "the handover of %s: its ranges do not cover the region",
                                  policy->name);
+        if (!early_is_sound(&handover->early, rights, pair->slot))
+                return error_set(error, -EBADMSG,
+                                 "the handover of %s: what is counted of its extents does not fit them", policy->name);
         if ((handover->usage.n_extents &&
              (handover->usage.extent_bytes != extent || handover->usage.n_extents * extent != size)) ||
             handover->paging.start > handover->paging.end || handover->paging.end > size)

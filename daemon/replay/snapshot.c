@@ -27,17 +27,24 @@ static void write_head(struct buffer *out, const char *word, uint64_t a, const s
         }
 }
 
-static void write_handover(struct buffer *out, const struct pair *pair, size_t app) {
-        const struct handover *handover = pair->apps[app].handover;
-
-        write_head(out, "handover ", (uint64_t) pair->slot, &app);
-        layout_write(out, &handover_layout, handover, NULL, "");
-        buffer_add_char(out, '\n');
-        for (size_t i = 0; i < handover->rights.n_ranges; i++) {
-                write_head(out, "range ", (uint64_t) pair->slot, &app);
-                layout_write(out, &rights_range_layout, &handover->rights.ranges[i], NULL, "");
+/* A line for each of an array of a handover's. */
+static void write_items(struct buffer *out, const char *word, const struct pair *pair, size_t app,
+                        const struct layout *layout, const void *items, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                write_head(out, word, (uint64_t) pair->slot, &app);
+                layout_write(out, layout, (const char *) items + i * layout->size, NULL, "");
                 buffer_add_char(out, '\n');
         }
+}
+
+static void write_handover(struct buffer *out, const struct pair *pair, size_t app) {
+        const struct handover *handover = pair->apps[app].handover;
+        const struct early_release *early = &handover->early;
+
+        write_items(out, "handover ", pair, app, &handover_layout, handover, 1);
+        write_items(out, "range ", pair, app, &rights_range_layout, handover->rights.ranges, handover->rights.n_ranges);
+        write_items(out, "granule ", pair, app, &granule_layout, early->granules, early->n_granules);
+        write_items(out, "mean ", pair, app, &early_mean_layout, early->means, early->n_means);
 }
 
 static void write_pair(struct buffer *out, const struct pair *pair) {
@@ -106,87 +113,105 @@ static int read_engine(struct snapshot_reader *reader, const size_t *numbers, co
         return 0;
 }
 
-/* One more of an array that grows by doubling. NULL when out of memory, or past `max`. */
-static void *grow(void **items, size_t *n, size_t *n_allocated, size_t size, size_t max) {
-        if (*n == max)
-                return NULL;
-        if (*n == *n_allocated) {
-                size_t more = *n_allocated ? *n_allocated * 2 : 16;
-                void *grown = realloc(*items, more * size);
-
-                if (!grown)
-                        return NULL;
-                *items = grown;
-                *n_allocated = more;
-        }
-        return memset((char *) *items + (*n)++ * size, 0, size);
-}
-
 static int read_row(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
         struct table *table = &reader->engine->table;
-        struct region *row;
 
-        if (numbers[0] != table->n_rows)
+        if (numbers[0] != table->n_rows || numbers[0] == ROWS_MAX)
                 return error_set(error, -EBADMSG, "row %zu of the table does not follow the one before", numbers[0]);
-        row = grow((void **) &table->rows, &table->n_rows, &table->n_allocated, sizeof(*row), ROWS_MAX);
-        if (!row)
-                return error_set(error, -EBADMSG, "the table has more rows than there can be");
-        return layout_read(&region_layout, row, text, reader->reading, error);
-}
+        if (table->n_rows == table->n_allocated) {
+                size_t n = table->n_allocated ? table->n_allocated * 2 : 16;
+                struct region *grown = realloc(table->rows, n * sizeof(*grown));
 
-/* The pair in a slot; a new one where the slot is free and `make`. */
-static int find_pair(struct snapshot_reader *reader, size_t slot, bool make, struct pair **ret, struct error *error) {
-        struct engine *engine = reader->engine;
-
-        if (slot >= (size_t) reader->n_pairs)
-                return error_set(error, -EBADMSG, "there is no slot %zu: the engine's line says %d", slot,
-                                 reader->n_pairs);
-        if (!engine->pairs[slot] && !make)
-                return error_set(error, -EBADMSG, "there is no pair in slot %zu", slot);
-        if (!engine->pairs[slot])
-                engine->pairs[slot] = calloc(1, sizeof(*engine->pairs[slot]));
-        *ret = engine->pairs[slot];
-        return *ret ? 0 : error_set(error, -ENOMEM, "out of memory");
+                if (!grown)
+                        return error_set(error, -ENOMEM, "out of memory");
+                table->rows = grown;
+                table->n_allocated = n;
+        }
+        table->rows[table->n_rows] = (struct region) { 0 };
+        return layout_read(&region_layout, &table->rows[table->n_rows++], text, reader->reading, error);
 }
 
 static int read_pair(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
-        struct pair *pair;
-        int r = find_pair(reader, numbers[0], true, &pair, error);
+        struct engine *engine = reader->engine;
 
-        return r < 0 ? r : layout_read(&pair_layout, pair, text, reader->reading, error);
+        if (numbers[0] >= (size_t) reader->n_pairs)
+                return error_set(error, -EBADMSG, "there is no slot %zu: the engine's line says %d", numbers[0],
+                                 reader->n_pairs);
+        if (!engine->pairs[numbers[0]])
+                engine->pairs[numbers[0]] = calloc(1, sizeof(**engine->pairs));
+        if (!engine->pairs[numbers[0]])
+                return error_set(error, -ENOMEM, "out of memory");
+        return layout_read(&pair_layout, engine->pairs[numbers[0]], text, reader->reading, error);
+}
+
+/* The application of a line that names a pair's slot and an application's. NULL, and why, where there is none. */
+static struct app_state *find_app(struct snapshot_reader *reader, const size_t *numbers, struct error *error) {
+        struct pair *pair = numbers[0] < (size_t) reader->n_pairs ? reader->engine->pairs[numbers[0]] : NULL;
+
+        if (pair && numbers[1] < POLICY_APPLICATIONS_MAX)
+                return &pair->apps[numbers[1]];
+        error_set(error, -EBADMSG, "there is no application %zu of a pair in slot %zu", numbers[1], numbers[0]);
+        return NULL;
 }
 
 static int read_handover(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
-        struct pair *pair;
-        int r = find_pair(reader, numbers[0], false, &pair, error);
+        struct handover *handover;
+        struct app_state *app = find_app(reader, numbers, error);
 
-        if (r < 0)
-                return r;
-        if (numbers[1] >= POLICY_APPLICATIONS_MAX || pair->apps[numbers[1]].handover)
-                return error_set(error, -EBADMSG, "there is no application %zu, or it has a handover already",
-                                 numbers[1]);
-        pair->apps[numbers[1]].handover = calloc(1, sizeof(struct handover));
-        if (!pair->apps[numbers[1]].handover)
+        if (!app)
+                return -EBADMSG;
+        if (app->handover)
+                return error_set(error, -EBADMSG, "application %zu has a handover already", numbers[1]);
+        app->handover = handover = calloc(1, sizeof(*handover));
+        if (handover) { /* as many of them as there can be: each has its place */
+                handover->early.granules = calloc(USAGE_EXTENTS_MAX, sizeof(*handover->early.granules));
+                handover->early.means = calloc(USAGE_EXTENTS_MAX, sizeof(*handover->early.means));
+                handover->rights.ranges = calloc(USAGE_EXTENTS_MAX, sizeof(*handover->rights.ranges));
+        }
+        if (!handover || !handover->early.granules || !handover->early.means || !handover->rights.ranges)
                 return error_set(error, -ENOMEM, "out of memory");
-        return layout_read(&handover_layout, pair->apps[numbers[1]].handover, text, reader->reading, error);
+        handover->rights.n_allocated = USAGE_EXTENTS_MAX;
+        return layout_read(&handover_layout, handover, text, reader->reading, error);
+}
+
+/* One more of an array of a handover's, whose items have their places. */
+static int read_item(struct snapshot_reader *reader, const struct layout *layout, void *items, size_t *n,
+                     const char *text, struct error *error) {
+        if (*n == USAGE_EXTENTS_MAX)
+                return error_set(error, -EBADMSG, "a handover has more of these than there can be");
+        return layout_read(layout, (char *) items + (*n)++ * layout->size, text, reader->reading, error);
+}
+
+static struct handover *find_handover(struct snapshot_reader *reader, const size_t *numbers, struct error *error) {
+        struct app_state *app = find_app(reader, numbers, error);
+
+        if (app && !app->handover)
+                error_set(error, -EBADMSG, "application %zu has no handover", numbers[1]);
+        return app ? app->handover : NULL;
 }
 
 static int read_range(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
-        struct rights_range *range;
-        struct rights *rights;
-        struct pair *pair;
-        int r = find_pair(reader, numbers[0], false, &pair, error);
+        struct handover *handover = find_handover(reader, numbers, error);
 
-        if (r < 0)
-                return r;
-        if (numbers[1] >= POLICY_APPLICATIONS_MAX || !pair->apps[numbers[1]].handover)
-                return error_set(error, -EBADMSG, "application %zu has no handover", numbers[1]);
-        rights = &pair->apps[numbers[1]].handover->rights;
-        range = grow((void **) &rights->ranges, &rights->n_ranges, &rights->n_allocated, sizeof(*range),
-                     USAGE_EXTENTS_MAX);
-        if (!range)
-                return error_set(error, -EBADMSG, "a handover has more ranges than there can be");
-        return layout_read(&rights_range_layout, range, text, reader->reading, error);
+        return handover ? read_item(reader, &rights_range_layout, handover->rights.ranges, &handover->rights.n_ranges,
+                                    text, error)
+                        : -EBADMSG;
+}
+
+static int read_granule(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
+        struct handover *handover = find_handover(reader, numbers, error);
+
+        return handover ? read_item(reader, &granule_layout, handover->early.granules, &handover->early.n_granules,
+                                    text, error)
+                        : -EBADMSG;
+}
+
+static int read_mean(struct snapshot_reader *reader, const size_t *numbers, const char *text, struct error *error) {
+        struct handover *handover = find_handover(reader, numbers, error);
+
+        return handover ? read_item(reader, &early_mean_layout, handover->early.means, &handover->early.n_means, text,
+                                    error)
+                        : -EBADMSG;
 }
 
 /* "word 1 2 rest": reads the numbers. NULL where they are not there. */
@@ -211,6 +236,7 @@ int snapshot_reader_line(struct snapshot_reader *reader, const char *line, struc
         } heads[] = {
                 { "engine", 0, read_engine }, { "row", 1, read_row },     { "pair", 1, read_pair },
                 { "handover", 2, read_handover }, { "range", 2, read_range },
+                { "granule", 2, read_granule }, { "mean", 2, read_mean },
         };
         size_t numbers[NUMBERS_MAX] = { 0 }, n = strcspn(line, " ");
         char quoted[QUOTE_LEN];

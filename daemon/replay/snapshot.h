@@ -10,7 +10,7 @@
  *   pair 0 slot=0 state=armed ...     each pair by its slot; its policy is found by record.pair
  *   pair 0 members[1].detector nonce=12 ...
  *   handover 0 1 from=a ...           application 1's of the pair in slot 0, where there is one
- *   range 0 1 span.end=134217728 ...  of its rights, each
+ *   range 0 1 span.end=134217728 ...  of its rights, each; so "granule" and "mean" of its early release
  *   end
  */
 
@@ -31,7 +31,7 @@ struct snapshot_reader {
 /* Begins with a policy (taken over, may be NULL). -ENOMEM. */
 int snapshot_reader_init(struct snapshot_reader *reader, struct policy *policy, struct layout_reading *reading);
 void snapshot_reader_deinit(struct snapshot_reader *reader);
-/* Takes one line, without its newline: "engine", "row", "pair", "handover" or "range". */
+/* Takes one line, without its newline: as above. */
 int snapshot_reader_line(struct snapshot_reader *reader, const char *line, struct error *error);
 /* At "end": everything that the engine relies on is made sure, and the engine handed out. */
 int snapshot_reader_finish(struct snapshot_reader *reader, struct engine **ret, struct error *error);

@@ -153,7 +153,7 @@ static bool explore_seed(uint64_t seed, unsigned pairs_max) {
         char name[64];
         size_t n = 0;
 
-        generate(seed, pairs_max, &explore.world);
+        generate(seed, pairs_max, seed % 3 == 0, &explore.world);
         write_timeline(seed);
         if (policy_parse(explore.world.policy, strlen(explore.world.policy), "policy.yaml", &policy, &diagnostics) >= 0)
                 recording = record(policy, explore.timeline, NULL, seed % 4 ? 400 : 40, &n);

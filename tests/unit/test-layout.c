@@ -52,7 +52,7 @@ static bool covers(const struct layout *layout) {
 static const struct layout *const layouts[] = {
         &flow_layout,    &drill_result_layout, &record_layout,    &region_layout,       &pair_layout,
         &engine_layout,  &handover_layout,     &usage_layout,     &rights_range_layout, &event_layout,
-        &message_layout, &preflight_layout,    &command_layout,   &action_layout,
+        &message_layout, &preflight_layout,    &command_layout,   &action_layout,       &granule_layout,
 };
 
 static void tables_leave_no_gap(void) {
@@ -82,7 +82,7 @@ static void fill(const struct layout *layout, char *object, unsigned *seed) {
                         else if (row->kind == LAYOUT_BOOL)
                                 *(bool *) at = true;
                         else if (row->kind == LAYOUT_LIST)
-                                memcpy(at, (uint16_t[]) { 0, 7, 7, UINT16_MAX, (uint16_t) n }, 10);
+                                memcpy(at, (uint8_t[]) { 0, 0, 0, 0, 7, 7, 7, 7, UINT8_MAX, 1, (uint8_t) n, 3 }, 12);
                         else if (row->kind == LAYOUT_WORD)
                                 *(int *) (void *) at = row->or_none && n % 2 ? -EINVAL : row->to_string(1) ? 1 : 0;
                 }
