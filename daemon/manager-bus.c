@@ -13,6 +13,7 @@
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/memstream.h"
+#include "daemon/bus/explain-json.h"
 #include "daemon/bus/history-json.h"
 #include "daemon/manager-internal.h"
 #include "policy/text.h"
@@ -53,6 +54,17 @@ struct history_question {
         char id[]; /* as asked */
 };
 
+void manager_keep_explanation(struct manager *manager, const struct action *action) {
+        struct host_facts facts = { .realtime_offset_usec = (int64_t) manager_realtime() - (int64_t) manager->engine->now_usec };
+        const struct pair *pair = manager->engine->pairs[action->pair];
+        struct json_object *json = pair ? explain_json(manager->engine, action->pair, &facts, manager->engine->now_usec) : NULL;
+        const char *text = json ? json_text_print(json, JSON_C_TO_STRING_PLAIN, NULL) : NULL;
+
+        if (text)
+                store_add_explanation(manager->store, pair->policy->name, &action->flow, text);
+        json_object_put(json);
+}
+
 static void on_history_read(void *userdata, int result, const struct history_rows *rows) {
         _cleanup_free_ struct history_question *question = userdata;
         struct manager *manager = question->manager;
@@ -83,6 +95,7 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
         size_t size = sizeof(struct history_question) + strlen(failover_id) + 1;
         struct history_question *question = calloc(1, size);
         char pair[NAME_LEN];
+        bool one;
         int r = -ENOMEM;
 
         if (limit == 0 || limit > HISTORY_ROWS_MAX)
@@ -90,7 +103,8 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
         if (question) {
                 *question = (struct history_question) { .manager = manager, .request_id = id };
                 strcpy(question->id, failover_id);
-                r = store_ask_history(manager->store, history_pair(&query, pair)[0] ? pair : NULL, limit, on_history_read,
+                one = strcmp(history_pair(&query, pair), failover_id) != 0;
+                r = store_ask_history(manager->store, pair[0] ? pair : NULL, one ? failover_id : NULL, limit, on_history_read,
                                       question);
         }
         if (r < 0) {

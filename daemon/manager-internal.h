@@ -62,6 +62,7 @@ struct manager {
         sd_event_source *owed_source;
 
         char *policy_path;
+        char *evidence_dir;
         char *last_policy_path; /* copy of the policy in force, for a start with a broken file */
         struct file_writer *policy_writer, *last_policy_writer;
         struct coming_policy coming;
@@ -107,4 +108,6 @@ void manager_follow_pairs(struct manager *manager, bool forget_gone);
 void manager_follow_channel(struct manager *manager, int slot, enum side side);
 
 /* manager-bus.c */
+/* Keeps what is believed of a pair at the decision to begin a flow, once what it asked for is under way. */
+void manager_keep_explanation(struct manager *manager, const struct action *action);
 void manager_bus_interface(struct manager *manager, struct bus_interface *ret);

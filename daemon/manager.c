@@ -47,6 +47,9 @@ void manager_event(struct manager *manager, struct event *event) {
                         trace_action(&manager->update.actions[i]);
                 manager_act(manager, &manager->update.actions[i]);
         }
+        for (size_t i = 0; i < manager->update.n_actions; i++)
+                if (manager->update.actions[i].kind == ACTION_PHASE && manager->update.actions[i].phase == PHASE_DECIDED)
+                        manager_keep_explanation(manager, &manager->update.actions[i]);
         manager->stepping = false;
 }
 
@@ -89,7 +92,9 @@ void manager_owe(struct manager *manager, const struct event *event) {
 /* ---- life ------------------------------------------------------------------------------------------------ */
 
 static int open_store(struct manager *manager, const struct manager_options *options, struct error *error) {
-        struct store_options store = { .state_dir = options->state_dir, .runtime_dir = options->runtime_dir };
+        struct store_options store = {
+                .state_dir = options->state_dir, .runtime_dir = options->runtime_dir, .evidence_dir = manager->evidence_dir,
+        };
         struct store_finding finding = { 0 };
         int r;
 
@@ -133,17 +138,14 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                 .uri = manager->engine->policy->hypervisor_uri,
                 .helper_path = options->helper_path,
         };
-        _cleanup_free_ char *evidence_dir = NULL;
         int r;
 
         r = hypervisor_new(manager->loop, &hypervisor, &manager->sink, &manager->hypervisor, error);
         if (r < 0)
                 return r;
-        if (asprintf(&evidence_dir, "%s/evidence", options->state_dir) < 0)
-                return error_set(error, -ENOMEM, "out of memory");
-        r = evidence_new(evidence_dir, &manager->evidence);
+        r = evidence_new(manager->evidence_dir, &manager->evidence);
         if (r < 0)
-                return error_set(error, r, "%s: %s", evidence_dir, strerror(-r));
+                return error_set(error, r, "%s: %s", manager->evidence_dir, strerror(-r));
         r = pressure_new(manager->loop, "/proc/pressure", &manager->sink, &manager->pressure);
         if (r < 0)
                 fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n", strerror(-r));
@@ -215,6 +217,8 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
         manager->policy_path = strdup(options->policy_path);
         if (asprintf(&manager->last_policy_path, "%s/policy.last", options->state_dir) < 0)
                 manager->last_policy_path = NULL;
+        if (asprintf(&manager->evidence_dir, "%s/evidence", options->state_dir) < 0)
+                manager->evidence_dir = NULL;
         r = sd_event_add_defer(loop, &manager->owed_source, on_owed, manager);
         if (r >= 0)
                 r = sd_event_source_set_enabled(manager->owed_source, SD_EVENT_OFF);
@@ -222,7 +226,7 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
                 r = file_writer_new(loop, &manager->policy_writer);
         if (r >= 0)
                 r = file_writer_new(loop, &manager->last_policy_writer);
-        if (!manager->engine || !manager->policy_path || !manager->last_policy_path)
+        if (!manager->engine || !manager->policy_path || !manager->last_policy_path || !manager->evidence_dir)
                 r = -ENOMEM;
         if (r < 0)
                 error_set(error, r, "cannot start: %s", strerror(-r));
@@ -275,6 +279,7 @@ struct manager *manager_free(struct manager *manager) {
         free(manager->facts.members);
         free(manager->policy_path);
         free(manager->last_policy_path);
+        free(manager->evidence_dir);
         sd_event_unref(manager->loop);
         free(manager);
         return NULL;

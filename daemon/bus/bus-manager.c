@@ -8,6 +8,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/bus/bus-internal.h"
 #include "daemon/bus/check-json.h"
+#include "daemon/bus/explain-json.h"
 
 #define HISTORY_LIMIT_MAX 1000
 
@@ -55,6 +56,17 @@ static int method_check(sd_bus_message *message, void *userdata, sd_bus_error *r
         if (r < 0 || (r = find_pair_or_all(userdata, name, &slot, ret_error)) < 0)
                 return r;
         return reply_json(message, check_json(manager->engine, slot, facts_of(manager), manager->now(manager->userdata)));
+}
+
+static int method_explain(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
+        const struct bus_interface *manager = ((struct bus *) userdata)->interface;
+        const char *name;
+        int slot, r;
+
+        r = sd_bus_message_read(message, "s", &name);
+        if (r < 0 || (slot = r = bus_find_pair(userdata, name, ret_error)) < 0)
+                return r;
+        return reply_json(message, explain_json(manager->engine, slot, facts_of(manager), manager->now(manager->userdata)));
 }
 
 static int method_metrics(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
@@ -302,6 +314,8 @@ const sd_bus_vtable bus_manager_vtable[] = {
         READ("Describe", json, method_describe),
         READ("DescribeTable", json, method_describe_table),
         SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_ARGS("s", pair), SD_BUS_RESULT("s", json), method_check,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("s", pair), SD_BUS_RESULT("s", json), method_explain,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         READ("Metrics", text, method_metrics),
         SD_BUS_METHOD_WITH_ARGS("GetHistory", SD_BUS_ARGS("s", id, "u", limit), SD_BUS_RESULT("s", json),

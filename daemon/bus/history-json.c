@@ -7,6 +7,7 @@
 #include "daemon/bus/json-build.h"
 #include "daemon/bus/phases-json.h"
 #include "daemon/bus/status.h"
+#include "daemon/host/evidence.h"
 
 /* Events that led to a failover stand shortly before it. */
 #define LEAD_USEC (10 * USEC_PER_SEC)
@@ -95,6 +96,36 @@ static bool event_fits(const struct history_query *query, const struct history_f
                (only->ended_usec == 0 || event->time_usec <= only->ended_usec + USEC_PER_SEC);
 }
 
+/* The document that was kept, with ages as of then; null where there is none. */
+static void put_explanation(struct json_builder *builder, struct json_object *root, const char *text) {
+        struct json_object *explanation = text ? json_tokener_parse(text) : NULL;
+
+        if (explanation)
+                json_put(builder, root, "explanation", explanation);
+        else
+                json_put_null(builder, root, "explanation");
+}
+
+static void put_evidence(struct json_builder *builder, struct json_object *root, const struct history_rows *rows) {
+        struct json_object *object, *files;
+
+        if (!rows->n_files) {
+                json_put_null(builder, root, "evidence");
+                return;
+        }
+        object = json_put_object(builder, root, "evidence");
+        json_put_text(builder, object, "directory", rows->evidence_dir);
+        files = json_put_array(builder, object, "files");
+        for (size_t i = 0; i < rows->n_files; i++) {
+                struct json_object *file = json_put_object(builder, files, NULL);
+
+                json_put_text(builder, file, "name", rows->files[i].name);
+                json_put_number(builder, file, "bytes", rows->files[i].bytes);
+                json_put_wall_time(builder, file, "time_ms", rows->files[i].time_usec);
+                json_put_age(builder, file, "age_ms", rows->files[i].time_usec);
+        }
+}
+
 static void put_drill(struct json_builder *builder, struct json_object *drills, const struct history_drill *drill) {
         struct json_object *object = json_put_object(builder, drills, NULL);
 
@@ -138,6 +169,10 @@ int history_json(const struct history_query *query, const struct history_rows *r
                         put_event(&builder, array, query, &rows->events[i]);
                         found++;
                 }
+        if (only) {
+                put_explanation(&builder, root, rows->explanation);
+                put_evidence(&builder, root, rows);
+        }
         root = json_finish(&builder, root);
         if (!root)
                 return -ENOMEM;

@@ -224,7 +224,7 @@ static void explain_failure(const struct ask *ask, int app, struct app_explanati
         const struct application *policy = &pair->policy->applications[app];
         const struct app_state *a = &pair->apps[app];
         const char *why;
-        char ago[UNITS_TEXT_MAX];
+        char ago[UNITS_TEXT_MAX], id[FAILOVER_ID_LEN];
 
         ret->severity = app_severity(pair, app, ask->now, &why);
         say(ret->rule, "failed %s ago (%.100s): %s, ", span(ago, ask->now - a->failed_usec), a->failure, severity_to_string(ret->severity));
@@ -232,7 +232,9 @@ static void explain_failure(const struct ask *ask, int app, struct app_explanati
                 say(ret->rule, "%s", why);
         else
                 say_rule(policy, a->failed_cause, a->failed_code, ret->rule);
-        if (pair_flow_active(pair))
+        if (pair->record.apps[app].moving)
+                say(ret->tip, "%s moves it to %s", flow_id(pair->policy, &pair->record.flow, id), pair_domain(pair, pair->record.flow.to));
+        else if (pair_flow_active(pair))
                 say(ret->tip, "judged when the flow under way has ended");
         else if (pair->record.paused || pair->record.held)
                 say(ret->tip, "judged when the pair is resumed");
@@ -271,7 +273,9 @@ static void explain_app(const struct ask *ask, int app, struct app_explanation *
 
         ret->severity = SEVERITY_INVALID;
         ret->restarts = pair_recent_restarts(pair, app, ask->now);
-        if (record->moving)
+        if (record->moving && a->failed_usec && pair->record.flow.phase_usec[PHASE_DETECTED] == a->failed_usec)
+                explain_failure(ask, app, ret); /* it is what the flow began with */
+        else if (record->moving)
                 say(ret->rule, "%s moves it to %s", flow_id(pair->policy, &pair->record.flow, id), pair_domain(pair, pair->record.flow.to));
         else if (record->ended)
                 say(ret->rule, "ended: it is plain, and its system failed or its restarts are used up; it comes back when %s is active anew",

@@ -51,6 +51,7 @@ struct verb {
 
 int verb_status(struct ctl *ctl);
 int verb_check(struct ctl *ctl);
+int verb_explain(struct ctl *ctl);
 int verb_table(struct ctl *ctl);
 int verb_history(struct ctl *ctl);
 int verb_monitor(struct ctl *ctl);
@@ -121,6 +122,10 @@ const char *color_end(const struct ctl *ctl);
 void print_verdict(const struct ctl *ctl, struct json_object *drill);
 /* Phases of a finished flow, one a line, and the recovery time against the objective. */
 void print_timeline(const struct ctl *ctl, struct json_object *flow);
+
+/* History's events under `key`, oldest first, and the files kept of a failover. */
+void print_events(struct json_object *root, const char *key);
+void print_evidence(struct json_object *root);
 
 /* A whole text file of at most 1 MiB. Prints why not. The caller frees `*ret`. Returns an exit status. */
 int ctl_read_file(const char *path, char **ret);

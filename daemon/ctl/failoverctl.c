@@ -47,6 +47,7 @@ static const struct option options[] = {
 static const struct verb verbs[] = {
         { "status", "[PAIR]", "how pairs stand, why one is not protected, what to do", 0, 1, "", verb_status },
         { "check", "[PAIR]", "could it fail over right now, for each single failure?", 0, 1, "", verb_check },
+        { "explain", "PAIR|ID", "why it fails over, or does not; with an ID why it did", 1, 1, "", verb_explain },
         { "table", "", "who has which memory, and where it goes at a failover", 0, 0, "", verb_table },
         { "history", "[PAIR|ID]", "failovers; with an ID its phases and reasons [--limit N]", 0, 1, "n", verb_history },
         { "monitor", "", "what happens, as it happens", 0, 0, "", verb_monitor },
@@ -75,7 +76,7 @@ static void help(void) {
         }
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
-             "  --json             documents as in failoverctl(1), for status check table history monitor metrics policy\n"
+             "  --json             documents as in failoverctl(1), for status check explain table history monitor metrics policy\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }

@@ -144,3 +144,26 @@ void print_verdict(const struct ctl *ctl, struct json_object *drill) {
                 printf(", objective %s", format_seconds(objective, limit * 1000));
         printf(": %s", get_text(drill, "text", "-"));
 }
+
+void print_events(struct json_object *root, const char *key) {
+        char time[FORMAT_MAX];
+
+        for (size_t i = get_count(root, key); i-- > 0;) {
+                struct json_object *event = get_item(root, key, i);
+
+                printf("  %s  %s%s%s: %s\n", format_time(time, get_number(event, "time_ms")),
+                       get_text(event, "kind", "?"), get_text(event, "at.domain", NULL) ? " " : "",
+                       get_text(event, "at.domain", ""), get_text(event, "text", ""));
+        }
+}
+
+void print_evidence(struct json_object *root) {
+        if (get_count(root, "evidence.files") == 0)
+                return;
+        printf("Evidence kept in %s:\n", get_text(root, "evidence.directory", "?"));
+        for (size_t i = 0; i < get_count(root, "evidence.files"); i++) {
+                struct json_object *file = get_item(root, "evidence.files", i);
+
+                printf("  %-16s %" PRId64 " bytes\n", get_text(file, "name", "?"), get_number(file, "bytes"));
+        }
+}

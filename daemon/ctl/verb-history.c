@@ -68,18 +68,6 @@ static int print_list(struct json_object *root) {
         return CTL_OK;
 }
 
-static void print_events(struct json_object *root) {
-        char time[FORMAT_MAX];
-
-        for (size_t i = get_count(root, "events"); i-- > 0;) { /* oldest first */
-                struct json_object *event = get_item(root, "events", i);
-
-                printf("  %s  %s%s%s: %s\n", format_time(time, get_number(event, "time_ms")),
-                       get_text(event, "kind", "?"), get_text(event, "at.domain", NULL) ? " " : "",
-                       get_text(event, "at.domain", ""), get_text(event, "text", ""));
-        }
-}
-
 static int print_one(const struct ctl *ctl, struct json_object *root) {
         struct json_object *flow = get_item(root, "flows", 0);
         char time[FORMAT_MAX], age[FORMAT_MAX];
@@ -100,7 +88,8 @@ static int print_one(const struct ctl *ctl, struct json_object *root) {
         print_timeline(ctl, flow);
         if (get_count(root, "events") > 0)
                 puts("Events:");
-        print_events(root);
+        print_events(root, "events");
+        print_evidence(root);
         return CTL_OK;
 }
 
@@ -121,6 +110,6 @@ int verb_history(struct ctl *ctl) {
                 return ctl_fail(CTL_FAILED, "out of memory");
         if (get_count(root, "events") > 0)
                 puts("Events:");
-        print_events(root);
+        print_events(root, "events");
         return CTL_OK;
 }

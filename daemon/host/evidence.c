@@ -224,6 +224,45 @@ int evidence_write(const char *directory, const struct evidence_request *request
         return 0;
 }
 
+static int by_name(const void *a, const void *b) {
+        return strcmp(((const struct evidence_file *) a)->name, ((const struct evidence_file *) b)->name);
+}
+
+int evidence_list(const char *directory, const char *failover_id, struct evidence_file **ret, size_t *ret_n) {
+        _cleanup_(closedirp) DIR *dir = NULL;
+        _cleanup_free_ struct evidence_file *files = NULL;
+        _cleanup_free_ char *path = NULL;
+        struct dirent *entry;
+        size_t n = 0;
+
+        if (!id_is_valid(failover_id))
+                return -EINVAL;
+        files = calloc(EVIDENCE_FILES_MAX, sizeof(*files));
+        if (!files || asprintf(&path, "%s/%s", directory, failover_id) < 0)
+                return -ENOMEM;
+        dir = opendir(path);
+        if (!dir)
+                return -errno;
+        while (n < EVIDENCE_FILES_MAX && (entry = readdir(dir))) {
+                struct evidence_file *file = &files[n];
+                struct stat st;
+
+                if (entry->d_name[0] == '.' || strlen(entry->d_name) >= sizeof(file->name) ||
+                    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+                        continue;
+                strcpy(file->name, entry->d_name);
+                file->bytes = (uint64_t) st.st_size;
+                file->time_usec = (usec_t) st.st_mtim.tv_sec * USEC_PER_SEC + (usec_t) st.st_mtim.tv_nsec / 1000;
+                n++;
+        }
+        if (n == 0)
+                return -ENOENT;
+        qsort(files, n, sizeof(*files), by_name);
+        *ret = steal_ptr(files);
+        *ret_n = n;
+        return 0;
+}
+
 /* ---- off the loop ---- */
 
 struct evidence {

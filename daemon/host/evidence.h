@@ -35,5 +35,16 @@ struct evidence *evidence_free(struct evidence *evidence);
  * -EAGAIN where no thread could be had. What goes wrong later is a line in the file concerned. */
 int evidence_keep(struct evidence *evidence, const struct evidence_request *request);
 
+/* A file of it. */
+struct evidence_file {
+        char name[64];
+        uint64_t bytes;
+        usec_t time_usec; /* last written, CLOCK_REALTIME */
+};
+#define EVIDENCE_FILES_MAX 32
+
+/* The files of one failover, by name; the caller frees. -ENOENT where there are none. */
+int evidence_list(const char *directory, const char *failover_id, struct evidence_file **ret, size_t *ret_n);
+
 /* The same at once, on the caller's thread: for threads and tests. */
 int evidence_write(const char *directory, const struct evidence_request *request);

@@ -2,6 +2,7 @@
 #include "daemon/host/store-history.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/host/store-schema.h"
@@ -42,11 +43,25 @@ static int write_drill(sqlite3 *db, const struct history_drill *drill) {
                             TEXT_VALUE(drill->pair), DRILL_VALUES(&drill->result));
 }
 
+struct history_line *history_line_free(struct history_line *line) {
+        if (line)
+                free(line->explanation);
+        free(line);
+        return NULL;
+}
+
+static int write_explanation(sqlite3 *db, const struct history_line *line) {
+        return DATABASE_RUN(db, "INSERT OR REPLACE INTO explanation VALUES (?, ?)", TEXT_VALUE(line->flow.id),
+                            TEXT_VALUE(line->explanation));
+}
+
 int history_write(sqlite3 *db, const struct history_line *line) {
         if (line->kind == HISTORY_EVENT)
                 return write_event(db, &line->event);
         if (line->kind == HISTORY_DRILL)
                 return write_drill(db, &line->drill);
+        if (line->kind == HISTORY_EXPLANATION)
+                return write_explanation(db, line);
         return write_flow(db, &line->flow);
 }
 
@@ -62,7 +77,7 @@ int history_prune(sqlite3 *db, unsigned events, unsigned flows) {
         r = DATABASE_RUN(db, "DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?", INT_VALUE(events));
         for (size_t i = 0; r >= 0 && i < ELEMENTSOF(dependent); i++)
                 r = DATABASE_RUN(db, dependent[i], INT_VALUE(flows));
-        return r;
+        return r < 0 ? r : database_exec(db, "DELETE FROM explanation WHERE failover NOT IN (SELECT id FROM failover)");
 }
 
 int history_thin(sqlite3 *db) {
@@ -214,4 +229,19 @@ int history_read_drills(sqlite3 *db, const char *pair, size_t max, struct histor
         if (r >= 0)
                 *ret = rows;
         return r;
+}
+
+int history_read_explanation(sqlite3 *db, const char *failover, char **ret) {
+        _cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
+        char *copy = NULL;
+        int r, code;
+
+        r = database_prepare(db, "SELECT document FROM explanation WHERE failover = ?", &TEXT_VALUE(failover), 1, &statement);
+        if (r < 0)
+                return r;
+        code = sqlite3_step(statement);
+        if (code == SQLITE_ROW && !(copy = strdup((const char *) sqlite3_column_text(statement, 0) ?: "")))
+                return -ENOMEM;
+        *ret = copy;
+        return sqlite_errno(code);
 }

@@ -18,6 +18,7 @@ struct sqlite3;
 #define HISTORY_ROWS_MAX 1000       /* rows that one question is answered with */
 #define HISTORY_EVENTS_KEPT 20000   /* rows kept; the oldest go first */
 #define HISTORY_FLOWS_KEPT 1000
+#define HISTORY_EXPLANATION_MAX (64 * 1024) /* bytes of one; a longer one is not kept */
 
 /* One flow, under way or ended. Times are CLOCK_REALTIME, 0 where there is none. */
 struct history_flow {
@@ -50,13 +51,17 @@ struct history_drill {
 
 /* What one question is answered with, each newest first. */
 struct history_rows {
+        const char *explanation;           /* of the one failover that was asked about, as JSON; NULL: none is known */
+        const char *evidence_dir;          /* where its files are; NULL: none are */
+        const struct evidence_file *files;
+        size_t n_files;
         const struct history_flow *flows;
         const struct history_drill *drills;
         const struct history_event *events;
         size_t n_flows, n_drills, n_events;
 };
 
-enum history_line_kind { HISTORY_EVENT, HISTORY_PHASE, HISTORY_END, HISTORY_DRILL };
+enum history_line_kind { HISTORY_EVENT, HISTORY_PHASE, HISTORY_END, HISTORY_DRILL, HISTORY_EXPLANATION };
 
 /* One thing to be written. */
 struct history_line {
@@ -64,8 +69,12 @@ struct history_line {
         struct history_event event; /* HISTORY_EVENT */
         struct history_drill drill; /* HISTORY_DRILL */
         struct history_flow flow;   /* HISTORY_PHASE: as far as it has come; HISTORY_END: all of it */
+        char *explanation;          /* HISTORY_EXPLANATION: a document, owned; of the failover flow.id */
         struct history_line *next;  /* of the queue that it waits in */
 };
+
+/* Takes NULL; returns NULL. */
+struct history_line *history_line_free(struct history_line *line);
 
 /* Writes one line in the transaction that the caller has begun. Returns 0 or a negative errno. */
 int history_write(struct sqlite3 *db, const struct history_line *line);
@@ -82,4 +91,6 @@ int history_thin(struct sqlite3 *db);
 /* As store_get_flows(), store_get_events() and store_get_drills(). The caller has set the connection's limits. */
 int history_read_flows(struct sqlite3 *db, const char *pair, size_t max, struct history_flow **ret, size_t *ret_n);
 int history_read_events(struct sqlite3 *db, const char *pair, size_t max, struct history_event **ret, size_t *ret_n);
+/* What was written of one failover's decision; NULL where nothing was. The caller frees it. */
+int history_read_explanation(struct sqlite3 *db, const char *failover, char **ret);
 int history_read_drills(struct sqlite3 *db, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n);

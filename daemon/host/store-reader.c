@@ -11,6 +11,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/host/errand.h"
+#include "daemon/host/evidence.h"
 #include "daemon/host/store-schema.h"
 
 #define READ_LIMIT_USEC (2 * USEC_PER_SEC)  /* that the database may take, beside the disk */
@@ -25,20 +26,24 @@ struct question {
         void *userdata;
 
         /* the thread's */
-        char *path, *vfs;
+        char *path, *evidence_dir, *vfs;
         char pair[NAME_LEN]; /* empty: of all */
+        char failover[FAILOVER_ID_LEN]; /* empty: of none in particular */
         size_t max;
         usec_t deadline_usec;
         struct history_flow *flows;
         struct history_drill *drills;
         struct history_event *events;
+        char *explanation;
+        struct evidence_file *files;
+        char *files_dir;
         struct history_rows rows;
         int result;
 };
 
 struct store_reader {
         sd_event *loop;
-        char *path, *vfs;
+        char *path, *evidence_dir, *vfs;
         struct question *questions;
         unsigned n_questions;
 };
@@ -47,7 +52,11 @@ static void question_free(void *data) {
         struct question *question = data;
 
         free(question->path);
+        free(question->evidence_dir);
         free(question->vfs);
+        free(question->explanation);
+        free(question->files);
+        free(question->files_dir);
         free(question->flows);
         free(question->drills);
         free(question->events);
@@ -56,6 +65,18 @@ static void question_free(void *data) {
 
 static int on_progress(void *userdata) {
         return clock_usec(CLOCK_MONOTONIC) >= *(const usec_t *) userdata;
+}
+
+/* What goes wrong with the files leaves them out. */
+static void list_files(struct question *question) {
+        struct history_rows *rows = &question->rows;
+
+        if (!question->evidence_dir || evidence_list(question->evidence_dir, question->failover, &question->files, &rows->n_files) < 0)
+                return;
+        rows->files = question->files;
+        if (asprintf(&question->files_dir, "%s/%s", question->evidence_dir, question->failover) < 0)
+                question->files_dir = NULL;
+        rows->evidence_dir = question->files_dir;
 }
 
 static int read_all(struct question *question) {
@@ -75,6 +96,11 @@ static int read_all(struct question *question) {
                 r = history_read_drills(db, pair, question->max, &question->drills, &rows->n_drills);
         if (r >= 0)
                 r = history_read_events(db, pair, question->max, &question->events, &rows->n_events);
+        if (r >= 0 && question->failover[0]) {
+                r = history_read_explanation(db, question->failover, &question->explanation);
+                list_files(question);
+        }
+        rows->explanation = question->explanation;
         rows->flows = question->flows;
         rows->drills = question->drills;
         rows->events = question->events;
@@ -110,15 +136,16 @@ static void question_ended(void *data) {
         give(question, question->result, &question->rows);
 }
 
-int store_reader_new(sd_event *loop, const char *path, const char *vfs, struct store_reader **ret) {
+int store_reader_new(sd_event *loop, const char *path, const char *evidence_dir, const char *vfs, struct store_reader **ret) {
         struct store_reader *reader = calloc(1, sizeof(*reader));
 
         if (!reader)
                 return -ENOMEM;
         reader->loop = sd_event_ref(loop);
         reader->path = strdup(path);
+        reader->evidence_dir = evidence_dir ? strdup(evidence_dir) : NULL;
         reader->vfs = vfs ? strdup(vfs) : NULL;
-        if (!reader->path || !reader->vfs != !vfs) {
+        if (!reader->path || !reader->vfs != !vfs || !reader->evidence_dir != !evidence_dir) {
                 store_reader_free(reader);
                 return -ENOMEM;
         }
@@ -138,12 +165,14 @@ struct store_reader *store_reader_free(struct store_reader *reader) {
         }
         sd_event_unref(reader->loop);
         free(reader->path);
+        free(reader->evidence_dir);
         free(reader->vfs);
         free(reader);
         return NULL;
 }
 
-int store_reader_ask(struct store_reader *reader, const char *pair, size_t max, history_answer_t answer, void *userdata) {
+int store_reader_ask(struct store_reader *reader, const char *pair, const char *failover, size_t max, history_answer_t answer,
+                     void *userdata) {
         static const struct errand_work work = { question_run, question_late, question_ended, question_free };
         struct question *question;
         int r;
@@ -155,9 +184,11 @@ int store_reader_ask(struct store_reader *reader, const char *pair, size_t max, 
                 return -ENOMEM;
         *question = (struct question) { .reader = reader, .answer = answer, .userdata = userdata, .max = max };
         snprintf(question->pair, sizeof(question->pair), "%s", pair ?: "");
+        snprintf(question->failover, sizeof(question->failover), "%s", failover ?: "");
         question->path = strdup(reader->path);
+        question->evidence_dir = reader->evidence_dir ? strdup(reader->evidence_dir) : NULL;
         question->vfs = reader->vfs ? strdup(reader->vfs) : NULL;
-        if (!question->path || !question->vfs != !reader->vfs) {
+        if (!question->path || !question->vfs != !reader->vfs || !question->evidence_dir != !reader->evidence_dir) {
                 question_free(question);
                 return -ENOMEM;
         }

@@ -81,7 +81,10 @@ static const char version_4[] =
         "ALTER TABLE application ADD COLUMN using_a_bytes INTEGER NOT NULL DEFAULT 0;"
         "ALTER TABLE application ADD COLUMN using_b_bytes INTEGER NOT NULL DEFAULT 0;";
 
-static const char *const schema_steps[] = { version_1, version_2, version_3, version_4 };
+/* What was believed of a pair when a failover was decided: failover-json(7), EXPLAIN. */
+static const char version_5[] = "CREATE TABLE explanation (failover TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;";
+
+static const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5 };
 
 int sqlite_errno(int code) {
         switch (code & 0xff) {

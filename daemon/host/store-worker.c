@@ -90,7 +90,7 @@ static void destroy(struct worker *worker) {
         while (worker->lines) {
                 struct history_line *line = worker->lines;
                 worker->lines = line->next;
-                free(line);
+                history_line_free(line);
         }
         (void) sqlite3_close_v2(worker->db);
         closep(&worker->notify_fd);
@@ -244,7 +244,7 @@ static void serve_lines(struct worker *worker) {
         while (first) {
                 struct history_line *line = first;
                 first = line->next;
-                free(line);
+                history_line_free(line);
         }
 }
 
@@ -448,7 +448,7 @@ void worker_add_line(struct worker *worker, struct history_line *line) {
         } else
                 worker->counts.history_dropped++;
         pthread_mutex_unlock(&worker->mutex);
-        free(line);
+        history_line_free(line);
 }
 
 void worker_settle(struct worker *worker) {

@@ -193,7 +193,7 @@ int store_new(const struct store_options *options, sd_event *event, const struct
         if (r >= 0)
                 r = start_workers(store, error);
         if (r >= 0) {
-                r = store_reader_new(event, store->paths.owner, store->vfs, &store->reader);
+                r = store_reader_new(event, store->paths.owner, options->evidence_dir, store->vfs, &store->reader);
                 if (r < 0)
                         error_set(error, r, "out of memory");
         }
@@ -392,6 +392,19 @@ void store_add_drill(struct store *store, const char *pair, const struct drill_r
         worker_add_line(store->workers[PERSIST_OWNER], line);
 }
 
-int store_ask_history(struct store *store, const char *pair, size_t max, history_answer_t answered, void *userdata) {
-        return store_reader_ask(store->reader, pair, max, answered, userdata);
+void store_add_explanation(struct store *store, const char *pair, const struct flow *flow, const char *document) {
+        struct history_line *line = strlen(document) < HISTORY_EXPLANATION_MAX ? flow_line(pair, flow) : NULL;
+
+        if (line)
+                line->explanation = strdup(document);
+        if (!line || !line->explanation) {
+                history_line_free(line);
+                return worker_count_dropped(store->workers[PERSIST_OWNER]);
+        }
+        line->kind = HISTORY_EXPLANATION;
+        worker_add_line(store->workers[PERSIST_OWNER], line);
+}
+
+int store_ask_history(struct store *store, const char *pair, const char *failover, size_t max, history_answer_t answered, void *userdata) {
+        return store_reader_ask(store->reader, pair, failover, max, answered, userdata);
 }

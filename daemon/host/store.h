@@ -37,6 +37,7 @@ struct store_options {
         const char *state_dir;   /* created with mode 0700 where missing, parents not */
         const char *runtime_dir; /* the same */
         const char *boot_id;     /* of the host's kernel; NULL reads it from /proc */
+        const char *evidence_dir; /* of files kept as evidence, to be listed; NULL: none */
         const char *vfs;         /* name of a registered SQLite VFS for both databases; NULL is SQLite's own */
 };
 
@@ -89,12 +90,15 @@ void store_add_event(struct store *store, const char *pair, enum side side, enum
 void store_add_phase(struct store *store, const char *pair, const struct flow *flow, enum phase phase);
 void store_end_flow(struct store *store, const char *pair, const struct flow *flow, int result, const char *text);
 void store_add_drill(struct store *store, const char *pair, const struct drill_result *result);
+/* What was believed when the flow was decided: a JSON document, copied. */
+void store_add_explanation(struct store *store, const char *pair, const struct flow *flow, const char *document);
 
-/* The latest `max` (at most HISTORY_ROWS_MAX) flows, drills and events, newest first, of one pair or (NULL) of all. Where
+/* The latest `max` (at most HISTORY_ROWS_MAX) flows, drills and events, newest first, of one pair or (NULL) of all; with
+ * them, where `failover` is the id of one, its explanation and the files of its evidence. Where
  * 0 is returned, one answer follows from the loop: -ETIMEDOUT after five seconds of a disk that stalls, -ETIME or -EBUSY
  * where the database takes too long, -ECANCELED where the store is freed. -EBUSY: too many questions wait. What is
  * still queued is not in it. */
-int store_ask_history(struct store *store, const char *pair, size_t max, history_answer_t answer, void *userdata);
+int store_ask_history(struct store *store, const char *pair, const char *failover, size_t max, history_answer_t answer, void *userdata);
 
 struct store_counts {
         uint64_t written[PERSIST_LEVEL_MAX];  /* records */

@@ -6,7 +6,9 @@
 #include <stdio.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/bus/explain-json.h"
 #include "daemon/bus/history-json.h"
+#include "daemon/host/evidence.h"
 
 #define AGO(ms) (FAKE_NOW - (ms) * USEC_PER_MSEC)
 #define WALL_AGO(s) (FAKE_WALL - (s) * USEC_PER_SEC)
@@ -71,6 +73,9 @@ static void make_member(struct member_state *member, const char *system) {
         set(member->system, sizeof(member->system), system);
         member->total_bytes = 240 * MIB;
         member->detector.verdict = VERDICT_ALIVE;
+        member->detector.watching = true;
+        member->detector.beat_usec = member->detector.confirm_usec = 500 * USEC_PER_MSEC;
+        member->detector.beats_missed = 3;
         member->detector.last_pong_usec = AGO(240);
         member->detector.path_known[PATH_BALLOON] = true;
         member->detector.last_path_usec[PATH_BALLOON] = AGO(900);
@@ -146,6 +151,7 @@ static void make_pairs(struct fake *fake) {
         set(db->reasons[db->n_reasons++], EVENT_TEXT_LEN, "db-b: libvirt starts it by itself at boot");
         db->members[SIDE_B].link_up = db->members[SIDE_B].greeted = false;
         db->members[SIDE_B].detector.verdict = VERDICT_UNKNOWN;
+        db->members[SIDE_B].detector.watching = false;
         db->members[SIDE_B].preflight_usec = AGO(20000);
         db->members[SIDE_B].preflight = (struct preflight) {
                 .defined = true, .persistent = true, .autostart = true, .channel = true, .panic_device = true,
@@ -325,7 +331,14 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
                 .pair = "web", .result = { .level = DRILL_LEVEL_FULL, .at_usec = WALL_AGO(90000), .took_usec = USEC_INFINITY,
                                            .objective_usec = 5 * USEC_PER_SEC, .number = 1, .text = "web-b failed while it took over" },
         };
+        const struct evidence_file files[] = {
+                { .name = "console-a", .bytes = 8 * KIB, .time_usec = WALL_AGO(3600) },
+                { .name = "process-a", .bytes = 3 * KIB, .time_usec = WALL_AGO(3600) },
+        };
+        struct json_object *then = explain_json(&fake->engine, 0, &fake->facts, FAKE_NOW);
         struct history_rows rows = {
+                .explanation = then ? json_object_to_json_string_ext(then, JSON_C_TO_STRING_PLAIN) : NULL,
+                .evidence_dir = "/var/lib/failoverd/evidence/web-2", .files = files, .n_files = ELEMENTSOF(files),
                 .flows = flows, .drills = &drill, .events = events,
                 .n_flows = limit < 2 ? limit : 2, .n_drills = 1, .n_events = ELEMENTSOF(events),
         };
@@ -336,6 +349,7 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
         fill_history(&flows[1], 1, WALL_AGO(90000), -ETIMEDOUT);
         flows[1].drill = true;
         r = history_json(&query, &rows, &json);
+        json_object_put(then);
         if (r < 0)
                 return error_set(error, r, "No failover is called \"%s\".", failover_id);
         bus_reply(fake->bus, id, 0, json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/host/evidence.h"
 #include "daemon/host/store-schema.h"
 #include "daemon/host/store.h"
 #include "tests/unit/test.h"
@@ -39,6 +40,7 @@ struct bench {
         struct history_drill drills[ROWS_MAX];
         struct history_event events[ROWS_MAX];
         struct history_rows rows; /* into these */
+        char explanation[256], file[64]; /* of the failover asked about, and the first file kept of it; empty: none */
 };
 
 static inline usec_t clock_now(void) {
@@ -65,7 +67,7 @@ static inline struct bench *bench_new(void) {
         REQUIRE(mkdtemp(bench->root) != NULL);
         snprintf(bench->state, sizeof(bench->state), "%s/state", bench->root);
         snprintf(bench->runtime, sizeof(bench->runtime), "%s/run", bench->root);
-        bench->options = (struct store_options) { bench->state, bench->runtime, "boot-1", NULL };
+        bench->options = (struct store_options) { bench->state, bench->runtime, "boot-1", NULL, NULL };
         bench->sink = (struct sink) { on_event, bench };
         REQUIRE(sd_event_new(&bench->event) >= 0);
         return bench;
@@ -118,6 +120,8 @@ static inline void on_history(void *userdata, int result, const struct history_r
         memcpy(bench->drills, rows->drills, rows->n_drills * sizeof(bench->drills[0]));
         memcpy(bench->events, rows->events, rows->n_events * sizeof(bench->events[0]));
         bench->rows = *rows;
+        snprintf(bench->explanation, sizeof(bench->explanation), "%s", rows->explanation ?: "");
+        snprintf(bench->file, sizeof(bench->file), "%s", rows->n_files ? rows->files[0].name : "");
 }
 
 /* Runs the loop until `n` questions about history are answered; the result of the last, or -ETIME. */
@@ -129,10 +133,14 @@ static inline int bench_wait_history(struct bench *bench, unsigned n) {
         return bench->n_histories >= n ? bench->history_result : -ETIME;
 }
 
-/* Asks for the latest `max` of a pair, or of all, and waits for the answer. */
-static inline void read_history(struct bench *bench, const char *pair, size_t max) {
-        REQUIRE(store_ask_history(bench->store, pair, max, on_history, bench) == 0);
+/* Asks for the latest `max` of a pair, or of all, with what is kept of one failover, and waits for the answer. */
+static inline void read_failover(struct bench *bench, const char *pair, const char *failover, size_t max) {
+        REQUIRE(store_ask_history(bench->store, pair, failover, max, on_history, bench) == 0);
         REQUIRE(bench_wait_history(bench, bench->n_histories + 1) == 0);
+}
+
+static inline void read_history(struct bench *bench, const char *pair, size_t max) {
+        read_failover(bench, pair, NULL, max);
 }
 
 static inline struct record make_record(const char *pair, uint64_t seq) {

@@ -120,6 +120,10 @@ static void what_is_read_is_shown_for_people(void) {
         expect("check", "check");
         expect("check-armed", "check web");
         expect("check-unknown-pair", "check nobody");
+        expect("explain", "explain web");
+        expect("explain-unprotected", "explain db");
+        expect("explain-failover", "explain web-2");
+        expect("explain-unknown", "explain web-99");
         expect("table", "table");
         expect("history", "history");
         expect("history-one", "history web-2");

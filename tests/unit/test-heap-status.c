@@ -5,6 +5,7 @@
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/bus/check-json.h"
+#include "daemon/bus/explain-json.h"
 #include "daemon/bus/history-json.h"
 #include "daemon/bus/status.h"
 #include "tests/unit/fake-manager.h"
@@ -71,6 +72,10 @@ static struct json_object *make_check(void) {
         return check_json(&fake->engine, NO_PAIR, &fake->facts, FAKE_NOW);
 }
 
+static struct json_object *make_explain(void) {
+        return explain_json(&fake->engine, 0, &fake->facts, FAKE_NOW);
+}
+
 static void document(void) {
         const char *text;
         struct json_object *json;
@@ -88,7 +93,7 @@ static void document(void) {
 
 static void every_document_comes_whole_or_not_at_all(void) {
         static struct json_object *(*const makers[])(void) = { make_status, make_pair, make_flow,
-                                                               make_table,  make_plan, make_history, make_check };
+                                                               make_table,  make_plan, make_history, make_check, make_explain };
 
         fake = fake_new();
         for (size_t i = 0; i < ELEMENTSOF(makers); i++) {

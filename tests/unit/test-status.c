@@ -4,6 +4,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/core/findings.h"
 #include "daemon/bus/check-json.h"
+#include "daemon/bus/explain-json.h"
 #include "daemon/bus/history-json.h"
 #include "daemon/bus/status-member.h"
 #include "daemon/bus/status.h"
@@ -28,6 +29,7 @@ static void documents_are_as_documented(void) {
 
         CHECK(matches("json-status", status_json(&fake->engine, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-check", check_json(&fake->engine, NO_PAIR, &fake->facts, FAKE_NOW)));
+        CHECK(matches("json-explain", explain_json(&fake->engine, 0, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-table", table_json(&fake->engine, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-plan", plan_json(&fake->engine, 0, &command)));
         fake_free(fake);

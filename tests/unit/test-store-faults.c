@@ -173,13 +173,13 @@ static void question_about_history_waits_for_a_stalled_disk_and_nobody_else_does
         faults->stalls_reads = true;
         faults_stall(faults, true);
         for (unsigned i = 0; i < READER_QUESTIONS_MAX; i++)
-                CHECK(store_ask_history(bench->store, "web", 10, on_history, bench) == 0);
-        CHECK(store_ask_history(bench->store, "web", 10, on_history, bench) == -EBUSY);
+                CHECK(store_ask_history(bench->store, "web", NULL, 10, on_history, bench) == 0);
+        CHECK(store_ask_history(bench->store, "web", NULL, 10, on_history, bench) == -EBUSY);
         CHECK(persist(bench, "web", 2, PERSIST_STEP) == 0);
         CHECK(bench->n_histories == 1);
         CHECK(bench_wait_history(bench, 1 + READER_QUESTIONS_MAX) == -ETIMEDOUT);
         faults_stall(faults, false);
-        while (store_ask_history(bench->store, "web", 10, on_history, bench) == -EBUSY)
+        while (store_ask_history(bench->store, "web", NULL, 10, on_history, bench) == -EBUSY)
                 (void) sd_event_run(bench->event, USEC_PER_MSEC);
         CHECK(bench_wait_history(bench, 2 + READER_QUESTIONS_MAX) == 0);
         bench_free(bench);
@@ -194,7 +194,7 @@ static void store_that_is_freed_answers_what_was_asked_of_history(void) {
         REQUIRE(bench_open(bench) == 0);
         faults->stalls_reads = true;
         faults_stall(faults, true);
-        CHECK(store_ask_history(bench->store, "web", 10, on_history, bench) == 0);
+        CHECK(store_ask_history(bench->store, "web", NULL, 10, on_history, bench) == 0);
         wait_until_stalled(faults);
         faults_stall(faults, false);
         bench_close(bench);

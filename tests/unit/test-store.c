@@ -89,8 +89,8 @@ static void a_newer_schema_is_refused(void) {
         bench_close(bench);
         database_edit(bench, "state/state.db", "PRAGMA user_version = 999");
         CHECK(bench_open(bench) == -EPROTO);
-        CHECK(strstr(error_text(&bench->error), "written by a newer failoverd (schema 999, this one knows 4)") != NULL);
-        database_edit(bench, "state/state.db", "PRAGMA user_version = 4");
+        CHECK(strstr(error_text(&bench->error), "written by a newer failoverd (schema 999, this one knows 5)") != NULL);
+        database_edit(bench, "state/state.db", "PRAGMA user_version = 5");
         CHECK(bench_open(bench) == 0);
         bench_free(bench);
 }
@@ -256,6 +256,33 @@ static void history_tells_what_happened(void) {
         bench_free(bench);
 }
 
+/* What was believed when it was decided is kept as long as the failover is, and its files are named. */
+static void history_tells_why(void) {
+        struct bench *bench = bench_new();
+        const struct evidence_request evidence = { .failover_id = "web-3", .messages = "{}" };
+        struct flow flow = { .kind = FLOW_OS_FAILURE, .number = 3 };
+        char directory[160];
+
+        bench->options.evidence_dir = bench_path(bench, "evidence", directory);
+        REQUIRE(bench_open(bench) == 0);
+        REQUIRE(evidence_write(directory, &evidence) == 0);
+        store_add_phase(bench->store, "web", &flow, PHASE_DECIDED);
+        store_add_explanation(bench->store, "web", &flow, "{\"rule\": \"it's hung\"}");
+        flow.number = 4;
+        store_add_explanation(bench->store, "web", &flow, "{}"); /* of a failover that was not written */
+        bench_flush(bench);
+        read_failover(bench, "web", "web-3", 10);
+        CHECK_TEXT(bench->explanation, "{\"rule\": \"it's hung\"}");
+        CHECK(bench->rows.n_files == 1);
+        CHECK_TEXT(bench->file, "messages-a");
+        read_failover(bench, "web", "web-4", 10);
+        CHECK_TEXT(bench->explanation, "");
+        CHECK(bench->rows.n_files == 0);
+        read_history(bench, "web", 10);
+        CHECK_TEXT(bench->explanation, "");
+        bench_free(bench);
+}
+
 static void history_tells_what_drills_came_to(void) {
         struct bench *bench = bench_new();
         struct drill_result drill = {
@@ -289,7 +316,7 @@ static void drills_are_brought_forward(void) {
         database_edit(bench, "state/state.db",
                       "ALTER TABLE application DROP COLUMN using_a_bytes;"
                       "ALTER TABLE application DROP COLUMN using_b_bytes;"
-                      "DROP TABLE last_drill; DROP TABLE drill;"
+                      "DROP TABLE last_drill; DROP TABLE drill; DROP TABLE explanation;"
                       "CREATE TABLE drill (failover TEXT PRIMARY KEY, pair TEXT NOT NULL, time_usec INTEGER NOT NULL,"
                       "        result INTEGER NOT NULL, recovery_usec INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;"
                       "INSERT INTO drill VALUES ('web-10', 'web', 2, -5, -1, 'lost'), ('web-9', 'web', 1, 0, 1200000, 'good');"
@@ -371,6 +398,7 @@ TEST_MAIN("store",
           TEST(damage_is_told_and_can_be_set_aside),
           TEST(rows_without_sense_are_damage),
           TEST(history_tells_what_happened),
+          TEST(history_tells_why),
           TEST(history_tells_what_drills_came_to),
           TEST(drills_are_brought_forward),
           TEST(history_is_bounded),
