@@ -56,6 +56,7 @@ bench:
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/rights.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/pairs.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/recovery.py
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/handover.py
 
 # For MINUTES, busy guests beside a busy host: every failover is a false one. What keeps the host busy too is the
 # exploration of the simulator, with new seeds each time: it prints the first, and how to run one that fails again.

@@ -6,6 +6,8 @@
  *   fill run NAME MIB [NODE]  map MIB mebibytes, write every page, then check one page after the other and count; the
  *                         memory is NUMA node NODE's
  *   fill check NAME       exit 0 while that makes progress: the health check
+ *   fill spin NAME        go through 4 MiB of node 0 without end and count the rounds: for measuring
+ *   fill touch MIB [NODE]  write MIB mebibytes once, print "touched in N us" and give them back: for measuring
  *   fill wait NODE MIB    until NUMA node NODE has that much memory, then say so: for measuring
  *
  * /run/NAME.pid holds its process id, /run/NAME.count the counter (0 until all is written) and the time
@@ -112,6 +114,36 @@ static int run(const char *name, size_t mib) {
         }
 }
 
+static int spin(const char *name) {
+        size_t size = 4 * 1024 * 1024;
+        unsigned char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        int fd = open_file(name, "count", O_WRONLY | O_CREAT | O_TRUNC);
+
+        if (memory == MAP_FAILED || fd < 0 || write_pid(name) < 0)
+                return fail(name);
+        for (uint64_t count = 0;; count++) {
+                for (size_t i = 0; i < size; i += 64)
+                        memory[i]++;
+                if (tell(fd, count) < 0)
+                        return fail("/run");
+        }
+}
+
+static int touch(size_t mib) {
+        size_t size = mib * 1024 * 1024;
+        struct timespec begin, end;
+        unsigned char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (memory == MAP_FAILED)
+                return fail("mmap");
+        clock_gettime(CLOCK_BOOTTIME, &begin);
+        for (size_t i = 0; i < size; i += PAGE)
+                memory[i] = 1;
+        clock_gettime(CLOCK_BOOTTIME, &end);
+        printf("touched in %lld us\n", (long long) (end.tv_sec - begin.tv_sec) * 1000000 + (end.tv_nsec - begin.tv_nsec) / 1000);
+        return EXIT_SUCCESS;
+}
+
 static int check(const char *name) {
         unsigned long long count, when;
         char line[64] = "";
@@ -159,10 +191,17 @@ int main(int argc, char *argv[]) {
                 return fail("NODE");
         if ((argc == 4 || argc == 5) && strcmp(argv[1], "run") == 0 && mib > 0)
                 return run(argv[2], (size_t) mib);
+        if ((argc == 3 || argc == 4) && strcmp(argv[1], "touch") == 0 && strtol(argv[2], NULL, 10) > 0) {
+                if (argc == 4 && stay_on(strtol(argv[3], NULL, 10)) < 0)
+                        return fail("NODE");
+                return touch((size_t) strtol(argv[2], NULL, 10));
+        }
+        if (argc == 3 && strcmp(argv[1], "spin") == 0)
+                return stay_on(0) < 0 ? fail("node 0") : spin(argv[2]);
         if (argc == 3 && strcmp(argv[1], "check") == 0)
                 return check(argv[2]);
         if (argc == 4 && strcmp(argv[1], "wait") == 0 && mib > 0)
                 return wait_for_node(argv[2], mib);
-        fprintf(stderr, "usage: fill run NAME MIB [NODE] | fill check NAME | fill wait NODE MIB\n");
+        fprintf(stderr, "usage: fill run NAME MIB [NODE] | fill touch MIB [NODE] | fill spin NAME | fill check NAME |\n       fill wait NODE MIB\n");
         return 2;
 }
