@@ -3,6 +3,14 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
+
+#include "daemon/base/clock.h"
+
+/* CLOCK_BOOTTIME in microseconds, as tests/bench reads it. */
+static void print_time(usec_t time_usec) {
+        fprintf(stderr, "%" PRIu64 ".%06" PRIu64 " ", time_usec / USEC_PER_SEC, time_usec % USEC_PER_SEC);
+}
 
 static const char *side_text(enum side side) {
         return side >= 0 && side < SIDE_MAX ? side_to_string(side) : "-";
@@ -14,8 +22,8 @@ void trace_event(const struct event *event) {
         if (event->kind == EVENT_WAKE || event->kind == EVENT_SECOND_PATH || event->kind == EVENT_PRESSURE ||
             (message && message->type == MESSAGE_PONG))
                 return;
-        fprintf(stderr, "%" PRIu64 ".%03" PRIu64 " event %s %d/%s", event->time_usec / USEC_PER_SEC,
-                event->time_usec / 1000 % 1000, event_kind_to_string(event->kind), event->pair, side_text(event->side));
+        print_time(event->time_usec);
+        fprintf(stderr, "event %s %d/%s", event_kind_to_string(event->kind), event->pair, side_text(event->side));
         if (message)
                 fprintf(stderr, " %s id=%" PRIu64 " %s result=%d bytes=%" PRIu64 " token=%" PRIu64 " %s",
                         message_type_to_string(message->type), message->id, message->app, message->result,
@@ -36,10 +44,11 @@ void trace_action(const struct action *action) {
         if (action->kind == ACTION_WAKE || action->kind == ACTION_CHANGED || action->kind == ACTION_PROBE ||
             (message && message->type == MESSAGE_PING))
                 return;
-        fprintf(stderr, "        action %s id=%" PRIu64 " %d/%s %s bytes=%" PRIu64 " %s", action_kind_to_string(action->kind),
+        print_time(clock_usec(CLOCK_BOOTTIME));
+        fprintf(stderr, "  action %s id=%" PRIu64 " %d/%s %s bytes=%" PRIu64 " %s", action_kind_to_string(action->kind),
                 action->id, action->pair, side_text(action->side), action->app_name, action->bytes, action->text);
         if (message)
-                fprintf(stderr, "%s id=%" PRIu64 " token=%" PRIu64 " node=%d bytes=%" PRIu64,
+                fprintf(stderr, " %s id=%" PRIu64 " token=%" PRIu64 " node=%d bytes=%" PRIu64,
                         message_type_to_string(message->type), message->id, message->token, message->node, message->bytes);
         fputc('\n', stderr);
 }

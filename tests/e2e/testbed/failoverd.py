@@ -108,7 +108,7 @@ class Failoverd(Control):
         session.copy(f"{BUILD}/daemon/ctl/failoverctl", "bin/failoverctl")
         self.notify = Notify(session.path("notify"))
 
-    def start(self, policy=None, seconds=30):
+    def start(self, policy=None, seconds=30, options=()):
         """Starts it, with a new policy file where one is given, and waits until it says that it is ready."""
         if policy is not None:
             self.session.write("policy.yaml", policy)
@@ -116,7 +116,8 @@ class Failoverd(Control):
         self.process = self.session.spawn(
             self.program, "--user", "--policy", self.session.path("policy.yaml"),
             "--state-dir", self.session.path("state"), "--runtime-dir", self.session.path("runtime"),
-            *(("--helper", self.helper.socket) if self.helper else ()), log="failoverd.log", env={"NOTIFY_SOCKET": self.session.path("notify")})
+            *(("--helper", self.helper.socket) if self.helper else ()), *options,
+            log="failoverd.log", env={"NOTIFY_SOCKET": self.session.path("notify")})
         if not self.notify.wait("READY=1", seconds):
             raise NotInTime(f"failoverd was not ready within {seconds} s; exit status {self.process.poll()}\n"
                             + self.log(20))
