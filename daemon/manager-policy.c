@@ -145,7 +145,8 @@ static int watch(struct manager *manager, struct manager_pair *slot, const struc
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 snprintf(slot->domains[side], sizeof(slot->domains[side]), "%s", pair->policy->members[side].domain);
                 if (!slot->links[side]) {
-                        r = agent_link_new(manager->loop, &manager->sink, slot->slot, side, &slot->links[side]);
+                        r = agent_link_new(manager->loop, &manager->sink, slot->slot, side, &agent_link_pace,
+                                           &slot->links[side]);
                         if (r < 0)
                                 return r;
                 }

@@ -18,14 +18,12 @@
 
 #define RETRY_LEAST_USEC (50 * USEC_PER_MSEC)
 #define RETRY_MOST_USEC USEC_PER_SEC
-#define TICK_USEC (200 * USEC_PER_MSEC) /* between looks whether a welcome that is due can be sent */
-#define SILENCE_USEC USEC_PER_SEC       /* without a line; between two welcomes */
+#define TICKS 5 /* looks, in that time of silence, whether a welcome that is due can be sent */
 #define WELCOMES_MAX 10                 /* without a hello, then a new session */
 #define QUEUE_MAX (256 * KIB)
 #define UNREAD_MAX (32 * 1024) /* that the kernel holds for QEMU, with its own overhead, for a ping to be sent */
 #define MALFORMED_MAX 20       /* within ... */
 #define MALFORMED_USEC (10 * USEC_PER_SEC)
-#define NONSENSE_PAUSE_USEC (5 * USEC_PER_SEC)
 
 struct recent_line {
         char *text; /* owned */
@@ -38,6 +36,7 @@ struct agent_link {
         const struct sink *sink;
         int pair;
         enum side side;
+        const struct agent_link_pace *pace;
 
         char *path;
         int fd;
@@ -68,6 +67,11 @@ struct agent_link {
         struct recent_line recent[AGENT_LINK_RECENT_MAX];
         unsigned n_recent;  /* ever */
         struct agent_link_counts counts;
+};
+
+const struct agent_link_pace agent_link_pace = {
+        .silence_usec = USEC_PER_SEC,
+        .pause_usec = 5 * USEC_PER_SEC,
 };
 
 /* ---- events and timers ---- */
@@ -105,9 +109,10 @@ static void arm_timer(struct agent_link *link) {
         if (link->fd >= 0) { /* the next welcome, or the next look whether it can be sent */
                 usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
 
-                due_usec = (link->line_usec > link->welcome_usec ? link->line_usec : link->welcome_usec) + SILENCE_USEC;
+                due_usec = (link->line_usec > link->welcome_usec ? link->line_usec : link->welcome_usec) +
+                           link->pace->silence_usec;
                 if (due_usec <= now_usec)
-                        due_usec = now_usec + TICK_USEC;
+                        due_usec = now_usec + link->pace->silence_usec / TICKS;
         }
         if (link->resume_usec > 0 && link->resume_usec < due_usec)
                 due_usec = link->resume_usec;
@@ -301,7 +306,7 @@ static bool malformed(struct agent_link *link, const char *why) {
         snprintf(text, sizeof(text), "agent breaks the protocol: %s", why);
         link->n_malformed = 0;
         link->counts.dropped++;
-        disconnect(link, NONSENSE_PAUSE_USEC, true, text);
+        disconnect(link, link->pace->pause_usec, true, text);
         return false;
 }
 
@@ -464,8 +469,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
                 if (handle_lines(link))
                         watch_socket(link);
         }
-        if (link->fd >= 0 && link->resume_usec == 0 && now_usec >= link->line_usec + SILENCE_USEC &&
-            now_usec >= link->welcome_usec + SILENCE_USEC && link->n_queue == 0 && unread_bytes(link) == 0)
+        if (link->fd >= 0 && link->resume_usec == 0 && now_usec >= link->line_usec + link->pace->silence_usec &&
+            now_usec >= link->welcome_usec + link->pace->silence_usec && link->n_queue == 0 && unread_bytes(link) == 0)
                 send_welcome(link);
         arm_timer(link);
         return 0;
@@ -473,7 +478,8 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* ---- life ---- */
 
-int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side side, struct agent_link **ret) {
+int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side side,
+                   const struct agent_link_pace *pace, struct agent_link **ret) {
         struct agent_link *link = calloc(1, sizeof(*link));
         int r;
 
@@ -483,6 +489,7 @@ int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side
         link->sink = sink;
         link->pair = pair;
         link->side = side;
+        link->pace = pace;
         link->fd = -1;
         link->retry_usec = USEC_INFINITY;
         agent_limit_init(&link->limit, clock_usec(CLOCK_BOOTTIME));

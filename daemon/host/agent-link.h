@@ -28,8 +28,16 @@
 
 struct agent_link;
 
-/* A link without a path. Events carry `pair` and `side`. The sink is borrowed for the link's life. */
-int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side side, struct agent_link **ret);
+/* How long it waits. Tests are quicker. */
+struct agent_link_pace {
+        usec_t silence_usec; /* without a line, before a welcome; between two welcomes */
+        usec_t pause_usec;   /* after nonsense */
+};
+extern const struct agent_link_pace agent_link_pace;
+
+/* A link without a path. Events carry `pair` and `side`. Sink and pace are borrowed for the link's life. */
+int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side side,
+                   const struct agent_link_pace *pace, struct agent_link **ret);
 /* Disconnects without an event. Takes NULL; returns NULL. */
 struct agent_link *agent_link_free(struct agent_link *link);
 
