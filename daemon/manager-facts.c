@@ -90,6 +90,21 @@ static void read_processes(struct manager *manager, usec_t now) {
                 }
 }
 
+static void read_store(struct manager *manager, usec_t now) {
+        struct store_counts counts = store_get_counts(manager->store);
+        struct link_fact *store = &manager->facts.store;
+        bool full = counts.reserve_spent || counts.history_waiting > 0;
+
+        if (!store->known || store->up == full)
+                store->since_usec = now;
+        store->known = true;
+        store->up = !full;
+        store->text[0] = 0;
+        if (full)
+                snprintf(store->text, sizeof(store->text), "its disk is full; make room there. Who owns the data is "
+                         "written, %u lines of history wait", counts.history_waiting);
+}
+
 const struct host_facts *manager_facts(struct manager *manager) {
         struct host_facts *facts = &manager->facts;
         usec_t now = manager_now();
@@ -105,6 +120,7 @@ const struct host_facts *manager_facts(struct manager *manager) {
                 if (!make_room(facts, (size_t) manager->engine->n_pairs * SIDE_MAX))
                         return facts;
                 manager->facts_usec = now;
+                read_store(manager, now);
                 read_processes(manager, now);
                 facts->surveying = begin_survey(manager, now);
         } else

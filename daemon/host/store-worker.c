@@ -49,6 +49,7 @@ struct worker {
         struct queue waiting, done;
         struct history_line *lines, **lines_end;
         unsigned n_lines;
+        bool lines_wait; /* the disk is full: until house was kept */
         uint64_t serial;
         bool settle, stopping, ended, abandoned;
         struct worker_counts counts;
@@ -220,11 +221,15 @@ static int write_lines(struct worker *worker, struct history_line *line) {
         return r;
 }
 
-/* With the mutex held; gives it up while writing. On a full disk history is not even tried. */
+static bool lines_are_due(const struct worker *worker) {
+        return worker->lines && !worker->lines_wait && !worker->counts.reserve_spent;
+}
+
+/* With the mutex held; gives it up while writing. What a full disk has no room for waits, with what comes after it. */
 static void serve_lines(struct worker *worker) {
         struct history_line *first = worker->lines, *last = first;
         unsigned n = 1;
-        int r = -ENOSPC;
+        int r;
 
         for (; n < LINES_BATCH && last->next; n++)
                 last = last->next;
@@ -232,13 +237,19 @@ static void serve_lines(struct worker *worker) {
         if (!worker->lines)
                 worker->lines_end = &worker->lines;
         last->next = NULL;
-        worker->n_lines -= n;
-        if (!worker->counts.reserve_spent) {
-                pthread_mutex_unlock(&worker->mutex);
-                r = write_lines(worker, first);
-                worker->house_usec = worker->house_usec ?: house_time();
-                pthread_mutex_lock(&worker->mutex);
+        pthread_mutex_unlock(&worker->mutex);
+        r = write_lines(worker, first);
+        worker->house_usec = worker->house_usec ?: house_time();
+        pthread_mutex_lock(&worker->mutex);
+        if (r == -ENOSPC) {
+                worker->lines_wait = true;
+                last->next = worker->lines;
+                if (!worker->lines)
+                        worker->lines_end = &last->next;
+                worker->lines = first;
+                return;
         }
+        worker->n_lines -= n;
         if (r < 0)
                 worker->counts.history_dropped += n;
         while (first) {
@@ -268,6 +279,9 @@ static void keep_house(struct worker *worker) {
                 spent = reserve_make(worker->reserve_path) < 0;
                 set_reserve_spent(worker, spent);
         }
+        pthread_mutex_lock(&worker->mutex);
+        worker->lines_wait = false; /* tried again, once */
+        pthread_mutex_unlock(&worker->mutex);
         worker->house_usec = spent ? house_time() : 0;
 }
 
@@ -291,7 +305,7 @@ static void wait_for_work(struct worker *worker) {
                 .tv_nsec = (long) (worker->house_usec % USEC_PER_SEC * 1000),
         };
 
-        while (!worker->waiting.first && !worker->lines && !worker->settle && !worker->stopping &&
+        while (!worker->waiting.first && !lines_are_due(worker) && !worker->settle && !worker->stopping &&
                !house_is_due(worker)) {
                 if (worker->house_usec > 0)
                         (void) pthread_cond_timedwait(&worker->wake, &worker->mutex, &until);
@@ -313,7 +327,7 @@ static void *run(void *userdata) {
                         pthread_mutex_unlock(&worker->mutex);
                         keep_house(worker);
                         pthread_mutex_lock(&worker->mutex);
-                } else if (worker->lines)
+                } else if (lines_are_due(worker))
                         serve_lines(worker);
                 else if (worker->settle) {
                         worker->settle = false;
@@ -463,6 +477,8 @@ struct worker_counts worker_get_counts(struct worker *worker) {
 
         pthread_mutex_lock(&worker->mutex);
         counts = worker->counts;
+        if (worker->lines_wait || worker->counts.reserve_spent)
+                counts.history_waiting = worker->n_lines;
         pthread_mutex_unlock(&worker->mutex);
         return counts;
 }

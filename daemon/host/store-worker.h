@@ -51,6 +51,7 @@ void worker_settle(struct worker *worker);
 struct worker_counts {
         uint64_t written, failed;  /* records */
         uint64_t history_dropped;  /* lines */
+        unsigned history_waiting;  /* lines that the disk has no room for */
         bool reserve_spent;
 };
 struct worker_counts worker_get_counts(struct worker *worker);

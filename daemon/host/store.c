@@ -309,6 +309,7 @@ struct store_counts store_get_counts(struct store *store) {
                 counts.written[i] = worker.written;
                 counts.failed[i] = worker.failed;
                 counts.history_dropped += worker.history_dropped;
+                counts.history_waiting += worker.history_waiting;
                 counts.reserve_spent = counts.reserve_spent || worker.reserve_spent;
         }
         return counts;

@@ -83,9 +83,9 @@ int store_load(struct store *store, struct record **ret, size_t *ret_n);
 int store_persist(struct store *store, const struct record *record, enum persist_level level, int pair,
                   uint64_t action_id, usec_t deadline_usec);
 
-/* History. Nothing is answered; where the queue is full (or memory is) lines are dropped and counted. `pair` is
- * the pair's name, NULL or "" for a line about no pair; side SIDE_INVALID for none. Times are taken now, or from
- * the flow. */
+/* History. Nothing is answered; on a full disk lines wait for room; where the queue is full (or memory is) they are
+ * dropped and counted. `pair` is the pair's name, NULL or "" for a line about no pair; side SIDE_INVALID for none.
+ * Times are taken now, or from the flow. */
 void store_add_event(struct store *store, const char *pair, enum side side, enum record_kind kind, const char *text);
 void store_add_phase(struct store *store, const char *pair, const struct flow *flow, enum phase phase);
 void store_end_flow(struct store *store, const char *pair, const struct flow *flow, int result, const char *text);
@@ -105,6 +105,7 @@ struct store_counts {
         uint64_t failed[PERSIST_LEVEL_MAX];   /* writes that failed */
         uint64_t late;                        /* answers -ETIMEDOUT */
         uint64_t history_dropped;             /* lines */
+        unsigned history_waiting;             /* lines that the disk has no room for */
         bool reserve_spent;                   /* the disk is full; the reserve went into ownership writes */
 };
 struct store_counts store_get_counts(struct store *store);

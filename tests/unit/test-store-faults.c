@@ -280,13 +280,20 @@ static int fill_a_disk(struct bench *bench) {
         for (unsigned i = 0; i < 1000; i++) /* more than the reserve would hold one after the other */
                 if (persist(bench, "web", ++seq, PERSIST_OWNER) < 0)
                         return 4;
-        if (store_get_counts(bench->store).history_dropped == 0)
+        if (store_get_counts(bench->store).history_waiting == 0 || store_get_counts(bench->store).history_dropped > 0)
                 return 5;
+        store_add_event(bench->store, "web", SIDE_A, RECORD_SUSPECTED, "the last line");
         if (unlink(path) < 0)
                 return 6;
         wait_for_reserve(bench);
         if (store_get_counts(bench->store).reserve_spent)
                 return 7;
+        bench_close(bench); /* writes all that waits */
+        if (bench_open(bench) < 0)
+                return 10;
+        read_history(bench, "web", 1);
+        if (bench->rows.n_events != 1 || strcmp(bench->events[0].text, "the last line") != 0)
+                return 9;
         return reopen(bench, "boot-2", "web") == seq ? 0 : 8;
 }
 
