@@ -78,6 +78,21 @@ static size_t module_at(const struct picking *p, uint64_t offset, uint64_t *ret_
         return CHOICE_MODULES_MAX;
 }
 
+/* Is the extent at `offset` promised to somebody else? `*ret_end` comes down to where that changes. */
+static bool is_promised(const struct choice *choice, uint64_t offset, uint64_t *ret_end) {
+        for (size_t i = 0; i < choice->n_promised; i++) {
+                struct span span = choice->promised[i];
+
+                if (offset >= span.start && offset < span.end) {
+                        *ret_end = span.end < *ret_end ? span.end : *ret_end;
+                        return true;
+                }
+                if (offset < span.start && span.start < *ret_end)
+                        *ret_end = span.start;
+        }
+        return false;
+}
+
 static bool may_pick(const struct choice *choice, const struct rights_range *range) {
         return !holder_is_vm(range->manager) && (!holder_is_vm(range->user) || choice->from != CHOICE_ONLY_UNUSED);
 }
@@ -105,11 +120,12 @@ static void look_at_range(struct picking *p, const struct rights_range *range) {
         while (span.start < span.end) {
                 uint64_t end = span.end;
                 size_t module = split ? module_at(p, span.start, &end) : CHOICE_MODULES_MAX;
+                bool promised = !own && is_promised(p->choice, span.start, &end);
                 struct span part = { span.start, end < span.end ? end : span.end };
 
                 if (own)
                         p->had_bytes[module] += span_bytes(part);
-                else
+                else if (!promised)
                         add_candidate(p, part, holder_is_vm(range->user), module);
                 span.start = part.end;
         }
@@ -286,7 +302,8 @@ static uint64_t room(const struct picking *p) {
 int choice_make(const struct choice *choice, const struct rights *rights, struct holder vm, uint64_t bytes,
                 struct chosen *ret) {
         struct picking p = { .choice = choice, .rights = rights, .vm = vm, .wanted_bytes = bytes };
-        size_t n = rights->n_ranges + 2 * choice->n_modules; /* ranges, divided where modules begin and end */
+        /* ranges, divided where modules and promises begin and end */
+        size_t n = rights->n_ranges + 2 * (choice->n_modules + choice->n_promised);
         _cleanup_free_ struct candidate *candidates = NULL;
         _cleanup_free_ struct span *spans = NULL;
 

@@ -42,6 +42,8 @@ struct choice {
         const struct span *modules; /* borrowed; where each module is: sorted, without overlap. For spread and packed.
                                      * What is on none counts as one more; an extent is where it begins */
         size_t n_modules;           /* up to CHOICE_MODULES_MAX */
+        const struct span *promised; /* borrowed; whole extents that are not to be chosen: for somebody else */
+        size_t n_promised;
 };
 
 struct chosen {

@@ -24,8 +24,10 @@ static inline const char *holder_text(struct holder holder) {
         return texts[(holder.pair + 1) % 11];
 }
 
+#define RIGHTS_TEXT_LEN 8192
+
 static inline const char *rights_text(const struct rights *rights) {
-        static char text[8192];
+        static char text[RIGHTS_TEXT_LEN];
         size_t used = 0;
 
         for (size_t i = 0; i < rights->n_ranges && used < sizeof(text); i++) {

@@ -184,6 +184,16 @@ static void not_enough_is_refused_or_granted_as_far_as_it_goes(void) {
         CHECK_TEXT(choose(&choice, "u.2..u", 3), "1-2 3-5");
 }
 
+static void what_is_promised_to_somebody_else_is_not_chosen(void) {
+        static const struct span promised[] = { { 6 * EXTENT, 8 * EXTENT }, { EXTENT, 3 * EXTENT } };
+        struct choice choice = { .promised = promised, .n_promised = 2 };
+
+        CHECK_TEXT(choose(&choice, "..........", 6), "0-1 3-6 8-10");
+        CHECK_TEXT(choose(&choice, "..........", 7), "refused");
+        choice.rules[choice.n_rules++] = CHOICE_LARGEST;
+        CHECK_TEXT(choose(&choice, "..........", 3), "3-6");
+}
+
 static void random_map(char map[EXTENTS_MAX + 1], uint64_t *random) {
         unsigned n = 1 + random_below(random, EXTENTS_MAX), run = 0;
 
@@ -323,5 +333,7 @@ static void every_word_reads_back(void) {
 TEST_MAIN("core-choice", TEST(unmanaged_memory_is_chosen_used_or_not_as_asked), TEST(contiguity_is_as_asked),
           TEST(nearness_is_to_what_the_vm_manages_and_is_given), TEST(rules_count_in_the_order_in_which_they_are_given),
           TEST(modules_are_shared_alike_or_packed), TEST(an_extent_is_on_the_module_where_it_begins),
-          TEST(not_enough_is_refused_or_granted_as_far_as_it_goes), TEST(any_combination_on_any_map_is_sound),
+          TEST(not_enough_is_refused_or_granted_as_far_as_it_goes),
+          TEST(what_is_promised_to_somebody_else_is_not_chosen),
+          TEST(any_combination_on_any_map_is_sound),
           TEST(scattered_memory_is_found_to_the_last_extent), TEST(every_word_reads_back))
