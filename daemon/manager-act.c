@@ -89,6 +89,7 @@ static void act_evidence(struct manager *manager, const struct action *action) {
         char *recent = slot && slot->links[action->side] ? agent_link_get_recent(slot->links[action->side]) : NULL;
         struct evidence_request request = {
                 .failover_id = action->text, .side = action->side, .messages = recent,
+                .console_path = hypervisor_console(manager->hypervisor, action->pair, action->side),
                 .pid = hypervisor_pid(manager->hypervisor, action->pair, action->side),
         };
 
@@ -226,6 +227,9 @@ void manager_act(struct manager *manager, const struct action *action) {
                 if (manager->bus)
                         bus_reply(manager->bus, action->command_id, action->result, action->text);
                 break;
+        case ACTION_PROBE:
+                manager_sample_processor(manager, action->pair, action->side);
+                /* fall through */
         default:
                 r = manager->hypervisor ? hypervisor_act(manager->hypervisor, action) : -ENOTCONN;
                 if (r < 0 && action->id)

@@ -55,9 +55,9 @@ struct history_question {
 };
 
 void manager_keep_explanation(struct manager *manager, const struct action *action) {
-        struct host_facts facts = { .realtime_offset_usec = (int64_t) manager_realtime() - (int64_t) manager->engine->now_usec };
         const struct pair *pair = manager->engine->pairs[action->pair];
-        struct json_object *json = pair ? explain_json(manager->engine, action->pair, &facts, manager->engine->now_usec) : NULL;
+        const struct host_facts *facts = manager_facts_at_decision(manager);
+        struct json_object *json = pair ? explain_json(manager->engine, action->pair, facts, manager->engine->now_usec) : NULL;
         const char *text = json ? json_text_print(json, JSON_C_TO_STRING_PLAIN, NULL) : NULL;
 
         if (text)

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/host/process.h"
 #include "daemon/manager-internal.h"
 
 #define FACTS_FRESH_USEC (500 * USEC_PER_MSEC)
@@ -105,6 +106,47 @@ static void read_store(struct manager *manager, usec_t now) {
                          "written, %u lines of history wait", counts.history_waiting);
 }
 
+#define PROCESSOR_SPAN_USEC (400 * USEC_PER_MSEC) /* at least, between the two looks that are compared */
+
+void manager_sample_processor(struct manager *manager, int slot, enum side side) {
+        struct manager_pair *pair = slot >= 0 && slot < manager->n_pairs ? manager->pairs[slot] : NULL;
+        int pid = pair ? hypervisor_pid(manager->hypervisor, slot, side) : 0;
+        struct processor_use *use = pair ? &pair->processor[side] : NULL;
+        struct process_stat stat;
+
+        if (pid <= 0 || process_read_stat(pid, &stat) < 0)
+                return;
+        if (use->pid != pid)
+                *use = (struct processor_use) { .pid = pid };
+        if (use->seen_usec[1] - use->seen_usec[0] >= PROCESSOR_SPAN_USEC) {
+                use->seen_usec[0] = use->seen_usec[1];
+                use->used_usec[0] = use->used_usec[1];
+        }
+        use->seen_usec[1] = manager_now();
+        use->used_usec[1] = stat.cpu_usec;
+}
+
+static void fill_processors(struct manager *manager) {
+        for (int slot = 0; slot < manager->n_pairs; slot++)
+                for (enum side side = 0; manager->pairs[slot] && side < SIDE_MAX; side++) {
+                        const struct processor_use *use = &manager->pairs[slot]->processor[side];
+                        struct member_facts *member = find_member(&manager->facts, slot, side);
+
+                        if (!member || use->seen_usec[0] == 0 || use->used_usec[1] < use->used_usec[0])
+                                continue;
+                        member->processor_usec = (struct fact) { use->used_usec[1] - use->used_usec[0], use->seen_usec[1] };
+                        member->processor_span_usec = use->seen_usec[1] - use->seen_usec[0];
+                }
+}
+
+const struct host_facts *manager_facts_at_decision(struct manager *manager) {
+        manager->facts.realtime_offset_usec = (int64_t) manager_realtime() - (int64_t) manager_now();
+        if (manager->facts.n_members >= (size_t) manager->engine->n_pairs * SIDE_MAX ||
+            make_room(&manager->facts, (size_t) manager->engine->n_pairs * SIDE_MAX))
+                fill_processors(manager);
+        return &manager->facts;
+}
+
 const struct host_facts *manager_facts(struct manager *manager) {
         struct host_facts *facts = &manager->facts;
         usec_t now = manager_now();
@@ -132,5 +174,6 @@ const struct host_facts *manager_facts(struct manager *manager) {
                         if (member)
                                 fill_member(manager, manager->engine->pairs[slot], side, member);
                 }
+        fill_processors(manager);
         return facts;
 }

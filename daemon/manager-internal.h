@@ -15,6 +15,12 @@
 #include "daemon/host/store.h"
 #include "daemon/manager.h"
 
+/* Processor time of a QEMU process, seen twice. */
+struct processor_use {
+        int pid;
+        usec_t seen_usec[2], used_usec[2]; /* the later one last; seen 0: not yet */
+};
+
 struct manager_pair {
         struct manager *manager;
         int slot;
@@ -23,6 +29,7 @@ struct manager_pair {
         struct agent_link *links[SIDE_MAX];
         sd_event_source *wake;
         usec_t due_usec;
+        struct processor_use processor[SIDE_MAX];
 };
 
 /* An answer that the manager owes itself, since the adapter could not even begin. */
@@ -82,6 +89,10 @@ void manager_event(struct manager *manager, struct event *event);
 void manager_owe(struct manager *manager, const struct event *event);
 
 /* manager-facts.c */
+/* Looks at the processor time that a VM's process has used: cheap, each time its second paths are asked. */
+void manager_sample_processor(struct manager *manager, int slot, enum side side);
+/* The latest of it, for the document that is kept at a decision; the rest is as it was when somebody asked last. */
+const struct host_facts *manager_facts_at_decision(struct manager *manager);
 /* Fresh to half a second; valid until the next call. */
 const struct host_facts *manager_facts(struct manager *manager);
 

@@ -50,8 +50,22 @@ static void put_paths(struct json_builder *builder, struct json_object *parent, 
         }
 }
 
+/* It never decides; it tells a guest that spins from one that waits. */
+static void put_processor(struct json_builder *builder, struct json_object *parent, const struct member_facts *facts) {
+        struct json_object *object;
+
+        if (!facts || facts->processor_usec.seen_usec == 0) {
+                json_put_null(builder, parent, "processor");
+                return;
+        }
+        object = json_put_object(builder, parent, "processor");
+        json_put_span(builder, object, "used_ms", facts->processor_usec.value);
+        json_put_span(builder, object, "within_ms", facts->processor_span_usec);
+        json_put_age(builder, object, "age_ms", facts->processor_usec.seen_usec);
+}
+
 static void put_member(struct json_builder *builder, struct json_object *array, const struct pair *pair, enum side side,
-                       const struct explanation *explanation) {
+                       const struct explanation *explanation, const struct member_facts *facts) {
         const struct member_state *member = &pair->members[side];
         const struct member_explanation *e = &explanation->members[side];
         struct json_object *object = json_put_object(builder, array, NULL), *part;
@@ -77,6 +91,7 @@ static void put_member(struct json_builder *builder, struct json_object *array, 
         json_put_bool(builder, part, "connected", member->link_up);
         json_put_bool(builder, part, "greeted", member->greeted);
         json_put_age(builder, part, "greeted_age_ms", member->greeted ? member->greeted_usec : 0);
+        put_processor(builder, object, facts);
         put_beats(builder, object, member, e);
         put_paths(builder, object, &member->detector, &e->evidence);
         json_put_text(builder, object, "failure", member->failure);
@@ -129,7 +144,7 @@ struct json_object *explain_json(const struct engine *engine, int slot, const st
         put_doubt(&builder, root, engine, explanation.doubt);
         array = json_put_array(&builder, root, "members");
         for (enum side side = 0; side < SIDE_MAX; side++)
-                put_member(&builder, array, pair, side, &explanation);
+                put_member(&builder, array, pair, side, &explanation, host_facts_member(facts, slot, side));
         array = json_put_array(&builder, root, "applications");
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 put_application(&builder, array, pair, (int) i, &explanation.apps[i]);

@@ -30,6 +30,8 @@ struct member_facts {
         struct fact resident;                              /* of the whole QEMU process */
         struct fact system_resident;                       /* guest's base memory */
         struct fact overhead;                              /* QEMU's own */
+        struct fact processor_usec; /* processor time that the process used within the span before that */
+        usec_t processor_span_usec;
         struct fact app_resident[POLICY_APPLICATIONS_MAX]; /* each region's device, by application slot */
 };
 

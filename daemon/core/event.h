@@ -107,6 +107,7 @@ struct preflight {
         bool crash_preserved;     /* on_crash preserve; (advice) */
         bool balloon_stats;       /* (advice): second path */
         bool echo_port;           /* (advice): second path, sub-second */
+        bool console_log;         /* (advice): what it says on its console goes to a file */
         bool requested_zero;      /* persistent XML asks for nothing */
         unsigned free_ports;      /* PCIe root ports free in the persistent XML */
         uint64_t base_bytes;      /* boot memory in the XML */

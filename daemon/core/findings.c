@@ -141,6 +141,9 @@ static void check_advice(struct list *list, const char *domain, const struct pre
         if (!found->balloon_stats)
                 add(list, ADVICE, "no balloon statistics: one way less to hear from the guest's kernel|add <memballoon "
                     "model='virtio'><stats period='1'/></memballoon> with virsh edit %s", domain);
+        if (!found->console_log)
+                add(list, ADVICE, "its console goes to no file: what it says before it dies is not kept|add <log file='...' "
+                    "append='on'/> to its first serial port with virsh edit %s", domain);
         if (!found->echo_port)
                 add(list, ADVICE, "no echo port: a hang is decided later than it could be|add <serial type='unix'><alias "
                     "name='ua-echo'/></serial> with virsh edit %s", domain);

@@ -44,10 +44,33 @@ static void fence_kill(struct step *step, enum side side) {
         step_act(step, ACTION_KILL, side, NO_APP, &member->kill, KILL_DEADLINE_USEC);
 }
 
+/* What tells why it failed is kept before the fence destroys it; of a VM that fails without a failover, the latest. */
+static void keep_evidence(struct step *step, enum side side) {
+        struct pair *pair = step->pair;
+        struct action *action = update_add(step->update, ACTION_EVIDENCE, pair->slot, side, NO_APP);
+        char id[FAILOVER_ID_LEN];
+
+        if (pair_flow_active(pair) && pair->record.flow.from == side)
+                snprintf(action->text, sizeof(action->text), "%s", flow_id(pair->policy, &pair->record.flow, id));
+        else
+                snprintf(action->text, sizeof(action->text), "%s+%s", pair->policy->name, pair_domain(pair, side));
+}
+
+void member_fence(struct step *step, enum side side) {
+        struct pair *pair = step->pair;
+
+        if (pair->record.fence_wanted[side])
+                return;
+        pair->record.fence_wanted[side] = true;
+        pair->members[side].fence_usec = step->now;
+        keep_evidence(step, side);
+        pair_dirty(pair);
+        step->again = true;
+}
+
 static void fence_begin(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
-        struct action *evidence;
 
         if (!pair_step_safe(pair)) {
                 usec_t until = member->fence_usec + INTENT_WAIT_USEC;
@@ -59,9 +82,6 @@ static void fence_begin(struct step *step, enum side side) {
         }
         if (!request_free(step, &member->freeze))
                 return;
-        evidence = update_add(step->update, ACTION_EVIDENCE, pair->slot, side, NO_APP);
-        snprintf(evidence->text, sizeof(evidence->text), "%s",
-                 flow_id(pair->policy, &pair->record.flow, (char[FAILOVER_ID_LEN]){ 0 }));
         step_act(step, ACTION_FREEZE, side, NO_APP, &member->freeze, FREEZE_DEADLINE_USEC);
         fence_enter(step, side, FENCE_FREEZING);
 }

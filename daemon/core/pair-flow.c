@@ -128,17 +128,6 @@ static void mark_moving(struct step *step, int app) {
         }
 }
 
-static void fence(struct step *step, enum side side) {
-        struct pair *pair = step->pair;
-
-        if (pair->record.fence_wanted[side])
-                return;
-        pair->record.fence_wanted[side] = true;
-        pair->members[side].fence_usec = step->now;
-        pair_dirty(pair);
-        step->again = true;
-}
-
 static void take_whole_system(struct step *step, enum side from) {
         struct pair *pair = step->pair;
 
@@ -152,7 +141,7 @@ void flow_take_system(struct step *step) {
 
         flow->kind = FLOW_OS_FAILURE;
         take_whole_system(step, flow->from);
-        fence(step, flow->from);
+        member_fence(step, flow->from);
         drop_memory(step, flow->from);
 }
 
@@ -178,7 +167,7 @@ void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app,
         else
                 take_whole_system(step, from);
         if (kind == FLOW_OS_FAILURE) {
-                fence(step, from);
+                member_fence(step, from);
                 drop_memory(step, from);
         }
         if (!flow->drill && (kind == FLOW_OS_FAILURE || kind == FLOW_APPLICATION_FAILURE))

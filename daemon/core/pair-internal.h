@@ -122,6 +122,8 @@ void advance_watch(struct step *step, enum side side);
 void member_leave(struct step *step, enum side side);
 
 /* pair-fence.c, pair-rebuild.c, pair-member.c */
+/* From now on this side must not act any more. Nothing where that is so already. */
+void member_fence(struct step *step, enum side side);
 void advance_fence(struct step *step, enum side side);
 void advance_rebuild(struct step *step, enum side side);
 void advance_agent(struct step *step, enum side side);

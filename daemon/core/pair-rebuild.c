@@ -143,10 +143,7 @@ void advance_rebuild(struct step *step, enum side side) {
         if (still_waited_for(step, side) || recovery_comes_first(pair))
                 return;
         if (member->failure[0] && !pair->record.fence_wanted[side] && !member_is_gone(member)) {
-                pair->record.fence_wanted[side] = true;
-                member->fence_usec = step->now;
-                pair_dirty(pair);
-                step->again = true;
+                member_fence(step, side);
                 return;
         }
         if (member->domain != DOMAIN_SHUTOFF || !member_is_gone(member)) {

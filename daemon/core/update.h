@@ -36,7 +36,8 @@ enum action_kind {
         ACTION_SEND,         /* pair, side, message: to the agent; lost without notice when the link is down */
         ACTION_CONFIGURE,    /* pair, side: send `configure` made by pair_fill_configure() */
         ACTION_DROP_LINK,    /* pair, side: the agent broke the protocol; disconnect, connect anew later */
-        ACTION_EVIDENCE,     /* pair, side, failover id in text: keep what tells why, before it is destroyed */
+        ACTION_EVIDENCE,     /* pair, side, in text the failover's id, or PAIR+DOMAIN: keep what tells why, before it is
+                              * destroyed */
         ACTION_WAKE,         /* pair or NO_PAIR, due_usec: send EVENT_WAKE then; replaces the pair's last wake.
                               * USEC_INFINITY cancels it */
         ACTION_RECORD,       /* pair, record_kind, side, text: a line of history and of the journal */

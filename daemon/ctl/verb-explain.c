@@ -36,6 +36,15 @@ static void print_paths(struct json_object *member) {
         }
 }
 
+static void print_processor(struct json_object *member) {
+        int64_t used = get_number(member, "processor.used_ms"), within = get_number(member, "processor.within_ms");
+        char age[FORMAT_MAX], span[FORMAT_MAX];
+
+        if (within > 0)
+                printf(", used %d %% of a processor within %s (%s ago)", (int) (used * 100 / within), format_age(span, within),
+                       format_age(age, get_number(member, "processor.age_ms")));
+}
+
 static void print_member(const struct ctl *ctl, struct json_object *member) {
         char age[FORMAT_MAX], limit[FORMAT_MAX];
 
@@ -52,6 +61,7 @@ static void print_member(const struct ctl *ctl, struct json_object *member) {
                 printf(", agent %s", get_bool(member, "agent.greeted") ? "greeted, not watched" : get_bool(member, "agent.connected")
                                                                                                           ? "connected, not greeted" : "not connected");
         print_paths(member);
+        print_processor(member);
         putchar('\n');
         if (get_text(member, "tips", NULL))
                 printf("    tips   %s\n", get_text(member, "tips", ""));

@@ -208,6 +208,18 @@ static const xmlNode *find_echo(const xmlNode *devices) {
         return found;
 }
 
+/* The first serial port or console that is logged: by <log file=>, or since it is a file itself. */
+static void find_console(const xmlNode *devices, char path[CONSOLE_PATH_LEN]) {
+        static const char *const kinds[] = { "serial", "console" };
+
+        for (int i = 0; i < 2 && path[0] == '\0'; i++)
+                for (xmlNode *d = node_child(devices, kinds[i]); d && path[0] == '\0'; d = node_next(devices, d, kinds[i])) {
+                        node_attribute(node_child(d, "log"), "file", path, CONSOLE_PATH_LEN);
+                        if (path[0] == '\0' && attribute_is(d, "type", "file"))
+                                node_attribute(node_child(d, "source"), "path", path, CONSOLE_PATH_LEN);
+                }
+}
+
 static void list_disks(const xmlNode *parent, struct disk_list *list) {
         for (const xmlNode *d = node_child(parent, "disk"); d && list->n < DISKS_MAX; d = node_next(parent, d, "disk")) {
                 char *target = list->targets[list->n];
@@ -281,6 +293,8 @@ int domain_xml_parse(const char *text, const struct app_names *apps, struct doma
                 facts.preflight.echo_port = true;
                 node_attribute(node_child(echo, "source"), "path", facts.echo_path, sizeof(facts.echo_path));
         }
+        find_console(devices, facts.console_path);
+        facts.preflight.console_log = facts.console_path[0] != '\0';
         facts.preflight.panic_device = node_child(devices, "panic") != NULL;
         on_crash = node_child(root, "on_crash");
         crash = on_crash ? xmlNodeGetContent(on_crash) : NULL;

@@ -13,6 +13,7 @@
 
 #define DOMAIN_XML_MAX (4 * MIB)
 #define SOCKET_PATH_LEN 108 /* sun_path */
+#define CONSOLE_PATH_LEN 256
 
 #define CHANNEL_NAME "org.failover1.agent.0"
 #define APP_ALIAS_PREFIX "ua-"
@@ -26,6 +27,7 @@ struct domain_facts {
         struct preflight preflight; /* all but defined, persistent and autostart, which are not in the XML */
         char channel_path[SOCKET_PATH_LEN]; /* agent channel; empty: none, or libvirt will choose it at start */
         char echo_path[SOCKET_PATH_LEN]; /* tty whose echo the guest's kernel does; empty: none */
+        char console_path[CONSOLE_PATH_LEN]; /* file that what the guest says on its console goes to; empty: none */
         bool balloon;                    /* a virtio balloon, with statistics or not */
         struct {
                 bool known;     /* QEMU's plugged size is told: live XML only */

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
 
 /* What the three files may hold adds up to EVIDENCE_BYTES_MAX. */
@@ -107,6 +108,27 @@ static void take_proc(const char *directory, const char *name, struct text *text
                 append(text, "\n", 1);
 }
 
+/* A thread's /proc/.../stat in words, where it is one of the guest's processors ("CPU 0/KVM"). */
+static void take_processor(const char *task, struct text *text) {
+        unsigned long long user, system;
+        char path[160], bytes[PIECE_BYTES], name[32], state;
+        _cleanup_close_ int fd = -1;
+        const char *end;
+        ssize_t n;
+
+        snprintf(path, sizeof(path), "%s/stat", task);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? -1 : read(fd, bytes, sizeof(bytes) - 1);
+        if (n <= 0)
+                return;
+        bytes[n] = '\0';
+        end = strrchr(bytes, ')');
+        if (!end || sscanf(bytes, "%*d (CPU %31[^)]", name) != 1 ||
+            sscanf(end, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &state, &user, &system) != 3)
+                return;
+        append_line(text, "processor %s: %c, has used %llu.%02llu s\n", name, state, (user + system) / 100, (user + system) % 100);
+}
+
 /* QEMU's processors are threads: what each was doing tells a hang from a stall of the host. */
 static void take_process(int pid, struct text *text) {
         _cleanup_(closedirp) DIR *tasks = NULL;
@@ -124,6 +146,7 @@ static void take_process(int pid, struct text *text) {
                         continue;
                 n++;
                 snprintf(task, sizeof(task), "%s/%.16s", directory, entry->d_name);
+                take_processor(task, text);
                 take_proc(task, "stat", text);
                 take_proc(task, "wchan", text);
         }
@@ -164,7 +187,11 @@ static void remove_one(int root_fd, const char *name) {
         (void) unlinkat(root_fd, name, AT_REMOVEDIR);
 }
 
-/* Removes the oldest one while there are more than `kept`. True when it removed one. */
+static bool too_old(const struct timespec *time) {
+        return (usec_t) time->tv_sec * USEC_PER_SEC + EVIDENCE_AGE_USEC < clock_usec(CLOCK_REALTIME);
+}
+
+/* Removes the oldest one while there are more than `kept`, or where it is too old. True when it removed one. */
 static bool remove_oldest(int root_fd, unsigned kept) {
         int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         _cleanup_(closedirp) DIR *root = fd < 0 ? NULL : fdopendir(fd);
@@ -190,7 +217,7 @@ static bool remove_oldest(int root_fd, unsigned kept) {
                         snprintf(oldest, sizeof(oldest), "%s", entry->d_name);
                 }
         }
-        if (n <= kept)
+        if (n == 0 || (n <= kept && !too_old(&oldest_time)))
                 return false;
         remove_one(root_fd, oldest);
         return true;
@@ -219,7 +246,7 @@ int evidence_write(const char *directory, const struct evidence_request *request
         if (dir_fd < 0)
                 return -errno;
         write_files(dir_fd, request, buffer);
-        for (unsigned i = 0; i < EVIDENCE_KEPT && remove_oldest(root_fd, EVIDENCE_KEPT); i++)
+        for (unsigned i = 0; i < ENTRIES_MAX && remove_oldest(root_fd, EVIDENCE_KEPT); i++)
                 ;
         return 0;
 }

@@ -3,7 +3,7 @@
 
 /*
  * Keeps what tells why a VM failed, before recovery destroys it: DIRECTORY/FAILOVER-ID/{console,messages,process}-
- * SIDE. Bounded: 64 KiB a side, 32 failovers, the oldest are removed. Everything is read and written on a short
+ * SIDE. Bounded: 64 KiB a side, 32 failovers, 90 days; the oldest are removed. Everything is read and written on a short
  * thread of its own.
  */
 
@@ -16,10 +16,11 @@ struct evidence;
 #define EVIDENCE_BYTES_MAX (64 * KIB) /* of one side of one failover */
 #define EVIDENCE_KEPT 32              /* failovers */
 #define EVIDENCE_AT_ONCE 8            /* threads */
+#define EVIDENCE_AGE_USEC (90 * 24 * 3600 * USEC_PER_SEC)
 
 /* What to keep. All is copied. */
 struct evidence_request {
-        const char *failover_id; /* "PAIR-NUMBER" */
+        const char *failover_id; /* "PAIR-NUMBER", or what else is a file name */
         enum side side;
         const char *console_path; /* log of the guest's console; NULL: none */
         const char *messages;     /* agent_link_get_recent(); NULL: none */

@@ -86,6 +86,7 @@ static void watch_set_period(struct watch *watch) {
 void watch_set_live(struct watch *watch, const struct domain_facts *facts) {
         watch->live = true;
         strcpy(watch->channel, facts->channel_path);
+        strcpy(watch->console, facts->console_path);
         watch->balloon = facts->balloon;
         if (watch->echo && strcmp(echo_path(watch->echo), facts->echo_path) != 0)
                 watch->echo = echo_free(watch->echo);

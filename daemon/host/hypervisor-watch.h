@@ -32,6 +32,7 @@ struct watch {
 
         bool live;          /* inspected since it started: the fields below hold */
         char channel[SOCKET_PATH_LEN];
+        char console[CONSOLE_PATH_LEN];
         struct echo *echo;  /* NULL where there is none */
         bool balloon;
         bool balloon_asked; /* a balloon call is under way */

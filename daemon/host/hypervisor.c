@@ -281,6 +281,12 @@ void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side) 
                 hypervisor->watches[(size_t) pair * SIDE_MAX + (size_t) side] = watch_free(watch);
 }
 
+const char *hypervisor_console(const struct hypervisor *hypervisor, int pair, enum side side) {
+        const struct watch *watch = hypervisor_find(hypervisor, pair, side);
+
+        return watch && watch->console[0] != '\0' ? watch->console : NULL;
+}
+
 const char *hypervisor_channel(const struct hypervisor *hypervisor, int pair, enum side side) {
         const struct watch *watch = hypervisor_find(hypervisor, pair, side);
 

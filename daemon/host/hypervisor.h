@@ -75,6 +75,8 @@ int hypervisor_act(struct hypervisor *hypervisor, const struct action *action);
 /* Path of the agent channel's socket on the host, as the running domain's XML tells; NULL while it is not known
  * or the domain does not run. Valid until the next return to the loop. */
 const char *hypervisor_channel(const struct hypervisor *hypervisor, int pair, enum side side);
+/* File that its console is logged to, as the XML told when it ran last; NULL: none. Valid as above. */
+const char *hypervisor_console(const struct hypervisor *hypervisor, int pair, enum side side);
 /* Pid of its QEMU process, 0 while it is not known. */
 int hypervisor_pid(const struct hypervisor *hypervisor, int pair, enum side side);
 /* What the engine was told last: true while the watching connection stands. */

@@ -229,6 +229,8 @@ static void make_facts(struct fake *fake) {
                 .n_members = ELEMENTSOF(fake->members),
         };
         fake->members[0].resident = (struct fact) { 700 * MIB, AGO(2000) };
+        fake->members[0].processor_usec = (struct fact) { 520 * USEC_PER_MSEC, AGO(800) };
+        fake->members[0].processor_span_usec = 500 * USEC_PER_MSEC;
         fake->members[0].overhead = (struct fact) { 87 * MIB, AGO(2000) };
         fake->members[0].system_resident = (struct fact) { 201 * MIB + 512 * KIB, AGO(2000) };
         fake->members[0].app_resident[0] = (struct fact) { 412 * MIB, AGO(2000) };

@@ -124,6 +124,19 @@ static void the_console_is_not_the_echo_port(void) {
         CHECK_TEXT(parse(named).echo_path, "/run/guests/vm-a.console");
 }
 
+static void what_the_console_says_is_found(void) {
+        _cleanup_free_ char *text = load("live.xml");
+        struct domain_facts f = parse(text);
+
+        CHECK(!f.preflight.console_log);
+        f = parse_with(text, "<target type='isa-serial' port='0'>", "<log file='/var/log/vm-a.log' append='on'/><target type='isa-serial' port='0'>");
+        CHECK(f.preflight.console_log);
+        CHECK_TEXT(f.console_path, "/var/log/vm-a.log");
+        f = parse("<domain><memory unit='MiB'>64</memory><devices><serial type='file'><source path='/tmp/serial'/></serial>"
+                  "<console type='pty'><log file='/tmp/console'/></console></devices></domain>");
+        CHECK_TEXT(f.console_path, "/tmp/serial");
+}
+
 static void a_domain_without_numa_counts_its_memory_less_the_devices(void) {
         struct domain_facts f = parse("<domain><memory unit='MiB'>1024</memory><vcpu current='2'>4</vcpu><devices>"
                                       "<memory model='dimm'><target><size unit='MiB'>256</size></target></memory>"
@@ -236,6 +249,7 @@ TEST_MAIN("domain-xml",
           TEST(a_channel_without_a_path_is_left_to_libvirt),
           TEST(a_path_that_fits_no_socket_is_no_path),
           TEST(the_console_is_not_the_echo_port),
+          TEST(what_the_console_says_is_found),
           TEST(a_domain_without_numa_counts_its_memory_less_the_devices),
           TEST(a_resize_changes_the_requested_size_and_nothing_else),
           TEST(a_resize_that_does_not_fit_the_device_is_refused),

@@ -160,7 +160,8 @@ static void the_oldest_go_first(void) {
 
         bench_init(&bench);
         for (int i = 0; i < EVIDENCE_KEPT + 5; i++) {
-                struct timespec times[2] = { { .tv_sec = 1000 + i }, { .tv_sec = 1000 + i } };
+                time_t then = time(NULL) - 1000 + i;
+                struct timespec times[2] = { { .tv_sec = then }, { .tv_sec = then } };
 
                 snprintf(id, sizeof(id), "web-%d", i);
                 CHECK(evidence_write(bench.directory, &request) == 0);
@@ -172,6 +173,42 @@ static void the_oldest_go_first(void) {
         CHECK(access(path, F_OK) < 0);
         snprintf(path, sizeof(path), "%s/web-5", bench.directory);
         CHECK(access(path, F_OK) == 0);
+        bench_deinit(&bench);
+}
+
+static void what_is_too_old_goes(void) {
+        time_t then = time(NULL) - (time_t) (EVIDENCE_AGE_USEC / USEC_PER_SEC) - 10;
+        struct timespec times[2] = { { .tv_sec = then }, { .tv_sec = then } };
+        struct evidence_request request = { .failover_id = "web-1", .messages = "x" };
+        struct bench bench;
+        char path[160];
+
+        bench_init(&bench);
+        CHECK(evidence_write(bench.directory, &request) == 0);
+        snprintf(path, sizeof(path), "%s/web-1", bench.directory);
+        CHECK(utimensat(AT_FDCWD, path, times, 0) == 0);
+        request.failover_id = "web-2";
+        CHECK(evidence_write(bench.directory, &request) == 0);
+        CHECK(access(path, F_OK) < 0);
+        CHECK(count_directories(bench.directory) == 1);
+        bench_deinit(&bench);
+}
+
+static void files_are_listed_by_name(void) {
+        struct evidence_request request = { .failover_id = "web-1", .side = SIDE_B, .messages = "hello", .pid = getpid() };
+        _cleanup_free_ struct evidence_file *files = NULL;
+        struct bench bench;
+        size_t n = 0;
+
+        bench_init(&bench);
+        CHECK(evidence_list(bench.directory, "web-1", &files, &n) == -ENOENT);
+        CHECK(evidence_list(bench.directory, "../web-1", &files, &n) == -EINVAL);
+        CHECK(evidence_write(bench.directory, &request) == 0);
+        REQUIRE(evidence_list(bench.directory, "web-1", &files, &n) == 0);
+        REQUIRE(n == 2);
+        CHECK_TEXT(files[0].name, "messages-b");
+        CHECK(files[0].bytes == 5 && files[0].time_usec > 0);
+        CHECK_TEXT(files[1].name, "process-b");
         bench_deinit(&bench);
 }
 
@@ -199,4 +236,6 @@ TEST_MAIN("evidence",
           TEST(an_id_is_a_file_name),
           TEST(messages_are_bounded),
           TEST(the_oldest_go_first),
+          TEST(what_is_too_old_goes),
+          TEST(files_are_listed_by_name),
           TEST(it_is_kept_beside_the_loop))

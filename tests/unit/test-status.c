@@ -141,7 +141,7 @@ static void every_finding_says_how_to_mend_it(void) {
         pair->applications[0].disks[0] = strdup("vdb");
         pair->applications[0].n_disks = 1;
         n = findings_list(fake->engine.policy, pair, SIDE_A, &nothing, findings);
-        CHECK(n == 14);
+        CHECK(n == 15);
         for (size_t i = 0; i < n; i++)
                 CHECK(findings[i].text[0] && findings[i].mend[0]);
         CHECK(has_finding(findings, n, "disk vdb of "));
