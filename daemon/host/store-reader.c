@@ -15,7 +15,7 @@
 #include "daemon/host/store-schema.h"
 
 #define READ_LIMIT_USEC (2 * USEC_PER_SEC)  /* that the database may take, beside the disk */
-#define LATE_USEC (5 * USEC_PER_SEC)
+#define LATE_USEC (3 * USEC_PER_SEC) /* shorter than failoverctl waits for an answer */
 #define READ_STEPS 1000 /* of SQLite's virtual machine between two looks at the clock */
 
 struct question {

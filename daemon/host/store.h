@@ -95,7 +95,7 @@ void store_add_explanation(struct store *store, const char *pair, const struct f
 
 /* The latest `max` (at most HISTORY_ROWS_MAX) flows, drills and events, newest first, of one pair or (NULL) of all; with
  * them, where `failover` is the id of one, its explanation and the files of its evidence. Where
- * 0 is returned, one answer follows from the loop: -ETIMEDOUT after five seconds of a disk that stalls, -ETIME or -EBUSY
+ * 0 is returned, one answer follows from the loop: -ETIMEDOUT after three seconds of a disk that stalls, -ETIME or -EBUSY
  * where the database takes too long, -ECANCELED where the store is freed. -EBUSY: too many questions wait. What is
  * still queued is not in it. */
 int store_ask_history(struct store *store, const char *pair, const char *failover, size_t max, history_answer_t answer, void *userdata);
