@@ -23,6 +23,8 @@ static const char *text_of(const struct pair *pair, const char *property, char i
                 return record->held ? record->held_reason : "";
         if (strcmp(property, "FlowKind") == 0)
                 return flow_kind_to_string(record->flow.kind);
+        if (strcmp(property, "Rehearsal") == 0)
+                return rehearsal_state_to_string(record->rehearsal);
         if (strcmp(property, "FlowId") == 0)
                 return record->flow.kind == FLOW_NONE ? "" : flow_id(pair->policy, &record->flow, id);
         return NULL;
@@ -74,6 +76,17 @@ static int get_number(sd_bus *connection, const char *path, const char *interfac
         return sd_bus_message_append(reply, "t", value);
 }
 
+static int get_drill(sd_bus *connection, const char *path, const char *interface, const char *property,
+                     sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
+        const struct pair *pair = bus_object_pair(userdata);
+        const struct drill_result *drill = pair ? &pair->record.last_drill : NULL;
+
+        if (!drill)
+                return -ENOENT;
+        return sd_bus_message_append(reply, "(stbts)", drill->at_usec ? drill_level_to_string(drill->level) : "", drill->at_usec,
+                                     (int) drill->ok, drill->took_usec, drill->text);
+}
+
 static int get_reasons(sd_bus *connection, const char *path, const char *interface, const char *property,
                        sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         const struct pair *pair = bus_object_pair(userdata);
@@ -87,7 +100,22 @@ static int get_reasons(sd_bus *connection, const char *path, const char *interfa
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
-/* One entry of the options: every one that is known is a boolean. */
+static int read_level(sd_bus_message *message, struct operator_command *command, sd_bus_error *ret_error) {
+        const char *level;
+        int r = sd_bus_message_read(message, "v", "s", &level);
+
+        if (r == -ENXIO || r == -EINVAL)
+                return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""), "Option \"level\" takes a string.");
+        if (r < 0)
+                return r;
+        command->level = drill_level_from_string(level);
+        if ((int) command->level < 0)
+                return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""),
+                                         "Unknown level \"%.40s\"; there are plan, rehearse and full.", level);
+        return 0;
+}
+
+/* One entry of the options: a drill's level, or a boolean. */
 static int read_option(sd_bus_message *message, struct operator_command *command, sd_bus_error *ret_error) {
         const char *key;
         int value, r;
@@ -95,9 +123,11 @@ static int read_option(sd_bus_message *message, struct operator_command *command
         r = sd_bus_message_read(message, "s", &key);
         if (r < 0)
                 return r;
+        if (strcmp(key, "level") == 0 && command->verb == COMMAND_DRILL)
+                return read_level(message, command, ret_error);
         if (strcmp(key, "dry-run") != 0 && strcmp(key, "force") != 0)
                 return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""),
-                                         "Unknown option \"%.40s\"; the options are dry-run and force.", key);
+                                         "Unknown option \"%.40s\"; the options are dry-run, force and, of a drill, level.", key);
         r = sd_bus_message_read(message, "v", "b", &value);
         if (r == -ENXIO || r == -EINVAL)
                 return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""), "Option \"%s\" takes a boolean.", key);
@@ -170,21 +200,23 @@ static int method_return(sd_bus_message *message, void *userdata, sd_bus_error *
 }
 
 static int method_drill(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
-        struct operator_command command = { .verb = COMMAND_DRILL };
+        struct operator_command command = { .verb = COMMAND_DRILL, .level = DRILL_LEVEL_FULL };
         const char *fault;
         int r;
 
         r = sd_bus_message_read(message, "s", &fault);
+        if (r >= 0)
+                r = read_options(message, &command, ret_error);
         if (r < 0)
                 return r;
-        command.fault = drill_fault_from_string(fault);
+        command.dry_run |= command.level == DRILL_LEVEL_PLAN;
+        /* Only what is full causes one; a plan is by default that of the plainest. */
+        command.fault = *fault || (command.level == DRILL_LEVEL_FULL && !command.dry_run) ? drill_fault_from_string(fault) : DRILL_PANIC;
         if ((int) command.fault < 0)
                 return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""),
                                          "Unknown fault \"%.40s\"; there are app-kill, panic, hang, qemu-kill and "
                                          "qemu-stop.", fault);
-        snprintf(command.text, sizeof(command.text), "%s", fault);
-        r = read_options(message, &command, ret_error);
-        return r < 0 ? r : begin(message, userdata, &command, "org.failover1.drill");
+        return begin(message, userdata, &command, "org.failover1.drill");
 }
 
 const sd_bus_vtable bus_pair_vtable[] = {
@@ -206,6 +238,8 @@ const sd_bus_vtable bus_pair_vtable[] = {
         SD_BUS_PROPERTY("FlowId", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("FlowKind", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("Failovers", "t", get_number, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("LastDrill", "(stbts)", get_drill, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+        SD_BUS_PROPERTY("Rehearsal", "s", get_text, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("ObjectiveUSec", "t", get_number, 0, 0),
         SD_BUS_METHOD_WITH_ARGS("Switch", SD_BUS_ARGS("a{sv}", options), SD_BUS_RESULT("s", report), method_switch,
                                 SD_BUS_VTABLE_UNPRIVILEGED),

@@ -191,7 +191,7 @@ static void tell_changed(struct bus *bus, const struct bus_object *object) {
                 (void) sd_bus_emit_properties_changed(bus->connection, object->path, BUS_PAIR_INTERFACE, "State",
                                                       "StateSince", "Armed", "Readiness", "ReadinessSince", "Reasons", "Active", "Standby", "Split",
                                                       "Paused", "PauseReason", "Held", "HeldReason", "FlowId",
-                                                      "FlowKind", "Failovers", NULL);
+                                                      "FlowKind", "Failovers", "LastDrill", "Rehearsal", NULL);
         else
                 (void) sd_bus_emit_properties_changed(bus->connection, object->path, BUS_APPLICATION_INTERFACE, "Kind",
                                                       "Owner", "State", "Healthy", "Failure", "Refusal", "Token", NULL);
@@ -276,7 +276,7 @@ void bus_flow_ended(struct bus *bus, int slot, const struct flow *flow, int resu
 }
 
 void bus_drill_ended(struct bus *bus, int slot, const struct drill_result *drill, uint64_t command_id) {
-        struct json_builder builder = { .now_usec = clock_usec(CLOCK_REALTIME), .wall_known = true };
+        struct json_builder builder = { .now_usec = drill->at_usec, .wall_known = true };
         const struct pair *pair;
         struct json_object *object;
 

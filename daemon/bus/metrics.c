@@ -87,6 +87,23 @@ static void pairs_state(struct metrics *m) {
         }
 }
 
+static void drills(struct metrics *m) {
+        const struct pair *pair;
+
+        family(m, "failover_last_drill_good", "gauge", NULL, "1 where the latest drill met the objective.");
+        for (int slot = 0; (pair = next_pair(m, &slot));)
+                if (pair->record.last_drill.at_usec)
+                        fprintf(m->out, "failover_last_drill_good{pair=\"%s\",level=\"%s\"} %d\n", pair->policy->name,
+                                drill_level_to_string(pair->record.last_drill.level), pair->record.last_drill.ok);
+        family(m, "failover_last_drill_time_seconds", "gauge", "seconds", "When the latest drill ended, since 1970.");
+        for (int slot = 0; (pair = next_pair(m, &slot));)
+                if (pair->record.last_drill.at_usec) {
+                        fprintf(m->out, "failover_last_drill_time_seconds{pair=\"%s\",level=\"%s\"}", pair->policy->name,
+                                drill_level_to_string(pair->record.last_drill.level));
+                        seconds(m, pair->record.last_drill.at_usec);
+                }
+}
+
 static void members(struct metrics *m) {
         const struct pair *pair;
 
@@ -183,6 +200,7 @@ int metrics_text(const struct engine *engine, const struct host_facts *facts, us
                 return -ENOMEM;
         daemon_itself(&m);
         pairs_state(&m);
+        drills(&m);
         members(&m);
         applications(&m);
         regions(&m);

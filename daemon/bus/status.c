@@ -107,6 +107,20 @@ static void put_findings(struct json_builder *builder, struct json_object *paren
         }
 }
 
+/* The one under way. */
+static void put_rehearsal(struct json_builder *builder, struct json_object *object, const struct pair *pair) {
+        enum side side = pair->record.rehearsal_side;
+        uint64_t bytes = 0;
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair->record.apps[i].rehearsed)
+                        bytes += pair->record.apps[i].granted_bytes[side];
+        json_put_text(builder, object, "state", rehearsal_state_to_string(pair->record.rehearsal));
+        json_put_side(builder, object, "standby", pair->policy, side);
+        json_put_age(builder, object, "age_ms", pair->rehearsal.since_usec);
+        json_put_number(builder, object, "bytes", bytes);
+}
+
 static void put_pair(struct json_builder *builder, struct json_object *object, const struct engine *engine,
                      const struct pair *pair, const struct host_facts *facts) {
         struct json_object *part;
@@ -143,6 +157,10 @@ static void put_pair(struct json_builder *builder, struct json_object *object, c
                                 &pair->record.last_drill);
         else
                 json_put_null(builder, object, "last_drill");
+        if (pair->record.rehearsal != REHEARSAL_NONE)
+                put_rehearsal(builder, json_put_object(builder, object, "rehearsal"), pair);
+        else
+                json_put_null(builder, object, "rehearsal");
 
         json_put_readiness(builder, object, engine, pair);
         json_put_members(builder, object, pair, facts);

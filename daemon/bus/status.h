@@ -34,8 +34,8 @@ struct json_object *plan_json(const struct engine *engine, int slot, const struc
 int metrics_text(const struct engine *engine, const struct host_facts *facts, usec_t now_usec, char **ret_text);
 
 /* Name of a region that is unique in the table and stays: "monitor", "overhead", "reserve", "unused",
- * "PAIR:a" (the system of a VM), "PAIR:a:APP". */
-#define REGION_KEY_LEN (2 * NAME_LEN + 8)
+ * "PAIR:a" (the system of a VM), "PAIR:a:APP", "PAIR:a:APP:rehearsal". */
+#define REGION_KEY_LEN (2 * NAME_LEN + 16)
 const char *region_key(const struct engine *engine, const struct region *region, char buffer[REGION_KEY_LEN]);
 /* A holder for people: the domain's name, or "monitor". Valid as long as the engine's policy. */
 const char *holder_text(const struct engine *engine, struct holder holder);

@@ -38,8 +38,8 @@ const char *region_key(const struct engine *engine, const struct region *region,
         else if (region->app < 0 || (size_t) region->app >= pair->policy->n_applications)
                 snprintf(buffer, REGION_KEY_LEN, "%s:%s", pair->policy->name, side_to_string(region->user.side));
         else
-                snprintf(buffer, REGION_KEY_LEN, "%s:%s:%s", pair->policy->name, side_to_string(region->user.side),
-                         pair->policy->applications[region->app].name);
+                snprintf(buffer, REGION_KEY_LEN, "%s:%s:%s%s", pair->policy->name, side_to_string(region->user.side),
+                         pair->policy->applications[region->app].name, region->kind == REGION_REHEARSAL ? ":rehearsal" : "");
         return buffer;
 }
 
@@ -72,7 +72,7 @@ static struct fact region_resident(const struct engine *engine, const struct hos
                 return overhead_resident(engine, facts);
         if (region->kind == REGION_SYSTEM && member)
                 return member->system_resident;
-        if (region->kind == REGION_APPLICATION && member && region->app >= 0 && region->app < POLICY_APPLICATIONS_MAX)
+        if (member && region->app >= 0 && region->app < POLICY_APPLICATIONS_MAX)
                 return member->app_resident[region->app];
         return (struct fact) { 0 };
 }
@@ -103,7 +103,7 @@ static void put_row(struct json_builder *builder, struct json_object *rows, cons
         else
                 json_put_null(builder, row, "resident_bytes");
         json_put_age(builder, row, "resident_age_ms", resident.seen_usec);
-        if (region->kind == REGION_APPLICATION && pair && region->app >= 0 && region->app < POLICY_APPLICATIONS_MAX)
+        if (pair && region->app >= 0 && region->app < POLICY_APPLICATIONS_MAX)
                 json_put_number(builder, row, "plugged_bytes",
                                 pair->members[region->user.side].plugged_bytes[region->app]);
         else
@@ -114,7 +114,8 @@ static void put_row(struct json_builder *builder, struct json_object *rows, cons
 
 struct json_object *table_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec) {
         static const enum region_kind order[] = {
-                REGION_MONITOR, REGION_OVERHEAD, REGION_RESERVE, REGION_SYSTEM, REGION_APPLICATION, REGION_UNUSED,
+                REGION_MONITOR, REGION_OVERHEAD, REGION_RESERVE, REGION_SYSTEM, REGION_APPLICATION, REGION_REHEARSAL,
+                REGION_UNUSED,
         };
         struct json_builder builder = { .now_usec = now_usec };
         struct json_object *root = json_object_new_object(), *rows;

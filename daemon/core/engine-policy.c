@@ -49,6 +49,10 @@ static int add_member(const struct engine *engine, struct table *table, const st
                         r = table_carve(table, vm, member->base_bytes, (int) i, pair->policy->applications[i].name,
                                         pair->record.apps[i].granted_bytes[side],
                                         pair_is_hot(pair, (int) i) ? pair_holder(pair, side_other(side)) : HOLDER_MONITOR);
+        for (size_t i = 0; r >= 0 && i < pair->policy->n_applications; i++)
+                if (pair->record.apps[i].rehearsed && pair->record.rehearsal_side == side && pair->record.apps[i].granted_bytes[side])
+                        r = table_carve_rehearsal(table, vm, member->base_bytes, (int) i, pair->policy->applications[i].name,
+                                                  pair->record.apps[i].granted_bytes[side]);
         return r;
 }
 
@@ -144,6 +148,8 @@ static struct pair *pair_renew(const struct pair *old, const struct pair_policy 
                         request_reset(&pair->apps[i].stop[side]);
                         request_reset(&pair->apps[i].check[side]);
                         request_reset(&pair->apps[i].disk);
+                        request_reset(&pair->apps[i].touch);
+                        request_reset(&pair->apps[i].canary);
                         app_disks_forget(&pair->apps[i]);
                         pair->apps[i].checked[side] = false;
                         pair->apps[i].refused = false;
@@ -187,6 +193,10 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
         if (pair_flow_active(pair)) {
                 snprintf(why, size, "%s: a %s is under way; apply again when it is over", pair->policy->name,
                          flow_kind_to_string(pair->record.flow.kind));
+                return true;
+        }
+        if (rehearsal_busy(pair)) {
+                snprintf(why, size, "%s: a rehearsal is under way; apply again when it is over", pair->policy->name);
                 return true;
         }
         if (!policy)

@@ -73,6 +73,10 @@ static void restore(struct engine *engine, const struct event *event) {
         pair->restored = true;
         engine->lost_bytes += record->lost_bytes;
         engine->reserve_used_bytes += record->reserve_used_bytes;
+        if (record->rehearsal != REHEARSAL_NONE) {
+                pair->rehearsal.cut_off = record->rehearsal != REHEARSAL_LATE;
+                pair->record.rehearsal = REHEARSAL_LATE;
+        }
         pair->record.flow.command_id = 0; /* who asked has been told that failoverd went away */
         for (enum phase phase = 0; phase < PHASE_MAX; phase++) /* of an earlier boot: its clock is not ours */
                 if (pair->record.flow.phase_usec[phase] > engine->now_usec)

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "agents/protocol/message.h"
+#include "daemon/core/drill.h"
 #include "policy/policy.h"
 
 #define EVENT_TEXT_LEN 256
@@ -125,7 +126,7 @@ struct preflight {
 enum command_verb {
         COMMAND_SWITCH, /* planned move to the other side */
         COMMAND_RETURN, /* planned move back to the home side */
-        COMMAND_DRILL,  /* text: fault kind */
+        COMMAND_DRILL,  /* level, fault */
         COMMAND_PAUSE,  /* until_usec, text: reason; NO_PAIR pauses all */
         COMMAND_RESUME,
         COMMAND_ADOPT,  /* side: after a lost store, a person says who owns the data */
@@ -149,7 +150,8 @@ DECLARE_ENUM_TABLE(drill_fault); /* "app-kill", "panic", "hang", "qemu-kill", "q
 struct operator_command {
         enum command_verb verb;
         uint64_t id;           /* echoed in ACTION_REPLY */
-        enum drill_fault fault;
+        enum drill_level level; /* drill */
+        enum drill_fault fault; /* full drill, and a plan of one */
         enum side side;        /* adopt */
         bool dry_run, force;
         usec_t until_usec;     /* pause: end on CLOCK_REALTIME, USEC_INFINITY for none */

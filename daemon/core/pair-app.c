@@ -73,6 +73,7 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
                 snprintf(reason, MESSAGE_TEXT_LEN, "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64 " MiB unused%s; stop something or grow the pool (policy: pool.memory)",
                          policy->name, bytes / MIB, available / MIB,
                          available < table_unused(&step->engine->table) ? " beside what is promised to hot-standby applications" : "");
+                rehearsals_give_way(step);
                 if (!pair->apps[app].refused) /* said once, asked for again and again */
                         member_say(step, RECORD_REFUSED, side, "%s", reason);
                 return -ENOSPC;
@@ -146,18 +147,21 @@ static void follow_release(struct step *step, int app, enum side side) {
         struct member_state *member = &pair->members[side];
         struct holder vm = pair_holder(pair, side);
         struct region *region = table_find_application(&step->engine->table, vm, app);
+        struct region *rehearsal = table_find_rehearsal(&step->engine->table, vm, app);
         uint64_t left = member->plugged_bytes[app];
 
         if (!record->releasing[side] || (record->moving && region))
                 return;
         if (!app_released(pair, app, side)) {
                 if (region || member->plugged_usec[app] == 0 || member->plugged_usec[app] < pair->apps[app].release_usec ||
-                    left >= record->granted_bytes[side])
+                    left >= record->granted_bytes[side] || left == 0) /* nothing yet, maybe: more may have been asked for before */
                         return;
         } else
                 left = 0;
         if (region)
                 table_give_back(&step->engine->table, region);
+        else if (rehearsal)
+                table_shrink(&step->engine->table, rehearsal, record->granted_bytes[side] - left);
         else
                 table_release(&step->engine->table, vm, record->granted_bytes[side] - left);
         record->granted_bytes[side] = left;
@@ -395,6 +399,8 @@ void advance_app(struct step *step, int app) {
         if (record->moving)
                 return;
         stop_left_over(step, app, side_other(owner));
+        if (!record->rehearsed) /* what a flow that ended half-way left there */
+                app_release(step, app, side_other(owner));
         if (record->ended) {
                 stop_left_over(step, app, owner);
                 if (pair->apps[app].state[owner] == APPLICATION_STOPPED || pair->apps[app].state[owner] == APPLICATION_FAILED)

@@ -25,6 +25,12 @@ void command_reply(struct step *step, uint64_t id, int result, const char *forma
 }
 
 const char *command_refusal(const struct pair *pair) {
+        if (pair->drill_usec)
+                return "a drill is under way";
+        if (rehearsal_busy(pair))
+                return "a rehearsal is under way";
+        if (pair->state == PAIR_ARMED)
+                return NULL;
         if (pair->state == PAIR_FAILOVER)
                 return "a flow is under way";
         return pair->n_reasons ? pair->reasons[0] : "it is not armed";
@@ -59,10 +65,9 @@ static void command_move(struct step *step, const struct operator_command *comma
                               pair_domain(pair, side_other(from)));
                 return;
         }
-        if (pair->state != PAIR_ARMED || pair->drill_usec) {
+        if (command_refusal(pair)) {
                 command_reply(step, command->id, -EBUSY, "%s cannot %s now: %.150s", pair->policy->name,
-                              command_verb_to_string(command->verb),
-                              pair->drill_usec ? "a drill is under way" : command_refusal(pair));
+                              command_verb_to_string(command->verb), command_refusal(pair));
                 return;
         }
         if (command->dry_run) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
+#include "policy/worst-case.h"
 
 #define DRILL_WAIT_USEC (60 * USEC_PER_SEC)
 
@@ -78,21 +79,47 @@ static void cause_fault(struct step *step, enum drill_fault fault, enum side sid
         }
 }
 
+/* Nothing is done; the policy's settings say how long it would take at worst. */
+static void plan_drill(struct step *step, const struct operator_command *command, enum side from) {
+        static const enum worst_case_fault faults[DRILL_FAULT_MAX] = {
+                [DRILL_APP_KILL] = WORST_CASE_APPLICATION_EXIT, [DRILL_PANIC] = WORST_CASE_PANIC, [DRILL_HANG] = WORST_CASE_GUEST_HANG,
+                [DRILL_QEMU_KILL] = WORST_CASE_QEMU_GONE,       [DRILL_QEMU_STOP] = WORST_CASE_QEMU_STOPPED,
+        };
+        const struct pair_policy *policy = step->pair->policy;
+        struct drill_result drill = { .level = DRILL_LEVEL_PLAN, .took_usec = USEC_INFINITY };
+        struct worst_case rows[WORST_CASES_MAX];
+        size_t n = worst_case_list(policy, rows);
+
+        for (size_t i = 0; i < n; i++)
+                if (rows[i].fault == faults[command->fault] && (rows[i].application < 0 || rows[i].application == first_hot(step->pair, from))) {
+                        drill.took_usec = worst_case_total_usec(&rows[i]);
+                        snprintf(drill.text, sizeof(drill.text), "%s: by the policy at most %" PRIu64 " ms to detect and decide, %" PRIu64 " ms expected to recover",
+                                 drill_fault_to_string(command->fault), (rows[i].detect_usec + rows[i].decide_usec) / USEC_PER_MSEC,
+                                 rows[i].recover_usec / USEC_PER_MSEC);
+                }
+        drill.ok = true;
+        drill_end(step, &drill, command->id);
+        command_plan(step, command, drill_fault_to_string(command->fault), from);
+}
+
 void command_drill(struct step *step, const struct operator_command *command) {
         struct pair *pair = step->pair;
         enum side from = pair_active(pair);
 
-        if (pair->state != PAIR_ARMED || pair->drill_usec) {
-                command_reply(step, command->id, -EBUSY, "no drill on %s now: %.150s", pair->policy->name,
-                              pair->drill_usec ? "another drill is under way" : command_refusal(pair));
+        if (command_refusal(pair)) {
+                command_reply(step, command->id, -EBUSY, "no drill on %s now: %.150s", pair->policy->name, command_refusal(pair));
                 return;
         }
         if (first_hot(pair, from) == NO_APP) {
                 command_reply(step, command->id, -ENOENT, "%s has no hot-standby application", pair->policy->name);
                 return;
         }
-        if (command->dry_run) {
-                command_plan(step, command, drill_fault_to_string(command->fault), from);
+        if (command->dry_run || command->level == DRILL_LEVEL_PLAN) {
+                plan_drill(step, command, from);
+                return;
+        }
+        if (command->level == DRILL_LEVEL_REHEARSE) {
+                rehearsal_begin(step, command);
                 return;
         }
         pair->drill_usec = step->now;

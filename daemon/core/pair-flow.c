@@ -150,6 +150,7 @@ void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app,
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
 
+        rehearsal_abandon(step, cause);
         *flow = (struct flow) { .kind = kind, .number = ++pair->record.failovers, .from = from, .to = side_other(from) };
         snprintf(flow->cause, sizeof(flow->cause), "%s", cause);
         if (pair->drill_usec) {

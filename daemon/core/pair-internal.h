@@ -17,6 +17,7 @@
  *   pair-handover.c a region's usage follows its management
  *   pair-command.c  operators' commands
  *   pair-drill.c    drills and their verdicts
+ *   pair-rehearse.c the drill that leaves the active VM alone
  */
 
 #include "daemon/core/engine.h"
@@ -200,8 +201,20 @@ void command_reply(struct step *step, uint64_t id, int result, const char *forma
         __attribute__((format(printf, 4, 5)));
 /* Answers a dry run: one sentence, with what would move. */
 void command_plan(struct step *step, const struct operator_command *command, const char *what, enum side from);
-/* Why a pair that is not armed refuses what needs one that is. */
+/* Why what needs an armed pair that is left alone is refused now; NULL where it is not. */
 const char *command_refusal(const struct pair *pair);
+
+/* pair-rehearse.c */
+/* Is one under way, whose verdict is still to come? */
+bool rehearsal_busy(const struct pair *pair);
+void rehearsal_begin(struct step *step, const struct operator_command *command);
+/* A flow begins: whatever there is of a rehearsal ends at once, and what it plugged is the flow's to use. */
+void rehearsal_abandon(struct step *step, const char *why);
+/* Memory is short for something else: rehearsals anywhere in the pool give theirs back. */
+void rehearsals_give_way(struct step *step);
+/* True when this result of an agent's belongs to a rehearsal. */
+bool rehearsal_answer(struct step *step, enum side side, int app, const struct message *message);
+void advance_rehearsal(struct step *step);
 
 /* pair-drill.c */
 void command_drill(struct step *step, const struct operator_command *command);

@@ -139,8 +139,9 @@ static void resize(struct step *step, enum side side, int app) {
                 if (!unused)
                         return;
         }
-        if (wanted > member->plugged_bytes[app] && !pair_step_written(step))
-                return; /* what is given out is to be known after a crash */
+        if (wanted > member->plugged_bytes[app] &&
+            !(pair->record.apps[app].rehearsed ? pair_step_safe(pair) : pair_step_written(step)))
+                return; /* what is given out is to be known after a crash; a rehearsal can wait for it */
         if (!request_free(step, &member->resize[app]))
                 return;
         action = step_act(step, ACTION_RESIZE, side, app, &member->resize[app], pair->policy->act_timeout_usec);

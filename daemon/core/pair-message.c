@@ -124,6 +124,7 @@ static void hello(struct step *step, enum side side, const struct message *messa
         member->greeted_usec = step->now;
         member->rebuilds = 0;
         member->total_bytes = message->bytes;
+        member->protocol = message->version;
         snprintf(member->boot, sizeof(member->boot), "%s", message->boot);
         snprintf(member->agent_version, sizeof(member->agent_version), "%s", message->text);
         snprintf(member->system, sizeof(member->system), "%s", message->system);
@@ -158,7 +159,7 @@ static void result(struct step *step, enum side side, int app, const struct mess
         struct app_state *a = &pair->apps[app];
         bool ok = message->result == 0;
 
-        if (message->id == 0)
+        if (message->id == 0 || rehearsal_answer(step, side, app, message))
                 return;
         if (a->attach[side].id == message->id) {
                 request_end(step, &a->attach[side], ok);

@@ -130,6 +130,27 @@ uint64_t move_left_bytes(const struct pair *pair, int app, enum side from) {
         return plugged < granted ? plugged : granted;
 }
 
+/* Unused memory stands in for what the old side has not given up yet; what the new side has of the region already, late
+ * from an earlier move or a rehearsal, counts, since the grant that follows at once takes it in. */
+static bool stand_in(struct step *step, int app, uint64_t bytes) {
+        struct pair *pair = step->pair;
+        struct table *table = &step->engine->table;
+        struct holder from = pair_holder(pair, pair->record.flow.from), to = pair_holder(pair, pair->record.flow.to);
+        uint64_t *there = &pair->record.apps[app].granted_bytes[pair->record.flow.to];
+
+        if (table_grant(table, from, bytes) >= 0)
+                return true;
+        if (*there == 0 || table_find_application(table, to, app))
+                return false;
+        table_release(table, to, *there);
+        if (table_grant(table, from, bytes) >= 0) {
+                *there = 0;
+                return true;
+        }
+        table_grant(table, to, *there); /* it has only just been let go */
+        return false;
+}
+
 /* True when the region can go: its memory has left the old side, went with a fenced one, or unused memory stands in
  * for what has not left yet (N: the right moves at once, the memory follows). */
 static bool move_detached(struct step *step, int app) {
@@ -156,7 +177,8 @@ static bool move_detached(struct step *step, int app) {
          * for it at once. Where unused does not cover it, the flow waits for each block that comes back. */
         if (!region)
                 table_release(table, from, record->granted_bytes[flow->from] - left);
-        else if (table_grant(table, from, left) < 0) {
+        else if (!stand_in(step, app, left)) {
+                rehearsals_give_way(step);
                 if (handover_possible(step->engine, pair)) {
                         handover_begin(step, app, flow->from, left);
                         return true;
@@ -239,6 +261,7 @@ static bool move_granted(struct step *step, int app) {
                 record->granted_bytes[flow->to] = 0;
         }
         if (!give_region(step, app)) {
+                rehearsals_give_way(step);
                 if (give_up_late(step, app, flow->phase_usec[PHASE_DECIDED]))
                         return false;
                 if (!a->refused)
@@ -268,11 +291,16 @@ static bool move_granted(struct step *step, int app) {
 static bool move_attached(struct step *step, int app) {
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
+        const struct member_state *member = &pair->members[flow->to];
         struct app_state *a = &pair->apps[app];
         struct request *request = &a->attach[flow->to];
 
         if (a->attached[flow->to] || pair->policy->applications[app].memory_bytes == 0)
                 return true;
+        /* What is there already may be on its way out: first the device is told that it stays. */
+        if (member->plugged_bytes[app] > 0 && (member->resize[app].id || member->requested_known[app]) &&
+            member->requested_bytes[app] < pair->record.apps[app].granted_bytes[flow->to])
+                return false;
         request_expire(step, request, 30 * USEC_PER_SEC + pair->policy->act_timeout_usec);
         if (request->failures >= ATTACH_ATTEMPTS) {
                 snprintf(a->failure, sizeof(a->failure), "%.63s does not bring its memory online", pair_domain(pair, flow->to));

@@ -499,6 +499,7 @@ static void advance_round(struct step *step) {
         for (enum side side = 0; side < SIDE_MAX; side++)
                 advance_fence(step, side);
         advance_flow(step);
+        advance_rehearsal(step);
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 advance_rebuild(step, side);
                 advance_agent(step, side);

@@ -87,6 +87,7 @@ struct member_state {
         usec_t greeted_usec;
         char boot[40];
         char agent_version[MESSAGE_TEXT_LEN];
+        unsigned protocol;  /* the highest version that its agent speaks */
         char system[NAME_LEN];
         uint64_t total_bytes; /* the guest's MemTotal at hello */
 
@@ -164,9 +165,24 @@ struct app_state {
         /* to the agents, by side */
         struct request attach[SIDE_MAX], start[SIDE_MAX], stop[SIDE_MAX], check[SIDE_MAX];
         struct request disk;
+        struct request touch, canary; /* to the standby's, in a rehearsal */
+        bool touched, tried;          /* their answers were good */
 
         struct handover *handover; /* owned; while the old side still uses the region. NULL: not so */
         struct request page_out;
+};
+
+/* What is known of the rehearsal under way beside the record; void after a crash. */
+struct rehearsal {
+        uint64_t command_id;    /* the operator command that waits for it; 0: none */
+        usec_t begun_usec, since_usec; /* all of it, and its present state */
+        usec_t asked_usec;      /* when the memory was last asked back */
+        uint64_t unused_bytes;  /* of the pool, when it began */
+        uint64_t touched_bytes; /* what the agent could take of what was plugged */
+        struct drill_result result; /* as far as it has come */
+        int error;              /* negative errno of its answer where it comes to nothing; 0: the usual one */
+        bool give_way;          /* its memory is wanted for something that is no rehearsal */
+        bool cut_off;           /* failoverd was started in the middle of it */
 };
 
 struct engine;
@@ -195,6 +211,7 @@ struct pair {
 
         usec_t drill_usec;        /* a drill caused its fault then and no flow has come of it yet; 0: none */
         uint64_t drill_command_id;
+        struct rehearsal rehearsal;
         char blocked[EVENT_TEXT_LEN]; /* why a failure was not followed by a failover; said once */
 
         char reasons[REASONS_MAX][EVENT_TEXT_LEN]; /* why it is not armed */

@@ -157,10 +157,10 @@ static void plan_memory(const struct ask *ask, struct readiness_case *c) {
                         continue;
                 *move = (struct readiness_move) { .app = (int) i };
                 c->n_moves++;
+                if (!ask->rows[side_other(c->side)][i]) /* left from an earlier move, or a rehearsal's */
+                        purse.unused_bytes += record->granted_bytes[side_other(c->side)];
                 if (c->flow == FLOW_APPLICATION_FAILURE && record->granted_bytes[c->side])
                         stand_in(ask, c, &purse, move);
-                if (!ask->rows[side_other(c->side)][i])
-                        purse.unused_bytes += record->granted_bytes[side_other(c->side)]; /* left from an earlier move */
                 plan_region(ask, c, &purse, move);
                 judge_memory(ask, c, move);
         }

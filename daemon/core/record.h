@@ -25,6 +25,7 @@ struct record_app {
         uint64_t granted_bytes[SIDE_MAX]; /* region memory that each side's VM manages */
         uint64_t using_bytes[SIDE_MAX]; /* that side's VM manages nothing of the region any more, and may still use
                                          * so much of it (N) */
+        bool rehearsed;      /* what the side that does not own it was granted is a rehearsal's */
         bool releasing[SIDE_MAX]; /* that side's VM is asked to give this region's memory up */
         enum application_kind kind; /* as the agent told, for `kind: auto` */
         bool ended;          /* plain, and its OS failed: not to be started until its VM is active again */
@@ -58,5 +59,7 @@ struct record {
         usec_t flaps_usec[FLAP_MAX]; /* CLOCK_REALTIME of the latest failovers, newest last */
         unsigned n_flaps;
 
+        enum rehearsal_state rehearsal; /* under way: known here before anything is plugged for it */
+        enum side rehearsal_side;       /* the standby that it grows */
         struct drill_result last_drill; /* the latest that did something; at_usec 0: none so far */
 };

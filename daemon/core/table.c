@@ -127,7 +127,7 @@ void table_check(const struct table *table) {
                 sum += row->usage_bytes;
                 assert((i < ROW_FIRST_FREE) == (row->kind >= REGION_MONITOR));
                 assert((row->kind >= REGION_MONITOR) == (row->user.pair < 0));
-                assert((row->kind == REGION_APPLICATION) == (row->app >= 0));
+                assert((row->kind == REGION_APPLICATION || row->kind == REGION_REHEARSAL) == (row->app >= 0));
                 assert(i < ROW_FIRST_FREE || find_row(table, row->user, row->app) == row);
         }
         assert(sum == table->governed_bytes);
@@ -145,9 +145,20 @@ struct region *table_find_system(const struct table *table, struct holder vm) {
         return find_row(table, vm, -1);
 }
 
-struct region *table_find_application(const struct table *table, struct holder vm, int app) {
+static struct region *find_kind(const struct table *table, struct holder vm, int app, enum region_kind kind) {
+        struct region *row;
+
         assert(app >= 0);
-        return find_row(table, vm, app);
+        row = find_row(table, vm, app);
+        return row && row->kind == kind ? row : NULL;
+}
+
+struct region *table_find_application(const struct table *table, struct holder vm, int app) {
+        return find_kind(table, vm, app, REGION_APPLICATION);
+}
+
+struct region *table_find_rehearsal(const struct table *table, struct holder vm, int app) {
+        return find_kind(table, vm, app, REGION_REHEARSAL);
 }
 
 int table_add_vm(struct table *table, struct holder vm, const char *name, uint64_t bytes, uint64_t overhead_bytes) {
@@ -180,18 +191,18 @@ int table_release(struct table *table, struct holder vm, uint64_t bytes) {
         return transfer(system, unused(table), bytes);
 }
 
-int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
-                uint64_t bytes, struct holder target) {
+static int carve(struct table *table, enum region_kind kind, struct holder vm, uint64_t floor_bytes, int app,
+                 const char *name, uint64_t bytes, struct holder target) {
         struct region *system = table_find_system(table, vm), *row;
         size_t system_index;
 
         assert(system && app >= 0);
-        if (table_find_application(table, vm, app))
+        if (find_row(table, vm, app))
                 return -EEXIST;
         if (system->usage_bytes < floor_bytes || system->usage_bytes - floor_bytes < bytes)
                 return -ENOSPC;
         system_index = (size_t) (system - table->rows);
-        row = add_row(table, REGION_APPLICATION, name, vm, app);
+        row = add_row(table, kind, name, vm, app);
         if (!row)
                 return -ENOMEM;
         row->target = target;
@@ -200,9 +211,39 @@ int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int
         return 0;
 }
 
+int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
+                uint64_t bytes, struct holder target) {
+        return carve(table, REGION_APPLICATION, vm, floor_bytes, app, name, bytes, target);
+}
+
+int table_carve_rehearsal(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
+                          uint64_t bytes) {
+        char text[sizeof(((struct region *) NULL)->name)];
+
+        snprintf(text, sizeof(text), "%.63s (rehearsal)", name);
+        return carve(table, REGION_REHEARSAL, vm, floor_bytes, app, text, bytes, HOLDER_MONITOR);
+}
+
+void table_join_system(struct table *table, struct region *region) {
+        struct region *system = table_find_system(table, region->user);
+
+        assert(region->kind == REGION_REHEARSAL && system);
+        transfer(region, system, region->usage_bytes);
+        remove_row(table, region);
+        table_check(table);
+}
+
+void table_shrink(struct table *table, struct region *region, uint64_t bytes) {
+        assert(region - table->rows >= ROW_FIRST_FREE && bytes <= region->usage_bytes);
+        transfer(region, unused(table), bytes);
+        if (region->usage_bytes == 0)
+                remove_row(table, region);
+        table_check(table);
+}
+
 void table_move(struct table *table, struct region *region, struct holder user, struct holder target) {
         assert(region->kind == REGION_APPLICATION);
-        assert(table_find_system(table, user) && !table_find_application(table, user, region->app));
+        assert(table_find_system(table, user) && !find_row(table, user, region->app));
         *row_place(table, region->user, region->app) = 0;
         *row_place(table, user, region->app) = (unsigned) (region - table->rows);
         region->user = user;

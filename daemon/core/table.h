@@ -19,6 +19,7 @@
 enum region_kind {
         REGION_SYSTEM,      /* a VM's own: base memory and what it holds beside */
         REGION_APPLICATION,
+        REGION_REHEARSAL,   /* of an application's size at most, for as long as a rehearsal lasts */
         REGION_MONITOR,     /* failoverd itself */
         REGION_OVERHEAD,    /* QEMU's own memory, all VMs */
         REGION_RESERVE,
@@ -89,6 +90,16 @@ int table_release(struct table *table, struct holder vm, uint64_t bytes);
  * -ENOSPC where the system does not hold so much above `floor_bytes`. (H: tells the monitor) */
 int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
                 uint64_t bytes, struct holder target);
+/* The same for a rehearsal of that application, which the VM does not run: it goes back to the monitor. -ENOSPC, -EEXIST,
+ * -ENOMEM. */
+int table_carve_rehearsal(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
+                          uint64_t bytes);
+/* A rehearsal's row; NULL where there is none. A VM has one or the other of an application, not both. */
+struct region *table_find_rehearsal(const struct table *table, struct holder vm, int app);
+/* A rehearsal's memory becomes part of its VM's system's. */
+void table_join_system(struct table *table, struct region *region);
+/* `bytes` of a region become unused; with nothing left its row goes. */
+void table_shrink(struct table *table, struct region *region, uint64_t bytes);
 /* The region changes hands: new user and new target. */
 void table_move(struct table *table, struct region *region, struct holder user, struct holder target);
 /* The region gets up to `bytes` more out of unused. Returns what it got. */

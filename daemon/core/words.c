@@ -60,6 +60,12 @@ static const char *const drill_level_table[] = {
 };
 DEFINE_ENUM_TABLE(drill_level, drill_level_table)
 
+static const char *const rehearsal_state_table[] = {
+        [REHEARSAL_NONE] = "none",     [REHEARSAL_PLUG] = "plug",           [REHEARSAL_TOUCH] = "touch",
+        [REHEARSAL_CANARY] = "canary", [REHEARSAL_GIVE_BACK] = "give-back", [REHEARSAL_LATE] = "late",
+};
+DEFINE_ENUM_TABLE(rehearsal_state, rehearsal_state_table)
+
 static const char *const flow_kind_table[] = {
         [FLOW_NONE] = "none",
         [FLOW_OS_FAILURE] = "os-failure",
@@ -121,7 +127,7 @@ static const char *const verdict_table[] = {
 DEFINE_ENUM_TABLE(verdict, verdict_table)
 
 static const char *const region_kind_table[] = {
-        [REGION_SYSTEM] = "system",     [REGION_APPLICATION] = "application", [REGION_MONITOR] = "monitor",
+        [REGION_SYSTEM] = "system",     [REGION_APPLICATION] = "application", [REGION_REHEARSAL] = "rehearsal", [REGION_MONITOR] = "monitor",
         [REGION_OVERHEAD] = "overhead", [REGION_RESERVE] = "reserve",         [REGION_UNUSED] = "unused",
 };
 DEFINE_ENUM_TABLE(region_kind, region_kind_table)

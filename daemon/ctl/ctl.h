@@ -30,7 +30,8 @@ struct ctl {
         bool user, json, dry_run, force, domains;
         bool color;       /* of the standard output */
         bool progress;    /* the standard output is a terminal */
-        const char *fault, *until, *reason, *active, *output;
+        bool go_back;     /* drill: --return */
+        const char *fault, *level, *until, *reason, *active, *output;
         unsigned limit;   /* history: most lines, 0: the default */
 
         const char *verb;
@@ -120,6 +121,8 @@ const char *color_end(const struct ctl *ctl);
 
 /* A drill's verdict in one line without its end: "met, 1.200s, objective 5.000s: TEXT". */
 void print_verdict(const struct ctl *ctl, struct json_object *drill);
+/* The steps of a rehearsal, one a line, as far as it came. */
+void print_rehearsal(const struct ctl *ctl, struct json_object *drill);
 /* Phases of a finished flow, one a line, and the recovery time against the objective. */
 void print_timeline(const struct ctl *ctl, struct json_object *flow);
 

@@ -17,6 +17,8 @@ enum option_id {
         OPTION_DRY_RUN = 'd',
         OPTION_FORCE = 'f',
         OPTION_FAULT = 'F',
+        OPTION_LEVEL = 'L',
+        OPTION_RETURN = 'r',
         OPTION_UNTIL = 'U',
         OPTION_REASON = 'R',
         OPTION_ACTIVE = 'A',
@@ -35,6 +37,8 @@ static const struct option options[] = {
         { "dry-run", no_argument, NULL, OPTION_DRY_RUN },
         { "force", no_argument, NULL, OPTION_FORCE },
         { "fault", required_argument, NULL, OPTION_FAULT },
+        { "level", required_argument, NULL, OPTION_LEVEL },
+        { "return", no_argument, NULL, OPTION_RETURN },
         { "until", required_argument, NULL, OPTION_UNTIL },
         { "reason", required_argument, NULL, OPTION_REASON },
         { "active", required_argument, NULL, OPTION_ACTIVE },
@@ -54,7 +58,8 @@ static const struct verb verbs[] = {
         { "metrics", "", "OpenMetrics text", 0, 0, "", verb_metrics },
         { "switch", "PAIR", "planned move to the standby [--dry-run] [--force]", 1, 1, "df", verb_switch },
         { "return", "PAIR", "planned move back to the home side [--dry-run] [--force]", 1, 1, "df", verb_return },
-        { "drill", "PAIR --fault KIND", "cause a fault, measure the recovery [--dry-run]", 1, 1, "dfF", verb_drill },
+        { "drill", "PAIR --fault KIND", "cause a fault, measure the recovery [--return]", 1, 1, "dfFLr", verb_drill },
+        { "drill", "PAIR --level LEVEL", "plan: do nothing; rehearse: without the active VM; full", 1, 1, "dfFLr", verb_drill },
         { "pause", "[PAIR]", "do not fail over [--until T] [--reason TEXT]", 0, 1, "UR", verb_pause },
         { "resume", "[PAIR]", "end a pause, or let go on what is held", 0, 1, "", verb_resume },
         { "adopt", "PAIR --active DOMAIN", "after a lost store: say who owns the data", 1, 1, "A", verb_adopt },
@@ -90,7 +95,7 @@ static const struct verb *find_verb(const char *name) {
 }
 
 static bool takes(const struct verb *verb, int letter) {
-        return !strchr("dfFURAonD", letter) || strchr(verb->options, letter);
+        return !strchr("dfFLrURAonD", letter) || strchr(verb->options, letter);
 }
 
 static int parse_limit(struct ctl *ctl, const char *text) {
@@ -126,6 +131,12 @@ static int take_option(struct ctl *ctl, int letter, const char *value) {
                 return CTL_OK;
         case OPTION_FAULT:
                 ctl->fault = value;
+                return CTL_OK;
+        case OPTION_LEVEL:
+                ctl->level = value;
+                return CTL_OK;
+        case OPTION_RETURN:
+                ctl->go_back = true;
                 return CTL_OK;
         case OPTION_UNTIL:
                 ctl->until = value;

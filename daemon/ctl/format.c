@@ -167,3 +167,22 @@ void print_evidence(struct json_object *root) {
                 printf("  %-16s %" PRId64 " bytes\n", get_text(file, "name", "?"), get_number(file, "bytes"));
         }
 }
+
+void print_rehearsal(const struct ctl *ctl, struct json_object *drill) {
+        static const char *const steps[] = { "plugged", "touched", "canary" };
+        struct json_object *rehearsal = get_object(drill, "rehearsal");
+        char at[FORMAT_MAX], span[FORMAT_MAX], key[32];
+        int64_t sum = 0;
+
+        for (size_t i = 0; rehearsal && i < sizeof(steps) / sizeof(steps[0]); i++) {
+                int64_t took;
+
+                snprintf(key, sizeof(key), "%s_usec", steps[i]);
+                took = get_number(rehearsal, key);
+                if (took < 0)
+                        return;
+                sum += took;
+                printf("  %-10s %10s  %s+%s%s\n", steps[i], format_seconds(at, sum), color_begin(ctl, COLOR_DIM),
+                       format_seconds(span, took), color_end(ctl));
+        }
+}

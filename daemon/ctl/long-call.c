@@ -49,13 +49,15 @@ static int on_interrupt(sd_event_source *source, const struct signalfd_siginfo *
         return sd_event_exit(run->event, 0);
 }
 
-static int append_options(const struct ctl *ctl, sd_bus_message *message) {
+static int append_options(const struct ctl *ctl, const struct long_call *call, sd_bus_message *message) {
         int r = sd_bus_message_open_container(message, 'a', "{sv}");
 
         if (r >= 0 && ctl->dry_run)
                 r = sd_bus_message_append(message, "{sv}", "dry-run", "b", 1);
         if (r >= 0 && ctl->force)
                 r = sd_bus_message_append(message, "{sv}", "force", "b", 1);
+        if (r >= 0 && call->level)
+                r = sd_bus_message_append(message, "{sv}", "level", "s", call->level);
         return r < 0 ? r : sd_bus_message_close_container(message);
 }
 
@@ -67,23 +69,28 @@ static int begin(struct run *run, const char *path) {
         if (r >= 0 && run->call->fault)
                 r = sd_bus_message_append(message, "s", run->call->fault);
         if (r >= 0)
-                r = append_options(run->ctl, message);
+                r = append_options(run->ctl, run->call, message);
         if (r >= 0 && run->ctl->progress && !run->ctl->json)
                 r = sd_bus_match_signal(run->ctl->bus, NULL, "org.failover1", "/org/failover1", "org.failover1.Manager",
                                         "Phase", on_phase, run);
         return r < 0 ? r : sd_bus_call_async(run->ctl->bus, NULL, message, on_reply, run, USEC_INFINITY);
 }
 
-/* Lets SIGINT and SIGTERM come through the loop. */
-static int catch_signals(struct run *run) {
+static int mask_signals(int how) {
         sigset_t signals;
-        int r;
 
         sigemptyset(&signals);
         sigaddset(&signals, SIGINT);
         sigaddset(&signals, SIGTERM);
-        if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
-                return -errno;
+        return sigprocmask(how, &signals, NULL) < 0 ? -errno : 0;
+}
+
+/* Lets SIGINT and SIGTERM come through the loop. */
+static int catch_signals(struct run *run) {
+        int r = mask_signals(SIG_BLOCK);
+
+        if (r < 0)
+                return r;
         r = sd_event_add_signal(run->event, NULL, SIGINT, on_interrupt, run);
         return r < 0 ? r : sd_event_add_signal(run->event, NULL, SIGTERM, on_interrupt, run);
 }
@@ -129,10 +136,36 @@ int long_call_run(struct ctl *ctl, const struct long_call *call, struct json_obj
         sd_bus_detach_event(ctl->bus);
         ctl_disconnect(ctl);
         sd_event_unref(run.event);
+        (void) mask_signals(SIG_UNBLOCK);
         if (run.result != CTL_OK) {
                 json_object_put(run.report);
                 return run.result;
         }
         *ret = run.report;
         return CTL_OK;
+}
+
+static void print_report(const struct ctl *ctl, const struct long_call *call, struct json_object *report) {
+        struct json_object *flow = get_object(report, "flow"), *plan = get_object(report, "plan");
+
+        if (plan) {
+                printf("Would %s %s (state now: %s); nothing was done:\n", call->verb, call->pair,
+                       get_text(plan, "state", "unknown"));
+                for (size_t i = 0; i < get_count(plan, "steps"); i++)
+                        printf("  %zu. %s\n", i + 1, json_object_get_string(get_item(plan, "steps", i)));
+        }
+        if (get_text(report, "text", NULL) && (plan || !get_object(report, "drill"))) /* a verdict has the same text */
+                printf("%s\n", get_text(report, "text", ""));
+        if (!flow)
+                return;
+        printf("%s%s%s: %s, %s -> %s\n", color_begin(ctl, COLOR_BOLD), get_text(flow, "id", "?"), color_end(ctl),
+               get_text(flow, "kind", "?"), get_text(flow, "from.domain", "?"), get_text(flow, "to.domain", "?"));
+        print_timeline(ctl, flow);
+}
+
+void long_call_print(const struct ctl *ctl, const struct long_call *call, struct json_object *report) {
+        if (ctl->json)
+                ctl_print_json(report);
+        else
+                print_report(ctl, call, report);
 }

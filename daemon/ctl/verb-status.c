@@ -134,9 +134,13 @@ static void print_readiness(const struct ctl *ctl, struct json_object *pair) {
 }
 
 static void print_drill(const struct ctl *ctl, struct json_object *pair) {
-        struct json_object *drill = get_object(pair, "last_drill");
-        char age[FORMAT_MAX];
+        struct json_object *drill = get_object(pair, "last_drill"), *rehearsal = get_object(pair, "rehearsal");
+        char age[FORMAT_MAX], size[FORMAT_MAX];
 
+        if (rehearsal)
+                printf("  %snow%s      rehearsal on %s: %s for %s, %s granted\n", color_begin(ctl, COLOR_BOLD), color_end(ctl),
+                       get_text(rehearsal, "standby.domain", "?"), get_text(rehearsal, "state", "?"),
+                       format_age(age, get_number(rehearsal, "age_ms")), format_mib(size, get_number(rehearsal, "bytes")));
         if (!drill)
                 return;
         printf("  drill    %s, %s ago: ", get_text(drill, "level", "?"), format_age(age, get_number(drill, "age_ms")));

@@ -38,8 +38,7 @@ static int write_flow(sqlite3 *db, const struct history_flow *flow) {
 }
 
 static int write_drill(sqlite3 *db, const struct history_drill *drill) {
-        return DATABASE_RUN(db, "INSERT INTO drill (pair, level, at_usec, ok, took_usec, objective_usec, number, text) "
-                                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        return DATABASE_RUN(db, "INSERT INTO drill (pair, " DRILL_NAMES ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                             TEXT_VALUE(drill->pair), DRILL_VALUES(&drill->result));
 }
 
@@ -153,6 +152,11 @@ static int read_drill(sqlite3 *db, sqlite3_stmt *statement, void *row) {
         result->objective_usec = (usec_t) sqlite3_column_int64(statement, 5);
         result->number = (uint64_t) sqlite3_column_int64(statement, 6);
         copy_column(statement, 7, result->text, sizeof(result->text));
+        result->wanted_bytes = (uint64_t) sqlite3_column_int64(statement, 8);
+        result->rehearsed_bytes = (uint64_t) sqlite3_column_int64(statement, 9);
+        result->plugged_usec = (usec_t) sqlite3_column_int64(statement, 10);
+        result->touched_usec = (usec_t) sqlite3_column_int64(statement, 11);
+        result->canary_usec = (usec_t) sqlite3_column_int64(statement, 12);
         return (int) result->level < 0 ? -EUCLEAN : 0;
 }
 
@@ -167,7 +171,7 @@ struct question {
 static int read_rows(sqlite3 *db, const struct question *question, const char *pair, size_t max, void **ret, size_t *ret_n) {
         _cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
         _cleanup_free_ char *rows = NULL;
-        char sql[256];
+        char sql[384];
         size_t n = 0;
         int r, code;
 
@@ -221,7 +225,7 @@ int history_read_events(sqlite3 *db, const char *pair, size_t max, struct histor
 int history_read_drills(sqlite3 *db, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n) {
         static const struct question question = {
                 .table = "drill", .order = "id", .size = sizeof(struct history_drill), .read = read_drill,
-                .columns = "pair, level, at_usec, ok, took_usec, objective_usec, number, text",
+                .columns = "pair, " DRILL_NAMES,
         };
         void *rows;
         int r = read_rows(db, &question, pair, max, &rows, ret_n);

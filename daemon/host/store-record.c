@@ -10,7 +10,8 @@ bool record_is_valid(const struct record *record) {
         const struct flow *flow = &record->flow;
 
         if (!*record->pair || record->n_apps > POLICY_APPLICATIONS_MAX || record->n_flaps > FLAP_MAX ||
-            !drill_level_to_string(record->last_drill.level) || !flow_kind_to_string(flow->kind) || !side_to_string(flow->from) || !side_to_string(flow->to))
+            !drill_level_to_string(record->last_drill.level) || !rehearsal_state_to_string(record->rehearsal) ||
+            !side_to_string(record->rehearsal_side) || !flow_kind_to_string(flow->kind) || !side_to_string(flow->from) || !side_to_string(flow->to))
                 return false;
         for (unsigned i = 0; i < record->n_apps; i++)
                 if (!*record->apps[i].name || !side_to_string(record->apps[i].owner) ||
@@ -26,7 +27,7 @@ static int write_applications(sqlite3 *db, const struct record *record) {
         for (unsigned i = 0; r >= 0 && i < record->n_apps; i++) {
                 const struct record_app *app = &record->apps[i];
 
-                r = DATABASE_RUN(db, "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                r = DATABASE_RUN(db, "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                                  TEXT_VALUE(record->pair), INT_VALUE(i), TEXT_VALUE(app->name),
                                  TEXT_VALUE(side_to_string(app->owner)), INT_VALUE(app->token),
                                  INT_VALUE(app->granted_bytes[SIDE_A]), INT_VALUE(app->granted_bytes[SIDE_B]),
@@ -34,7 +35,7 @@ static int write_applications(sqlite3 *db, const struct record *record) {
                                  TEXT_VALUE(application_kind_to_string(app->kind)),
                                  INT_VALUE(app->ended), INT_VALUE(app->moving), INT_VALUE(app->stopped),
                                  INT_VALUE(app->started), INT_VALUE(app->using_bytes[SIDE_A]),
-                                 INT_VALUE(app->using_bytes[SIDE_B]));
+                                 INT_VALUE(app->using_bytes[SIDE_B]), INT_VALUE(app->rehearsed));
         }
         return r;
 }
@@ -73,21 +74,23 @@ static int write_last_drill(sqlite3 *db, const struct record *record) {
 
         if (drill->at_usec == 0)
                 return DATABASE_RUN(db, "DELETE FROM last_drill WHERE pair = ?", TEXT_VALUE(record->pair));
-        return DATABASE_RUN(db, "INSERT OR REPLACE INTO last_drill VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        return DATABASE_RUN(db, "INSERT OR REPLACE INTO last_drill VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                             TEXT_VALUE(record->pair), DRILL_VALUES(drill));
 }
 
 int record_write(sqlite3 *db, const struct record *record) {
         int r;
 
-        r = DATABASE_RUN(db, "INSERT OR REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        r = DATABASE_RUN(db, "INSERT OR REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                          TEXT_VALUE(record->pair), INT_VALUE(record->seq), INT_VALUE(record->known),
                          INT_VALUE(record->failovers), INT_VALUE(record->fence_wanted[SIDE_A]),
                          INT_VALUE(record->fence_wanted[SIDE_B]), INT_VALUE(record->fence_frozen[SIDE_A]),
                          INT_VALUE(record->fence_frozen[SIDE_B]), INT_VALUE(record->paused),
                          INT_VALUE(record->paused_until_usec), TEXT_VALUE(record->pause_reason),
                          INT_VALUE(record->held), TEXT_VALUE(record->held_reason),
-                         INT_VALUE(record->lost_bytes), INT_VALUE(record->reserve_used_bytes));
+                         INT_VALUE(record->lost_bytes), INT_VALUE(record->reserve_used_bytes),
+                         TEXT_VALUE(rehearsal_state_to_string(record->rehearsal)),
+                         TEXT_VALUE(side_to_string(record->rehearsal_side)));
         if (r >= 0)
                 r = write_applications(db, record);
         if (r >= 0)
@@ -169,6 +172,10 @@ static void take_pair(struct row *row, struct record *record) {
         take_text(row, record->held_reason, sizeof(record->held_reason));
         record->lost_bytes = take_uint64(row);
         record->reserve_used_bytes = take_uint64(row);
+        record->rehearsal = rehearsal_state_from_string(take_word(row));
+        if ((int) record->rehearsal < 0)
+                row->r = -EUCLEAN;
+        record->rehearsal_side = take_side(row);
 }
 
 static void take_application(struct row *row, struct record *record) {
@@ -191,6 +198,7 @@ static void take_application(struct row *row, struct record *record) {
         app->started = take_bool(row);
         for (int side = 0; side < SIDE_MAX; side++)
                 app->using_bytes[side] = take_uint64(row);
+        app->rehearsed = take_bool(row);
         record->n_apps++;
 }
 
@@ -229,13 +237,18 @@ static void take_last_drill(struct row *row, struct record *record) {
         drill->objective_usec = take_uint64(row);
         drill->number = take_uint64(row);
         take_text(row, drill->text, sizeof(drill->text));
+        drill->wanted_bytes = take_uint64(row);
+        drill->rehearsed_bytes = take_uint64(row);
+        drill->plugged_usec = take_uint64(row);
+        drill->touched_usec = take_uint64(row);
+        drill->canary_usec = take_uint64(row);
 }
 
 /* Hands each row of a table, for one pair, to `take`. Returns the number of rows. */
 static int read_rows(sqlite3 *db, const char *table, const char *columns, struct record *record,
                      void (*take)(struct row *row, struct record *record), struct error *error) {
         _cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
-        char sql[256];
+        char sql[384];
         int r, code, n = 0;
 
         snprintf(sql, sizeof(sql), "SELECT %s FROM %s WHERE pair = ? ORDER BY 1", columns, table);
@@ -261,7 +274,7 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
 
         r = read_rows(db, "application",
                       "position, name, owner, token, granted_a_bytes, granted_b_bytes, releasing_a, releasing_b, kind, "
-                      "ended, moving, stopped, started, using_a_bytes, using_b_bytes",
+                      "ended, moving, stopped, started, using_a_bytes, using_b_bytes, rehearsed",
                       record, take_application, error);
         if (r < 0)
                 return r;
@@ -275,7 +288,7 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
                 return error_set(error, -EUCLEAN, "flow of pair %s: is missing", record->pair);
         r = read_rows(db, "flap", "position, time_usec", record, take_flap, error);
         if (r >= 0)
-                r = read_rows(db, "last_drill", "level, at_usec, ok, took_usec, objective_usec, number, text", record,
+                r = read_rows(db, "last_drill", DRILL_NAMES, record,
                               take_last_drill, error);
         return r < 0 ? r : 0;
 }
@@ -288,7 +301,7 @@ int record_read_all(sqlite3 *db, struct record **ret, size_t *ret_n, struct erro
 
         r = database_prepare(db, "SELECT name, seq, known, failovers, fence_wanted_a, fence_wanted_b, fence_frozen_a, "
                                  "fence_frozen_b, paused, paused_until_usec, pause_reason, held, held_reason, "
-                                 "lost_bytes, reserve_used_bytes "
+                                 "lost_bytes, reserve_used_bytes, rehearsal, rehearsal_side "
                                  "FROM pair ORDER BY name", NULL, 0, &statement);
         if (r < 0)
                 return error_set(error, r, "pair: %s", sqlite3_errmsg(db));

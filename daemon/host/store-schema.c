@@ -84,7 +84,20 @@ static const char version_4[] =
 /* What was believed of a pair when a failover was decided: failover-json(7), EXPLAIN. */
 static const char version_5[] = "CREATE TABLE explanation (failover TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;";
 
-static const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5 };
+#define REHEARSAL_COLUMNS(table) \
+        "ALTER TABLE " table " ADD COLUMN wanted_bytes INTEGER NOT NULL DEFAULT 0;"    \
+        "ALTER TABLE " table " ADD COLUMN rehearsed_bytes INTEGER NOT NULL DEFAULT 0;" \
+        "ALTER TABLE " table " ADD COLUMN plugged_usec INTEGER NOT NULL DEFAULT -1;"   \
+        "ALTER TABLE " table " ADD COLUMN touched_usec INTEGER NOT NULL DEFAULT -1;"   \
+        "ALTER TABLE " table " ADD COLUMN canary_usec INTEGER NOT NULL DEFAULT -1;"
+static const char version_6[] =
+        REHEARSAL_COLUMNS("drill") REHEARSAL_COLUMNS("last_drill")
+        "ALTER TABLE pair ADD COLUMN rehearsal TEXT NOT NULL DEFAULT 'none';"
+        "ALTER TABLE pair ADD COLUMN rehearsal_side TEXT NOT NULL DEFAULT 'b' CHECK (rehearsal_side IN ('a', 'b'));"
+        "ALTER TABLE application ADD COLUMN rehearsed INTEGER NOT NULL DEFAULT 0;";
+
+const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5, version_6 };
+const int n_schema_steps = ELEMENTSOF(schema_steps);
 
 int sqlite_errno(int code) {
         switch (code & 0xff) {
@@ -255,7 +268,7 @@ static int setup(sqlite3 *db, const char *path, enum persist_level level, struct
                                   : "PRAGMA synchronous = OFF");
         if (r < 0)
                 return error_set(error, r, "%s: cannot be set up: %s", path, sqlite3_errmsg(db));
-        r = schema_migrate(db, path, schema_steps, ELEMENTSOF(schema_steps), error);
+        r = schema_migrate(db, path, schema_steps, n_schema_steps, error);
         if (r < 0)
                 return r;
         if (level == PERSIST_OWNER) {

@@ -32,7 +32,13 @@ struct value {
 #define DRILL_VALUES(drill)                                                                          \
         TEXT_VALUE(drill_level_to_string((drill)->level)), INT_VALUE((drill)->at_usec),              \
         INT_VALUE((drill)->ok), INT_VALUE((drill)->took_usec), INT_VALUE((drill)->objective_usec),   \
-        INT_VALUE((drill)->number), TEXT_VALUE((drill)->text)
+        INT_VALUE((drill)->number), TEXT_VALUE((drill)->text), INT_VALUE((drill)->wanted_bytes),     \
+        INT_VALUE((drill)->rehearsed_bytes), INT_VALUE((drill)->plugged_usec),                       \
+        INT_VALUE((drill)->touched_usec), INT_VALUE((drill)->canary_usec)
+/* Their names, in the same order. */
+#define DRILL_NAMES \
+        "level, at_usec, ok, took_usec, objective_usec, number, text, wanted_bytes, rehearsed_bytes, plugged_usec, " \
+        "touched_usec, canary_usec"
 int database_prepare(sqlite3 *db, const char *sql, const struct value *values, size_t n, sqlite3_stmt **ret);
 
 /* Prepares, runs and finalizes a statement that gives no rows. */
@@ -55,6 +61,10 @@ int database_open(const char *path, const char *vfs, enum persist_level level, s
 
 /* Opens an existing one for reading only. */
 int database_open_reader(const char *path, const char *vfs, sqlite3 **ret);
+
+/* What brings a database from each version to the next, from an empty one on. */
+extern const char *const schema_steps[];
+extern const int n_schema_steps;
 
 /* Brings a database to version `n_steps`, where steps[i] leads from version i to i + 1. -EPROTO when it is past
  * that. */

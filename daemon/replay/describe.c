@@ -38,6 +38,7 @@ static bool describe_sent(const struct action *action, const char *vm, char text
         static const bool weighs[MESSAGE_TYPE_MAX] = {
                 [MESSAGE_ATTACH] = true,  [MESSAGE_DETACH] = true, [MESSAGE_START] = true,  [MESSAGE_STOP] = true,
                 [MESSAGE_RESTART] = true, [MESSAGE_GRANT] = true,  [MESSAGE_REFUSE] = true, [MESSAGE_FAULT] = true,
+                [MESSAGE_TOUCH] = true,   [MESSAGE_CANARY] = true,
         };
         const struct message *m = action->message;
         const char *word = message_type_to_string(m->type);
@@ -120,7 +121,8 @@ static bool describe_heard(const struct message *m, const char *vm, char text[st
 static bool describe_command(const struct operator_command *command, const char *pair, char text[static DESCRIBE_LEN]) {
         return say(text, "operator", "%s %s%s%s%s%s", command_verb_to_string(command->verb), pair,
                    command->verb == COMMAND_DRILL ? " " : "",
-                   command->verb == COMMAND_DRILL ? drill_fault_to_string(command->fault) : "",
+                   command->verb != COMMAND_DRILL ? ""
+                   : command->level == DRILL_LEVEL_REHEARSE ? "rehearse" : drill_fault_to_string(command->fault),
                    command->dry_run ? " (dry run)" : "", command->force ? " (by force)" : "");
 }
 

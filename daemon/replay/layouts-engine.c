@@ -16,6 +16,7 @@ LAYOUT_WORDS(flow_kind)
 LAYOUT_WORDS(pair_state)
 LAYOUT_WORDS(readiness_level)
 LAYOUT_WORDS(region_kind)
+LAYOUT_WORDS(rehearsal_state)
 LAYOUT_WORDS(side)
 LAYOUT_WORDS(verdict)
 
@@ -34,7 +35,8 @@ const struct layout flow_layout = LAYOUT(T, flow_rows);
 #define T struct drill_result
 static const struct layout_row drill_result_rows[] = {
         WORD(T, level, drill_level), NUMBER(T, at_usec), NUMBER(T, ok),  NUMBER(T, took_usec),
-        NUMBER(T, objective_usec),   NUMBER(T, number),  TEXT(T, text),
+        NUMBER(T, objective_usec),   NUMBER(T, number),  TEXT(T, text),  NUMBER(T, wanted_bytes),
+        NUMBER(T, rehearsed_bytes),  NUMBER(T, plugged_usec), NUMBER(T, touched_usec), NUMBER(T, canary_usec),
 };
 const struct layout drill_result_layout = LAYOUT(T, drill_result_rows);
 #undef T
@@ -46,6 +48,7 @@ static const struct layout_row record_app_rows[] = {
         NUMBER(T, token),
         NUMBERS(T, granted_bytes),
         NUMBERS(T, using_bytes),
+        NUMBER(T, rehearsed),
         NUMBERS(T, releasing),
         WORD(T, kind, application_kind),
         NUMBER(T, ended),
@@ -76,6 +79,8 @@ static const struct layout_row record_rows[] = {
         NUMBER(T, reserve_used_bytes),
         NUMBERS(T, flaps_usec),
         RANGE(T, n_flaps, 0, FLAP_MAX),
+        WORD(T, rehearsal, rehearsal_state),
+        WORD(T, rehearsal_side, side),
         INSIDE(T, last_drill, drill_result_layout),
 };
 const struct layout record_layout = LAYOUT(T, record_rows);
@@ -116,6 +121,7 @@ static const struct layout_row member_rows[] = {
         NUMBER(T, greeted_usec),
         TEXT(T, boot),
         TEXT(T, agent_version),
+        NUMBER(T, protocol),
         TEXT(T, system),
         NUMBER(T, total_bytes),
         INSIDE(T, detector, detector_layout),
@@ -198,6 +204,10 @@ static const struct layout_row app_rows[] = {
         INSIDES(T, stop, request_layout),
         INSIDES(T, check, request_layout),
         INSIDE(T, disk, request_layout),
+        INSIDE(T, touch, request_layout),
+        INSIDE(T, canary, request_layout),
+        NUMBER(T, touched),
+        NUMBER(T, tried),
         LEFT_OUT(T, handover), /* lines of its own */
         INSIDE(T, page_out, request_layout),
 };
@@ -205,6 +215,14 @@ static const struct layout app_layout = LAYOUT(T, app_rows);
 #undef T
 
 /* ---- one pair ---- */
+
+#define T struct rehearsal
+static const struct layout_row rehearsal_rows[] = {
+        NUMBER(T, command_id),    NUMBER(T, begun_usec),                      NUMBER(T, since_usec), NUMBER(T, asked_usec), NUMBER(T, unused_bytes),
+        NUMBER(T, touched_bytes), INSIDE(T, result, drill_result_layout), NUMBER(T, error),      NUMBER(T, give_way),   NUMBER(T, cut_off),
+};
+static const struct layout rehearsal_layout = LAYOUT(T, rehearsal_rows);
+#undef T
 
 #define T struct pair
 static const struct layout_row pair_rows[] = {
@@ -228,6 +246,7 @@ static const struct layout_row pair_rows[] = {
         INSIDES(T, apps, app_layout),
         NUMBER(T, drill_usec),
         NUMBER(T, drill_command_id),
+        INSIDE(T, rehearsal, rehearsal_layout),
         TEXT(T, blocked),
         TEXTS(T, reasons),
         RANGE(T, n_reasons, 0, REASONS_MAX),

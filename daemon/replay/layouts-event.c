@@ -14,6 +14,7 @@ LAYOUT_WORDS(command_verb)
 LAYOUT_WORDS(domain_reason)
 LAYOUT_WORDS(domain_state)
 LAYOUT_WORDS(drill_fault)
+LAYOUT_WORDS(drill_level)
 LAYOUT_WORDS(failure_cause)
 LAYOUT_WORDS(message_type)
 LAYOUT_WORDS(persist_level)
@@ -112,7 +113,8 @@ const struct layout usage_layout = LAYOUT(T, usage_rows);
 
 #define T struct operator_command
 static const struct layout_row command_rows[] = {
-        WORD(T, verb, command_verb), NUMBER(T, id),    WORD(T, fault, drill_fault), WORD_OR_NONE(T, side, side),
+        WORD(T, verb, command_verb), NUMBER(T, id),    WORD(T, level, drill_level), WORD(T, fault, drill_fault),
+        WORD_OR_NONE(T, side, side),
         NUMBER(T, dry_run),          NUMBER(T, force), NUMBER(T, until_usec),       TEXT(T, who),
         TEXT(T, text),
 };

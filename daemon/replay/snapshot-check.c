@@ -173,8 +173,12 @@ static int check_row(const struct engine *engine, size_t i, struct error *error)
             (row->target.pair >= 0 && !is_a_vm(engine, row->target)))
                 return error_set(error, -EBADMSG, "is no VM's");
         pair = engine->pairs[row->user.pair];
-        if ((row->kind == REGION_APPLICATION) != (row->app >= 0) || row->app >= (int) pair->policy->n_applications)
+        if ((row->kind == REGION_APPLICATION || row->kind == REGION_REHEARSAL) != (row->app >= 0) || row->app >= (int) pair->policy->n_applications)
                 return error_set(error, -EBADMSG, "names an application that there is not");
+        if (row->kind == REGION_REHEARSAL &&
+            (!pair->record.apps[row->app].rehearsed || row->user.side != pair->record.rehearsal_side ||
+             row->usage_bytes != pair->record.apps[row->app].granted_bytes[row->user.side]))
+                return error_set(error, -EBADMSG, "is of a rehearsal that its pair knows nothing of");
         return 0;
 }
 

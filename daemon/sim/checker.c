@@ -104,6 +104,40 @@ static void check_attach(struct sim *sim, const struct action *action) {
                                  policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
 }
 
+/* ---- rehearsals -------------------------------------------------------------------------------------------- */
+
+/* A side is grown only for what it owns or is given by a flow; or for a rehearsal that the store knows of. */
+static void check_grow(struct sim *sim, const struct action *action) {
+        const struct sim_pair *pair = &sim->pairs[action->pair];
+        const struct record_app *app = &sim->engine->pairs[action->pair]->record.apps[action->app];
+        const struct record_app *known = pair->step_known ? stored_app(&pair->step, app->name) : NULL;
+
+        if (action->bytes == 0 || app->owner == action->side || app->moving)
+                return;
+        if (!known || !known->rehearsed || known->granted_bytes[action->side] < action->bytes || pair->step.rehearsal == REHEARSAL_NONE)
+                checker_violated(sim, "%s is plugged into a VM that does not own it, and the store knows of no rehearsal", app->name);
+}
+
+/* The active side is not touched. */
+static void check_rehearsal_message(struct sim *sim, const struct action *action) {
+        const struct record *record = &sim->engine->pairs[action->pair]->record;
+
+        if (record->apps[action->app].owner == action->side || record->apps[action->app].moving || record->rehearsal_side != action->side)
+                checker_violated(sim, "a rehearsal reaches the side that owns %s", record->apps[action->app].name);
+}
+
+static void check_rehearsal_row(struct sim *sim, const struct pair *pair, enum side side, int app) {
+        const struct record_app *record = &pair->record.apps[app];
+        const struct region *row = table_find_rehearsal(&sim->engine->table, (struct holder){ pair->slot, side }, app);
+        bool wanted = record->rehearsed && pair->record.rehearsal_side == side && record->granted_bytes[side] > 0;
+
+        if (wanted != (row != NULL) || (row && row->usage_bytes != record->granted_bytes[side]))
+                checker_violated(sim, "the table has %" PRIu64 " MiB of %s in a rehearsal, the record %" PRIu64 " MiB", row ? row->usage_bytes / MIB : 0,
+                         record->name, wanted ? record->granted_bytes[side] / MIB : 0);
+        if (record->rehearsed && (pair->record.rehearsal == REHEARSAL_NONE || record->owner == pair->record.rehearsal_side))
+                checker_violated(sim, "%s counts as rehearsed without a rehearsal", record->name);
+}
+
 /* ---- actions ----------------------------------------------------------------------------------------------- */
 
 static bool is_done_action(enum action_kind kind) {
@@ -133,6 +167,10 @@ void checker_action(struct sim *sim, const struct action *action) {
 
         if (action->kind == ACTION_SEND && (action->message->type == MESSAGE_START || action->message->type == MESSAGE_RESTART))
                 check_start(sim, action);
+        if (action->kind == ACTION_SEND && (action->message->type == MESSAGE_TOUCH || action->message->type == MESSAGE_CANARY))
+                check_rehearsal_message(sim, action);
+        if (action->kind == ACTION_RESIZE)
+                check_grow(sim, action);
         if (action->kind == ACTION_ATTACH_DISK)
                 check_attach(sim, action);
         if (action->kind == ACTION_REPLY)
@@ -180,6 +218,8 @@ static void check_vm_rows(struct sim *sim, const struct pair *pair, enum side si
                         rows += table->rows[i].usage_bytes;
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 granted += pair->record.apps[i].granted_bytes[side];
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                check_rehearsal_row(sim, pair, side, (int) i);
         if (rows != member->base_bytes + granted)
                 checker_violated(sim, "the table gives %s %" PRIu64 " MiB; its base and its grants are %" PRIu64 " MiB",
                          member->domain, rows / MIB, (member->base_bytes + granted) / MIB);
@@ -292,6 +332,9 @@ void checker_end(struct sim *sim) {
                                  pair->n_reasons ? pair->reasons[0] : "and does not say why");
                 if (pair->state != PAIR_ARMED && pair->state != PAIR_FAILOVER && pair->n_reasons == 0 && sim->engine->hypervisor_up)
                         checker_violated(sim, "%s is %s and does not say why", pair->policy->name, pair_state_to_string(pair->state));
+                if (sim->options->must_arm && pair->record.rehearsal != REHEARSAL_NONE)
+                        checker_violated(sim, "%s: the memory of a rehearsal has not come back (%s)", pair->policy->name,
+                                  rehearsal_state_to_string(pair->record.rehearsal));
                 if (pair->state != PAIR_ARMED)
                         continue;
                 check_sizes(sim, pair);

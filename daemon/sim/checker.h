@@ -11,6 +11,8 @@
  *  - an owner is safe in the store before its application is started (on disk; in the run-time directory alone
  *    only while the disk does not answer)
  *  - the table's rows add up, each VM's rows are its base and what it was granted
+ *  - nothing is plugged for a rehearsal before the store knows of it, its rows are what the record says, it reaches
+ *    no side that owns an application, and in the end all of it has come back
  *  - every command has exactly one answer, in bounded time
  *  - no action is asked for again while the same one is still under way
  *  - one step asks for a bounded number of things

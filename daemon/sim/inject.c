@@ -254,6 +254,10 @@ static void line_app_fault(struct sim *sim, const struct arguments *a) {
                 app->check_fails = a->on;
         else if (strcmp(what, "disk-sticks") == 0)
                 app->disk_sticks = a->on;
+        else if (strcmp(what, "canary-fails") == 0)
+                app->canary_fails = a->on;
+        else if (strcmp(what, "canary-hangs") == 0)
+                app->canary_hangs = a->on;
         else
                 app->start_usec = a->duration;
 }
@@ -270,6 +274,10 @@ static void line_vm_fault(struct sim *sim, const struct arguments *a) {
                 vm->start_fails = a->on;
         else if (strcmp(what, "kill-sticks") == 0)
                 vm->kill_sticks = a->on;
+        else if (strcmp(what, "touch-fails") == 0)
+                vm->touch_fails = a->on;
+        else if (strcmp(what, "agent-old") == 0)
+                vm->agent_old = a->on;
         else if (strcmp(what, "page-out-fails") == 0)
                 vm->page_out_fails = a->on;
         else if (strcmp(what, "echo") == 0)
@@ -370,8 +378,13 @@ static void line_operator(struct sim *sim, const struct arguments *a) {
                 return;
         command.dry_run = strcmp(a->line->words[a->line->n_words - 1], "dry-run") == 0;
         command.side = (enum side) a->side;
-        if (command.verb == COMMAND_DRILL)
+        if (strcmp(word(a->line, 1), "rehearse") == 0) {
+                command.verb = COMMAND_DRILL;
+                command.level = DRILL_LEVEL_REHEARSE;
+        } else if (command.verb == COMMAND_DRILL) {
+                command.level = DRILL_LEVEL_FULL;
                 command.fault = drill_fault_from_string(word(a->line, 3));
+        }
         if (a->duration)
                 command.until_usec = SIM_REAL_USEC + sim->now_usec + a->duration;
         command.id = a->pair < 0 ? 0 : ++sim->next_command;
@@ -407,6 +420,7 @@ static void calm_vm(struct sim *sim, int pair, int side) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
 
         vm->kill_sticks = vm->boot_fails = vm->no_echo = vm->no_balloon = vm->start_fails = vm->page_out_fails = false;
+        vm->touch_fails = false;
         vm->unplug_percent = 100;
         vm->lose_percent = 0;
         vm->lag_usec = 0;
@@ -414,6 +428,7 @@ static void calm_vm(struct sim *sim, int pair, int side) {
                 struct sim_app *app = &vm->apps[i];
 
                 app->start_fails = app->stop_sticks = app->disk_sticks = false;
+                app->canary_fails = app->canary_hangs = false;
                 app->start_usec = app->stop_usec = 0;
         }
 }
@@ -524,6 +539,8 @@ static const struct {
         { "stop-sticks", NULL, "VAB", line_app_fault },
         { "check-fails", NULL, "VAB", line_app_fault },
         { "disk-sticks", NULL, "VAB", line_app_fault },
+        { "canary-fails", NULL, "VAB", line_app_fault },
+        { "canary-hangs", NULL, "VAB", line_app_fault },
         { "start-takes", NULL, "VAD", line_app_fault },
         { "unplug", NULL, "VN", line_vm_fault },
         { "boot-fails", NULL, "VB", line_vm_fault },
@@ -533,6 +550,8 @@ static const struct {
         { "reclaim", NULL, "B", line_reclaim },
         { "domain-start-fails", NULL, "VB", line_vm_fault },
         { "kill-sticks", NULL, "VB", line_vm_fault },
+        { "touch-fails", NULL, "VB", line_vm_fault },
+        { "agent-old", NULL, "VB", line_vm_fault },
         { "echo", NULL, "VB", line_vm_fault },
         { "balloon", NULL, "VB", line_vm_fault },
         { "preflight", NULL, "VwB", line_preflight },
@@ -550,6 +569,7 @@ static const struct {
         { "operator", "switch", "P[w", line_operator },
         { "operator", "return", "P[w", line_operator },
         { "operator", "drill", "Pw[w", line_operator },
+        { "operator", "rehearse", "P", line_operator },
         { "operator", "pause", "O[D", line_operator },
         { "operator", "resume", "O", line_operator },
         { "operator", "adopt", "PV", line_operator },

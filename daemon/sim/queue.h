@@ -14,7 +14,7 @@
 /* A message between failoverd and an agent, small enough to travel by value. Texts are static strings. */
 struct sim_message {
         enum message_type type;
-        uint64_t id, token, bytes, nonce;
+        uint64_t id, token, bytes, nonce, usec;
         int result, code;
         enum failure_cause cause;
         bool hard;
@@ -34,6 +34,8 @@ enum item_kind {
         ITEM_APP_HEALTHY,
         ITEM_APP_STOPPED,
         ITEM_WAIT_OVER,     /* memory that was granted or is to be attached has not come */
+        ITEM_TOUCHED,       /* id: of the touch */
+        ITEM_CANARY_OVER,   /* id: of the canary */
         ITEM_AGENT_UP,
         ITEM_RESET,         /* the guest boots anew in the same QEMU */
         ITEM_HANG_OVER,     /* libvirt answers for this domain again */

@@ -95,7 +95,8 @@ static void look_for_rest(struct sim *sim) {
         bool armed = sim->engine != NULL && sim->n_commands == 0;
 
         for (int i = 0; armed && i < sim->engine->n_pairs; i++)
-                armed = !sim->engine->pairs[i] || sim->engine->pairs[i]->state == PAIR_ARMED;
+                armed = !sim->engine->pairs[i] || (sim->engine->pairs[i]->state == PAIR_ARMED &&
+                                                   sim->engine->pairs[i]->record.rehearsal == REHEARSAL_NONE);
         if (!armed)
                 sim->armed_usec = 0;
         else if (sim->armed_usec == 0)

@@ -22,6 +22,9 @@
  *   agent-kill VM | agent-stop VM | agent-cont VM
  *   cut VM DURATION | lag VM DURATION | lose VM PERCENT  the agent's link
  *   start-fails|stop-sticks|check-fails|disk-sticks VM APP SWITCH
+ *   canary-fails|canary-hangs VM APP SWITCH   in a rehearsal
+ *   touch-fails VM SWITCH                     in a rehearsal: the memory cannot be used
+ *   agent-old VM SWITCH                       its agent, from its next hello on, speaks a protocol without rehearsals
  *   start-takes VM APP DURATION
  *   reclaim SWITCH                            can memory be taken back from VMs by force? (not at first)
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
@@ -36,6 +39,7 @@
  *   kill failoverd [DURATION]                 started again after that, default 1 s
  *   kill failoverd after N actions
  *   operator switch|return PAIR [dry-run] | operator drill PAIR FAULT [dry-run]
+ *   operator rehearse PAIR
  *   operator pause PAIR|all [DURATION] | operator resume PAIR|all | operator adopt PAIR VM
  *   apply FILE                                another policy
  *   explain PAIR                              what `failoverctl explain` says of it

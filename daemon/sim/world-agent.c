@@ -2,6 +2,7 @@
 
 /* Guest agents and the applications that they supervise, as failover-agent behaves (agents/guest/). */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,8 @@
 #define MEMORY_WAIT_USEC (30 * USEC_PER_SEC)
 #define STOP_PATIENCE_USEC (5 * USEC_PER_SEC)
 #define AGENT_RESTART_USEC USEC_PER_SEC
+#define TOUCH_GIB_USEC (1500 * USEC_PER_MSEC)
+#define CANARY_USEC (20 * USEC_PER_MSEC)
 
 static struct item item_for(enum item_kind kind, int pair, int side, int app, unsigned life) {
         return (struct item){ .kind = kind, .pair = (short) pair, .side = (signed char) side, .app = (signed char) app, .life = life };
@@ -60,7 +63,7 @@ void agent_message(struct sim *sim, const struct item *item, struct message *ret
         *ret = (struct message) {
                 .type = m->type, .id = m->id, .token = m->token, .bytes = m->bytes, .nonce = m->nonce, .node = -1,
                 .result = m->result, .code = m->code, .cause = m->cause, .hard = m->hard,
-                .kind = APPLICATION_AUTO, .version = PROTOCOL_VERSION,
+                .kind = APPLICATION_AUTO, .version = vm->agent_old ? PROTOCOL_VERSION_REHEARSE - 1 : PROTOCOL_VERSION, .usec = m->usec,
         };
         if (m->text)
                 snprintf(ret->text, sizeof(ret->text), "%s", m->text);
@@ -161,6 +164,34 @@ void agent_memory_came(struct sim *sim, int pair, int side, int app) {
 
 /* ---- what the host asks ---------------------------------------------------------------------------------- */
 
+/* What is under way of a rehearsal ends when the region or the application is wanted. */
+static void rehearsal_ends(struct sim *sim, int pair, int side, int app) {
+        struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
+
+        answer(sim, pair, side, app, a->touch_id, -ECANCELED, "given up: the region is wanted for something else");
+        answer(sim, pair, side, app, a->canary_id, -ECANCELED, "given up: the application is wanted for something else");
+        a->touch_id = a->canary_id = 0;
+}
+
+static void touch(struct sim *sim, int pair, int side, int app, const struct sim_message *m) {
+        struct sim_vm *vm = sim_vm(sim, pair, side);
+        struct item item = item_for(ITEM_TOUCHED, pair, side, app, vm->agent_life);
+
+        rehearsal_ends(sim, pair, side, app);
+        vm->apps[app].touch_id = item.id = m->id;
+        item.value = m->bytes;
+        sim_add(sim, item, sim_latency(sim, TOUCH_GIB_USEC * (m->bytes / MIB) / 1024));
+}
+
+static void canary(struct sim *sim, int pair, int side, int app, const struct sim_message *m) {
+        struct sim_vm *vm = sim_vm(sim, pair, side);
+        struct sim_app *a = &vm->apps[app];
+        struct item item = item_for(ITEM_CANARY_OVER, pair, side, app, vm->agent_life);
+
+        a->canary_id = item.id = m->id;
+        sim_add(sim, item, a->canary_hangs ? sim_policy(sim, pair)->applications[app].canary_timeout_usec : sim_latency(sim, CANARY_USEC));
+}
+
 static void start(struct sim *sim, int pair, int side, int app, const struct sim_message *m) {
         struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
 
@@ -178,6 +209,7 @@ static void start(struct sim *sim, int pair, int side, int app, const struct sim
                 answer(sim, pair, side, app, m->id, 0, "already running");
                 return;
         }
+        rehearsal_ends(sim, pair, side, app);
         a->start_id = m->id;
         if (a->state == APPLICATION_STARTING || a->state == APPLICATION_WAITING)
                 return;
@@ -255,6 +287,7 @@ static void attach(struct sim *sim, int pair, int side, int app, const struct si
         struct sim_vm *vm = sim_vm(sim, pair, side);
         struct sim_app *a = &vm->apps[app];
 
+        rehearsal_ends(sim, pair, side, app);
         if (a->attach_id && a->attach_id != m->id)
                 answer(sim, pair, side, app, a->attach_id, -ECANCELED, "a newer attach takes its place");
         a->attach_id = m->id;
@@ -325,7 +358,7 @@ void agent_fault(struct sim *sim, int pair, int side, const char *fault, int app
 static void to_agent(struct sim *sim, struct item *item) {
         static void (*const handlers[MESSAGE_TYPE_MAX])(struct sim *, int, int, int, const struct sim_message *) = {
                 [MESSAGE_START] = start, [MESSAGE_STOP] = stop, [MESSAGE_RESTART] = restart, [MESSAGE_ATTACH] = attach,
-                [MESSAGE_GRANT] = granted, [MESSAGE_REFUSE] = refused,
+                [MESSAGE_GRANT] = granted, [MESSAGE_REFUSE] = refused, [MESSAGE_TOUCH] = touch, [MESSAGE_CANARY] = canary,
         };
         struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
         const struct pair_policy *policy = sim_policy(sim, item->pair);
@@ -342,8 +375,11 @@ static void to_agent(struct sim *sim, struct item *item) {
         } else if (m->type == MESSAGE_CHECK)
                 answer(sim, item->pair, item->side, item->app, m->id, vm->apps[(int) item->app].check_fails ? -ENOENT : 0,
                        vm->apps[(int) item->app].check_fails ? "its start command is not there" : NULL);
-        else if (m->type == MESSAGE_DETACH)
+        else if (m->type == MESSAGE_DETACH) {
+                rehearsal_ends(sim, item->pair, item->side, item->app);
                 answer(sim, item->pair, item->side, item->app, m->id, 0, NULL);
+        } else if (vm->agent_old && (m->type == MESSAGE_TOUCH || m->type == MESSAGE_CANARY))
+                return; /* unknown types are answered with nothing */
         else if (m->type == MESSAGE_FAULT)
                 agent_fault(sim, item->pair, item->side, m->text, item->app);
         else if (item->app >= 0 && handlers[m->type])
@@ -394,6 +430,28 @@ static void wait_over(struct sim *sim, struct item *item) {
         }
 }
 
+static void rehearsed(struct sim *sim, struct item *item) {
+        struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
+        struct sim_app *a = &vm->apps[(int) item->app];
+        struct sim_message result = { .type = MESSAGE_RESULT, .id = item->id };
+        bool is_touch = item->kind == ITEM_TOUCHED, short_of = vm->touch_fails || vm->plugged[(int) item->app] < item->value;
+
+        if (item->life != vm->agent_life || item->id != (is_touch ? a->touch_id : a->canary_id))
+                return;
+        a->touch_id = is_touch ? 0 : a->touch_id;
+        a->canary_id = is_touch ? a->canary_id : 0;
+        if (is_touch) {
+                result.result = short_of ? -ENOMEM : 0;
+                result.text = short_of ? "less than that can be had there" : NULL;
+                result.bytes = short_of ? 0 : item->value;
+        } else if (a->canary_hangs || a->canary_fails) {
+                result.result = a->canary_hangs ? -ETIMEDOUT : -EIO;
+                result.code = a->canary_hangs ? 0 : 3;
+                result.text = a->canary_hangs ? "waiting for the licence server" : "no licence";
+        }
+        agent_say(sim, item->pair, item->side, item->app, &result);
+}
+
 static void agent_up(struct sim *sim, int pair, int side) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
         struct item item = item_for(ITEM_TO_AGENT, pair, side, NO_APP, vm->link);
@@ -417,7 +475,7 @@ void agent_die(struct sim *sim, int pair, int side) {
 
                 if (a->state == APPLICATION_WAITING)
                         a->state = APPLICATION_STOPPED;
-                a->start_id = a->stop_id = a->request_id = a->attach_id = 0;
+                a->start_id = a->stop_id = a->request_id = a->attach_id = a->touch_id = a->canary_id = 0;
         }
         sim_add(sim, item_for(ITEM_AGENT_UP, pair, side, NO_APP, vm->agent_life), sim_latency(sim, AGENT_RESTART_USEC));
 }
@@ -446,6 +504,10 @@ void agent_item(struct sim *sim, struct item *item) {
         }
         if (item->kind == ITEM_WAIT_OVER) {
                 wait_over(sim, item);
+                return;
+        }
+        if (item->kind == ITEM_TOUCHED || item->kind == ITEM_CANARY_OVER) {
+                rehearsed(sim, item);
                 return;
         }
         if (item->life != vm->apps[(int) item->app].life)

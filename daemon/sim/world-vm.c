@@ -24,6 +24,7 @@ static void forget_applications(struct sim_vm *vm) {
                 struct sim_app *app = &vm->apps[i], fresh = {
                         .life = app->life + 1, .start_fails = app->start_fails, .stop_sticks = app->stop_sticks,
                         .check_fails = app->check_fails, .disk_sticks = app->disk_sticks,
+                        .canary_fails = app->canary_fails, .canary_hangs = app->canary_hangs,
                         .start_usec = app->start_usec, .stop_usec = app->stop_usec,
                 };
 

@@ -48,13 +48,14 @@ struct sim_app {
         bool configured;
         uint64_t token, bytes;
         uint64_t start_id, stop_id, request_id, attach_id, attach_bytes;
+        uint64_t touch_id, canary_id; /* of a rehearsal */
         bool restart;
         unsigned life; /* of what was begun last; what was scheduled before is void */
         enum failure_cause cause;
         int code;
         bool hard;
         /* faults */
-        bool start_fails, stop_sticks, check_fails, disk_sticks;
+        bool start_fails, stop_sticks, check_fails, disk_sticks, canary_fails, canary_hangs;
         usec_t start_usec, stop_usec; /* 0: default */
 };
 
@@ -84,7 +85,7 @@ struct sim_vm {
         size_t n_deferred, n_deferred_allocated;
 
         /* agent */
-        bool agent_up, agent_stopped;
+        bool agent_up, agent_stopped, touch_fails, agent_old;
         unsigned agent_life;
         struct sim_app apps[POLICY_APPLICATIONS_MAX];
         usec_t last_to_agent_usec, last_from_agent_usec;

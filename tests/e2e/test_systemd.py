@@ -21,6 +21,8 @@ MESSAGE_PHASE = "4fa70e4ff1d24e3c8dbfd0b2d1a8f0c1"
 FILES = """
 /usr/bin/failoverctl
 /usr/lib/systemd/catalog/failoverd.catalog
+/usr/lib/systemd/system/failover-drill@.service
+/usr/lib/systemd/system/failover-drill@.timer
 /usr/lib/systemd/system/failoverd-helper.service
 /usr/lib/systemd/system/failoverd-helper.socket
 /usr/lib/systemd/system/failoverd.service
@@ -121,15 +123,15 @@ def test_pages_that_man_pages_refer_to_are_installed(system):
 
 
 def test_systemd_finds_nothing_to_complain_about_in_the_units(system):
-    units = [path for path in FILES if re.search(r"/(system|guest)/.*\.(service|socket)$", path)]
-    assert len(units) == 4
+    units = [path for path in FILES if re.search(r"/(system|guest)/.*\.(service|socket|timer)$", path)]
+    assert len(units) == 6
     done = container(system).run("systemd-analyze", "verify", "--man=no", *units, check=False)
     complaints = [line for line in done.stderr.splitlines() if "failover" in line]
     assert done.returncode == 0 and not complaints, done.stderr
 
 
 def test_walls_of_the_service_are_up(system):
-    for unit in (UNIT, "failoverd-helper.service"):
+    for unit in (UNIT, "failoverd-helper.service", "failover-drill@p.service"):
         said = container(system).run("systemd-analyze", "security", "--no-pager", unit).stdout
         exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", said).group(1))
         print(f"{unit}: exposure {exposure}")

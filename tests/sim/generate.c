@@ -79,9 +79,10 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
                 "panic", "hang", "unhang", "reset", "qemu-kill", "qemu-stop", "qemu-cont", "watchdog", "io-error", "suspend", "resume-suspended",
                 "destroy", "save", "start", "agent-kill", "agent-stop", "agent-cont", "panic", "qemu-kill", "hang",
         };
-        static const char *const switches[] = { "boot-fails", "domain-start-fails", "kill-sticks", "echo", "balloon" };
-        static const char *const app_switches[] = { "start-fails", "stop-sticks", "check-fails", "disk-sticks" };
+        static const char *const switches[] = { "boot-fails", "domain-start-fails", "kill-sticks", "echo", "balloon", "touch-fails" };
+        static const char *const app_switches[] = { "start-fails", "stop-sticks", "check-fails", "disk-sticks", "canary-fails", "canary-hangs" };
         static const char *const findings[] = { "autostart", "channel", "requested", "device" };
+        static const char *const moves[] = { "switch", "return", "rehearse", "rehearse" };
         static const char *const drills[] = { "app-kill", "panic", "hang", "qemu-kill", "qemu-stop" };
         static const char *const causes[] = { "signal 11", "signal 9", "exit 1", "check 2", "memory", "exit 3 hard" };
         unsigned pair = below(w, w->n_pairs), app = below(w, w->n_apps[pair]);
@@ -94,8 +95,8 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
         case 8 ... 10: snprintf(text, GENERATED_LINE_LEN, "fail p%ua%u %s", pair, app, pick(w, causes, 6)); break;
         case 11: snprintf(text, GENERATED_LINE_LEN, "cut %s %ums", vm, 100 + below(w, 8000)); break;
         case 12: snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "lag %s %ums" : "lose %s %u", vm, below(w, 60)); break;
-        case 13: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", pick(w, switches, 5), vm, below(w, 2) ? "on" : "off"); break;
-        case 14: snprintf(text, GENERATED_LINE_LEN, "%s %s p%ua%u %s", pick(w, app_switches, 4), vm, pair, app, below(w, 3) ? "on" : "off"); break;
+        case 13: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", pick(w, switches, 6), vm, below(w, 2) ? "on" : "off"); break;
+        case 14: snprintf(text, GENERATED_LINE_LEN, "%s %s p%ua%u %s", pick(w, app_switches, 6), vm, pair, app, below(w, 3) ? "on" : "off"); break;
         case 15:
                 if (below(w, 3))
                         snprintf(text, GENERATED_LINE_LEN, "unplug %s %u", vm, below(w, 101));
@@ -116,7 +117,7 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
                 break;
         case 21: snprintf(text, GENERATED_LINE_LEN, "kill failoverd %ums", 20 + below(w, 5000)); break;
         case 22: snprintf(text, GENERATED_LINE_LEN, "kill failoverd after %u actions", 1 + below(w, 60)); break;
-        case 23: snprintf(text, GENERATED_LINE_LEN, "operator %s p%u", below(w, 2) ? "switch" : "return", pair); break;
+        case 23: snprintf(text, GENERATED_LINE_LEN, "operator %s p%u", pick(w, moves, 4), pair); break;
         case 24:
                 if (below(w, 3) == 0)
                         snprintf(text, GENERATED_LINE_LEN, "preflight %s %s %s", vm, pick(w, findings, 4), below(w, 2) ? "on" : "off");
@@ -137,7 +138,7 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
 
 void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *ret) {
         struct world w = { .random = seed, .out = ret };
-        unsigned n, msec = FIRST_FAULT_MSEC, span, spare_mib, reserve_mib = 256;
+        unsigned n, msec = FIRST_FAULT_MSEC, span, spare_mib, reserve_mib = 256, first = 0;
 
         ret->n_lines = 0;
         w.n_pairs = below(&w, 3) ? 1 : 1 + below(&w, pairs_max);
@@ -160,10 +161,14 @@ void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *r
                 int length;
 
                 msec += i == 0 ? below(&w, 8000) : below(&w, below(&w, 3) ? span : 100);
+                if (i == 0)
+                        first = msec;
                 make_fault(&w, text);
                 length = snprintf(ret->lines[ret->n_lines], GENERATED_LINE_LEN, "%ums ", msec);
                 snprintf(ret->lines[ret->n_lines++] + length, (size_t) (GENERATED_LINE_LEN - length), "%.70s", text);
         }
         ret->n_pairs = w.n_pairs;
         ret->heal_sec = msec / 1000 + 1 + below(&w, 30);
+        if (below(&w, 4) == 0 && first > FIRST_FAULT_MSEC + 2500) /* the faults begin in the middle of a rehearsal */
+                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "%ums operator rehearse p%u", first - below(&w, 2000), below(&w, w.n_pairs));
 }

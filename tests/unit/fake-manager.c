@@ -144,6 +144,11 @@ static void make_pairs(struct fake *fake) {
         web->apps[0].restarts_usec[0] = AGO(100 * 1000);
         web->apps[0].n_restarts = 1;
 
+        db->record.rehearsal = REHEARSAL_LATE;
+        db->record.rehearsal_side = SIDE_B;
+        db->record.apps[0].rehearsed = true;
+        db->record.apps[0].granted_bytes[SIDE_B] = 128 * MIB;
+        db->rehearsal.since_usec = AGO(65000);
         db->state = PAIR_UNPROTECTED;
         db->state_usec = db->readiness_usec = AGO(312 * 1000);
         db->readiness = READINESS_UNCOVERED;
@@ -287,6 +292,21 @@ static int begin_flow(struct fake *fake, const struct operator_command *command)
         return sd_event_add_defer(fake->event, NULL, next_phase, fake) < 0 ? -ENOMEM : 0;
 }
 
+/* A plan, which is too slow, and a rehearsal with less memory than there should be. */
+static int end_at_once(struct fake *fake, int pair, const struct operator_command *command) {
+        struct drill_result drill = {
+                .level = command->dry_run ? DRILL_LEVEL_PLAN : DRILL_LEVEL_REHEARSE, .at_usec = FAKE_WALL,
+                .objective_usec = 5 * USEC_PER_SEC, .took_usec = command->dry_run ? 7 * USEC_PER_SEC : 900 * USEC_PER_MSEC,
+                .plugged_usec = 105 * USEC_PER_MSEC, .touched_usec = 770 * USEC_PER_MSEC, .canary_usec = 25 * USEC_PER_MSEC,
+                .wanted_bytes = 512 * MIB, .rehearsed_bytes = 384 * MIB, .ok = !command->dry_run,
+        };
+
+        set(drill.text, sizeof(drill.text), command->dry_run ? "panic: by the policy 7000 ms" : "rehearsed 384 of 512 MiB: only 384 MiB were unused");
+        bus_drill_ended(fake->bus, pair, &drill, command->id);
+        bus_reply(fake->bus, command->id, 0, command->dry_run ? "It would be done." : drill.text);
+        return 0;
+}
+
 static int on_command(void *userdata, int pair, const struct operator_command *command, struct error *error) {
         struct fake *fake = userdata;
 
@@ -302,6 +322,8 @@ static int on_command(void *userdata, int pair, const struct operator_command *c
         }
         if (pair == 2 && command->verb == COMMAND_DRILL)
                 return error_set(error, -EBUSY, "A failover is under way.");
+        if (command->verb == COMMAND_DRILL && (command->dry_run || command->level == DRILL_LEVEL_REHEARSE))
+                return end_at_once(fake, pair, command);
         if (command->dry_run || command->verb > COMMAND_DRILL) {
                 bus_reply(fake->bus, command->id, 0, command->dry_run ? "It would be done." : NULL);
                 return 0;

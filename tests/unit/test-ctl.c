@@ -153,6 +153,13 @@ static void long_calls_show_their_phases_and_their_verdict(void) {
         expect("drill-missed", "drill web --fault hang");
         expect("drill-unknown-fault", "drill web --fault earthquake");
         expect("drill-no-fault", "drill web");
+        expect("drill-plan", "drill web --level plan");
+        expect("drill-rehearse", "drill web --level rehearse");
+        expect("drill-rehearse-json", "drill web --level rehearse --json");
+        expect("drill-return", "drill web --fault panic --return");
+        expect("drill-level-unknown", "drill web --level real --fault panic");
+        expect("drill-rehearse-fault", "drill web --level rehearse --fault panic");
+        expect("drill-rehearse-return", "drill web --level rehearse --return");
         expect("switch-unknown-pair", "switch nobody");
         end(&bus);
 }

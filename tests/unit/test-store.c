@@ -84,13 +84,16 @@ static void two_do_not_share_a_store(void) {
 
 static void a_newer_schema_is_refused(void) {
         struct bench *bench = bench_new();
+        char text[96];
 
         REQUIRE(bench_open(bench) == 0);
         bench_close(bench);
         database_edit(bench, "state/state.db", "PRAGMA user_version = 999");
         CHECK(bench_open(bench) == -EPROTO);
-        CHECK(strstr(error_text(&bench->error), "written by a newer failoverd (schema 999, this one knows 5)") != NULL);
-        database_edit(bench, "state/state.db", "PRAGMA user_version = 5");
+        snprintf(text, sizeof(text), "written by a newer failoverd (schema 999, this one knows %d)", n_schema_steps);
+        CHECK(strstr(error_text(&bench->error), text) != NULL);
+        snprintf(text, sizeof(text), "PRAGMA user_version = %d", n_schema_steps);
+        database_edit(bench, "state/state.db", text);
         CHECK(bench_open(bench) == 0);
         bench_free(bench);
 }
@@ -292,7 +295,8 @@ static void history_tells_what_drills_came_to(void) {
 
         REQUIRE(bench_open(bench) == 0);
         store_add_drill(bench->store, "web", &drill);
-        drill = (struct drill_result) { .level = DRILL_LEVEL_REHEARSE, .took_usec = USEC_INFINITY, .text = "too old" };
+        drill = (struct drill_result) { .level = DRILL_LEVEL_REHEARSE, .took_usec = USEC_INFINITY, .text = "too old",
+                                        .wanted_bytes = 512 * MIB, .rehearsed_bytes = 384 * MIB, .touched_usec = USEC_INFINITY };
         store_add_drill(bench->store, "web", &drill);
         store_add_drill(bench->store, "db", &drill);
         bench_flush(bench);
@@ -303,31 +307,27 @@ static void history_tells_what_drills_came_to(void) {
         CHECK_TEXT(bench->drills[0].result.text, "too old");
         CHECK(bench->drills[1].result.level == DRILL_LEVEL_FULL && bench->drills[1].result.ok && bench->drills[1].result.number == 3);
         CHECK(bench->drills[1].result.took_usec == 30000 && bench->drills[1].result.objective_usec == USEC_PER_SEC);
-        CHECK(bench->drills[1].result.at_usec == 5 * USEC_PER_SEC);
+        CHECK(bench->drills[1].result.at_usec == 5 * USEC_PER_SEC && bench->drills[0].result.touched_usec == USEC_INFINITY);
+        CHECK(bench->drills[0].result.wanted_bytes == 512 * MIB && bench->drills[0].result.rehearsed_bytes == 384 * MIB);
         bench_free(bench);
 }
 
 /* The drills that an earlier version wrote are kept. */
 static void drills_are_brought_forward(void) {
-        struct bench *bench = bench_new();
+        _cleanup_(database_closep) sqlite3 *db = NULL;
+        _cleanup_free_ struct history_drill *drills = NULL;
+        struct error error = ERROR_INIT;
+        size_t n;
 
-        REQUIRE(bench_open(bench) == 0);
-        bench_close(bench);
-        database_edit(bench, "state/state.db",
-                      "ALTER TABLE application DROP COLUMN using_a_bytes;"
-                      "ALTER TABLE application DROP COLUMN using_b_bytes;"
-                      "DROP TABLE last_drill; DROP TABLE drill; DROP TABLE explanation;"
-                      "CREATE TABLE drill (failover TEXT PRIMARY KEY, pair TEXT NOT NULL, time_usec INTEGER NOT NULL,"
-                      "        result INTEGER NOT NULL, recovery_usec INTEGER NOT NULL, text TEXT NOT NULL) WITHOUT ROWID;"
-                      "INSERT INTO drill VALUES ('web-10', 'web', 2, -5, -1, 'lost'), ('web-9', 'web', 1, 0, 1200000, 'good');"
-                      "PRAGMA user_version = 2");
-        REQUIRE(bench_open(bench) == 0);
-        read_history(bench, "web", 10);
-        REQUIRE(bench->rows.n_drills == 2);
-        CHECK(bench->drills[0].result.number == 10 && !bench->drills[0].result.ok && bench->drills[0].result.took_usec == USEC_INFINITY);
-        CHECK(bench->drills[1].result.number == 9 && bench->drills[1].result.ok && bench->drills[1].result.took_usec == 1200000);
-        CHECK(bench->drills[1].result.level == DRILL_LEVEL_FULL);
-        bench_free(bench);
+        REQUIRE(sqlite3_open(":memory:", &db) == SQLITE_OK);
+        REQUIRE(schema_migrate(db, "x", schema_steps, 2, &error) == 0);
+        REQUIRE(database_exec(db, "INSERT INTO drill VALUES ('web-10', 'web', 2, -5, -1, 'lost'), ('web-9', 'web', 1, 0, 1200000, 'good')") == 0);
+        REQUIRE(schema_migrate(db, "x", schema_steps, n_schema_steps, &error) == 0);
+        REQUIRE(history_read_drills(db, "web", 10, &drills, &n) == 0);
+        REQUIRE(n == 2);
+        CHECK(drills[0].result.number == 10 && !drills[0].result.ok && drills[0].result.took_usec == USEC_INFINITY);
+        CHECK(drills[1].result.number == 9 && drills[1].result.ok && drills[1].result.took_usec == 1200000);
+        CHECK(drills[1].result.level == DRILL_LEVEL_FULL && drills[1].result.touched_usec == USEC_INFINITY);
 }
 
 static void history_is_bounded(void) {
