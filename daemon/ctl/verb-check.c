@@ -128,7 +128,7 @@ static void print_notes(const struct ctl *ctl, struct json_object *pair) {
         for (size_t i = 0; i < get_count(pair, "notes"); i++)
                 printf("  note     %s\n", json_object_get_string(get_item(pair, "notes", i)));
         if (!drill) {
-                printf("  drill    none so far: failoverctl drill %s --fault KIND\n", get_text(pair, "name", "PAIR"));
+                printf("  drill    none so far: failoverctl drill %s --level rehearse\n", get_text(pair, "name", "PAIR"));
                 return;
         }
         printf("  drill    %s, %s ago: ", get_text(drill, "level", "?"), format_age(age, get_number(drill, "age_ms")));
