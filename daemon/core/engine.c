@@ -93,8 +93,10 @@ static void restore(struct engine *engine, const struct event *event) {
                         if (strcmp(record->apps[k].name, pair->policy->applications[i].name) == 0)
                                 app = record->apps[k];
                 snprintf(app.name, sizeof(app.name), "%s", pair->policy->applications[i].name);
-                /* It may have been started again since, by a flow's end that was not written: asked once more. */
-                app.stopped = app.stopped && app.started;
+                /* A VM that is to be fenced may have been let go on meanwhile: to be seen once more. A stop that its
+                 * agent confirmed holds, and so does the end of a VM that was rebuilt since (it is not to be fenced any
+                 * more): nothing is started there again before the flow's end is written. */
+                app.stopped = app.stopped && (app.started || !record->fence_wanted[record->flow.from]);
                 pair->apps[i].told_start = app.moving && app.owner == record->flow.to;
                 pair->record.apps[i] = app;
         }

@@ -10,6 +10,7 @@
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
 #define MISMATCH_USEC (5 * USEC_PER_SEC) /* a guest may take so long to follow a request */
 #define RELEASE_POLL_USEC (250 * USEC_PER_MSEC)
+#define MISMATCH_POLL_USEC (1 * USEC_PER_SEC)
 
 /* ---- told what it runs ---------------------------------------------------------------------------------- */
 
@@ -171,6 +172,14 @@ static void plug_vcpus(struct step *step, enum side side) {
         member->vcpus = wanted;
 }
 
+static void look_again(struct step *step, enum side side, usec_t every_usec) {
+        struct member_state *member = &step->pair->members[side];
+
+        if (member->inspect.id == 0 && step->now - member->inspect.sent_usec >= every_usec)
+                step_act(step, ACTION_INSPECT, side, NO_APP, &member->inspect, INSPECT_DEADLINE_USEC);
+        step_wake(step, step->now + every_usec);
+}
+
 void advance_memory(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
@@ -180,12 +189,10 @@ void advance_memory(struct step *step, enum side side) {
                 return;
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 resize(step, side, (int) i);
-                if (!pair->record.apps[i].releasing[side])
-                        continue;
-                /* QEMU tells sizes once a second; a look tells sooner. */
-                if (member->inspect.id == 0 && step->now - member->inspect.sent_usec >= RELEASE_POLL_USEC)
-                        step_act(step, ACTION_INSPECT, side, NO_APP, &member->inspect, INSPECT_DEADLINE_USEC);
-                step_wake(step, step->now + RELEASE_POLL_USEC);
+                if (pair->record.apps[i].releasing[side]) /* QEMU tells sizes once a second; a look tells sooner */
+                        look_again(step, side, RELEASE_POLL_USEC);
+                else if (pair->apps[i].mismatch[side]) /* it may be over, and was told before a look that knew less */
+                        look_again(step, side, MISMATCH_POLL_USEC);
         }
         plug_vcpus(step, side);
 }

@@ -21,9 +21,11 @@
 #define RELEASE_POLL_USEC (250 * USEC_PER_MSEC)
 
 /* A flow that still works towards its start comes first: booting a VM beside it would only slow it down. */
-static bool recovery_comes_first(const struct pair *pair) {
+static bool recovery_comes_first(struct step *step) {
+        const struct pair *pair = step->pair;
+
         return pair_flow_active(pair) && pair->record.flow.phase_usec[PHASE_STARTED] == 0 &&
-               member_usable(pair, pair->record.flow.to);
+               (member_usable(pair, pair->record.flow.to) || pair_too_early(step, pair->record.flow.to));
 }
 
 /* A guest on its announced way down is waited for so long; then it counts as failed. */
@@ -140,7 +142,7 @@ void advance_rebuild(struct step *step, enum side side) {
                         still_waited_for(step, side);
                 return;
         }
-        if (still_waited_for(step, side) || recovery_comes_first(pair))
+        if (still_waited_for(step, side) || recovery_comes_first(step))
                 return;
         if (member->failure[0] && !pair->record.fence_wanted[side] && !member_is_gone(member)) {
                 member_fence(step, side);

@@ -355,13 +355,24 @@ void agent_fault(struct sim *sim, int pair, int side, const char *fault, int app
         }
 }
 
+/* A failoverd that has just come does not know that an application is healthy: its next check tells. */
+static void configured(struct sim *sim, int pair, int side) {
+        const struct pair_policy *policy = sim_policy(sim, pair);
+        struct sim_vm *vm = sim_vm(sim, pair, side);
+
+        for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
+                vm->apps[i].configured = (size_t) i < policy->n_applications;
+                if (vm->apps[i].configured && vm->apps[i].state == APPLICATION_RUNNING)
+                        schedule(sim, ITEM_APP_HEALTHY, pair, side, i, sim_latency(sim, HEALTHY_USEC));
+        }
+}
+
 static void to_agent(struct sim *sim, struct item *item) {
         static void (*const handlers[MESSAGE_TYPE_MAX])(struct sim *, int, int, int, const struct sim_message *) = {
                 [MESSAGE_START] = start, [MESSAGE_STOP] = stop, [MESSAGE_RESTART] = restart, [MESSAGE_ATTACH] = attach,
                 [MESSAGE_GRANT] = granted, [MESSAGE_REFUSE] = refused, [MESSAGE_TOUCH] = touch, [MESSAGE_CANARY] = canary,
         };
         struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
-        const struct pair_policy *policy = sim_policy(sim, item->pair);
         const struct sim_message *m = &item->message;
         struct sim_message pong = { .type = MESSAGE_PONG, .nonce = m->nonce, .states = states(vm) };
 
@@ -369,10 +380,9 @@ static void to_agent(struct sim *sim, struct item *item) {
                 welcome(sim, item->pair, item->side);
         else if (m->type == MESSAGE_PING)
                 agent_say(sim, item->pair, item->side, NO_APP, &pong);
-        else if (m->type == MESSAGE_CONFIGURE) {
-                for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
-                        vm->apps[i].configured = (size_t) i < policy->n_applications;
-        } else if (m->type == MESSAGE_CHECK)
+        else if (m->type == MESSAGE_CONFIGURE)
+                configured(sim, item->pair, item->side);
+        else if (m->type == MESSAGE_CHECK)
                 answer(sim, item->pair, item->side, item->app, m->id, vm->apps[(int) item->app].check_fails ? -ENOENT : 0,
                        vm->apps[(int) item->app].check_fails ? "its start command is not there" : NULL);
         else if (m->type == MESSAGE_DETACH) {

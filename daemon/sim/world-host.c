@@ -130,7 +130,8 @@ static void call(struct sim *sim, const struct action *action, usec_t takes_usec
         struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
         struct item item = {
                 .kind = ITEM_CALL_END, .pair = (short) action->pair, .side = (signed char) action->side,
-                .app = (signed char) action->app, .action = (int) action->kind, .id = action->id, .value = action->bytes,
+                .app = (signed char) action->app, .action = (int) action->kind, .id = action->id,
+                .value = action->kind == ACTION_INSPECT ? sim->now_usec : action->bytes,
                 .host = sim->host, .life = vm->life,
         };
         usec_t takes = sim_latency(sim, takes_usec);
@@ -242,12 +243,18 @@ void host_unstick(struct sim *sim, int pair, int side) {
         }
 }
 
-static void tell_sizes(struct sim *sim, int pair, int side) {
+/* As they were when they were asked for: what changed on the way back may have been told already. */
+static void tell_sizes(struct sim *sim, int pair, int side, usec_t asked_usec) {
         const struct pair_policy *policy = sim_policy(sim, pair);
 
-        for (size_t i = 0; policy && i < policy->n_applications; i++)
+        for (size_t i = 0; policy && i < policy->n_applications; i++) {
+                const struct sim_vm *vm = sim_vm(sim, pair, side);
+
                 failoverd_step(sim, &(struct event){ .kind = EVENT_DEVICE_SIZE, .pair = pair, .side = (enum side) side,
-                                                     .app = (int) i, .bytes = sim_vm(sim, pair, side)->plugged[i] });
+                                                     .app = (int) i,
+                                                     .bytes = vm->plugged_usec[i] > asked_usec ? vm->plugged_before[i]
+                                                                                               : vm->plugged[i] });
+        }
 }
 
 /* The process is looked for without libvirt, the state with it. */
@@ -279,7 +286,7 @@ static void inspected(struct sim *sim, struct item *item) {
                 failoverd_step(sim, &(struct event){ .kind = EVENT_PROCESS, .pair = item->pair, .side = item->side, .app = NO_APP });
         }
         if (!off) {
-                tell_sizes(sim, item->pair, item->side);
+                tell_sizes(sim, item->pair, item->side, item->value);
                 host_link(sim, item->pair, item->side, vm->process);
         }
         answer(sim, item, 0, NULL);
@@ -288,7 +295,7 @@ static void inspected(struct sim *sim, struct item *item) {
 void host_inspect(struct sim *sim, int pair, int side, bool wanted, uint64_t id) {
         if (sim->engine)
                 sim_add(sim, (struct item){ .kind = ITEM_CALL_END, .pair = (short) pair, .side = (signed char) side, .app = NO_APP,
-                                            .action = ACTION_INSPECT, .id = wanted ? id : 0, .host = sim->host,
+                                            .action = ACTION_INSPECT, .id = wanted ? id : 0, .host = sim->host, .value = sim->now_usec,
                                             .life = sim_vm(sim, pair, side)->life }, sim_latency(sim, INSPECT_USEC));
 }
 

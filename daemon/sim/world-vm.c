@@ -230,6 +230,8 @@ static void plugged(struct sim *sim, struct item *item) {
 
         if (item->id != vm->plugging[item->app])
                 return;
+        vm->plugged_before[item->app] = vm->plugged[item->app];
+        vm->plugged_usec[item->app] = sim->now_usec;
         vm->plugged[item->app] = item->value;
         if (vm->size_told_usec + SIZE_EVENT_USEC > sim->now_usec)
                 wait = vm->size_told_usec + SIZE_EVENT_USEC - sim->now_usec;

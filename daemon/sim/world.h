@@ -66,6 +66,8 @@ struct sim_vm {
         int pid;
         unsigned life;
         uint64_t requested[POLICY_APPLICATIONS_MAX], plugged[POLICY_APPLICATIONS_MAX];
+        uint64_t plugged_before[POLICY_APPLICATIONS_MAX]; /* the latest change */
+        usec_t plugged_usec[POLICY_APPLICATIONS_MAX];
         unsigned plugging[POLICY_APPLICATIONS_MAX]; /* number of the latest change */
         unsigned disks[POLICY_APPLICATIONS_MAX];    /* bits: this disk is attached */
         enum domain_state domain; /* as libvirt has it */
