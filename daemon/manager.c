@@ -11,6 +11,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/crash-point.h"
 #include "daemon/trace.h"
 
 usec_t manager_now(void) {
@@ -32,6 +33,7 @@ void manager_event(struct manager *manager, struct event *event) {
         event->real_usec = manager_realtime();
         if (manager->debug)
                 trace_event(event);
+        crash_point_event(event);
         engine_step(manager->engine, event, &manager->update);
         if (manager->update.failed) {
                 /* Fail static: what is not decided is not done. A new start reads the store and goes on. */
@@ -43,9 +45,13 @@ void manager_event(struct manager *manager, struct event *event) {
         if (event->kind == EVENT_POLICY && manager->hypervisor)
                 manager_follow_pairs(manager, false);
         for (size_t i = 0; i < manager->update.n_actions; i++) {
+                const struct action *action = &manager->update.actions[i];
+
                 if (manager->debug)
-                        trace_action(&manager->update.actions[i]);
-                manager_act(manager, &manager->update.actions[i]);
+                        trace_action(action);
+                crash_point_action(action, false);
+                manager_act(manager, action);
+                crash_point_action(action, true);
         }
         for (size_t i = 0; i < manager->update.n_actions; i++)
                 if (manager->update.actions[i].kind == ACTION_PHASE && manager->update.actions[i].phase == PHASE_DECIDED)

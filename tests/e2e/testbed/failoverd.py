@@ -98,18 +98,19 @@ class Control:
 class Failoverd(Control):
     """One failoverd with its policy, state and run-time directory, and failoverctl to talk to it."""
 
-    def __init__(self, session, helper=None):
+    def __init__(self, session, helper=None, program=None):
         super().__init__(session, (session.path("bin/failoverctl"), "--user"))
         self.process = None
         self.helper = helper    # failoverd-helper, where there is one
         for name in ("bin", "state", "runtime"):
             session.make_dir(name)
-        self.program = session.copy(f"{BUILD}/daemon/failoverd", "bin/failoverd")
+        self.program = session.copy(program or f"{BUILD}/daemon/failoverd", "bin/failoverd")
         session.copy(f"{BUILD}/daemon/ctl/failoverctl", "bin/failoverctl")
         self.notify = Notify(session.path("notify"))
 
-    def start(self, policy=None, seconds=30, options=()):
-        """Starts it, with a new policy file where one is given, and waits until it says that it is ready."""
+    def start(self, policy=None, seconds=30, options=(), env=None):
+        """Starts it, with a new policy file where one is given and more of options and environment, and waits until it
+        says that it is ready."""
         if policy is not None:
             self.session.write("policy.yaml", policy)
         self.notify.forget()
@@ -117,7 +118,7 @@ class Failoverd(Control):
             self.program, "--user", "--policy", self.session.path("policy.yaml"),
             "--state-dir", self.session.path("state"), "--runtime-dir", self.session.path("runtime"),
             *(("--helper", self.helper.socket) if self.helper else ()), *options,
-            log="failoverd.log", env={"NOTIFY_SOCKET": self.session.path("notify")})
+            log="failoverd.log", env={"NOTIFY_SOCKET": self.session.path("notify"), **(env or {})})
         if not self.notify.wait("READY=1", seconds):
             raise NotInTime(f"failoverd was not ready within {seconds} s; exit status {self.process.poll()}\n"
                             + self.log(20))

@@ -29,13 +29,17 @@ class Lock:
         os.close(self._file)
 
 
+def flow_number(flow):
+    return int(flow["id"].rsplit("-", 1)[1])
+
+
 class Stand:
     """`regions` are (application, MiB): the virtio-mem devices of both guests, in order. `domain_options` are options of
     tests/guest/domain-xml, or a function of the session and the domain's name that makes them. `helper`: failoverd asks
-    a failoverd-helper, as in system mode; takes root."""
+    a failoverd-helper, as in system mode; takes root. `program` is what runs as failoverd."""
 
     def __init__(self, policy, pair, domains, base_mib, regions, consoles=True, domain_options=(), start=True,
-                 helper=False):
+                 helper=False, program=None):
         self.policy = policy
         self.pair_name = pair
         self.domains = domains
@@ -50,7 +54,7 @@ class Stand:
                 self.guests.define(domain, base_mib, regions, *options)
             if helper:
                 self.helper = Helper(self.session)
-            self.failoverd = Failoverd(self.session, self.helper)
+            self.failoverd = Failoverd(self.session, self.helper, program)
             if start:
                 self.failoverd.start(policy)
         except BaseException:
@@ -104,13 +108,15 @@ class Stand:
         """Until a further failover of the pair has come to its end; returns it (history's flow)."""
         def latest():
             flows = [f for f in self.failoverd.flows(self.pair_name) if f["ok"] is not None]
-            return flows[0] if len(flows) > number_before else None
+            return flows[0] if flows and flow_number(flows[0]) > number_before else None
 
         return until(latest, seconds, lambda: f"a failover ends; state {self.status()['state']}, "
                                               f"reasons {self.status()['reasons']}")
 
     def n_flows(self):
-        return len(self.failoverd.flows(self.pair_name))
+        """Flows ever begun; history shows the latest of them only."""
+        flows = self.failoverd.flows(self.pair_name)
+        return flow_number(flows[0]) if flows else 0
 
     # ---- inside a guest ----
 
