@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdarg.h>
 
-#define TEXT_MAX (1024 * KIB)
-
 #define NAME "org.failover1"
 #define PATH "/org/failover1"
 #define MANAGER "org.failover1.Manager"
@@ -165,18 +163,27 @@ int ctl_print_json(struct json_object *object) {
         return CTL_OK;
 }
 
-int ctl_read_file(const char *path, char **ret) {
+int ctl_read_file(const char *path, size_t max, char **ret) {
         _cleanup_fclose_ FILE *f = fopen(path, "re");
-        _cleanup_free_ char *text = malloc(TEXT_MAX + 2);
-        size_t n;
+        _cleanup_free_ char *text = NULL;
+        size_t n = 0, room = 64 * KIB;
 
-        if (!f || !text)
+        if (!f)
                 return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
-        n = fread(text, 1, TEXT_MAX + 1, f);
+        for (size_t got = 1; got > 0 && n <= max; n += got) {
+                char *grown = text && n < room ? text : realloc(text, (room = n < room ? room : room * 2) + 1);
+
+                if (!grown)
+                        return ctl_fail(CTL_FAILED, "out of memory");
+                text = grown;
+                got = fread(text + n, 1, room - n, f);
+        }
         if (ferror(f))
                 return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
-        if (n > TEXT_MAX || memchr(text, 0, n))
-                return ctl_fail(CTL_FAILED, "%s: %s", path, n > TEXT_MAX ? "longer than 1 MiB" : "it holds a NUL byte");
+        if (n > max)
+                return ctl_fail(CTL_FAILED, "%s: longer than %zu MiB", path, (size_t) (max / MIB));
+        if (memchr(text, 0, n))
+                return ctl_fail(CTL_FAILED, "%s: it holds a NUL byte", path);
         text[n] = 0;
         *ret = steal_ptr(text);
         return CTL_OK;

@@ -20,6 +20,7 @@ enum ctl_exit {
         CTL_DEGRADED = 4,  /* status: a pair is not armed; check: a single failure is not covered */
         CTL_MISSED = 5,    /* drill: the objective was missed */
         CTL_LIMITED = 6,   /* check: all are covered, one of them late or with less memory */
+        CTL_DIFFERS = 7,   /* replay: other decisions than those that were recorded */
 };
 
 #define CTL_READ_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -27,11 +28,11 @@ enum ctl_exit {
 
 struct ctl {
         /* options */
-        bool user, json, dry_run, force, domains;
+        bool user, json, dry_run, force, domains, all;
         bool color;       /* of the standard output */
         bool progress;    /* the standard output is a terminal */
         bool go_back;     /* drill: --return */
-        const char *fault, *level, *until, *reason, *active, *output;
+        const char *fault, *level, *until, *reason, *active, *output, *from, *scenario, *record;
         unsigned limit;   /* history: most lines, 0: the default */
 
         const char *verb;
@@ -65,6 +66,7 @@ int verb_resume(struct ctl *ctl);
 int verb_adopt(struct ctl *ctl);
 int verb_policy(struct ctl *ctl);
 int verb_simulate(struct ctl *ctl);
+int verb_replay(struct ctl *ctl);
 int verb_report(struct ctl *ctl);
 
 static inline void json_object_putp(struct json_object **object) {
@@ -130,8 +132,9 @@ void print_timeline(const struct ctl *ctl, struct json_object *flow);
 void print_events(struct json_object *root, const char *key);
 void print_evidence(struct json_object *root);
 
-/* A whole text file of at most 1 MiB. Prints why not. The caller frees `*ret`. Returns an exit status. */
-int ctl_read_file(const char *path, char **ret);
+/* A whole text file of at most `max` bytes. Prints why not. The caller frees `*ret`. Returns an exit status. */
+#define CTL_TEXT_MAX (1024 * KIB)
+int ctl_read_file(const char *path, size_t max, char **ret);
 
 /* Compares a checked policy with the domains that libvirt knows, and prints what a domain lacks. Returns an exit
  * code. */

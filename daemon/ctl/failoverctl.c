@@ -25,6 +25,10 @@ enum option_id {
         OPTION_OUTPUT = 'o',
         OPTION_LIMIT = 'n',
         OPTION_DOMAINS = 'D',
+        OPTION_FROM = 'b',
+        OPTION_ALL = 'a',
+        OPTION_SCENARIO = 'S',
+        OPTION_RECORD = 'w',
 };
 
 static const struct option options[] = {
@@ -45,6 +49,10 @@ static const struct option options[] = {
         { "output", required_argument, NULL, OPTION_OUTPUT },
         { "limit", required_argument, NULL, OPTION_LIMIT },
         { "domains", no_argument, NULL, OPTION_DOMAINS },
+        { "from", required_argument, NULL, OPTION_FROM },
+        { "all", no_argument, NULL, OPTION_ALL },
+        { "scenario", required_argument, NULL, OPTION_SCENARIO },
+        { "record", required_argument, NULL, OPTION_RECORD },
         { 0 },
 };
 
@@ -67,7 +75,8 @@ static const struct verb verbs[] = {
         { "policy", "xml FILE", "what the domains must have, as libvirt XML; needs no daemon", 1, 2, "dD", verb_policy },
         { "policy", "show", "the policy in force", 1, 2, "dD", verb_policy },
         { "policy", "apply FILE", "put a policy into force [--dry-run]", 1, 2, "dD", verb_policy },
-        { "simulate", "DIR|TIMELINE", "policy.yaml and a timeline of faults on virtual time", 1, 1, "", verb_simulate },
+        { "simulate", "DIR|TIMELINE", "policy.yaml and a timeline of faults on virtual time [--record FILE]", 1, 1, "w", verb_simulate },
+        { "replay", "FILE", "decides a recording again [--from T] [--until T] [--all] [--scenario DIR]", 1, 1, "bUaS", verb_replay },
         { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },
 };
 
@@ -81,7 +90,7 @@ static void help(void) {
         }
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
-             "  --json             documents as in failoverctl(1), for status check explain table history monitor metrics policy\n"
+             "  --json             documents as in failoverctl(1), for status check explain table history monitor metrics policy replay\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }
@@ -95,7 +104,7 @@ static const struct verb *find_verb(const char *name) {
 }
 
 static bool takes(const struct verb *verb, int letter) {
-        return !strchr("dfFLrURAonD", letter) || strchr(verb->options, letter);
+        return !strchr("dfFLrURAonDbaSw", letter) || strchr(verb->options, letter);
 }
 
 static int parse_limit(struct ctl *ctl, const char *text) {
@@ -149,6 +158,18 @@ static int take_option(struct ctl *ctl, int letter, const char *value) {
                 return CTL_OK;
         case OPTION_OUTPUT:
                 ctl->output = value;
+                return CTL_OK;
+        case OPTION_FROM:
+                ctl->from = value;
+                return CTL_OK;
+        case OPTION_ALL:
+                ctl->all = true;
+                return CTL_OK;
+        case OPTION_SCENARIO:
+                ctl->scenario = value;
+                return CTL_OK;
+        case OPTION_RECORD:
+                ctl->record = value;
                 return CTL_OK;
         case OPTION_LIMIT:
                 return parse_limit(ctl, value);

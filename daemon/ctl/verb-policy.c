@@ -99,7 +99,7 @@ static int apply(struct ctl *ctl, const char *path) {
         struct diagnostics d = { 0 };
         int r;
 
-        r = ctl_read_file(path, &text);
+        r = ctl_read_file(path, CTL_TEXT_MAX, &text);
         if (r != CTL_OK)
                 return r;
         r = policy_parse(text, strlen(text), path, &policy, &d);

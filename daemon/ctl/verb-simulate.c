@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* A policy and a timeline of faults on virtual time, through the very engine that failoverd runs; needs no daemon and
- * no VM. tests/scenarios/run compares what it prints with what was expected. */
+ * no VM. A directory with recorded events in place of a timeline is replayed. tests/scenarios/run compares what it prints with what was expected. */
 
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "daemon/ctl/ctl.h"
+#include "daemon/ctl/replay-scenario.h"
 #include "daemon/sim/simulate.h"
 #include "policy/text.h"
 
@@ -54,13 +55,17 @@ static int run(struct ctl *ctl, struct policy **policy, char **text, struct simu
 
         if (r < 0)
                 return ctl_fail(CTL_USAGE, "%s: %s", ctl->args[0], strerror(-r));
-        r = ctl_read_file(timeline, text);
+        r = ctl_read_file(timeline, CTL_TEXT_MAX, text);
         if (r != CTL_OK)
                 return CTL_USAGE;
         setlinebuf(stdout);
         r = load(directory, "policy.yaml", policy, &error);
+        if (r >= 0 && ctl->record && !(options.record = fopen(ctl->record, "we")))
+                r = error_set(&error, -errno, "%s: %s", ctl->record, strerror(errno));
         if (r >= 0)
                 r = simulate_run(*policy, *text, stdout, &options, result, &error);
+        if (options.record && (ferror(options.record) | fclose(options.record)) && r >= 0)
+                r = error_set(&error, -EIO, "%s: cannot be written", ctl->record);
         if (r < 0)
                 ctl_fail(CTL_USAGE, "%s", error_text(&error));
         error_deinit(&error);
@@ -71,8 +76,12 @@ int verb_simulate(struct ctl *ctl) {
         struct simulate_result result = { 0 };
         struct policy *policy = NULL;
         _cleanup_free_ char *text = NULL;
-        int r = run(ctl, &policy, &text, &result);
+        int r;
 
+        if (replay_scenario_is(ctl->args[0]))
+                return ctl->record ? ctl_fail(CTL_USAGE, "%s is recorded already: it has events in place of a timeline", ctl->args[0])
+                                   : replay_scenario_run(ctl->args[0]);
+        r = run(ctl, &policy, &text, &result);
         policy_free(policy);
         if (r == CTL_OK && result.violations)
                 return ctl_fail(CTL_FAILED, "%u violations of what must always hold: a fault in failoverd; please report it with this directory",

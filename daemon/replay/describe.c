@@ -126,15 +126,31 @@ static bool describe_command(const struct operator_command *command, const char 
                    command->dry_run ? " (dry run)" : "", command->force ? " (by force)" : "");
 }
 
-static bool describe_found(const struct preflight *found, const char *vm, char text[static DESCRIBE_LEN]) {
-        return say(text, vm, "looked at: %s",
-                   found->text[0]    ? found->text
-                   : !found->defined ? "it is not defined"
-                                     : "defined");
+/* Does it tell only what is known? */
+static bool is_no_news(const struct event *event, const struct member_state *member) {
+        switch (event->kind) {
+        case EVENT_DOMAIN:
+                return member->domain == event->domain && member->reason == event->reason;
+        case EVENT_PROCESS:
+                return member->process_known && member->process_alive == event->up &&
+                       (!event->up || member->pid == event->pid);
+        case EVENT_DEVICE_SIZE:
+                return event->app < 0 ||
+                       (member->plugged_usec[event->app] && member->plugged_bytes[event->app] == event->bytes);
+        case EVENT_LINK:
+                return member->link_up == event->up && event->text[0] == 0;
+        case EVENT_PREFLIGHT:
+                return event->preflight->defined && event->preflight->text[0] == 0;
+        default:
+                return false;
+        }
 }
 
 /* What is about a VM. */
-static bool describe_vm_event(const struct event *event, const char *vm, char text[static DESCRIBE_LEN]) {
+static bool describe_vm_event(const struct event *event, const struct pair *pair, char text[static DESCRIBE_LEN]) {
+        const char *vm = pair ? vm_name(pair->policy, event->side) : "-";
+        bool has_app = pair && event->app >= 0 && (size_t) event->app < pair->policy->n_applications;
+
         switch (event->kind) {
         case EVENT_DOMAIN:
                 return say(text, vm, "domain %s (%s)", domain_state_to_string(event->domain),
@@ -151,9 +167,11 @@ static bool describe_vm_event(const struct event *event, const char *vm, char te
         case EVENT_MEMORY_FAILURE:
                 return say(text, vm, "memory became inaccessible");
         case EVENT_DEVICE_SIZE:
-                return say(text, vm, "device %d: %" PRIu64 " MiB plugged", event->app, event->bytes / MIB);
+                return say(text, vm, "%s: %" PRIu64 " MiB plugged",
+                           has_app ? pair->policy->applications[event->app].name : "-", event->bytes / MIB);
         case EVENT_PREFLIGHT:
-                return describe_found(event->preflight, vm, text);
+                return say(text, vm, "looked at: %s",
+                           event->preflight->text[0] ? event->preflight->text : "it is not defined");
         case EVENT_LINK:
                 return say(text, vm, "agent's channel %s%s%s", event->up ? "connected" : "lost",
                            event->text[0] ? ": " : "", event->text);
@@ -194,6 +212,8 @@ bool describe_event(const struct event *event, const struct engine *engine, char
         case EVENT_COMMAND:
                 return describe_command(event->command, name, text);
         default:
-                return describe_vm_event(event, pair ? vm_name(pair->policy, event->side) : "-", text);
+                if (pair && event->side >= 0 && is_no_news(event, &pair->members[event->side]))
+                        return false;
+                return describe_vm_event(event, pair, text);
         }
 }

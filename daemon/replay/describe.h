@@ -15,6 +15,6 @@
 bool describe_action(const struct action *action, const char *pair, const struct pair_policy *policy,
                      char text[static DESCRIBE_LEN]);
 
-/* What the engine is told, before it is told. False, and nothing, for signs of life, wakes, and answers that all is
- * well. */
+/* What the engine is told, before it is told. False, and nothing, for signs of life, wakes, what is known already, and
+ * answers that all is well. */
 bool describe_event(const struct event *event, const struct engine *engine, char text[static DESCRIBE_LEN]);

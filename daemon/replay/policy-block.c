@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/memstream.h"
 #include "policy/text.h"
 
 #define RETIRED_POOL_BYTES (64 * 1024 * GIB) /* nothing is checked against it */
@@ -16,12 +17,9 @@ static int write_text(struct buffer *out, const struct policy *policy) {
         _cleanup_free_ char *text = NULL;
         size_t size;
         FILE *f = open_memstream(&text, &size);
-        int r;
+        int r = f ? policy_write(policy, f) : -ENOMEM;
 
-        if (!f)
-                return -ENOMEM;
-        r = policy_write(policy, f);
-        if (fclose(f) != 0)
+        if (memstream_close(f, &text) < 0)
                 r = -ENOMEM;
         for (char *line = text, *end; r >= 0 && *line; line = end) {
                 end = strchrnul(line, '\n');
@@ -60,17 +58,38 @@ static int write_retired(struct buffer *out, const struct policy *policy, const 
         return write_text(out, one);
 }
 
-int policy_block_write(struct buffer *out, const struct policy *policy) {
-        _cleanup_(policy_freep) struct policy *plain = policy_copy(policy);
-        int r;
+static int without_retired(const struct policy *policy, struct policy **ret) {
+        struct policy *plain = policy_copy(policy);
 
         if (!plain)
                 return -ENOMEM;
         policy_drop_retired(plain);
-        r = write_text(out, plain);
+        *ret = plain;
+        return 0;
+}
+
+int policy_block_write_beside(struct buffer *out, const struct policy *policy) {
+        int r = 0;
+
         for (size_t i = 0; r >= 0 && i < policy->n_pairs; i++)
                 r = write_retired(out, policy, &policy->pairs[i]);
         return r;
+}
+
+int policy_block_write(struct buffer *out, const struct policy *policy) {
+        _cleanup_(policy_freep) struct policy *plain = NULL;
+        int r = without_retired(policy, &plain);
+
+        if (r >= 0)
+                r = write_text(out, plain);
+        return r < 0 ? r : policy_block_write_beside(out, policy);
+}
+
+int policy_block_write_file(FILE *f, const struct policy *policy) {
+        _cleanup_(policy_freep) struct policy *plain = NULL;
+        int r = without_retired(policy, &plain);
+
+        return r < 0 ? r : policy_write(plain, f);
 }
 
 static char *without_bars(const char *lines, size_t n) {

@@ -7,12 +7,18 @@
  * memory. Each such pair follows as a text of its own, behind a line "retired pair" or "retired applications".
  */
 
+#include <stdio.h>
+
 #include "daemon/base/buffer.h"
 #include "daemon/base/error.h"
 #include "policy/policy.h"
 
 /* Appends the block. Returns 0 or -ENOMEM. */
 int policy_block_write(struct buffer *out, const struct policy *policy);
+/* The same for a policy whose own text is in a file beside the recording: only what was taken out of it. */
+int policy_block_write_beside(struct buffer *out, const struct policy *policy);
+/* The policy's own text, as a file for people. Returns 0 or -ENOMEM. */
+int policy_block_write_file(FILE *f, const struct policy *policy);
 
 /* Reads what stands between "|" and newline on the lines of one text as a policy. -EBADMSG with the first reason. */
 int policy_block_parse(const char *lines, size_t n, struct policy **ret, struct error *error);

@@ -25,8 +25,15 @@ static int renew_policy(struct recorder *recorder, const struct engine *engine) 
         if (recorder->policy_known || !engine->policy)
                 return 0;
         buffer_clear(&recorder->policy);
-        r = policy_block_write(&recorder->policy, engine->policy);
-        recorder->policy_known = r >= 0;
+        if (recorder->policy_beside) {
+                buffer_add_text(&recorder->policy, "policy beside\n");
+                r = policy_block_write_beside(&recorder->policy, engine->policy);
+        } else {
+                buffer_add_text(&recorder->policy, "policy\n");
+                r = policy_block_write(&recorder->policy, engine->policy);
+        }
+        recorder->policy_known = r >= 0 && !recorder->policy_beside;
+        recorder->policy_beside = false;
         return r;
 }
 

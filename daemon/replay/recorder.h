@@ -26,6 +26,7 @@
 struct recorder {
         struct buffer out; /* what was written and has not been taken yet: the caller takes it and empties it */
         unsigned digest_every; /* at least so often, in updates; 0: no decisions and digests at all */
+        bool policy_beside;    /* of the first segment: it is in a file of its own */
 
         struct event_clock clock; /* of the last event */
         struct pong_memory pongs;

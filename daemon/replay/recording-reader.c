@@ -30,6 +30,26 @@ void recording_reader_deinit(struct recording_reader *reader) {
         *reader = (struct recording_reader) { 0 };
 }
 
+/* ---- time ------------------------------------------------------------------------------------------------ */
+
+void recording_time_segment(struct recording_time *time, const struct engine *engine) {
+        if (time->begun || engine->now_usec == 0)
+                return;
+        time->begun = true;
+        time->real_usec = engine->real_usec;
+}
+
+/* Within a life of failoverd by the clock that measures spans; from one life to the next by the one that does not begin
+ * anew with the host. */
+void recording_time_event(struct recording_time *time, const struct engine *engine, const struct event *event) {
+        if (time->begun && engine->now_usec > 0)
+                time->since_usec += event->time_usec - engine->now_usec;
+        else if (time->begun && event->real_usec > time->real_usec)
+                time->since_usec += event->real_usec - time->real_usec;
+        time->begun = true;
+        time->real_usec = event->real_usec;
+}
+
 /* ---- lines ----------------------------------------------------------------------------------------------- */
 
 /* Takes the next line. 1 and a copy of it, 0 at the end. Empty lines and comments are stepped over. */

@@ -40,6 +40,17 @@ struct recording_reader {
         uint64_t digest;
 };
 
+/* Time since a recording's beginning. */
+struct recording_time {
+        bool begun;
+        usec_t since_usec, real_usec; /* of the latest event */
+};
+
+/* A segment begins with this engine. */
+void recording_time_segment(struct recording_time *time, const struct engine *engine);
+/* The engine will be given this event next. */
+void recording_time_event(struct recording_time *time, const struct engine *engine, const struct event *event);
+
 /* Begins to read. The text is borrowed. -EBADMSG where it holds a NUL byte. */
 int recording_reader_init(struct recording_reader *reader, const char *text, size_t n, struct error *error);
 void recording_reader_deinit(struct recording_reader *reader);

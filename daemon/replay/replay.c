@@ -34,8 +34,7 @@ struct run {
         enum pair_state *shown; /* by slot; owned */
         int n_shown;
 
-        bool begun;
-        usec_t since_usec, time_usec, real_usec; /* of the latest event */
+        struct recording_time time;
 };
 
 /* ---- lines ----------------------------------------------------------------------------------------------- */
@@ -46,15 +45,15 @@ static void show(struct run *run, enum replay_line kind, const char *format, ...
         _cleanup_free_ char *text = NULL;
         va_list ap;
 
-        if (!options->line || run->since_usec < options->from_usec ||
-            (options->until_usec && run->since_usec > options->until_usec))
+        if (!options->line || run->time.since_usec < options->from_usec ||
+            (options->until_usec && run->time.since_usec > options->until_usec))
                 return;
         va_start(ap, format);
         if (vasprintf(&text, format, ap) < 0)
                 text = NULL;
         va_end(ap);
         if (text)
-                options->line(options->userdata, run->since_usec, kind, text);
+                options->line(options->userdata, run->time.since_usec, kind, text);
 }
 
 void replay_print_line(FILE *f, usec_t since_usec, enum replay_line kind, const char *text) {
@@ -90,6 +89,8 @@ static void differ(struct run *run, const char *format, ...) {
 }
 
 static void show_states(struct run *run) {
+        struct replay_result *result = run->result;
+
         for (int i = 0; i < run->engine->n_pairs && i < run->n_shown; i++) {
                 const struct pair *pair = run->engine->pairs[i];
 
@@ -98,6 +99,8 @@ static void show_states(struct run *run) {
                 show(run, REPLAY_STATE, "%-10s %s -> %s", pair->policy->name, pair_state_to_string(run->shown[i]),
                      pair_state_to_string(pair->state));
                 run->shown[i] = pair->state;
+                if (pair->state == PAIR_FAILOVER && result->failover_usec == USEC_INFINITY)
+                        result->failover_usec = result->span_usec;
         }
 }
 
@@ -125,7 +128,8 @@ static int follow_slots(struct run *run, bool anew) {
 
 static int state_text(const struct engine *engine, struct buffer *out) {
         _cleanup_(buffer_deinit) struct buffer policy = { 0 };
-        int r = engine->policy ? policy_block_write(&policy, engine->policy) : 0;
+        int r = engine->policy ? policy_block_write(&policy, engine->policy)
+                               : 0; /* its first line is the same in both */
 
         snapshot_write(out, engine, &policy);
         buffer_add_char(out, 0);
@@ -184,29 +188,11 @@ static int on_segment(struct run *run) {
         run->digest = DIGEST_BEGIN;
         run->compared = false;
         run->n_decided = run->n_matched = 0;
-        if (first && run->engine->now_usec > 0) {
-                run->begun = true;
-                run->time_usec = run->engine->now_usec;
-                run->real_usec = run->engine->real_usec;
-        }
+        recording_time_segment(&run->time, run->engine);
         return follow_slots(run, !follows);
 }
 
 /* ---- events and decisions -------------------------------------------------------------------------------- */
-
-/* Time goes on by the clock that measures spans; from one life of failoverd to the next by the one that does not
- * begin anew with the host. */
-static void advance_time(struct run *run, const struct event *event) {
-        if (!run->begun)
-                run->begun = true;
-        else if (run->engine->now_usec > 0)
-                run->since_usec += event->time_usec - run->engine->now_usec;
-        else if (event->real_usec > run->real_usec)
-                run->since_usec += event->real_usec - run->real_usec;
-        run->time_usec = event->time_usec;
-        run->real_usec = event->real_usec;
-        run->result->span_usec = run->since_usec;
-}
 
 static int keep_decision(struct run *run, const char *text) {
         if (run->n_decided == run->n_allocated) {
@@ -263,7 +249,8 @@ static int on_event(struct run *run) {
         int r;
 
         settle(run);
-        advance_time(run, event);
+        recording_time_event(&run->time, run->engine, event);
+        run->result->span_usec = run->time.since_usec;
         if (run->options->all)
                 show(run, REPLAY_EVENT, "%s", strchr(run->reader.copy, ' ') + 1);
         else if (describe_event(event, run->engine, text))
@@ -333,7 +320,7 @@ int replay_run(const char *text, size_t n, const struct replay_options *options,
         struct run run = { .options = options, .result = ret, .reader = { .policy = options->policy } };
         int r;
 
-        *ret = (struct replay_result) { 0 };
+        *ret = (struct replay_result) { .failover_usec = USEC_INFINITY };
         r = recording_reader_init(&run.reader, text, n, error);
         if (r >= 0)
                 r = run_all(&run, error);

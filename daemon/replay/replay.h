@@ -32,7 +32,8 @@ struct replay_options {
 struct replay_result {
         uint64_t events, decisions; /* decisions: of weight */
         uint64_t digests;           /* compared; 0: the recording holds none, and nothing was compared */
-        usec_t span_usec;           /* from the first event to the last */
+        usec_t span_usec;           /* from the beginning to the last event */
+        usec_t failover_usec;       /* when the first flow began that did in it; USEC_INFINITY: none */
         char version[32];           /* of failoverd that recorded the first segment */
         bool torn;                  /* the last line was cut off */
         unsigned n_unknown;         /* fields that this version does not know */

@@ -58,10 +58,8 @@ static void write_pair(struct buffer *out, const struct pair *pair) {
 }
 
 void snapshot_write(struct buffer *out, const struct engine *engine, const struct buffer *policy_text) {
-        if (engine->policy) {
-                buffer_add_text(out, "policy\n");
+        if (engine->policy)
                 buffer_add(out, policy_text->bytes, policy_text->n);
-        }
         buffer_add_text(out, "engine");
         layout_write(out, &engine_layout, engine, NULL, "");
         buffer_add_char(out, '\n');

@@ -5,6 +5,7 @@
  * All that the engine remembers, as text, and back: what a recording begins with, so that it can begin at any instant.
  *
  *   policy                            where there is one; its block and those of what was taken out of it follow
+ *                                     ("policy beside": it is in the file policy.yaml beside the recording)
  *   engine ready=1 now_usec=...
  *   row 0 name="monitor" ...          the table, row by row
  *   pair 0 slot=0 state=armed ...     each pair by its slot; its policy is found by record.pair
@@ -18,7 +19,8 @@
 #include "daemon/core/engine.h"
 #include "daemon/replay/layout.h"
 
-/* `policy_text` is what policy_block_write() gave for the engine's policy; ignored where there is no policy. */
+/* `policy_text` is the line "policy" and what policy_block_write() gave for the engine's policy, or "policy beside" and
+ * what policy_block_write_beside() gave; ignored where there is no policy. */
 void snapshot_write(struct buffer *out, const struct engine *engine, const struct buffer *policy_text);
 
 /* A snapshot that is being read, line by line. */

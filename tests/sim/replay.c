@@ -9,13 +9,19 @@
  *
  *   explore-replay SEED_FROM N [PAIRS_MAX]
  *   explore-replay scenarios DIRECTORY
+ *   explore-replay damage SEED_FROM N
+ *
+ * The last one damages recordings at random: whatever stands in one, it is replayed or refused with a reason, and
+ * nothing that the core asserts is violated.
  */
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/memstream.h"
@@ -23,6 +29,7 @@
 #include "daemon/replay/replay.h"
 #include "daemon/sim/simulate.h"
 #include "policy/text.h"
+#include "tests/random.h"
 #include "tests/sim/generate.h"
 
 #define SEGMENTS_MAX 16 /* replayed from, of one world */
@@ -146,22 +153,126 @@ static bool prove(const char *name, const char *recording, size_t n) {
 
 /* ---- what is explored ------------------------------------------------------------------------------------ */
 
-static bool explore_seed(uint64_t seed, unsigned pairs_max) {
+static char *record_seed(uint64_t seed, unsigned pairs_max, size_t *ret_n) {
         struct diagnostics diagnostics = { 0 };
-        _cleanup_free_ char *recording = NULL;
         struct policy *policy = NULL;
-        char name[64];
-        size_t n = 0;
+        char *recording = NULL;
 
         generate(seed, pairs_max, seed % 3 == 0, &explore.world);
         write_timeline(seed);
         if (policy_parse(explore.world.policy, strlen(explore.world.policy), "policy.yaml", &policy, &diagnostics) >= 0)
-                recording = record(policy, explore.timeline, NULL, seed % 4 ? 400 : 40, &n);
+                recording = record(policy, explore.timeline, NULL, seed % 4 ? 400 : 40, ret_n);
         diagnostics_deinit(&diagnostics);
         policy_free(policy);
+        return recording;
+}
+
+static bool explore_seed(uint64_t seed, unsigned pairs_max) {
+        size_t n = 0;
+        _cleanup_free_ char *recording = record_seed(seed, pairs_max, &n);
+        char name[64];
+
         snprintf(name, sizeof(name), "seed %" PRIu64, seed);
         return prove(name, recording, n);
 }
+
+/* ---- damage ---------------------------------------------------------------------------------------------- */
+
+#define DAMAGES 40 /* of one recording */
+
+static uint64_t damage_seed;
+
+static void on_abort(int signal_number) {
+        char line[64];
+        int n = snprintf(line, sizeof(line), "\nseed %" PRIu64 " aborted\n", damage_seed);
+
+        n = (int) write(STDERR_FILENO, line, (size_t) n);
+        signal(signal_number, n < 0 ? SIG_IGN : SIG_DFL);
+        raise(signal_number);
+}
+
+/* Where a word that begins with one of these letters begins, somewhere. */
+static char *find(char *text, size_t n, uint64_t *random, const char *letters) {
+        char *p = text + random_draw(random) % n;
+
+        while (p < text + n && !strchr(letters, *p))
+                p++;
+        return p < text + n ? p : text;
+}
+
+/* Changes one thing: a digit, a byte, a line that goes, comes again or ends early. What stays is a text. */
+static void damage(char *text, uint64_t *random) {
+        size_t n = strlen(text);
+        char *p, *end;
+
+        if (n < 2)
+                return;
+        switch (random_below(random, 8)) {
+        case 0 ... 3:
+                *find(text, n, random, "0123456789") = (char) ('0' + random_below(random, 10));
+                break;
+        case 4:
+                text[random_draw(random) % n] = "0 =.[]\"ab-|\n"[random_below(random, 12)];
+                break;
+        case 5: /* a number grows */
+                p = find(text, n, random, "0123456789");
+                for (end = p; *end && end < p + 18 && *end != '\n'; end++)
+                        *end = '9';
+                break;
+        case 6: /* a line goes */
+                p = find(text, n, random, "\n");
+                end = strchr(p + 1, '\n');
+                if (end)
+                        memmove(p, end, strlen(end) + 1);
+                break;
+        default: /* one line takes the place of another */
+                p = find(text, n, random, "\n") + 1;
+                end = find(text, n, random, "\n") + 1;
+                memmove(p, end, strcspn(end, "\n") < strlen(p) ? strcspn(end, "\n") : strlen(p));
+                break;
+        }
+}
+
+static void damage_world(uint64_t seed, uint64_t *n_replayed, uint64_t *n_refused) {
+        size_t n = 0;
+        _cleanup_free_ char *recording = record_seed(seed, 3, &n), *copy = recording ? malloc(n + 1) : NULL;
+        uint64_t random = seed;
+
+        for (int i = 0; copy && i < DAMAGES; i++) {
+                struct replay_options options = { 0 };
+                struct replay_result result;
+                struct error error = ERROR_INIT;
+                char *from = recording, *next;
+
+                /* From one of its first segments on, and not all of it: what is damaged is to be met soon. */
+                for (unsigned k = random_below(&random, 6); k > 0 && (next = strstr(from + 1, "\n" RECORDING_MAGIC));
+                     k--)
+                        from = next + 1;
+                n = strnlen(from, 20000 + random_below(&random, 40000));
+                memcpy(copy, from, n);
+                copy[n] = 0;
+                for (unsigned k = 1 + random_below(&random, 3); k > 0; k--)
+                        damage(copy, &random);
+                if (replay_run(copy, strlen(copy), &options, &result, &error) >= 0)
+                        ++*n_replayed;
+                else
+                        ++*n_refused;
+                error_deinit(&error);
+                replay_result_deinit(&result);
+        }
+}
+
+static unsigned explore_damage(uint64_t from, uint64_t n) {
+        uint64_t n_replayed = 0, n_refused = 0;
+
+        signal(SIGABRT, on_abort);
+        for (damage_seed = from; damage_seed < from + n; damage_seed++)
+                damage_world(damage_seed, &n_replayed, &n_refused);
+        printf("%" PRIu64 " damaged recordings were replayed, %" PRIu64 " refused\n", n_replayed, n_refused);
+        return n_replayed && n_refused ? 0 : 1;
+}
+
+/* ---- scenarios ------------------------------------------------------------------------------------------- */
 
 static char *read_file(const char *path) {
         _cleanup_fclose_ FILE *f = fopen(path, "re");
@@ -219,7 +330,8 @@ static unsigned explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
 
 int main(int argc, char **argv) {
         uint64_t from = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : 100;
-        unsigned pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : 5, failed;
+        unsigned pairs_max = argc == 4 && strcmp(argv[1], "damage") != 0 ? (unsigned) strtoul(argv[3], NULL, 10) : 5,
+                 failed;
 
         if (pairs_max == 0 || pairs_max > 50) {
                 fprintf(stderr, "usage: %s SEED_FROM N [PAIRS_MAX]; at most 50 pairs\n", argv[0]);
@@ -227,6 +339,8 @@ int main(int argc, char **argv) {
         }
         if (argc == 3 && strcmp(argv[1], "scenarios") == 0)
                 failed = explore_scenarios(argv[2]);
+        else if (argc == 4 && strcmp(argv[1], "damage") == 0)
+                return (int) explore_damage(n, strtoull(argv[3], NULL, 10));
         else
                 failed = explore_seeds(from, n, pairs_max);
         printf("%" PRIu64 " worlds, replayed from %" PRIu64 " snapshots, %" PRIu64 " events; %u failed\n",
