@@ -72,6 +72,19 @@ static void print_check_json(const struct diagnostics *d, const struct policy *p
         ctl_print_json(root);
 }
 
+/* What a lazy handover needs is there in system mode only; whether there is swap, status tells. */
+static void print_handover_note(const struct policy *policy) {
+        size_t n = policy->hypervisor_uri ? strlen(policy->hypervisor_uri) : 0;
+        bool session = n > strlen("/session") && strcmp(policy->hypervisor_uri + n - strlen("/session"), "/session") == 0;
+
+        for (size_t i = 0; session && i < policy->n_pairs; i++)
+                if (policy->pairs[i].handover == HANDOVER_LAZY) {
+                        printf("handover: lazy is done as eager on %s: paging another process out takes failoverd-helper, "
+                               "and swap.\n", policy->hypervisor_uri);
+                        return;
+                }
+}
+
 static int check(struct ctl *ctl, const char *path) {
         _cleanup_(policy_freep) struct policy *policy = NULL;
         struct diagnostics d = { 0 };
@@ -84,6 +97,7 @@ static int check(struct ctl *ctl, const char *path) {
         if (r >= 0 && !ctl->json) {
                 printf("%s is in order: %zu pair%s.\n", path, policy->n_pairs, policy->n_pairs == 1 ? "" : "s");
                 worst_case_print(policy, stdout);
+                print_handover_note(policy);
         } else if (r < 0 && d.n_errors == 0)
                 ctl_fail(CTL_FAILED, "%s: %s", path, strerror(-r));
         diagnostics_deinit(&d);
