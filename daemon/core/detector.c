@@ -64,8 +64,18 @@ void detector_path(struct detector *detector, usec_t now_usec, enum second_path 
         detector->told_usec[path] = now_usec;
         if (path == PATH_ECHO || age_usec < BALLOON_STALE_USEC)
                 detector->path_known[path] = true;
-        if (seen > detector->last_path_usec[path])
+        if (seen > detector->last_path_usec[path]) {
                 detector->last_path_usec[path] = seen;
+                detector->waited_usec = 0;
+        }
+}
+
+void detector_waited(struct detector *detector, usec_t waited_usec) {
+        if (detector->suspected_usec == 0)
+                return;
+        if (detector->waited_begun)
+                detector->waited_usec += waited_usec;
+        detector->waited_begun = true; /* what the first look tells is of before */
 }
 
 static usec_t later(usec_t a, usec_t b) {
@@ -103,6 +113,8 @@ static void weigh_path(const struct detector *detector, usec_t now, usec_t void_
         ret->balloon_speaks = ret->path == PATH_ECHO && detector->last_path_usec[PATH_BALLOON] > since &&
                               now - detector->last_path_usec[PATH_BALLOON] < path_limit(detector, PATH_BALLOON);
         ret->path_silent_usec = now > since ? now - since : 0;
+        ret->waited_usec = sooner(detector->waited_usec, ret->path_silent_usec);
+        ret->path_silent_usec -= ret->waited_usec;
 }
 
 void detector_weigh(const struct detector *detector, usec_t now_usec, usec_t void_usec, struct detector_evidence *ret) {
@@ -131,7 +143,7 @@ static bool long_silent(const struct detector *detector, usec_t now, usec_t void
                 heard = later(heard, detector->last_path_usec[path]);
                 told = later(told, detector->told_usec[path]);
         }
-        return heard > 0 && told > detector->suspected_usec && now - later(later(heard, void_usec), detector->suspected_usec) >= LONG_SILENCE_USEC;
+        return heard > 0 && told > detector->suspected_usec && now - later(later(heard, void_usec), detector->suspected_usec) >= LONG_SILENCE_USEC + detector->waited_usec;
 }
 
 static bool path_heard(const struct detector *detector, usec_t now) {
@@ -147,7 +159,8 @@ static enum verdict judge(struct detector *detector, usec_t now, usec_t void_use
 
         detector_weigh(detector, now, void_usec, &evidence);
         if (evidence.silent_usec < evidence.limit_usec) {
-                detector->suspected_usec = 0;
+                detector->suspected_usec = detector->waited_usec = 0;
+                detector->waited_begun = false;
                 return VERDICT_ALIVE;
         }
         if (detector->suspected_usec == 0) {

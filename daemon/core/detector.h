@@ -5,7 +5,8 @@
  * Is this guest alive? Two independent ways have to be silent before a guest counts as hung: its agent's
  * answers to heartbeats, and a second path that the guest's kernel answers by itself. Silence is measured from
  * the latest of: the last answer, and the last instant at which failoverd doubted itself (a late loop, a
- * suspended or starved host, a clock step). Processor time never decides. Pure.
+ * suspended or starved host, a clock step), less the time in which its QEMU waited for a processor: a guest that
+ * does not run cannot answer. Processor time used never decides. Pure.
  */
 
 #include <stdbool.h>
@@ -34,6 +35,9 @@ struct detector {
         usec_t told_usec[SECOND_PATH_MAX];      /* when a path last answered, whatever it said */
         bool path_known[SECOND_PATH_MAX];       /* this path has worked since the guest booted */
         usec_t suspected_usec;                  /* since when, 0: not */
+        usec_t waited_usec;                     /* of the suspicion, since its kernel was last heard: so long its QEMU
+                                                 * waited for a processor */
+        bool waited_begun;                      /* the first look has been taken, from which on that is told */
         usec_t next_beat_usec;
         usec_t next_probe_usec;
         uint64_t nonce;       /* of the last ping */
@@ -47,6 +51,8 @@ void detector_start(struct detector *detector, usec_t now_usec);
 /* Nobody is expected to answer (VM off, paused by an operator, rebooting). */
 void detector_stop(struct detector *detector);
 void detector_pong(struct detector *detector, usec_t now_usec, uint64_t nonce);
+/* Between the last two looks its QEMU waited so long for a processor. Counts on suspicion alone. */
+void detector_waited(struct detector *detector, usec_t waited_usec);
 void detector_path(struct detector *detector, usec_t now_usec, enum second_path path, usec_t age_usec);
 
 struct detector_wants {
@@ -67,6 +73,7 @@ struct detector_evidence {
         bool path_unheard;              /* it has not been heard on the suspicion */
         bool balloon_speaks;            /* the echo is silent, and the balloon is not */
         usec_t path_silent_usec, path_limit_usec;
+        usec_t waited_usec;             /* taken off that: its QEMU waited for a processor */
 };
 void detector_weigh(const struct detector *detector, usec_t now_usec, usec_t void_usec, struct detector_evidence *ret);
 /* Has its kernel been heard beside its agent, so that a hang can be told from a silent agent? */

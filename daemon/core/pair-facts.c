@@ -550,6 +550,9 @@ void pair_event(struct step *step, const struct event *event) {
                 if (step->pair->members[event->side].process_alive)
                         detector_path(&step->pair->members[event->side].detector, step->now, event->path, event->age_usec);
                 break;
+        case EVENT_WAITED:
+                detector_waited(&step->pair->members[event->side].detector, event->age_usec);
+                break;
         case EVENT_DONE:
                 done(step, event);
                 break;

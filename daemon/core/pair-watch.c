@@ -113,8 +113,9 @@ static void verdict_changed(struct step *step, enum side side, enum verdict befo
                 step_say(step, RECORD_SUSPECTED, side, "%s: %u heartbeats are missing; asking its kernel", vm,
                          member->detector.beats_missed);
         else if (now == VERDICT_SILENT)
-                step_say(step, RECORD_IGNORED, side, "%s: its agent is silent but its kernel answers: no failure of the system",
-                         vm);
+                step_say(step, RECORD_IGNORED, side, member->detector.waited_usec
+                                 ? "%s: its agent is silent, and its QEMU waits for a processor; the host has too much to do: no failure of the system"
+                                 : "%s: its agent is silent but its kernel answers: no failure of the system", vm);
         else if (now == VERDICT_ALIVE && before != VERDICT_UNKNOWN)
                 step_say(step, RECORD_CLEARED, side, "%s: answers again", vm);
         step->changed = true;
@@ -178,7 +179,7 @@ void advance_watch(struct step *step, enum side side) {
         if (wants.ping)
                 step_send(step, side, MESSAGE_PING, NO_APP)->nonce = member->detector.nonce;
         if (wants.probe)
-                update_add(step->update, ACTION_PROBE, pair->slot, side, NO_APP);
+                update_add(step->update, ACTION_PROBE, pair->slot, side, NO_APP)->count = now != VERDICT_ALIVE;
         if (now != before)
                 verdict_changed(step, side, before, now);
         if (now != VERDICT_HUNG) {

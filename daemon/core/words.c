@@ -20,6 +20,7 @@ static const char *const event_kind_table[] = {
         [EVENT_DEVICE_SIZE] = "device-size", [EVENT_PREFLIGHT] = "preflight",
         [EVENT_LINK] = "link",               [EVENT_MESSAGE] = "message",
         [EVENT_SECOND_PATH] = "second-path", [EVENT_DONE] = "done",
+        [EVENT_WAITED] = "waited",
         [EVENT_COMMAND] = "command",         [EVENT_PRESSURE] = "pressure",
         [EVENT_RECLAIM] = "reclaim",         [EVENT_USAGE] = "usage",
 };

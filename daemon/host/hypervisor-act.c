@@ -195,7 +195,17 @@ static int tell_stopped(struct watch *watch) {
         return hypervisor_defer(watch->hypervisor, &event);
 }
 
+static int tell_waited(struct watch *watch) {
+        struct event event = watch_event(watch, EVENT_WAITED);
+
+        if (!watch->process || run_delay_look(&watch->run_delay, "/proc", process_pid(watch->process), &event.age_usec) < 0)
+                return 0;
+        return hypervisor_defer(watch->hypervisor, &event);
+}
+
 static int act_probe(struct watch *watch, const struct action *action) {
+        if (action->count > 0)
+                (void) tell_waited(watch); /* without it silence counts as it is */
         /* A port that cannot be written to is silence, which is what its detector counts. */
         if (watch->echo)
                 echo_probe(watch->echo);

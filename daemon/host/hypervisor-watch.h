@@ -8,6 +8,7 @@
 #include "daemon/host/hypervisor-events.h"
 #include "daemon/host/hypervisor.h"
 #include "daemon/host/process.h"
+#include "daemon/host/run-delay.h"
 
 enum lane_kind {
         LANE_FENCE,   /* suspend, resume */
@@ -38,6 +39,7 @@ struct watch {
         bool balloon_asked; /* a balloon call is under way */
         usec_t balloon_seen_usec; /* the balloon's latest sign of life, CLOCK_BOOTTIME; 0: never */
         bool period_asked;  /* since it started */
+        struct run_delay run_delay;
 
         struct process *process; /* NULL while not known */
         int process_result;      /* of the last search, see process_find() */

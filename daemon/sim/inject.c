@@ -329,6 +329,19 @@ static void line_libvirt(struct sim *sim, const struct arguments *a) {
         sim_add(sim, (struct item){ .kind = ITEM_LIBVIRT_BACK, .pair = NO_PAIR }, a->duration);
 }
 
+/* Its QEMU gets no processor: the guest stands still, and the kernel tells that it waits. */
+static void line_starve(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        if (vm->starved || !vm->process)
+                return;
+        vm->starved = true;
+        vm->starved_usec = sim->now_usec;
+        vm->alive_usec = sim->now_usec;
+        sim_add(sim, (struct item){ .kind = ITEM_STARVED_OVER, .pair = (short) a->pair, .side = (signed char) a->side, .life = vm->life },
+                a->duration);
+}
+
 static void line_domain_hang(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
 
@@ -558,6 +571,7 @@ static const struct {
         { "libvirt", "down", "D", line_libvirt },
         { "libvirt", "hang", "D", line_libvirt },
         { "domain-hang", NULL, "VD", line_domain_hang },
+        { "starve", NULL, "VD", line_starve },
         { "store", "stall", "D", line_store },
         { "store", "fail", "D", line_store },
         { "store", "lost", "", line_store },

@@ -38,6 +38,7 @@ enum item_kind {
         ITEM_CANARY_OVER,   /* id: of the canary */
         ITEM_AGENT_UP,
         ITEM_RESET,         /* the guest boots anew in the same QEMU */
+        ITEM_STARVED_OVER,
         ITEM_HANG_OVER,     /* libvirt answers for this domain again */
         ITEM_LINK_BACK,
         ITEM_LIBVIRT_BACK,

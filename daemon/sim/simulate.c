@@ -61,6 +61,9 @@ static void dispatch(struct sim *sim, struct item *item) {
                 if (++item->value < sim->timeline.n_lines)
                         sim_add(sim, *item, sim->timeline.lines[item->value]->at_usec - sim_since(sim));
                 break;
+        case ITEM_STARVED_OVER:
+                vm_runs_again(sim, item);
+                break;
         case ITEM_HANG_OVER:
                 host_unstick(sim, item->pair, item->side);
                 break;

@@ -34,6 +34,7 @@
  *   echo VM SWITCH | balloon VM SWITCH        second paths
  *   preflight VM autostart|channel|requested|device SWITCH   on: a finding
  *   libvirt down|hang DURATION | domain-hang VM DURATION
+ *   starve VM DURATION                        its QEMU waits for a processor
  *   store stall|fail DURATION | store lost
  *   host stall DURATION | host pressure PERCENT | host power-loss DURATION
  *   kill failoverd [DURATION]                 started again after that, default 1 s

@@ -373,11 +373,24 @@ static void signal_process(struct sim *sim, const struct action *action) {
         sim_add(sim, item, ANSWER_USEC / 2);
 }
 
+/* How much of the time since the last probe its QEMU waited. */
+static void tell_waited(struct sim *sim, const struct action *action) {
+        struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
+        usec_t since = vm->waited_told_usec > vm->starved_usec ? vm->waited_told_usec : vm->starved_usec;
+
+        vm->waited_told_usec = sim->now_usec;
+        if (vm->process)
+                host_tell(sim, action->pair, action->side, EVENT_WAITED, 0,
+                          (struct item){ .value = vm->starved ? sim->now_usec - since : 0 });
+}
+
 static void probe(struct sim *sim, const struct action *action) {
         const struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
         bool alive = vm_guest_acts(vm) && vm->guest == GUEST_RUNNING, silent = !sim->libvirt_up || host_stuck(sim, vm, ACTION_RESIZE);
         usec_t age = alive ? sim->now_usec % USEC_PER_SEC : sim->now_usec - vm->alive_usec;
 
+        if (action->count > 0)
+                tell_waited(sim, action);
         if (alive && !vm->no_echo)
                 host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH, sim_latency(sim, EVENT_USEC), (struct item){ .result = PATH_ECHO });
         if (!vm->no_balloon && vm->process && vm->process_stopped) /* told from its process, without libvirt */
@@ -475,6 +488,8 @@ static void tell(struct sim *sim, const struct item *item) {
                 .bytes = item->value, .domain = item->domain, .reason = item->reason,
         };
 
+        if (event.kind == EVENT_WAITED)
+                event.age_usec = item->value;
         if (event.kind == EVENT_SECOND_PATH) {
                 event.path = (enum second_path) item->result;
                 event.age_usec = item->value;

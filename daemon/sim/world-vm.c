@@ -15,7 +15,7 @@
 #define SIZE_EVENT_USEC USEC_PER_SEC
 
 bool vm_guest_acts(const struct sim_vm *vm) {
-        return vm->process && !vm->process_stopped && !vm->paused &&
+        return vm->process && !vm->process_stopped && !vm->paused && !vm->starved &&
                (vm->guest == GUEST_BOOTING || vm->guest == GUEST_RUNNING);
 }
 
@@ -56,7 +56,7 @@ void vm_start(struct sim *sim, int pair, int side) {
         const struct pair_policy *policy = sim_policy(sim, pair);
 
         vm->process = true;
-        vm->process_stopped = vm->paused = vm->killed = false;
+        vm->process_stopped = vm->paused = vm->killed = vm->starved = false;
         vm->life++;
         vm->pid = ++sim->next_pid;
         vm->domain = DOMAIN_RUNNING;
@@ -96,7 +96,7 @@ void vm_kill(struct sim *sim, int pair, int side, enum domain_reason reason, use
 static void gone(struct sim *sim, int pair, int side, enum domain_reason reason) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
 
-        vm->process = vm->process_stopped = vm->paused = vm->suspended = false;
+        vm->process = vm->process_stopped = vm->paused = vm->suspended = vm->starved = false;
         vm->life++;
         vm->boot++;
         vm->agent_life++;
@@ -165,6 +165,16 @@ void vm_go_on(struct sim *sim, int pair, int side) {
         vm->alive_usec = sim->now_usec;
         host_tell_domain(sim, pair, side);
         vm_release_deferred(sim, pair, side);
+}
+
+void vm_runs_again(struct sim *sim, const struct item *item) {
+        struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
+
+        if (vm->life != item->life)
+                return;
+        vm->starved = false;
+        vm->alive_usec = sim->now_usec;
+        vm_release_deferred(sim, item->pair, item->side);
 }
 
 /* Waits in the guest until it gets processor time again. */

@@ -101,6 +101,10 @@ struct sim_vm {
         unsigned lose_percent;
         usec_t lag_usec;
 
+        bool starved;              /* it gets no processor */
+        usec_t starved_usec;       /* since when */
+        usec_t waited_told_usec;   /* its waiting was told up to then */
+
         /* faults of its hypervisor calls */
         usec_t hang_until_usec;
         bool lane_stuck[LANE_MAX];
@@ -215,6 +219,7 @@ void vm_panic(struct sim *sim, int pair, int side);
 void vm_resize(struct sim *sim, int pair, int side, int app, uint64_t bytes);
 void vm_pause(struct sim *sim, int pair, int side, enum domain_reason reason);
 void vm_go_on(struct sim *sim, int pair, int side);
+void vm_runs_again(struct sim *sim, const struct item *item);
 void vm_release_deferred(struct sim *sim, int pair, int side);
 void vm_reset(struct sim *sim, int pair, int side);
 void vm_item(struct sim *sim, struct item *item);

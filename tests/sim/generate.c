@@ -106,7 +106,7 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
                         snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "page-out-fails %s on" : "page-out-fails %s off", vm);
                 break;
         case 16: snprintf(text, GENERATED_LINE_LEN, "libvirt %s %ums", below(w, 2) ? "down" : "hang", 100 + below(w, 10000)); break;
-        case 17: snprintf(text, GENERATED_LINE_LEN, "domain-hang %s %ums", vm, 100 + below(w, 10000)); break;
+        case 17: snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "starve %s %ums" : "domain-hang %s %ums", vm, 100 + below(w, 10000)); break;
         case 18: snprintf(text, GENERATED_LINE_LEN, "store %s %ums", below(w, 2) ? "stall" : "fail", 100 + below(w, 10000)); break;
         case 19: snprintf(text, GENERATED_LINE_LEN, "host stall %ums", 50 + below(w, 6000)); break;
         case 20:
