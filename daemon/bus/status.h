@@ -27,6 +27,9 @@ struct json_object *flow_json(const struct pair_policy *policy, const struct flo
 /* The resource management table: rows, and the memory governed that they add up to. */
 struct json_object *table_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec);
 
+/* Who manages and who uses the memory of each region, range by range. */
+struct json_object *memory_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec);
+
 /* What a switch, return or drill would do, step by step, from the facts as they are now. */
 struct json_object *plan_json(const struct engine *engine, int slot, const struct operator_command *command);
 

@@ -32,7 +32,7 @@ struct ctl {
         bool color;       /* of the standard output */
         bool progress;    /* the standard output is a terminal */
         bool go_back;     /* drill: --return */
-        const char *fault, *level, *until, *reason, *active, *output, *from, *scenario, *record;
+        const char *fault, *level, *until, *reason, *active, *output, *from, *scenario, *record, *svg;
         unsigned limit;   /* history: most lines, 0: the default */
 
         const char *verb;
@@ -55,6 +55,7 @@ int verb_status(struct ctl *ctl);
 int verb_check(struct ctl *ctl);
 int verb_explain(struct ctl *ctl);
 int verb_table(struct ctl *ctl);
+int verb_memory(struct ctl *ctl);
 int verb_history(struct ctl *ctl);
 int verb_monitor(struct ctl *ctl);
 int verb_metrics(struct ctl *ctl);

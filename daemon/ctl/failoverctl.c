@@ -29,6 +29,7 @@ enum option_id {
         OPTION_ALL = 'a',
         OPTION_SCENARIO = 'S',
         OPTION_RECORD = 'w',
+        OPTION_SVG = 'g',
 };
 
 static const struct option options[] = {
@@ -53,6 +54,7 @@ static const struct option options[] = {
         { "all", no_argument, NULL, OPTION_ALL },
         { "scenario", required_argument, NULL, OPTION_SCENARIO },
         { "record", required_argument, NULL, OPTION_RECORD },
+        { "svg", required_argument, NULL, OPTION_SVG },
         { 0 },
 };
 
@@ -61,6 +63,7 @@ static const struct verb verbs[] = {
         { "check", "[PAIR]", "could it fail over right now, for each single failure?", 0, 1, "", verb_check },
         { "explain", "PAIR|ID", "why it fails over, or does not; with an ID why it did", 1, 1, "", verb_explain },
         { "table", "", "who has which memory, and where it goes at a failover", 0, 0, "", verb_table },
+        { "memory", "", "who manages and who uses which memory, drawn [--svg FILE]", 0, 0, "g", verb_memory },
         { "history", "[PAIR|ID]", "failovers; with an ID its phases and reasons [--limit N]", 0, 1, "n", verb_history },
         { "monitor", "", "what happens, as it happens", 0, 0, "", verb_monitor },
         { "metrics", "", "OpenMetrics text", 0, 0, "", verb_metrics },
@@ -90,7 +93,7 @@ static void help(void) {
         }
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
-             "  --json             documents as in failoverctl(1), for status check explain table history monitor metrics policy replay\n"
+             "  --json             documents as in failoverctl(1), for status check explain table memory history monitor metrics policy replay\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }
@@ -104,7 +107,7 @@ static const struct verb *find_verb(const char *name) {
 }
 
 static bool takes(const struct verb *verb, int letter) {
-        return !strchr("dfFLrURAonDbaSw", letter) || strchr(verb->options, letter);
+        return !strchr("dfFLrURAonDbaSwg", letter) || strchr(verb->options, letter);
 }
 
 static int parse_limit(struct ctl *ctl, const char *text) {
@@ -170,6 +173,9 @@ static int take_option(struct ctl *ctl, int letter, const char *value) {
                 return CTL_OK;
         case OPTION_RECORD:
                 ctl->record = value;
+                return CTL_OK;
+        case OPTION_SVG:
+                ctl->svg = value;
                 return CTL_OK;
         case OPTION_LIMIT:
                 return parse_limit(ctl, value);

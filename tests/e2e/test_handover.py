@@ -35,6 +35,11 @@ def start_hog(stand, vm):
     until(lambda: stand.count(vm, "hog") > 0, 60, "the hog has its memory")
 
 
+def ranges(stand):
+    """Who manages and who uses the region, from its beginning to its end."""
+    return stand.failoverd.json("memory")["regions"][0]["ranges"]
+
+
 @pytest.mark.parametrize("backing", ("anonymous", "memfd"))
 def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(request, backing):
     with Swap(1024), tight(request, backing) as stand:
@@ -51,6 +56,11 @@ def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(
         assert any("manages the region of db at once" in text for text in said), said
         table_adds_up(stand)
 
+        # The map: b manages all of it, and uses what it has touched; a uses what it still has.
+        assert {r["manager"] for r in ranges(stand)} == {"b"}
+        until(lambda: {"a", "b"} <= {r["user"] for r in ranges(stand)}, 30, "usage follows extent by extent")
+        assert "is being taken back from a" in stand.failoverd.ctl("memory").stdout
+
         # What the new user touches the old one has to let go; its own contents come to no harm.
         until(lambda: stand.count("b", "db") > 0, 60, "db has all its memory")
         until(lambda: swapped_kib(stand.guests.pid("a")) > before + 50 * 1024, 60, "the old user is paged out")
@@ -61,6 +71,7 @@ def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(
         stand.shell("a", "kill $(cat /run/hog.pid)")
         until(lambda: any("uses nothing of the region of db any more" in event["text"]
                           for event in stand.failoverd.events("p")), 90, "the region is handed over")
+        assert {(r["manager"], r["user"]) for r in ranges(stand)} == {("b", "b")}
         stand.wait_armed()
         table_adds_up(stand)
 

@@ -125,6 +125,8 @@ static void what_is_read_is_shown_for_people(void) {
         expect("explain-failover", "explain web-2");
         expect("explain-unknown", "explain web-99");
         expect("table", "table");
+        expect("memory", "memory");
+        expect("json-memory", "--json memory");
         expect("history", "history");
         expect("history-one", "history web-2");
         expect("history-unknown", "history web-99");

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "daemon/ctl/ctl.h"
+#include "daemon/ctl/memory-map.h"
+#include "daemon/ctl/render-table.h"
+
+#define SURVEY_ROUND_MSEC 20
+#define SURVEY_ROUNDS_MAX 25
+#define WIDTH_DEFAULT 100
+
+/* What the drawing borrows from. */
+struct spaces {
+        struct map_space *items;
+        char (*titles)[160];
+        struct map_range **ranges; /* by space */
+        size_t n;
+};
+
+static void spaces_deinit(struct spaces *spaces) {
+        for (size_t i = 0; spaces->ranges && i < spaces->n; i++)
+                free(spaces->ranges[i]);
+        free(spaces->ranges);
+        free(spaces->titles);
+        free(spaces->items);
+}
+
+static const char *name_or_null(struct json_object *object, const char *key) {
+        const char *name = get_text(object, key, "");
+
+        return *name ? name : NULL;
+}
+
+static int fill_space(struct spaces *spaces, size_t at, struct json_object *region) {
+        size_t n = get_count(region, "ranges");
+        struct map_range *ranges = calloc(n + 1, sizeof(*ranges));
+
+        if (!ranges)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *range = get_item(region, "ranges", i);
+                int64_t resident = get_number(range, "resident_bytes");
+
+                ranges[i] = (struct map_range) {
+                        .start_bytes = (uint64_t) get_number(range, "start_bytes"),
+                        .end_bytes = (uint64_t) get_number(range, "end_bytes"),
+                        .manager = name_or_null(range, "manager"),
+                        .user = name_or_null(range, "user"),
+                        .leaving = get_bool(range, "leaving"),
+                        .resident_bytes = resident > 0 ? (uint64_t) resident : 0,
+                };
+        }
+        snprintf(spaces->titles[at], sizeof(spaces->titles[at]), "region %s of pair %s", get_text(region, "application", "?"),
+                 get_text(region, "pair", "?"));
+        spaces->ranges[at] = ranges;
+        spaces->items[at] = (struct map_space) { spaces->titles[at], (uint64_t) get_number(region, "extent_bytes"), ranges, n };
+        return 0;
+}
+
+static int fill_spaces(struct json_object *root, struct spaces *ret) {
+        size_t n = get_count(root, "regions");
+        int r = 0;
+
+        *ret = (struct spaces) { calloc(n + 1, sizeof(*ret->items)), calloc(n + 1, sizeof(*ret->titles)),
+                                 calloc(n + 1, sizeof(*ret->ranges)), n };
+        if (!ret->items || !ret->titles || !ret->ranges)
+                r = -ENOMEM;
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = fill_space(ret, i, get_item(root, "regions", i));
+        if (r < 0)
+                spaces_deinit(ret);
+        return r;
+}
+
+static void add_rows(struct render_table *table, struct json_object *region) {
+        char text[FORMAT_MAX];
+
+        for (size_t i = 0; i < get_count(region, "sides"); i++) {
+                struct json_object *side = get_item(region, "sides", i);
+
+                render_cell(table, get_text(region, "application", "?"));
+                render_cell(table, get_text(side, "domain", "?"));
+                render_cell(table, format_mib(text, get_number(side, "managed_bytes")));
+                render_cell(table, format_mib(text, get_number(side, "using_bytes")));
+                render_cell(table, format_mib(text, get_number(side, "plugged_bytes")));
+                render_cell(table, format_mib(text, get_number(side, "resident_bytes")));
+                render_cell(table, format_age(text, get_number(side, "resident_age_ms")));
+        }
+}
+
+static void print_handover(struct json_object *region) {
+        char using[FORMAT_MAX], begun[FORMAT_MAX], paged[FORMAT_MAX], released[FORMAT_MAX], age[FORMAT_MAX];
+
+        if (!get_object(region, "handover.from"))
+                return;
+        printf("%s is being taken back from %s since %s: it may still use %s of %s; %s given up by its guest, %s paged out.\n",
+               get_text(region, "application", "?"), get_text(region, "handover.from.domain", "?"),
+               format_age(age, get_number(region, "handover.age_ms")),
+               format_mib(using, get_number(region, "handover.using_bytes")),
+               format_mib(begun, get_number(region, "handover.begun_bytes")),
+               format_mib(released, get_number(region, "handover.released_bytes")),
+               format_mib(paged, get_number(region, "handover.paged_out_bytes")));
+}
+
+static unsigned terminal_width(void) {
+        struct winsize size;
+
+        return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : WIDTH_DEFAULT;
+}
+
+static int write_svg(const struct spaces *spaces, const char *path) {
+        FILE *f = fopen(path, "we");
+        int r;
+
+        if (!f)
+                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(errno));
+        r = memory_map_svg(spaces->items, spaces->n, f);
+        if (fclose(f) != 0 && r >= 0)
+                r = -errno;
+        if (r < 0)
+                return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(-r));
+        printf("The drawing is in %s.\n", path);
+        return CTL_OK;
+}
+
+static int print_all(struct ctl *ctl, struct json_object *root) {
+        struct render_table table = {
+                .heads = { "REGION", "VM", "MANAGED", "USED WITHOUT", "PLUGGED", "IN MEMORY", "SEEN AGO" },
+                .right = { [2] = true, [3] = true, [4] = true, [5] = true, [6] = true },
+                .n_columns = 7,
+        };
+        struct spaces spaces;
+        int r;
+
+        for (size_t i = 0; i < get_count(root, "regions"); i++)
+                add_rows(&table, get_item(root, "regions", i));
+        if (render_print(&table, stdout) < 0 || fill_spaces(root, &spaces) < 0)
+                return ctl_fail(CTL_FAILED, "out of memory");
+        putchar('\n');
+        for (size_t i = 0; i < spaces.n; i++)
+                print_handover(get_item(root, "regions", i));
+        r = ctl->svg ? write_svg(&spaces, ctl->svg) : memory_map_print(spaces.items, spaces.n, terminal_width(), ctl->color, stdout);
+        if (r < 0)
+                r = ctl_fail(CTL_FAILED, "%s", strerror(-r));
+        spaces_deinit(&spaces);
+        if (r == CTL_OK && !get_bool(root, "reclaim.able"))
+                printf("Memory cannot be taken back by force here: %s.\n", get_text(root, "reclaim.text", "not known yet"));
+        return r;
+}
+
+int verb_memory(struct ctl *ctl) {
+        _cleanup_json_ struct json_object *root = NULL;
+        int r;
+
+        /* Resident memory is looked at when somebody asks, and is worth a short wait. */
+        for (unsigned round = 0;; round++) {
+                r = ctl_read_json(ctl, "DescribeMemory", &root, NULL);
+                if (r != CTL_OK || !get_bool(root, "surveying") || round == SURVEY_ROUNDS_MAX)
+                        break;
+                json_object_put(root);
+                root = NULL;
+                poll(NULL, 0, SURVEY_ROUND_MSEC);
+        }
+        if (r != CTL_OK || ctl->json)
+                return r != CTL_OK ? r : ctl_print_json(root);
+        return print_all(ctl, root);
+}
