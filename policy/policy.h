@@ -256,6 +256,8 @@ void application_deinit(struct application *application);
 /* A deep copy, or NULL when out of memory. */
 struct policy *policy_copy(const struct policy *policy);
 
+/* Do both say the same? In doubt, no. */
+bool pair_policy_same(const struct pair_policy *a, const struct pair_policy *b);
 /* Appends a copy of an application, as a retired plain one. -E2BIG past POLICY_APPLICATIONS_MAX, -ENOMEM. */
 int pair_policy_retire(struct pair_policy *pair, const struct application *application);
 /* Appends a copy of a pair whose applications are all retired. -E2BIG past POLICY_PAIRS_MAX, -ENOMEM. */

@@ -169,7 +169,7 @@ static struct pair *pair_renew(const struct pair *old, const struct pair_policy 
                 member->detector.beats_missed = policy->beats_missed;
                 member->detector.confirm_usec = policy->confirm_usec;
         }
-        pair_dirty(pair);
+        pair_owner_dirty(pair); /* who owns what is new in it is safe on disk before that is started */
         return pair;
 }
 
@@ -182,6 +182,13 @@ static const struct pair_policy *find_policy(const struct policy *policy, const 
         int i = policy_find_pair(policy, name);
 
         return i < 0 ? NULL : &policy->pairs[i];
+}
+
+/* The new policy says the same of it: it goes on untouched, a flow under way included. */
+static bool pair_unchanged(const struct engine *engine, const struct pair *pair, const struct policy *policy) {
+        const struct pair_policy *next = find_policy(policy, pair->policy->name);
+
+        return next && engine->policy->extent_bytes == policy->extent_bytes && pair_policy_same(pair->policy, next);
 }
 
 /* Would a running pair be hurt by the change? */
@@ -289,14 +296,15 @@ static bool domain_taken(const struct policy *policy, char *why, size_t size) {
 }
 
 struct plan {
-        struct pair **pairs;
+        struct pair **pairs; /* new ones, and those of the engine that stay as they are */
         int n_pairs;
         struct table table;
 };
 
 static void plan_deinit(struct engine *engine, struct plan *plan) {
         for (int i = 0; i < plan->n_pairs; i++)
-                pair_free(plan->pairs[i]);
+                if (i >= engine->n_pairs || plan->pairs[i] != engine->pairs[i])
+                        pair_free(plan->pairs[i]);
         free(plan->pairs);
         table_deinit(&plan->table);
         *plan = (struct plan) { 0 };
@@ -316,7 +324,7 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
         }
 
         for (int i = 0; i < engine->n_pairs; i++)
-                if (engine->pairs[i] &&
+                if (engine->pairs[i] && !pair_unchanged(engine, engine->pairs[i], policy) &&
                     pair_change_refused(engine->pairs[i], find_policy(policy, engine->pairs[i]->policy->name), why, size))
                         return -EBUSY;
 
@@ -326,7 +334,9 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
         for (int i = 0; i < n; i++) {
                 const struct pair_policy *next = engine->pairs[i] ? find_policy(policy, engine->pairs[i]->policy->name) : NULL;
 
-                if (next && !(plan.pairs[i] = pair_renew(engine->pairs[i], next)))
+                if (next && pair_unchanged(engine, engine->pairs[i], policy))
+                        plan.pairs[i] = engine->pairs[i];
+                else if (next && !(plan.pairs[i] = pair_renew(engine->pairs[i], next)))
                         goto no_memory;
         }
         plan.n_pairs = n;
@@ -396,10 +406,17 @@ void engine_apply_policy(struct engine *engine, const struct event *event, struc
 
                 if (!old)
                         continue;
+                if (plan.pairs[i] == old) {
+                        old->policy = find_policy(copy, old->policy->name);
+                        continue;
+                }
                 if (!plan.pairs[i]) {
                         step.pair = old;
                         member_leave(&step, SIDE_A);
                         member_leave(&step, SIDE_B);
+                        if (old->drill_usec)
+                                command_reply(&step, old->drill_command_id, -ECANCELED, "%s was taken out of the policy in the middle of the drill",
+                                              old->policy->name);
                         update_add(update, ACTION_WAKE, i, SIDE_INVALID, NO_APP)->due_usec = USEC_INFINITY;
                         update_add(update, ACTION_CHANGED, i, SIDE_INVALID, NO_APP);
                 }
@@ -415,4 +432,5 @@ void engine_apply_policy(struct engine *engine, const struct event *event, struc
         engine->pairs = plan.pairs;
         engine->n_pairs = plan.n_pairs;
         engine->table = plan.table;
+        engine->pool_short = false;
 }

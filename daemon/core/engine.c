@@ -147,6 +147,7 @@ static void become_ready(struct engine *engine, struct update *update) {
         else {
                 /* The pool was made smaller than what is granted, behind our back. Nothing can be given out, and
                  * nothing that runs is touched. */
+                engine->pool_short = true;
                 for (int i = 0; i < engine->n_pairs; i++) {
                         struct step step = step_begin(engine, engine->pairs[i], update);
 
@@ -154,7 +155,8 @@ static void become_ready(struct engine *engine, struct update *update) {
                                 continue;
                         engine->pairs[i]->record.held = true;
                         snprintf(engine->pairs[i]->record.held_reason, RECORD_TEXT_LEN,
-                                 "the pool in the policy is smaller than what is granted already; make pool.memory larger and restart failoverd");
+                                 "the pool in the policy is smaller than what is granted already; make pool.memory larger, then failoverctl resume %.63s",
+                                 engine->pairs[i]->policy->name);
                         step_say(&step, RECORD_HELD, SIDE_INVALID, "%s", engine->pairs[i]->record.held_reason);
                 }
         }

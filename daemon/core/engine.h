@@ -16,6 +16,7 @@ struct engine {
         struct pair **pairs;   /* by slot; NULL where free. Owned */
         int n_pairs;           /* slots */
 
+        bool pool_short;       /* the pool is smaller than what is granted, and the table cannot say it: all is held */
         bool ready;
         usec_t ready_usec;      /* since when */
         bool hypervisor_up;

@@ -60,7 +60,7 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
         room = policy->memory_bytes > record->granted_bytes[side] ? policy->memory_bytes - record->granted_bytes[side] : 0;
         if (room == 0 && table_find_application(&step->engine->table, pair_holder(pair, side), app))
                 return 0; /* granted already and still being plugged */
-        if (bytes > policy->memory_bytes || (bytes + extent - 1) / extent * extent > room) {
+        if (bytes > room) {
                 if (room == 0)
                         return 0;
                 snprintf(reason, MESSAGE_TEXT_LEN, "%s asks for %" PRIu64 " MiB more; its region of %" PRIu64 " MiB leaves %" PRIu64 " MiB",
@@ -68,8 +68,10 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
                 return -EPERM;
         }
         bytes = (bytes + extent - 1) / extent * extent;
+        if (bytes > room)
+                bytes = room; /* what is there already need not be whole extents */
         available = available_bytes(step, app);
-        if (bytes > available || table_grant(&step->engine->table, pair_holder(pair, side), bytes) < 0) {
+        if (bytes > available || table_grant_application(&step->engine->table, pair_holder(pair, side), app, bytes) < 0) {
                 snprintf(reason, MESSAGE_TEXT_LEN, "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64 " MiB unused%s; stop something or grow the pool (policy: pool.memory)",
                          policy->name, bytes / MIB, available / MIB,
                          available < table_unused(&step->engine->table) ? " beside what is promised to hot-standby applications" : "");

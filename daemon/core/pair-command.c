@@ -107,6 +107,11 @@ static void command_resume(struct step *step, const struct operator_command *com
                               pair->policy->name, pair->policy->name);
                 return;
         }
+        if (record->held && step->engine->pool_short) {
+                command_reply(step, command->id, -ENOSPC,
+                              "the pool in the policy is smaller than what is granted already; make pool.memory larger first (failoverctl policy apply)");
+                return;
+        }
         record->paused = record->held = false;
         record->pause_reason[0] = record->held_reason[0] = 0;
         record->n_flaps = 0;
@@ -128,6 +133,9 @@ static void command_adopt(struct step *step, const struct operator_command *comm
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 pair->record.apps[i].token += 1000; /* above any that an agent may have seen */
+                /* A person's word does not end what may run on the other side. */
+                if (pair_is_hot(pair, (int) i) && !pair_side_known(pair, side_other(command->side)))
+                        pair->apps[i].state[side_other(command->side)] = APPLICATION_RUNNING;
                 pair_adopt(step, (int) i, pair_is_hot(pair, (int) i) ? command->side : SIDE_A);
         }
         pair->record.held = false;

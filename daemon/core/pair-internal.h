@@ -97,6 +97,8 @@ bool pair_owns_hot(const struct pair *pair, enum side side);
 /* failoverd has just started, and that side may still be able to take over: its agent has not had the time to say
  * so. Sees to it that the pair is woken when that is over. */
 bool pair_too_early(struct step *step, enum side to);
+/* Is it known what runs on that side: has its agent said so, or is its VM off? */
+bool pair_side_known(const struct pair *pair, enum side side);
 bool pair_flow_active(const struct pair *pair);
 
 /* An application without a record is owned by that side; the table learns what memory it has there. */

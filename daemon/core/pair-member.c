@@ -96,7 +96,7 @@ static bool adopt_plugged(struct step *step, enum side side, int app) {
         uint64_t plugged = pair->members[side].plugged_bytes[app], more = plugged - record->granted_bytes[side];
 
         if (record->owner != side || record->ended || record->moving || plugged > pair->policy->applications[app].memory_bytes ||
-            table_grant(&step->engine->table, pair_holder(pair, side), more) < 0)
+            table_grant_application(&step->engine->table, pair_holder(pair, side), app, more) < 0)
                 return false;
         record->granted_bytes[side] = plugged;
         pair_dirty(pair);
@@ -104,6 +104,16 @@ static bool adopt_plugged(struct step *step, enum side side, int app) {
                  pair_domain(pair, side), (unsigned long long) (more / MIB), pair->policy->applications[app].name);
         step->again = true;
         return true;
+}
+
+/* What is given out is to be known after a crash. A rehearsal can wait for it, and what is left of one is only given
+ * back. */
+static bool may_grow(struct step *step, enum side side, int app) {
+        const struct record_app *record = &step->pair->record.apps[app];
+
+        if (record->owner == side || record->moving)
+                return pair_step_written(step);
+        return record->rehearsed && pair_step_safe(step->pair);
 }
 
 static void resize(struct step *step, enum side side, int app) {
@@ -140,9 +150,8 @@ static void resize(struct step *step, enum side side, int app) {
                 if (!unused)
                         return;
         }
-        if (wanted > member->plugged_bytes[app] &&
-            !(pair->record.apps[app].rehearsed ? pair_step_safe(pair) : pair_step_written(step)))
-                return; /* what is given out is to be known after a crash; a rehearsal can wait for it */
+        if (wanted > member->plugged_bytes[app] && !may_grow(step, side, app))
+                return;
         if (!request_free(step, &member->resize[app]))
                 return;
         action = step_act(step, ACTION_RESIZE, side, app, &member->resize[app], pair->policy->act_timeout_usec);

@@ -50,7 +50,9 @@ static void set_state(struct step *step, int app, enum side side, enum applicati
         if (a->state[side] == state)
                 return;
         a->state[side] = state;
-        if (state != APPLICATION_RUNNING && step->pair->record.apps[app].owner == side)
+        if (state == APPLICATION_RUNNING)
+                a->refused = false; /* it has its memory, whatever became of the answer that said so */
+        else if (step->pair->record.apps[app].owner == side)
                 a->healthy = false;
         a->state_usec[side] = step->now;
         step->again = step->changed = true;
@@ -61,8 +63,11 @@ static void report_lost(struct step *step, int app, enum side side) {
         const struct record_app *record = &step->pair->record.apps[app];
         struct app_state *a = &step->pair->apps[app];
 
-        if (record->owner != side || record->ended || record->moving || a->failed || a->restart_wanted ||
-            (a->state[side] == APPLICATION_FAILED && step->now - a->state_usec[side] < REPORT_WAIT_USEC))
+        if (record->owner != side || record->ended || record->moving || a->failed || a->restart_wanted) {
+                set_state(step, app, side, APPLICATION_FAILED); /* no news, but what was heard last may have said otherwise */
+                return;
+        }
+        if (a->state[side] == APPLICATION_FAILED && step->now - a->state_usec[side] < REPORT_WAIT_USEC)
                 return;
         a->failed = true;
         a->healthy = a->failed_hard = false;

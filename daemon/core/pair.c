@@ -434,7 +434,7 @@ static void expire_pause(struct step *step) {
         step_say(step, RECORD_RESUMED, SIDE_INVALID, "the pause of %s has ended as asked", step->pair->policy->name);
 }
 
-static bool side_known(const struct pair *pair, enum side side) {
+bool pair_side_known(const struct pair *pair, enum side side) {
         const struct member_state *member = &pair->members[side];
 
         return member->configured || member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED;
@@ -449,7 +449,7 @@ void pair_adopt(struct step *step, int app, enum side side) {
         record->owner = side;
         if (plugged <= record->granted_bytes[side])
                 return;
-        if (table_grant(&step->engine->table, pair_holder(pair, side), plugged - record->granted_bytes[side]) < 0) {
+        if (table_grant_application(&step->engine->table, pair_holder(pair, side), app, plugged - record->granted_bytes[side]) < 0) {
                 step_say(step, RECORD_TABLE_MISMATCH, side, "%s has memory on %s that the pool does not cover",
                          record->name, pair_domain(pair, side));
                 return;
@@ -463,7 +463,7 @@ void pair_adopt(struct step *step, int app, enum side side) {
 static void settle(struct step *step) {
         struct pair *pair = step->pair;
 
-        if (!pair->unsettled || pair->record.held || !side_known(pair, SIDE_A) || !side_known(pair, SIDE_B))
+        if (!pair->unsettled || pair->record.held || !pair_side_known(pair, SIDE_A) || !pair_side_known(pair, SIDE_B))
                 return;
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 bool at[SIDE_MAX];

@@ -184,6 +184,12 @@ int table_grant(struct table *table, struct holder vm, uint64_t bytes) {
         return transfer(unused(table), system, bytes);
 }
 
+int table_grant_application(struct table *table, struct holder vm, int app, uint64_t bytes) {
+        struct region *region = table_find_application(table, vm, app);
+
+        return region ? transfer(unused(table), region, bytes) : table_grant(table, vm, bytes);
+}
+
 int table_release(struct table *table, struct holder vm, uint64_t bytes) {
         struct region *system = table_find_system(table, vm);
 

@@ -84,6 +84,8 @@ int table_add_vm(struct table *table, struct holder vm, const char *name, uint64
 
 /* The VM's system gets `bytes` more out of unused. -ENOSPC. (H: the monitor arbitrates) */
 int table_grant(struct table *table, struct holder vm, uint64_t bytes);
+/* The same for an application there: its region grows where it has a row of its own already. */
+int table_grant_application(struct table *table, struct holder vm, int app, uint64_t bytes);
 /* The VM's system gives `bytes` back. */
 int table_release(struct table *table, struct holder vm, uint64_t bytes);
 /* The VM's agent has told that an application uses `bytes` of what the VM's system holds: a row of its own.

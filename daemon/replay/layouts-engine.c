@@ -372,6 +372,7 @@ static const struct layout_row engine_rows[] = {
         INSIDE(T, table, table_layout),
         LEFT_OUT(T, pairs), /* lines of their own */
         NUMBER(T, n_pairs),
+        NUMBER(T, pool_short),
         NUMBER(T, ready),
         NUMBER(T, ready_usec),
         NUMBER(T, hypervisor_up),

@@ -41,7 +41,9 @@ void checker_world(struct sim *sim, int pair) {
         for (size_t i = 0; policy && i < policy->n_applications; i++) {
                 const struct sim_vm *a = sim_vm(sim, pair, SIDE_A), *b = sim_vm(sim, pair, SIDE_B);
 
-                if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && can_act(a, (int) i) && can_act(b, (int) i))
+                /* An application's stop rests on its agent's word: a guest that lies brings this upon itself. */
+                if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && can_act(a, (int) i) && can_act(b, (int) i) &&
+                    !a->lied && !b->lied)
                         checker_violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
                                  policy->members[SIDE_A].domain, policy->members[SIDE_B].domain);
                 if (a->process && b->process && (a->disks[i] & b->disks[i]))
@@ -74,7 +76,7 @@ static void check_start(struct sim *sim, const struct action *action) {
         if (!policy)
                 return;
         app = &policy->applications[action->app];
-        if (app->kind == APPLICATION_HOT_STANDBY && can_act(other, action->app))
+        if (app->kind == APPLICATION_HOT_STANDBY && can_act(other, action->app) && !other->lied)
                 checker_violated(sim, "%s is to be started on %s and can still act on %s", app->name,
                          policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
         for (size_t i = 0; i < app->n_disks; i++)
@@ -82,7 +84,8 @@ static void check_start(struct sim *sim, const struct action *action) {
                         checker_violated(sim, "%s is to be started on %s without its disk %s", app->name,
                                  policy->members[action->side].domain, app->disks[i]);
         on_disk = stored(&pair->owner, pair->owner_known, app->name, action->side, action->message->token);
-        disk_silent = sim->engine->pairs[action->pair]->store_late &&
+        /* A damaged database is found at the next start, and is loud then. */
+        disk_silent = (sim->engine->pairs[action->pair]->store_late || sim->store_torn) &&
                       stored(&pair->step, pair->step_known, app->name, action->side, action->message->token);
         if (!on_disk && !disk_silent)
                 checker_violated(sim, "%s is to be started on %s before the store holds that it belongs there", app->name,
@@ -236,8 +239,8 @@ static void check_table(struct sim *sim, int slot) {
         sim->checker.unlooked = 0;
         for (size_t i = 0; i < table->n_rows; i++)
                 sum += table->rows[i].usage_bytes;
-        if (!sim->engine->ready)
-                return; /* it is built once all records are in */
+        if (!sim->engine->ready || sim->engine->pool_short)
+                return; /* it is built once all records are in, and cannot be where they do not fit */
         if (table->rows && sum + sim->engine->lost_bytes != sim->engine->policy->pool_bytes)
                 checker_violated(sim, "the table's rows add up to %" PRIu64 " MiB of %" PRIu64 " MiB", sum / MIB,
                          sim->engine->policy->pool_bytes / MIB);
@@ -288,7 +291,7 @@ static void check_sizes(struct sim *sim, const struct pair *pair) {
                         const struct sim_vm *vm = sim_vm(sim, pair->slot, side);
                         uint64_t granted = pair->record.apps[i].granted_bytes[side];
 
-                        if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures)
+                        if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures || pair->apps[i].start[side].id)
                                 continue; /* not at rest yet */
                         if (vm->plugged[i] != granted && !pair->record.apps[i].releasing[side])
                                 checker_violated(sim, "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",
@@ -326,7 +329,10 @@ void checker_end(struct sim *sim) {
 
                 if (!pair)
                         continue;
-                if (sim->options->must_arm && pair->state != PAIR_ARMED && !short_of_memory(sim, pair) &&
+                if (pair->policy->retired && !sim_is_released(pair) && sim->options->must_arm)
+                        checker_violated(sim, "%s was taken out of the policy and holds memory: %s", pair->policy->name,
+                                         pair->n_reasons ? pair->reasons[0] : "and does not say why");
+                if (sim->options->must_arm && pair->state != PAIR_ARMED && !pair->policy->retired && !short_of_memory(sim, pair) &&
                     !at_flap_limit(pair))
                         checker_violated(sim, "%s is %s and not armed: %s", pair->policy->name, pair_state_to_string(pair->state),
                                  pair->n_reasons ? pair->reasons[0] : "and does not say why");

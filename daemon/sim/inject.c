@@ -41,7 +41,7 @@ static bool find_vm(const struct sim *sim, const char *name, struct arguments *a
 
 static bool find_pair(const struct sim *sim, const char *name, size_t length, struct arguments *a) {
         for (a->pair = 0; a->pair < sim->n_pairs; a->pair++)
-                if (strlen(sim->pairs[a->pair].name) == length && memcmp(sim->pairs[a->pair].name, name, length) == 0)
+                if (sim->pairs[a->pair].present && strlen(sim->pairs[a->pair].name) == length && memcmp(sim->pairs[a->pair].name, name, length) == 0)
                         return true;
         a->pair = NO_PAIR;
         return false;
@@ -225,6 +225,33 @@ static void line_agent(struct sim *sim, const struct arguments *a) {
                 vm->agent_stopped = strcmp(what, "agent-stop") == 0;
 }
 
+/* The guest's kernel has no memory left: it kills what is largest, or, where nothing is left to kill, panics. */
+static void line_out_of_memory(struct sim *sim, const struct arguments *a) {
+        const struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        int largest = NO_APP;
+
+        if (!vm_guest_acts(vm))
+                return;
+        for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
+                if (vm->apps[i].state == APPLICATION_RUNNING && (largest < 0 || vm->apps[i].bytes > vm->apps[largest].bytes))
+                        largest = i;
+        if (largest >= 0)
+                agent_app_fails(sim, a->pair, a->side, largest, FAILURE_MEMORY, 0, false);
+        else
+                vm_panic(sim, a->pair, a->side);
+}
+
+static void line_lie(struct sim *sim, const struct arguments *a) {
+        liar_say(sim, a->pair, a->side, word(a->line, 2), a->app < 0 ? 0 : a->app);
+}
+
+static void line_lies(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        vm->lie_percent = (unsigned) a->number;
+        vm->lied |= vm->lie_percent > 0;
+}
+
 static void line_cut(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
 
@@ -238,6 +265,8 @@ static void line_link(struct sim *sim, const struct arguments *a) {
 
         if (strcmp(word(a->line, 0), "lag") == 0)
                 vm->lag_usec = a->duration;
+        else if (strcmp(word(a->line, 0), "repeat") == 0)
+                vm->repeat_percent = (unsigned) a->number;
         else
                 vm->lose_percent = (unsigned) a->number;
 }
@@ -262,13 +291,29 @@ static void line_app_fault(struct sim *sim, const struct arguments *a) {
                 app->start_usec = a->duration;
 }
 
+static void line_vm_share(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        unsigned percent = a->number > 100 ? 100 : (unsigned) a->number;
+        const char *what = word(a->line, 0);
+
+        if (strcmp(what, "calls-fail") == 0)
+                vm->calls_fail_percent = percent;
+        else if (strcmp(what, "plug") == 0)
+                vm->plug_percent = percent;
+        else
+                vm->unplug_percent = percent;
+        vm_release_deferred(sim, a->pair, a->side); /* the guest tries again */
+}
+
+static void line_plug_takes(struct sim *sim, const struct arguments *a) {
+        sim_vm(sim, a->pair, a->side)->plug_usec = a->duration;
+}
+
 static void line_vm_fault(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
         const char *what = word(a->line, 0);
 
-        if (strcmp(what, "unplug") == 0)
-                vm->unplug_percent = a->number > 100 ? 100 : (unsigned) a->number;
-        else if (strcmp(what, "boot-fails") == 0)
+        if (strcmp(what, "boot-fails") == 0)
                 vm->boot_fails = a->on;
         else if (strcmp(what, "domain-start-fails") == 0)
                 vm->start_fails = a->on;
@@ -284,8 +329,6 @@ static void line_vm_fault(struct sim *sim, const struct arguments *a) {
                 vm->no_echo = !a->on;
         else
                 vm->no_balloon = !a->on;
-        if (strcmp(what, "unplug") == 0)
-                vm_release_deferred(sim, a->pair, a->side); /* the guest tries again */
 }
 
 static void line_touch(struct sim *sim, const struct arguments *a) {
@@ -342,6 +385,10 @@ static void line_starve(struct sim *sim, const struct arguments *a) {
                 a->duration);
 }
 
+static void line_libvirt_twice(struct sim *sim, const struct arguments *a) {
+        sim->libvirt_twice = a->on;
+}
+
 static void line_domain_hang(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
 
@@ -356,11 +403,10 @@ static void line_store(struct sim *sim, const struct arguments *a) {
                 sim->store_stall_usec = sim->now_usec + a->duration;
         else if (strcmp(what, "fail") == 0)
                 sim->store_fail_usec = sim->now_usec + a->duration;
-        else {
-                sim->store_lost = true; /* found at failoverd's next start */
-                for (int i = 0; i < sim->n_pairs; i++)
-                        sim->pairs[i].step_known = sim->pairs[i].owner_known = false;
-        }
+        else if (strcmp(what, "tear") == 0)
+                sim->store_tears = true;
+        else
+                sim->store_lost = sim->store_gone = true; /* found at failoverd's next start */
 }
 
 static void line_host(struct sim *sim, const struct arguments *a) {
@@ -420,12 +466,7 @@ static void line_apply(struct sim *sim, const struct arguments *a) {
                 error_deinit(&error);
                 return;
         }
-        failoverd_apply(sim, policy);
-        if (sim->policy == policy) {
-                policy_free(sim->owned_policy);
-                sim->owned_policy = policy;
-        } else
-                policy_free(policy);
+        policy_apply(sim, policy);
 }
 
 /* Faults that lie in wait. */
@@ -434,9 +475,9 @@ static void calm_vm(struct sim *sim, int pair, int side) {
 
         vm->kill_sticks = vm->boot_fails = vm->no_echo = vm->no_balloon = vm->start_fails = vm->page_out_fails = false;
         vm->touch_fails = false;
-        vm->unplug_percent = 100;
-        vm->lose_percent = 0;
-        vm->lag_usec = 0;
+        vm->plug_percent = vm->unplug_percent = 100;
+        vm->lose_percent = vm->repeat_percent = vm->lie_percent = vm->calls_fail_percent = 0;
+        vm->lag_usec = vm->plug_usec = 0;
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
                 struct sim_app *app = &vm->apps[i];
 
@@ -448,7 +489,7 @@ static void calm_vm(struct sim *sim, int pair, int side) {
 
 static void line_calm(struct sim *sim, const struct arguments *a) {
         (void) a;
-        for (int i = 0; sim->engine && i < sim->n_pairs; i++)
+        for (int i = 0; sim->engine && i < sim->engine->n_pairs; i++)
                 for (int side = 0; sim->engine->pairs[i] && side < SIDE_MAX; side++) {
                         /* An armed pair is not looked at again, and what has been found there is not asked for again. */
                         if (sim->engine->pairs[i]->members[side].preflight.apps[0].present)
@@ -480,6 +521,7 @@ static void line_try(struct sim *sim, const struct arguments *a) {
 }
 
 static void heal_vm(struct sim *sim, int pair, int side) {
+        const struct pair *known = sim->engine && pair < sim->engine->n_pairs ? sim->engine->pairs[pair] : NULL;
         struct sim_vm *vm = sim_vm(sim, pair, side);
         struct arguments a = { .pair = pair, .side = side };
 
@@ -491,17 +533,33 @@ static void heal_vm(struct sim *sim, int pair, int side) {
                 line_qemu_cont(sim, &a);
         host_unstick(sim, pair, side);
         vm_release_deferred(sim, pair, side);
-        if (vm->paused && vm->guest != GUEST_PANICKED && (!sim->engine || !sim->engine->pairs[pair]->record.fence_wanted[side]))
+        if (vm->paused && vm->guest != GUEST_PANICKED && (!known || !known->record.fence_wanted[side]))
                 vm_go_on(sim, pair, side); /* an operator resumes it */
-        else if (vm->paused && vm->guest == GUEST_PANICKED && sim->engine && sim->engine->pairs[pair]->members[side].operator_hold)
+        else if (vm->paused && vm->guest == GUEST_PANICKED && known && known->members[side].operator_hold)
                 vm_kill(sim, pair, side, REASON_DESTROYED, DESTROY_USEC); /* there is nothing to resume */
-        else if (!vm->process && vm->domain == DOMAIN_SHUTOFF && sim->engine && sim->engine->pairs[pair]->members[side].operator_hold)
+        else if (known && known->policy->retired && known->members[side].failure[0])
+                vm_kill(sim, pair, side, REASON_DESTROYED, DESTROY_USEC); /* nobody builds it anew any more */
+        else if (!vm->process && vm->domain == DOMAIN_SHUTOFF && known && known->members[side].operator_hold)
                 vm_start(sim, pair, side); /* an operator starts it */
         if (vm->process)
                 host_link(sim, pair, side, true);
 }
 
+/* After a lost store a person, who knows where the data is, says so. */
+static void heal_owner(struct sim *sim, int slot) {
+        const struct pair *pair = sim->engine ? sim->engine->pairs[slot] : NULL;
+        struct operator_command adopt = { .verb = COMMAND_ADOPT, .who = "operator" };
+
+        if (!pair || !pair->unsettled || !pair->record.held)
+                return;
+        for (unsigned i = 0; i < sim->pairs[slot].last.n_apps; i++)
+                if (sim->pairs[slot].last.apps[i].owner == SIDE_B)
+                        adopt.side = SIDE_B;
+        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND, .pair = slot, .side = SIDE_INVALID, .app = NO_APP, .command = &adopt });
+}
+
 static void line_heal(struct sim *sim, const struct arguments *a) {
+        sim->libvirt_twice = sim->store_tears = false;
         sim->store_stall_usec = sim->store_fail_usec = 0; /* hangs and stalls of libvirt and the host run out */
         sim->die_after = 0;
         sim->healed_usec = sim->now_usec;
@@ -510,7 +568,12 @@ static void line_heal(struct sim *sim, const struct arguments *a) {
         for (int i = 0; i < sim->n_pairs; i++)
                 for (int side = 0; sim->pairs[i].present && side < SIDE_MAX; side++)
                         heal_vm(sim, i, side);
-        failoverd_start(sim);
+        if (sim->store_torn && sim->engine) /* an operator restarts it, so that what is damaged is set aside */
+                failoverd_die(sim, FAILOVERD_DOWN_USEC);
+        else
+                failoverd_start(sim);
+        for (int i = 0; sim->engine && i < sim->engine->n_pairs; i++)
+                heal_owner(sim, i);
         failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP,
                                              .command = &(struct operator_command){ .verb = COMMAND_RESUME, .who = "operator" } });
 }
@@ -548,6 +611,10 @@ static const struct {
         { "cut", NULL, "VD", line_cut },
         { "lag", NULL, "VD", line_link },
         { "lose", NULL, "VN", line_link },
+        { "repeat", NULL, "VN", line_link },
+        { "lie", NULL, "VN", line_lies },
+        { "lie", NULL, "Vw[A", line_lie },
+        { "out-of-memory", NULL, "V", line_out_of_memory },
         { "start-fails", NULL, "VAB", line_app_fault },
         { "stop-sticks", NULL, "VAB", line_app_fault },
         { "check-fails", NULL, "VAB", line_app_fault },
@@ -555,7 +622,10 @@ static const struct {
         { "canary-fails", NULL, "VAB", line_app_fault },
         { "canary-hangs", NULL, "VAB", line_app_fault },
         { "start-takes", NULL, "VAD", line_app_fault },
-        { "unplug", NULL, "VN", line_vm_fault },
+        { "plug", NULL, "VN", line_vm_share },
+        { "plug-takes", NULL, "VD", line_plug_takes },
+        { "unplug", NULL, "VN", line_vm_share },
+        { "calls-fail", NULL, "VN", line_vm_share },
         { "boot-fails", NULL, "VB", line_vm_fault },
         { "page-out-fails", NULL, "VB", line_vm_fault },
         { "touch", NULL, "VAS", line_touch },
@@ -570,11 +640,13 @@ static const struct {
         { "preflight", NULL, "VwB", line_preflight },
         { "libvirt", "down", "D", line_libvirt },
         { "libvirt", "hang", "D", line_libvirt },
+        { "libvirt", "twice", "B", line_libvirt_twice },
         { "domain-hang", NULL, "VD", line_domain_hang },
         { "starve", NULL, "VD", line_starve },
         { "store", "stall", "D", line_store },
         { "store", "fail", "D", line_store },
         { "store", "lost", "", line_store },
+        { "store", "tear", "", line_store },
         { "host", "stall", "D", line_host },
         { "host", "pressure", "N", line_host },
         { "host", "power-loss", "D", line_host },
@@ -616,6 +688,8 @@ int inject_check(const struct sim *sim, const struct line *line, struct error *e
                                  line->number, line->text);
         if (strcmp(line->words[0], "fail") == 0 && (int) failure_cause_from_string(word(line, 2)) < 0)
                 return error_set(error, -EINVAL, "line %u: \"%s\" is no cause of a failure (exit, signal, check, memory, start)", line->number, word(line, 2));
+        if (strcmp(line->words[0], "lie") == 0 && a.number == 0 && strcmp(word(line, 2), "0") != 0 && !liar_knows(word(line, 2)))
+                return error_set(error, -EINVAL, "line %u: \"%s\" is no lie (started, running, stopped, failed, memory, foreign, token, ids)", line->number, word(line, 2));
         if (strcmp(word(line, 1), "drill") == 0 && (int) drill_fault_from_string(word(line, 3)) < 0)
                 return error_set(error, -EINVAL, "line %u: \"%s\" is no fault of a drill", line->number, word(line, 3));
         return 0;

@@ -93,3 +93,8 @@ bool queue_take(struct queue *queue, struct item *ret) {
 usec_t queue_next(const struct queue *queue) {
         return queue->n_heap ? queue->items[queue->heap[0]].at_usec : USEC_INFINITY;
 }
+
+void queue_each(struct queue *queue, void (*visit)(struct item *item, void *userdata), void *userdata) {
+        for (size_t i = 0; i < queue->n_heap; i++)
+                visit(&queue->items[queue->heap[i]], userdata);
+}

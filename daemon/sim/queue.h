@@ -23,6 +23,7 @@ struct sim_message {
 };
 
 enum item_kind {
+        ITEM_NOTHING,
         /* in the world */
         ITEM_LINE,          /* value: number of the timeline's line */
         ITEM_BOOTED,        /* a guest's kernel is up, its agent starts */
@@ -89,5 +90,7 @@ bool queue_add(struct queue *queue, const struct item *item);
 bool queue_put_off(struct queue *queue, const struct item *item, usec_t at_usec);
 /* Takes the earliest item out; false when there is none. */
 bool queue_take(struct queue *queue, struct item *ret);
+/* Hands every item to `visit`, which may change all of it but its time. */
+void queue_each(struct queue *queue, void (*visit)(struct item *item, void *userdata), void *userdata);
 /* When the earliest is due; USEC_INFINITY when there is none. */
 usec_t queue_next(const struct queue *queue);

@@ -32,7 +32,11 @@ usec_t sim_latency(struct sim *sim, usec_t usec) {
 }
 
 bool sim_chance(struct sim *sim, unsigned percent) {
-        return percent > 0 && sim->random && sim_draw(&sim->random) % 100 < percent;
+        return percent >= 100 || (percent > 0 && sim->random && sim_draw(&sim->random) % 100 < percent);
+}
+
+unsigned sim_below(struct sim *sim, unsigned n) {
+        return sim->random ? (unsigned) (sim_draw(&sim->random) % n) : 0;
 }
 
 usec_t sim_since(const struct sim *sim) {
@@ -87,10 +91,19 @@ static void dispatch(struct sim *sim, struct item *item) {
         case ITEM_PAGED_OUT:
                 host_item(sim, item);
                 break;
+        case ITEM_NOTHING:
+                break;
         default:
                 vm_item(sim, item);
                 break;
         }
+}
+
+bool sim_is_released(const struct pair *pair) {
+        for (size_t i = 0; pair->policy->retired && i < pair->policy->n_applications; i++)
+                if (pair->record.apps[i].granted_bytes[SIDE_A] || pair->record.apps[i].granted_bytes[SIDE_B])
+                        return false;
+        return pair->policy->retired;
 }
 
 /* With `must_arm` the run may end once every fault is healed and every pair has been armed for a while. */
@@ -98,8 +111,8 @@ static void look_for_rest(struct sim *sim) {
         bool armed = sim->engine != NULL && sim->n_commands == 0;
 
         for (int i = 0; armed && i < sim->engine->n_pairs; i++)
-                armed = !sim->engine->pairs[i] || (sim->engine->pairs[i]->state == PAIR_ARMED &&
-                                                   sim->engine->pairs[i]->record.rehearsal == REHEARSAL_NONE);
+                armed = !sim->engine->pairs[i] || sim_is_released(sim->engine->pairs[i]) ||
+                        (sim->engine->pairs[i]->state == PAIR_ARMED && sim->engine->pairs[i]->record.rehearsal == REHEARSAL_NONE);
         if (!armed)
                 sim->armed_usec = 0;
         else if (sim->armed_usec == 0)
@@ -133,15 +146,7 @@ void sim_pair_init(struct sim_pair *pair, const char *name) {
         snprintf(pair->name, sizeof(pair->name), "%s", name);
         for (int side = 0; side < SIDE_MAX; side++) {
                 pair->vms[side].domain = DOMAIN_SHUTOFF;
-                pair->vms[side].unplug_percent = 100;
-        }
-}
-
-void sim_find_policies(struct sim *sim) {
-        for (int i = 0; i < sim->n_pairs; i++) {
-                int found = policy_find_pair(sim->policy, sim->pairs[i].name);
-
-                sim->pairs[i].policy = found < 0 ? NULL : &sim->policy->pairs[found];
+                pair->vms[side].plug_percent = pair->vms[side].unplug_percent = 100;
         }
 }
 
@@ -151,9 +156,10 @@ static int set_up(struct sim *sim) {
         if (!sim->pairs)
                 return -ENOMEM;
         sim->n_pairs = (int) sim->policy->n_pairs;
-        for (int i = 0; i < sim->n_pairs; i++)
+        for (int i = 0; i < sim->n_pairs; i++) {
                 sim_pair_init(&sim->pairs[i], sim->policy->pairs[i].name);
-        sim_find_policies(sim);
+                sim->pairs[i].policy = &sim->policy->pairs[i];
+        }
         return 0;
 }
 
@@ -167,7 +173,9 @@ static void tear_down(struct sim *sim) {
         free(sim->pairs);
         queue_deinit(&sim->queue);
         timeline_deinit(&sim->timeline);
-        policy_free(sim->owned_policy);
+        for (size_t i = 0; i < sim->n_policies; i++)
+                policy_free(sim->policies[i]);
+        free(sim->policies);
         free(sim);
 }
 
@@ -190,7 +198,7 @@ int simulate_run(const struct policy *policy, const char *timeline, FILE *out, c
 
         if (!sim)
                 return -ENOMEM;
-        sim->policy = policy;
+        sim->policy = sim->file_policy = policy;
         sim->out = out;
         sim->options = options;
         sim->now_usec = SIM_BEGIN_USEC;

@@ -18,6 +18,7 @@
 #define AGENT_RESTART_USEC USEC_PER_SEC
 #define TOUCH_GIB_USEC (1500 * USEC_PER_MSEC)
 #define CANARY_USEC (20 * USEC_PER_MSEC)
+#define REPEAT_USEC (2 * USEC_PER_SEC)
 
 static struct item item_for(enum item_kind kind, int pair, int side, int app, unsigned life) {
         return (struct item){ .kind = kind, .pair = (short) pair, .side = (signed char) side, .app = (signed char) app, .life = life };
@@ -36,7 +37,11 @@ void agent_say(struct sim *sim, int pair, int side, int app, const struct sim_me
         vm->last_from_agent_usec = at;
         item.host = sim->host;
         item.message = *message;
+        if (vm->lie_percent && sim_chance(sim, vm->lie_percent) && !liar_twist(sim, &item))
+                return;
         sim_add(sim, item, at - sim->now_usec);
+        if (vm->repeat_percent && sim_chance(sim, vm->repeat_percent)) /* at once, or when nobody thinks of it any more */
+                sim_add(sim, item, at - sim->now_usec + (sim_chance(sim, 50) ? sim_latency(sim, REPEAT_USEC) : 0));
 }
 
 static void answer(struct sim *sim, int pair, int side, int app, uint64_t id, int result, const char *text) {
@@ -46,12 +51,20 @@ static void answer(struct sim *sim, int pair, int side, int app, uint64_t id, in
                 agent_say(sim, pair, side, app, &message);
 }
 
-static uint64_t states(const struct sim_vm *vm) {
+uint64_t agent_states(const struct sim_vm *vm) {
         uint64_t packed = 0;
 
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
                 packed |= (uint64_t) vm->apps[i].state << (4 * i);
         return packed;
+}
+
+/* An application that is not of this pair: another's where there is one. */
+static const char *foreign_name(const struct sim *sim, int pair) {
+        for (int i = 0; i < sim->n_pairs; i++)
+                if (i != pair && sim->pairs[i].policy && sim->pairs[i].policy->n_applications > 0)
+                        return sim->pairs[i].policy->applications[0].name;
+        return "nobodys";
 }
 
 /* Makes the message that an item stands for, as the link would deliver it. */
@@ -69,6 +82,8 @@ void agent_message(struct sim *sim, const struct item *item, struct message *ret
                 snprintf(ret->text, sizeof(ret->text), "%s", m->text);
         if (item->app >= 0 && (size_t) item->app < policy->n_applications)
                 snprintf(ret->app, sizeof(ret->app), "%s", policy->applications[(int) item->app].name);
+        else if (item->app >= 0)
+                snprintf(ret->app, sizeof(ret->app), "%s", foreign_name(sim, item->pair));
         if (m->type == MESSAGE_HELLO) {
                 snprintf(ret->boot, sizeof(ret->boot), "boot-%u", vm->boot);
                 snprintf(ret->system, sizeof(ret->system), "simulated");
@@ -80,7 +95,7 @@ void agent_message(struct sim *sim, const struct item *item, struct message *ret
 
                 snprintf(report->app, sizeof(report->app), "%s", policy->applications[i].name);
                 report->state = (enum application_state) (m->states >> (4 * i) & 15);
-                report->token = vm->apps[i].token;
+                report->token = m->token ? m->token : vm->apps[i].token;
         }
 }
 
@@ -326,7 +341,7 @@ static void refused(struct sim *sim, int pair, int side, int app, const struct s
 static void welcome(struct sim *sim, int pair, int side) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
         const struct pair_policy *policy = sim_policy(sim, pair);
-        const struct sim_message hello = { .type = MESSAGE_HELLO, .states = states(vm), .text = "failover-agent" };
+        const struct sim_message hello = { .type = MESSAGE_HELLO, .states = agent_states(vm), .text = "failover-agent" };
 
         agent_say(sim, pair, side, NO_APP, &hello);
         for (size_t i = 0; i < policy->n_applications; i++) {
@@ -374,7 +389,7 @@ static void to_agent(struct sim *sim, struct item *item) {
         };
         struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
         const struct sim_message *m = &item->message;
-        struct sim_message pong = { .type = MESSAGE_PONG, .nonce = m->nonce, .states = states(vm) };
+        struct sim_message pong = { .type = MESSAGE_PONG, .nonce = m->nonce, .states = agent_states(vm) };
 
         if (m->type == MESSAGE_WELCOME)
                 welcome(sim, item->pair, item->side);

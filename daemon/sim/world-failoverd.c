@@ -14,31 +14,6 @@ static usec_t boottime(const struct sim *sim) {
         return sim->now_usec - sim->boot_offset_usec;
 }
 
-/* The world has the pairs that the engine has, in the same slots. */
-static void follow_pairs(struct sim *sim) {
-        if (sim->engine->n_pairs > sim->n_pairs) {
-                struct sim_pair *grown = realloc(sim->pairs, (size_t) sim->engine->n_pairs * sizeof(*grown));
-
-                if (!grown) {
-                        sim->failed = true;
-                        return;
-                }
-                memset(grown + sim->n_pairs, 0, (size_t) (sim->engine->n_pairs - sim->n_pairs) * sizeof(*grown));
-                sim->pairs = grown;
-                sim->n_pairs = sim->engine->n_pairs;
-        }
-        for (int i = 0; i < sim->engine->n_pairs; i++) {
-                const struct pair *pair = sim->engine->pairs[i];
-
-                if (!pair || strcmp(sim->pairs[i].name, pair->policy->name) == 0)
-                        continue;
-                sim_pair_init(&sim->pairs[i], pair->policy->name);
-                for (int side = 0; side < SIDE_MAX; side++)
-                        host_inspect(sim, i, side, false, 0);
-        }
-        sim_find_policies(sim);
-}
-
 /* One step: an event in, actions carried out in their order. A kill that is due strikes between two actions. */
 void failoverd_step(struct sim *sim, struct event *event) {
         if (!sim->engine)
@@ -56,7 +31,7 @@ void failoverd_step(struct sim *sim, struct event *event) {
         }
         record_update(sim);
         if (event->kind == EVENT_POLICY)
-                follow_pairs(sim);
+                policy_in_force(sim);
         for (size_t i = 0; i < sim->update.n_actions; i++) {
                 const struct action *action = &sim->update.actions[i];
 
@@ -99,14 +74,16 @@ void failoverd_start(struct sim *sim) {
         }
         sim->host++;
         record_start(sim);
-        failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = sim->policy });
+        failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = sim->file_policy });
         if (sim->engine && !sim->engine->policy) { /* as manager_new() does */
                 failoverd_die(sim, RESTART_USEC);
                 return;
         }
         if (sim->store_lost)
                 failoverd_step(sim, &(struct event){ .kind = EVENT_STORE_LOST, .pair = NO_PAIR });
-        sim->store_lost = false;
+        for (int i = 0; sim->store_gone && i < sim->n_pairs; i++)
+                sim->pairs[i].step_known = sim->pairs[i].owner_known = false;
+        sim->store_lost = sim->store_torn = sim->store_gone = false;
         for (int i = 0; sim->engine && i < sim->n_pairs; i++)
                 if (sim->pairs[i].present)
                         restore(sim, i);
@@ -134,7 +111,7 @@ void failoverd_die(struct sim *sim, usec_t down_usec) {
                 for (int side = 0; side < SIDE_MAX; side++) {
                         struct sim_vm *vm = sim_vm(sim, i, side);
 
-                        vm->held = vm->absence_told = vm->link_up = false;
+                        vm->held = vm->absence_told = vm->link_up = vm->greeted = false;
                         vm->link++;
                         memset(vm->lane_stuck, 0, sizeof(vm->lane_stuck));
                 }
@@ -160,37 +137,4 @@ void failoverd_power_loss(struct sim *sim, usec_t down_usec) {
         sim->boot_offset_usec = sim->now_usec + down_usec - 20 * USEC_PER_SEC;
         if (sim->boot_offset_usec > sim->now_usec)
                 sim->boot_offset_usec = sim->now_usec;
-}
-
-/* A changed policy: the world's applications keep their places by name. */
-void failoverd_apply(struct sim *sim, const struct policy *policy) {
-        const struct policy *before = sim->policy;
-        char why[EVENT_TEXT_LEN];
-
-        if (!sim->engine)
-                return;
-        if (engine_try_policy(sim->engine, policy, why, sizeof(why)) < 0) {
-                print_line(sim, "the policy is refused: %s", why);
-                return;
-        }
-        for (int i = 0; i < sim->n_pairs; i++) {
-                int old = policy_find_pair(before, sim->pairs[i].name), now = policy_find_pair(policy, sim->pairs[i].name);
-
-                for (int side = 0; old >= 0 && now >= 0 && side < SIDE_MAX; side++) {
-                        struct sim_vm *vm = sim_vm(sim, i, side), moved = *vm;
-
-                        for (size_t k = 0; k < policy->pairs[now].n_applications; k++) {
-                                int from = pair_policy_find_application(&before->pairs[old], policy->pairs[now].applications[k].name);
-
-                                moved.apps[k] = from >= 0 ? vm->apps[from] : (struct sim_app){ 0 };
-                                moved.requested[k] = from >= 0 ? vm->requested[from] : 0;
-                                moved.plugged[k] = from >= 0 ? vm->plugged[from] : 0;
-                        }
-                        *vm = moved;
-                }
-        }
-        sim->policy = policy;
-        sim_find_policies(sim);
-        checker_policy(sim);
-        failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
 }

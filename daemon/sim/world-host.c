@@ -21,6 +21,7 @@
 #define DEVICE_ALIGN (128 * MIB) /* of a device that a guest can plug from */
 #define HELLO_USEC (2 * USEC_PER_MSEC)
 #define SESSION_USEC (11 * USEC_PER_SEC)
+#define TWICE_USEC (400 * USEC_PER_MSEC) /* from an answer of libvirt's to the same one again */
 #define ANSWERED (-1) /* pid-like mark in a stuck call: its deadline has been told */
 
 /* Something for failoverd to see; what comes through libvirt is lost while libvirt is away. */
@@ -38,7 +39,8 @@ void host_tell(struct sim *sim, int pair, int side, enum event_kind kind, usec_t
                 item.app = NO_APP;
         if (by_libvirt && sim->libvirt_hang_usec > sim->now_usec)
                 delay_usec += sim->libvirt_hang_usec - sim->now_usec;
-        sim_add(sim, item, delay_usec);
+        for (int i = 0; i < 1 + (by_libvirt && sim->libvirt_twice); i++)
+                sim_add(sim, item, delay_usec);
 }
 
 void host_tell_domain(struct sim *sim, int pair, int side) {
@@ -54,9 +56,11 @@ void host_link(struct sim *sim, int pair, int side, bool up) {
                 return;
         vm->link_up = up;
         vm->link++;
+        if (vm->greeted)
+                host_tell(sim, pair, side, EVENT_LINK, ANSWER_USEC, (struct item){ .up = false });
+        vm->greeted = false;
         vm->heard_usec = sim->now_usec;
         vm->last_to_agent_usec = vm->last_from_agent_usec = 0;
-        host_tell(sim, pair, side, EVENT_LINK, ANSWER_USEC, (struct item){ .up = up });
         if (up)
                 sim_add(sim, (struct item){ .kind = ITEM_TO_AGENT, .pair = (short) pair, .side = (signed char) side, .app = NO_APP,
                                             .life = vm->link, .message.type = MESSAGE_WELCOME }, sim_latency(sim, HELLO_USEC));
@@ -111,6 +115,10 @@ static void answer(struct sim *sim, const struct item *item, int result, const c
                 return;
         snprintf(event.text, sizeof(event.text), "%s", text ? text : result ? strerror(-result) : "");
         failoverd_step(sim, &event);
+        if (sim->libvirt_twice)
+                sim_add(sim, (struct item){ .kind = ITEM_EVENT, .pair = item->pair, .side = item->side, .app = item->app,
+                                            .action = EVENT_DONE, .value = (uint64_t) item->action, .id = item->id,
+                                            .result = result, .host = item->host }, sim_latency(sim, TWICE_USEC));
 }
 
 /* The call neither returns nor does anything until what it waits for goes on; its deadline is told in time. */
@@ -238,7 +246,7 @@ void host_unstick(struct sim *sim, int pair, int side) {
                 item.result = 0;
                 if (vm->stuck[lane].result == ANSWERED)
                         item.id = 0;
-                host_call_end(sim, &item);
+                sim_add(sim, item, 0);
                 host_inspect(sim, pair, side, false, 0);
         }
 }
@@ -350,7 +358,12 @@ void host_call_end(struct sim *sim, struct item *item) {
                 answer(sim, item, 0, NULL);
                 return;
         }
-        result = effect(sim, item);
+        if (sim_chance(sim, vm->calls_fail_percent)) { /* with or without an effect, who knows */
+                if (vm->calls_fail_percent < 100 && sim_chance(sim, 50))
+                        effect(sim, item);
+                result = -EIO;
+        } else
+                result = effect(sim, item);
         answer(sim, item, result, NULL);
 }
 
@@ -418,7 +431,7 @@ static void send_message(struct sim *sim, const struct action *action) {
                                 if (strcmp(drill_fault_to_string(fault), m->text) == 0)
                                         item.message.text = drill_fault_to_string(fault);
         }
-        if (!vm->link_up || (item.message.type != MESSAGE_CONFIGURE && sim_chance(sim, vm->lose_percent)))
+        if (!vm->greeted || (item.message.type != MESSAGE_CONFIGURE && sim_chance(sim, vm->lose_percent)))
                 return;
         if (at < vm->last_to_agent_usec)
                 at = vm->last_to_agent_usec;
@@ -490,6 +503,11 @@ static void tell(struct sim *sim, const struct item *item) {
 
         if (event.kind == EVENT_WAITED)
                 event.age_usec = item->value;
+        if (event.kind == EVENT_DONE) {
+                event.action = (int) item->value;
+                event.action_id = item->id;
+                event.result = item->result;
+        }
         if (event.kind == EVENT_SECOND_PATH) {
                 event.path = (enum second_path) item->result;
                 event.age_usec = item->value;
@@ -501,6 +519,31 @@ static void tell(struct sim *sim, const struct item *item) {
         if (item->text)
                 snprintf(event.text, sizeof(event.text), "%s", item->text);
         failoverd_step(sim, &event);
+}
+
+static void step_link(struct sim *sim, const struct item *item, bool up) {
+        failoverd_step(sim, &(struct event){ .kind = EVENT_LINK, .pair = item->pair, .side = item->side, .app = NO_APP, .up = up });
+}
+
+/* The link lets nothing through before a hello, and takes a second one for a new agent's. */
+static void hear(struct sim *sim, const struct item *item) {
+        struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
+        unsigned host = sim->host;
+        bool again = vm->greeted;
+
+        vm->heard_usec = sim->now_usec;
+        if (!vm->greeted && item->message.type != MESSAGE_HELLO)
+                return;
+        vm->greeted = true;
+        agent_message(sim, item, &sim->message);
+        if (item->message.type == MESSAGE_HELLO) {
+                if (again)
+                        step_link(sim, item, false);
+                if (sim->host == host) /* it may die at every step */
+                        step_link(sim, item, true);
+        }
+        if (sim->host == host)
+                failoverd_step(sim, &(struct event){ .kind = EVENT_MESSAGE, .pair = item->pair, .side = item->side, .app = NO_APP, .message = &sim->message });
 }
 
 void host_item(struct sim *sim, struct item *item) {
@@ -520,11 +563,8 @@ void host_item(struct sim *sim, struct item *item) {
                         failoverd_step(sim, &(struct event){ .kind = EVENT_WAKE, .pair = item->pair, .side = SIDE_INVALID, .app = NO_APP, .due_usec = item->id });
                 break;
         case ITEM_FROM_AGENT:
-                if (item->life != sim_vm(sim, item->pair, item->side)->link)
-                        break;
-                sim_vm(sim, item->pair, item->side)->heard_usec = sim->now_usec;
-                agent_message(sim, item, &sim->message);
-                failoverd_step(sim, &(struct event){ .kind = EVENT_MESSAGE, .pair = item->pair, .side = item->side, .app = NO_APP, .message = &sim->message });
+                if (item->life == sim_vm(sim, item->pair, item->side)->link)
+                        hear(sim, item);
                 break;
         case ITEM_CALL_END:
                 if (item->action == ACTION_PERSIST)

@@ -40,13 +40,27 @@ void store_act(struct sim *sim, const struct action *action) {
         sim_add(sim, item, takes);
 }
 
+/* The database breaks while it is written: nothing on disk can be read any more, as is found at the next start. */
+static void tear(struct sim *sim) {
+        sim->store_tears = false;
+        sim->store_torn = sim->store_lost = true;
+        for (int i = 0; i < sim->n_pairs; i++)
+                sim->pairs[i].owner_known = false;
+}
+
 void store_item(struct sim *sim, struct item *item) {
         struct sim_pair *pair = &sim->pairs[item->pair];
         struct event event = { .kind = EVENT_DONE, .pair = item->pair, .side = SIDE_INVALID, .app = NO_APP,
                                .action = ACTION_PERSIST, .action_id = item->id, .result = item->result };
         bool lost = item->life != sim->power || (item->host != sim->host && (sim->engine || !sim_chance(sim, 50)));
 
-        if (item->record && item->result == 0 && !lost) {
+        if (item->value == PERSIST_OWNER && sim->store_tears && item->record && !lost)
+                tear(sim);
+        if (item->value == PERSIST_OWNER && sim->store_torn && event.result == 0)
+                event.result = -EUCLEAN;
+        if (item->record && event.result == 0 && !lost && pair->last.seq <= item->record->seq)
+                pair->last = *item->record;
+        if (item->record && event.result == 0 && !lost) {
                 struct record *copy = item->value == PERSIST_STEP ? &pair->step : &pair->owner;
                 bool *known = item->value == PERSIST_STEP ? &pair->step_known : &pair->owner_known;
 

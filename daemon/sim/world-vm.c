@@ -40,6 +40,7 @@ static void boot(struct sim *sim, int pair, int side) {
         vm->boot++;
         vm->agent_up = vm->agent_stopped = false;
         vm->agent_life++;
+        vm->lied = vm->lie_percent > 0;
         vm->n_deferred = 0;
         vm->alive_usec = sim->now_usec;
         memset(vm->plugged, 0, sizeof(vm->plugged));
@@ -197,7 +198,7 @@ static void defer(struct sim *sim, struct sim_vm *vm, const struct item *item) {
 static void plug_begin(struct sim *sim, int pair, int side, int app) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
         uint64_t from = vm->plugged[app], to = vm->requested[app], amount;
-        usec_t rate = PLUG_USEC_PER_GIB;
+        usec_t rate = vm->plug_usec ? vm->plug_usec : PLUG_USEC_PER_GIB;
 
         if (vm->guest != GUEST_RUNNING)
                 return; /* the driver looks at what is requested when it is loaded */
@@ -208,7 +209,8 @@ static void plug_begin(struct sim *sim, int pair, int side, int app) {
         if (to < from) {
                 to = from - (from - to) * vm->unplug_percent / 100 / (2 * MIB) * (2 * MIB);
                 rate = UNPLUG_USEC_PER_GIB;
-        }
+        } else
+                to = from + (to - from) * vm->plug_percent / 100 / (2 * MIB) * (2 * MIB);
         amount = to > from ? to - from : from - to;
         sim_add(sim, (struct item){ .kind = ITEM_PLUG, .pair = (short) pair, .side = (signed char) side, .app = (signed char) app,
                                     .life = vm->boot, .id = ++vm->plugging[app], .value = to },

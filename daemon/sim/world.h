@@ -7,7 +7,9 @@
  *   simulate.c        life cycle, the loop
  *   world-vm.c        QEMU and the guest's kernel: boot, crash, hang, plug, end
  *   world-agent.c     the guest agents and their applications
+ *   world-liar.c      agents that say what is not so
  *   world-host.c      what failoverd sees and does: calls on libvirt, links, its own life
+ *   world-policy.c    the policy in force: whose place is where
  *   world-store.c     the store
  *   world-memory.c    what of a region is really in memory
  *   world-record.c    the recording of what failoverd's engine is told and decides
@@ -83,6 +85,8 @@ struct sim_vm {
         bool boot_fails, no_echo, no_balloon, page_out_fails;
         usec_t alive_usec; /* the last instant at which its kernel lived */
         unsigned unplug_percent; /* of what it is asked to give up; 100 is all */
+        unsigned plug_percent;   /* of what it is given and brings online; 100 is all */
+        usec_t plug_usec;        /* for each GiB; 0: default */
         struct item *deferred;   /* what waits for the guest to run again; owned */
         size_t n_deferred, n_deferred_allocated;
 
@@ -91,11 +95,14 @@ struct sim_vm {
         unsigned agent_life;
         struct sim_app apps[POLICY_APPLICATIONS_MAX];
         usec_t last_to_agent_usec, last_from_agent_usec;
+        unsigned repeat_percent, lie_percent; /* of what it says */
+        bool lied; /* since the guest has booted: its word is nothing to rest on */
 
         /* failoverd's view of it */
         bool held;         /* a pidfd is open */
         bool absence_told;
         bool link_up, link_cut;
+        bool greeted;      /* its agent has said hello on this link; until then nothing else counts */
         unsigned link;     /* number of the connection's session */
         usec_t heard_usec; /* something came over it */
         unsigned lose_percent;
@@ -110,16 +117,18 @@ struct sim_vm {
         bool lane_stuck[LANE_MAX];
         struct item stuck[LANE_MAX]; /* takes effect when libvirt answers again; kind ITEM_CALL_END */
         bool start_fails;
+        unsigned calls_fail_percent;
         bool bad_autostart, bad_channel, bad_requested, bad_device;
 };
 
 struct sim_pair {
         bool present;
         char name[NAME_LEN];
-        const struct pair_policy *policy; /* in the policy in force; NULL: it has no such pair */
+        const struct pair_policy *policy; /* in the policy in force, or in the last one that had it */
         struct sim_vm vms[SIDE_MAX];
         struct record step, owner; /* what the store holds safely at each level */
         bool step_known, owner_known;
+        struct record last; /* what was written last; outlives the store, for the person who is asked */
         unsigned wake; /* number of the latest */
         enum pair_state shown;
         struct checker_pair checker;
@@ -156,8 +165,10 @@ struct sim {
         struct simulate_result result;
         bool failed; /* out of memory */
 
-        const struct policy *policy;
-        struct policy *owned_policy; /* of an `apply` line */
+        const struct policy *file_policy; /* what failoverd reads when it starts */
+        const struct policy *policy;      /* in force: the engine's, which knows what was taken out too */
+        struct policy **policies;         /* all that were; owned */
+        size_t n_policies;
         struct sim_pair *pairs;      /* by slot */
         int n_pairs;
 
@@ -176,10 +187,13 @@ struct sim {
         bool reclaim;       /* memory can be taken back by force */
 
         /* libvirt, store */
-        bool libvirt_up;
+        bool libvirt_up, libvirt_twice;
         usec_t libvirt_hang_usec;
         usec_t store_stall_usec, store_fail_usec;
-        bool store_lost;
+        bool store_tears; /* the next write of an owner damages all that is on disk */
+        bool store_torn;  /* it has, and nothing can be written there before failoverd starts anew */
+        bool store_gone;  /* what is written is not there any more at the next start */
+        bool store_lost;  /* found at the next start */
 
         struct timeline timeline;
         size_t next_line;
@@ -208,8 +222,9 @@ void sim_add(struct sim *sim, struct item item, usec_t delay_usec);
 /* A latency: as given, or anywhere between half and twice of it where there is a seed. */
 usec_t sim_latency(struct sim *sim, usec_t usec);
 bool sim_chance(struct sim *sim, unsigned percent);
+unsigned sim_below(struct sim *sim, unsigned n); /* any number below it; 0 where there is no seed */
 void sim_pair_init(struct sim_pair *pair, const char *name); /* both VMs off */
-void sim_find_policies(struct sim *sim); /* of each pair, after pairs or the policy in force have changed */
+bool sim_is_released(const struct pair *pair); /* it was taken out of the policy, and its memory is back */
 usec_t sim_since(const struct sim *sim); /* time since the timeline's beginning */
 
 /* world-vm.c */
@@ -230,9 +245,15 @@ void agent_item(struct sim *sim, struct item *item);
 void agent_say(struct sim *sim, int pair, int side, int app, const struct sim_message *message);
 void agent_app_fails(struct sim *sim, int pair, int side, int app, enum failure_cause cause, int code, bool hard);
 void agent_memory_came(struct sim *sim, int pair, int side, int app);
+uint64_t agent_states(const struct sim_vm *vm); /* of its applications, as a message carries them */
 void agent_die(struct sim *sim, int pair, int side);
 void agent_fault(struct sim *sim, int pair, int side, const char *fault, int app);
 void agent_message(struct sim *sim, const struct item *item, struct message *ret);
+
+/* world-liar.c */
+bool liar_knows(const char *lie); /* is this the name of one? */
+void liar_say(struct sim *sim, int pair, int side, const char *lie, int app);
+bool liar_twist(struct sim *sim, struct item *item); /* what it was about to say; false: it does not say it */
 
 /* world-host.c */
 void host_item(struct sim *sim, struct item *item);
@@ -251,13 +272,16 @@ void host_inspect(struct sim *sim, int pair, int side, bool answer, uint64_t id)
 void failoverd_start(struct sim *sim);
 void failoverd_die(struct sim *sim, usec_t down_usec);
 void failoverd_step(struct sim *sim, struct event *event);
-void failoverd_apply(struct sim *sim, const struct policy *policy);
 void failoverd_power_loss(struct sim *sim, usec_t down_usec);
 
 /* world-record.c */
 void record_start(struct sim *sim); /* failoverd has been started */
 void record_event(struct sim *sim, const struct event *event);
 void record_update(struct sim *sim);
+
+/* world-policy.c */
+void policy_in_force(struct sim *sim); /* the world follows the engine's policy */
+void policy_apply(struct sim *sim, struct policy *policy); /* takes it over */
 
 /* world-store.c */
 void store_act(struct sim *sim, const struct action *action);

@@ -13,6 +13,7 @@
  */
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,6 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/sim/simulate.h"
-#include "policy/text.h"
 #include "tests/sim/generate.h"
 
 #define PAIRS_MAX 5        /* of most worlds */
@@ -32,7 +32,7 @@
 #define CHECK_AFTER_SEC 120 /* by then what is hidden has struck, and a guest has booted twice */
 #define CHECK_FOR_SEC 90
 #define LIVENESS_SEC 900 /* longest rebuild: a guest that never greets (300 s), twice, and some */
-#define TIMELINE_LEN (GENERATED_LINES_MAX * GENERATED_LINE_LEN + 256)
+#define TIMELINE_LEN (GENERATED_LINES_MAX * GENERATED_LINE_LEN + 512)
 
 static struct {
         uint64_t seed;
@@ -43,21 +43,40 @@ static struct {
         struct simulate_result total;
 } explore; /* for the signal handler, which has no other way to know */
 
-static void write_timeline(void) {
-        const struct generated *world = &explore.world;
-        size_t used;
+static void write_line(size_t *used, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void write_line(size_t *used, const char *format, ...) {
+        va_list ap;
 
-        used = (size_t) snprintf(explore.timeline, TIMELINE_LEN, "seed %" PRIu64 "\n", explore.seed);
+        va_start(ap, format);
+        *used += (size_t) vsnprintf(explore.timeline + *used, TIMELINE_LEN - *used, format, ap);
+        va_end(ap);
+        explore.timeline[(*used)++] = '\n';
+        explore.timeline[*used] = 0;
+}
+
+/* The last heal comes when the longest time-out of the policy is over: what it led to may hold a pair. */
+static void write_timeline(void) {
+        static const unsigned heal_sec[] = { 0, 10, 20, 120 };
+        const struct generated *world = &explore.world;
+        char name[GENERATED_NAME_LEN];
+        size_t used = 0;
+
+        write_line(&used, "seed %" PRIu64, explore.seed);
         for (size_t i = 0; i < world->n_lines; i++)
                 if (!explore.left_out[i])
-                        used += (size_t) snprintf(explore.timeline + used, TIMELINE_LEN - used, "%s\n", world->lines[i]);
-        if (explore.check)
-                snprintf(explore.timeline + used, TIMELINE_LEN - used, "%us calm\n%us try p%" PRIu64 " %" PRIu64 "\n%us end\n",
-                         world->heal_sec, world->heal_sec + CHECK_AFTER_SEC, explore.seed % world->n_pairs, explore.seed / 7,
-                         world->heal_sec + CHECK_AFTER_SEC + CHECK_FOR_SEC);
-        else
-                snprintf(explore.timeline + used, TIMELINE_LEN - used, "%us heal\n%us heal\n%us end\n", world->heal_sec,
-                         world->heal_sec + 10, world->heal_sec + LIVENESS_SEC);
+                        write_line(&used, "%s", world->lines[i]);
+        if (explore.check) {
+                write_line(&used, "%us calm", world->heal_sec);
+                write_line(&used, "%us try p%" PRIu64 " %" PRIu64, world->heal_sec + CHECK_AFTER_SEC, explore.seed % world->n_pairs, explore.seed / 7);
+                write_line(&used, "%us end", world->heal_sec + CHECK_AFTER_SEC + CHECK_FOR_SEC);
+                return;
+        }
+        for (size_t i = 0; i < sizeof(heal_sec) / sizeof(heal_sec[0]); i++) {
+                write_line(&used, "%us heal", world->heal_sec + heal_sec[i]);
+                if (world->n_policies > 1 && strstr(explore.timeline, "apply"))
+                        write_line(&used, "%us apply %s", world->heal_sec + heal_sec[i] + 5, generated_policy_name(world->n_policies, name));
+        }
+        write_line(&used, "%us end", world->heal_sec + LIVENESS_SEC);
 }
 
 static void show(const char *text) {
@@ -79,7 +98,7 @@ static void on_abort(int signal_number) {
 
         snprintf(line, sizeof(line), "\nseed %" PRIu64 " aborted\n---- policy.yaml\n", explore.seed);
         show(line);
-        show(explore.world.policy);
+        show(explore.world.policies[0]);
         show("---- timeline\n");
         show(explore.timeline);
         signal(signal_number, SIG_DFL);
@@ -87,20 +106,18 @@ static void on_abort(int signal_number) {
 }
 
 static bool run_once(FILE *out, bool quiet, struct simulate_result *ret) {
-        const struct simulate_options options = { .quiet = quiet, .must_arm = !explore.check };
-        struct diagnostics diagnostics = { 0 };
+        const struct simulate_options options = {
+                .quiet = quiet, .must_arm = !explore.check, .load_policy = generated_load, .userdata = &explore.world,
+        };
         struct error error = ERROR_INIT;
         struct policy *policy = NULL;
         int r;
 
         *ret = (struct simulate_result) { 0 };
         write_timeline();
-        r = policy_parse(explore.world.policy, strlen(explore.world.policy), "policy.yaml", &policy, &diagnostics);
+        r = generated_load(&explore.world, "policy.yaml", &policy, &error);
         if (r >= 0)
                 r = simulate_run(policy, explore.timeline, out, &options, ret, &error);
-        else
-                diagnostics_print(&diagnostics, stderr);
-        diagnostics_deinit(&diagnostics);
         policy_free(policy);
         if (r < 0) {
                 fprintf(stderr, "seed %" PRIu64 ": %s\n", explore.seed, error_text(&error));
@@ -120,12 +137,23 @@ static void reduce(void) {
                         if (explore.left_out[i])
                                 continue;
                         explore.left_out[i] = true;
-                        if (run_once(NULL, true, &result))
+                        if (run_once(NULL, true, &result) || result.violations == 0) /* or no timeline without it */
                                 explore.left_out[i] = false;
                         else
                                 smaller = true;
                 }
         }
+}
+
+static void print_world(void) {
+        char name[GENERATED_NAME_LEN];
+
+        for (size_t i = 0; i <= explore.world.n_policies; i++) {
+                generated_policy_name(i, name);
+                if (i == 0 || strstr(explore.timeline, name))
+                        printf("---- %s\n%s", name, explore.world.policies[i]);
+        }
+        printf("---- timeline\n%s", explore.timeline);
 }
 
 static bool explore_seed(uint64_t seed, unsigned pairs_max) {
@@ -144,9 +172,10 @@ static bool explore_seed(uint64_t seed, unsigned pairs_max) {
         if (good)
                 return true;
         reduce();
-        printf("seed %" PRIu64 " failed\n---- policy.yaml\n%s---- timeline\n", seed, explore.world.policy);
+        printf("seed %" PRIu64 " failed\n", seed);
         run_once(NULL, true, &result);
-        printf("%s---- run\n", explore.timeline);
+        print_world();
+        printf("---- run\n");
         run_once(stdout, getenv("EXPLORE_QUIET") != NULL, &result);
         return false;
 }
@@ -155,7 +184,7 @@ static int show_world(uint64_t seed, unsigned pairs_max) {
         explore.seed = seed;
         generate(seed, pairs_max, explore.check, &explore.world);
         write_timeline();
-        printf("---- policy.yaml\n%s---- timeline\n%s", explore.world.policy, explore.timeline);
+        print_world();
         return 0;
 }
 

@@ -1,22 +1,41 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/sim/generate.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "policy/text.h"
 #include "tests/random.h"
 
-#define APPS_MAX 3
+#define PAIRS_MAX 64
+#define APPS_MAX 5 /* of one pair; the first 3 from the beginning */
+#define REST_LEN 320
 #define FIRST_FAULT_MSEC 3000
+
+/* What is in the policy just now. What is taken out keeps its place, and its name is not given again. */
+struct made_application {
+        bool present, hot;
+        unsigned memory_mib;
+        char rest[REST_LEN]; /* of its line */
+};
+
+struct made_pair {
+        bool present;
+        char rest[2 * REST_LEN]; /* of its lines, but for its applications */
+        struct made_application apps[APPS_MAX];
+        unsigned n_apps; /* places */
+};
 
 struct world {
         uint64_t random;
-        unsigned n_pairs;
-        unsigned n_apps[64];
-        unsigned hot_mib; /* of all hot-standby regions */
-        size_t used;
+        struct made_pair pairs[PAIRS_MAX];
+        unsigned n_pairs; /* places */
+        unsigned reserve_mib, spare_mib; /* beside what a policy must have */
+        char rest[REST_LEN]; /* of the policy's own lines */
+        bool calm;
         struct generated *out;
 };
 
@@ -28,130 +47,294 @@ static const char *pick(struct world *w, const char *const *words, unsigned n) {
         return words[below(w, n)];
 }
 
-static void add(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void add(struct world *w, const char *format, ...) {
+/* ---- the policy ------------------------------------------------------------------------------------------------ */
+
+static void make_application(struct world *w, struct made_pair *pair) {
+        static const char *const severities[] = {
+                "", ", severity: [{signal: any, is: major}]", ", severity: [{signal: any, is: hard}, {exit: any, is: minor}]",
+                ", severity: [{check: failed, is: major}, {signal: any, is: critical}]",
+        };
+        unsigned app = pair->n_apps++;
+        bool hot = app == 0 || below(w, 3) == 0;
+        struct made_application *a = &pair->apps[app];
+        int n;
+
+        a->present = true;
+        a->hot = hot;
+        a->memory_mib = 64 * (1 + below(w, 8));
+        n = snprintf(a->rest, REST_LEN, "kind: %s, stop-timeout: %us, restart: {budget: %u, within: %us, expected: %s}%s, start: %s",
+                     hot ? "hot-standby" : "plain", 1 + below(w, 5), below(w, 4), 10 + below(w, 120), below(w, 6) == 0 ? "20s" : "1s",
+                     pick(w, severities, 4), hot ? "{command: [/bin/app]}" : "{active: {command: [/bin/app]}}");
+        if (hot && below(w, 3) == 0)
+                snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app, below(w, 2) ? ", vcpus: 1" : "");
+}
+
+static void make_pair(struct world *w) {
+        static const char *const stops[] = { "wait", "failover" };
+        struct made_pair *pair = &w->pairs[w->n_pairs++];
+        unsigned n = 1 + below(w, 3);
+
+        pair->present = true;
+        snprintf(pair->rest, sizeof(pair->rest),
+                 "    detect: {beat: %ums, missed: %u, confirm: %ums}\n"
+                 "    act-timeout: %us\n    objective: 10min\n    guest-shutdown: %s\n    guest-reboot: %s\n    guest-stop-timeout: %us\n"
+                 "    exclusive-stuck: %s\n    flap: {failovers: %u, within: 1h}\n",
+                 200 + 100 * below(w, 5), 2 + below(w, 3), 300 + 100 * below(w, 4), 2 + below(w, 8), pick(w, stops, 2), pick(w, stops, 2),
+                 20 + below(w, 60), below(w, 2) ? "refuse" : "fence-vm", below(w, 4) ? 16 : 3);
+        for (unsigned i = 0; i < n; i++)
+                make_application(w, pair);
+}
+
+static void add(char *text, size_t *used, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void add(char *text, size_t *used, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
-        w->used += (size_t) vsnprintf(w->out->policy + w->used, sizeof(w->out->policy) - w->used, format, ap);
+        *used += (size_t) vsnprintf(text + *used, GENERATED_POLICY_LEN - *used, format, ap);
         va_end(ap);
 }
 
-static void make_application(struct world *w, unsigned pair, unsigned app) {
-        static const char *const severities[] = {
-                "", ", severity: [{signal: SEGV, is: major}]", ", severity: [{signal: any, is: hard}, {exit: any, is: minor}]",
-                ", severity: [{check: failed, is: major}, {signal: any, is: critical}]",
-        };
-        bool hot = app == 0 || below(w, 3) == 0;
-        unsigned memory = 64 * (1 + below(w, 8));
+/* What it must have: its VMs, the hot-standby regions and the reserve. */
+static unsigned least_mib(const struct world *w) {
+        unsigned sum = 64 + w->reserve_mib;
 
-        w->hot_mib += hot ? memory : 0;
-        add(w, "      - {name: p%ua%u, kind: %s, memory: %uMiB, stop-timeout: %us, restart: {budget: %u, within: %us, expected: %s}%s",
-            pair, app, hot ? "hot-standby" : "plain", memory, 1 + below(w, 5), below(w, 4), 10 + below(w, 120),
-            below(w, 6) == 0 ? "20s" : "1s", pick(w, severities, 4));
-        if (hot)
-                add(w, ", start: {command: [/bin/app]}");
-        else
-                add(w, ", start: {active: {command: [/bin/app]}}");
-        if (hot && below(w, 3) == 0)
-                add(w, ", resources: {disks: [vd%c]%s}", 'b' + (int) app, below(w, 2) ? ", vcpus: 1" : "");
-        add(w, "}\n");
+        for (unsigned i = 0; i < w->n_pairs; i++) {
+                const struct made_pair *pair = &w->pairs[i];
+
+                sum += pair->present ? 2 * (512 + 128) : 0;
+                for (unsigned k = 0; pair->present && k < pair->n_apps; k++)
+                        sum += pair->apps[k].present && pair->apps[k].hot ? pair->apps[k].memory_mib : 0;
+        }
+        return sum;
 }
 
-static void make_pair(struct world *w, unsigned pair) {
-        static const char *const stops[] = { "wait", "failover" };
-        unsigned n = 1 + below(w, APPS_MAX);
+static void write_policy(const struct world *w, char text[GENERATED_POLICY_LEN]) {
+        size_t used = 0;
 
-        w->n_apps[pair] = n;
-        add(w, "  - name: p%u\n    active: {domain: a%u, base: 512MiB}\n    standby: {domain: b%u, base: 512MiB}\n", pair, pair, pair);
-        add(w, "    detect: {beat: %ums, missed: %u, confirm: %ums}\n", 200 + 100 * below(w, 5), 2 + below(w, 3), 300 + 100 * below(w, 4));
-        add(w, "    act-timeout: %us\n    objective: 10min\n    guest-shutdown: %s\n    guest-reboot: %s\n    guest-stop-timeout: %us\n",
-            2 + below(w, 8), pick(w, stops, 2), pick(w, stops, 2), 20 + below(w, 60));
-        add(w, "    exclusive-stuck: %s\n    flap: {failovers: %u, within: 1h}\n    applications:\n",
-            below(w, 2) ? "refuse" : "fence-vm", below(w, 4) ? 16 : 3);
-        for (unsigned i = 0; i < n; i++)
-                make_application(w, pair, i);
+        add(text, &used, "version: 1\npool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\n%spairs:\n",
+            least_mib(w) + w->spare_mib, w->reserve_mib, w->rest);
+        for (unsigned i = 0; i < w->n_pairs; i++) {
+                const struct made_pair *pair = &w->pairs[i];
+
+                if (!pair->present)
+                        continue;
+                add(text, &used, "  - name: p%u\n    active: {domain: a%u, base: 512MiB}\n    standby: {domain: b%u, base: 512MiB}\n%s    applications:\n",
+                    i, i, i, pair->rest);
+                for (unsigned k = 0; k < pair->n_apps; k++)
+                        if (pair->apps[k].present)
+                                add(text, &used, "      - {name: p%ua%u, memory: %uMiB, %s}\n", i, k, pair->apps[k].memory_mib, pair->apps[k].rest);
+        }
+}
+
+static unsigned count_pairs(const struct world *w) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < w->n_pairs; i++)
+                n += w->pairs[i].present;
+        return n;
+}
+
+static unsigned count_apps(const struct made_pair *pair) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < pair->n_apps; i++)
+                n += pair->apps[i].present;
+        return n;
+}
+
+/* A policy that is another one in a thing or two: without a pair, with one more, with a region of another size. */
+static void change_policy(struct world *w) {
+        struct made_pair *pair = &w->pairs[below(w, w->n_pairs)];
+        struct made_application *app = &pair->apps[below(w, pair->n_apps)];
+
+        switch (below(w, 7)) {
+        case 0: pair->present = !pair->present || count_pairs(w) == 1; break;
+        case 1:
+                if (w->n_pairs < PAIRS_MAX)
+                        make_pair(w);
+                break;
+        case 2:
+        case 3: app->memory_mib = 64 * (1 + below(w, 12)); break;
+        case 4: app->present = !app->present || count_apps(pair) == 1; break;
+        case 5:
+                if (pair->n_apps < APPS_MAX)
+                        make_application(w, pair);
+                break;
+        default: w->spare_mib = below(w, 2) ? 4096 * count_pairs(w) : 64 * below(w, 16); break;
+        }
+}
+
+/* What is in the policy at last has room, whatever else has not been released yet. */
+static void write_healed_policy(struct world *w) {
+        w->spare_mib = 8192 * w->n_pairs;
+        write_policy(w, w->out->policies[w->out->n_policies]);
+}
+
+/* ---- what happens ---------------------------------------------------------------------------------------------- */
+
+static void make_apply(struct world *w, char text[GENERATED_LINE_LEN]) {
+        struct generated *out = w->out;
+        char name[GENERATED_NAME_LEN];
+
+        if (out->n_policies < GENERATED_POLICIES_MAX - 1) {
+                for (unsigned n = 1 + below(w, 2); n > 0; n--)
+                        change_policy(w);
+                write_policy(w, out->policies[out->n_policies++]);
+        }
+        snprintf(text, GENERATED_LINE_LEN, "apply %s", generated_policy_name(below(w, (unsigned) out->n_policies), name));
+}
+
+static void make_switch(struct world *w, const char *vm, unsigned pair, unsigned app, char text[GENERATED_LINE_LEN]) {
+        static const char *const switches[] = { "boot-fails", "domain-start-fails", "kill-sticks", "echo", "balloon", "touch-fails" };
+        static const char *const app_switches[] = { "start-fails", "stop-sticks", "check-fails", "disk-sticks", "canary-fails", "canary-hangs" };
+        static const char *const findings[] = { "autostart", "channel", "requested", "device" };
+
+        switch (below(w, 3)) {
+        case 0: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", pick(w, switches, 6), vm, below(w, 2) ? "on" : "off"); break;
+        case 1: snprintf(text, GENERATED_LINE_LEN, "%s %s p%ua%u %s", pick(w, app_switches, 6), vm, pair, app, below(w, 3) ? "on" : "off"); break;
+        default: snprintf(text, GENERATED_LINE_LEN, "preflight %s %s %s", vm, pick(w, findings, 4), below(w, 2) ? "on" : "off"); break;
+        }
+}
+
+/* An agent or its link is not as it should be. */
+static void make_agent_fault(struct world *w, const char *vm, unsigned pair, unsigned app, char text[GENERATED_LINE_LEN]) {
+        static const char *const lies[] = { "started", "running", "stopped", "failed", "memory", "foreign", "token", "ids" };
+
+        switch (below(w, w->calm ? 4 : 7)) {
+        case 0: snprintf(text, GENERATED_LINE_LEN, "cut %s %ums", vm, 100 + below(w, 8000)); break;
+        case 1: snprintf(text, GENERATED_LINE_LEN, "lag %s %ums", vm, below(w, 60)); break;
+        case 2: snprintf(text, GENERATED_LINE_LEN, "lose %s %u", vm, below(w, 60)); break;
+        case 3: snprintf(text, GENERATED_LINE_LEN, "repeat %s %u", vm, below(w, 101)); break;
+        case 4: snprintf(text, GENERATED_LINE_LEN, "lie %s %u", vm, below(w, 3) ? below(w, 10) : below(w, 100)); break;
+        default: snprintf(text, GENERATED_LINE_LEN, "lie %s %s p%ua%u", vm, pick(w, lies, 8), pair, app); break;
+        }
+}
+
+/* How much of its memory a guest can give or take, and how well calls on it do. */
+static void make_share(struct world *w, const char *vm, unsigned pair, unsigned app, char text[GENERATED_LINE_LEN]) {
+        switch (below(w, 8)) {
+        case 0: snprintf(text, GENERATED_LINE_LEN, "unplug %s %u", vm, below(w, 101)); break;
+        case 1: snprintf(text, GENERATED_LINE_LEN, "plug %s %u", vm, below(w, 101)); break;
+        case 2: snprintf(text, GENERATED_LINE_LEN, "plug-takes %s %ums", vm, below(w, 60000)); break;
+        case 3: snprintf(text, GENERATED_LINE_LEN, "calls-fail %s %u", vm, below(w, 101)); break;
+        case 4: snprintf(text, GENERATED_LINE_LEN, "touch %s p%ua%u %uMiB", vm, pair, app, 2 + below(w, 600)); break;
+        case 5: snprintf(text, GENERATED_LINE_LEN, "page-out-fails %s %s", vm, below(w, 2) ? "on" : "off"); break;
+        case 6: snprintf(text, GENERATED_LINE_LEN, "reclaim %s", below(w, 2) ? "on" : "off"); break;
+        default: snprintf(text, GENERATED_LINE_LEN, "memory-failure %s %uMiB", vm, 64 * (1 + below(w, 2))); break;
+        }
+}
+
+static void make_host_fault(struct world *w, const char *vm, char text[GENERATED_LINE_LEN]) {
+        unsigned msec = 100 + below(w, 10000);
+
+        switch (below(w, 12)) {
+        case 0: snprintf(text, GENERATED_LINE_LEN, "libvirt down %ums", msec); break;
+        case 1: snprintf(text, GENERATED_LINE_LEN, "libvirt hang %ums", msec); break;
+        case 2: snprintf(text, GENERATED_LINE_LEN, "libvirt twice %s", below(w, 3) ? "on" : "off"); break;
+        case 3: snprintf(text, GENERATED_LINE_LEN, "%s %s %ums", below(w, 2) ? "starve" : "domain-hang", vm, msec); break;
+        case 4: snprintf(text, GENERATED_LINE_LEN, "store stall %ums", msec); break;
+        case 5: snprintf(text, GENERATED_LINE_LEN, "store fail %ums", msec); break;
+        case 6: snprintf(text, GENERATED_LINE_LEN, w->calm ? "store fail 100ms" : below(w, 2) ? "store lost" : "store tear"); break;
+        case 7: snprintf(text, GENERATED_LINE_LEN, "host stall %ums", 50 + below(w, 6000)); break;
+        case 8:
+                if (below(w, 3) == 0)
+                        snprintf(text, GENERATED_LINE_LEN, "host power-loss %us", 10 + below(w, 20));
+                else
+                        snprintf(text, GENERATED_LINE_LEN, "host pressure %u", below(w, 101));
+                break;
+        case 9: snprintf(text, GENERATED_LINE_LEN, "kill failoverd %ums", 20 + below(w, 5000)); break;
+        default: snprintf(text, GENERATED_LINE_LEN, "kill failoverd after %u actions", 1 + below(w, 60)); break;
+        }
+}
+
+static void make_command(struct world *w, const char *vm, unsigned pair, char text[GENERATED_LINE_LEN]) {
+        static const char *const moves[] = { "switch", "return", "rehearse", "rehearse" };
+        static const char *const drills[] = { "app-kill", "panic", "hang", "qemu-kill", "qemu-stop" };
+
+        switch (below(w, w->calm ? 5 : 7)) {
+        case 0:
+        case 1: snprintf(text, GENERATED_LINE_LEN, "operator %s p%u", pick(w, moves, 4), pair); break;
+        case 2: snprintf(text, GENERATED_LINE_LEN, "operator drill p%u %s", pair, pick(w, drills, 5)); break;
+        case 3: snprintf(text, GENERATED_LINE_LEN, "operator pause p%u 5s", pair); break;
+        case 4: snprintf(text, GENERATED_LINE_LEN, "operator resume p%u", pair); break;
+        case 5: snprintf(text, GENERATED_LINE_LEN, "operator adopt p%u %s", pair, vm); break;
+        default: make_apply(w, text); break;
+        }
 }
 
 /* One fault, or something that an operator does. */
 static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
         static const char *const on_vm[] = {
                 "panic", "hang", "unhang", "reset", "qemu-kill", "qemu-stop", "qemu-cont", "watchdog", "io-error", "suspend", "resume-suspended",
-                "destroy", "save", "start", "agent-kill", "agent-stop", "agent-cont", "panic", "qemu-kill", "hang",
+                "destroy", "save", "migrate", "start", "agent-kill", "agent-stop", "agent-cont", "panic", "qemu-kill", "hang", "out-of-memory",
         };
-        static const char *const switches[] = { "boot-fails", "domain-start-fails", "kill-sticks", "echo", "balloon", "touch-fails" };
-        static const char *const app_switches[] = { "start-fails", "stop-sticks", "check-fails", "disk-sticks", "canary-fails", "canary-hangs" };
-        static const char *const findings[] = { "autostart", "channel", "requested", "device" };
-        static const char *const moves[] = { "switch", "return", "rehearse", "rehearse" };
-        static const char *const drills[] = { "app-kill", "panic", "hang", "qemu-kill", "qemu-stop" };
         static const char *const causes[] = { "signal 11", "signal 9", "exit 1", "check 2", "memory", "exit 3 hard" };
-        unsigned pair = below(w, w->n_pairs), app = below(w, w->n_apps[pair]);
+        unsigned pair = below(w, w->n_pairs), app = below(w, w->pairs[pair].n_apps);
         char vm[16];
 
         snprintf(vm, sizeof(vm), "%c%u", "ab"[below(w, 2)], pair);
-        switch (below(w, 27)) {
-        case 0 ... 6: snprintf(text, GENERATED_LINE_LEN, "%s %s", pick(w, on_vm, 20), vm); break;
-        case 7: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", below(w, 2) ? "reboot" : "shutdown", vm, below(w, 2) ? "announced" : "unannounced"); break;
-        case 8 ... 10: snprintf(text, GENERATED_LINE_LEN, "fail p%ua%u %s", pair, app, pick(w, causes, 6)); break;
-        case 11: snprintf(text, GENERATED_LINE_LEN, "cut %s %ums", vm, 100 + below(w, 8000)); break;
-        case 12: snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "lag %s %ums" : "lose %s %u", vm, below(w, 60)); break;
-        case 13: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", pick(w, switches, 6), vm, below(w, 2) ? "on" : "off"); break;
-        case 14: snprintf(text, GENERATED_LINE_LEN, "%s %s p%ua%u %s", pick(w, app_switches, 6), vm, pair, app, below(w, 3) ? "on" : "off"); break;
-        case 15:
-                if (below(w, 3))
-                        snprintf(text, GENERATED_LINE_LEN, "unplug %s %u", vm, below(w, 101));
-                else if (below(w, 2))
-                        snprintf(text, GENERATED_LINE_LEN, "touch %s p%ua%u %uMiB", vm, pair, app, 2 + below(w, 600));
-                else
-                        snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "page-out-fails %s on" : "page-out-fails %s off", vm);
-                break;
-        case 16: snprintf(text, GENERATED_LINE_LEN, "libvirt %s %ums", below(w, 2) ? "down" : "hang", 100 + below(w, 10000)); break;
-        case 17: snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "starve %s %ums" : "domain-hang %s %ums", vm, 100 + below(w, 10000)); break;
-        case 18: snprintf(text, GENERATED_LINE_LEN, "store %s %ums", below(w, 2) ? "stall" : "fail", 100 + below(w, 10000)); break;
-        case 19: snprintf(text, GENERATED_LINE_LEN, "host stall %ums", 50 + below(w, 6000)); break;
-        case 20:
-                if (below(w, 3) == 0)
-                        snprintf(text, GENERATED_LINE_LEN, "host power-loss %us", 10 + below(w, 20));
-                else
-                        snprintf(text, GENERATED_LINE_LEN, "host pressure %u", below(w, 101));
-                break;
-        case 21: snprintf(text, GENERATED_LINE_LEN, "kill failoverd %ums", 20 + below(w, 5000)); break;
-        case 22: snprintf(text, GENERATED_LINE_LEN, "kill failoverd after %u actions", 1 + below(w, 60)); break;
-        case 23: snprintf(text, GENERATED_LINE_LEN, "operator %s p%u", pick(w, moves, 4), pair); break;
-        case 24:
-                if (below(w, 3) == 0)
-                        snprintf(text, GENERATED_LINE_LEN, "preflight %s %s %s", vm, pick(w, findings, 4), below(w, 2) ? "on" : "off");
-                else
-                        snprintf(text, GENERATED_LINE_LEN, "operator drill p%u %s", pair, pick(w, drills, 5));
-                break;
-        case 25:
-                if (below(w, 3) == 0)
-                        snprintf(text, GENERATED_LINE_LEN, "reclaim %s", below(w, 2) ? "on" : "off");
-                else
-                        snprintf(text, GENERATED_LINE_LEN, "memory-failure %s %uMiB", vm, 64 * (1 + below(w, 2)));
-                break;
-        default:
-                snprintf(text, GENERATED_LINE_LEN, below(w, 2) ? "operator pause p%u 5s" : "operator resume p%u", pair);
-                break;
+        switch (below(w, 26)) {
+        case 0 ... 7: snprintf(text, GENERATED_LINE_LEN, "%s %s", pick(w, on_vm, sizeof(on_vm) / sizeof(on_vm[0])), vm); break;
+        case 8: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", below(w, 2) ? "reboot" : "shutdown", vm, below(w, 2) ? "announced" : "unannounced"); break;
+        case 9 ... 11: snprintf(text, GENERATED_LINE_LEN, "fail p%ua%u %s", pair, app, pick(w, causes, 6)); break;
+        case 12 ... 13: make_agent_fault(w, vm, pair, app, text); break;
+        case 14 ... 15: make_switch(w, vm, pair, app, text); break;
+        case 16 ... 17: make_share(w, vm, pair, app, text); break;
+        case 18 ... 21: make_host_fault(w, vm, text); break;
+        default: make_command(w, vm, pair, text); break;
         }
 }
 
-void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *ret) {
-        struct world w = { .random = seed, .out = ret };
-        unsigned n, msec = FIRST_FAULT_MSEC, span, spare_mib, reserve_mib = 256, first = 0;
+const char *generated_policy_name(size_t number, char buffer[GENERATED_NAME_LEN]) {
+        if (number == 0)
+                snprintf(buffer, GENERATED_NAME_LEN, "policy.yaml");
+        else
+                snprintf(buffer, GENERATED_NAME_LEN, "policy-%zu.yaml", number);
+        return buffer;
+}
 
-        ret->n_lines = 0;
-        w.n_pairs = below(&w, 3) ? 1 : 1 + below(&w, pairs_max);
-        add(&w, "version: 1\npairs:\n");
-        for (unsigned i = 0; i < w.n_pairs; i++)
-                make_pair(&w, i);
-        spare_mib = below(&w, 3) ? 4096 * w.n_pairs : 64 * below(&w, 4);
-        if (tight) {
-                reserve_mib = 64 * below(&w, 4);
-                spare_mib = 64 * below(&w, 12);
+int generated_load(void *userdata, const char *file, struct policy **ret, struct error *error) {
+        const struct generated *world = userdata;
+        char name[GENERATED_NAME_LEN];
+
+        for (size_t i = 0; i <= world->n_policies; i++) {
+                struct diagnostics diagnostics = { 0 };
+                int r;
+
+                if (strcmp(file, generated_policy_name(i, name)) != 0)
+                        continue;
+                r = policy_parse(world->policies[i], strlen(world->policies[i]), name, ret, &diagnostics);
+                diagnostics_deinit(&diagnostics);
+                return r < 0 ? error_set(error, r, "%s: is no valid policy", name) : 0;
         }
-        add(&w, "pool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\n",
-            64 + reserve_mib + w.n_pairs * 2 * (512 + 128) + w.hot_mib + spare_mib, reserve_mib);
+        return error_set(error, -ENOENT, "there is no such policy");
+}
+
+/* Room for plain applications, and for what stands in; or hardly any. */
+static void make_pool(struct world *w) {
+        w->reserve_mib = 256;
+        w->spare_mib = below(w, 3) ? 4096 * w->n_pairs : 64 * below(w, 4);
+        if (!w->calm)
+                return;
+        w->reserve_mib = 64 * below(w, 4);
+        w->spare_mib = 64 * below(w, 12);
+}
+
+void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *ret) {
+        static struct world w; /* too large for the stack of a test under a sanitizer */
+        unsigned n, msec = FIRST_FAULT_MSEC, span, first = 0;
+
+        w = (struct world) { .random = seed, .calm = calm, .out = ret };
+        ret->n_lines = 0;
+        n = below(&w, 3) ? 1 : 1 + below(&w, pairs_max);
+        if (below(&w, 4) == 0)
+                snprintf(w.rest, sizeof(w.rest), "store-lost: trust-running\n");
+        while (w.n_pairs < n)
+                make_pair(&w);
+        make_pool(&w);
+        write_policy(&w, ret->policies[0]);
+        ret->n_policies = 1;
+        ret->n_pairs = n;
         if (below(&w, 2))
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s reclaim on");
         n = 1 + below(&w, 12);
@@ -167,8 +350,9 @@ void generate(uint64_t seed, unsigned pairs_max, bool tight, struct generated *r
                 length = snprintf(ret->lines[ret->n_lines], GENERATED_LINE_LEN, "%ums ", msec);
                 snprintf(ret->lines[ret->n_lines++] + length, (size_t) (GENERATED_LINE_LEN - length), "%.70s", text);
         }
-        ret->n_pairs = w.n_pairs;
         ret->heal_sec = msec / 1000 + 1 + below(&w, 30);
         if (below(&w, 4) == 0 && first > FIRST_FAULT_MSEC + 2500) /* the faults begin in the middle of a rehearsal */
-                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "%ums operator rehearse p%u", first - below(&w, 2000), below(&w, w.n_pairs));
+                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "%ums operator rehearse p%u", first - below(&w, 2000), below(&w, ret->n_pairs));
+        if (ret->n_policies > 1)
+                write_healed_policy(&w);
 }

@@ -66,15 +66,12 @@ static int load_policy(void *userdata, const char *file, struct policy **ret, st
 }
 
 /* Runs a world, with a new segment after so many events on average, and gives the recording of it. */
-static char *record(const struct policy *policy, const char *timeline, char *directory, unsigned segment,
-                    size_t *ret_n) {
-        struct simulate_options options = {
-                .quiet = true, .record_segment = segment, .load_policy = load_policy, .userdata = directory,
-        };
+static char *record(struct simulate_options options, const struct policy *policy, const char *timeline, size_t *ret_n) {
         struct error error = ERROR_INIT;
         char *recording = NULL;
         int r;
 
+        options.quiet = true;
         options.record = open_memstream(&recording, ret_n);
         if (!options.record)
                 return NULL;
@@ -154,15 +151,18 @@ static bool prove(const char *name, const char *recording, size_t n) {
 /* ---- what is explored ------------------------------------------------------------------------------------ */
 
 static char *record_seed(uint64_t seed, unsigned pairs_max, size_t *ret_n) {
-        struct diagnostics diagnostics = { 0 };
+        const struct simulate_options options = {
+                .record_segment = seed % 4 ? 400 : 40, .load_policy = generated_load, .userdata = &explore.world,
+        };
+        struct error error = ERROR_INIT;
         struct policy *policy = NULL;
         char *recording = NULL;
 
         generate(seed, pairs_max, seed % 3 == 0, &explore.world);
         write_timeline(seed);
-        if (policy_parse(explore.world.policy, strlen(explore.world.policy), "policy.yaml", &policy, &diagnostics) >= 0)
-                recording = record(policy, explore.timeline, NULL, seed % 4 ? 400 : 40, ret_n);
-        diagnostics_deinit(&diagnostics);
+        if (generated_load(&explore.world, "policy.yaml", &policy, &error) >= 0)
+                recording = record(options, policy, explore.timeline, ret_n);
+        error_deinit(&error);
         policy_free(policy);
         return recording;
 }
@@ -284,6 +284,7 @@ static char *read_file(const char *path) {
 
 static bool explore_scenario(const char *directory, const char *timeline) {
         char where[PATH_LEN];
+        const struct simulate_options options = { .record_segment = 50, .load_policy = load_policy, .userdata = where };
         _cleanup_free_ char *recording = NULL;
         struct error error = ERROR_INIT;
         struct policy *policy = NULL;
@@ -291,7 +292,7 @@ static bool explore_scenario(const char *directory, const char *timeline) {
 
         snprintf(where, sizeof(where), "%s", directory);
         if (load_policy(where, "policy.yaml", &policy, &error) >= 0)
-                recording = record(policy, timeline, where, 50, &n);
+                recording = record(options, policy, timeline, &n);
         error_deinit(&error);
         policy_free(policy);
         return prove(directory, recording, n);

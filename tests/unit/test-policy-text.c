@@ -57,6 +57,8 @@ static void check_round_trip(const struct policy *policy, const char *text) {
         CHECK(d.n_errors == 0);
         REQUIRE(again != NULL);
         CHECK(policy_equal(policy, again));
+        for (size_t i = 0; i < policy->n_pairs; i++) /* so that it goes on undisturbed when the text is applied again */
+                CHECK(pair_policy_same(&policy->pairs[i], &again->pairs[i]));
 }
 
 static char *outcome(const char *path, const char *name) {

@@ -98,6 +98,38 @@ static void a_copy_is_equal_and_shares_nothing(void) {
         CHECK_TEXT(copy->pairs[0].on_event, "alert@%i.service");
 }
 
+static void a_pair_is_the_same_until_one_thing_of_it_changes(void) {
+        _cleanup_(policy_freep) struct policy *policy = make_policy();
+        _cleanup_(policy_freep) struct policy *copy = policy_copy(policy);
+        struct pair_policy *a = &policy->pairs[0], *b = &copy->pairs[0];
+
+        REQUIRE(copy != NULL);
+        CHECK(pair_policy_same(a, b));
+#define CHANGES(change, back)                       \
+        do {                                        \
+                change;                             \
+                CHECK(!pair_policy_same(a, b));     \
+                back;                               \
+                CHECK(pair_policy_same(a, b));      \
+        } while (0)
+
+        CHANGES(b->beat_usec++, b->beat_usec--);
+        CHANGES(b->handover = HANDOVER_EAGER, b->handover = HANDOVER_LAZY);
+        CHANGES(b->members[SIDE_B].domain[0] = 'W', b->members[SIDE_B].domain[0] = 'w');
+        CHANGES(b->on_event[0] = 'A', b->on_event[0] = 'a');
+        CHANGES(b->retired = true, b->retired = false);
+        CHANGES(b->n_applications--, b->n_applications++);
+        CHANGES(b->applications[1].memory_bytes++, b->applications[1].memory_bytes--);
+        CHANGES(b->applications[0].disks[0][2] = 'c', b->applications[0].disks[0][2] = 'b');
+        CHANGES(b->applications[0].n_disks--, b->applications[0].n_disks++);
+        CHANGES(b->applications[0].addresses[0].link[3] = '1', b->applications[0].addresses[0].link[3] = '0');
+        CHANGES(b->applications[0].sides[SIDE_B].unit[0] = 'S', b->applications[0].sides[SIDE_B].unit[0] = 's');
+        CHANGES(b->applications[0].sides[SIDE_A].health.words[0][5] = 'T', b->applications[0].sides[SIDE_A].health.words[0][5] = 't');
+        CHANGES(b->applications[0].sides[SIDE_A].canary.n_words--, b->applications[0].sides[SIDE_A].canary.n_words++);
+        CHANGES(b->applications[1].rules[0].severity = SEVERITY_MAJOR, b->applications[1].rules[0].severity = 0);
+#undef CHANGES
+}
+
 static void an_empty_policy_can_be_copied_and_freed(void) {
         _cleanup_(policy_freep) struct policy *policy = policy_new();
         _cleanup_(policy_freep) struct policy *copy = NULL;
@@ -266,7 +298,7 @@ static void the_domain_snippet_boots_with_exactly_its_base(void) {
 
 TEST_MAIN("policy",
           TEST(every_enum_table_round_trips),
-          TEST(a_copy_is_equal_and_shares_nothing),
+          TEST(a_copy_is_equal_and_shares_nothing), TEST(a_pair_is_the_same_until_one_thing_of_it_changes),
           TEST(an_empty_policy_can_be_copied_and_freed),
           TEST(names_are_found_or_not),
           TEST(severity_follows_the_first_rule_that_matches_and_then_the_defaults),
