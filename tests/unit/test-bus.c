@@ -130,6 +130,27 @@ static void wrong_options_of_a_pair_are_clear_errors(void) {
         close_session(&session);
 }
 
+static void a_drill_has_a_level(void) {
+        static const struct { const char *fault, *type, *value, *error; } cases[] = {
+                { "", "s", "plan", "" },
+                { "", "s", "rehearse", "" },
+                { "panic", "s", "plan", "" },
+                { "", "s", "full", ERROR_PREFIX "InvalidArgument" },      /* it needs a fault */
+                { "panic", "s", "real", ERROR_PREFIX "InvalidArgument" },
+                { "panic", "o", "/plan", ERROR_PREFIX "InvalidArgument" },
+        };
+        struct session session;
+
+        open_session(&session, true);
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                CHECK_TEXT(call(&session, WEB, BUS_PAIR_INTERFACE, "Drill", NULL, "sa{sv}", cases[i].fault, 1, "level",
+                                cases[i].type, cases[i].value), cases[i].error);
+        }
+        CHECK_TEXT(call(&session, WEB, BUS_PAIR_INTERFACE, "Switch", NULL, "a{sv}", 1, "level", "s", "plan"),
+                   ERROR_PREFIX "InvalidArgument");
+        close_session(&session);
+}
+
 static void a_switch_is_answered_when_it_has_ended(void) {
         _cleanup_free_ char *report = NULL;
         struct session session;
@@ -358,7 +379,7 @@ TEST_MAIN("bus",
           TEST(documents_come_over_the_bus),
           TEST(wrong_arguments_are_clear_errors_and_harm_nobody),
           TEST(wrong_options_of_a_pair_are_clear_errors),
-          TEST(a_switch_is_answered_when_it_has_ended),
+          TEST(a_drill_has_a_level), TEST(a_switch_is_answered_when_it_has_ended),
           TEST(objects_are_listed_with_their_properties),
           TEST(the_installed_description_is_true),
           TEST(a_bus_that_comes_back_is_found_again),

@@ -92,6 +92,41 @@ static void lost_memory_is_replaced_by_the_reserve_then_by_unused(void) {
         table_deinit(&t);
 }
 
+/* A rehearsal's memory is the standby's, says what it is, and comes to the same whichever way it ends. */
+static void memory_of_a_rehearsal_is_shown_as_what_it_is(void) {
+        struct region *region;
+        struct table t;
+
+        make_state_a(&t);
+        REQUIRE(table_carve(&t, ACTIVE, 32 * MIB, 0, "A", 128 * MIB, STANDBY) == 0);
+        CHECK(table_carve_rehearsal(&t, STANDBY, 32 * MIB, 0, "A", 32 * MIB) == -ENOSPC);
+        REQUIRE(table_grant(&t, STANDBY, 32 * MIB) == 0);
+        REQUIRE(table_carve_rehearsal(&t, STANDBY, 32 * MIB, 0, "A", 32 * MIB) == 0);
+        CHECK(table_carve_rehearsal(&t, STANDBY, 0, 0, "A", MIB) == -EEXIST);
+        CHECK(table_carve(&t, STANDBY, 0, 0, "A", MIB, ACTIVE) == -EEXIST);
+
+        /* It is no application's region, and the application's own stays where it is. */
+        region = table_find_rehearsal(&t, STANDBY, 0);
+        REQUIRE(region != NULL);
+        CHECK(region->kind == REGION_REHEARSAL && region->usage_bytes == 32 * MIB && holder_equal(region->target, HOLDER_MONITOR));
+        CHECK(mib(&t, "A (rehearsal)") == 32 && table_find_application(&t, STANDBY, 0) == NULL);
+        CHECK(table_find_rehearsal(&t, ACTIVE, 0) == NULL && mib(&t, "A") == 128);
+
+        table_shrink(&t, region, 16 * MIB);
+        CHECK(mib(&t, "A (rehearsal)") == 16 && mib(&t, "unused") == 16 && sum(&t) == 256 * MIB);
+        /* A failover takes what is plugged by then: late memory of the standby's system. */
+        table_join_system(&t, table_find_rehearsal(&t, STANDBY, 0));
+        CHECK(table_find_rehearsal(&t, STANDBY, 0) == NULL && mib(&t, "standby OS") == 48);
+        table_move(&t, table_find_application(&t, ACTIVE, 0), STANDBY, ACTIVE);
+        table_check(&t);
+        CHECK(table_find_application(&t, STANDBY, 0) != NULL && sum(&t) == 256 * MIB);
+
+        REQUIRE(table_carve_rehearsal(&t, STANDBY, 32 * MIB, 1, "B", 16 * MIB) == 0);
+        table_shrink(&t, table_find_rehearsal(&t, STANDBY, 1), 16 * MIB);
+        CHECK(table_find_rehearsal(&t, STANDBY, 1) == NULL && mib(&t, "unused") == 32 && mib(&t, "standby OS") == 32);
+        table_deinit(&t);
+}
+
 static void what_does_not_fit_is_refused_and_changes_nothing(void) {
         struct table t;
 
@@ -111,4 +146,4 @@ static void what_does_not_fit_is_refused_and_changes_nothing(void) {
 TEST_MAIN("core-table", TEST(worked_example_appears_exactly),
           TEST(failure_of_the_active_system_moves_each_region_to_its_target),
           TEST(lost_memory_is_replaced_by_the_reserve_then_by_unused),
-          TEST(what_does_not_fit_is_refused_and_changes_nothing))
+          TEST(memory_of_a_rehearsal_is_shown_as_what_it_is), TEST(what_does_not_fit_is_refused_and_changes_nothing))
