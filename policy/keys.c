@@ -130,7 +130,7 @@ static const struct key detect_keys[] = {
         { NULL },
 };
 static const struct key flap_keys[] = {
-        { "failovers", KEY_COUNT, AT(pair_policy, flap_limit), .min = 1, .max = 100 },
+        { "failovers", KEY_COUNT, AT(pair_policy, flap_limit), .min = 1, .max = POLICY_FLAPS_MAX },
         { "within", KEY_DURATION, AT(pair_policy, flap_window_usec), .min = SEC, .max = 30 * DAY },
         { NULL },
 };
@@ -165,6 +165,7 @@ const struct key pair_keys[] = {
         { "exclusive-stuck", KEY_WORD, AT(pair_policy, on_exclusive_stuck), .word = exclusive_stuck_word },
         { "handover", KEY_WORD, AT(pair_policy, handover), .word = handover_mode_word },
         { "early-release", KEY_BLOCK, .children = early_release_keys },
+        { "drill-every", KEY_DURATION, AT(pair_policy, drill_every_usec), .min = 0, .max = 366 * DAY },
         { "flap", KEY_BLOCK, .children = flap_keys },
         { "on-event", KEY_UNIT, AT(pair_policy, on_event) },
         { "applications", KEY_LIST, AT(pair_policy, applications), .min = 1, .max = POLICY_APPLICATIONS_MAX,

@@ -404,13 +404,15 @@ uint64_t member_pluggable_bytes(const struct pair_policy *pair, enum side side) 
         return regions > held ? regions : held;
 }
 
+uint64_t member_structures_bytes(uint64_t plugged_bytes) {
+        return (uint64_t) (((__uint128_t) plugged_bytes * 16 + 999) / 1000);
+}
+
 /* Bytes to boot with: 96 MiB for the guest system itself, and the page structures of what may be plugged into
  * this side, 64 bytes for each page of 4 KiB, taken as 1.6 %, which Linux needs free before it can plug. Rounded
  * up to whole MiB. */
 uint64_t member_floor_bytes(const struct pair_policy *pair, enum side side) {
-        __uint128_t structures = ((__uint128_t) member_pluggable_bytes(pair, side) * 16 + 999) / 1000;
-
-        return (uint64_t) ((96 * MIB + structures + MIB - 1) / MIB * MIB);
+        return (96 * MIB + member_structures_bytes(member_pluggable_bytes(pair, side)) + MIB - 1) / MIB * MIB;
 }
 
 /* See policy.h. */

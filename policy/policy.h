@@ -29,6 +29,7 @@
 #define POLICY_APPLICATIONS_MAX 16 /* of one pair */
 #define POLICY_WORDS_MAX 32        /* of one command */
 #define POLICY_RULES_MAX 16        /* severity rules of one application */
+#define POLICY_FLAPS_MAX 16        /* failovers that are remembered for the flap limit */
 #define CANARY_TIMEOUT_USEC (10 * USEC_PER_SEC) /* where the policy says nothing */
 #define POLICY_RESOURCES_MAX 8     /* disks, and addresses, of one application */
 
@@ -217,6 +218,8 @@ struct pair_policy {
         enum handover_mode handover;
         struct early_release_keys early_release;
 
+        usec_t drill_every_usec; /* a drill is wanted so often; 0: nobody asks */
+
         unsigned flap_limit; /* failovers within flap_window_usec; one more is held */
         usec_t flap_window_usec;
 
@@ -280,6 +283,9 @@ bool application_is_exclusive(const struct application *application);
 /* What may be plugged into a side: the regions of the applications that can start there, and at least what the
  * member holds above its base. */
 uint64_t member_pluggable_bytes(const struct pair_policy *pair, enum side side);
+
+/* What Linux needs free before it can plug so much: its page structures, 1.6 %. */
+uint64_t member_structures_bytes(uint64_t plugged_bytes);
 
 /* Least boot memory that a member needs so that its applications' regions can be plugged: what the guest
  * system itself needs plus 1.6 % of everything that may be plugged, for page structures. */

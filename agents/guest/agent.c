@@ -41,6 +41,7 @@ static void on_welcome(struct agent *agent, const struct message *message) {
 static void on_ping(struct agent *agent, const struct message *message) {
         struct message pong = { .type = MESSAGE_PONG, .nonce = message->nonce };
 
+        (void) memory_available(agent->supervisor.paths.proc_dir, &pong.bytes);
         supervisor_report(&agent->supervisor, &pong);
         link_send(agent->link, &pong, true);
 }

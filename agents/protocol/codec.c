@@ -161,7 +161,7 @@ static const struct {
         [MESSAGE_CANARY] = { B(ID) | B(APP) },
         [MESSAGE_FAULT] = { B(ID) | B(TEXT), B(APP) },
         [MESSAGE_HELLO] = { B(VERSION) | B(BOOT) | B(BYTES) | B(APPS), B(SYSTEM) | B(TEXT) },
-        [MESSAGE_PONG] = { B(NONCE) | B(APPS) },
+        [MESSAGE_PONG] = { B(NONCE) | B(APPS), B(BYTES) },
         [MESSAGE_REQUEST] = { B(ID) | B(APP) | B(BYTES) },
         [MESSAGE_USES] = { B(APP) | B(NODE) | B(BYTES) | B(KIND) },
         [MESSAGE_RESULT] = { B(ID) | B(RESULT), B(APP) | B(TEXT) | B(BYTES) | B(CODE) | B(USEC) },

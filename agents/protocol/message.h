@@ -57,7 +57,7 @@ enum message_type {
 
         /* guest to host */
         MESSAGE_HELLO,    /* version, agent version in text, boot, bytes: memory total, system, known apps */
-        MESSAGE_PONG,     /* nonce, apps: state of each application */
+        MESSAGE_PONG,     /* nonce, apps: state of each application; bytes: memory that the guest has available */
         MESSAGE_REQUEST,  /* id, app, bytes: short by so much (H: resource request) */
         MESSAGE_USES,     /* app, node, bytes, kind: this application uses this region (H: tells the monitor) */
         MESSAGE_RESULT,   /* id, app, result (0 or -errno), text, bytes. Answers attach, detach, start, stop,

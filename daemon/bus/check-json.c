@@ -76,6 +76,11 @@ static void put_members(struct json_builder *builder, struct json_object *parent
                 json_put_text(builder, object, "verdict", verdict_to_string(member->detector.verdict));
                 json_put_age(builder, object, "last_beat_age_ms", member->detector.last_pong_usec);
                 json_put_age(builder, object, "preflight_age_ms", member->preflight_usec);
+                if (member->available_bytes)
+                        json_put_number(builder, object, "guest_available_bytes", member->available_bytes);
+                else
+                        json_put_null(builder, object, "guest_available_bytes");
+                json_put_age(builder, object, "guest_available_age_ms", member->available_bytes ? member->available_usec : 0);
                 json_put_text(builder, object, "agent_version", member->greeted ? member->agent_version : NULL);
         }
 }

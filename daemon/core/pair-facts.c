@@ -57,6 +57,8 @@ void member_lost(struct step *step, enum side side) {
 
         detector_stop(&member->detector);
         member->lost_usec = step->now;
+        member->available_bytes = 0;
+        member->old_protocol = 0;
         member->found_usec = 0;
         member->configured = member->greeted = false;
         member->boot[0] = 0;

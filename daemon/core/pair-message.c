@@ -112,6 +112,8 @@ static void hello(struct step *step, enum side side, const struct message *messa
                 snprintf(refuse->text, sizeof(refuse->text), "this failoverd speaks agent protocol %d and later; update failover-agent in the guest",
                          PROTOCOL_VERSION_MIN);
                 update_add(step->update, ACTION_DROP_LINK, pair->slot, side, NO_APP);
+                member->old_protocol = message->version + 1;
+                step->again = step->changed = true;
                 member_say(step, RECORD_PROTOCOL, side, "%s: its agent is too old (protocol %u)", pair_domain(pair, side),
                            message->version);
                 return;
@@ -124,6 +126,7 @@ static void hello(struct step *step, enum side side, const struct message *messa
                         member_fail(step, side, "the guest has booted anew without announcing it");
         }
         member->going_usec = 0;
+        member->old_protocol = 0;
         member->greeted = true;
         member->configured = false;
         member->greeted_usec = step->now;
@@ -253,6 +256,10 @@ void pair_message(struct step *step, enum side side, const struct message *messa
                 break;
         case MESSAGE_PONG:
                 detector_pong(&member->detector, step->now, message->nonce);
+                if (message->bytes) {
+                        member->available_bytes = message->bytes;
+                        member->available_usec = step->now;
+                }
                 take_reports(step, side, message);
                 break;
         case MESSAGE_REQUEST:

@@ -228,6 +228,9 @@ bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, ch
         if (m->domain_usec && now_usec - m->domain_usec > STALE_USEC)
                 return TROUBLE("%s: libvirt has told nothing of it for %u s; it may hang on this domain", vm,
                                (unsigned) ((now_usec - m->domain_usec) / USEC_PER_SEC));
+        if (!m->greeted && m->old_protocol)
+                return TROUBLE("%s: its agent is too old (protocol %u, this failoverd speaks %d and later); update failover-agent there",
+                               vm, m->old_protocol - 1, PROTOCOL_VERSION_MIN);
         if (!m->greeted)
                 return TROUBLE("%s: no agent answers on its channel; is failover-agent running in the guest?", vm);
         if (!m->configured)

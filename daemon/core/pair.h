@@ -90,6 +90,9 @@ struct member_state {
         unsigned protocol;  /* the highest version that its agent speaks */
         char system[NAME_LEN];
         uint64_t total_bytes; /* the guest's MemTotal at hello */
+        uint64_t available_bytes; /* its MemAvailable at the latest pong that told; 0: not known */
+        usec_t available_usec;
+        unsigned old_protocol;    /* one more than what its agent speaks, which was refused as too old; 0: it was not */
 
         struct detector detector;
         usec_t mass_hold_usec; /* held back because many went silent at once, since then */

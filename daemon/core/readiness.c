@@ -212,6 +212,26 @@ static void judge_blocker(const struct ask *ask, struct readiness_case *c) {
         worse(c, READINESS_UNCOVERED, mend, "%s", text);
 }
 
+/* Plugging needs memory for its page structures free beforehand. */
+static void judge_headroom(const struct ask *ask, struct readiness_case *c) {
+        const struct pair *pair = ask->pair;
+        enum side to = side_other(c->side);
+        const struct member_state *member = &pair->members[to];
+        char need[UNITS_TEXT_MAX], has[UNITS_TEXT_MAX], plug[UNITS_TEXT_MAX];
+        uint64_t more = 0;
+
+        for (unsigned i = 0; i < c->n_moves; i++) {
+                uint64_t size = pair->policy->applications[c->moves[i].app].memory_bytes, plugged = member->plugged_bytes[c->moves[i].app];
+
+                more += size > plugged ? size - plugged : 0;
+        }
+        if (member->available_bytes && member->available_bytes < member_structures_bytes(more))
+                worse(c, READINESS_UNCOVERED, "free memory in that guest, or raise its base: in the policy and in its domain",
+                      "%s has %s available in its guest, and plugging %s needs %s for page structures", pair_domain(pair, to),
+                      size_format(has, member->available_bytes / MIB * MIB), size_format(plug, more),
+                      size_format(need, (member_structures_bytes(more) + MIB - 1) / MIB * MIB));
+}
+
 /* It would begin, and come to a stop there. */
 static void judge_other_side(const struct ask *ask, struct readiness_case *c) {
         const struct pair *pair = ask->pair;
@@ -251,6 +271,8 @@ static void judge(const struct ask *ask, struct readiness_case *c) {
         if (c->begins)
                 judge_other_side(ask, c);
         plan_memory(ask, c);
+        if (c->begins)
+                judge_headroom(ask, c);
 }
 
 /* A VM that does not run has nothing left to fail. */
@@ -334,14 +356,20 @@ static void __attribute__((format(printf, 2, 3))) note(struct readiness *ret, co
 
 static void add_notes(const struct ask *ask, struct readiness *ret) {
         const struct pair *pair = ask->pair;
+        const struct drill_result *drill = &pair->record.last_drill;
         unsigned flaps = flow_flaps(ask->engine, pair);
         char window[UNITS_TEXT_MAX];
 
         if (flaps && flaps < pair->policy->flap_limit)
                 note(ret, "%u of %u failovers within %s are used up; at the limit the pair is held instead", flaps,
                      pair->policy->flap_limit, duration_format(window, pair->policy->flap_window_usec));
-        if (pair->record.last_drill.at_usec && !pair->record.last_drill.ok)
-                note(ret, "the last drill was not good: %.200s", pair->record.last_drill.text);
+        if (pair->policy->drill_every_usec && drill->at_usec &&
+            ask->engine->real_usec > drill->at_usec + pair->policy->drill_every_usec)
+                note(ret, "the last drill is more than %s ago, which the policy asks for", duration_format(window, pair->policy->drill_every_usec));
+        else if (pair->policy->drill_every_usec && !drill->at_usec)
+                note(ret, "there was no drill so far, and the policy asks for one every %s", duration_format(window, pair->policy->drill_every_usec));
+        if (drill->at_usec && !drill->ok)
+                note(ret, "the last drill was not good: %.200s", drill->text);
         if (pair->store_late)
                 note(ret, "the store is not written in time: a power loss now may forget the latest owner");
 }

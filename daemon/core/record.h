@@ -15,7 +15,7 @@
 #include "policy/policy.h"
 
 #define FAILOVER_ID_LEN (NAME_LEN + 12)
-#define FLAP_MAX 16 /* most failovers remembered for the flap limit */
+#define FLAP_MAX POLICY_FLAPS_MAX
 #define RECORD_TEXT_LEN 256
 
 struct record_app {

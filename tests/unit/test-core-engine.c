@@ -257,6 +257,8 @@ static void old_agent_is_refused_with_a_reason(void) {
         tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_HELLO, .version = PROTOCOL_VERSION_MIN - 1 });
         CHECK(find_message(&w, MESSAGE_REFUSE, SIDE_B) != 0);
         CHECK(find(&w, ACTION_DROP_LINK, SIDE_B) != NULL);
+        feed(&w, (struct event){ .kind = EVENT_LINK, .pair = 0, .side = SIDE_B, .app = NO_APP });
+        CHECK(strstr(w.engine->pairs[0]->reasons[0], "its agent is too old (protocol 0") != NULL);
         end(&w);
 }
 
@@ -343,7 +345,26 @@ static void readiness_follows_what_is_known(void) {
         end(&w);
 }
 
+/* Plugging 512 MiB needs some 8 MiB for page structures; what the standby's agent tells of its guest counts. */
+static void a_standby_without_headroom_is_seen(void) {
+        struct message pong = { .type = MESSAGE_PONG, .bytes = 8 * MIB };
+        struct readiness readiness;
+        struct world w;
+
+        make_armed(&w);
+        tell_message(&w, SIDE_B, pong);
+        readiness_list(w.engine, w.engine->pairs[0], &readiness);
+        CHECK(readiness.cases[0].level == READINESS_UNCOVERED && readiness.cases[0].begins);
+        CHECK(strstr(readiness.cases[0].why, "vm-b has 8MiB available in its guest, and plugging 512MiB needs 9MiB") != NULL);
+        pong.bytes = 64 * MIB;
+        tell_message(&w, SIDE_B, pong);
+        readiness_list(w.engine, w.engine->pairs[0], &readiness);
+        CHECK(readiness.cases[0].level == READINESS_COVERED);
+        end(&w);
+}
+
 TEST_MAIN("core-engine",
+          TEST(a_standby_without_headroom_is_seen),
           TEST(readiness_follows_what_is_known), TEST(pair_becomes_armed_and_says_so),
           TEST(panic_is_fenced_granted_and_written_at_once_and_started_only_then),
           TEST(vm_that_cannot_be_fenced_starts_nothing_elsewhere), TEST(another_pairs_application_name_is_ignored_and_said),
