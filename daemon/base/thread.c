@@ -2,6 +2,9 @@
 #include "daemon/base/thread.h"
 
 #include <signal.h>
+#include <time.h>
+
+#include "daemon/base/clock.h"
 
 static int start(void *(*run)(void *userdata), void *userdata, int detached, pthread_t *ret) {
         sigset_t all, before;
@@ -28,4 +31,21 @@ int thread_start(void *(*run)(void *userdata), void *userdata) {
 
 int thread_start_joined(void *(*run)(void *userdata), void *userdata, pthread_t *ret) {
         return start(run, userdata, PTHREAD_CREATE_JOINABLE, ret);
+}
+
+void condition_init(pthread_cond_t *condition) {
+        pthread_condattr_t attributes;
+
+        (void) pthread_condattr_init(&attributes);
+        (void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        (void) pthread_cond_init(condition, &attributes);
+        (void) pthread_condattr_destroy(&attributes);
+}
+
+void condition_wait(pthread_cond_t *condition, pthread_mutex_t *lock, usec_t timeout_usec) {
+        usec_t until = clock_usec(CLOCK_MONOTONIC) + timeout_usec;
+        struct timespec deadline = { .tv_sec = (time_t) (until / USEC_PER_SEC),
+                                     .tv_nsec = (long) (until % USEC_PER_SEC) * 1000 };
+
+        (void) pthread_cond_timedwait(condition, lock, &deadline);
 }

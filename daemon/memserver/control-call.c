@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/memserver/control-call.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 
+#define DEADLINE_USEC USEC_PER_SEC /* of a copy, where none is given */
+#define RATE_BYTES (64 * MIB)      /* and a second, of its filling */
 #define WATCH_LOOK_USEC (200 * USEC_PER_MSEC) /* how soon a watcher that hung up is noticed */
 
 static int send_line(const struct control_out *out, int encoded, char *line) {
@@ -41,6 +44,15 @@ static struct space_name name_of(const struct control_request *request) {
         memcpy(name.owner, request->owner, NAME_LEN);
         memcpy(name.space, request->space, NAME_LEN);
         return name;
+}
+
+static struct server_copy copy_of(const struct control_request *request) {
+        return (struct server_copy) {
+                .uri = request->uri,
+                .deadline_usec = request->deadline_usec > 0 ? request->deadline_usec : DEADLINE_USEC,
+                .rate_bytes = request->rate_bytes > 0 ? request->rate_bytes : RATE_BYTES,
+                .relaxed = request->relaxed,
+        };
 }
 
 /* The capability goes out before the result; where nobody takes it, a new grant makes another one. */
@@ -81,9 +93,69 @@ static int call_drop(struct server *server, const struct control_request *reques
         return server_drop(server, &name, request->token, error);
 }
 
+static int call_mirror(struct server *server, const struct control_request *request, const struct control_out *out,
+                       struct error *error) {
+        struct space_name name = name_of(request);
+        struct server_copy copy = copy_of(request);
+
+        return server_mirror(server, &name, &copy, error);
+}
+
+static int call_unmirror(struct server *server, const struct control_request *request, const struct control_out *out,
+                         struct error *error) {
+        struct space_name name = name_of(request);
+
+        return server_unmirror(server, &name, error);
+}
+
+static int call_hand_over(struct server *server, const struct control_request *request, const struct control_out *out,
+                          struct error *error) {
+        struct space_name name = name_of(request);
+        struct server_copy copy = copy_of(request);
+
+        return server_hand_over(server, &name, &copy, error);
+}
+
+static int call_promote(struct server *server, const struct control_request *request, const struct control_out *out,
+                        struct error *error) {
+        struct space_name name = name_of(request);
+        char capability[CAPABILITY_LEN];
+        int r = server_promote(server, &name, request->token, request->lost_usec, request->force, capability, error);
+
+        return r < 0 ? r : send_capability(out, request->id, capability);
+}
+
 /* "" asks for all. */
 static bool asked_for(const char *asked, const char *name) {
         return *asked == 0 || strcmp(asked, name) == 0;
+}
+
+/* With the gate entered. */
+static void tell_copy(struct copy *copy, int *ret_state, struct space_status *status) {
+        struct copy_status told;
+
+        if (!copy)
+                return;
+        copy_tell(copy, &told);
+        *ret_state = (int) told.state;
+        status->filled_bytes = told.filled_bytes;
+        if (*told.text)
+                memcpy(status->text, told.text, sizeof(status->text));
+}
+
+/* With the gate entered. */
+static void tell_keeper(const struct space *space, struct space_status *status) {
+        usec_t now = clock_usec(CLOCK_BOOTTIME);
+        struct error error = ERROR_INIT;
+
+        status->copy = (int) space->keeper.last.state;
+        if (space->keeper.last.session != 0)
+                status->silent_usec = now - space->keeper.heard_usec + 1;
+        if (space->spoilt)
+                snprintf(status->text, sizeof(status->text), "a save was refused");
+        else if (keeper_judge(&space->keeper, 0, now, &error) < 0)
+                snprintf(status->text, sizeof(status->text), "%s", error_text(&error));
+        error_deinit(&error);
 }
 
 static void tell_space(struct space *space, struct space_status *ret) {
@@ -98,6 +170,10 @@ static void tell_space(struct space *space, struct space_status *ret) {
         gate_enter(&space->gate);
         ret->role = (int) space->role;
         ret->token = space->token;
+        tell_copy(space->mirror, &ret->mirror, ret);
+        tell_copy(space->move, &ret->hand_over, ret);
+        if (space->role == SPACE_MIRROR)
+                tell_keeper(space, ret);
         gate_leave(&space->gate);
 }
 
@@ -208,9 +284,18 @@ static int call_watch(struct server *server, const struct control_request *reque
 int control_call(struct server *server, const struct control_request *request, const struct control_out *out) {
         static int (*const calls[])(struct server *, const struct control_request *, const struct control_out *,
                                     struct error *) = {
-                [CONTROL_OPEN] = call_open,       [CONTROL_GRANT] = call_grant, [CONTROL_DROP] = call_drop,
-                [CONTROL_SPACES] = call_spaces,   [CONTROL_CLIENTS] = call_clients, [CONTROL_LOAD] = call_load,
-                [CONTROL_DRAIN] = call_drain,     [CONTROL_WATCH] = call_watch,
+                [CONTROL_OPEN] = call_open,
+                [CONTROL_GRANT] = call_grant,
+                [CONTROL_DROP] = call_drop,
+                [CONTROL_MIRROR] = call_mirror,
+                [CONTROL_UNMIRROR] = call_unmirror,
+                [CONTROL_PROMOTE] = call_promote,
+                [CONTROL_HAND_OVER] = call_hand_over,
+                [CONTROL_SPACES] = call_spaces,
+                [CONTROL_CLIENTS] = call_clients,
+                [CONTROL_LOAD] = call_load,
+                [CONTROL_DRAIN] = call_drain,
+                [CONTROL_WATCH] = call_watch,
         };
         struct error error = ERROR_INIT;
         int r = calls[request->call](server, request, out, &error);

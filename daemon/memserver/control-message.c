@@ -15,6 +15,10 @@ static const char *const control_call_table[] = {
         [CONTROL_OPEN] = "open",
         [CONTROL_GRANT] = "grant",
         [CONTROL_DROP] = "drop",
+        [CONTROL_MIRROR] = "mirror",
+        [CONTROL_UNMIRROR] = "unmirror",
+        [CONTROL_PROMOTE] = "promote",
+        [CONTROL_HAND_OVER] = "hand-over",
         [CONTROL_SPACES] = "spaces",
         [CONTROL_CLIENTS] = "clients",
         [CONTROL_LOAD] = "load",
@@ -26,6 +30,10 @@ DEFINE_ENUM_TABLE(control_call, control_call_table)
 FIELD_WORDS(control_call)
 FIELD_WORDS(space_role)
 FIELD_WORDS(event_kind)
+FIELD_WORDS(copy_state)
+FIELD_WORDS(label_state)
+
+#define DEADLINE_MAX (10 * 60 * USEC_PER_SEC)
 
 /* Nodes, owners and spaces: as a policy's names, and what host names, process numbers and addresses have besides. */
 static int valid_name(const char *string) {
@@ -39,7 +47,7 @@ static int valid_name(const char *string) {
 
 enum {
         ROW_VERSION, ROW_ID, ROW_CALL, ROW_NODE, ROW_OWNER, ROW_SPACE, ROW_ROLE, ROW_SIZE, ROW_QUOTA, ROW_TOKEN,
-        ROW_SINCE, ROW_AFTER, ROW_ON,
+        ROW_SINCE, ROW_AFTER, ROW_ON, ROW_URI, ROW_DEADLINE, ROW_LOST, ROW_RATE, ROW_RELAXED, ROW_FORCE,
 };
 
 #define REQUEST struct control_request
@@ -57,6 +65,12 @@ static const struct field request_rows[] = {
         [ROW_SINCE] = BYTES_FIELD(REQUEST, since_usec),
         [ROW_AFTER] = UINT64_FIELD(REQUEST, after),
         [ROW_ON] = { FIELD_AT(REQUEST, on), .kind = FIELD_BOOL },
+        [ROW_URI] = CHARS_FIELD(REQUEST, uri, text_valid),
+        [ROW_DEADLINE] = { FIELD_AT(REQUEST, deadline_usec), .kind = FIELD_UINT64, .max = DEADLINE_MAX },
+        [ROW_LOST] = BYTES_FIELD(REQUEST, lost_usec),
+        [ROW_RATE] = BYTES_FIELD(REQUEST, rate_bytes),
+        [ROW_RELAXED] = { FIELD_AT(REQUEST, relaxed), .kind = FIELD_BOOL },
+        [ROW_FORCE] = { FIELD_AT(REQUEST, force), .kind = FIELD_BOOL },
 };
 static const struct fields request_fields = { request_rows, ELEMENTSOF(request_rows) };
 
@@ -68,6 +82,10 @@ static const struct {
         [CONTROL_OPEN] = { NAMED | B(SIZE) | B(TOKEN), B(ROLE) | B(QUOTA) },
         [CONTROL_GRANT] = { NAMED | B(TOKEN), 0 },
         [CONTROL_DROP] = { NAMED | B(TOKEN), 0 },
+        [CONTROL_MIRROR] = { NAMED | B(URI), B(DEADLINE) | B(RATE) | B(RELAXED) },
+        [CONTROL_UNMIRROR] = { NAMED, 0 },
+        [CONTROL_PROMOTE] = { NAMED | B(TOKEN), B(LOST) | B(FORCE) },
+        [CONTROL_HAND_OVER] = { NAMED | B(URI), B(DEADLINE) | B(RATE) },
         [CONTROL_SPACES] = { 0, NAMED },
         [CONTROL_CLIENTS] = { 0, B(NODE) | B(OWNER) | B(SINCE) },
         [CONTROL_LOAD] = { 0, 0 },
@@ -82,10 +100,13 @@ static const struct {
 static const struct field space_rows[] = {
         NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, valid_name), WORD_FIELD(STATUS, role, space_role),
         UINT64_FIELD(STATUS, size_bytes), UINT64_FIELD(STATUS, held_bytes), UINT64_FIELD(STATUS, quota_bytes),
-        UINT64_FIELD(STATUS, token), UINT64_FIELD(STATUS, connections),
+        UINT64_FIELD(STATUS, token), UINT64_FIELD(STATUS, connections), WORD_FIELD(STATUS, mirror, copy_state),
+        WORD_FIELD(STATUS, hand_over, copy_state), UINT64_FIELD(STATUS, filled_bytes),
+        WORD_FIELD(STATUS, copy, label_state), UINT64_FIELD(STATUS, silent_usec), CHARS_FIELD(STATUS, text, text_valid),
 };
 #undef STATUS
-const struct fields space_status_fields = { space_rows, ELEMENTSOF(space_rows), UINT64_MAX };
+#define MAY_BE_MISSING (FIELD_BIT(ELEMENTSOF(space_rows) - 1) | FIELD_BIT(ELEMENTSOF(space_rows) - 2))
+const struct fields space_status_fields = { space_rows, ELEMENTSOF(space_rows), ~MAY_BE_MISSING };
 
 #define STATUS struct client_status
 static const struct field client_rows[] = {

@@ -8,15 +8,21 @@
 
 #include "agents/protocol/fields.h"
 #include "daemon/base/enum-table.h"
+#include "daemon/memserver/copy.h"
+#include "daemon/memserver/label.h"
 #include "daemon/memserver/server.h"
 
 #define CONTROL_VERSION 1
-#define CONTROL_URI_MAX 1024
+#define CONTROL_URI_LEN 1024
 
 enum control_call {
         CONTROL_OPEN,
         CONTROL_GRANT,
         CONTROL_DROP,
+        CONTROL_MIRROR,
+        CONTROL_UNMIRROR,
+        CONTROL_PROMOTE,
+        CONTROL_HAND_OVER,
         CONTROL_SPACES,
         CONTROL_CLIENTS,
         CONTROL_LOAD,
@@ -25,7 +31,8 @@ enum control_call {
         CONTROL_CALL_MAX,
         CONTROL_CALL_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(control_call); /* "open", "grant", "drop", "spaces", "clients", "load", "drain", "watch" */
+DECLARE_ENUM_TABLE(control_call); /* "open", "grant", "drop", "mirror", "unmirror", "promote", "hand-over", "spaces",
+                                    "clients", "load", "drain", "watch" */
 
 struct control_request {
         int version;
@@ -37,6 +44,10 @@ struct control_request {
         usec_t since_usec; /* span until now; 0: all */
         uint64_t after;    /* number of the last event seen */
         bool on;
+        char uri[CONTROL_URI_LEN]; /* holds a capability */
+        usec_t deadline_usec, lost_usec;
+        uint64_t rate_bytes; /* a second */
+        bool relaxed, force;
 };
 
 /* A space as it is told. */
@@ -44,6 +55,11 @@ struct space_status {
         char node[NAME_LEN], owner[NAME_LEN], space[NAME_LEN];
         int role; /* enum space_role */
         uint64_t size_bytes, held_bytes, quota_bytes, token, connections;
+        int mirror, hand_over;    /* enum copy_state, of the primary's copies elsewhere */
+        uint64_t filled_bytes;    /* by the filling, or hand-over, under way */
+        int copy;                 /* enum label_state, of a mirror here */
+        uint64_t silent_usec;     /* since its primary was heard; 0: never */
+        char text[COPY_TEXT_LEN]; /* what is wrong with a copy */
 };
 
 struct client_status {

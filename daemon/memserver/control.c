@@ -91,8 +91,11 @@ static int answer(struct talk *talk, const char *text, size_t length) {
         _cleanup_free_ char *line = NULL;
         int r = control_decode(text, length, &request, &error);
 
-        if (r == 0)
-                return control_call(talk->control->server, &request, &out);
+        if (r == 0) {
+                r = control_call(talk->control->server, &request, &out);
+                explicit_bzero(request.uri, sizeof(request.uri));
+                return r;
+        }
         r = control_encode_result(request.id, r, error_text(&error), &line);
         error_deinit(&error);
         return r < 0 ? r : talk_line(talk, line);

@@ -5,14 +5,23 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "daemon/base/clock.h"
+#include "daemon/base/thread.h"
 
 static const char *const event_kind_table[] = {
         [EVENT_OPENED] = "opened",
         [EVENT_GRANTED] = "granted",
         [EVENT_DROPPED] = "dropped",
+        [EVENT_PROMOTED] = "promoted",
+        [EVENT_FILLING] = "filling",
+        [EVENT_MIRRORED] = "mirrored",
+        [EVENT_MIRROR_LOST] = "mirror-lost",
+        [EVENT_ALONE] = "alone",
+        [EVENT_MOVING] = "moving",
+        [EVENT_MOVED] = "moved",
+        [EVENT_MOVE_LOST] = "move-lost",
+        [EVENT_REPLACED] = "replaced",
 };
 DEFINE_ENUM_TABLE(event_kind, event_kind_table)
 
@@ -26,16 +35,12 @@ struct events {
 
 struct events *events_new(void (*tell)(const struct event *event)) {
         struct events *events = calloc(1, sizeof(*events));
-        pthread_condattr_t attributes;
 
         if (!events)
                 return NULL;
         events->tell = tell;
         (void) pthread_mutex_init(&events->lock, NULL);
-        (void) pthread_condattr_init(&attributes);
-        (void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        (void) pthread_cond_init(&events->added, &attributes);
-        (void) pthread_condattr_destroy(&attributes);
+        condition_init(&events->added);
         return events;
 }
 
@@ -74,20 +79,15 @@ uint64_t events_latest(struct events *events) {
 }
 
 int events_next(struct events *events, uint64_t after, usec_t timeout_usec, struct event *ret) {
-        usec_t until = clock_usec(CLOCK_MONOTONIC) + timeout_usec;
-        struct timespec deadline = { .tv_sec = (time_t) (until / USEC_PER_SEC),
-                                     .tv_nsec = (long) (until % USEC_PER_SEC) * 1000 };
         int r = 0;
 
         pthread_mutex_lock(&events->lock);
-        while (events->latest <= after && r == 0)
-                r = pthread_cond_timedwait(&events->added, &events->lock, &deadline);
+        if (events->latest <= after)
+                condition_wait(&events->added, &events->lock, timeout_usec);
         if (events->latest > after) {
                 uint64_t oldest = events->latest > EVENTS_MAX ? events->latest - EVENTS_MAX + 1 : 1;
                 *ret = events->ring[(after + 1 > oldest ? after + 1 : oldest) % EVENTS_MAX];
                 r = 1;
-        } else {
-                r = 0;
         }
         pthread_mutex_unlock(&events->lock);
         return r;

@@ -8,7 +8,7 @@
 
 #include "daemon/base/enum-table.h"
 #include "daemon/base/units.h"
-#include "daemon/memserver/space.h"
+#include "daemon/memserver/space-name.h"
 
 #define EVENTS_MAX 256
 #define EVENT_TEXT_LEN 160
@@ -17,10 +17,20 @@ enum event_kind {
         EVENT_OPENED,
         EVENT_GRANTED,
         EVENT_DROPPED,
+        EVENT_PROMOTED,    /* a mirror has become the primary */
+        EVENT_FILLING,     /* its mirror is being filled */
+        EVENT_MIRRORED,
+        EVENT_MIRROR_LOST, /* its mirror does not answer: saves wait */
+        EVENT_ALONE,       /* it goes on without its mirror */
+        EVENT_MOVING,      /* it is being handed over */
+        EVENT_MOVED,
+        EVENT_MOVE_LOST,   /* the server that it is handed over to does not answer */
+        EVENT_REPLACED,    /* another server has become its primary */
         EVENT_KIND_MAX,
         EVENT_KIND_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(event_kind); /* "opened", "granted", "dropped" */
+DECLARE_ENUM_TABLE(event_kind); /* "opened", "granted", "dropped", "promoted", "filling", "mirrored",
+                                 "mirror-lost", "alone", "moving", "moved", "move-lost", "replaced" */
 
 struct event {
         uint64_t number; /* from 1 */
@@ -40,5 +50,5 @@ void events_add(struct events *events, enum event_kind kind, const struct space_
 /* Number of the latest; 0 where there was none. */
 uint64_t events_latest(struct events *events);
 /* The first kept event after number `after`; where that is more than one further, some were missed. Waits for it at
- * most `timeout_usec`. 1 or 0. */
+ * most `timeout_usec`, perhaps not so long. 1 or 0. */
 int events_next(struct events *events, uint64_t after, usec_t timeout_usec, struct event *ret);

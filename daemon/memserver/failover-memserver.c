@@ -63,6 +63,10 @@ static void build_arguments(const struct options *options, const struct memserve
                 add(a, "--tls-verify-peer");
         }
         add(a, "%s", options->plugin);
+        if (config->tls_psk)
+                add(a, "peer-psk=%s", config->tls_psk);
+        if (config->tls_certificates)
+                add(a, "peer-certificates=%s", config->tls_certificates);
         add(a, "memory=%" PRIu64 "B", config->memory_bytes);
         if (config->spill_file) {
                 add(a, "spill=%s", config->spill_file);

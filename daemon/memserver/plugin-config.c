@@ -16,7 +16,9 @@ const char plugin_config_help[] =
         "spill=PATH             file for pages that memory has no place for\n"
         "spill-size=SIZE        what it may grow to\n"
         "client-quota=SIZE      what one client may hold, over all its spaces\n"
-        "tls-required=yes|no    refuse clients without TLS, other than on unix sockets (default: yes)\n"
+        "peer-psk=FILE          TLS keys to speak to other servers with\n"
+        "peer-certificates=DIR  TLS certificates to speak to other servers with\n"
+        "tls-required=yes|no    nobody without TLS, other than on unix sockets (default: yes)\n"
         "lock=yes|no            keep pages in memory (default: yes)";
 
 static int read_size(const char *key, const char *value, uint64_t *ret) {
@@ -67,6 +69,10 @@ int plugin_config(const char *key, const char *value) {
                 return read_path(value, &plugin.spill_path);
         if (strcmp(key, "control") == 0)
                 return read_path(value, &plugin.control_path);
+        if (strcmp(key, "peer-psk") == 0)
+                return read_path(value, &plugin.peer_psk);
+        if (strcmp(key, "peer-certificates") == 0)
+                return read_path(value, &plugin.peer_certificates);
         if (strcmp(key, "control-user") == 0)
                 return add_user(value);
         if (strcmp(key, "tls-required") == 0)
@@ -106,5 +112,6 @@ int plugin_config_complete(void) {
                 return -1;
         }
         plugin.options.spill_path = plugin.spill_path;
+        plugin.options.peer = (struct server_peer) { plugin.peer_psk, plugin.peer_certificates, plugin.tls_required };
         return 0;
 }

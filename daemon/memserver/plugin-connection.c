@@ -50,6 +50,7 @@ static bool peer_is_local(void) {
 void *plugin_open(int readonly) {
         const char *capability = nbdkit_export_name();
         struct connection *connection;
+        uint64_t grant;
         int r;
 
         if (plugin.tls_required && nbdkit_is_tls() != 1 && !peer_is_local()) {
@@ -57,10 +58,11 @@ void *plugin_open(int readonly) {
                 return NULL;
         }
         connection = calloc(1, sizeof(*connection));
-        r = connection && capability ? server_connect(plugin.server, capability, &connection->space, &connection->grant)
-                                     : -ENOMEM;
-        if (r == 0)
+        r = connection && capability ? server_connect(plugin.server, capability, &connection->space, &grant) : -ENOMEM;
+        if (r == 0) {
+                connection->grant = grant;
                 return connection;
+        }
         refuse(-r, r == -EACCES ? "it named no space that is open" : strerror(-r));
         free(connection);
         return NULL;
@@ -75,8 +77,12 @@ void plugin_close(void *handle) {
 
 int64_t plugin_get_size(void *handle) {
         const struct connection *connection = handle;
+        uint64_t size;
 
-        return (int64_t) page_space_size(connection->space->pages);
+        gate_enter(&connection->space->gate);
+        size = space_size(connection->space);
+        gate_leave(&connection->space->gate);
+        return (int64_t) size;
 }
 
 int plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum) {

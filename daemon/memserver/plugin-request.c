@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
+#include "daemon/memserver/label.h"
 #include "daemon/memserver/plugin.h"
 
 /* Enters the space for one request; done() ends it. */
@@ -21,21 +22,42 @@ static int done(struct connection *connection, int r) {
         return -1;
 }
 
+/* With FUA, waits for a relaxed mirror too. */
+static int whole(struct connection *connection, int r, uint32_t flags) {
+        if (r == 0 && flags & NBDKIT_FLAG_FUA)
+                space_flush(connection->space);
+        return r;
+}
+
+/* The page behind the end of a mirror. */
+static bool is_label(const struct connection *connection, uint32_t count, uint64_t offset) {
+        return count == LABEL_BYTES && offset == page_space_size(connection->space->pages);
+}
+
 int plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset, uint32_t flags) {
         struct connection *connection = handle;
 
         if (begin(connection, count) < 0)
                 return -1;
+        if (is_label(connection, count, offset) && connection->space->role == SPACE_MIRROR) {
+                space_read_label(connection->space, buffer);
+                return done(connection, 0);
+        }
         return done(connection, space_read(connection->space, buffer, count, offset));
 }
 
-/* What has been taken is in memory at once; there is nothing more that FUA or a flush could ask for. */
+/* What has been taken is in memory at once, here and, unless it is relaxed, at the mirror. */
 int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint64_t offset, uint32_t flags) {
         struct connection *connection = handle;
 
+        if (is_label(connection, count, offset)) {
+                int r = space_hear_label(connection->space, &connection->grant, buffer);
+                nbdkit_set_error(-r);
+                return r < 0 ? -1 : 0;
+        }
         if (begin(connection, count) < 0)
                 return -1;
-        return done(connection, space_write(connection->space, buffer, count, offset));
+        return done(connection, whole(connection, space_write(connection->space, buffer, count, offset), flags));
 }
 
 /* Trims and zeroes alike. */
@@ -44,13 +66,16 @@ int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags) {
 
         if (begin(connection, 0) < 0)
                 return -1;
-        return done(connection, space_trim(connection->space, count, offset));
+        return done(connection, whole(connection, space_trim(connection->space, count, offset), flags));
 }
 
 int plugin_flush(void *handle, uint32_t flags) {
         struct connection *connection = handle;
 
-        return begin(connection, 0) < 0 ? -1 : done(connection, 0);
+        if (begin(connection, 0) < 0)
+                return -1;
+        space_flush(connection->space);
+        return done(connection, 0);
 }
 
 static int add_extents(struct space *space, uint64_t at, uint64_t end, bool one, struct nbdkit_extents *extents) {

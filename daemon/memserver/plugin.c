@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/memserver/plugin.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,8 @@ static void unload(void) {
                 plugin.server = server_free(plugin.server);
         free(plugin.spill_path);
         free(plugin.control_path);
+        free(plugin.peer_psk);
+        free(plugin.peer_certificates);
 }
 
 /* A zeroed page is a dropped one, and what was dropped reads as zeroes. */
@@ -77,6 +80,18 @@ static int can_fua(void *handle) {
         return NBDKIT_FUA_NATIVE;
 }
 
+/*
+ * nbdkit from 1.32.4 on, Debian 12's among them, may abort when a client hangs up while several of its requests are
+ * under way: a thread that wants to answer asserts that the connection is open, which another one has just closed. The
+ * server would end with all its pages. Versions that know nbdkit_parse_delay() have that mended; under others the
+ * requests of one connection are carried out one after the other, and a client that wants more at once opens more
+ * connections.
+ */
+static int thread_model(void) {
+        return dlsym(RTLD_DEFAULT, "nbdkit_parse_delay") ? NBDKIT_THREAD_MODEL_PARALLEL
+                                                         : NBDKIT_THREAD_MODEL_SERIALIZE_REQUESTS;
+}
+
 static struct nbdkit_plugin nbdkit_plugin = {
         .name = "failover-memserver",
         .longname = "memory server of failoverd",
@@ -85,6 +100,7 @@ static struct nbdkit_plugin nbdkit_plugin = {
         .config = plugin_config,
         .config_complete = plugin_config_complete,
         .config_help = plugin_config_help,
+        .thread_model = thread_model,
         .get_ready = get_ready,
         .after_fork = after_fork,
         .cleanup = cleanup,

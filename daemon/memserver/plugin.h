@@ -18,9 +18,10 @@ struct plugin {
         struct server_options options;
         char *spill_path;
         char *control_path;
+        char *peer_psk, *peer_certificates;
         uid_t users[CONTROL_USERS_MAX];
         size_t n_users;
-        bool tls_required; /* on every connection that is not a unix socket's */
+        bool tls_required; /* on every connection, in or out, that is not a unix socket's */
         bool lock;         /* keep pages in memory */
         struct server *server;
         struct control *control;
@@ -30,7 +31,7 @@ extern struct plugin plugin;
 /* A connection: of one space, under one grant. */
 struct connection {
         struct space *space;
-        uint64_t grant;
+        _Atomic uint64_t grant;
 };
 
 int plugin_config(const char *key, const char *value);

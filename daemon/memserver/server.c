@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/memserver/server.h"
+#include "daemon/memserver/server-internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,23 +10,6 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/memserver/spill.h"
-
-struct server {
-        struct page_store *store;
-        struct spill *spill;
-        struct events *events;
-        uint64_t client_quota_pages;
-
-        pthread_mutex_t lock;
-        struct space *spaces[SERVER_SPACES_MAX]; /* references */
-        size_t n_spaces;
-        struct client *clients[SERVER_CLIENTS_MAX]; /* references */
-        size_t n_clients;
-        bool draining;
-};
-
-#define NAME_FORMAT "%s/%s/%s"
-#define NAME_ARGS(name) (name)->node, (name)->owner, (name)->space
 
 DEFINE_CLEANUP(struct server *, server_free)
 
@@ -41,6 +24,7 @@ int server_new(const struct server_options *options, struct server **ret, struct
         if (!server || !(server->events = events_new(options->tell)))
                 return error_set(error, -ENOMEM, "out of memory");
         (void) pthread_mutex_init(&server->lock, NULL);
+        server->peer = options->peer;
         server->client_quota_pages = options->client_quota_bytes / PAGE_BYTES;
         if (getrandom(&pages.seed, sizeof(pages.seed), 0) != (ssize_t) sizeof(pages.seed))
                 return error_set(error, -EIO, "no random numbers from the kernel");
@@ -58,8 +42,10 @@ int server_new(const struct server_options *options, struct server **ret, struct
 }
 
 struct server *server_free(struct server *server) {
-        for (size_t i = 0; i < server->n_spaces; i++)
+        for (size_t i = 0; i < server->n_spaces; i++) {
+                server_end_copies(server->spaces[i]);
                 space_unref(server->spaces[i]);
+        }
         for (size_t i = 0; i < server->n_clients; i++)
                 client_unref(server->clients[i]);
         if (server->store)
@@ -126,12 +112,12 @@ static int find_client(struct server *server, const struct space_name *name, str
         return 0;
 }
 
-static int make_capability(char ret[static CAPABILITY_LEN]) {
+static int make_capability(char ret[static CAPABILITY_LEN], struct error *error) {
         static const char digits[] = "0123456789abcdef";
         unsigned char bytes[(CAPABILITY_LEN - 1) / 2];
 
         if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t) sizeof(bytes))
-                return -EIO;
+                return error_set(error, -EIO, "no random numbers from the kernel");
         for (size_t i = 0; i < sizeof(bytes); i++) {
                 ret[2 * i] = digits[bytes[i] >> 4];
                 ret[2 * i + 1] = digits[bytes[i] & 15];
@@ -175,10 +161,10 @@ static int add_space(struct server *server, const struct server_open *open, cons
 int server_open(struct server *server, const struct server_open *open, char ret_capability[static CAPABILITY_LEN],
                 struct error *error) {
         char capability[CAPABILITY_LEN];
-        int r = make_capability(capability);
+        int r = make_capability(capability, error);
 
         if (r < 0)
-                return error_set(error, r, "no random numbers from the kernel");
+                return r;
         pthread_mutex_lock(&server->lock);
         r = add_space(server, open, capability, error);
         pthread_mutex_unlock(&server->lock);
@@ -192,8 +178,7 @@ int server_open(struct server *server, const struct server_open *open, char ret_
         return 0;
 }
 
-/* Shuts the gate of a space that was found by name and may have been dropped since. */
-static int shut_space(struct server *server, const struct space_name *name, struct space **ret, struct error *error) {
+int server_shut_space(struct server *server, const struct space_name *name, struct space **ret, struct error *error) {
         struct space *space = server_find(server, name);
 
         if (space) {
@@ -208,38 +193,41 @@ static int shut_space(struct server *server, const struct space_name *name, stru
         return error_set(error, -ENOENT, NAME_FORMAT ": there is no such space", NAME_ARGS(name));
 }
 
-static void reopen_space(struct space *space) {
+void server_reopen_space(struct space *space) {
         gate_reopen(&space->gate);
         space_unref(space);
 }
 
+int server_new_grant(struct server *server, struct space *space, uint64_t token,
+                     char ret_capability[static CAPABILITY_LEN], struct error *error) {
+        int r;
+
+        if (token <= space->token)
+                return error_set(error, -ESTALE, NAME_FORMAT ": token %" PRIu64 " is not above %" PRIu64
+                                 ", the present one", NAME_ARGS(&space->name), token, space->token);
+        r = make_capability(ret_capability, error);
+        if (r < 0)
+                return r;
+        pthread_mutex_lock(&server->lock);
+        memcpy(space->capability, ret_capability, CAPABILITY_LEN);
+        space->token = token;
+        space->grants++;
+        pthread_mutex_unlock(&server->lock);
+        return 0;
+}
+
 int server_grant(struct server *server, const struct space_name *name, uint64_t token,
                  char ret_capability[static CAPABILITY_LEN], struct error *error) {
-        char capability[CAPABILITY_LEN];
         struct space *space;
-        int r = make_capability(capability);
+        int r = server_shut_space(server, name, &space, error);
 
         if (r < 0)
-                return error_set(error, r, "no random numbers from the kernel");
-        r = shut_space(server, name, &space, error);
-        if (r < 0)
                 return r;
-        if (token <= space->token) {
-                r = error_set(error, -ESTALE, NAME_FORMAT ": token %" PRIu64 " is not above %" PRIu64
-                              ", the present one", NAME_ARGS(name), token, space->token);
-        } else {
-                pthread_mutex_lock(&server->lock);
-                memcpy(space->capability, capability, CAPABILITY_LEN);
-                space->token = token;
-                space->grants++;
-                pthread_mutex_unlock(&server->lock);
-        }
-        reopen_space(space);
-        if (r < 0)
-                return r;
-        events_add(server->events, EVENT_GRANTED, name, "token %" PRIu64, token);
-        memcpy(ret_capability, capability, CAPABILITY_LEN);
-        return 0;
+        r = server_new_grant(server, space, token, ret_capability, error);
+        server_reopen_space(space);
+        if (r == 0)
+                events_add(server->events, EVENT_GRANTED, name, "token %" PRIu64, token);
+        return r;
 }
 
 static void remove_space(struct server *server, struct space *space) {
@@ -255,24 +243,31 @@ static void remove_space(struct server *server, struct space *space) {
         space_unref(space);
 }
 
+/* With the gate shut. */
+static int drop(struct server *server, struct space *space, uint64_t token, struct error *error) {
+        if (token < space->token)
+                return error_set(error, -ESTALE, NAME_FORMAT ": token %" PRIu64 " is below %" PRIu64
+                                 ", the present one", NAME_ARGS(&space->name), token, space->token);
+        space->dropped = true;
+        remove_space(server, space);
+        /* Connections may keep the space a while, but not its pages. */
+        (void) page_space_trim(space->pages, page_space_size(space->pages), 0);
+        return 0;
+}
+
 int server_drop(struct server *server, const struct space_name *name, uint64_t token, struct error *error) {
         struct space *space;
-        int r = shut_space(server, name, &space, error);
+        int r = server_shut_space(server, name, &space, error);
 
         if (r < 0)
                 return r;
-        if (token < space->token) {
-                r = error_set(error, -ESTALE, NAME_FORMAT ": token %" PRIu64 " is below %" PRIu64 ", the present one",
-                              NAME_ARGS(name), token, space->token);
-        } else {
-                space->dropped = true;
-                remove_space(server, space);
-                /* Connections may keep the space a while, but not its pages. */
-                (void) page_space_trim(space->pages, page_space_size(space->pages), 0);
-        }
-        reopen_space(space);
-        if (r == 0)
+        r = drop(server, space, token, error);
+        gate_reopen(&space->gate);
+        if (r == 0) {
+                server_end_copies(space);
                 events_add(server->events, EVENT_DROPPED, name, "token %" PRIu64, token);
+        }
+        space_unref(space);
         return r;
 }
 

@@ -12,7 +12,14 @@
 
 struct server;
 
+/* How other servers are spoken to. The strings outlive the server. */
+struct server_peer {
+        const char *psk_file, *certificates; /* TLS; NULL: none */
+        bool tls_required;                   /* other than over unix sockets */
+};
+
 struct server_options {
+        struct server_peer peer;
         uint64_t memory_bytes;
         uint64_t spill_bytes; /* 0: no spill file */
         const char *spill_path;
@@ -49,6 +56,34 @@ int server_grant(struct server *server, const struct space_name *name, uint64_t 
 /* Ends the space and gives its pages back. -ENOENT, -ESTALE where `token` is below that of the space: the order is
  * of a grant that has passed. */
 int server_drop(struct server *server, const struct space_name *name, uint64_t token, struct error *error);
+
+#define SERVER_DEADLINE_MIN_USEC (20 * USEC_PER_MSEC)
+
+struct server_copy {
+        const char *uri; /* of a space that was opened as a mirror at another server, with its capability */
+        usec_t deadline_usec;
+        uint64_t rate_bytes; /* a second, of filling; 0: as fast as it can */
+        bool relaxed;        /* a mirror: saves are acknowledged before it has them */
+};
+
+/* Gives the space a mirror, which is filled while its client works. -ENOENT, -EEXIST where it has one, -EBUSY while it
+ * is being handed over, -EPERM for a space that is a mirror itself. Where the mirror cannot be reached, it is tried
+ * again. */
+int server_mirror(struct server *server, const struct space_name *name, const struct server_copy *options,
+                  struct error *error);
+/* Gives its mirror up. -ENOENT where there is none. */
+int server_unmirror(struct server *server, const struct space_name *name, struct error *error);
+/* Hands the space over, page by page, while its client works. Until the other server is made the primary, clients are
+ * served here out of its pages. -EALREADY while it is being handed over, -EBUSY while its mirror is being filled, and
+ * as above. */
+int server_hand_over(struct server *server, const struct space_name *name, const struct server_copy *options,
+                     struct error *error);
+/* A mirror becomes the primary, for whoever gets the new capability; nothing of its old primary's is under way any
+ * more, or taken later. `lost_usec`: for how long the client has had no answer from the old primary. -ESTALE where
+ * pages that were acknowledged could be missing, unless `force`; and where the token is not above the old one.
+ * -EALREADY for a primary. */
+int server_promote(struct server *server, const struct space_name *name, uint64_t token, usec_t lost_usec, bool force,
+                   char ret_capability[static CAPABILITY_LEN], struct error *error);
 
 /* A connection to the space that the capability opens. -EACCES where it opens none, -EMFILE past
  * SPACE_CONNECTIONS_MAX. To be ended with server_disconnect(). */

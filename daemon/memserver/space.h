@@ -17,16 +17,15 @@
 #include "daemon/base/error.h"
 #include "daemon/memserver/client.h"
 #include "daemon/memserver/gate.h"
+#include "daemon/memserver/keeper.h"
 #include "daemon/memserver/page-store.h"
+#include "daemon/memserver/range.h"
+#include "daemon/memserver/space-name.h"
 
 #define CAPABILITY_LEN 65 /* 256 random bits in hexadecimal, and a NUL */
 #define SPACE_CONNECTIONS_MAX 64
 
-struct space_name {
-        char node[NAME_LEN];  /* host of the client */
-        char owner[NAME_LEN]; /* VM or process */
-        char space[NAME_LEN]; /* which of its spaces */
-};
+struct copy;
 
 enum space_role {
         SPACE_PRIMARY, /* serves its client */
@@ -44,12 +43,19 @@ struct space {
         _Atomic unsigned n_references;
         _Atomic unsigned n_connections;
 
+        _Atomic bool spoilt;   /* a mirror: a save was refused, and its page is not what the primary has */
+        _Atomic bool replaced; /* another server has become the primary */
+        struct ranges ranges;  /* being saved or handed over, where there is a copy */
+
+        pthread_mutex_t admin; /* held by who gives it a copy or takes one away */
         struct gate gate;
         /* Changed while the gate is shut, so that whoever is inside may read them. */
         enum space_role role;
-        uint64_t token;  /* of the present grant; only rises */
+        _Atomic uint64_t token; /* of the present grant; only rises */
         uint64_t grants; /* how many there were; a connection belongs to one */
         bool dropped;
+        struct copy *mirror, *move; /* owned; NULL: none */
+        struct keeper keeper;       /* of a mirror here */
         char capability[CAPABILITY_LEN]; /* and with the server's lock held. Never logged */
 };
 
@@ -60,15 +66,24 @@ struct space *space_ref(struct space *space);
 /* Takes a reference away; the last one ends the space and its pages. Returns NULL. */
 struct space *space_unref(struct space *space);
 
-bool space_name_equal(const struct space_name *a, const struct space_name *b);
-
 /* To be called around each use of the space by a connection of grant number `grant`. -EPERM where there has been
- * another grant since, -ESHUTDOWN where the space was dropped: it is not entered then. */
+ * another grant since, or another server has become the primary, -ESHUTDOWN where the space was dropped: it is not
+ * entered then. */
 int space_enter(struct space *space, uint64_t grant);
 void space_leave(struct space *space);
 
-/* The client's requests, inside. Errors as in page-store.h. */
+/* What a connection sees: a mirror has a page more, for its primary's labels. */
+uint64_t space_size(const struct space *space);
+
+/* The client's requests, inside. Errors as in page-store.h and copy.h. */
 int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offset);
 int space_write(struct space *space, const void *buffer, uint64_t length, uint64_t offset);
 int space_trim(struct space *space, uint64_t length, uint64_t offset);
+void space_flush(struct space *space);
 int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length);
+/* A mirror has got a label over a connection of grant number `*grant`, not inside. Where it is the first one of a new
+ * connection, older ones are refused from then on, and where it begins a session, the pages go. -EPERM for what is no
+ * mirror any more, -EINVAL for a label that does not fit. */
+int space_hear_label(struct space *space, _Atomic uint64_t *grant, const void *buffer);
+/* The label page of a mirror: whose it is. */
+void space_read_label(struct space *space, void *buffer);

@@ -121,6 +121,41 @@ class Server:
     def drop(self, token=1, **which):
         self.ask("drop", token=token, **{**name(), **which})
 
+    def mirror(self, other, call="mirror", token=1, deadline=1.0, rate_bytes=1 << 30, uri=None, size=None, which=None,
+               **arguments):
+        """Opens the space at another server and has it mirrored, or handed over, there."""
+        which = name(**(which or {}))
+        capability = other.ask("open", size_bytes=size or self.space(**which)["size_bytes"], token=token, role="mirror",
+                               **which)[0]
+        self.ask(call, uri=(uri or other.uri)(capability), deadline_usec=int(deadline * 10**6), rate_bytes=rate_bytes,
+                 **which, **arguments)
+        return capability
+
+    def until_mirror(self, *states, call="mirror", seconds=SECONDS, **which):
+        key = call.replace("-", "_")
+        until(lambda: self.space(**which)[key] in states, seconds, lambda: repr(self.space(**which)))
+
+    def promote(self, token, **arguments):
+        return self.ask("promote", token=token, **{**name(), **arguments})[0]
+
+    def events(self, after=0):
+        """What has happened to spaces here, in order."""
+        latest = self.load()["latest_event"]
+        control, events = Control(self.control_path), []
+        control.send("watch", after=after)
+        while after < latest:
+            events.append(control.hear()["event"])
+            after = events[-1]["number"]
+        control.close()
+        return [event["kind"] for event in events]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def space(self, **which):
         return self.ask("spaces", **{**name(), **which})[0]
 

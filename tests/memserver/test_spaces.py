@@ -152,8 +152,7 @@ def test_no_write_under_way_lands_after_the_grant(server):
     size, pages = 4 * MIB, 4 * MIB // PAGE
     capability = server.open(size=size)
 
-    def write_on(key):
-        handle = server.connect(key)
+    def write_on(handle):
         version = 0
         try:
             while True:
@@ -164,7 +163,7 @@ def test_no_write_under_way_lands_after_the_grant(server):
             assert error.errnum == errno.EPERM
 
     for token in range(2, 22):
-        writers = [threading.Thread(target=write_on, args=(capability,)) for _ in range(3)]
+        writers = [threading.Thread(target=write_on, args=(server.connect(capability),)) for _ in range(3)]
         for writer in writers:
             writer.start()
         until(lambda: server.space()["held_bytes"] == size, 30, "all is written")

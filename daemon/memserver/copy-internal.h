@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What the parts of a copy share: copy.c has what requests use, copy-run.c the thread with its connections and labels,
+ * copy-fill.c the filling. */
+
+#include "daemon/memserver/copy.h"
+#include "daemon/memserver/label.h"
+
+struct copy {
+        struct space *space; /* a reference */
+        struct events *events;
+        struct copy_options options; /* owns its strings */
+        pthread_t thread;
+        bool started;
+
+        pthread_mutex_t lock;
+        pthread_cond_t changed; /* CLOCK_MONOTONIC */
+        enum copy_state state;
+        struct peer *peer; /* NULL: no connection */
+        unsigned n_users;  /* calls on it that are under way, not the thread's */
+        bool stop;
+        _Atomic bool refused; /* lost for good: a save was refused, and it is not to be reached again in this session */
+        usec_t answered_usec;
+        uint64_t filled_bytes;
+        uint64_t late_bytes; /* acknowledged, and not there yet */
+        char text[COPY_TEXT_LEN];
+
+        struct ranges late; /* of those */
+        bool begun; /* saves go there; changed while the space's gate is shut */
+
+        /* the thread's own */
+        bool filled;
+        uint64_t session, link, number, answered;
+        usec_t beat_usec; /* when the last label was sent */
+};
+
+static inline bool copy_is_mirror(const struct copy *copy) {
+        return copy->options.kind == COPY_MIRROR;
+}
+
+static inline usec_t copy_beat_interval(const struct copy *copy) {
+        return copy->options.peer.deadline_usec / 4;
+}
+
+/* copy.c, with the lock held */
+void copy_set_state(struct copy *copy, enum copy_state state, const char *text);
+/* The connection is not there any more: what was complete is reached for, what was not is given up. */
+void copy_lose(struct copy *copy, const char *text);
+enum copy_state copy_state(struct copy *copy); /* without it */
+/* Waits for a change, at most so long. */
+void copy_wait(struct copy *copy, usec_t timeout_usec);
+
+/* copy-run.c */
+void *copy_run(void *userdata);
+/* A call of the thread's. -ENOTCONN where the connection broke, -EPERM where the copy was replaced, or what the other
+ * server said. */
+int copy_call(struct copy *copy, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset);
+/* A label where one is due; a connection that broke is replaced first. -ENOTCONN where the copy was given up,
+ * -ECANCELED at the end, and as above. */
+int copy_beat(struct copy *copy, enum label_state state);
+
+/* copy-fill.c: errors as above; also -EIO where a page cannot be read here. */
+int copy_fill(struct copy *copy);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Mirrors, hand-overs, and mirrors that become primaries. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/base/clock.h"
+#include "daemon/memserver/server-internal.h"
+
+/* With the gate shut. */
+static int may_have_copy(const struct space *space, enum copy_kind kind, struct error *error) {
+        struct copy_status mirror = { .state = COPY_NONE };
+
+        if (space->mirror)
+                copy_tell(space->mirror, &mirror);
+        if (space->role != SPACE_PRIMARY)
+                return error_set(error, -EPERM, "it is a mirror itself");
+        if (space->move)
+                return error_set(error, kind == COPY_MOVE ? -EALREADY : -EBUSY, "it is being handed over");
+        if (kind == COPY_MIRROR && space->mirror)
+                return error_set(error, -EEXIST, "it has a mirror; unmirror ends it");
+        if (kind == COPY_MOVE && mirror.state == COPY_FILLING)
+                return error_set(error, -EBUSY, "its mirror is being filled");
+        return 0;
+}
+
+static struct copy **place_of(struct space *space, enum copy_kind kind) {
+        return kind == COPY_MIRROR ? &space->mirror : &space->move;
+}
+
+/* Takes a copy away from the space and ends it. With the admin lock held. */
+static void end_copy(struct space *space, enum copy_kind kind) {
+        struct copy *copy = *place_of(space, kind);
+
+        if (!copy)
+                return;
+        copy_stop(copy);
+        gate_shut(&space->gate);
+        *place_of(space, kind) = NULL;
+        gate_reopen(&space->gate);
+        copy_free(copy);
+}
+
+void server_end_copies(struct space *space) {
+        pthread_mutex_lock(&space->admin);
+        end_copy(space, COPY_MIRROR);
+        end_copy(space, COPY_MOVE);
+        pthread_mutex_unlock(&space->admin);
+}
+
+/* With the admin lock held. */
+static int add_copy(struct server *server, struct space *space, const struct copy_options *options,
+                    struct error *error) {
+        struct copy *copy;
+        int r;
+
+        gate_shut(&space->gate);
+        r = space->dropped ? error_set(error, -ENOENT, "there is no such space")
+                           : may_have_copy(space, options->kind, error);
+        if (r == 0) {
+                r = copy_new(space, server->events, options, &copy);
+                if (r == 0)
+                        *place_of(space, options->kind) = copy;
+                else
+                        error_set(error, r, "%s", strerror(-r));
+        }
+        gate_reopen(&space->gate);
+        if (r < 0)
+                return r;
+        r = copy_start(copy);
+        if (r < 0) {
+                end_copy(space, options->kind);
+                return error_set(error, r, "no thread: %s", strerror(-r));
+        }
+        return 0;
+}
+
+static int copy_space(struct server *server, enum copy_kind kind, const struct space_name *name,
+                      const struct server_copy *options, struct error *error) {
+        struct space *space = server_find(server, name);
+        int r;
+        struct copy_options copy = {
+                .kind = kind,
+                .peer = { .uri = options->uri,
+                          .deadline_usec = options->deadline_usec,
+                          .psk_file = server->peer.psk_file,
+                          .certificates = server->peer.certificates,
+                          .tls_required = server->peer.tls_required },
+                .rate_bytes = options->rate_bytes,
+                .relaxed = options->relaxed,
+        };
+
+        if (!space)
+                return error_set(error, -ENOENT, NAME_FORMAT ": there is no such space", NAME_ARGS(name));
+        pthread_mutex_lock(&space->admin);
+        r = options->deadline_usec < SERVER_DEADLINE_MIN_USEC
+                    ? error_set(error, -EINVAL, "a deadline is at least 20 ms")
+                    : add_copy(server, space, &copy, error);
+        pthread_mutex_unlock(&space->admin);
+        space_unref(space);
+        if (r < 0)
+                error_prefix(error, NAME_FORMAT, NAME_ARGS(name));
+        return r;
+}
+
+int server_mirror(struct server *server, const struct space_name *name, const struct server_copy *options,
+                  struct error *error) {
+        return copy_space(server, COPY_MIRROR, name, options, error);
+}
+
+int server_hand_over(struct server *server, const struct space_name *name, const struct server_copy *options,
+                     struct error *error) {
+        return copy_space(server, COPY_MOVE, name, options, error);
+}
+
+int server_unmirror(struct server *server, const struct space_name *name, struct error *error) {
+        struct space *space = server_find(server, name);
+        bool had = false;
+
+        if (space) {
+                pthread_mutex_lock(&space->admin);
+                had = space->mirror != NULL;
+                end_copy(space, COPY_MIRROR);
+                pthread_mutex_unlock(&space->admin);
+                space_unref(space);
+        }
+        if (!had)
+                return error_set(error, -ENOENT, NAME_FORMAT ": there is no such space, or it has no mirror",
+                                 NAME_ARGS(name));
+        return 0;
+}
+
+/* With the gate shut. */
+static int may_promote(const struct space *space, usec_t lost_usec, bool force, struct error *error) {
+        int r = 0;
+
+        if (space->role != SPACE_MIRROR)
+                return error_set(error, -EALREADY, NAME_FORMAT ": it is the primary already", NAME_ARGS(&space->name));
+        if (force)
+                return 0;
+        if (space->spoilt)
+                r = error_set(error, -ESTALE, "a save was refused here, and its page is not what the primary had");
+        else
+                r = keeper_judge(&space->keeper, lost_usec, clock_usec(CLOCK_BOOTTIME), error);
+        if (r < 0)
+                error_prefix(error, NAME_FORMAT, NAME_ARGS(&space->name));
+        return r;
+}
+
+int server_promote(struct server *server, const struct space_name *name, uint64_t token, usec_t lost_usec, bool force,
+                   char ret_capability[static CAPABILITY_LEN], struct error *error) {
+        struct space *space;
+        int r = server_shut_space(server, name, &space, error);
+
+        if (r < 0)
+                return r;
+        r = may_promote(space, lost_usec, force, error);
+        if (r == 0)
+                r = server_new_grant(server, space, token, ret_capability, error);
+        if (r == 0)
+                space->role = SPACE_PRIMARY;
+        server_reopen_space(space);
+        if (r == 0)
+                events_add(server->events, EVENT_PROMOTED, name, "token %" PRIu64 "%s", token,
+                           force ? ", by force" : "");
+        return r;
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What a client's requests do: here, at the mirror, and where the space is being handed over to.
+ *
+ * While it is handed over, a page is either here or there. Those here are saved and read here, and move on later; all
+ * others are saved and read there. New ones come into being there.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/memserver/copy.h"
+#include "daemon/memserver/space.h"
+
+uint64_t space_size(const struct space *space) {
+        return page_space_size(space->pages) + (space->role == SPACE_MIRROR ? LABEL_BYTES : 0);
+}
+
+static bool moving(const struct space *space) {
+        return space->move && copy_begun(space->move);
+}
+
+/* One stretch of a request, all of it here, or nothing of it. */
+typedef int (*stretch_function)(struct space *space, bool here, char *bytes, uint64_t length, uint64_t offset);
+
+static int each_stretch(struct space *space, stretch_function function, char *bytes, uint64_t length, uint64_t offset) {
+        int r = 0;
+
+        for (uint64_t n; length > 0 && r >= 0; offset += n, length -= n) {
+                r = page_space_extent(space->pages, length, offset, &n);
+                if (r >= 0)
+                        r = function(space, r == 1, bytes, n, offset);
+                if (bytes && r >= 0)
+                        bytes += n;
+        }
+        return r;
+}
+
+static int read_stretch(struct space *space, bool here, char *bytes, uint64_t length, uint64_t offset) {
+        return here || !moving(space) ? page_space_read(space->pages, bytes, length, offset)
+                                      : copy_return(space->move, bytes, length, offset);
+}
+
+static int zero_there(struct space *space, bool here, char *bytes, uint64_t length, uint64_t offset) {
+        return here ? 0 : copy_save(space->move, NULL, length, offset);
+}
+
+/* Pages of a stretch that was here, and that are gone from here because they have become zero, are zero there too: a
+ * hand-over that was interrupted may have left them on both sides. */
+static int settle_stretch(struct space *space, uint64_t length, uint64_t offset) {
+        uint64_t begin = offset / PAGE_BYTES * PAGE_BYTES;
+        uint64_t end = (offset + length + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+
+        return each_stretch(space, zero_there, NULL, end - begin, begin);
+}
+
+static int write_stretch(struct space *space, bool here, char *bytes, uint64_t length, uint64_t offset) {
+        int r;
+
+        if (!here)
+                return copy_save(space->move, bytes, length, offset);
+        r = page_space_write(space->pages, bytes, length, offset);
+        return r < 0 ? r : settle_stretch(space, length, offset);
+}
+
+static int trim_stretch(struct space *space, bool here, char *bytes, uint64_t length, uint64_t offset) {
+        int r;
+
+        if (!here)
+                return copy_save(space->move, NULL, length, offset);
+        r = page_space_trim(space->pages, length, offset);
+        return r < 0 ? r : settle_stretch(space, length, offset);
+}
+
+static int check_range(const struct space *space, uint64_t length, uint64_t offset) {
+        uint64_t size = page_space_size(space->pages);
+
+        return offset > size || length > size - offset ? -EINVAL : 0;
+}
+
+int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offset) {
+        struct range range;
+        int r = check_range(space, length, offset);
+
+        if (r < 0)
+                return r;
+        if (moving(space)) {
+                range_take(&space->ranges, &range, length, offset);
+                r = each_stretch(space, read_stretch, buffer, length, offset);
+                range_give(&space->ranges, &range);
+        } else {
+                r = page_space_read(space->pages, buffer, length, offset);
+        }
+        if (r == 0 && space->role == SPACE_PRIMARY)
+                meter_returned(&space->client->meter, length, offset, clock_usec(CLOCK_BOOTTIME));
+        return r;
+}
+
+/* A save that failed has left some pages new and others old. The mirror gets them as they are now. */
+static void mirror_as_it_is(struct space *space, uint64_t length, uint64_t offset) {
+        _cleanup_free_ char *bytes = malloc(length);
+        int r = bytes ? each_stretch(space, read_stretch, bytes, length, offset) : -ENOMEM;
+
+        if (r == 0)
+                (void) copy_save(space->mirror, bytes, length, offset);
+        else
+                copy_give_up(space->mirror, "a save failed here, and what is left cannot be read");
+}
+
+static int write_copied(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
+        struct range range;
+        int r;
+
+        range_take(&space->ranges, &range, length, offset);
+        if (moving(space))
+                r = each_stretch(space, write_stretch, (char *) buffer, length, offset);
+        else
+                r = page_space_write(space->pages, buffer, length, offset);
+        if (r == 0 && space->mirror)
+                r = copy_save(space->mirror, buffer, length, offset);
+        else if (r < 0 && space->mirror)
+                mirror_as_it_is(space, length, offset);
+        range_give(&space->ranges, &range);
+        return r;
+}
+
+int space_write(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
+        int r = check_range(space, length, offset);
+
+        if (r < 0)
+                return r;
+        if (space->mirror || space->move)
+                r = write_copied(space, buffer, length, offset);
+        else
+                r = page_space_write(space->pages, buffer, length, offset);
+        if (r == 0 && space->role == SPACE_PRIMARY)
+                meter_saved(&space->client->meter, length, offset, clock_usec(CLOCK_BOOTTIME));
+        else if (r < 0 && space->role == SPACE_MIRROR)
+                space->spoilt = true;
+        return r;
+}
+
+static int trim_copied(struct space *space, uint64_t length, uint64_t offset) {
+        struct range range;
+        int r;
+
+        range_take(&space->ranges, &range, length, offset);
+        if (moving(space))
+                r = each_stretch(space, trim_stretch, NULL, length, offset);
+        else
+                r = page_space_trim(space->pages, length, offset);
+        if (r == 0 && space->mirror)
+                r = copy_save(space->mirror, NULL, length, offset);
+        range_give(&space->ranges, &range);
+        return r;
+}
+
+int space_trim(struct space *space, uint64_t length, uint64_t offset) {
+        int r = check_range(space, length, offset);
+
+        if (r < 0)
+                return r;
+        r = space->mirror || space->move ? trim_copied(space, length, offset)
+                                         : page_space_trim(space->pages, length, offset);
+        if (r < 0 && space->role == SPACE_MIRROR)
+                space->spoilt = true;
+        return r;
+}
+
+void space_flush(struct space *space) {
+        if (space->mirror)
+                copy_flush(space->mirror);
+}
+
+int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length) {
+        uint64_t size = page_space_size(space->pages);
+
+        /* The label; and what another server holds is not asked for. */
+        if (offset >= size || moving(space)) {
+                *ret_length = length;
+                return 1;
+        }
+        return page_space_extent(space->pages, length < size - offset ? length : size - offset, offset, ret_length);
+}
