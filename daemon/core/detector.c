@@ -7,6 +7,9 @@
  * works before it is needed). */
 #define PROBE_SUSPECTED_USEC (100 * USEC_PER_MSEC)
 #define PROBE_IDLE_USEC (10 * USEC_PER_SEC)
+/* The answer to one probe may have come and wait to be read, where failoverd was away for a moment: then the next is
+ * asked after it has been read. */
+#define PROBES_LEAST 2
 #define ECHO_LOST_USEC (2 * PROBE_IDLE_USEC + USEC_PER_SEC)
 
 /* Balloon statistics tell whole seconds and are renewed once a second, so a healthy guest's look up to two
@@ -67,6 +70,7 @@ void detector_path(struct detector *detector, usec_t now_usec, enum second_path 
         if (seen > detector->last_path_usec[path]) {
                 detector->last_path_usec[path] = seen;
                 detector->waited_usec = 0;
+                detector->asked = 0;
         }
 }
 
@@ -108,8 +112,10 @@ static void weigh_path(const struct detector *detector, usec_t now, usec_t void_
         since = later(detector->last_path_usec[ret->path], void_usec);
         /* Not heard on the suspicion: what is known of it may just be old. */
         ret->path_unheard = ret->path == PATH_BALLOON && detector->told_usec[ret->path] <= suspected;
-        if (ret->path == PATH_ECHO)
+        if (ret->path == PATH_ECHO) {
                 since = later(since, suspected);
+                ret->path_unheard = detector->suspected_usec && detector->asked < PROBES_LEAST;
+        }
         ret->balloon_speaks = ret->path == PATH_ECHO && detector->last_path_usec[PATH_BALLOON] > since &&
                               now - detector->last_path_usec[PATH_BALLOON] < path_limit(detector, PATH_BALLOON);
         ret->path_silent_usec = now > since ? now - since : 0;
@@ -159,7 +165,7 @@ static enum verdict judge(struct detector *detector, usec_t now, usec_t void_use
 
         detector_weigh(detector, now, void_usec, &evidence);
         if (evidence.silent_usec < evidence.limit_usec) {
-                detector->suspected_usec = detector->waited_usec = 0;
+                detector->suspected_usec = detector->waited_usec = detector->asked = 0;
                 detector->waited_begun = false;
                 return VERDICT_ALIVE;
         }
@@ -194,6 +200,7 @@ enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t vo
         }
         if (now_usec >= detector->next_probe_usec) {
                 ret->probe = true;
+                detector->asked += detector->suspected_usec > 0;
                 detector->next_probe_usec = now_usec + probe_every;
         }
         ret->wake_usec = sooner(detector->next_beat_usec, detector->next_probe_usec);

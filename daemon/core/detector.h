@@ -38,6 +38,7 @@ struct detector {
         usec_t waited_usec;                     /* of the suspicion, since its kernel was last heard: so long its QEMU
                                                  * waited for a processor */
         bool waited_begun;                      /* the first look has been taken, from which on that is told */
+        unsigned asked; /* probes of the suspicion, since its kernel was last heard */
         usec_t next_beat_usec;
         usec_t next_probe_usec;
         uint64_t nonce;       /* of the last ping */
@@ -70,7 +71,7 @@ struct detector_evidence {
         bool voided;                    /* failoverd doubted itself since its last answer: counted from there */
         enum second_path path;          /* the one that counts */
         bool path_known;
-        bool path_unheard;              /* it has not been heard on the suspicion */
+        bool path_unheard;              /* it has not been heard, or not been asked enough, on the suspicion */
         bool balloon_speaks;            /* the echo is silent, and the balloon is not */
         usec_t path_silent_usec, path_limit_usec;
         usec_t waited_usec;             /* taken off that: its QEMU waited for a processor */

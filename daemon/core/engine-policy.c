@@ -355,6 +355,8 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
                 if (engine->ready) {
                         for (size_t k = 0; k < policy->pairs[i].n_applications; k++)
                                 plan.pairs[slot]->record.apps[k].token = 1;
+                        /* The store may still have a record of an earlier pair of that name, and must not prefer it. */
+                        plan.pairs[slot]->record.seq = engine->real_usec;
                         pair_hold_initial(plan.pairs[slot]);
                         plan.pairs[slot]->unsettled = true;
                         pair_owner_dirty(plan.pairs[slot]);

@@ -485,6 +485,8 @@ static void settle(struct step *step) {
                 for (enum side side = 0; side < SIDE_MAX; side++)
                         if (at[side])
                                 pair_adopt(step, (int) i, side);
+                if (!at[SIDE_A] && !at[SIDE_B] && pair->record.apps[i].token > 1)
+                        pair->record.apps[i].token++; /* an agent knows of a grant that is not recorded: this is another one */
         }
         pair->unsettled = false;
         pair_owner_dirty(pair);

@@ -99,7 +99,7 @@ static const struct layout request_layout = LAYOUT(T, request_rows);
 static const struct layout_row detector_rows[] = {
         NUMBER(T, beat_usec),       NUMBER(T, confirm_usec), NUMBER(T, beats_missed),    NUMBER(T, last_pong_usec),
         NUMBERS(T, last_path_usec), NUMBERS(T, told_usec),   NUMBERS(T, path_known),     NUMBER(T, suspected_usec),
-        NUMBER(T, waited_usec),     NUMBER(T, waited_begun),
+        NUMBER(T, waited_usec),     NUMBER(T, waited_begun), NUMBER(T, asked),
         NUMBER(T, next_beat_usec),  NUMBER(T, next_probe_usec), NUMBER(T, nonce),        NUMBER(T, watching),
         WORD(T, verdict, verdict),
 };

@@ -12,6 +12,8 @@
 #define STEPS_A_MSEC_MAX 20000
 #define ACTIONS_BASE_MAX 256
 #define ACTIONS_A_PAIR_MAX 128
+#define TO_COME_BASE_MAX 1024
+#define TO_COME_A_PAIR_MAX 512
 #define ROWS_A_STEP 256 /* more than a world of the exploration has */
 
 void checker_violated(struct sim *sim, const char *format, ...) {
@@ -38,6 +40,7 @@ static bool can_act(const struct sim_vm *vm, int app) {
 void checker_world(struct sim *sim, int pair) {
         const struct pair_policy *policy = sim_policy(sim, pair);
 
+        checker_listen(sim, pair);
         for (size_t i = 0; policy && i < policy->n_applications; i++) {
                 const struct sim_vm *a = sim_vm(sim, pair, SIDE_A), *b = sim_vm(sim, pair, SIDE_B);
 
@@ -66,6 +69,17 @@ static bool stored(const struct record *record, bool known, const char *name, en
         return app && app->owner == side && app->token == token;
 }
 
+/* The token rises at each grant: an agent that was told before cannot be taken for the one that is told now. */
+static void check_token(struct sim *sim, const struct action *action, const struct application *app) {
+        const struct sim_app *other = &sim_vm(sim, action->pair, side_other(action->side))->apps[action->app];
+        struct sim_app *here = &sim_vm(sim, action->pair, action->side)->apps[action->app];
+        uint64_t token = action->message->token;
+
+        if ((other->told_token && token <= other->told_token) || token < here->told_token)
+                checker_violated(sim, "%s is to be started with token %" PRIu64 ", which is no higher than was told before", app->name, token);
+        here->told_token = token;
+}
+
 static void check_start(struct sim *sim, const struct action *action) {
         const struct sim_pair *pair = &sim->pairs[action->pair];
         const struct pair_policy *policy = sim_policy(sim, action->pair);
@@ -83,6 +97,9 @@ static void check_start(struct sim *sim, const struct action *action) {
                 if (!(sim_vm(sim, action->pair, action->side)->disks[action->app] & 1U << i))
                         checker_violated(sim, "%s is to be started on %s without its disk %s", app->name,
                                  policy->members[action->side].domain, app->disks[i]);
+        if (sim->engine->pairs[action->pair]->record.apps[action->app].ended)
+                checker_violated(sim, "%s has ended, and is to be started", app->name);
+        check_token(sim, action, app);
         on_disk = stored(&pair->owner, pair->owner_known, app->name, action->side, action->message->token);
         /* A damaged database is found at the next start, and is loud then. */
         disk_silent = (sim->engine->pairs[action->pair]->store_late || sim->store_torn) &&
@@ -178,6 +195,10 @@ void checker_action(struct sim *sim, const struct action *action) {
                 check_attach(sim, action);
         if (action->kind == ACTION_REPLY)
                 check_reply(sim, action);
+        if (action->kind == ACTION_PHASE)
+                checker_decision(sim, action);
+        if (action->kind == ACTION_PERSIST)
+                checker_persist(sim, action);
         if (!is_done_action(action->kind))
                 return;
         pair = &sim->pairs[action->pair].checker;
@@ -214,11 +235,19 @@ void checker_event(struct sim *sim, const struct event *event) {
 static void check_vm_rows(struct sim *sim, const struct pair *pair, enum side side) {
         const struct table *table = &sim->engine->table;
         const struct member *member = &pair->policy->members[side];
+        unsigned regions[POLICY_APPLICATIONS_MAX] = { 0 };
         uint64_t rows = 0, granted = 0;
 
-        for (size_t i = 0; i < table->n_rows; i++)
-                if (table->rows[i].user.pair == pair->slot && table->rows[i].user.side == side)
-                        rows += table->rows[i].usage_bytes;
+        for (size_t i = 0; i < table->n_rows; i++) {
+                const struct region *row = &table->rows[i];
+
+                if (row->user.pair != pair->slot)
+                        continue;
+                if (row->user.side == side)
+                        rows += row->usage_bytes;
+                if (row->kind == REGION_APPLICATION && ++regions[row->app] > 1)
+                        checker_violated(sim, "the region of %s has two rows", row->name);
+        }
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 granted += pair->record.apps[i].granted_bytes[side];
         for (size_t i = 0; i < pair->policy->n_applications; i++)
@@ -262,6 +291,8 @@ void checker_step(struct sim *sim, const struct event *event) {
                 checker->msec = sim->now_usec / USEC_PER_MSEC;
                 checker->steps_this_msec = 0;
         }
+        if (sim->queue.n_heap > TO_COME_BASE_MAX + TO_COME_A_PAIR_MAX * (size_t) sim->n_pairs)
+                checker_violated(sim, "%zu things are still to come, and more and more", sim->queue.n_heap);
         if (++checker->steps_this_msec == STEPS_A_MSEC_MAX)
                 checker_violated(sim, "the engine does not come to rest");
         check_table(sim, event->pair);

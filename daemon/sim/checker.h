@@ -10,17 +10,22 @@
  *    confirmed to failoverd
  *  - an owner is safe in the store before its application is started (on disk; in the run-time directory alone
  *    only while the disk does not answer)
- *  - the table's rows add up, each VM's rows are its base and what it was granted
+ *  - an application is started under a higher token than its other side ever was, and not at all once it has ended
+ *  - the table's rows add up, each VM's rows are its base and what it was granted, and a region has one row
  *  - nothing is plugged for a rehearsal before the store knows of it, its rows are what the record says, it reaches
  *    no side that owns an application, and in the end all of it has come back
  *  - every command has exactly one answer, in bounded time
  *  - no action is asked for again while the same one is still under way
- *  - one step asks for a bounded number of things
+ *  - one step asks for a bounded number of things, and what is still to come is bounded
+ *  - nothing is decided on a pair that is paused or past its flap limit, or about the hang of a guest that can be heard
+ *    (checker-decision.c)
+ *  - what was written is known again after a crash, and nothing older is written over it (checker-store.c)
  */
 
 #include "daemon/core/event.h"
 #include "daemon/core/update.h"
 
+struct pair;
 struct sim;
 
 /* An action under way. */
@@ -61,3 +66,10 @@ void checker_forget(struct sim *sim);
 void checker_policy(struct sim *sim);
 /* At the end of the run. */
 void checker_end(struct sim *sim);
+
+/* checker-decision.c: a phase is reached; the world of this pair has changed. */
+void checker_decision(struct sim *sim, const struct action *action);
+void checker_listen(struct sim *sim, int pair);
+/* checker-store.c: a record is to be written; one was read, and the engine has taken it in. */
+void checker_persist(struct sim *sim, const struct action *action);
+void checker_restored(struct sim *sim, const struct pair *pair, const struct record *record);

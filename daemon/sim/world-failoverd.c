@@ -51,17 +51,18 @@ void failoverd_step(struct sim *sim, struct event *event) {
 
 static void restore(struct sim *sim, int slot) {
         const struct sim_pair *pair = &sim->pairs[slot];
+        const struct record *newest = store_newest(pair);
+        int found = engine_find_pair(sim->engine, pair->name);
         struct record record;
 
-        if (!pair->owner_known && !pair->step_known)
+        if (!newest)
                 return;
-        if (pair->step_known && (!pair->owner_known || pair->step.seq >= pair->owner.seq))
-                record = pair->step;
-        else
-                record = pair->owner;
+        record = *newest;
         if (!pair->step_known) /* as store_load() does: of an earlier boot */
                 record.lost_bytes = record.reserve_used_bytes = 0;
-        failoverd_step(sim, &(struct event){ .kind = EVENT_RESTORED, .pair = engine_find_pair(sim->engine, pair->name), .record = &record });
+        failoverd_step(sim, &(struct event){ .kind = EVENT_RESTORED, .pair = found, .record = &record });
+        if (sim->engine && found >= 0)
+                checker_restored(sim, sim->engine->pairs[found], &record);
 }
 
 void failoverd_start(struct sim *sim) {

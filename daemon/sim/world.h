@@ -49,6 +49,7 @@ struct sim_app {
         enum application_state state;
         bool configured;
         uint64_t token, bytes;
+        uint64_t told_token; /* with which it was last told to start */
         uint64_t start_id, stop_id, request_id, attach_id, attach_bytes;
         uint64_t touch_id, canary_id; /* of a rehearsal */
         bool restart;
@@ -84,6 +85,7 @@ struct sim_vm {
         uint8_t paged_out[POLICY_APPLICATIONS_MAX][USAGE_EXTENTS_MAX / 8]; /* bits: this extent is in the swap */
         bool boot_fails, no_echo, no_balloon, page_out_fails;
         usec_t alive_usec; /* the last instant at which its kernel lived */
+        usec_t unheard_usec; /* the last one at which it did not, or could not be asked */
         unsigned unplug_percent; /* of what it is asked to give up; 100 is all */
         unsigned plug_percent;   /* of what it is given and brings online; 100 is all */
         usec_t plug_usec;        /* for each GiB; 0: default */
@@ -284,6 +286,7 @@ void policy_in_force(struct sim *sim); /* the world follows the engine's policy 
 void policy_apply(struct sim *sim, struct policy *policy); /* takes it over */
 
 /* world-store.c */
+const struct record *store_newest(const struct sim_pair *pair); /* what it would hand out now; NULL: nothing */
 void store_act(struct sim *sim, const struct action *action);
 void store_item(struct sim *sim, struct item *item);
 

@@ -143,6 +143,23 @@ static void silence_before_a_doubt_does_not_count(void) {
         CHECK(run(&g, MSEC(5000), VERDICT_HUNG) <= MSEC(2100));
 }
 
+static void one_unanswered_probe_is_no_hang_however_long_ago(void) {
+        struct detector_wants wants;
+        struct guest g;
+
+        begin(&g);
+        run(&g, MSEC(2000), VERDICT_MAX);
+        g.agent = false;
+        CHECK(run(&g, MSEC(10000), VERDICT_SILENT) < MSEC(10000));
+        run(&g, MSEC(1000), VERDICT_MAX);
+        /* Nobody looks for longer than its kernel may be silent: the answers, if any, are not read yet. */
+        g.now += MSEC(900);
+        CHECK(detector_look(&g.detector, g.now, 0, &wants) != VERDICT_HUNG);
+        CHECK(wants.probe);
+        g.kernel = g.balloon = false;
+        CHECK(run(&g, MSEC(2000), VERDICT_HUNG) < MSEC(2000));
+}
+
 static void late_answer_shows_that_it_lived_when_it_was_asked(void) {
         struct detector_wants wants;
         struct guest g;
@@ -174,5 +191,5 @@ TEST_MAIN("core-detector", TEST(healthy_guest_is_never_suspected), TEST(hang_is_
           TEST(hang_takes_longer_where_the_balloon_is_the_only_path),
           TEST(slow_agent_is_no_hang_where_the_balloon_is_the_only_path), TEST(silent_agent_with_a_living_kernel_is_no_hang),
           TEST(guest_without_a_second_path_is_never_hung), TEST(echo_port_that_was_closed_before_is_no_evidence),
-          TEST(unanswered_question_to_the_balloon_is_no_evidence), TEST(silence_before_a_doubt_does_not_count),
+          TEST(unanswered_question_to_the_balloon_is_no_evidence), TEST(silence_before_a_doubt_does_not_count), TEST(one_unanswered_probe_is_no_hang_however_long_ago),
           TEST(late_answer_shows_that_it_lived_when_it_was_asked), TEST(stopped_detector_knows_nothing_and_asks_nothing))
