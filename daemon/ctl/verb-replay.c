@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/bus/json-build.h"
@@ -130,16 +131,38 @@ static int replay(const struct ctl *ctl, const struct recording_file *file, cons
         return r;
 }
 
-int verb_replay(struct ctl *ctl) {
+static int run(const struct ctl *ctl, const struct replay_options *options) {
         _cleanup_(recording_file_deinit) struct recording_file file = { 0 };
-        struct replay_options options = { .all = ctl->all };
-        int r = parse_times(ctl, &options);
+        int r = recording_file_read(ctl->args[0], &file);
 
-        if (r == CTL_OK)
-                r = recording_file_read(ctl->args[0], &file);
         if (r != CTL_OK)
                 return r;
-        if (ctl->scenario)
-                return replay_scenario_write(ctl, &file, &options);
-        return replay(ctl, &file, &options);
+        return ctl->scenario ? replay_scenario_write(ctl, &file, options) : replay(ctl, &file, options);
+}
+
+/* The core stops its program where an invariant does not hold. That may be what there is to see, and damage may do it:
+ * so the program is a child's. */
+int verb_replay(struct ctl *ctl) {
+        struct replay_options options = { .all = ctl->all };
+        int r = parse_times(ctl, &options), status;
+        pid_t pid;
+
+        if (r != CTL_OK)
+                return r;
+        fflush(stdout);
+        pid = fork();
+        if (pid < 0)
+                return ctl_fail(CTL_FAILED, "cannot begin: %s", strerror(errno));
+        if (pid == 0) {
+                r = run(ctl, &options);
+                _exit(fflush(stdout) != 0 && r == CTL_OK ? CTL_FAILED : r);
+        }
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return ctl_fail(CTL_FAILED, "%s", strerror(errno));
+        if (WIFEXITED(status))
+                return WEXITSTATUS(status);
+        return ctl_fail(CTL_FAILED,
+                        "%s: the engine stopped (%s): a damaged recording, or a fault in failoverd; see `--all`",
+                        ctl->args[0], strsignal(WTERMSIG(status)));
 }

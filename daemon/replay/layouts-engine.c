@@ -219,8 +219,16 @@ static const struct layout app_layout = LAYOUT(T, app_rows);
 
 #define T struct rehearsal
 static const struct layout_row rehearsal_rows[] = {
-        NUMBER(T, command_id),    NUMBER(T, begun_usec),                      NUMBER(T, since_usec), NUMBER(T, asked_usec), NUMBER(T, unused_bytes),
-        NUMBER(T, touched_bytes), INSIDE(T, result, drill_result_layout), NUMBER(T, error),      NUMBER(T, give_way),   NUMBER(T, cut_off),
+        NUMBER(T, command_id),
+        NUMBER(T, begun_usec),
+        NUMBER(T, since_usec),
+        NUMBER(T, asked_usec),
+        NUMBER(T, unused_bytes),
+        NUMBER(T, touched_bytes),
+        INSIDE(T, result, drill_result_layout),
+        NUMBER(T, error),
+        NUMBER(T, give_way),
+        NUMBER(T, cut_off),
 };
 static const struct layout rehearsal_layout = LAYOUT(T, rehearsal_rows);
 #undef T

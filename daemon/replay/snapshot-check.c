@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "daemon/base/cleanup.h"
 #include "daemon/core/pair.h"
 #include "daemon/replay/snapshot.h"
 
@@ -117,6 +118,35 @@ static int check_flow(const struct flow *flow, struct error *error) {
         return 0;
 }
 
+/* What happened happened before now: an answer that is still to come would be one for ever. */
+static int check_times(const struct engine *engine, const struct member_state *member, struct error *error) {
+        const struct detector *d = &member->detector;
+        const usec_t times[] = {
+                member->domain_usec,
+                member->process_gone_usec,
+                member->lost_usec,
+                member->greeted_usec,
+                member->failure_usec,
+                member->going_usec,
+                member->fence_usec,
+                member->started_usec,
+                member->found_usec,
+                member->mass_hold_usec,
+                d->last_pong_usec,
+                d->suspected_usec,
+                d->last_path_usec[PATH_ECHO],
+                d->last_path_usec[PATH_BALLOON],
+                d->told_usec[PATH_ECHO],
+                d->told_usec[PATH_BALLOON],
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(times); i++)
+                if (times[i] > engine->now_usec)
+                        return error_set(error, -EBADMSG, "something happened at %" PRIu64 ", which is later than now",
+                                         times[i]);
+        return 0;
+}
+
 static int check_pair(const struct engine *engine, int slot, struct error *error) {
         const struct pair *pair = engine->pairs[slot];
         int r;
@@ -134,6 +164,9 @@ static int check_pair(const struct engine *engine, int slot, struct error *error
         for (size_t i = pair->policy->n_applications; i < POLICY_APPLICATIONS_MAX; i++)
                 if (!app_is_empty(pair, i))
                         return error_set(error, -EBADMSG, "it has no application %zu", i);
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                if (check_times(engine, &pair->members[side], error) < 0)
+                        return error_prefix(error, "members[%d]", (int) side);
         r = check_flow(&pair->record.flow, error);
         return r < 0 ? r : check_flow(&pair->last_flow, error);
 }
@@ -173,7 +206,8 @@ static int check_row(const struct engine *engine, size_t i, struct error *error)
             (row->target.pair >= 0 && !is_a_vm(engine, row->target)))
                 return error_set(error, -EBADMSG, "is no VM's");
         pair = engine->pairs[row->user.pair];
-        if ((row->kind == REGION_APPLICATION || row->kind == REGION_REHEARSAL) != (row->app >= 0) || row->app >= (int) pair->policy->n_applications)
+        if ((row->kind == REGION_APPLICATION || row->kind == REGION_REHEARSAL) != (row->app >= 0) ||
+            row->app >= (int) pair->policy->n_applications)
                 return error_set(error, -EBADMSG, "names an application that there is not");
         if (row->kind == REGION_REHEARSAL &&
             (!pair->record.apps[row->app].rehearsed || row->user.side != pair->record.rehearsal_side ||

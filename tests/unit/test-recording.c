@@ -260,6 +260,7 @@ static void an_unsound_snapshot_is_refused(void) {
         check_refused("pair 1 slot=1", "range 0 1 span.end=1\npair 1 slot=1", "application 1 has no handover");
         check_refused("pair 1 slot=1", "pair 0 members[0] counted_suspect=1\npair 1 slot=1",
                       "0 watched and 0 suspected, the VMs say 0 and 1");
+        check_refused("pair 1 slot=1", "pair 0 members[0] greeted_usec=999999999\npair 1 slot=1", "which is later than now");
         check_refused("pair 1 slot=1", "colour 1\npair 1 slot=1", "is no line of a snapshot");
 }
 
