@@ -73,14 +73,20 @@ static bool have_journal(void) {
         return getenv("JOURNAL_STREAM") != NULL && access("/run/systemd/journal/socket", W_OK) == 0;
 }
 
-void journal_record(enum record_kind kind, const char *pair, const char *vm, const char *text) {
+static void print_events(const char *events) {
+        if (events)
+                fprintf(stderr, "recorded: %s\n", events);
+}
+
+void journal_record(enum record_kind kind, const char *pair, const char *vm, const char *text, const char *events) {
         if (!have_journal()) {
                 fprintf(stderr, "%s: %s\n", record_kind_to_string(kind), text);
+                print_events(events);
                 return;
         }
         sd_journal_send("MESSAGE=%s", text, "MESSAGE_ID=%s", journal_message_id(kind), "PRIORITY=%i", priority(kind),
                         "FAILOVER_RECORD=%s", record_kind_to_string(kind), "PAIR=%s", pair ? pair : "", "VM=%s",
-                        vm ? vm : "", NULL);
+                        vm ? vm : "", "EVENTS=%s", events ? events : "", NULL);
 }
 
 static unsigned long long since(const struct flow *flow, enum phase phase) {
@@ -99,11 +105,13 @@ void journal_phase(const char *pair, const char *id, enum phase phase, const str
                         "PHASE=%s", phase_to_string(phase), NULL);
 }
 
-void journal_flow_ended(const char *pair, const char *id, int result, const char *text) {
+void journal_flow_ended(const char *pair, const char *id, int result, const char *text, const char *events) {
         if (!have_journal()) {
                 fprintf(stderr, "ended: %s: %s\n", id, text);
+                print_events(events);
                 return;
         }
         sd_journal_send("MESSAGE=%s: %s", id, text, "MESSAGE_ID=" JOURNAL_FLOW_ENDED_ID, "PRIORITY=%i",
-                        result < 0 ? LOG_ERR : LOG_NOTICE, "PAIR=%s", pair, "FAILOVER_ID=%s", id, "RESULT=%i", result, NULL);
+                        result < 0 ? LOG_ERR : LOG_NOTICE, "PAIR=%s", pair, "FAILOVER_ID=%s", id, "RESULT=%i", result,
+                        "EVENTS=%s", events ? events : "", NULL);
 }

@@ -2,14 +2,15 @@
 #pragma once
 
 /* State changes in the journal: MESSAGE_ID by kind (etc/failoverd.catalog tells what to do), PAIR=, VM=,
- * FAILOVER_ID=, PHASE=. Where there is no journal, lines on standard error. */
+ * FAILOVER_ID=, PHASE=, EVENTS= (the file with the recording of it). Where there is no journal, lines on standard
+ * error. */
 
 #include "daemon/core/update.h"
 
-/* `pair` and `vm` may be NULL. */
-void journal_record(enum record_kind kind, const char *pair, const char *vm, const char *text);
+/* `pair`, `vm` and `events` (a file) may be NULL. */
+void journal_record(enum record_kind kind, const char *pair, const char *vm, const char *text, const char *events);
 void journal_phase(const char *pair, const char *id, enum phase phase, const struct flow *flow);
-void journal_flow_ended(const char *pair, const char *id, int result, const char *text);
+void journal_flow_ended(const char *pair, const char *id, int result, const char *text, const char *events);
 
 /* MESSAGE_ID of a kind of record, 32 hexadecimal digits. */
 const char *journal_message_id(enum record_kind kind);

@@ -107,8 +107,10 @@ static const char *pair_name(struct manager *manager, int slot) {
 static void act_record(struct manager *manager, const struct action *action) {
         const char *pair = pair_name(manager, action->pair);
         const char *vm = pair && action->side >= 0 ? find_pair(manager, action->pair)->domains[action->side] : NULL;
+        char recording[RECORDING_PATH_LEN];
 
-        journal_record(action->record_kind, pair, vm, action->text);
+        journal_record(action->record_kind, pair, vm, action->text,
+                       manager_keep_decision(manager, find_pair(manager, action->pair), action->record_kind, recording));
         store_add_event(manager->store, pair, action->side, action->record_kind, action->text);
         if (manager->bus)
                 bus_record(manager->bus, action->pair, action->side, action->record_kind, action->app_name, action->text);
@@ -118,7 +120,7 @@ static void act_record(struct manager *manager, const struct action *action) {
 
 static void act_flow(struct manager *manager, const struct action *action) {
         const char *pair = pair_name(manager, action->pair);
-        char id[FAILOVER_ID_LEN];
+        char id[FAILOVER_ID_LEN], recording[RECORDING_PATH_LEN];
 
         if (!pair || !manager->engine->pairs[action->pair])
                 return;
@@ -130,7 +132,8 @@ static void act_flow(struct manager *manager, const struct action *action) {
                         bus_phase(manager->bus, action->pair, &action->flow, action->phase);
                 return;
         }
-        journal_flow_ended(pair, id, action->result, action->text);
+        journal_flow_ended(pair, id, action->result, action->text,
+                           manager_keep_flow(manager, manager->engine->pairs[action->pair]->policy, &action->flow, recording));
         store_end_flow(manager->store, pair, &action->flow, action->result, action->text);
         if (manager->bus)
                 bus_flow_ended(manager->bus, action->pair, &action->flow, action->result, action->text);

@@ -2,10 +2,12 @@
 #pragma once
 
 /* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
- * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown). */
+ * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c (what
+ * is kept of what was recorded). */
 
 #include "daemon/bus/bus.h"
 #include "daemon/host/agent-link.h"
+#include "daemon/host/event-ring.h"
 #include "daemon/host/evidence.h"
 #include "daemon/host/file-writer.h"
 #include "daemon/host/hypervisor.h"
@@ -30,6 +32,7 @@ struct manager_pair {
         sd_event_source *wake;
         usec_t due_usec;
         struct processor_use processor[SIDE_MAX];
+        usec_t kept_usec[RECORD_KIND_MAX]; /* when a recording of such a decision was kept last, 0: never */
 };
 
 /* An answer that the manager owes itself, since the adapter could not even begin. */
@@ -54,7 +57,9 @@ struct manager {
 
         struct hypervisor *hypervisor;
         struct store *store;
-        struct evidence *evidence;
+        struct evidence *evidence;  /* of failovers */
+        struct evidence *decisions; /* of what was decided not to do: recordings only */
+        struct event_ring *events;  /* NULL: nothing is recorded */
         struct pressure *pressure;
         struct reclaim *reclaim;
         struct resident_survey *survey;
@@ -69,13 +74,14 @@ struct manager {
         sd_event_source *owed_source;
 
         char *policy_path;
-        char *evidence_dir;
+        char *evidence_dir, *decisions_dir;
         char *last_policy_path; /* copy of the policy in force, for a start with a broken file */
         struct file_writer *policy_writer, *last_policy_writer;
         struct coming_policy coming;
         bool last_policy_again; /* another one came into force while the copy was being written */
         bool user, debug;
         bool store_lost;
+        usec_t decision_kept_usec; /* of any pair; 0: never */
         usec_t started_usec;
         struct host_facts facts;
         usec_t facts_usec;
@@ -87,6 +93,18 @@ usec_t manager_realtime(void);
 /* Stamps an event, steps the engine, carries out what it wants. */
 void manager_event(struct manager *manager, struct event *event);
 void manager_owe(struct manager *manager, const struct event *event);
+
+/* manager-recordings.c */
+#define RECORDING_PATH_LEN 4352
+void manager_open_recordings(struct manager *manager, const char *runtime_dir);
+/* Begins to keep what was recorded of a flow. Returns `path`, the file that it will be, or NULL where it is not kept. */
+const char *manager_keep_flow(struct manager *manager, const struct pair_policy *policy, const struct flow *flow,
+                              char path[static RECORDING_PATH_LEN]);
+/* The same of the flows that an earlier life of failoverd did not end, in case that this one does not either. */
+void manager_keep_flows_cut_off(struct manager *manager);
+/* The same where it was decided not to act. NULL also for other kinds, and where one was kept not long ago. */
+const char *manager_keep_decision(struct manager *manager, struct manager_pair *slot, enum record_kind kind,
+                                  char path[static RECORDING_PATH_LEN]);
 
 /* manager-facts.c */
 /* Looks at the processor time that a VM's process has used: cheap, each time its second paths are asked. */

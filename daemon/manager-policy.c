@@ -94,7 +94,7 @@ static void on_policy_written(void *userdata, int result, const char *text) {
         }
         if (result >= 0) {
                 manager_apply_policy(manager, coming.policy);
-                journal_record(RECORD_RESUMED, NULL, NULL, "a new policy is in force");
+                journal_record(RECORD_RESUMED, NULL, NULL, "a new policy is in force", NULL);
                 text = coming.report && coming.report[0] ? coming.report : "applied";
         }
         bus_reply(manager->bus, coming.request_id, result, text);

@@ -33,6 +33,8 @@ void manager_event(struct manager *manager, struct event *event) {
         event->real_usec = manager_realtime();
         if (manager->debug)
                 trace_event(event);
+        if (manager->events)
+                event_ring_event(manager->events, manager->engine, event);
         crash_point_event(event);
         engine_step(manager->engine, event, &manager->update);
         if (manager->update.failed) {
@@ -40,6 +42,8 @@ void manager_event(struct manager *manager, struct event *event) {
                 fprintf(stderr, "out of memory, exiting; guests run on\n");
                 abort();
         }
+        if (manager->events)
+                event_ring_update(manager->events, manager->engine, &manager->update);
         /* Pairs and applications that a policy brings have to be watched before anything is asked about them; those
          * that it drops have their last actions among these. */
         if (event->kind == EVENT_POLICY && manager->hypervisor)
@@ -152,6 +156,9 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         r = evidence_new(manager->evidence_dir, &manager->evidence);
         if (r < 0)
                 return error_set(error, r, "%s: %s", manager->evidence_dir, strerror(-r));
+        r = evidence_new(manager->decisions_dir, &manager->decisions);
+        if (r < 0)
+                return error_set(error, r, "%s: %s", manager->decisions_dir, strerror(-r));
         r = pressure_new(manager->loop, "/proc/pressure", &manager->sink, &manager->pressure);
         if (r < 0)
                 fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n", strerror(-r));
@@ -186,6 +193,7 @@ static int start(struct manager *manager, const struct manager_options *options,
                 return error_set(error, r, "%s", report ? report : strerror(-r));
         r = open_store(manager, options, error);
         if (r >= 0) {
+                manager_open_recordings(manager, options->runtime_dir);
                 manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
                 if (!manager->engine->policy)
                         r = error_set(error, -EINVAL, "%s: the policy could not be taken; see the messages above", manager->policy_path);
@@ -202,6 +210,7 @@ static int start(struct manager *manager, const struct manager_options *options,
         manager_keep_last_policy(manager);
         manager_follow_pairs(manager, true);
         manager_event(manager, &(struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+        manager_keep_flows_cut_off(manager);
         if (manager->store_lost && manager->engine->policy->on_store_lost == STORE_LOST_TRUST_RUNNING)
                 store_settle(manager->store);
         return 0;
@@ -225,6 +234,8 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
                 manager->last_policy_path = NULL;
         if (asprintf(&manager->evidence_dir, "%s/evidence", options->state_dir) < 0)
                 manager->evidence_dir = NULL;
+        if (asprintf(&manager->decisions_dir, "%s/decisions", options->state_dir) < 0)
+                manager->decisions_dir = NULL;
         r = sd_event_add_defer(loop, &manager->owed_source, on_owed, manager);
         if (r >= 0)
                 r = sd_event_source_set_enabled(manager->owed_source, SD_EVENT_OFF);
@@ -232,7 +243,7 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
                 r = file_writer_new(loop, &manager->policy_writer);
         if (r >= 0)
                 r = file_writer_new(loop, &manager->last_policy_writer);
-        if (!manager->engine || !manager->policy_path || !manager->last_policy_path || !manager->evidence_dir)
+        if (!manager->engine || !manager->policy_path || !manager->last_policy_path || !manager->evidence_dir || !manager->decisions_dir)
                 r = -ENOMEM;
         if (r < 0)
                 error_set(error, r, "cannot start: %s", strerror(-r));
@@ -269,6 +280,8 @@ struct manager *manager_free(struct manager *manager) {
         hypervisor_free(manager->hypervisor);
         store_free(manager->store);
         evidence_free(manager->evidence);
+        evidence_free(manager->decisions);
+        event_ring_free(manager->events);
         file_writer_free(manager->policy_writer);
         file_writer_free(manager->last_policy_writer);
         policy_free(manager->coming.policy);
@@ -286,6 +299,7 @@ struct manager *manager_free(struct manager *manager) {
         free(manager->policy_path);
         free(manager->last_policy_path);
         free(manager->evidence_dir);
+        free(manager->decisions_dir);
         sd_event_unref(manager->loop);
         free(manager);
         return NULL;

@@ -40,6 +40,7 @@ struct host_facts {
         usec_t started_usec;          /* when failoverd came up, CLOCK_BOOTTIME */
         bool user_mode;               /* session bus, qemu:///session */
         char policy_path[256];        /* file that the policy was read from, empty where none */
+        char decisions_dir[256];      /* where recordings of decisions not to act are kept, empty where none are */
 
         struct link_fact observe, act, fence; /* the three connections to the hypervisor */
         struct link_fact store;

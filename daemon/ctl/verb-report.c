@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A bundle for support: what failoverd shows, its policy and its journal, secrets left out. */
+/* A bundle for support: what failoverd shows, its policy and its journal, what it kept of failovers and decisions not
+ * to act, secrets left out. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -14,6 +16,9 @@
 #include "daemon/ctl/redact.h"
 
 #define COLLECT_MAX (8 * MIB) /* most that one program may contribute */
+#define KEPT_MAX (16 * MIB)   /* that one file may */
+#define KEPT_LATEST 8         /* failovers, and decisions not to act, whose files are put in */
+#define PATH_LEN 4096
 
 struct bundle {
         const char *directory;
@@ -92,10 +97,79 @@ static void write_answer(struct ctl *ctl, struct bundle *bundle, const char *nam
                 bundle->n_failed++;
 }
 
+/* A file that failoverd kept. One that may not be read, or is gone, is no reason to have no bundle. */
+static void write_kept(struct bundle *bundle, const char *directory, const char *of, const char *file) {
+        char path[PATH_LEN], name[256];
+        _cleanup_free_ char *text = NULL;
+
+        snprintf(path, sizeof(path), "%.3800s/%.200s", directory, file);
+        snprintf(name, sizeof(name), "%.100s-%.100s", of, file);
+        if (strchr(of, '/') || strchr(file, '/') || ctl_read_file(path, KEPT_MAX, &text) != CTL_OK)
+                return;
+        write_part(bundle, name, text);
+}
+
+/* What was kept of the latest failovers. */
+static void write_evidence(struct ctl *ctl, struct bundle *bundle) {
+        _cleanup_json_ struct json_object *all = NULL;
+
+        if (ctl_read_json(ctl, "GetHistory", &all, "su", "", (uint32_t) KEPT_LATEST) != CTL_OK)
+                return;
+        for (size_t i = 0; i < get_count(all, "flows") && i < KEPT_LATEST; i++) {
+                _cleanup_json_ struct json_object *one = NULL;
+                const char *id = get_text(get_item(all, "flows", i), "id", "");
+
+                if (ctl_read_json(ctl, "GetHistory", &one, "su", id, (uint32_t) 1) != CTL_OK)
+                        continue;
+                for (size_t k = 0; k < get_count(one, "evidence.files"); k++)
+                        write_kept(bundle, get_text(one, "evidence.directory", ""), id,
+                                   get_text(get_item(one, "evidence.files", k), "name", ""));
+        }
+}
+
+/* Names of decisions end with their time; those of several pairs stand one after another. */
+static int later_first(const struct dirent **a, const struct dirent **b) {
+        const char *x = strrchr((*a)->d_name, '-'), *y = strrchr((*b)->d_name, '-');
+
+        return strcmp(y ? y : "", x ? x : "");
+}
+
+static int is_visible(const struct dirent *entry) {
+        return entry->d_name[0] != '.';
+}
+
+/* The latest recordings of decisions not to act. */
+static void write_decisions(struct ctl *ctl, struct bundle *bundle) {
+        _cleanup_json_ struct json_object *status = NULL;
+        const char *directory;
+        struct dirent **names = NULL;
+        int n;
+
+        if (ctl_read_json(ctl, "Describe", &status, NULL) != CTL_OK)
+                return;
+        directory = get_text(status, "failoverd.decisions", NULL);
+        n = directory ? scandir(directory, &names, is_visible, later_first) : 0;
+        for (int i = 0; i < n; i++) {
+                char path[PATH_LEN];
+
+                snprintf(path, sizeof(path), "%.3700s/%.255s", directory, names[i]->d_name);
+                if (i < KEPT_LATEST)
+                        write_kept(bundle, path, names[i]->d_name, "events");
+                free(names[i]);
+        }
+        free(names);
+}
+
 static void write_all(struct ctl *ctl, struct bundle *bundle) {
-        const char *journal[] = { "journalctl", ctl->user ? "--user-unit=failoverd" : "--unit=failoverd", "--lines=5000",
-                            "--no-pager", "--output=short-precise", NULL };
-        const char *unit[] = { "systemctl", ctl->user ? "--user" : "--system", "status", "--no-pager", "failoverd", NULL };
+        const char *journal[] = { "journalctl",
+                                  ctl->user ? "--user-unit=failoverd" : "--unit=failoverd",
+                                  "--lines=5000",
+                                  "--no-pager",
+                                  "--output=short-precise",
+                                  NULL };
+        const char *unit[] = {
+                "systemctl", ctl->user ? "--user" : "--system", "status", "--no-pager", "failoverd", NULL
+        };
         const char *versions[] = { "uname", "-a", NULL };
 
         write_answer(ctl, bundle, "status.json", "Describe", false);
@@ -106,12 +180,16 @@ static void write_all(struct ctl *ctl, struct bundle *bundle) {
         write_program(bundle, "journal.txt", journal);
         write_program(bundle, "unit.txt", unit);
         write_program(bundle, "host.txt", versions);
+        write_evidence(ctl, bundle);
+        write_decisions(ctl, bundle);
 }
 
 /* Packs the directory into DIRECTORY.tar and removes it. */
 static int pack(const char *directory) {
         _cleanup_free_ char *tar = NULL, *said = NULL, *parent = strdup(directory);
-        const char *argv[] = { "tar", "--create", "--file", NULL, "--remove-files", "--directory", ".", "--", NULL, NULL };
+        const char *argv[] = {
+                "tar", "--create", "--file", NULL, "--remove-files", "--directory", ".", "--", NULL, NULL
+        };
         char *slash = parent ? strrchr(parent, '/') : NULL;
 
         if (!parent || asprintf(&tar, "%s.tar", directory) < 0)

@@ -172,6 +172,38 @@ static void write_files(int dir_fd, const struct evidence_request *request, char
         }
 }
 
+/* Copies a part of a recording. False where that is not to be had as a whole. */
+static bool copy_part(int fd, const struct event_ring_part *part, char *buffer) {
+        for (uint64_t at = 0; at < part->bytes;) {
+                uint64_t left = part->bytes - at;
+                ssize_t n = pread(part->fd, buffer, left < CONSOLE_BYTES ? left : CONSOLE_BYTES, (off_t) at);
+
+                if (n <= 0 || write(fd, buffer, (size_t) n) != n)
+                        return false;
+                at += (uint64_t) n;
+        }
+        return true;
+}
+
+/* A recording takes the place of a shorter one of the same failover. */
+static void write_events(int dir_fd, const struct evidence_request *request, char *buffer) {
+        _cleanup_close_ int fd = -1;
+        struct stat before, now;
+        bool ok = request->n_events > 0;
+
+        if (!ok)
+                return;
+        (void) unlinkat(dir_fd, ".events", 0);
+        fd = openat(dir_fd, ".events", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        for (int i = 0; ok && i < request->n_events; i++)
+                ok = fd >= 0 && copy_part(fd, &request->events[i], buffer);
+        ok = ok && fstat(fd, &now) == 0;
+        if (ok && fstatat(dir_fd, "events", &before, AT_SYMLINK_NOFOLLOW) == 0 && before.st_size > now.st_size)
+                ok = false;
+        if (!ok || renameat(dir_fd, ".events", dir_fd, "events") < 0)
+                (void) unlinkat(dir_fd, ".events", 0); /* a full disk: there is nobody to tell who would not know */
+}
+
 static void remove_one(int root_fd, const char *name) {
         int fd = openat(root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         _cleanup_(closedirp) DIR *directory = fd < 0 ? NULL : fdopendir(fd);
@@ -182,7 +214,7 @@ static void remove_one(int root_fd, const char *name) {
                 return;
         }
         while ((entry = readdir(directory)))
-                if (entry->d_name[0] != '.')
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
                         (void) unlinkat(dirfd(directory), entry->d_name, 0);
         (void) unlinkat(root_fd, name, AT_REMOVEDIR);
 }
@@ -246,6 +278,7 @@ int evidence_write(const char *directory, const struct evidence_request *request
         if (dir_fd < 0)
                 return -errno;
         write_files(dir_fd, request, buffer);
+        write_events(dir_fd, request, buffer);
         for (unsigned i = 0; i < ENTRIES_MAX && remove_oldest(root_fd, EVIDENCE_KEPT); i++)
                 ;
         return 0;
@@ -306,6 +339,7 @@ struct task {
 };
 
 static void task_free(struct task *task) {
+        event_ring_parts_close(task->request.events, task->request.n_events);
         free((char *) task->request.failover_id);
         free((char *) task->request.console_path);
         free((char *) task->request.messages);
@@ -392,6 +426,14 @@ static int task_new(struct evidence *evidence, const struct evidence_request *re
         if (!copy->failover_id || !copy->console_path != !request->console_path ||
             !copy->messages != !request->messages)
                 return -ENOMEM;
+        for (; copy->n_events < request->n_events; copy->n_events++) {
+                struct event_ring_part *part = &copy->events[copy->n_events];
+
+                *part = request->events[copy->n_events];
+                part->fd = fcntl(part->fd, F_DUPFD_CLOEXEC, 0);
+                if (part->fd < 0)
+                        return -errno;
+        }
         *ret = steal_ptr(task);
         return 0;
 }

@@ -3,17 +3,18 @@
 
 /*
  * Keeps what tells why a VM failed, before recovery destroys it: DIRECTORY/FAILOVER-ID/{console,messages,process}-
- * SIDE. Bounded: 64 KiB a side, 32 failovers, 90 days; the oldest are removed. Everything is read and written on a short
- * thread of its own.
+ * SIDE; and what failoverd was told and decided: DIRECTORY/FAILOVER-ID/events. Bounded: 64 KiB a side, a recording of
+ * 8 MiB, 32 failovers, 90 days; the oldest are removed. Everything is read and written on a short thread of its own.
  */
 
 #include <stdint.h>
 
-#include "policy/policy.h"
+#include "daemon/host/event-ring.h"
 
 struct evidence;
 
 #define EVIDENCE_BYTES_MAX (64 * KIB) /* of one side of one failover */
+#define EVIDENCE_EVENTS_MAX (8 * MIB) /* of a recording */
 #define EVIDENCE_KEPT 32              /* failovers */
 #define EVIDENCE_AT_ONCE 8            /* threads */
 #define EVIDENCE_AGE_USEC (90 * 24 * 3600 * USEC_PER_SEC)
@@ -25,6 +26,8 @@ struct evidence_request {
         const char *console_path; /* log of the guest's console; NULL: none */
         const char *messages;     /* agent_link_get_recent(); NULL: none */
         int pid;                  /* QEMU's; 0: none */
+        struct event_ring_part events[EVENT_RING_FILES_MAX]; /* a recording, part by part */
+        int n_events;
 };
 
 /* `directory` is created (mode 0700) when there is something to keep; its parent has to be there. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "daemon/replay/describe.h"
+#include "daemon/replay/layouts.h"
 #include "daemon/replay/policy-block.h"
 #include "daemon/replay/snapshot.h"
 #include "daemon/replay/update-text.h"
@@ -37,16 +38,27 @@ static int renew_policy(struct recorder *recorder, const struct engine *engine) 
         return r;
 }
 
-int recorder_segment(struct recorder *recorder, const struct engine *engine, uint64_t life, uint64_t segment) {
-        char head[160];
+#define T struct segment_head
+static const struct layout_row segment_head_rows[] = {
+        TEXT(T, version),
+        NUMBER(T, life),
+        NUMBER(T, segment),
+        NUMBER(T, time_usec),
+};
+const struct layout segment_head_layout = LAYOUT(T, segment_head_rows);
+#undef T
+
+int recorder_segment(struct recorder *recorder, const struct engine *engine, const struct segment_head *given) {
+        struct segment_head head = *given;
         int r = renew_policy(recorder, engine);
 
         if (r < 0)
                 return r;
-        snprintf(head, sizeof(head),
-                 RECORDING_MAGIC " %d version=\"" PROJECT_VERSION "\" life=%" PRIu64 " segment=%" PRIu64 "\n",
-                 RECORDING_FORMAT, life, segment);
-        buffer_add_text(&recorder->out, head);
+        snprintf(head.version, sizeof(head.version), "%s", PROJECT_VERSION);
+        buffer_add_text(&recorder->out, RECORDING_MAGIC " ");
+        buffer_add_number(&recorder->out, RECORDING_FORMAT);
+        layout_write(&recorder->out, &segment_head_layout, &head, NULL, "");
+        buffer_add_char(&recorder->out, '\n');
         snapshot_write(&recorder->out, engine, &recorder->policy);
         recorder->clock = (struct event_clock) { engine->now_usec, engine->real_usec };
         pong_memory_deinit(&recorder->pongs);

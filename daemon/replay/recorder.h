@@ -5,7 +5,7 @@
  * Writes down what the engine is told and what it decides, so that a replay can tell whether the same is decided
  * again. A recording is a sequence of segments, each of which can be replayed alone:
  *
- *   failoverd-recording 1 version="0.1.0" life=1790000000000000 segment=7
+ *   failoverd-recording 1 version="0.1.0" life=1790000000000000 segment=7 time_usec=123456789
  *   ... a snapshot of the engine (snapshot.h), to "end"
  *   +250013~-1 wake 3 -87             an event (event-text.h), then what came of it:
  *   > orders-a   [decided] ...        a decision of weight, in words (describe.h)
@@ -42,8 +42,17 @@ struct recorder {
 
 void recorder_deinit(struct recorder *recorder);
 
-/* Begins a segment with the engine as it is. `life` tells lives of failoverd apart. -ENOMEM. */
-int recorder_segment(struct recorder *recorder, const struct engine *engine, uint64_t life, uint64_t segment);
+/* What a segment begins with beside the engine. */
+struct segment_head {
+        char version[32];        /* of failoverd; filled in by recorder_segment() */
+        uint64_t life, segment;  /* tells lives of failoverd apart; number within one */
+        usec_t time_usec;        /* CLOCK_BOOTTIME when it was begun */
+};
+
+extern const struct layout segment_head_layout;
+
+/* Begins a segment with the engine as it is. -ENOMEM. */
+int recorder_segment(struct recorder *recorder, const struct engine *engine, const struct segment_head *head);
 /* An event, before the engine is given it. -ENOMEM: what comes behind it is of no use before another segment. */
 int recorder_event(struct recorder *recorder, const struct event *event);
 /* What came of it. Positive where something of weight was decided. -ENOMEM as above. */

@@ -13,23 +13,23 @@ struct cut {
         struct engine *engine;
         struct update update;
         struct policy *policy; /* in force at the beginning of the part */
-        uint64_t life, segment;
+        struct segment_head head; /* of the segment that is read */
         bool begun; /* something was written; and the segment that is read goes on from it */
         usec_t from_usec, until_usec;
 };
 
 /* Segments that follow each other become one. */
 static int on_segment(struct cut *cut) {
-        bool follows = cut->engine && cut->life == cut->reader.life && cut->segment + 1 == cut->reader.segment;
+        bool follows = cut->engine && cut->head.life == cut->reader.head.life &&
+                       cut->head.segment + 1 == cut->reader.head.segment;
 
-        cut->life = cut->reader.life;
-        cut->segment = cut->reader.segment;
+        cut->head = cut->reader.head;
         if (follows)
                 return 0;
         engine_free(cut->engine);
         cut->engine = steal_ptr(cut->reader.engine);
         recording_time_segment(&cut->time, cut->engine);
-        return cut->begun ? recorder_segment(&cut->recorder, cut->engine, cut->life, cut->segment) : 0;
+        return cut->begun ? recorder_segment(&cut->recorder, cut->engine, &cut->head) : 0;
 }
 
 static int begin(struct cut *cut) {
@@ -38,7 +38,7 @@ static int begin(struct cut *cut) {
         if (!cut->policy)
                 return -ENOMEM;
         cut->recorder.policy_beside = true;
-        return recorder_segment(&cut->recorder, cut->engine, cut->life, cut->segment);
+        return recorder_segment(&cut->recorder, cut->engine, &cut->head);
 }
 
 static int on_event(struct cut *cut) {

@@ -162,28 +162,6 @@ static int read_snapshot(struct recording_reader *reader, struct error *error) {
         return snapshot_reader_finish(&snapshot, &reader->engine, error);
 }
 
-struct segment_head {
-        char version[32];
-        uint64_t life, segment;
-};
-
-static const struct layout_row segment_rows[] = {
-        { .name = "version",
-          .kind = LAYOUT_TEXT,
-          .offset = offsetof(struct segment_head, version),
-          .size = sizeof(((struct segment_head *) NULL)->version) },
-        { .name = "life",
-          .kind = LAYOUT_UINT64,
-          .offset = offsetof(struct segment_head, life),
-          .size = sizeof(uint64_t) },
-        { .name = "segment",
-          .kind = LAYOUT_UINT64,
-          .offset = offsetof(struct segment_head, segment),
-          .size = sizeof(uint64_t) },
-};
-static const struct layout segment_layout = { "the first line", sizeof(struct segment_head), segment_rows,
-                                              ELEMENTSOF(segment_rows) };
-
 static int read_segment(struct recording_reader *reader, struct error *error) {
         const char *text = reader->copy + strlen(RECORDING_MAGIC);
         struct layout_reading lenient = { .lenient = true };
@@ -200,12 +178,10 @@ static int read_segment(struct recording_reader *reader, struct error *error) {
                         error, -EBADMSG,
                         "format %lu is not known here, only %d; use the failoverctl of the failoverd that wrote it",
                         format, RECORDING_FORMAT);
-        r = layout_read(&segment_layout, &head, rest, &lenient, error);
+        r = layout_read(&segment_head_layout, &head, rest, &lenient, error);
         if (r < 0)
                 return r;
-        memcpy(reader->version, head.version, sizeof(reader->version));
-        reader->life = head.life;
-        reader->segment = head.segment;
+        reader->head = head;
         reader->reading.lenient = strcmp(head.version, PROJECT_VERSION) != 0;
         pong_memory_deinit(&reader->pongs);
         r = read_snapshot(reader, error);
@@ -249,7 +225,7 @@ static int next_item(struct recording_reader *reader, struct error *error) {
                 return r < 0 ? r : RECORDING_END;
         if (strncmp(reader->copy, RECORDING_MAGIC, strlen(RECORDING_MAGIC)) == 0)
                 return read_segment(reader, error);
-        if (!reader->version[0])
+        if (!reader->head.version[0])
                 return error_set(error, -EBADMSG,
                                  "this is no recording: it does not begin with \"" RECORDING_MAGIC "\"");
         if (reader->copy[0] == '+')

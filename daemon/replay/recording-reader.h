@@ -13,7 +13,7 @@
 
 enum recording_item {
         RECORDING_END,
-        RECORDING_SEGMENT,  /* life, segment, version; engine: as it was. The caller takes it out with steal_ptr() */
+        RECORDING_SEGMENT,  /* head; engine: as it was. The caller takes it out with steal_ptr() */
         RECORDING_EVENT,    /* event; valid until the next call */
         RECORDING_DECISION, /* text; the same */
         RECORDING_DIGEST,   /* digest */
@@ -32,8 +32,7 @@ struct recording_reader {
         struct event_clock clock;
 
         /* the latest item */
-        char version[32];
-        uint64_t life, segment;
+        struct segment_head head;
         struct engine *engine;
         struct event_storage event;
         const char *text;

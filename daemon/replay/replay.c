@@ -151,7 +151,7 @@ static int compare_states(struct run *run, const struct engine *recorded) {
 
                 if (n != k || memcmp(a, b, (size_t) n) != 0) {
                         differ(run, "the state at segment %" PRIu64 " differs: recorded \"%.*s\", now \"%.*s\"",
-                               run->reader.segment, k < 900 ? k : 900, b, n < 900 ? n : 900, a);
+                               run->reader.head.segment, k < 900 ? k : 900, b, n < 900 ? n : 900, a);
                         return 0;
                 }
                 a += n + (a[n] == '\n');
@@ -159,23 +159,23 @@ static int compare_states(struct run *run, const struct engine *recorded) {
         }
         if (*a != *b)
                 differ(run, "the state at segment %" PRIu64 " differs: one ends where the other goes on",
-                       run->reader.segment);
+                       run->reader.head.segment);
         return 0;
 }
 
 static int on_segment(struct run *run) {
         _cleanup_(engine_freep) struct engine *recorded = steal_ptr(run->reader.engine);
         bool first = !run->engine,
-             follows = !first && run->life == run->reader.life && run->segment + 1 == run->reader.segment;
+             follows = !first && run->life == run->reader.head.life && run->segment + 1 == run->reader.head.segment;
         int r = 0;
 
         if (first)
-                memcpy(run->result->version, run->reader.version, sizeof(run->result->version));
+                memcpy(run->result->version, run->reader.head.version, sizeof(run->result->version));
         else if (follows)
                 r = compare_states(run, recorded);
         else
                 show(run, REPLAY_NOTE,
-                     run->life == run->reader.life ? "a part of the recording is missing here"
+                     run->life == run->reader.head.life ? "a part of the recording is missing here"
                                                    : "failoverd was started anew");
         if (r < 0)
                 return r;
@@ -183,8 +183,8 @@ static int on_segment(struct run *run) {
                 engine_free(run->engine);
                 run->engine = steal_ptr(recorded);
         }
-        run->life = run->reader.life;
-        run->segment = run->reader.segment;
+        run->life = run->reader.head.life;
+        run->segment = run->reader.head.segment;
         run->digest = DIGEST_BEGIN;
         run->compared = false;
         run->n_decided = run->n_matched = 0;

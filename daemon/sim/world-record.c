@@ -13,20 +13,28 @@ static void put(struct sim *sim, int r) {
         buffer_clear(out);
 }
 
+static int segment(struct sim *sim) {
+        struct segment_head head = { .life = sim->host,
+                                     .segment = ++sim->record_number,
+                                     .time_usec = sim->now_usec - sim->boot_offset_usec };
+
+        return recorder_segment(&sim->recorder, sim->engine, &head);
+}
+
 void record_start(struct sim *sim) {
         if (!sim->options->record)
                 return;
         recorder_deinit(&sim->recorder);
         /* Where segments begin at random, it is a test: each update is to be told from each other. */
         sim->recorder.digest_every = sim->options->record_segment ? 1 : RECORDER_DIGEST_EVERY;
-        put(sim, recorder_segment(&sim->recorder, sim->engine, sim->host, ++sim->record_number));
+        put(sim, segment(sim));
 }
 
 void record_event(struct sim *sim, const struct event *event) {
         if (!sim->options->record)
                 return;
         if (sim->options->record_segment && sim_draw(&sim->record_random) % sim->options->record_segment == 0)
-                put(sim, recorder_segment(&sim->recorder, sim->engine, sim->host, ++sim->record_number));
+                put(sim, segment(sim));
         put(sim, recorder_event(&sim->recorder, event));
 }
 

@@ -113,7 +113,7 @@ static bool write_anew(const char *name, const char *text, size_t n) {
                 if (r == RECORDING_SEGMENT) {
                         engine_free(engine);
                         engine = steal_ptr(reader.engine);
-                        r = recorder_segment(&recorder, engine, reader.life, reader.segment);
+                        r = recorder_segment(&recorder, engine, &reader.head);
                 } else if (r == RECORDING_EVENT) {
                         r = recorder_event(&recorder, &reader.event.event);
                         engine_step(engine, &reader.event.event, &update);

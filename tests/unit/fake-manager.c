@@ -227,6 +227,7 @@ static void make_facts(struct fake *fake) {
                 .started_usec = AGO(40000 * 1000),
                 .user_mode = true,
                 .policy_path = "policy.yaml",
+                .decisions_dir = "/var/lib/failoverd/decisions",
                 .observe = up, .act = up, .fence = up, .store = up,
                 .store_write_usec = { 400, AGO(1000) },
                 .monitor_resident = { 21 * MIB + 300 * KIB, AGO(500) },

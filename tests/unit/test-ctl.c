@@ -287,6 +287,14 @@ static void monitor_shows_what_happens_and_ends_well(void) {
         end(&bus);
 }
 
+static char *read_text(const char *path) {
+        _cleanup_fclose_ FILE *f = fopen(path, "re");
+        char *text = NULL;
+        size_t n = 0;
+
+        return f && getdelim(&text, &n, 0, f) >= 0 ? text : NULL;
+}
+
 static void a_report_holds_no_secrets(void) {
         char directory[] = "/tmp/failover-test-report-XXXXXX", name[64], tar[80], line[96], member[256];
         struct run *run = calloc(1, sizeof(*run));
@@ -335,6 +343,81 @@ static void secrets_are_seen_in_all_their_forms(void) {
         free(plain);
 }
 
+static void write_text(const char *directory, const char *name, const char *text) {
+        char path[128];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "%s/%s", directory, name);
+        f = fopen(path, "we");
+        REQUIRE(f != NULL);
+        fputs(text, f);
+        REQUIRE(fclose(f) == 0);
+}
+
+static int __attribute__((format(printf, 2, 3))) run_line(struct run *run, const char *format, ...) {
+        char line[256];
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(line, sizeof(line), format, ap);
+        va_end(ap);
+        run_begin(run, line);
+        return run_end(run);
+}
+
+/* Simulated, recorded, stripped of secrets as a report is, replayed, made a scenario of, and that run. */
+static void a_recording_without_its_secrets_decides_the_same(void) {
+        static const char policy[] =
+                "version: 1\n"
+                "pool: {memory: 4GiB}\n"
+                "pairs:\n"
+                "  - name: orders\n"
+                "    active: {domain: vm-a, base: 512MiB}\n"
+                "    standby: {domain: vm-b, base: 512MiB}\n"
+                "    applications:\n"
+                "      - {name: db, kind: hot-standby, memory: 512MiB,\n"
+                "         start: {command: [/bin/db, --password, hunter2]}}\n";
+        static const char *const names[] = {
+                "policy.yaml",          "timeline",        "recorded",        "clean",    "scenario/README",
+                "scenario/policy.yaml", "scenario/events", "scenario/expect", "scenario", ""
+        };
+        char directory[] = "/tmp/failover-test-replay-XXXXXX", path[128];
+        struct run *run = calloc(1, sizeof(*run));
+        _cleanup_free_ char *text = NULL, *clean = NULL, *expected = NULL;
+
+        REQUIRE(run && mkdtemp(directory));
+        write_text(directory, "policy.yaml", policy);
+        write_text(directory, "timeline", "20s panic vm-a\n40s end\n");
+        CHECK(run_line(run, "simulate %s --record %s/recorded", directory, directory) == CTL_OK);
+        snprintf(path, sizeof(path), "%s/recorded", directory);
+        text = read_text(path);
+        REQUIRE(text && strstr(text, "hunter2"));
+        clean = redact(text);
+        REQUIRE(clean && !strstr(clean, "hunter2"));
+        write_text(directory, "clean", clean);
+        CHECK(run_line(run, "replay %s/clean", directory) == CTL_OK);
+        CHECK(strstr(run->output, "the os-failure has ended (good)") &&
+              strstr(run->output, "decisions are those that failoverd"));
+        CHECK(run_line(run, "replay %s/clean --scenario %s/scenario", directory, directory) == CTL_OK);
+        CHECK(run_line(run, "simulate %s/scenario", directory) == CTL_OK);
+        snprintf(path, sizeof(path), "%s/scenario/expect", directory);
+        expected = read_text(path);
+        CHECK(expected && strncmp(run->output, expected, strlen(expected)) == 0 &&
+              strcmp(run->output + strlen(expected), "exit 0\n") == 0);
+        CHECK(strstr(expected, "< vm-a       domain crashed (panicked)") != NULL);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
+                CHECK(remove(path) == 0);
+        }
+        free(run);
+}
+
+static void a_recording_that_differs_or_is_none_says_so(void) {
+        expect("replay-none", "replay good.yaml");
+        expect("replay-missing", "replay nowhere");
+        expect("replay-time", "replay good.yaml --from yesterday");
+}
+
 static void columns_are_as_wide_as_their_widest_cell(void) {
         struct render_table table = { .heads = { "A", "NUMBER" }, .right = { [1] = true }, .n_columns = 2 };
         _cleanup_free_ char *text = NULL;
@@ -363,6 +446,7 @@ TEST_MAIN("ctl",
           TEST(an_interrupt_says_that_the_daemon_goes_on),
           TEST(a_daemon_that_goes_ends_the_wait),
           TEST(monitor_shows_what_happens_and_ends_well),
-          TEST(a_report_holds_no_secrets),
+          TEST(a_report_holds_no_secrets), TEST(a_recording_without_its_secrets_decides_the_same),
+          TEST(a_recording_that_differs_or_is_none_says_so),
           TEST(secrets_are_seen_in_all_their_forms),
           TEST(columns_are_as_wide_as_their_widest_cell))

@@ -60,7 +60,9 @@ static void tell(struct life *life, struct event event) {
 }
 
 static void begin_segment(struct life *life, uint64_t number, uint64_t segment) {
-        CHECK(recorder_segment(&life->recorder, life->engine, number, segment) >= 0);
+        struct segment_head head = { .life = number, .segment = segment };
+
+        CHECK(recorder_segment(&life->recorder, life->engine, &head) >= 0);
 }
 
 static void life_begin(struct life *life) {

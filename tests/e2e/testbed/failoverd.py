@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """failoverd and failoverctl in a session."""
+import glob
 import json
 import os
+import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -147,6 +150,21 @@ class Failoverd(Control):
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise NotInTime(f"failoverd did not end within {seconds} s of SIGTERM") from None
+
+    def recordings(self):
+        """Files of what was told and decided: the ring as one, and what was kept of failovers and decisions not to act."""
+        ring = sorted(glob.glob(self.session.path("runtime/events/*.events")))
+        kept = glob.glob(self.session.path("state/*/*/events"))
+        whole = self.session.write("ring", b"".join(pathlib.Path(path).read_bytes() for path in ring).decode()) if ring else None
+        return ([whole] if whole else []) + sorted(kept)
+
+    def check_recordings(self):
+        """What was decided is decided again: the core is pure, and nothing is missing in the recordings."""
+        for path in self.recordings():
+            done = self.ctl("replay", path)
+            if done.returncode != 0:
+                shutil.copy(path, f"{BUILD}/differs.events")
+                raise AssertionError(f"replay {path} (kept as {BUILD}/differs.events): exit {done.returncode}: {done.stderr}")
 
     def close(self):
         if self.process and self.process.poll() is None:

@@ -62,8 +62,14 @@ class Stand:
             raise
 
     def close(self):
-        if self.failoverd:
-            self.failoverd.close()
+        try:
+            if self.failoverd:
+                self.failoverd.close()
+                self.failoverd.check_recordings()
+        finally:
+            self.close_guests()
+
+    def close_guests(self):
         if self.guests:
             self.guests.close()
         if self.helper:

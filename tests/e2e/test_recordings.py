@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What failoverd records of itself. That every recording decides the same again is looked at whenever a stand ends."""
+import os
+
+from expect import moved, rejoined, said
+from testbed.guests import BUILD
+from testbed.policy import policy
+from testbed.stand import Stand
+from testbed.wait import until
+
+
+def kept_events(pair, flow):
+    """The recording that history names for a failover."""
+    def named():
+        evidence = pair.failoverd.json("history", flow["id"])["evidence"] or {"files": []}
+        names = [file["name"] for file in evidence["files"]]
+        return os.path.join(evidence["directory"], "events") if "events" in names else None
+
+    return until(named, 10, f"history names the recording of {flow['id']}")
+
+
+def test_failover_is_kept_as_a_recording_that_becomes_a_scenario(pair):
+    before, active, standby = pair.n_flows(), pair.active, pair.standby
+    pair.guests[active].send("echo c > /proc/sysrq-trigger")
+    flow = pair.wait_failover(before)
+    moved(pair, flow, "os-failure", active, standby)
+    events = kept_events(pair, flow)
+    assert f"recorded: {events}" in pair.failoverd.log(1000), "the log names it"
+    done = pair.failoverd.ctl("replay", events)
+    assert done.returncode == 0, done.stderr
+    for line in (f"< {active}          domain crashed (panicked)", f"[decided] {flow['id']}: {active} to {standby}",
+                 f"[fenced] {active} is fenced", "the os-failure has ended (good)"):
+        assert line in done.stdout, done.stdout
+    assert pair.failoverd.json("replay", events)["same"] is True
+    scenario = pair.session.path("scenario")
+    done = pair.failoverd.ctl("replay", events, "--scenario", scenario)
+    assert done.returncode == 0, done.stderr
+    done = pair.failoverd.ctl("simulate", scenario)
+    with open(os.path.join(scenario, "expect")) as f:
+        assert done.returncode == 0 and done.stdout == f.read()
+    rejoined(pair, active, standby, flow)
+
+
+def test_decision_not_to_act_is_kept_too(pair):
+    active = pair.active
+    pair.session.virsh("suspend", active)
+    until(lambda: said(pair, "ignored", "suspended"), 10, "it says that it does nothing")
+    recorded = until(lambda: [line for line in pair.failoverd.log(1000).splitlines()
+                              if line.startswith("recorded: ") and "+ignored-" in line], 10, "the log names its recording")
+    path = recorded[-1].removeprefix("recorded: ")
+    until(lambda: os.path.exists(path), 10, "it is kept")
+    done = pair.failoverd.ctl("replay", path)
+    assert done.returncode == 0 and "[ignored]" in done.stdout, done.stdout + done.stderr
+    pair.session.virsh("resume", active)
+    pair.wait_armed()
+
+
+def test_failover_that_failoverd_was_killed_in_is_kept_with_both_lives():
+    """The ring outlives failoverd: what led to the failover is in the recording that the next life ends."""
+    stand = Stand(policy(), "p", ("a", "b"), 192, [("db", 128), ("web", 64)], program=f"{BUILD}/tests/e2e/failoverd-crash",
+                  start=False)
+    with stand:
+        crash_at = stand.session.write("crash-at", "")
+        stand.failoverd.start(stand.policy, env={"FAILOVERD_CRASH_AT": crash_at})
+        stand.wait_armed()
+        before = stand.n_flows()
+        stand.session.write("crash-at", "result:freeze:1")
+        stand.guests["a"].send("echo c > /proc/sysrq-trigger")
+        until(lambda: stand.failoverd.process.poll() is not None, 60, "it has killed itself")
+        stand.session.write("crash-at", "")
+        stand.failoverd.start(env={"FAILOVERD_CRASH_AT": crash_at})
+        flow = stand.wait_failover(before, 60)
+        done = stand.failoverd.ctl("replay", kept_events(stand, flow))
+        assert done.returncode == 0, done.stderr
+        assert f"[decided] {flow['id']}" in done.stdout and "# failoverd was started anew" in done.stdout
+        assert "the os-failure has ended (good)" in done.stdout
+        stand.wait_armed(120)
