@@ -143,6 +143,12 @@ static int restore_records(struct manager *manager) {
         return 0;
 }
 
+static void on_memory_short(void *userdata) {
+        struct manager *manager = userdata;
+
+        hypervisor_look_for_paging(manager->hypervisor);
+}
+
 static int open_outside(struct manager *manager, const struct manager_options *options, struct error *error) {
         struct hypervisor_settings hypervisor = {
                 .uri = manager->engine->policy->hypervisor_uri,
@@ -159,7 +165,7 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         r = evidence_new(manager->decisions_dir, &manager->decisions);
         if (r < 0)
                 return error_set(error, r, "%s: %s", manager->decisions_dir, strerror(-r));
-        r = pressure_new(manager->loop, "/proc/pressure", &manager->sink, &manager->pressure);
+        r = pressure_new(manager->loop, "/proc/pressure", &manager->sink, on_memory_short, manager, &manager->pressure);
         if (r < 0)
                 fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n", strerror(-r));
 

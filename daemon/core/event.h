@@ -49,6 +49,8 @@ enum event_kind {
                               * in parts per million (PSI `full`) */
         EVENT_RECLAIM,       /* up, text: can memory be taken back from a VM by force here, and how or why not */
         EVENT_USAGE,         /* pair, app, usage: what both QEMUs have of a region that is followed */
+        EVENT_PAGING,        /* pair, side, bytes: pages a second that the host has just had to bring back from swap
+                              * for the VM's process, so many that its guest may be waiting for them */
         EVENT_KIND_MAX,
         EVENT_KIND_INVALID = -EINVAL,
 };

@@ -183,7 +183,7 @@ static void explain_waiting(const struct ask *ask, enum side side, struct member
 static void explain_member(const struct ask *ask, enum side side, struct member_explanation *ret) {
         const struct member_state *member = &ask->pair->members[side];
 
-        detector_weigh(&member->detector, ask->now, ask->engine->void_usec, &ret->evidence);
+        detector_weigh(&member->detector, ask->now, member_void_usec(ask->engine, member), &ret->evidence);
         if (member->detector.watching && member->detector.beat_usec)
                 ret->missed = (unsigned) (ret->evidence.silent_usec / member->detector.beat_usec);
         if (member->operator_hold) {
@@ -295,9 +295,18 @@ static void explain_app(const struct ask *ask, int app, struct app_explanation *
 
 /* ---- the pair -------------------------------------------------------------------------------------------------- */
 
-static void explain_doubt(const struct engine *engine, usec_t now, char text[EVENT_TEXT_LEN]) {
+static void explain_doubt(const struct engine *engine, const struct pair *pair, usec_t now, char text[EVENT_TEXT_LEN]) {
         char ago[UNITS_TEXT_MAX];
 
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                usec_t paged = pair->members[side].paged_usec;
+
+                if (paged && now - paged < DOUBT_USEC) {
+                        say(text, "the host swapped memory of %s %s ago: its silence before does not count",
+                            pair_domain(pair, side), span(ago, now - paged));
+                        return;
+                }
+        }
         if (engine->pressure_usec && now - engine->pressure_usec < DOUBT_USEC)
                 say(text, "the host was starved %s ago: silence before does not count", span(ago, now - engine->pressure_usec));
         else if (engine->void_usec && now - engine->void_usec < DOUBT_USEC)
@@ -325,7 +334,7 @@ void explain_pair(const struct engine *engine, const struct pair *pair, usec_t n
         struct ask ask = { .engine = engine, .pair = pair, .now = now_usec, .all = ret };
 
         *ret = (struct explanation) { 0 };
-        explain_doubt(engine, now_usec, ret->doubt);
+        explain_doubt(engine, pair, now_usec, ret->doubt);
         for (enum side side = 0; side < SIDE_MAX; side++)
                 explain_blocker(&ask, side, ret);
         for (enum side side = 0; side < SIDE_MAX; side++)

@@ -263,6 +263,19 @@ static void restart_in_place(struct step *step, int app, const char *why) {
         step->again = true;
 }
 
+/* A health check that fails while the host is in trouble tells little of the application. Restarted in place, and not
+ * on its budget: a failover would not make it better. */
+static void restart_starved(struct step *step, int app) {
+        struct app_state *a = &step->pair->apps[app];
+        enum side owner = step->pair->record.apps[app].owner;
+
+        a->failed = false;
+        a->restart_wanted = true;
+        member_say(step, RECORD_RESTARTED, owner, "%s failed on %s (%.120s) while the host is starved: restarted in place, which does not count",
+                   application_policy(step->pair, app)->name, pair_domain(step->pair, owner), a->failure);
+        step->again = true;
+}
+
 /* A plain application beyond its budget: its region goes to the monitor; it is never moved. */
 static void end_plain(struct step *step, int app) {
         struct pair *pair = step->pair;
@@ -289,6 +302,10 @@ static void judge_failure(struct step *step, int app) {
                 return; /* kept; judged when that is over */
         if (pair_is_hot(pair, app) && pair_too_early(step, side_other(owner)))
                 return;
+        if (a->failed_cause == FAILURE_CHECK && member_starved(step, owner)) {
+                restart_starved(step, app);
+                return;
+        }
         severity = app_severity(pair, app, step->now, &why);
         if (severity == SEVERITY_MINOR) {
                 restart_in_place(step, app, "");

@@ -558,6 +558,9 @@ void pair_event(struct step *step, const struct event *event) {
         case EVENT_DONE:
                 done(step, event);
                 break;
+        case EVENT_PAGING:
+                member_paged(step, event->side, event->bytes);
+                break;
         case EVENT_USAGE:
                 handover_usage(step, event);
                 break;

@@ -121,6 +121,12 @@ void member_say(struct step *step, enum record_kind kind, enum side side, const 
 
 /* pair-watch.c */
 void advance_watch(struct step *step, enum side side);
+/* Silence of this VM before that instant does not count. */
+usec_t member_void_usec(const struct engine *engine, const struct member_state *member);
+/* Is the host in so much trouble that this guest's own checks may fail of it? */
+bool member_starved(const struct step *step, enum side side);
+/* The host swaps this VM's memory. */
+void member_paged(struct step *step, enum side side, uint64_t pages_per_sec);
 /* It is not ours any more: out of the engine's counts. */
 void member_leave(struct step *step, enum side side);
 

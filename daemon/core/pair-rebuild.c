@@ -67,7 +67,9 @@ static void watch_found(struct step *step, enum side side) {
                 update_add(step->update, ACTION_PROBE, step->pair->slot, side, NO_APP);
         }
         step_wake(step, member->detector.next_probe_usec);
-        since = member->found_usec > step->engine->void_usec ? member->found_usec : step->engine->void_usec;
+        since = member_void_usec(step->engine, member);
+        if (member->found_usec > since)
+                since = member->found_usec;
         if (silence == USEC_INFINITY || silence < FOUND_SILENT_USEC || step->now - since < FOUND_SILENT_USEC)
                 return;
         member_fail(step, side, "it runs, but neither its agent nor its kernel has answered for %u s",

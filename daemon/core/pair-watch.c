@@ -10,6 +10,8 @@
 #define INSPECT_EVERY_USEC (30 * USEC_PER_SEC)
 #define LOOK_AGAIN_USEC (30 * USEC_PER_SEC) /* at the XML of a pair that is not armed */
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
+/* So long after the host was last seen in trouble a guest may still suffer from it. */
+#define STARVED_USEC (10 * USEC_PER_SEC)
 
 static void ask_for_facts(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
@@ -70,6 +72,29 @@ static void judge_pause(struct step *step, enum side side) {
         detector_stop(&member->detector);
         step_say(step, RECORD_IGNORED, side, "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on",
                  vm, domain_reason_to_string(member->reason), vm);
+}
+
+usec_t member_void_usec(const struct engine *engine, const struct member_state *member) {
+        return member->paged_usec > engine->void_usec ? member->paged_usec : engine->void_usec;
+}
+
+bool member_starved(const struct step *step, enum side side) {
+        usec_t paged = step->pair->members[side].paged_usec, stalled = step->engine->pressure_usec;
+
+        return (paged && step->now - paged < STARVED_USEC) || (stalled && step->now - stalled < STARVED_USEC);
+}
+
+/* A guest whose memory the host has to fetch page by page answers late or not at all, and it is not its fault. One that
+ * hangs asks for few pages: what is held against it then counts again. */
+void member_paged(struct step *step, enum side side, uint64_t pages_per_sec) {
+        struct member_state *member = &step->pair->members[side];
+
+        if (member->paged_usec == 0 || step->now - member->paged_usec >= STARVED_USEC)
+                step_say(step, RECORD_DOUBT, side,
+                         "the host swaps memory of %s (%llu pages a second are brought back); its silence and failed checks meanwhile do not count",
+                         pair_domain(step->pair, side), (unsigned long long) pages_per_sec);
+        member->paged_usec = step->now;
+        step->changed = true;
 }
 
 /* Many silent at once: the host is the suspect. Held back for one more full look; and when it comes back, guests
@@ -173,7 +198,7 @@ void advance_watch(struct step *step, enum side side) {
         judge_pause(step, side);
         forget_failure(step, side);
 
-        now = detector_look(&member->detector, step->now, step->engine->void_usec, &wants);
+        now = detector_look(&member->detector, step->now, member_void_usec(step->engine, member), &wants);
         count_member(step, member);
         step_wake(step, wants.wake_usec);
         if (wants.ping)

@@ -96,6 +96,7 @@ struct member_state {
 
         struct detector detector;
         usec_t mass_hold_usec; /* held back because many went silent at once, since then */
+        usec_t paged_usec;     /* the host was last seen to swap its memory; 0: never */
 
         struct preflight preflight;
         usec_t preflight_usec; /* 0: not looked at since the last start */

@@ -22,6 +22,7 @@ static const char *const event_kind_table[] = {
         [EVENT_SECOND_PATH] = "second-path", [EVENT_DONE] = "done",
         [EVENT_WAITED] = "waited",
         [EVENT_COMMAND] = "command",         [EVENT_PRESSURE] = "pressure",
+        [EVENT_PAGING] = "paging",
         [EVENT_RECLAIM] = "reclaim",         [EVENT_USAGE] = "usage",
 };
 DEFINE_ENUM_TABLE(event_kind, event_kind_table)

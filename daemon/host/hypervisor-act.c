@@ -180,11 +180,8 @@ static int act_probe_balloon(struct watch *watch, const struct action *action) {
 
 /* Stopped by a signal, QEMU answers nobody, and the question would only hang. Its guest has certainly shown no sign
  * of life since the last one. */
-static bool process_is_stopped(const struct watch *watch) {
-        struct process_stat stat;
-
-        return watch->process && watch->balloon_seen_usec && process_read_stat(process_pid(watch->process), &stat) >= 0 &&
-               (stat.state == 'T' || stat.state == 't');
+static bool process_is_stopped(const struct watch *watch, const struct process_stat *stat) {
+        return watch->balloon_seen_usec && (stat->state == 'T' || stat->state == 't');
 }
 
 static int tell_stopped(struct watch *watch) {
@@ -203,13 +200,36 @@ static int tell_waited(struct watch *watch) {
         return hypervisor_defer(watch->hypervisor, &event);
 }
 
+/* Looks at the process, and tells where the host is swapping its memory. False where there is none to look at. */
+static bool look_at_process(struct watch *watch, struct process_stat *ret_stat) {
+        struct event event = watch_event(watch, EVENT_PAGING);
+
+        if (!watch->process || process_read_stat(process_pid(watch->process), ret_stat) < 0)
+                return false;
+        event.bytes = paging_look(&watch->paging, process_pid(watch->process), ret_stat->faults, clock_usec(CLOCK_BOOTTIME));
+        if (event.bytes > 0)
+                (void) hypervisor_defer(watch->hypervisor, &event);
+        return true;
+}
+
+void hypervisor_look_for_paging(struct hypervisor *hypervisor) {
+        for (size_t i = 0; i < hypervisor->n_watches; i++) {
+                struct process_stat stat;
+
+                if (hypervisor->watches[i])
+                        (void) look_at_process(hypervisor->watches[i], &stat);
+        }
+}
+
 static int act_probe(struct watch *watch, const struct action *action) {
+        struct process_stat stat;
+
         if (action->count > 0)
                 (void) tell_waited(watch); /* without it silence counts as it is */
         /* A port that cannot be written to is silence, which is what its detector counts. */
         if (watch->echo)
                 echo_probe(watch->echo);
-        if (watch->balloon && process_is_stopped(watch))
+        if (look_at_process(watch, &stat) && watch->balloon && process_is_stopped(watch, &stat))
                 return tell_stopped(watch);
         return watch->balloon && !watch->balloon_asked ? act_probe_balloon(watch, action) : 0;
 }

@@ -7,6 +7,7 @@
 #include "daemon/host/hypervisor-call.h"
 #include "daemon/host/hypervisor-events.h"
 #include "daemon/host/hypervisor.h"
+#include "daemon/host/paging.h"
 #include "daemon/host/process.h"
 #include "daemon/host/run-delay.h"
 
@@ -42,6 +43,7 @@ struct watch {
         struct run_delay run_delay;
 
         struct process *process; /* NULL while not known */
+        struct paging paging;
         int process_result;      /* of the last search, see process_find() */
         bool absence_told;       /* the sink knows that there is no process */
 

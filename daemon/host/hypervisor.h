@@ -49,6 +49,9 @@ struct hypervisor *hypervisor_free(struct hypervisor *hypervisor);
  * 0, -EINVAL or -ENOMEM. */
 int hypervisor_watch(struct hypervisor *hypervisor, int pair, enum side side, const char *domain,
                      const char *const *apps, size_t n_apps);
+/* Looks whose memory the host is swapping; comes as EVENT_PAGING. To be called while memory is short: otherwise a probe
+ * looks. */
+void hypervisor_look_for_paging(struct hypervisor *hypervisor);
 /* No more events for it but the EVENT_DONE of actions under way. */
 void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
 

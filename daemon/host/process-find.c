@@ -188,7 +188,7 @@ int process_find(const char *run_dir, const char *domain, int *ret_pid, int *ret
 }
 
 int process_read_stat(int pid, struct process_stat *ret_stat) {
-        unsigned long long user, system;
+        unsigned long long user, system, faults;
         char path[64], text[1024], state;
         const char *rest;
         long ticks = sysconf(_SC_CLK_TCK);
@@ -201,9 +201,9 @@ int process_read_stat(int pid, struct process_stat *ret_stat) {
         /* The name in parentheses may hold anything, also parentheses. */
         rest = strrchr(text, ')');
         if (!rest || ticks <= 0 ||
-            sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &state, &user, &system) != 3)
+            sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %llu %*u %llu %llu", &state, &faults, &user, &system) != 4)
                 return -EBADMSG;
-        *ret_stat = (struct process_stat){ .state = state,
+        *ret_stat = (struct process_stat){ .state = state, .faults = faults,
                                            .cpu_usec = (user + system) * USEC_PER_SEC / (usec_t) ticks };
         return 0;
 }

@@ -33,6 +33,7 @@ bool process_ended(int pidfd);
 struct process_stat {
         char state;         /* as in proc(5): 'R', 'S', 'D', 'T' stopped, 'Z', ... */
         usec_t cpu_usec;    /* processor time used, user and system */
+        uint64_t faults;    /* pages that it had to wait for, since it began */
 };
 
 /* For evidence. Returns 0 or a negative errno. */

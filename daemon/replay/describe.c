@@ -166,6 +166,8 @@ static bool describe_vm_event(const struct event *event, const struct pair *pair
                 return say(text, vm, "disk error%s %s", event->up ? ", QEMU paused it" : "", event->text);
         case EVENT_MEMORY_FAILURE:
                 return say(text, vm, "memory became inaccessible");
+        case EVENT_PAGING:
+                return say(text, vm, "the host swaps it, %" PRIu64 " pages a second", event->bytes);
         case EVENT_DEVICE_SIZE:
                 return say(text, vm, "%s: %" PRIu64 " MiB plugged",
                            has_app ? pair->policy->applications[event->app].name : "-", event->bytes / MIB);

@@ -130,6 +130,7 @@ static const struct layout_row member_rows[] = {
         NUMBER(T, old_protocol),
         INSIDE(T, detector, detector_layout),
         NUMBER(T, mass_hold_usec),
+        NUMBER(T, paged_usec),
         INSIDE(T, preflight, preflight_layout),
         NUMBER(T, preflight_usec),
         NUMBER(T, look_failed),

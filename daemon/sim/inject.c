@@ -420,6 +420,10 @@ static void line_host(struct sim *sim, const struct arguments *a) {
                 failoverd_power_loss(sim, a->duration);
 }
 
+static void line_paging(struct sim *sim, const struct arguments *a) {
+        failoverd_step(sim, &(struct event){ .kind = EVENT_PAGING, .pair = a->pair, .side = a->side, .app = NO_APP, .bytes = a->number });
+}
+
 static void line_kill(struct sim *sim, const struct arguments *a) {
         sim->die_down_usec = a->duration && strcmp(word(a->line, 2), "after") != 0 ? a->duration : FAILOVERD_DOWN_USEC;
         if (strcmp(word(a->line, 2), "after") == 0)
@@ -627,6 +631,7 @@ static const struct {
         { "unplug", NULL, "VN", line_vm_share },
         { "calls-fail", NULL, "VN", line_vm_share },
         { "boot-fails", NULL, "VB", line_vm_fault },
+        { "paging", NULL, "VN", line_paging },
         { "page-out-fails", NULL, "VB", line_vm_fault },
         { "touch", NULL, "VAS", line_touch },
         { "touches", NULL, "VAS", line_touches },
