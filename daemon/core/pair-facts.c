@@ -49,6 +49,10 @@ void member_fail(struct step *step, enum side side, const char *format, ...) {
         va_end(ap);
         member->failure_usec = step->now;
         step->again = step->changed = true;
+        /* That an armed pair lost its standby is said as its state changes, what became of the owner as it is decided. */
+        if (step->pair->state != PAIR_ARMED && !pair_flow_active(step->pair) && !pair_owns_hot(step->pair, side))
+                member_say(step, RECORD_UNPROTECTED, side, "%s is still not protected: %s: %s", step->pair->policy->name,
+                           pair_domain(step->pair, side), member->failure);
 }
 
 void member_lost(struct step *step, enum side side) {
