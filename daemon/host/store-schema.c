@@ -232,6 +232,14 @@ int schema_migrate(sqlite3 *db, const char *path, const char *const *steps, int 
         return r;
 }
 
+/* What the check found may be a page that could not be read, which is no damage: it must not be set aside for that. */
+static int errno_of_finding(const char *finding) {
+        const char *at = strstr(finding, "error code=");
+        int r = at ? sqlite_errno(atoi(at + strlen("error code="))) : -EUCLEAN;
+
+        return r < 0 ? r : -EUCLEAN;
+}
+
 /* Structure, keys and constraints; small, since history is bounded. */
 static int check_damage(sqlite3 *db, const char *path, struct error *error) {
         char text[256] = "";
@@ -241,7 +249,7 @@ static int check_damage(sqlite3 *db, const char *path, struct error *error) {
         if (r > 0 && strcmp(text, "ok") == 0)
                 return 0;
         if (r >= 0)
-                r = -EUCLEAN;
+                r = errno_of_finding(text);
         return error_set(error, r, "%s: %s: %s", path, r == -EUCLEAN ? "is damaged" : "cannot be checked",
                          *text ? text : sqlite3_errmsg(db));
 }

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * An SQLite VFS "faulty" over the default one. On files whose name holds `match`, writes and syncs are counted; the
- * one numbered `fail_at` fails with `fail_code`, and all wait while `stalled`, reads too where `stalls_reads`.
+ * An SQLite VFS "faulty" over the default one. On files whose name holds `match`, writes and syncs are counted, and where
+ * `reads_fail` whatever else may fail on a bad disk; the one numbered `fail_at` fails with `fail_code`, and all wait
+ * while `stalled`, reads too where `stalls_reads`.
  */
 
 #include <pthread.h>
@@ -19,7 +20,7 @@ struct faults {
         unsigned n_operations, fail_at;
         unsigned n_syncs;
         int fail_code;
-        bool stalled, stalls_reads, failed;
+        bool stalled, stalls_reads, reads_fail, failed;
         unsigned n_waiting; /* operations that wait now */
         unsigned n_open;    /* matching files open now */
         sqlite3_vfs vfs;
@@ -50,6 +51,10 @@ static int faults_meet(struct faults *faults) {
         return r;
 }
 
+static int faults_meet_read(struct faults *faults) {
+        return faults && faults->reads_fail ? faults_meet(faults) : SQLITE_OK;
+}
+
 #define REAL(f) (((struct faulty_file *) (f))->real)
 #define FAULTS(f) (((struct faulty_file *) (f))->faults)
 
@@ -68,7 +73,7 @@ static int faulty_close(sqlite3_file *f) {
 static int faulty_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at) {
         if (FAULTS(f) && FAULTS(f)->stalls_reads)
                 (void) faults_meet(FAULTS(f));
-        return REAL(f)->pMethods->xRead(REAL(f), p, n, at);
+        return faults_meet_read(FAULTS(f)) ?: REAL(f)->pMethods->xRead(REAL(f), p, n, at);
 }
 static int faulty_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at) {
         int r = faults_meet(FAULTS(f));
@@ -92,10 +97,10 @@ static int faulty_sync(sqlite3_file *f, int flags) {
         return r;
 }
 static int faulty_size(sqlite3_file *f, sqlite3_int64 *ret) {
-        return REAL(f)->pMethods->xFileSize(REAL(f), ret);
+        return faults_meet_read(FAULTS(f)) ?: REAL(f)->pMethods->xFileSize(REAL(f), ret);
 }
 static int faulty_lock(sqlite3_file *f, int level) {
-        return REAL(f)->pMethods->xLock(REAL(f), level);
+        return faults_meet_read(FAULTS(f)) ?: REAL(f)->pMethods->xLock(REAL(f), level);
 }
 static int faulty_unlock(sqlite3_file *f, int level) {
         return REAL(f)->pMethods->xUnlock(REAL(f), level);
@@ -113,7 +118,7 @@ static int faulty_device(sqlite3_file *f) {
         return REAL(f)->pMethods->xDeviceCharacteristics(REAL(f));
 }
 static int faulty_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **ret) {
-        return REAL(f)->pMethods->xShmMap(REAL(f), page, size, extend, ret);
+        return faults_meet_read(FAULTS(f)) ?: REAL(f)->pMethods->xShmMap(REAL(f), page, size, extend, ret);
 }
 static int faulty_shm_lock(sqlite3_file *f, int at, int n, int flags) {
         return REAL(f)->pMethods->xShmLock(REAL(f), at, n, flags);
@@ -136,6 +141,8 @@ static int faulty_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int 
         struct faulty_file *file = (struct faulty_file *) f;
         int r;
 
+        if (name && strstr(name, faults->match) && (r = faults_meet_read(faults)) != SQLITE_OK)
+                return r;
         *file = (struct faulty_file) { .real = calloc(1, (size_t) faults->real->szOsFile) };
         if (!file->real)
                 return SQLITE_NOMEM;
@@ -155,7 +162,7 @@ static int faulty_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int 
 }
 
 /* Registered until faults_free(); no file may be open by then. */
-static struct faults *faults_new(const char *match) {
+static inline struct faults *faults_new(const char *match) {
         struct faults *faults = calloc(1, sizeof(*faults));
 
         if (!faults)
@@ -175,7 +182,7 @@ static struct faults *faults_new(const char *match) {
         return faults;
 }
 
-static void faults_stall(struct faults *faults, bool stalled) {
+static inline void faults_stall(struct faults *faults, bool stalled) {
         pthread_mutex_lock(&faults->mutex);
         faults->stalled = stalled;
         pthread_cond_broadcast(&faults->changed);
@@ -183,7 +190,7 @@ static void faults_stall(struct faults *faults, bool stalled) {
 }
 
 /* The `nth` operation from now fails; 0: none. */
-static void faults_fail(struct faults *faults, unsigned nth, int code) {
+static inline void faults_fail(struct faults *faults, unsigned nth, int code) {
         pthread_mutex_lock(&faults->mutex);
         faults->fail_at = nth ? faults->n_operations + nth : 0;
         faults->fail_code = code;
@@ -191,7 +198,7 @@ static void faults_fail(struct faults *faults, unsigned nth, int code) {
         pthread_mutex_unlock(&faults->mutex);
 }
 
-static bool faults_have_failed(struct faults *faults) {
+static inline bool faults_have_failed(struct faults *faults) {
         bool failed;
 
         pthread_mutex_lock(&faults->mutex);
@@ -200,7 +207,7 @@ static bool faults_have_failed(struct faults *faults) {
         return failed;
 }
 
-static unsigned faults_waiting(struct faults *faults) {
+static inline unsigned faults_waiting(struct faults *faults) {
         unsigned n;
 
         pthread_mutex_lock(&faults->mutex);
@@ -209,7 +216,7 @@ static unsigned faults_waiting(struct faults *faults) {
         return n;
 }
 
-static unsigned faults_open(struct faults *faults) {
+static inline unsigned faults_open(struct faults *faults) {
         unsigned n;
 
         pthread_mutex_lock(&faults->mutex);
@@ -218,7 +225,7 @@ static unsigned faults_open(struct faults *faults) {
         return n;
 }
 
-static unsigned faults_syncs(struct faults *faults) {
+static inline unsigned faults_syncs(struct faults *faults) {
         unsigned n;
 
         pthread_mutex_lock(&faults->mutex);
@@ -227,7 +234,7 @@ static unsigned faults_syncs(struct faults *faults) {
         return n;
 }
 
-static void faults_free(struct faults *faults) {
+static inline void faults_free(struct faults *faults) {
         (void) sqlite3_vfs_unregister(&faults->vfs);
         (void) pthread_mutex_destroy(&faults->mutex);
         (void) pthread_cond_destroy(&faults->changed);

@@ -59,11 +59,11 @@ static inline void on_event(void *userdata, const struct event *event) {
         bench->answers[bench->n_answers++].result = event->result;
 }
 
-static inline struct bench *bench_new(void) {
+static inline struct bench *bench_new_in(const char *directory) {
         struct bench *bench = calloc(1, sizeof(*bench));
 
         REQUIRE(bench != NULL);
-        strcpy(bench->root, P_tmpdir "/test-store-XXXXXX");
+        snprintf(bench->root, sizeof(bench->root), "%s/test-store-XXXXXX", directory);
         REQUIRE(mkdtemp(bench->root) != NULL);
         snprintf(bench->state, sizeof(bench->state), "%s/state", bench->root);
         snprintf(bench->runtime, sizeof(bench->runtime), "%s/run", bench->root);
@@ -71,6 +71,10 @@ static inline struct bench *bench_new(void) {
         bench->sink = (struct sink) { on_event, bench };
         REQUIRE(sd_event_new(&bench->event) >= 0);
         return bench;
+}
+
+static inline struct bench *bench_new(void) {
+        return bench_new_in(P_tmpdir);
 }
 
 static inline int bench_open(struct bench *bench) {
