@@ -17,6 +17,7 @@ DEFINE_WORDS(guest_stop)
 DEFINE_WORDS(exclusive_stuck)
 DEFINE_WORDS(handover_mode)
 DEFINE_WORDS(early_when)
+DEFINE_WORDS(prefault)
 DEFINE_WORDS(early_measure)
 DEFINE_WORDS(early_count)
 DEFINE_WORDS(early_take)
@@ -106,6 +107,7 @@ const struct key application_keys[] = {
         { "name", KEY_NAME, AT(application, name), .required = true },
         { "kind", KEY_WORD, AT(application, kind), .required = true, .word = application_kind_word },
         { "memory", KEY_SIZE, AT(application, memory_bytes), .min = 2 * MIB, .max = POLICY_SIZE_MAX, .required = true },
+        { "prefault", KEY_WORD, AT(application, prefault), .word = prefault_word },
         { "start", KEY_RUN, .children = start_keys },
         { "stop", KEY_RUN, .children = stop_keys },
         { "health", KEY_RUN, .children = health_keys },

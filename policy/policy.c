@@ -82,6 +82,13 @@ static const char *const early_take_table[EARLY_TAKE_MAX] = {
 };
 DEFINE_ENUM_TABLE(early_take, early_take_table)
 
+static const char *const prefault_table[PREFAULT_MAX] = {
+        [PREFAULT_NONE] = "none",
+        [PREFAULT_BACKGROUND] = "background",
+        [PREFAULT_BEFORE_START] = "before-start",
+};
+DEFINE_ENUM_TABLE(prefault, prefault_table)
+
 static const char *const store_lost_table[STORE_LOST_MAX] = {
         [STORE_LOST_HOLD] = "hold",
         [STORE_LOST_TRUST_RUNNING] = "trust-running",

@@ -140,6 +140,11 @@ struct early_release_keys {
 enum store_lost { STORE_LOST_HOLD, STORE_LOST_TRUST_RUNNING, STORE_LOST_MAX, STORE_LOST_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(store_lost); /* "hold", "trust-running" */
 
+/* Whether a region's memory is touched before the application needs it: plugged is not usable, and the first touch of
+ * fresh memory is slow. */
+enum prefault { PREFAULT_NONE, PREFAULT_BACKGROUND, PREFAULT_BEFORE_START, PREFAULT_MAX, PREFAULT_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(prefault); /* "none", "background", "before-start" */
+
 /* A command line; empty (n_words 0) where there is none. NULL-terminated. */
 struct command {
         char **words;
@@ -166,6 +171,7 @@ struct application {
                        * a policy's text */
         enum application_kind kind;
         uint64_t memory_bytes; /* size of its region, a multiple of the extent */
+        enum prefault prefault; /* where it is started by a failover, switch or return */
         struct application_side sides[SIDE_MAX];
 
         usec_t stop_timeout_usec; /* then SIGKILL */

@@ -175,6 +175,45 @@ static void follow_release(struct step *step, int app, enum side side) {
         step->again = step->changed = true;
 }
 
+#define TOUCH_LIMIT_USEC (5 * USEC_PER_SEC) /* and as long for each GiB */
+
+void app_prefault(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        uint64_t bytes = pair->record.apps[app].granted_bytes[side];
+
+        if (a->prefaulted || pair->record.rehearsal != REHEARSAL_NONE) /* which touches memory too */
+                return;
+        (void) request_expire(step, &a->touch, TOUCH_LIMIT_USEC + TOUCH_LIMIT_USEC * (bytes / MIB) / 1024);
+        if (a->touch.failures > 0 || pair->members[side].protocol < PROTOCOL_VERSION_REHEARSE || bytes == 0) {
+                a->prefaulted = true;
+                step->again = true;
+                return;
+        }
+        if (pair->members[side].configured && request_free(step, &a->touch))
+                step_ask(step, side, MESSAGE_TOUCH, app, &a->touch)->bytes = bytes;
+}
+
+bool app_prefault_answer(struct step *step, enum side side, int app, const struct message *message) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        usec_t took = step->now - a->touch.sent_usec;
+
+        if (a->touch.id != message->id || message->id == 0)
+                return false;
+        request_end(step, &a->touch, true); /* whatever it has come to: it is not tried again */
+        a->prefaulted = true;
+        step->again = true;
+        if (message->result == 0)
+                step_say(step, RECORD_GRANTED, side, "%" PRIu64 " MiB of the region of %s were touched on %s in %" PRIu64 " ms",
+                         message->bytes / MIB, pair_app_name(pair, app), pair_domain(pair, side), took / USEC_PER_MSEC);
+        else
+                step_say(step, RECORD_REFUSED, side, "the region of %s could not be touched on %s first: %.120s",
+                         pair_app_name(pair, app), pair_domain(pair, side),
+                         message->text[0] ? message->text : strerror(-message->result));
+        return true;
+}
+
 /* ---- disks ----------------------------------------------------------------------------------------------- */
 
 void app_disks_forget(struct app_state *app) {
@@ -425,6 +464,9 @@ void advance_app(struct step *step, int app) {
                 if (pair->apps[app].state[owner] == APPLICATION_STOPPED || pair->apps[app].state[owner] == APPLICATION_FAILED)
                         app_release(step, app, owner);
         }
+        if (application_policy(pair, app)->prefault == PREFAULT_BACKGROUND && pair->apps[app].told_start &&
+            pair->apps[app].state[owner] == APPLICATION_RUNNING && !record->ended)
+                app_prefault(step, app, owner);
         if (pair->apps[app].failed)
                 judge_failure(step, app);
         if (!record->moving)

@@ -119,7 +119,8 @@ static void mark_moving(struct step *step, int app) {
         record->moving = true;
         record->stopped = record->started = false;
         app_disks_forget(a);
-        a->told_start = false;
+        a->told_start = a->prefaulted = false;
+        request_reset(&a->touch);
         a->failed = a->restart_wanted = a->healthy = false;
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 request_reset(&a->start[side]);

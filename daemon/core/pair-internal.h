@@ -150,6 +150,10 @@ bool app_released(const struct pair *pair, int app, enum side side);
 int app_request(struct step *step, int app, enum side side, uint64_t bytes, char reason[MESSAGE_TEXT_LEN]);
 /* True when all its disks are attached to that side; asks for the next one otherwise. */
 bool app_disks_attached(struct step *step, int app, enum side side);
+/* Has its region's memory touched on that side, once for each move; app_state.prefaulted tells when it is done. */
+void app_prefault(struct step *step, int app, enum side side);
+/* The answer to that; false where it is to another question. */
+bool app_prefault_answer(struct step *step, enum side side, int app, const struct message *message);
 /* Where its disks are is to be asked anew. */
 void app_disks_forget(struct app_state *app);
 /* Makes the table follow what the agent told: this application uses its region. */

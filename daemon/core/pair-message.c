@@ -167,7 +167,8 @@ static void result(struct step *step, enum side side, int app, const struct mess
         struct app_state *a = &pair->apps[app];
         bool ok = message->result == 0;
 
-        if (message->id == 0 || rehearsal_answer(step, side, app, message))
+        if (message->id == 0 || (step->pair->record.rehearsal == REHEARSAL_NONE ? app_prefault_answer(step, side, app, message)
+                                                                              : rehearsal_answer(step, side, app, message)))
                 return;
         if (a->attach[side].id == message->id) {
                 request_end(step, &a->attach[side], ok);

@@ -312,6 +312,18 @@ static bool move_attached(struct step *step, int app) {
         return false;
 }
 
+/* True when no memory is to be touched first: plugged is not usable. What does not come to that in time does not hold
+ * the start back. */
+static bool move_prefaulted(struct step *step, int app) {
+        struct app_state *a = &step->pair->apps[app];
+
+        if (step->pair->policy->applications[app].prefault == PREFAULT_BEFORE_START)
+                app_prefault(step, app, step->pair->record.flow.to);
+        else
+                return true;
+        return a->prefaulted;
+}
+
 static bool move_started(struct step *step, int app) {
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
@@ -332,6 +344,8 @@ static bool move_started(struct step *step, int app) {
                 flow_end(step, -EIO, a->failure[0] ? a->failure : "the application does not start on the other side");
                 return false;
         }
+        if (!a->told_start && !move_prefaulted(step, app))
+                return false;
         if (pair_owner_safe(pair) && pair->members[flow->to].configured && request_free(step, request)) {
                 a->told_start = true;
                 step_ask(step, flow->to, MESSAGE_START, app, request);

@@ -172,6 +172,8 @@ struct app_state {
         struct request touch, canary; /* to the standby's, in a rehearsal */
         bool touched, tried;          /* their answers were good */
 
+        bool prefaulted;   /* its region's memory has been touched where it was started last, or need not be */
+
         struct handover *handover; /* owned; while the old side still uses the region. NULL: not so */
         struct request page_out;
 };

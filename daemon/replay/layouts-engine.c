@@ -200,7 +200,7 @@ static const struct layout_row app_rows[] = {
         NUMBER(T, disks_detached), /* compared with how many there are, before it is an index */
         NUMBER(T, disks_attached), /* the same */
         WORD_OR_NONE(T, disk_side, side),
-        NUMBER(T, told_start),
+        NUMBER(T, told_start), NUMBER(T, prefaulted),
         NUMBER(T, disks_let_go),
         NUMBER(T, disk_take_back),
         NUMBER(T, disk_stale),

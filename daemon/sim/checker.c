@@ -187,8 +187,10 @@ void checker_action(struct sim *sim, const struct action *action) {
 
         if (action->kind == ACTION_SEND && (action->message->type == MESSAGE_START || action->message->type == MESSAGE_RESTART))
                 check_start(sim, action);
-        if (action->kind == ACTION_SEND && (action->message->type == MESSAGE_TOUCH || action->message->type == MESSAGE_CANARY))
-                check_rehearsal_message(sim, action);
+        if (action->kind == ACTION_SEND &&
+            (action->message->type == MESSAGE_CANARY ||
+             (action->message->type == MESSAGE_TOUCH && sim->engine->pairs[action->pair]->record.rehearsal != REHEARSAL_NONE)))
+                check_rehearsal_message(sim, action); /* without a rehearsal a touch is the policy's prefault */
         if (action->kind == ACTION_RESIZE)
                 check_grow(sim, action);
         if (action->kind == ACTION_ATTACH_DISK)

@@ -62,8 +62,9 @@ static void make_application(struct world *w, struct made_pair *pair) {
         a->present = true;
         a->hot = hot;
         a->memory_mib = 64 * (1 + below(w, 8));
-        n = snprintf(a->rest, REST_LEN, "kind: %s, stop-timeout: %us, restart: {budget: %u, within: %us, expected: %s}%s, start: %s",
-                     hot ? "hot-standby" : "plain", 1 + below(w, 5), below(w, 4), 10 + below(w, 120), below(w, 6) == 0 ? "20s" : "1s",
+        n = snprintf(a->rest, REST_LEN, "kind: %s, stop-timeout: %us, prefault: %s, restart: {budget: %u, within: %us, expected: %s}%s, start: %s",
+                     hot ? "hot-standby" : "plain", 1 + below(w, 5), (const char *[]){ "none", "none", "background", "before-start" }[below(w, 4)],
+                     below(w, 4), 10 + below(w, 120), below(w, 6) == 0 ? "20s" : "1s",
                      pick(w, severities, 4), hot ? "{command: [/bin/app]}" : "{active: {command: [/bin/app]}}");
         if (hot && below(w, 3) == 0)
                 snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app, below(w, 2) ? ", vcpus: 1" : "");

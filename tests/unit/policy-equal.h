@@ -22,7 +22,7 @@ static inline bool command_equal(const struct command *a, const struct command *
 }
 
 static inline bool application_equal(const struct application *a, const struct application *b) {
-        bool same = text_equal(a->name, b->name) && a->kind == b->kind && a->memory_bytes == b->memory_bytes &&
+        bool same = text_equal(a->name, b->name) && a->kind == b->kind && a->memory_bytes == b->memory_bytes && a->prefault == b->prefault &&
                     a->stop_timeout_usec == b->stop_timeout_usec &&
                     a->health_interval_usec == b->health_interval_usec &&
                     a->health_timeout_usec == b->health_timeout_usec && a->health_failures == b->health_failures &&

@@ -74,6 +74,7 @@ static void every_enum_table_round_trips(void) {
         WALK(exclusive_stuck, EXCLUSIVE_STUCK_MAX);
         WALK(handover_mode, HANDOVER_MODE_MAX);
         WALK(early_when, EARLY_WHEN_MAX);
+        WALK(prefault, PREFAULT_MAX);
         WALK(early_measure, EARLY_MEASURE_MAX);
         WALK(early_count, EARLY_COUNT_MAX);
         WALK(early_take, EARLY_TAKE_MAX);
