@@ -37,6 +37,7 @@ static int begin(struct cut *cut) {
         cut->policy = policy_copy(cut->engine->policy);
         if (!cut->policy)
                 return -ENOMEM;
+        policy_drop_retired(cut->policy); /* these stand in the recording */
         cut->recorder.policy_beside = true;
         return recorder_segment(&cut->recorder, cut->engine, &cut->head);
 }

@@ -12,7 +12,7 @@
 #include "policy/policy.h"
 
 /* Appends the events between two times since the recording's beginning (`until_usec` 0: to its end). `policy` as in
- * struct replay_options. `ret_policy` gets the policy that was in force when the part begins; the caller frees it.
- * -ENODATA where nothing lies between the two, -EBADMSG and -ENOMEM as replay_run(). */
+ * struct replay_options. `ret_policy` gets the policy that was in force when the part begins, as a file has it; the
+ * caller frees it. -ENODATA where nothing lies between the two, -EBADMSG and -ENOMEM as replay_run(). */
 int recording_cut(const char *text, size_t n, usec_t from_usec, usec_t until_usec, const struct policy *policy,
                   struct buffer *out, struct policy **ret_policy, struct error *error);
