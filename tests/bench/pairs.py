@@ -38,7 +38,7 @@ PAIR = """\
   - name: p{0:03d}
     active: {{domain: p{0:03d}-a, base: 192MiB}}
     standby: {{domain: p{0:03d}-b, base: 192MiB}}
-    flap: {{failovers: 100, within: 1h}}
+    flap: {{failovers: 16, within: 1min}}
     applications:
       - name: db-p{0:03d}
         kind: hot-standby

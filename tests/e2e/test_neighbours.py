@@ -20,7 +20,7 @@ pairs:
   - name: {pair}
     active: {{domain: {active}, base: 160MiB}}
     standby: {{domain: {standby}, base: 160MiB}}
-    flap: {{failovers: 100, within: 1h}}
+    flap: {{failovers: 16, within: 1min}}
     applications:
       - name: {app}
         kind: hot-standby

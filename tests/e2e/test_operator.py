@@ -58,7 +58,7 @@ def test_failoverctl_tells_about_a_pair_that_is_not_there(pair):
 
 def test_flap_limit_holds_the_pair_and_says_so(keeper, pair):
     """A pair that keeps failing is stopped in a stated state; a person lets it go on."""
-    limited = pair.policy.replace("flap: {failovers: 100", "flap: {failovers: 1")
+    limited = pair.policy.replace("flap: {failovers: 16, within: 1min", "flap: {failovers: 1, within: 1h")
     path = pair.session.write("limited.yaml", limited)
     done = pair.failoverd.ctl("policy", "apply", path)
     assert done.returncode == 0, done.stderr

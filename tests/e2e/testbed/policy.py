@@ -9,7 +9,7 @@ pairs:
   - name: p
     active: {{domain: a, base: 192MiB}}
     standby: {{domain: b, base: 192MiB}}
-    flap: {{failovers: {flap}, within: 1h}}
+    flap: {{failovers: {flap}, within: 1min}}
 {pair}    applications:
 {applications}"""
 
@@ -40,7 +40,7 @@ WEB = """\
 """
 
 
-def policy(pool="1GiB", reserve="32MiB", flap=100, pair="", applications=(DB, WEB)):
+def policy(pool="1GiB", reserve="32MiB", flap=16, pair="", applications=(DB, WEB)):
     """`pair` is more keys of the pair, as {key: text}, or ready text."""
     if isinstance(pair, dict):
         pair = "".join(f"    {key}: {value}\n" for key, value in pair.items())
