@@ -91,17 +91,23 @@ static void start_command(struct supervised *app) {
         supervised_persist(app);
 }
 
-/* Its memory is there: tell the monitor which region it uses (H: state A to B), then go. */
-static void begin(struct supervised *app) {
+/* Tells the monitor which region it uses (H: state A to B), and of what kind it is, as far as that is known. */
+void supervised_tell_use(struct supervised *app) {
         struct message uses = { .type = MESSAGE_USES, .node = app->node, .bytes = app->bytes };
+
+        memcpy(uses.app, app->spec.app, sizeof(uses.app));
+        uses.kind = app->told_kind = region_kind(app);
+        supervisor_send(app->supervisor, &uses);
+}
+
+/* Its memory is there. */
+static void begin(struct supervised *app) {
         char text[MESSAGE_TEXT_LEN];
         int r;
 
         app->started_usec = loop_now();
         app->restart = app->killing = app->stop_failed = false;
-        memcpy(uses.app, app->spec.app, sizeof(uses.app));
-        uses.kind = region_kind(app);
-        supervisor_send(app->supervisor, &uses);
+        supervised_tell_use(app);
         supervised_set_state(app, APPLICATION_STARTING);
         r = add_addresses(app, text);
         if (r < 0) {

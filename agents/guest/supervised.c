@@ -136,6 +136,8 @@ static void unit_failed(struct supervised *app, const struct unit_status *status
 
 void supervised_unit_changed(struct supervised *app, const struct unit_status *status) {
         note_cgroup(app, status);
+        if ((app->state == APPLICATION_STARTING || app->state == APPLICATION_RUNNING) && region_kind(app) != app->told_kind)
+                supervised_tell_use(app); /* a systemd that is still booting tells late what a unit declares */
         if (app->state == APPLICATION_RUNNING && !app->starting_unit &&
             (status->state == UNIT_INACTIVE || status->state == UNIT_FAILED))
                 unit_failed(app, status, FAILURE_EXIT);
@@ -236,7 +238,8 @@ int supervised_init(struct supervised *app, struct supervisor *supervisor, const
 
         if (strlen(name) >= sizeof(app->spec.app))
                 return -EINVAL;
-        *app = (struct supervised) { .supervisor = supervisor, .node = -1, .poll = { 0, on_poll, app, NULL } };
+        *app = (struct supervised) { .supervisor = supervisor, .node = -1, .told_kind = APPLICATION_AUTO,
+                                     .poll = { 0, on_poll, app, NULL } };
         strcpy(app->spec.app, name);
         strcpy(app->group.app, name);
         process_init(&app->main, &supervisor->processes, &main_handler);

@@ -48,6 +48,7 @@ struct supervised {
         bool stop_failed;  /* the stop command has failed: signals do it */
         bool starting_unit;
         bool told_healthy;
+        enum application_kind told_kind; /* as told with its use */
         bool killing;      /* SIGKILL has been sent: keep sending */
         usec_t started_usec;
         uint64_t oom_kills; /* counter when it started */

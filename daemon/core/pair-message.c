@@ -272,6 +272,7 @@ void pair_message(struct step *step, enum side side, const struct message *messa
                         if (message->kind != APPLICATION_AUTO && message->kind != step->pair->record.apps[app].kind) {
                                 step->pair->record.apps[app].kind = message->kind;
                                 pair_owner_dirty(step->pair);
+                                step->again = step->changed = true;
                         }
                         app_uses(step, app, side, message->bytes);
                 }
