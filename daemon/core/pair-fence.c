@@ -13,7 +13,7 @@
 #define KILL_DEADLINE_USEC (1 * USEC_PER_SEC)
 #define KILL_AGAIN_USEC (1 * USEC_PER_SEC)
 /* How long fencing waits for the intent to be written before it goes ahead: the write takes well under a
- * millisecond unless something is very wrong, and a freeze can be undone. */
+ * millisecond unless something is very wrong. */
 #define INTENT_WAIT_USEC (50 * USEC_PER_MSEC)
 #define FENCE_UNCONFIRMED_USEC (5 * USEC_PER_SEC)
 
@@ -79,6 +79,10 @@ static void fence_begin(struct step *step, enum side side) {
                         step_wake(step, until);
                         return;
                 }
+                /* Found frozen after a crash it would look as if an operator had suspended it. Found gone, or as it is,
+                 * it is no riddle. */
+                fence_enter(step, side, FENCE_KILLING);
+                return;
         }
         if (!request_free(step, &member->freeze))
                 return;

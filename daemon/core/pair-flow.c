@@ -18,8 +18,12 @@ unsigned flow_flaps(const struct engine *engine, const struct pair *pair) {
         const struct record *record = &pair->record;
         unsigned n = 0;
 
-        for (unsigned i = 0; i < record->n_flaps; i++)
-                n += engine->real_usec < record->flaps_usec[i] + pair->policy->flap_window_usec;
+        for (unsigned i = 0; i < record->n_flaps; i++) {
+                usec_t then = record->flaps_usec[i], now = engine->real_usec;
+
+                /* The host's clock may have been set back since: what lies far ahead is not of late. */
+                n += (now > then ? now - then : then - now) < pair->policy->flap_window_usec;
+        }
         return n;
 }
 

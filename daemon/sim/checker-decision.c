@@ -38,8 +38,11 @@ static void check_pause(struct sim *sim, const struct sim_pair *pair, const stru
 static void check_flaps(struct sim *sim, const struct sim_pair *pair, const struct record *record, usec_t real_usec) {
         unsigned n = 0;
 
-        for (unsigned i = 0; i < record->n_flaps; i++)
-                n += real_usec < record->flaps_usec[i] + pair->policy->flap_window_usec;
+        for (unsigned i = 0; i < record->n_flaps; i++) {
+                int64_t ago = (int64_t) (real_usec - record->flaps_usec[i]);
+
+                n += (usec_t) (ago < 0 ? -ago : ago) < pair->policy->flap_window_usec;
+        }
         if (n > pair->policy->flap_limit)
                 checker_violated(sim, "%s fails over once more than the %u times that its policy allows", pair->name, pair->policy->flap_limit);
 }
@@ -56,7 +59,7 @@ void checker_decision(struct sim *sim, const struct action *action) {
         const struct sim_pair *pair = &sim->pairs[action->pair];
         const struct record *record = &sim->engine->pairs[action->pair]->record;
         const struct flow *flow = &action->flow;
-        usec_t real_usec = SIM_REAL_USEC + sim->now_usec;
+        usec_t real_usec = sim_real_usec(sim);
 
         if (action->phase != PHASE_DECIDED || !is_failover(flow))
                 return;

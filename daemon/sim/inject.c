@@ -414,6 +414,10 @@ static void line_host(struct sim *sim, const struct arguments *a) {
 
         if (strcmp(what, "stall") == 0)
                 sim->stalled_until_usec = later(sim->stalled_until_usec, sim->now_usec + a->duration);
+        else if (strcmp(what, "clock-forward") == 0)
+                sim->clock_step_usec += (int64_t) a->duration;
+        else if (strcmp(what, "clock-back") == 0)
+                sim->clock_step_usec -= (int64_t) a->duration;
         else if (strcmp(what, "pressure") == 0)
                 failoverd_step(sim, &(struct event){ .kind = EVENT_PRESSURE, .pair = NO_PAIR, .bytes = a->number * 10000 });
         else
@@ -449,7 +453,7 @@ static void line_operator(struct sim *sim, const struct arguments *a) {
                 command.fault = drill_fault_from_string(word(a->line, 3));
         }
         if (a->duration)
-                command.until_usec = SIM_REAL_USEC + sim->now_usec + a->duration;
+                command.until_usec = sim_real_usec(sim) + a->duration;
         command.id = a->pair < 0 ? 0 : ++sim->next_command;
         if (command.id) {
                 struct sim_command *asked = &sim->commands[sim->n_commands++];
@@ -653,6 +657,8 @@ static const struct {
         { "store", "lost", "", line_store },
         { "store", "tear", "", line_store },
         { "host", "stall", "D", line_host },
+        { "host", "clock-forward", "D", line_host },
+        { "host", "clock-back", "D", line_host },
         { "host", "pressure", "N", line_host },
         { "host", "power-loss", "D", line_host },
         { "kill", "failoverd", "wNw", line_kill },

@@ -37,6 +37,7 @@
  *   starve VM DURATION                        its QEMU waits for a processor
  *   store stall|fail DURATION | store lost
  *   host stall DURATION | host pressure PERCENT | host power-loss DURATION
+ *   host clock-forward|clock-back DURATION    its wall clock is set
  *   kill failoverd [DURATION]                 started again after that, default 1 s
  *   kill failoverd after N actions
  *   operator switch|return PAIR [dry-run] | operator drill PAIR FAULT [dry-run]

@@ -19,7 +19,7 @@ void failoverd_step(struct sim *sim, struct event *event) {
         if (!sim->engine)
                 return;
         event->time_usec = boottime(sim);
-        event->real_usec = SIM_REAL_USEC + sim->now_usec;
+        event->real_usec = sim_real_usec(sim);
         checker_event(sim, event);
         record_event(sim, event);
         engine_step(sim->engine, event, &sim->update);

@@ -160,6 +160,7 @@ struct sim {
         struct queue queue;
         usec_t now_usec;
         usec_t boot_offset_usec; /* CLOCK_BOOTTIME begins anew at a power loss */
+        int64_t clock_step_usec; /* CLOCK_REALTIME was set by so much */
         unsigned power;          /* rises at each power loss: what was being written then is not */
         uint64_t random;         /* 0: none */
         FILE *out;
@@ -212,6 +213,10 @@ struct sim {
 
 static inline struct sim_vm *sim_vm(struct sim *sim, int pair, int side) {
         return &sim->pairs[pair].vms[side];
+}
+
+static inline usec_t sim_real_usec(const struct sim *sim) {
+        return SIM_REAL_USEC + sim->now_usec + (usec_t) sim->clock_step_usec;
 }
 
 static inline const struct pair_policy *sim_policy(const struct sim *sim, int pair) {
