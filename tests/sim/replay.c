@@ -8,7 +8,7 @@
  * remembers and a snapshot does not shows here, as does anything that decides and is not in the events.
  *
  *   explore-replay SEED_FROM N [PAIRS_MAX]
- *   explore-replay scenarios DIRECTORY
+ *   explore-replay scenarios DIRECTORY [SNAPSHOTS]
  *   explore-replay damage SEED_FROM N
  *
  * The last one damages recordings at random: whatever stands in one, it is replayed or refused with a reason.
@@ -29,11 +29,11 @@
 #include "tests/random.h"
 #include "tests/sim/generate.h"
 
-#define SEGMENTS_MAX 16 /* replayed from, of one world */
 #define PATH_LEN 512
 
 static struct {
         uint64_t worlds, segments, events;
+        unsigned segments_max; /* replayed from, of one world */
         struct generated world;
         char timeline[(GENERATED_LINES_MAX + 4) * GENERATED_LINE_LEN];
 } explore;
@@ -135,7 +135,7 @@ static bool prove(const char *name, const char *recording, size_t n) {
         bool good = recording && write_anew(name, recording, n);
         unsigned segment = 0;
 
-        for (const char *at = recording; at && good && segment < SEGMENTS_MAX; segment++) {
+        for (const char *at = recording; at && good && segment < explore.segments_max; segment++) {
                 good = replay(name, segment, at, n - (size_t) (at - recording));
                 at = strstr(at + 1, "\n" RECORDING_MAGIC " ");
                 at = at ? at + 1 : NULL;
@@ -323,7 +323,10 @@ int main(int argc, char **argv) {
                 fprintf(stderr, "usage: %s SEED_FROM N [PAIRS_MAX]; at most 50 pairs\n", argv[0]);
                 return 2;
         }
-        if (argc == 3 && strcmp(argv[1], "scenarios") == 0)
+        explore.segments_max = 16;
+        if (argc == 4 && strcmp(argv[1], "scenarios") == 0)
+                explore.segments_max = pairs_max;
+        if (argc >= 3 && strcmp(argv[1], "scenarios") == 0)
                 failed = explore_scenarios(argv[2]);
         else if (argc == 4 && strcmp(argv[1], "damage") == 0)
                 return (int) explore_damage(n, strtoull(argv[3], NULL, 10));
