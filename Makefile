@@ -6,6 +6,7 @@
 #   make check   every test; the last line is "N passed, N failed"
 #   make bench   figures against their targets
 #   make soak MINUTES=10  guests beside a busy host, and worlds of the simulator that nobody has seen, as long as asked
+#   make mutants plants bugs, one at a time, and expects each to be found
 
 BUILD := build
 BUILD_SANITIZED := build-sanitized
@@ -14,7 +15,7 @@ PYTHON := /usr/bin/python3
 MESON_FLAGS := --prefix=/usr
 MINUTES := 10
 
-.PHONY: all setup guest guest-debian demo check bench soak install clean
+.PHONY: all setup guest guest-debian demo check bench soak mutants install clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -66,6 +67,11 @@ soak: setup
 	nice -n 5 $(BUILD)/tests/sim/explore for $(MINUTES) & explore=$$!; \
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/soak.py $(MINUTES); guests=$$?; \
 	wait $$explore && exit $$guests
+
+# Bugs planted one at a time: each has to be found.
+mutants: setup
+	mkdir -p $(BUILD)
+	tests/mutants/run $(BUILD)
 
 install: all
 	meson install -C $(BUILD)

@@ -168,6 +168,8 @@ void supervised_start(struct supervised *app, const struct message *message) {
         canary_cancel(app);
         app->start.id = message->id;
         if (app->state == APPLICATION_STARTING || app->state == APPLICATION_WAITING) {
+                if (app->state == APPLICATION_WAITING && app->request.id > 0 && app->request.deadline_usec == 0)
+                        supervised_send_request(app); /* no answer has come: who asks again is asked again */
                 supervised_persist(app);
                 return;
         }

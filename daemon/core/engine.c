@@ -52,6 +52,10 @@ struct step step_begin(struct engine *engine, struct pair *pair, struct update *
 
 /* ---- start-up -------------------------------------------------------------------------------------------- */
 
+static bool was_hot(const struct application *policy, const struct record_app *app) {
+        return (policy->kind == APPLICATION_AUTO ? app->kind : policy->kind) == APPLICATION_HOT_STANDBY;
+}
+
 static void restore(struct engine *engine, const struct event *event) {
         struct pair *pair = engine->pairs[event->pair];
         const struct record *record = event->record;
@@ -93,6 +97,8 @@ static void restore(struct engine *engine, const struct event *event) {
                         if (strcmp(record->apps[k].name, pair->policy->applications[i].name) == 0)
                                 app = record->apps[k];
                 snprintf(app.name, sizeof(app.name), "%s", pair->policy->applications[i].name);
+                /* It was taken out of the policy, and has come back with the one that is in force now. */
+                app.ended = app.ended && !was_hot(&pair->policy->applications[i], &app);
                 /* A VM that is to be fenced may have been let go on meanwhile: to be seen once more. A stop that its
                  * agent confirmed holds, and so does the end of a VM that was rebuilt since (it is not to be fenced any
                  * more): nothing is started there again before the flow's end is written. */

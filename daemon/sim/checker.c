@@ -343,8 +343,15 @@ static void check_runs(struct sim *sim, const struct pair *pair) {
         }
 }
 
-/* Memory that was lost and that the pool cannot make good keeps an application from running: that is stated. */
+/* Memory that was lost and that the pool cannot make good keeps an application from running; and what a lost store had
+ * given out may be more than the pool covers by now: that is stated. */
 static bool short_of_memory(const struct sim *sim, const struct pair *pair) {
+        uint64_t unused = table_unused(&sim->engine->table);
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                for (int side = 0; side < SIDE_MAX; side++)
+                        if (pair->apps[i].mismatch[side] && unused + pair->record.apps[i].granted_bytes[side] < pair->members[side].plugged_bytes[i])
+                                return true;
         for (size_t i = 0; sim->engine->lost_bytes && i < pair->policy->n_applications; i++)
                 if (pair->apps[i].refused && table_unused(&sim->engine->table) < pair->policy->applications[i].memory_bytes)
                         return true;

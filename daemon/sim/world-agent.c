@@ -148,19 +148,27 @@ static void begin(struct sim *sim, int pair, int side, int app) {
         schedule(sim, ITEM_APP_STARTED, pair, side, app, a->start_usec ? a->start_usec : sim_latency(sim, START_USEC));
 }
 
+static void say_request(struct sim *sim, int pair, int side, int app) {
+        const struct sim_vm *vm = sim_vm(sim, pair, side);
+        const struct sim_message request = {
+                .type = MESSAGE_REQUEST, .id = vm->apps[app].request_id, .bytes = vm->apps[app].bytes - vm->plugged[app],
+        };
+
+        agent_say(sim, pair, side, app, &request);
+}
+
 static void start_when_ready(struct sim *sim, int pair, int side, int app) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
         struct sim_app *a = &vm->apps[app];
-        struct sim_message request = { .type = MESSAGE_REQUEST };
 
         if (vm->plugged[app] >= a->bytes) {
                 begin(sim, pair, side, app);
                 return;
         }
-        a->request_id = request.id = (uint64_t) vm->agent_life << 32 | ++a->life;
-        request.bytes = a->bytes - vm->plugged[app];
+        a->request_id = (uint64_t) vm->agent_life << 32 | ++a->life;
+        a->granted = false;
         a->state = APPLICATION_WAITING;
-        agent_say(sim, pair, side, app, &request);
+        say_request(sim, pair, side, app);
 }
 
 void agent_memory_came(struct sim *sim, int pair, int side, int app) {
@@ -226,6 +234,8 @@ static void start(struct sim *sim, int pair, int side, int app, const struct sim
         }
         rehearsal_ends(sim, pair, side, app);
         a->start_id = m->id;
+        if (a->state == APPLICATION_WAITING && a->request_id && !a->granted)
+                say_request(sim, pair, side, app);
         if (a->state == APPLICATION_STARTING || a->state == APPLICATION_WAITING)
                 return;
         a->bytes = m->bytes;
@@ -323,6 +333,7 @@ static void granted(struct sim *sim, int pair, int side, int app, const struct s
 
         if (a->state != APPLICATION_WAITING || m->id != a->request_id)
                 return;
+        a->granted = true;
         item.id = a->request_id;
         sim_add(sim, item, MEMORY_WAIT_USEC);
         agent_memory_came(sim, pair, side, app);
@@ -346,14 +357,10 @@ static void welcome(struct sim *sim, int pair, int side) {
         agent_say(sim, pair, side, NO_APP, &hello);
         for (size_t i = 0; i < policy->n_applications; i++) {
                 struct sim_app *a = &vm->apps[i];
-                struct sim_message request = { .type = MESSAGE_REQUEST, .id = a->request_id };
-
                 if (a->state == APPLICATION_FAILED)
                         report_failure(sim, pair, side, (int) i);
-                if (a->state == APPLICATION_WAITING && a->request_id) {
-                        request.bytes = a->bytes - vm->plugged[i];
-                        agent_say(sim, pair, side, (int) i, &request);
-                }
+                if (a->state == APPLICATION_WAITING && a->request_id && !a->granted)
+                        say_request(sim, pair, side, (int) i);
         }
 }
 

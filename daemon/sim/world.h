@@ -47,7 +47,7 @@ enum sim_lane { LANE_FENCE, LANE_ACT, LANE_OBSERVE, LANE_MAX };
 
 struct sim_app {
         enum application_state state;
-        bool configured;
+        bool configured, granted; /* the memory that it waits for */
         uint64_t token, bytes;
         uint64_t told_token; /* with which it was last told to start */
         uint64_t start_id, stop_id, request_id, attach_id, attach_bytes;

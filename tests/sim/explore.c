@@ -10,6 +10,7 @@
  *   explore show SEED [PAIRS_MAX]     prints that world's policy.yaml and timeline
  *   explore check ...                 the same, but instead of healing: once the world is at rest, one of the failures
  *                                     of which `failoverctl check` speaks is caused, and what it said must come true
+ *   explore first ...                 the same, up to the first seed that fails, which is only named
  */
 
 #include <inttypes.h>
@@ -36,7 +37,7 @@
 
 static struct {
         uint64_t seed;
-        bool check;
+        bool check, first;
         struct generated world;
         bool left_out[GENERATED_LINES_MAX];
         char timeline[TIMELINE_LEN];
@@ -171,6 +172,10 @@ static bool explore_seed(uint64_t seed, unsigned pairs_max) {
                 explore.total.foretold[i] += result.foretold[i];
         if (good)
                 return true;
+        if (explore.first) {
+                printf("seed %" PRIu64 " failed\n", seed);
+                return false;
+        }
         reduce();
         printf("seed %" PRIu64 " failed\n", seed);
         run_once(NULL, true, &result);
@@ -196,6 +201,10 @@ static int end(uint64_t n, unsigned failed) {
         return failed ? 1 : 0;
 }
 
+static unsigned failed_max(void) {
+        return explore.first ? 1 : FAILED_MAX;
+}
+
 static usec_t now(clockid_t clock) {
         struct timespec t;
 
@@ -211,7 +220,7 @@ static int explore_for(usec_t span_usec) {
         printf("seeds from %" PRIu64 " on; again: explore %sSEED 1 %d, every %dth with %d\n", from, explore.check ? "check " : "",
                PAIRS_MAX, LARGE_EVERY, PAIRS_MAX_LARGE);
         fflush(stdout);
-        for (; now(CLOCK_MONOTONIC) < until && failed < FAILED_MAX; n++)
+        for (; now(CLOCK_MONOTONIC) < until && failed < failed_max(); n++)
                 failed += !explore_seed(from + n, n % LARGE_EVERY ? PAIRS_MAX : PAIRS_MAX_LARGE);
         return end(n, failed);
 }
@@ -222,7 +231,7 @@ static int explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
         printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore %sSEED 1 %u\n", from, from + n - 1, pairs_max,
                explore.check ? "check " : "", pairs_max);
         fflush(stdout);
-        for (uint64_t seed = from; seed < from + n && failed < FAILED_MAX; seed++)
+        for (uint64_t seed = from; seed < from + n && failed < failed_max(); seed++)
                 failed += !explore_seed(seed, pairs_max);
         return end(n, failed);
 }
@@ -232,14 +241,13 @@ int main(int argc, char **argv) {
         uint64_t n;
         unsigned pairs_max;
 
-        explore.check = argc > 1 && strcmp(argv[1], "check") == 0;
-        argv += explore.check;
-        argc -= explore.check;
+        for (; argc > 1 && (strcmp(argv[1], "check") == 0 || strcmp(argv[1], "first") == 0); argc--, argv++)
+                *(argv[1][0] == 'c' ? &explore.check : &explore.first) = true;
         first = argc > 1 ? argv[1] : "";
         n = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
         pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : PAIRS_MAX;
         if (argc < 3 || argc > 4 || pairs_max == 0 || pairs_max > PAIRS_MAX_LARGE) {
-                fprintf(stderr, "usage: explore [check] SEED_FROM N [PAIRS_MAX] | for MINUTES | show SEED [PAIRS_MAX]; at most %d pairs\n",
+                fprintf(stderr, "usage: explore [check] [first] SEED_FROM N [PAIRS_MAX] | for MINUTES | show SEED [PAIRS_MAX]; at most %d pairs\n",
                         PAIRS_MAX_LARGE);
                 return 2;
         }
