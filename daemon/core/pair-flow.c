@@ -155,9 +155,9 @@ void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app,
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
 
-        rehearsal_abandon(step, cause);
         *flow = (struct flow) { .kind = kind, .number = ++pair->record.failovers, .from = from, .to = side_other(from) };
         snprintf(flow->cause, sizeof(flow->cause), "%s", cause);
+        rehearsal_abandon(step);
         if (pair->drill_usec) {
                 flow->drill = true;
                 flow->command_id = pair->drill_command_id;

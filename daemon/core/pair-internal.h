@@ -220,8 +220,8 @@ const char *command_refusal(const struct pair *pair);
 /* Is one under way, whose verdict is still to come? */
 bool rehearsal_busy(const struct pair *pair);
 void rehearsal_begin(struct step *step, const struct operator_command *command);
-/* A flow begins: whatever there is of a rehearsal ends at once, and what it plugged is the flow's to use. */
-void rehearsal_abandon(struct step *step, const char *why);
+/* A flow has begun: whatever there is of a rehearsal ends at once, and what it plugged is the flow's to use. */
+void rehearsal_abandon(struct step *step);
 /* Memory is short for something else: rehearsals anywhere in the pool give theirs back. */
 void rehearsals_give_way(struct step *step);
 /* True when this result of an agent's belongs to a rehearsal. */

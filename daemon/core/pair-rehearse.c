@@ -229,8 +229,9 @@ static void join_system(struct step *step) {
         }
 }
 
-void rehearsal_abandon(struct step *step, const char *why) {
+void rehearsal_abandon(struct step *step) {
         struct pair *pair = step->pair;
+        const struct flow *flow = &pair->record.flow;
         struct drill_result *result = &pair->rehearsal.result;
         bool told = pair->record.rehearsal == REHEARSAL_LATE && !pair->rehearsal.cut_off;
         bool over = pair->record.rehearsal == REHEARSAL_GIVE_BACK;
@@ -246,7 +247,8 @@ void rehearsal_abandon(struct step *step, const char *why) {
                 result->ok = false;
                 result->took_usec = NOT_REACHED;
                 pair->rehearsal.error = -ECANCELED;
-                snprintf(result->text, sizeof(result->text), "given up: %.200s", why);
+                snprintf(result->text, sizeof(result->text), "given up for a failover (%s of %.64s): %.128s",
+                         flow_kind_to_string(flow->kind), pair_domain(pair, flow->from), flow->cause);
         }
         tell(step);
 }

@@ -59,6 +59,17 @@ def test_pair_of_different_systems_is_armed(mixed):
     assert unit_state(mixed) == "inactive"
 
 
+def test_rehearsal_on_the_full_system_starts_nothing(mixed):
+    flows, pid = mixed.n_flows(), mixed.app_pid("a", "db")
+    done = mixed.failoverd.ctl("drill", "p", "--level", "rehearse")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rehearsed 128 of 128 MiB" in done.stdout, done.stdout
+    assert unit_state(mixed) == "inactive"
+    until(lambda: mixed.status()["rehearsal"] is None, 60, "the memory is given back")
+    mixed.wait_armed()
+    assert mixed.app_pid("a", "db") == pid and mixed.n_flows() == flows
+
+
 def test_application_failure_starts_the_unit_on_the_full_system(mixed):
     before = mixed.n_flows()
     mixed.kill_app("a", "db", "KILL")
