@@ -72,6 +72,8 @@ static void watch_found(struct step *step, enum side side) {
                 since = member->found_usec;
         if (silence == USEC_INFINITY || silence < FOUND_SILENT_USEC || step->now - since < FOUND_SILENT_USEC)
                 return;
+        if (step->now - silence <= member->lost_usec)
+                return; /* heard in its last life only: it boots, see watch_greeting() */
         member_fail(step, side, "it runs, but neither its agent nor its kernel has answered for %u s",
                     (unsigned) (silence / USEC_PER_SEC));
 }

@@ -309,6 +309,10 @@ static void line_plug_takes(struct sim *sim, const struct arguments *a) {
         sim_vm(sim, a->pair, a->side)->plug_usec = a->duration;
 }
 
+static void line_boot_takes(struct sim *sim, const struct arguments *a) {
+        sim_vm(sim, a->pair, a->side)->boot_usec = a->duration;
+}
+
 static void line_vm_fault(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
         const char *what = word(a->line, 0);
@@ -485,7 +489,7 @@ static void calm_vm(struct sim *sim, int pair, int side) {
         vm->touch_fails = false;
         vm->plug_percent = vm->unplug_percent = 100;
         vm->lose_percent = vm->repeat_percent = vm->lie_percent = vm->calls_fail_percent = 0;
-        vm->lag_usec = vm->plug_usec = 0;
+        vm->lag_usec = vm->plug_usec = vm->boot_usec = 0;
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
                 struct sim_app *app = &vm->apps[i];
 
@@ -636,6 +640,7 @@ static const struct {
         { "calls-fail", NULL, "VN", line_vm_share },
         { "boot-fails", NULL, "VB", line_vm_fault },
         { "paging", NULL, "VN", line_paging },
+        { "boot-takes", NULL, "VD", line_boot_takes },
         { "page-out-fails", NULL, "VB", line_vm_fault },
         { "touch", NULL, "VAS", line_touch },
         { "touches", NULL, "VAS", line_touches },

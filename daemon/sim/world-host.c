@@ -400,7 +400,7 @@ static void tell_waited(struct sim *sim, const struct action *action) {
 static void probe(struct sim *sim, const struct action *action) {
         const struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
         bool alive = vm_guest_acts(vm) && vm->guest == GUEST_RUNNING, silent = !sim->libvirt_up || host_stuck(sim, vm, ACTION_RESIZE);
-        usec_t age = alive ? sim->now_usec % USEC_PER_SEC : sim->now_usec - vm->alive_usec;
+        usec_t age = alive ? sim->now_usec % USEC_PER_SEC : vm->alive_usec ? sim->now_usec - vm->alive_usec : USEC_INFINITY;
 
         if (action->count > 0)
                 tell_waited(sim, action);

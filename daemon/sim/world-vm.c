@@ -42,13 +42,13 @@ static void boot(struct sim *sim, int pair, int side) {
         vm->agent_life++;
         vm->lied = vm->lie_percent > 0;
         vm->n_deferred = 0;
-        vm->alive_usec = sim->now_usec;
+        vm->alive_usec = 0;
         memset(vm->plugged, 0, sizeof(vm->plugged));
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
                 vm->plugging[i]++;
         forget_applications(vm);
         sim_add(sim, (struct item){ .kind = ITEM_BOOTED, .pair = (short) pair, .side = (signed char) side, .life = vm->boot },
-                sim_latency(sim, BOOT_USEC));
+                sim_latency(sim, vm->boot_usec ? vm->boot_usec : BOOT_USEC));
 }
 
 /* libvirt starts the domain: a new process, nothing requested. */

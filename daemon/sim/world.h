@@ -84,7 +84,8 @@ struct sim_vm {
         uint64_t touches_bytes[POLICY_APPLICATIONS_MAX]; /* it touches no more than that; 0: all of it */
         uint8_t paged_out[POLICY_APPLICATIONS_MAX][USAGE_EXTENTS_MAX / 8]; /* bits: this extent is in the swap */
         bool boot_fails, no_echo, no_balloon, page_out_fails;
-        usec_t alive_usec; /* the last instant at which its kernel lived */
+        usec_t alive_usec; /* the last instant at which its kernel lived; 0: not in this boot */
+        usec_t boot_usec;  /* until its kernel answers; 0: default */
         usec_t unheard_usec; /* the last one at which it did not, or could not be asked */
         unsigned unplug_percent; /* of what it is asked to give up; 100 is all */
         unsigned plug_percent;   /* of what it is given and brings online; 100 is all */
