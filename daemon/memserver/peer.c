@@ -128,6 +128,14 @@ static int connect_handle(struct nbd_handle *handle, const struct peer_options *
         return 0;
 }
 
+/* Frees what has been answered, which ends the calls. With the lock held. */
+static void retire_answered(struct peer *peer) {
+        int64_t cookie;
+
+        while ((cookie = nbd_aio_peek_command_completed(peer->handle)) > 0)
+                (void) nbd_aio_command_completed(peer->handle, (uint64_t) cookie);
+}
+
 /* Whoever is waited for has not answered anybody for too long. */
 static bool stalled(struct peer *peer) {
         return peer->n_under_way > 0 && clock_usec(CLOCK_BOOTTIME) >= peer->progress_usec + peer->deadline_usec;
@@ -140,8 +148,11 @@ static void *peer_run(void *userdata) {
 
         pthread_mutex_lock(&peer->lock);
         while (!peer->over && turn(peer->handle, &peer->lock, peer->wake_fd, look_msec) >= 0 &&
-               !nbd_aio_is_dead(peer->handle) && !nbd_aio_is_closed(peer->handle) && !stalled(peer))
-                ;
+               !nbd_aio_is_dead(peer->handle) && !nbd_aio_is_closed(peer->handle)) {
+                retire_answered(peer);
+                if (stalled(peer))
+                        break;
+        }
         peer->over = true;
         nbd_close(peer->handle); /* ends all calls under way */
         peer->handle = NULL;
@@ -235,7 +246,7 @@ static int piece_answered(void *userdata, int *error) {
         struct piece *piece = userdata;
 
         piece->result = -*error;
-        return 1; /* retires it */
+        return 0; /* 1 would free it, which libnbd 1.14 does not expect while the request is still being sent */
 }
 
 static void piece_free(void *userdata) {
@@ -287,6 +298,8 @@ void peer_submit(struct peer *peer, struct peer_call *call, enum peer_kind kind,
         for (uint64_t at = 0; at < length; at += most)
                 send_piece(peer, call, kind, data ? data + at : NULL, length - at < most ? length - at : most,
                            offset + at);
+        if (!peer->over)
+                retire_answered(peer);
         full = !peer->over && nbd_aio_get_direction(peer->handle) & LIBNBD_AIO_DIRECTION_WRITE;
         pthread_mutex_unlock(&peer->lock);
         if (full)
