@@ -93,7 +93,7 @@ static void help(void) {
         }
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
-             "  --json             documents as in failoverctl(1), for status check explain table memory history monitor metrics policy replay\n"
+             "  --json             documents as in failoverctl(1), for status check explain table memory history monitor metrics policy simulate replay\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* A policy and a timeline of faults on virtual time, through the very engine that failoverd runs; needs no daemon and
- * no VM. A directory with recorded events in place of a timeline is replayed. tests/scenarios/run compares what it prints with what was expected. */
+ * no VM. A directory with recorded events in place of a timeline is replayed. tests/scenarios/run compares what it
+ * prints with what was expected. The document of --json is that of a replay: the run is recorded, and then decided
+ * again. */
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/replay-scenario.h"
@@ -49,7 +53,7 @@ static int find(const char *given, char directory[PATH_LEN], char timeline[PATH_
 
 static int run(struct ctl *ctl, struct policy **policy, char **text, struct simulate_result *result) {
         char directory[PATH_LEN], timeline[PATH_LEN];
-        struct simulate_options options = { .load_policy = load, .userdata = directory };
+        struct simulate_options options = { .load_policy = load, .userdata = directory, .quiet = ctl->json };
         struct error error = ERROR_INIT;
         int r = find(ctl->args[0], directory, timeline);
 
@@ -63,7 +67,7 @@ static int run(struct ctl *ctl, struct policy **policy, char **text, struct simu
         if (r >= 0 && ctl->record && !(options.record = fopen(ctl->record, "we")))
                 r = error_set(&error, -errno, "%s: %s", ctl->record, strerror(errno));
         if (r >= 0)
-                r = simulate_run(*policy, *text, stdout, &options, result, &error);
+                r = simulate_run(*policy, *text, ctl->json ? stderr : stdout, &options, result, &error);
         if (options.record && (ferror(options.record) | fclose(options.record)) && r >= 0)
                 r = error_set(&error, -EIO, "%s: cannot be written", ctl->record);
         if (r < 0)
@@ -72,19 +76,46 @@ static int run(struct ctl *ctl, struct policy **policy, char **text, struct simu
         return r < 0 ? CTL_USAGE : CTL_OK;
 }
 
-int verb_simulate(struct ctl *ctl) {
+/* The document of a recording. */
+static int print_json(struct ctl *ctl, const char *recording) {
+        ctl->args[0] = recording;
+        return verb_replay(ctl);
+}
+
+static int simulate(struct ctl *ctl) {
         struct simulate_result result = { 0 };
         struct policy *policy = NULL;
         _cleanup_free_ char *text = NULL;
-        int r;
-
-        if (replay_scenario_is(ctl->args[0]))
-                return ctl->record ? ctl_fail(CTL_USAGE, "%s is recorded already: it has events in place of a timeline", ctl->args[0])
-                                   : replay_scenario_run(ctl->args[0]);
-        r = run(ctl, &policy, &text, &result);
+        int r = run(ctl, &policy, &text, &result);
         policy_free(policy);
         if (r == CTL_OK && result.violations)
                 return ctl_fail(CTL_FAILED, "%u violations of what must always hold: a fault in failoverd; please report it with this directory",
                                 result.violations);
+        return r;
+}
+
+int verb_simulate(struct ctl *ctl) {
+        char recording[] = P_tmpdir "/failoverctl-XXXXXX", events[PATH_LEN];
+        int fd, r;
+
+        if (replay_scenario_is(ctl->args[0])) {
+                if (ctl->record)
+                        return ctl_fail(CTL_USAGE, "%s is recorded already: it has events in place of a timeline", ctl->args[0]);
+                snprintf(events, sizeof(events), "%.4000s/events", ctl->args[0]);
+                return ctl->json ? print_json(ctl, events) : replay_scenario_run(ctl->args[0]);
+        }
+        if (!ctl->json || ctl->record) {
+                r = simulate(ctl);
+                return r == CTL_OK && ctl->json ? print_json(ctl, ctl->record) : r;
+        }
+        fd = mkstemp(recording);
+        if (fd < 0)
+                return ctl_fail(CTL_FAILED, "%s: %s", recording, strerror(errno));
+        close(fd);
+        ctl->record = recording;
+        r = simulate(ctl);
+        if (r == CTL_OK)
+                r = print_json(ctl, recording);
+        unlink(recording);
         return r;
 }
