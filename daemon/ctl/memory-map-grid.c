@@ -68,21 +68,34 @@ int map_legend_make(const struct map_space *spaces, size_t n_spaces, struct map_
                                 continue;
                         user->used_bytes += bytes;
                         user->borrowed_bytes += same_vm(range->manager, range->user) ? 0 : bytes;
-                        user->resident_bytes += range->resident_bytes;
+                        user->resident_bytes = map_add_resident(user->resident_bytes, range->resident_bytes);
                 }
         }
         *ret = legend;
         return 0;
 }
 
+uint64_t map_add_resident(uint64_t sum_bytes, uint64_t bytes) {
+        return sum_bytes == MAP_UNKNOWN || bytes == MAP_UNKNOWN ? MAP_UNKNOWN : sum_bytes + bytes;
+}
+
+void map_put_resident(uint64_t bytes, FILE *f) {
+        char text[FORMAT_MAX];
+
+        if (bytes == MAP_UNKNOWN)
+                fputs(", in memory: not known", f);
+        else
+                fprintf(f, ", %s in memory", format_mib(text, (int64_t) bytes));
+}
+
 void map_put_amounts(const struct map_vm *vm, FILE *f) {
-        char managed[FORMAT_MAX], used[FORMAT_MAX], borrowed[FORMAT_MAX], resident[FORMAT_MAX];
+        char managed[FORMAT_MAX], used[FORMAT_MAX], borrowed[FORMAT_MAX];
 
         fprintf(f, ": manages %s, uses %s", format_mib(managed, (int64_t) vm->managed_bytes),
                 format_mib(used, (int64_t) vm->used_bytes));
         if (vm->borrowed_bytes > 0)
                 fprintf(f, " (%s without managing it)", format_mib(borrowed, (int64_t) vm->borrowed_bytes));
-        fprintf(f, ", %s in memory", format_mib(resident, (int64_t) vm->resident_bytes));
+        map_put_resident(vm->resident_bytes, f);
 }
 
 char map_letter(int vm) {
@@ -115,7 +128,8 @@ static void fill_cell(const struct map_space *space, const struct map_legend *le
                 uint64_t bytes = overlap(&ranges[i], cell->start_bytes, cell->end_bytes), alike = 0;
                 uint64_t length = ranges[i].end_bytes - ranges[i].start_bytes;
 
-                cell->resident_bytes += (uint64_t) ((__uint128_t) ranges[i].resident_bytes * bytes / length);
+                cell->resident_bytes = map_add_resident(cell->resident_bytes, ranges[i].resident_bytes == MAP_UNKNOWN
+                                ? MAP_UNKNOWN : (uint64_t) ((__uint128_t) ranges[i].resident_bytes * bytes / length));
                 if (most > (cell->end_bytes - cell->start_bytes) / 2)
                         continue;
                 for (size_t k = i; k < last; k++)

@@ -87,19 +87,20 @@ static bool looks_alike(const struct map_cell *a, const struct map_cell *b) {
 /* `n` cells that look alike, each `width` wide. */
 static void put_run(const struct map_legend *legend, const struct map_cell *cells, size_t n, int x, int width, int y,
                     FILE *f) {
-        char start[UNITS_TEXT_MAX], end[UNITS_TEXT_MAX], resident[FORMAT_MAX];
+        char start[UNITS_TEXT_MAX], end[UNITS_TEXT_MAX];
         uint64_t resident_bytes = 0;
 
         for (size_t i = 0; i < n; i++)
-                resident_bytes += cells[i].resident_bytes;
+                resident_bytes = map_add_resident(resident_bytes, cells[i].resident_bytes);
         fputs("<g><title>", f);
         fprintf(f, "%s-%s: managed by ", size_format(start, cells[0].start_bytes),
                 size_format(end, cells[n - 1].end_bytes));
         put_text(name_of(legend, cells[0].manager), f);
         fputs(", used by ", f);
         put_text(name_of(legend, cells[0].user), f);
-        fprintf(f, "%s, %s in memory</title>", cells[0].leaving ? ", which is being made to release it" : "",
-                format_mib(resident, (int64_t) resident_bytes));
+        fputs(cells[0].leaving ? ", which is being made to release it" : "", f);
+        map_put_resident(resident_bytes, f);
+        fputs("</title>", f);
         put_box(x, y, (int) n * width, cells[0].manager, cells[0].user, cells[0].leaving, f);
         fputs("</g>\n", f);
 }

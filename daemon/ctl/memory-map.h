@@ -12,13 +12,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define MAP_UNKNOWN UINT64_MAX
+
 /* Neighbouring extents with the same manager and user. */
 struct map_range {
         uint64_t start_bytes, end_bytes;
         const char *manager;     /* borrowed; NULL: nobody */
         const char *user;        /* borrowed; NULL: nobody */
         bool leaving;            /* the user, which is another, is being made to release it */
-        uint64_t resident_bytes; /* of the user, in memory now; spread evenly over the range */
+        uint64_t resident_bytes; /* of the user, in memory now; spread evenly over the range. MAP_UNKNOWN: not known */
 };
 
 struct map_space {

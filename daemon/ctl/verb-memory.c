@@ -45,7 +45,7 @@ static int fill_space(struct spaces *spaces, size_t at, struct json_object *regi
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 struct json_object *range = get_item(region, "ranges", i);
-                int64_t resident = get_number(range, "resident_bytes");
+                int64_t resident = get_number(range, "resident_bytes"); /* -1 where it is null */
 
                 ranges[i] = (struct map_range) {
                         .start_bytes = (uint64_t) get_number(range, "start_bytes"),
@@ -53,7 +53,7 @@ static int fill_space(struct spaces *spaces, size_t at, struct json_object *regi
                         .manager = name_or_null(range, "manager"),
                         .user = name_or_null(range, "user"),
                         .leaving = get_bool(range, "leaving"),
-                        .resident_bytes = resident > 0 ? (uint64_t) resident : 0,
+                        .resident_bytes = resident >= 0 ? (uint64_t) resident : name_or_null(range, "user") ? MAP_UNKNOWN : 0,
                 };
         }
         snprintf(spaces->titles[at], sizeof(spaces->titles[at]), "region %s of pair %s", get_text(region, "application", "?"),
