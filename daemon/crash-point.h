@@ -3,8 +3,8 @@
 
 /*
  * Where failoverd could end in the middle of its work. In the product these do nothing (crash-point-none.c). The test
- * program failoverd-crash is the same program with tests/e2e/crash-point.c in their place, and kills itself at the point
- * that it was told.
+ * program failoverd-crash is the same program with tests/e2e/crash-point.c in their place, and kills itself at the
+ * point that it was told.
  */
 
 #include "daemon/core/update.h"

@@ -124,13 +124,15 @@ static int start_heart(struct program *program) {
         if (r < 0)
                 return r;
         program->started_usec = now;
-        return sd_event_add_time(program->loop, &program->heart, CLOCK_MONOTONIC, now, 10 * USEC_PER_MSEC, on_heart, program);
+        return sd_event_add_time(program->loop, &program->heart, CLOCK_MONOTONIC, now, 10 * USEC_PER_MSEC, on_heart,
+                                 program);
 }
 
 /* A daemon that is paged out cannot tell a slow guest from a slow self. */
 static void lock_memory(void) {
         if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-                fprintf(stderr, "memory is not locked (%s); give the service LimitMEMLOCK=infinity, ignoring\n", strerror(errno));
+                fprintf(stderr, "memory is not locked (%s); give the service LimitMEMLOCK=infinity, ignoring\n",
+                        strerror(errno));
 }
 
 static const char *directory(const char *given, const char *variable, const char *otherwise) {
@@ -140,10 +142,21 @@ static const char *directory(const char *given, const char *variable, const char
 }
 
 static int parse_options(int argc, char *argv[], struct manager_options *ret) {
-        enum { OPTION_POLICY = 256, OPTION_STATE, OPTION_RUNTIME, OPTION_HELPER, OPTION_USER, OPTION_DEBUG, OPTION_HELP, OPTION_VERSION };
+        enum {
+                OPTION_POLICY = 256,
+                OPTION_STATE,
+                OPTION_RUNTIME,
+                OPTION_HELPER,
+                OPTION_USER,
+                OPTION_DEBUG,
+                OPTION_HELP,
+                OPTION_VERSION
+        };
         static const struct option options[] = {
-                { "policy", required_argument, NULL, OPTION_POLICY },   { "state-dir", required_argument, NULL, OPTION_STATE },
-                { "runtime-dir", required_argument, NULL, OPTION_RUNTIME }, { "helper", required_argument, NULL, OPTION_HELPER },
+                { "policy", required_argument, NULL, OPTION_POLICY },
+                { "state-dir", required_argument, NULL, OPTION_STATE },
+                { "runtime-dir", required_argument, NULL, OPTION_RUNTIME },
+                { "helper", required_argument, NULL, OPTION_HELPER },
                 { "user", no_argument, NULL, OPTION_USER },             { "help", no_argument, NULL, OPTION_HELP },
                 { "version", no_argument, NULL, OPTION_VERSION },       { "debug", no_argument, NULL, OPTION_DEBUG },
                 { 0 },

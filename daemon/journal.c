@@ -101,7 +101,8 @@ void journal_phase(const char *pair, const char *id, enum phase phase, const str
                 return;
         }
         sd_journal_send("MESSAGE=%s: %s after %llu ms", id, phase_to_string(phase), since(flow, phase),
-                        "MESSAGE_ID=" JOURNAL_PHASE_ID, "PRIORITY=%i", LOG_NOTICE, "PAIR=%s", pair, "FAILOVER_ID=%s", id,
+                        "MESSAGE_ID=" JOURNAL_PHASE_ID, "PRIORITY=%i", LOG_NOTICE, "PAIR=%s", pair, "FAILOVER_ID=%s",
+                        id,
                         "PHASE=%s", phase_to_string(phase), NULL);
 }
 

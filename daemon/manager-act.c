@@ -32,7 +32,8 @@ static struct manager_pair *find_pair(struct manager *manager, int slot) {
 static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
         struct manager_pair *pair = userdata;
 
-        manager_event(pair->manager, &(struct event) { .kind = EVENT_WAKE, .pair = pair->slot, .due_usec = pair->due_usec });
+        manager_event(pair->manager, &(struct event) { .kind = EVENT_WAKE, .pair = pair->slot,
+                                                       .due_usec = pair->due_usec });
         return 0;
 }
 
@@ -109,13 +110,16 @@ static void act_record(struct manager *manager, const struct action *action) {
         const char *vm = pair && action->side >= 0 ? find_pair(manager, action->pair)->domains[action->side] : NULL;
         char recording[RECORDING_PATH_LEN];
 
-        journal_record(action->record_kind, pair, vm, action->text,
-                       manager_keep_decision(manager, find_pair(manager, action->pair), action->record_kind, recording));
+        journal_record(
+                action->record_kind, pair, vm, action->text,
+                manager_keep_decision(manager, find_pair(manager, action->pair), action->record_kind, recording));
         store_add_event(manager->store, pair, action->side, action->record_kind, action->text);
         if (manager->bus)
-                bus_record(manager->bus, action->pair, action->side, action->record_kind, action->app_name, action->text);
+                bus_record(manager->bus, action->pair, action->side, action->record_kind, action->app_name,
+                           action->text);
         if (pair && manager->engine->pairs[action->pair] && manager->engine->pairs[action->pair]->policy->on_event)
-                alert_record(manager->user, action->record_kind, manager->engine->pairs[action->pair]->policy->on_event, pair);
+                alert_record(manager->user, action->record_kind, manager->engine->pairs[action->pair]->policy->on_event,
+                             pair);
 }
 
 static void act_flow(struct manager *manager, const struct action *action) {
@@ -132,8 +136,9 @@ static void act_flow(struct manager *manager, const struct action *action) {
                         bus_phase(manager->bus, action->pair, &action->flow, action->phase);
                 return;
         }
-        journal_flow_ended(pair, id, action->result, action->text,
-                           manager_keep_flow(manager, manager->engine->pairs[action->pair]->policy, &action->flow, recording));
+        journal_flow_ended(
+                pair, id, action->result, action->text,
+                manager_keep_flow(manager, manager->engine->pairs[action->pair]->policy, &action->flow, recording));
         store_end_flow(manager->store, pair, &action->flow, action->result, action->text);
         if (manager->bus)
                 bus_flow_ended(manager->bus, action->pair, &action->flow, action->result, action->text);

@@ -57,7 +57,8 @@ struct history_question {
 void manager_keep_explanation(struct manager *manager, const struct action *action) {
         const struct pair *pair = manager->engine->pairs[action->pair];
         const struct host_facts *facts = manager_facts_at_decision(manager);
-        struct json_object *json = pair ? explain_json(manager->engine, action->pair, facts, manager->engine->now_usec) : NULL;
+        struct json_object *json =
+                pair ? explain_json(manager->engine, action->pair, facts, manager->engine->now_usec) : NULL;
         const char *text = json ? json_text_print(json, JSON_C_TO_STRING_PLAIN, NULL) : NULL;
 
         if (text)
@@ -104,8 +105,8 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
                 *question = (struct history_question) { .manager = manager, .request_id = id };
                 strcpy(question->id, failover_id);
                 one = strcmp(history_pair(&query, pair), failover_id) != 0;
-                r = store_ask_history(manager->store, pair[0] ? pair : NULL, one ? failover_id : NULL, limit, on_history_read,
-                                      question);
+                r = store_ask_history(manager->store, pair[0] ? pair : NULL, one ? failover_id : NULL, limit,
+                                      on_history_read, question);
         }
         if (r < 0) {
                 free(question);
@@ -144,7 +145,9 @@ static int on_apply_policy(void *userdata, uint64_t id, const char *text, bool d
         if (r < 0)
                 error_set(error, r, "%s", why);
         if (r >= 0 && strcmp(policy->hypervisor_uri, manager->engine->policy->hypervisor_uri) != 0)
-                r = error_set(error, -EBUSY, "the hypervisor cannot change while failoverd runs; edit %s and restart it", manager->policy_path);
+                r = error_set(error, -EBUSY,
+                              "the hypervisor cannot change while failoverd runs; edit %s and restart it",
+                              manager->policy_path);
         (void) who;
         if (r >= 0 && !dry_run)
                 return manager_begin_policy(manager, policy, text, steal_ptr(report), id, error);

@@ -134,7 +134,8 @@ static void fill_processors(struct manager *manager) {
 
                         if (!member || use->seen_usec[0] == 0 || use->used_usec[1] < use->used_usec[0])
                                 continue;
-                        member->processor_usec = (struct fact) { use->used_usec[1] - use->used_usec[0], use->seen_usec[1] };
+                        member->processor_usec =
+                                (struct fact){ use->used_usec[1] - use->used_usec[0], use->seen_usec[1] };
                         member->processor_span_usec = use->seen_usec[1] - use->seen_usec[0];
                 }
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
- * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c (what
- * is kept of what was recorded). */
+ * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c
+ * (what is kept of what was recorded). */
 
 #include "daemon/bus/bus.h"
 #include "daemon/host/agent-link.h"
@@ -97,7 +97,8 @@ void manager_owe(struct manager *manager, const struct event *event);
 /* manager-recordings.c */
 #define RECORDING_PATH_LEN 4352
 void manager_open_recordings(struct manager *manager, const char *runtime_dir);
-/* Begins to keep what was recorded of a flow. Returns `path`, the file that it will be, or NULL where it is not kept. */
+/* Begins to keep what was recorded of a flow. Returns `path`, the file that it will be, or NULL where it is not
+ * kept. */
 const char *manager_keep_flow(struct manager *manager, const struct pair_policy *policy, const struct flow *flow,
                               char path[static RECORDING_PATH_LEN]);
 /* The same of the flows that an earlier life of failoverd did not end, in case that this one does not either. */

@@ -110,8 +110,10 @@ int manager_begin_policy(struct manager *manager, struct policy *policy, const c
         if (r < 0) {
                 policy_free(policy);
                 free(report);
-                return error_set(error, r, r == -EBUSY ? "%s is being written; nothing was applied, try again when that has ended"
-                                                       : "%s cannot be written", manager->policy_path);
+                return error_set(error, r,
+                                 r == -EBUSY ? "%s is being written; nothing was applied, try again when that has ended"
+                                             : "%s cannot be written",
+                                 manager->policy_path);
         }
         manager->coming = (struct coming_policy) { .policy = policy, .request_id = request_id, .report = report };
         return 0;

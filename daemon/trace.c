@@ -32,7 +32,8 @@ void trace_event(const struct event *event) {
                 fprintf(stderr, " %s id=%" PRIu64 " result=%d", action_kind_to_string((enum action_kind) event->action),
                         event->action_id, event->result);
         else if (event->kind == EVENT_DOMAIN)
-                fprintf(stderr, " %s (%s)", domain_state_to_string(event->domain), domain_reason_to_string(event->reason));
+                fprintf(stderr, " %s (%s)", domain_state_to_string(event->domain),
+                        domain_reason_to_string(event->reason));
         else
                 fprintf(stderr, " up=%d pid=%d app=%d bytes=%" PRIu64, event->up, event->pid, event->app, event->bytes);
         fprintf(stderr, " %s\n", event->text);
@@ -49,6 +50,7 @@ void trace_action(const struct action *action) {
                 action->id, action->pair, side_text(action->side), action->app_name, action->bytes, action->text);
         if (message)
                 fprintf(stderr, " %s id=%" PRIu64 " token=%" PRIu64 " node=%d bytes=%" PRIu64,
-                        message_type_to_string(message->type), message->id, message->token, message->node, message->bytes);
+                        message_type_to_string(message->type), message->id, message->token, message->node,
+                        message->bytes);
         fputc('\n', stderr);
 }

@@ -146,7 +146,8 @@ static void check_floor(struct check *c, size_t pair, enum side side) {
         if (m->base_bytes % MIB != 0)
                 check_error(c, path, "%s is not a multiple of 1MiB; round it up", size_format(x, m->base_bytes));
         if (m->base_bytes < floor)
-                check_error(c, path, "%s is too small: 96MiB for the guest's own system and 1.6%% of the %s that may be "
+                check_error(c, path,
+                            "%s is too small: 96MiB for the guest's own system and 1.6%% of the %s that may be "
                             "plugged, for their page structures, make %s; write at least that",
                             size_format(x, m->base_bytes), size_format(y, member_pluggable_bytes(p, side)),
                             size_format(z, floor));

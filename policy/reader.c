@@ -192,7 +192,8 @@ static void read_size(struct reader *r, const struct node *node, const struct ke
         if (q == -EINVAL && text[strspn(text, "0123456789")] == 0)
                 reader_report(r, node, "\"%s\" has no unit; write %sMiB", quoted, quoted);
         else if (q == -EINVAL)
-                reader_report(r, node, "\"%s\" is not a size; write a number with B, KiB, MiB, GiB or TiB, as in 512MiB",
+                reader_report(r, node,
+                              "\"%s\" is not a size; write a number with B, KiB, MiB, GiB or TiB, as in 512MiB",
                               quoted);
         else if (q < 0 || bytes < key->min || bytes > key->max)
                 reader_report(r, node, "%s is out of range; from %s to %s is possible", quoted,
@@ -257,8 +258,11 @@ static void read_word(struct reader *r, const struct node *node, const struct ke
         size_t used = 0;
 
         for (int i = 0; key->word(i) && used < sizeof(all); i++)
-                used += (size_t) snprintf(all + used, sizeof(all) - used, "%s%s", i == 0 ? "" : key->word(i + 1) ? ", " :
-                                          " or ", key->word(i));
+                used += (size_t) snprintf(all + used, sizeof(all) - used, "%s%s",
+                                          i == 0             ? ""
+                                          : key->word(i + 1) ? ", "
+                                                             : " or ",
+                                          key->word(i));
         text = read_text(r, node, POLICY_TEXT_LEN, all);
         if (!text)
                 return;
@@ -290,7 +294,8 @@ static void read_unit(struct reader *r, const struct node *node, char **ret) {
                 }
         dot = strrchr(text, '.');
         if (!dot || dot == text || !dot[1]) {
-                reader_report(r, node, "\"%s\" does not say which kind of unit it is; write %s.service", quoted, quoted);
+                reader_report(r, node, "\"%s\" does not say which kind of unit it is; write %s.service", quoted,
+                              quoted);
                 return;
         }
         free(*ret);

@@ -24,8 +24,9 @@ static bool command_equal(const struct command *a, const struct command *b) {
 }
 
 static bool side_equal(const struct application_side *a, const struct application_side *b) {
-        return text_equal(a->unit, b->unit) && command_equal(&a->start, &b->start) && command_equal(&a->stop, &b->stop) &&
-               command_equal(&a->health, &b->health) && command_equal(&a->canary, &b->canary);
+        return text_equal(a->unit, b->unit) && command_equal(&a->start, &b->start) &&
+               command_equal(&a->stop, &b->stop) && command_equal(&a->health, &b->health) &&
+               command_equal(&a->canary, &b->canary);
 }
 
 static bool application_equal(const struct application *a, const struct application *b) {
@@ -46,7 +47,8 @@ static bool application_equal(const struct application *a, const struct applicat
                 if (strcmp(a->disks[i], b->disks[i]) != 0)
                         return false;
         for (size_t i = 0; i < a->n_addresses; i++)
-                if (!text_equal(a->addresses[i].cidr, b->addresses[i].cidr) || !text_equal(a->addresses[i].link, b->addresses[i].link))
+                if (!text_equal(a->addresses[i].cidr, b->addresses[i].cidr) ||
+                    !text_equal(a->addresses[i].link, b->addresses[i].link))
                         return false;
         return true;
 }

@@ -149,7 +149,8 @@ static bool read_rule(struct reader *r, const struct node *node, struct severity
                         if (near)
                                 reader_report_key(r, child, "unknown key; did you mean \"%s\"?", near);
                         else
-                                reader_report_key(r, child, "unknown key; a rule has one of exit, signal, check, memory "
+                                reader_report_key(r, child,
+                                                  "unknown key; a rule has one of exit, signal, check, memory "
                                                   "and start, and \"is\"");
                         good = false;
                 } else if (cause_node) {

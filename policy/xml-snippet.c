@@ -68,10 +68,13 @@ static bool has_disks(const struct pair_policy *pair) {
 
 /* libvirt keeps metadata as it is and opens nothing of it, so both sides can name the same image. */
 static void print_disks(const struct pair_policy *pair, FILE *f) {
-        fputs("  <!-- Disks that failoverd attaches to the side that owns them, and to no other. They must not stand in\n"
-              "       <devices>, or both domains would open them when they start. Put in your own type and source. -->\n"
+        fputs("  <!-- Disks that failoverd attaches to the side that owns them, and to no other. They must not stand "
+              "in\n"
+              "       <devices>, or both domains would open them when they start. Put in your own type and source. "
+              "-->\n"
               "  <metadata>\n"
-              "    <failover:disks xmlns:failover='" DISKS_NAMESPACE "'>\n", f);
+              "    <failover:disks xmlns:failover='" DISKS_NAMESPACE "'>\n",
+              f);
         for (size_t i = 0; i < pair->n_applications; i++)
                 for (size_t k = 0; k < pair->applications[i].n_disks; k++)
                         fprintf(f, "      <disk type='file' device='disk'>\n"
@@ -129,13 +132,16 @@ int policy_print_domain_snippet(const struct pair_policy *pair, enum side side, 
               "    <memballoon model='virtio'>\n"
               "      <stats period='1'/>\n"
               "    </memballoon>\n", f);
-        fprintf(f, "    <!-- Optional: a second serial port that the guest's kernel echoes, so that a hang is decided within\n"
-                   "         two seconds. Nothing else may use it (/dev/ttyS1 in the guest). -->\n"
-                   "    <serial type='unix'>\n"
-                   "      <source mode='bind' path='/run/failoverd/%s.echo'/>\n"
-                   "      <target port='1'/>\n"
-                   "      <alias name='ua-echo'/>\n"
-                   "    </serial>\n", member->domain);
+        fprintf(f,
+                "    <!-- Optional: a second serial port that the guest's kernel echoes, so that a hang is decided "
+                "within\n"
+                "         two seconds. Nothing else may use it (/dev/ttyS1 in the guest). -->\n"
+                "    <serial type='unix'>\n"
+                "      <source mode='bind' path='/run/failoverd/%s.echo'/>\n"
+                "      <target port='1'/>\n"
+                "      <alias name='ua-echo'/>\n"
+                "    </serial>\n",
+                member->domain);
         for (size_t i = 0; i < pair->n_applications; i++)
                 print_region(&pair->applications[i], i, f);
         fputs("  </devices>\n"

@@ -151,11 +151,17 @@ static int announce_arp(const struct ip_address *address, const unsigned char ha
         return sendto(fd, &arp, sizeof(arp), 0, (struct sockaddr *) &to, sizeof(to)) < 0 ? -errno : 0;
 }
 
-static int announce_neighbour(const struct ip_address *address, const unsigned char hardware[ETH_ALEN], unsigned index) {
+static int announce_neighbour(const struct ip_address *address, const unsigned char hardware[ETH_ALEN],
+                              unsigned index) {
         _cleanup_close_ int fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMPV6);
         struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_scope_id = index };
-        struct { struct nd_neighbor_advert advert; struct nd_opt_hdr option; unsigned char hardware[ETH_ALEN]; } packet = {
-                .advert.nd_na_type = ND_NEIGHBOR_ADVERT, .advert.nd_na_flags_reserved = ND_NA_FLAG_OVERRIDE,
+        struct {
+                struct nd_neighbor_advert advert;
+                struct nd_opt_hdr option;
+                unsigned char hardware[ETH_ALEN];
+        } packet = {
+                .advert.nd_na_type = ND_NEIGHBOR_ADVERT,
+                .advert.nd_na_flags_reserved = ND_NA_FLAG_OVERRIDE,
                 .option = { .nd_opt_type = ND_OPT_TARGET_LINKADDR, .nd_opt_len = 1 },
         };
         int hops = 255, interface = (int) index;

@@ -15,7 +15,8 @@ bool announce_is_valid(const char *text) {
 
 static int address_of(struct sockaddr_un *address, const char *run_dir) {
         *address = (struct sockaddr_un) { .sun_family = AF_UNIX };
-        if (snprintf(address->sun_path, sizeof(address->sun_path), "%s/announce", run_dir) >= (int) sizeof(address->sun_path))
+        if (snprintf(address->sun_path, sizeof(address->sun_path), "%s/announce", run_dir) >=
+            (int) sizeof(address->sun_path))
                 return -ENAMETOOLONG;
         return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 }

@@ -74,7 +74,8 @@ static void finish(struct supervised *app, int result, int code, const char *tex
         canary->output[canary->n_output] = 0;
         one_line(canary->output);
         memcpy(message.app, app->spec.app, sizeof(message.app));
-        snprintf(message.text, sizeof(message.text), "%s%s%s", text, text[0] && canary->output[0] ? ": " : "", canary->output);
+        snprintf(message.text, sizeof(message.text), "%s%s%s", text, text[0] && canary->output[0] ? ": " : "",
+                 canary->output);
         canary->n_output = 0;
         if (canary->id)
                 supervisor_send(app->supervisor, &message);
@@ -89,7 +90,8 @@ static void on_exited(void *userdata, const struct process_exit *end) {
         if (!end->known)
                 finish(userdata, -EIO, 0, "its end was not seen");
         else
-                finish(userdata, end->signaled || end->status != 0 ? -EIO : 0, end->signaled ? -end->status : end->status, "");
+                finish(userdata, end->signaled || end->status != 0 ? -EIO : 0,
+                       end->signaled ? -end->status : end->status, "");
 }
 
 static void on_timer(void *userdata) {
@@ -125,7 +127,8 @@ void canary_init(struct supervised *app) {
         const struct process_handler handler = { NULL, on_failed, on_exited, app };
         struct canary *canary = &app->canary;
 
-        *canary = (struct canary) { .output_fd = -1, .source = { -1, on_output, app }, .timer = { 0, on_timer, app, NULL } };
+        *canary = (struct canary) { .output_fd = -1, .source = { -1, on_output, app },
+                                    .timer = { 0, on_timer, app, NULL } };
         process_init(&canary->process, &app->supervisor->processes, &handler);
 }
 

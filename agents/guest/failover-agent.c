@@ -44,10 +44,12 @@ enum {
 
 static const struct option long_options[] = {
         { "device", required_argument, NULL, OPTION_DEVICE },   { "vsock", required_argument, NULL, OPTION_VSOCK },
-        { "socket", required_argument, NULL, OPTION_SOCKET },   { "echo-device", required_argument, NULL, OPTION_ECHO_DEVICE },
+        { "socket", required_argument, NULL, OPTION_SOCKET },
+        { "echo-device", required_argument, NULL, OPTION_ECHO_DEVICE },
         { "run-dir", required_argument, NULL, OPTION_RUN_DIR }, { "sys", required_argument, NULL, OPTION_SYS },
         { "proc", required_argument, NULL, OPTION_PROC },       { "cgroup", required_argument, NULL, OPTION_CGROUP },
-        { "kmsg", no_argument, NULL, OPTION_KMSG },             { "announce", required_argument, NULL, OPTION_ANNOUNCE },
+        { "kmsg", no_argument, NULL, OPTION_KMSG },
+        { "announce", required_argument, NULL, OPTION_ANNOUNCE },
         { "version", no_argument, NULL, OPTION_VERSION },       { "help", no_argument, NULL, OPTION_HELP },
         { 0 },
 };
@@ -75,7 +77,8 @@ static int set_argument(struct arguments *arguments, int option) {
         case OPTION_VSOCK:
                 return set_port(&options->transport, optarg) < 0 ? -EINVAL : 1;
         case OPTION_SOCKET:
-                options->transport = (struct transport) { .open = transport_unix_open, .path = optarg, .is_test = true };
+                options->transport = (struct transport) { .open = transport_unix_open, .path = optarg,
+                                                          .is_test = true };
                 return 1;
         case OPTION_ECHO_DEVICE:
                 options->echo_device = optarg;

@@ -50,8 +50,8 @@ static void on_exited(void *userdata, const struct process_exit *end) {
                 health->handler.passed(health->handler.userdata);
                 return;
         }
-        snprintf(text, sizeof(text), end->signaled ? "health command ended by signal %d" : "health command exited with %d",
-                 end->status);
+        snprintf(text, sizeof(text),
+                 end->signaled ? "health command ended by signal %d" : "health command exited with %d", end->status);
         check_failed(health, end->signaled ? 128 + end->status : end->status, text);
 }
 

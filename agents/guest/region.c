@@ -149,7 +149,9 @@ static int run_detach(void *userdata) {
         const struct supervised *app = userdata;
         const struct paths *paths = &app->supervisor->paths;
 
-        return app->detach.node < 0 ? 0 : memory_prepare_detach(paths->sys_dir, paths->proc_dir, app->detach.node, app->detach.bytes);
+        return app->detach.node < 0
+                       ? 0
+                       : memory_prepare_detach(paths->sys_dir, paths->proc_dir, app->detach.node, app->detach.bytes);
 }
 
 static void answer_detach(struct supervised *app, int result, const char *text) {

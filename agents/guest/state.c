@@ -40,9 +40,10 @@ int state_write(const char *run_dir, const char *app, const struct state_record 
                 if (*p == '\n')
                         *p = ' ';
         n = snprintf(text, sizeof(text),
-                     FORMAT "%s %s\ntoken %" PRIu64 "\npid %d %" PRIu64 "\nregion %d %" PRIu64 "\ncode %d %d\ntext %s\nend\n",
-                     state, cause, record->token, record->pid, record->start_time, record->node, record->bytes, record->code,
-                     record->hard, printable);
+                     FORMAT "%s %s\ntoken %" PRIu64 "\npid %d %" PRIu64 "\nregion %d %" PRIu64
+                            "\ncode %d %d\ntext %s\nend\n",
+                     state, cause, record->token, record->pid, record->start_time, record->node, record->bytes,
+                     record->code, record->hard, printable);
         if (n < 0 || n >= (int) sizeof(text))
                 return -EINVAL;
         return file_replace(text, (size_t) n, path);
@@ -63,9 +64,11 @@ int state_read(const char *run_dir, const char *app, struct state_record *ret) {
         if (r < 4 || strcmp(text + r - 4, "\nend") != 0)
                 return -EBADMSG;
         text[r - 4] = 0;
-        if (sscanf(text, FORMAT "%31s %31s token %" SCNu64 " pid %d %" SCNu64 " region %d %" SCNu64 " code %d %d text%n",
+        if (sscanf(text,
+                   FORMAT "%31s %31s token %" SCNu64 " pid %d %" SCNu64 " region %d %" SCNu64 " code %d %d text%n",
                    state, cause, &record.token, &record.pid, &record.start_time, &record.node, &record.bytes,
-                   &record.code, &hard, &at) != 9 || at == 0)
+                   &record.code, &hard, &at) != 9 ||
+            at == 0)
                 return -EBADMSG;
         record.state = application_state_from_string(state);
         record.cause = failure_cause_from_string(cause);
@@ -98,7 +101,8 @@ int state_list(const char *run_dir, char (*ret_apps)[NAME_LEN], size_t n_max) {
         while (n < n_max && (entry = readdir(dir))) {
                 size_t length = strlen(entry->d_name), suffix = sizeof(SUFFIX) - 1;
 
-                if (length <= suffix || length - suffix >= NAME_LEN || strcmp(entry->d_name + length - suffix, SUFFIX) != 0)
+                if (length <= suffix || length - suffix >= NAME_LEN ||
+                    strcmp(entry->d_name + length - suffix, SUFFIX) != 0)
                         continue;
                 memcpy(ret_apps[n], entry->d_name, length - suffix);
                 ret_apps[n++][length - suffix] = 0;

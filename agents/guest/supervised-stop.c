@@ -30,7 +30,8 @@ void supervised_signal(struct supervised *app, int signal_number) {
         (void) group_signal(&app->group, signal_number);
 }
 
-/* Its first process counts by itself: before it has joined its group it is in none. A unit is gone when systemd says so and its cgroup, as last seen, is empty too. */
+/* Its first process counts by itself: before it has joined its group it is in none. A unit is gone when systemd says so
+ * and its cgroup, as last seen, is empty too. */
 static int leftovers(struct supervised *app) {
         const struct unit_status *status;
         int n = group_count(&app->group);
@@ -56,7 +57,8 @@ static void kill_rest(struct supervised *app, int n) {
         if (now < app->stop.deadline_usec + KILL_PATIENCE_USEC)
                 return;
         if (n == 0)
-                supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0, "its addresses cannot be removed");
+                supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0,
+                                  "its addresses cannot be removed");
         else
                 supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0,
                                   "%d of its processes cannot be killed", n > 0 ? n : 1);

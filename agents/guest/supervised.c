@@ -136,7 +136,8 @@ static void unit_failed(struct supervised *app, const struct unit_status *status
 
 void supervised_unit_changed(struct supervised *app, const struct unit_status *status) {
         note_cgroup(app, status);
-        if ((app->state == APPLICATION_STARTING || app->state == APPLICATION_RUNNING) && region_kind(app) != app->told_kind)
+        if ((app->state == APPLICATION_STARTING || app->state == APPLICATION_RUNNING) &&
+            region_kind(app) != app->told_kind)
                 supervised_tell_use(app); /* a systemd that is still booting tells late what a unit declares */
         if (app->state == APPLICATION_RUNNING && !app->starting_unit &&
             (status->state == UNIT_INACTIVE || status->state == UNIT_FAILED))
@@ -197,7 +198,8 @@ void supervised_configure(struct supervised *app, struct application_spec *spec)
         app->told_healthy = false; /* a failoverd that has just come does not know */
         if (checking)
                 health_start(&app->health, &app->spec);
-        if (!app->spec.run.unit && app->state == APPLICATION_STOPPED) /* now, and not while somebody waits for its start */
+        if (!app->spec.run.unit && app->state == APPLICATION_STOPPED) /* now, and not while somebody waits for its
+                                                                       * start */
                 (void) group_init(&app->group, app->supervisor->paths.cgroup_dir, app->spec.app, app->spec.node);
         if (app->spec.run.unit && app->supervisor->units)
                 (void) units_watch(app->supervisor->units, app->spec.run.unit);
@@ -232,8 +234,10 @@ void supervised_adopt(struct supervised *app, const struct state_record *record)
 }
 
 int supervised_init(struct supervised *app, struct supervisor *supervisor, const char *name) {
-        const struct process_handler main_handler = { supervised_on_started, supervised_on_exec_failed, supervised_on_exited, app };
-        const struct process_handler stop_handler = { NULL, supervised_on_stop_exec_failed, supervised_on_stop_exited, app };
+        const struct process_handler main_handler = { supervised_on_started, supervised_on_exec_failed,
+                                                      supervised_on_exited, app };
+        const struct process_handler stop_handler = { NULL, supervised_on_stop_exec_failed, supervised_on_stop_exited,
+                                                      app };
         const struct health_handler health_handler = { on_healthy, on_unhealthy, app };
 
         if (strlen(name) >= sizeof(app->spec.app))

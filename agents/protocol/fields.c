@@ -163,7 +163,8 @@ static int encode_field(struct json_object **ret, const struct field *field, con
 }
 
 static int bad(struct error *error, struct json_object *json, const char *expected) {
-        return error_set(error, -EBADMSG, "expected %s, not %s", expected, json_type_to_name(json_object_get_type(json)));
+        return error_set(error, -EBADMSG, "expected %s, not %s", expected,
+                         json_type_to_name(json_object_get_type(json)));
 }
 
 static int decode_uint64(struct json_object *json, const struct field *field, uint64_t *ret, struct error *error) {

@@ -23,7 +23,11 @@ DEFINE_CLEANUP(struct json_tokener *, json_tokener_free)
 
 /* Length of the UTF-8 character at `p`, of which `n` bytes may be read; 0 for an invalid one (RFC 3629). */
 static size_t utf8_length(const unsigned char *p, size_t n) {
-        size_t length = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : (*p & 0xf0) == 0xe0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+        size_t length = *p < 0x80                 ? 1
+                        : *p >= 0xc2 && *p < 0xe0 ? 2
+                        : (*p & 0xf0) == 0xe0     ? 3
+                        : *p >= 0xf0 && *p < 0xf5 ? 4
+                                                  : 0;
 
         if (length > n)
                 return 0;

@@ -13,8 +13,8 @@
  * MESSAGE_DEPTH_MAX. Returns 0 and a reference in `ret`, -EBADMSG or -ENOMEM. */
 int json_text_parse(const char *line, size_t length, struct json_object **ret, struct error *error);
 
-/* The object as text on one line, with json-c's `flags`, valid until the object changes; `ret_length` may be NULL. NULL when
- * out of memory: json-c itself would leave out what it had no room for. */
+/* The object as text on one line, with json-c's `flags`, valid until the object changes; `ret_length` may be NULL. NULL
+ * when out of memory: json-c itself would leave out what it had no room for. */
 const char *json_text_print(struct json_object *json, int flags, size_t *ret_length);
 
 /* The object as one line of at most MESSAGE_LINE_MAX bytes with its newline: 0 and a heap string in `ret_line` (caller

@@ -64,8 +64,8 @@ int bus_check_name(const char *name, const char *what, sd_bus_error *ret_error) 
 
 int bus_check_text(const char *text, size_t max, const char *what, sd_bus_error *ret_error) {
         if (strnlen(text, max + 1) > max)
-                return sd_bus_error_setf(ret_error, ERROR("InvalidArgument"), "The %s is too long: %zu bytes are the most.",
-                                         what, max);
+                return sd_bus_error_setf(ret_error, ERROR("InvalidArgument"),
+                                         "The %s is too long: %zu bytes are the most.", what, max);
         return 0;
 }
 

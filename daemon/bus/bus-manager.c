@@ -61,7 +61,8 @@ static int method_check(sd_bus_message *message, void *userdata, sd_bus_error *r
         r = sd_bus_message_read(message, "s", &name);
         if (r < 0 || (r = find_pair_or_all(userdata, name, &slot, ret_error)) < 0)
                 return r;
-        return reply_json(message, check_json(manager->engine, slot, facts_of(manager), manager->now(manager->userdata)));
+        return reply_json(message,
+                          check_json(manager->engine, slot, facts_of(manager), manager->now(manager->userdata)));
 }
 
 static int method_explain(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
@@ -72,7 +73,8 @@ static int method_explain(sd_bus_message *message, void *userdata, sd_bus_error 
         r = sd_bus_message_read(message, "s", &name);
         if (r < 0 || (slot = r = bus_find_pair(userdata, name, ret_error)) < 0)
                 return r;
-        return reply_json(message, explain_json(manager->engine, slot, facts_of(manager), manager->now(manager->userdata)));
+        return reply_json(message,
+                          explain_json(manager->engine, slot, facts_of(manager), manager->now(manager->userdata)));
 }
 
 static int method_metrics(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
@@ -202,7 +204,8 @@ static int method_show_policy(sd_bus_message *message, void *userdata, sd_bus_er
 
 static int method_reload(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
         int r = 0;
-        struct bus_request *request = request_of(userdata, message, "org.failover1.manage-policy", run_reload, NULL, &r);
+        struct bus_request *request =
+                request_of(userdata, message, "org.failover1.manage-policy", run_reload, NULL, &r);
 
         return request ? bus_request_begin(request) : r;
 }

@@ -83,8 +83,8 @@ static int get_drill(sd_bus *connection, const char *path, const char *interface
 
         if (!drill)
                 return -ENOENT;
-        return sd_bus_message_append(reply, "(stbts)", drill->at_usec ? drill_level_to_string(drill->level) : "", drill->at_usec,
-                                     (int) drill->ok, drill->took_usec, drill->text);
+        return sd_bus_message_append(reply, "(stbts)", drill->at_usec ? drill_level_to_string(drill->level) : "",
+                                     drill->at_usec, (int) drill->ok, drill->took_usec, drill->text);
 }
 
 static int get_reasons(sd_bus *connection, const char *path, const char *interface, const char *property,
@@ -126,8 +126,9 @@ static int read_option(sd_bus_message *message, struct operator_command *command
         if (strcmp(key, "level") == 0 && command->verb == COMMAND_DRILL)
                 return read_level(message, command, ret_error);
         if (strcmp(key, "dry-run") != 0 && strcmp(key, "force") != 0)
-                return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""),
-                                         "Unknown option \"%.40s\"; the options are dry-run, force and, of a drill, level.", key);
+                return sd_bus_error_setf(
+                        ret_error, bus_error_name(-EINVAL, ""),
+                        "Unknown option \"%.40s\"; the options are dry-run, force and, of a drill, level.", key);
         r = sd_bus_message_read(message, "v", "b", &value);
         if (r == -ENXIO || r == -EINVAL)
                 return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""), "Option \"%s\" takes a boolean.", key);
@@ -211,7 +212,9 @@ static int method_drill(sd_bus_message *message, void *userdata, sd_bus_error *r
                 return r;
         command.dry_run |= command.level == DRILL_LEVEL_PLAN;
         /* Only what is full causes one; a plan is by default that of the plainest. */
-        command.fault = *fault || (command.level == DRILL_LEVEL_FULL && !command.dry_run) ? drill_fault_from_string(fault) : DRILL_PANIC;
+        command.fault = *fault || (command.level == DRILL_LEVEL_FULL && !command.dry_run)
+                                ? drill_fault_from_string(fault)
+                                : DRILL_PANIC;
         if ((int) command.fault < 0)
                 return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""),
                                          "Unknown fault \"%.40s\"; there are app-kill, panic, hang, qemu-kill and "

@@ -63,7 +63,8 @@ void bus_request_free(struct bus_request *request) {
 }
 
 /* Moves a part of the report, or null where there is none. */
-static void put_part(struct json_builder *builder, struct json_object *root, const char *key, struct json_object **part) {
+static void put_part(struct json_builder *builder, struct json_object *root, const char *key,
+                     struct json_object **part) {
         if (*part)
                 json_put(builder, root, key, steal_ptr(*part));
         else

@@ -57,8 +57,9 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
 /* Connects anew a little later. Says so once, until it works again. */
 static void bus_retry(struct bus *bus, int error, const char *what) {
         if (!bus->told_down)
-                fprintf(stderr, SD_WARNING "%s: %s; failoverctl cannot reach failoverd until that is mended, everything "
-                                           "else goes on, trying again\n",
+                fprintf(stderr,
+                        SD_WARNING "%s: %s; failoverctl cannot reach failoverd until that is mended, everything "
+                                   "else goes on, trying again\n",
                         what, strerror(-error));
         bus->told_down = true;
         bus->ready = false;
@@ -189,7 +190,8 @@ void bus_policy_changed(struct bus *bus) {
 static void tell_changed(struct bus *bus, const struct bus_object *object) {
         if (object->kind == BUS_OBJECT_PAIR)
                 (void) sd_bus_emit_properties_changed(bus->connection, object->path, BUS_PAIR_INTERFACE, "State",
-                                                      "StateSince", "Armed", "Readiness", "ReadinessSince", "Reasons", "Active", "Standby", "Split",
+                                                      "StateSince", "Armed", "Readiness", "ReadinessSince", "Reasons",
+                                                      "Active", "Standby", "Split",
                                                       "Paused", "PauseReason", "Held", "HeldReason", "FlowId",
                                                       "FlowKind", "Failovers", "LastDrill", "Rehearsal", NULL);
         else
@@ -229,8 +231,9 @@ static struct json_object *event_begin(struct json_builder *builder, const struc
 static usec_t since_start(const struct flow *flow, enum phase phase) {
         for (int i = 0; i < PHASE_MAX; i++)
                 if (flow->phase_usec[i] != 0)
-                        return flow->phase_usec[phase] > flow->phase_usec[i] ? flow->phase_usec[phase] - flow->phase_usec[i]
-                                                                             : 0;
+                        return flow->phase_usec[phase] > flow->phase_usec[i]
+                                       ? flow->phase_usec[phase] - flow->phase_usec[i]
+                                       : 0;
         return 0;
 }
 
@@ -262,10 +265,10 @@ void bus_flow_ended(struct bus *bus, int slot, const struct flow *flow, int resu
                 return;
         for (struct bus_request *request = bus->requests; request; request = request->next)
                 if (request->slot == slot && request->id == flow->command_id && !request->flow)
-                        request->flow = flow_json(pair->policy, flow,
-                                                  bus->interface->facts ? bus->interface->facts(bus->interface->userdata)
-                                                                        : NULL,
-                                                  bus->interface->now(bus->interface->userdata));
+                        request->flow = flow_json(
+                                pair->policy, flow,
+                                bus->interface->facts ? bus->interface->facts(bus->interface->userdata) : NULL,
+                                bus->interface->now(bus->interface->userdata));
         if (!bus->ready)
                 return;
         object = event_begin(&builder, pair, "flow-ended");

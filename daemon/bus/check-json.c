@@ -80,7 +80,8 @@ static void put_members(struct json_builder *builder, struct json_object *parent
                         json_put_number(builder, object, "guest_available_bytes", member->available_bytes);
                 else
                         json_put_null(builder, object, "guest_available_bytes");
-                json_put_age(builder, object, "guest_available_age_ms", member->available_bytes ? member->available_usec : 0);
+                json_put_age(builder, object, "guest_available_age_ms",
+                             member->available_bytes ? member->available_usec : 0);
                 json_put_text(builder, object, "agent_version", member->greeted ? member->agent_version : NULL);
         }
 }
@@ -91,7 +92,8 @@ static void put_pair(struct json_builder *builder, struct json_object *array, co
 
         json_put_text(builder, object, "name", pair->policy->name);
         json_put_text(builder, object, "level", readiness_level_to_string(readiness->level));
-        json_put_age(builder, object, "level_age_ms", pair->readiness == readiness->level ? pair->readiness_usec : engine->now_usec);
+        json_put_age(builder, object, "level_age_ms",
+                     pair->readiness == readiness->level ? pair->readiness_usec : engine->now_usec);
         json_put_text(builder, object, "state", pair_state_to_string(pair->state));
         json_put_age(builder, object, "state_age_ms", pair->state_usec);
         json_put_span(builder, object, "objective_ms", pair->policy->objective_usec);
@@ -106,7 +108,8 @@ static void put_pair(struct json_builder *builder, struct json_object *array, co
         for (unsigned i = 0; i < readiness->n_notes; i++)
                 json_put_text(builder, part, NULL, readiness->notes[i]);
         if (pair->record.last_drill.at_usec != 0)
-                json_fill_drill(builder, json_put_object(builder, object, "last_drill"), pair->policy->name, &pair->record.last_drill);
+                json_fill_drill(builder, json_put_object(builder, object, "last_drill"), pair->policy->name,
+                                &pair->record.last_drill);
         else
                 json_put_null(builder, object, "last_drill");
 }
@@ -153,7 +156,8 @@ void json_put_readiness(struct json_builder *builder, struct json_object *parent
                 covered += readiness.cases[i].level == READINESS_COVERED;
         }
         json_put_text(builder, object, "level", readiness_level_to_string(readiness.level));
-        json_put_age(builder, object, "age_ms", pair->readiness == readiness.level ? pair->readiness_usec : engine->now_usec);
+        json_put_age(builder, object, "age_ms",
+                     pair->readiness == readiness.level ? pair->readiness_usec : engine->now_usec);
         json_put_number(builder, object, "failures", n);
         json_put_number(builder, object, "covered", covered);
         json_put_text(builder, object, "why", c ? c->why : NULL);

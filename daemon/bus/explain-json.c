@@ -6,7 +6,8 @@
 #include "daemon/bus/status-member.h"
 #include "daemon/bus/status.h"
 
-static void put_doubt(struct json_builder *builder, struct json_object *root, const struct engine *engine, const char *text) {
+static void put_doubt(struct json_builder *builder, struct json_object *root, const struct engine *engine,
+                      const char *text) {
         struct json_object *object = json_put_object(builder, root, "doubt");
 
         json_put_text(builder, object, "text", text);
@@ -24,7 +25,8 @@ static void put_beats(struct json_builder *builder, struct json_object *parent, 
 
         json_put_bool(builder, object, "watched", detector->watching);
         json_put_age(builder, object, "last_age_ms", detector->last_pong_usec);
-        json_put_span(builder, object, "silent_ms", detector->watching ? explanation->evidence.silent_usec : USEC_INFINITY);
+        json_put_span(builder, object, "silent_ms",
+                      detector->watching ? explanation->evidence.silent_usec : USEC_INFINITY);
         json_put_span(builder, object, "limit_ms", explanation->evidence.limit_usec);
         json_put_span(builder, object, "interval_ms", detector->beat_usec);
         json_put_number(builder, object, "missed", explanation->missed);
@@ -86,7 +88,8 @@ static void put_member(struct json_builder *builder, struct json_object *array, 
                 json_put_bool(builder, part, "alive", member->process_alive);
         else
                 json_put_null(builder, part, "alive");
-        json_put_age(builder, part, "gone_age_ms", member->process_known && !member->process_alive ? member->process_gone_usec : 0);
+        json_put_age(builder, part, "gone_age_ms",
+                     member->process_known && !member->process_alive ? member->process_gone_usec : 0);
         part = json_put_object(builder, object, "agent");
         json_put_bool(builder, part, "connected", member->link_up);
         json_put_bool(builder, part, "greeted", member->greeted);
@@ -113,7 +116,8 @@ static void put_application(struct json_builder *builder, struct json_object *ar
         json_put_side(builder, object, "owner", pair->policy, owner);
         json_put_text(builder, object, "rule", explanation->rule);
         json_put_text(builder, object, "tips", explanation->tip);
-        json_put_text(builder, object, "state", state->state_usec[owner] ? application_state_to_string(state->state[owner]) : NULL);
+        json_put_text(builder, object, "state",
+                      state->state_usec[owner] ? application_state_to_string(state->state[owner]) : NULL);
         json_put_age(builder, object, "state_age_ms", state->state_usec[owner]);
         json_put_bool(builder, object, "healthy", state->healthy);
         json_put_text(builder, object, "failure", state->failure);
@@ -124,7 +128,8 @@ static void put_application(struct json_builder *builder, struct json_object *ar
         json_put_span(builder, object, "restart_window_ms", policy->restart_window_usec);
 }
 
-struct json_object *explain_json(const struct engine *engine, int slot, const struct host_facts *facts, usec_t now_usec) {
+struct json_object *explain_json(const struct engine *engine, int slot, const struct host_facts *facts,
+                                 usec_t now_usec) {
         struct json_builder builder = json_builder_at(facts, now_usec);
         const struct pair *pair = engine->pairs[slot];
         struct json_object *root = json_object_new_object(), *array;
@@ -138,7 +143,8 @@ struct json_object *explain_json(const struct engine *engine, int slot, const st
         json_put_text(&builder, root, "pair", pair->policy->name);
         json_put_text(&builder, root, "state", pair_state_to_string(pair->state));
         json_put_age(&builder, root, "state_age_ms", pair->state_usec);
-        json_put_text(&builder, root, "flow", pair->record.flow.kind == FLOW_NONE ? NULL : flow_id(pair->policy, &pair->record.flow, id));
+        json_put_text(&builder, root, "flow",
+                      pair->record.flow.kind == FLOW_NONE ? NULL : flow_id(pair->policy, &pair->record.flow, id));
         json_put_span(&builder, root, "objective_ms", pair->policy->objective_usec);
         json_put_text(&builder, root, "blocked", pair->blocked);
         put_doubt(&builder, root, engine, explanation.doubt);

@@ -10,4 +10,5 @@
 struct json_object;
 
 /* `slot` names a pair that exists; `facts` may be NULL. The caller owns it; NULL when out of memory. */
-struct json_object *explain_json(const struct engine *engine, int slot, const struct host_facts *facts, usec_t now_usec);
+struct json_object *explain_json(const struct engine *engine, int slot, const struct host_facts *facts,
+                                 usec_t now_usec);

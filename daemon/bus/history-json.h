@@ -18,5 +18,6 @@ struct history_query {
 const char *history_pair(const struct history_query *query, char buffer[NAME_LEN]);
 
 /* Flows, drills and events. Where the id names one failover: that one, with its drill, the events of its pair from
- * shortly before it began to its end, what was believed at its decision, and the files kept as evidence. -ENOENT where nothing fits, -ENOMEM. The caller owns `*ret`. */
+ * shortly before it began to its end, what was believed at its decision, and the files kept as evidence. -ENOENT where
+ * nothing fits, -ENOMEM. The caller owns `*ret`. */
 int history_json(const struct history_query *query, const struct history_rows *rows, struct json_object **ret);

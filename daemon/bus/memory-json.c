@@ -59,15 +59,17 @@ static void put_ranges(struct json_builder *builder, struct json_object *object,
                 const struct rights_range *range = &handover->rights.ranges[i];
 
                 put_range(builder, ranges, range->span, domain_of(pair, range->manager), domain_of(pair, range->user),
-                          range->releasing, holder_is_vm(range->user) ? seen_resident(handover, range->user.side, range->span) : (struct fact) { 0 });
+                          range->releasing,
+                          holder_is_vm(range->user) ? seen_resident(handover, range->user.side, range->span)
+                                                    : (struct fact){ 0 });
         }
         if (handover)
                 return;
         if (granted > 0) {
                 const char *domain = pair->policy->members[record->owner].domain;
 
-                put_range(builder, ranges, (struct span) { 0, granted }, domain, domain, record->releasing[record->owner],
-                          side_resident(pair, app, record->owner, facts));
+                put_range(builder, ranges, (struct span){ 0, granted }, domain, domain,
+                          record->releasing[record->owner], side_resident(pair, app, record->owner, facts));
         }
         if (granted < size)
                 put_range(builder, ranges, (struct span) { granted, size }, NULL, NULL, false, (struct fact) { 0 });
@@ -88,7 +90,8 @@ static void put_handover(struct json_builder *builder, struct json_object *objec
         json_put_age(builder, child, "age_ms", handover->begun_usec);
         json_put_number(builder, child, "begun_bytes", handover->begun_bytes);
         json_put_number(builder, child, "using_bytes", using);
-        json_put_number(builder, child, "released_bytes", handover->begun_bytes > using ? handover->begun_bytes - using : 0);
+        json_put_number(builder, child, "released_bytes",
+                        handover->begun_bytes > using ? handover->begun_bytes - using : 0);
         json_put_number(builder, child, "paged_out_bytes", handover->paged_bytes);
         json_put_age(builder, child, "seen_age_ms", handover->usage_usec);
 }

@@ -67,7 +67,8 @@ static void pairs_state(struct metrics *m) {
                 print(m, "failover_pair_state_age_seconds{pair=\"%s\"}", pair->policy->name);
                 seconds(m, age(m, pair->state_usec));
         }
-        family(m, "failover_pair_readiness", "stateset", NULL, "Whether a failover is covered for each single failure.");
+        family(m, "failover_pair_readiness", "stateset", NULL,
+               "Whether a failover is covered for each single failure.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (int level = 0; level < READINESS_LEVEL_MAX; level++)
                         print(m, "failover_pair_readiness{pair=\"%s\",failover_pair_readiness=\"%s\"} %d\n",
@@ -98,8 +99,8 @@ static void drills(struct metrics *m) {
         family(m, "failover_last_drill_time_seconds", "gauge", "seconds", "When the latest drill ended, since 1970.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 if (pair->record.last_drill.at_usec) {
-                        fprintf(m->out, "failover_last_drill_time_seconds{pair=\"%s\",level=\"%s\"}", pair->policy->name,
-                                drill_level_to_string(pair->record.last_drill.level));
+                        fprintf(m->out, "failover_last_drill_time_seconds{pair=\"%s\",level=\"%s\"}",
+                                pair->policy->name, drill_level_to_string(pair->record.last_drill.level));
                         seconds(m, pair->record.last_drill.at_usec);
                 }
 }
@@ -151,7 +152,8 @@ static void regions(struct metrics *m) {
 
         family(m, "failover_governed_bytes", "gauge", "bytes", "All memory that failoverd governs.");
         print(m, "failover_governed_bytes %" PRIu64 "\n", m->engine->table.governed_bytes);
-        family(m, "failover_region_bytes", "gauge", "bytes", "Usage of each region; they add up to the governed bytes.");
+        family(m, "failover_region_bytes", "gauge", "bytes",
+               "Usage of each region; they add up to the governed bytes.");
         for (size_t i = 0; i < m->engine->table.n_rows; i++) {
                 const struct region *region = &m->engine->table.rows[i];
 
@@ -162,7 +164,8 @@ static void regions(struct metrics *m) {
         }
         family(m, "failover_resident_bytes", "gauge", "bytes", "Resident memory of each VM's QEMU process.");
         for (int slot = 0; slot < m->engine->n_pairs; slot++)
-                for (int side = 0; m->engine->pairs[slot] && m->engine->pairs[slot]->policy && side < SIDE_MAX; side++) {
+                for (int side = 0; m->engine->pairs[slot] && m->engine->pairs[slot]->policy && side < SIDE_MAX;
+                     side++) {
                         const struct member_facts *known = host_facts_member(m->facts, slot, (enum side) side);
 
                         if (known && known->resident.seen_usec != 0)

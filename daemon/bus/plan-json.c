@@ -70,7 +70,8 @@ static void plan_take(struct plan *plan, const struct pair *pair, enum side to) 
 
                 if (!moves(pair, i, side_other(to)))
                         continue;
-                step(plan, "grant %s for %s to %s and plug it", size_format(size, app->memory_bytes), app->name, domain);
+                step(plan, "grant %s for %s to %s and plug it", size_format(size, app->memory_bytes), app->name,
+                     domain);
                 for (size_t k = 0; k < app->n_disks; k++)
                         step(plan, "attach disk %s to %s once it is gone from %s", app->disks[k], domain,
                              policy->members[side_other(to)].domain);

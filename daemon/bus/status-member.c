@@ -42,7 +42,8 @@ static void put_agent(struct json_builder *builder, struct json_object *parent, 
         json_put_age(builder, agent, "last_beat_age_ms", member->detector.last_pong_usec);
 }
 
-static void put_second_paths(struct json_builder *builder, struct json_object *parent, const struct detector *detector) {
+static void put_second_paths(struct json_builder *builder, struct json_object *parent,
+                             const struct detector *detector) {
         struct json_object *paths = json_put_array(builder, parent, "second_paths");
 
         for (int i = 0; i < SECOND_PATH_MAX; i++) {
@@ -157,7 +158,8 @@ static void put_application_side(struct json_builder *builder, struct json_objec
         json_put_text(builder, object, "startable_text", state->check_text[side]);
 }
 
-static void put_application(struct json_builder *builder, struct json_object *parent, const struct pair *pair, int app) {
+static void put_application(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
+                            int app) {
         const struct application *policy = &pair->policy->applications[app];
         const struct record_app *record = &pair->record.apps[app];
         const struct app_state *state = &pair->apps[app];

@@ -39,7 +39,8 @@ const char *region_key(const struct engine *engine, const struct region *region,
                 snprintf(buffer, REGION_KEY_LEN, "%s:%s", pair->policy->name, side_to_string(region->user.side));
         else
                 snprintf(buffer, REGION_KEY_LEN, "%s:%s:%s%s", pair->policy->name, side_to_string(region->user.side),
-                         pair->policy->applications[region->app].name, region->kind == REGION_REHEARSAL ? ":rehearsal" : "");
+                         pair->policy->applications[region->app].name,
+                         region->kind == REGION_REHEARSAL ? ":rehearsal" : "");
         return buffer;
 }
 

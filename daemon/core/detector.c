@@ -97,7 +97,8 @@ static usec_t path_limit(const struct detector *detector, enum second_path path)
 
 /* An echo that was lost while the agent still answered (somebody closed the terminal) tells nothing about a guest. */
 static bool echo_works(const struct detector *detector, usec_t suspected_usec) {
-        return detector->path_known[PATH_ECHO] && detector->last_path_usec[PATH_ECHO] + ECHO_LOST_USEC >= suspected_usec;
+        return detector->path_known[PATH_ECHO] &&
+               detector->last_path_usec[PATH_ECHO] + ECHO_LOST_USEC >= suspected_usec;
 }
 
 /* The kernel's own ways to answer. An echo is asked several times within the confirm span, so the balloon's coarse
@@ -149,7 +150,9 @@ static bool long_silent(const struct detector *detector, usec_t now, usec_t void
                 heard = later(heard, detector->last_path_usec[path]);
                 told = later(told, detector->told_usec[path]);
         }
-        return heard > 0 && told > detector->suspected_usec && now - later(later(heard, void_usec), detector->suspected_usec) >= LONG_SILENCE_USEC + detector->waited_usec;
+        return heard > 0 && told > detector->suspected_usec &&
+               now - later(later(heard, void_usec), detector->suspected_usec) >=
+                       LONG_SILENCE_USEC + detector->waited_usec;
 }
 
 static bool path_heard(const struct detector *detector, usec_t now) {

@@ -65,7 +65,8 @@ struct detector_wants {
  * the verdict, which the detector also keeps. */
 enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t void_usec, struct detector_wants *ret);
 
-/* What a look weighs, as numbers: for the verdict, and for people. Without a suspicion, of the path as if it began now. */
+/* What a look weighs, as numbers: for the verdict, and for people. Without a suspicion, of the path as if it began
+ * now. */
 struct detector_evidence {
         usec_t silent_usec, limit_usec; /* the agent: for so long, of so long */
         bool voided;                    /* failoverd doubted itself since its last answer: counted from there */

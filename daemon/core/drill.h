@@ -43,8 +43,8 @@ struct drill_result {
         enum drill_level level;
         usec_t at_usec;           /* CLOCK_REALTIME of its end; 0: there was none */
         bool ok;                  /* it came to its end, and within the objective */
-        usec_t took_usec;         /* fault to application started; in a rehearsal, begin to canary passed. USEC_INFINITY:
-                                   * it did not come to that */
+        usec_t took_usec;         /* fault to application started; in a rehearsal, begin to canary passed.
+                                   * USEC_INFINITY: it did not come to that */
         usec_t objective_usec;    /* as it was in the policy then */
         uint64_t number;          /* of the failover that it led to; 0: none */
         /* of a rehearsal */

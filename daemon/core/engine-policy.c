@@ -43,15 +43,19 @@ static int add_member(const struct engine *engine, struct table *table, const st
         struct holder vm = pair_holder(pair, side);
         int r;
 
-        r = table_add_vm(table, vm, member->domain, member->base_bytes + held_bytes(pair, side), policy->overhead_bytes);
+        r = table_add_vm(table, vm, member->domain, member->base_bytes + held_bytes(pair, side),
+                         policy->overhead_bytes);
         for (size_t i = 0; r >= 0 && i < pair->policy->n_applications; i++)
                 if (was_carved(engine, pair, side, (int) i))
                         r = table_carve(table, vm, member->base_bytes, (int) i, pair->policy->applications[i].name,
                                         pair->record.apps[i].granted_bytes[side],
-                                        pair_is_hot(pair, (int) i) ? pair_holder(pair, side_other(side)) : HOLDER_MONITOR);
+                                        pair_is_hot(pair, (int) i) ? pair_holder(pair, side_other(side))
+                                                                   : HOLDER_MONITOR);
         for (size_t i = 0; r >= 0 && i < pair->policy->n_applications; i++)
-                if (pair->record.apps[i].rehearsed && pair->record.rehearsal_side == side && pair->record.apps[i].granted_bytes[side])
-                        r = table_carve_rehearsal(table, vm, member->base_bytes, (int) i, pair->policy->applications[i].name,
+                if (pair->record.apps[i].rehearsed && pair->record.rehearsal_side == side &&
+                    pair->record.apps[i].granted_bytes[side])
+                        r = table_carve_rehearsal(table, vm, member->base_bytes, (int) i,
+                                                  pair->policy->applications[i].name,
                                                   pair->record.apps[i].granted_bytes[side]);
         return r;
 }
@@ -194,7 +198,8 @@ static bool pair_unchanged(const struct engine *engine, const struct pair *pair,
 /* Would a running pair be hurt by the change? */
 static bool pair_change_refused(const struct pair *pair, const struct pair_policy *policy, char *why, size_t size) {
         if (!policy && (pair->record.fence_wanted[SIDE_A] || pair->record.fence_wanted[SIDE_B])) {
-                snprintf(why, size, "%s: a VM of it is being fenced and rebuilt; apply again when that is over", pair->policy->name);
+                snprintf(why, size, "%s: a VM of it is being fenced and rebuilt; apply again when that is over",
+                         pair->policy->name);
                 return true;
         }
         if (pair_flow_active(pair)) {
@@ -209,19 +214,22 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
         if (!policy)
                 return false;
         if (!same_domains(pair->policy, policy)) {
-                snprintf(why, size, "%s: its domains cannot change while it is governed; remove the pair, apply, then add it anew",
+                snprintf(why, size,
+                         "%s: its domains cannot change while it is governed; remove the pair, apply, then add it anew",
                          pair->policy->name);
                 return true;
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 const struct application *old = &pair->policy->applications[i];
                 int now = pair_policy_find_application(policy, old->name);
-                uint64_t granted = pair->record.apps[i].granted_bytes[SIDE_A] + pair->record.apps[i].granted_bytes[SIDE_B];
+                uint64_t granted =
+                        pair->record.apps[i].granted_bytes[SIDE_A] + pair->record.apps[i].granted_bytes[SIDE_B];
 
                 if (now < 0)
                         continue;
                 if (pair->apps[i].handover && policy->applications[now].memory_bytes != old->memory_bytes) {
-                        snprintf(why, size, "%s: the region of %s is being handed over; change its size when that is over",
+                        snprintf(why, size,
+                                 "%s: the region of %s is being handed over; change its size when that is over",
                                  pair->policy->name, old->name);
                         return true;
                 }
@@ -237,7 +245,8 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
 static bool holds_nothing(const struct pair *pair, size_t app) {
         const uint64_t *granted = pair->record.apps[app].granted_bytes, *using = pair->record.apps[app].using_bytes;
 
-        return granted[SIDE_A] + granted[SIDE_B] + using[SIDE_A] + using[SIDE_B] == 0 && pair->apps[app].state[SIDE_A] == APPLICATION_STOPPED &&
+        return granted[SIDE_A] + granted[SIDE_B] + using[SIDE_A] + using[SIDE_B] == 0 &&
+               pair->apps[app].state[SIDE_A] == APPLICATION_STOPPED &&
                pair->apps[app].state[SIDE_B] == APPLICATION_STOPPED;
 }
 
@@ -288,7 +297,9 @@ static bool domain_taken(const struct policy *policy, char *why, size_t size) {
 
                                         if (strcmp(domain, policy->pairs[k].members[b].domain) != 0)
                                                 continue;
-                                        snprintf(why, size, "%s: its applications under pair %s are still being stopped and their memory released; take that pair out first, then apply this",
+                                        snprintf(why, size,
+                                                 "%s: its applications under pair %s are still being stopped and their "
+                                                 "memory released; take that pair out first, then apply this",
                                                  domain, policy->pairs[i].name);
                                         return true;
                                 }
@@ -319,20 +330,24 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
         if (r >= 0 && domain_taken(policy, why, size))
                 return -EBUSY;
         if (r < 0) {
-                snprintf(why, size, "applications that were taken out still hold memory and there is no room to keep them; apply again in a moment");
+                snprintf(why, size,
+                         "applications that were taken out still hold memory and there is no room to keep them; apply "
+                         "again in a moment");
                 return r;
         }
 
         for (int i = 0; i < engine->n_pairs; i++)
                 if (engine->pairs[i] && !pair_unchanged(engine, engine->pairs[i], policy) &&
-                    pair_change_refused(engine->pairs[i], find_policy(policy, engine->pairs[i]->policy->name), why, size))
+                    pair_change_refused(engine->pairs[i], find_policy(policy, engine->pairs[i]->policy->name), why,
+                                        size))
                         return -EBUSY;
 
         plan.pairs = calloc((size_t) n + policy->n_pairs + 1, sizeof(*plan.pairs));
         if (!plan.pairs)
                 return -ENOMEM;
         for (int i = 0; i < n; i++) {
-                const struct pair_policy *next = engine->pairs[i] ? find_policy(policy, engine->pairs[i]->policy->name) : NULL;
+                const struct pair_policy *next =
+                        engine->pairs[i] ? find_policy(policy, engine->pairs[i]->policy->name) : NULL;
 
                 if (next && pair_unchanged(engine, engine->pairs[i], policy))
                         plan.pairs[i] = engine->pairs[i];
@@ -366,7 +381,9 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
         if (r == -ENOMEM)
                 goto no_memory;
         if (r < 0) {
-                snprintf(why, size, "the pool of %" PRIu64 " MiB does not cover what is granted already; release memory or leave pool.memory as it is",
+                snprintf(why, size,
+                         "the pool of %" PRIu64
+                         " MiB does not cover what is granted already; release memory or leave pool.memory as it is",
                          policy->pool_bytes / MIB);
                 plan_deinit(engine, &plan);
                 return r;
@@ -417,7 +434,8 @@ void engine_apply_policy(struct engine *engine, const struct event *event, struc
                         member_leave(&step, SIDE_A);
                         member_leave(&step, SIDE_B);
                         if (old->drill_usec)
-                                command_reply(&step, old->drill_command_id, -ECANCELED, "%s was taken out of the policy in the middle of the drill",
+                                command_reply(&step, old->drill_command_id, -ECANCELED,
+                                              "%s was taken out of the policy in the middle of the drill",
                                               old->policy->name);
                         update_add(update, ACTION_WAKE, i, SIDE_INVALID, NO_APP)->due_usec = USEC_INFINITY;
                         update_add(update, ACTION_CHANGED, i, SIDE_INVALID, NO_APP);

@@ -41,8 +41,8 @@ enum event_kind {
         EVENT_LINK,          /* pair, side, up: the agent's channel is connected, or was lost */
         EVENT_MESSAGE,       /* pair, side, message: from the agent; session and seq already checked */
         EVENT_SECOND_PATH,   /* pair, side, path, age_usec: a second path's last sign of life, seen now */
-        EVENT_WAITED,        /* pair, side, age_usec: between the last two probes, the thread of its QEMU that waited most
-                              * waited so long for a processor */
+        EVENT_WAITED,        /* pair, side, age_usec: between the last two probes, the thread of its QEMU that waited
+                              * most waited so long for a processor */
         EVENT_DONE,          /* pair, side, app, action, action_id, result, text: an action has ended */
         EVENT_COMMAND,       /* pair or NO_PAIR, command: an operator asks */
         EVENT_PRESSURE,      /* bytes: share of the last second in which all tasks stalled on memory or CPU,

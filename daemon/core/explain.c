@@ -23,7 +23,8 @@ static const char *span(char buffer[UNITS_TEXT_MAX], usec_t usec) {
         if (usec < USEC_PER_SEC)
                 snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 "ms", usec / USEC_PER_MSEC);
         else if (usec < 100 * USEC_PER_SEC)
-                snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 ".%" PRIu64 "s", usec / USEC_PER_SEC, usec % USEC_PER_SEC / (100 * USEC_PER_MSEC));
+                snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 ".%" PRIu64 "s", usec / USEC_PER_SEC,
+                         usec % USEC_PER_SEC / (100 * USEC_PER_MSEC));
         else
                 snprintf(buffer, UNITS_TEXT_MAX, "%" PRIu64 "s", usec / USEC_PER_SEC);
         return buffer;
@@ -67,20 +68,21 @@ static bool trouble(const struct ask *ask, enum side side, char text[EVENT_TEXT_
 /* ---- a VM -------------------------------------------------------------------------------------------------- */
 
 /* How long until the second path makes it a hang. */
-static void say_path(const struct ask *ask, const struct member_state *member, const struct detector_evidence *e, enum side side,
-                     char text[EVENT_TEXT_LEN]) {
+static void say_path(const struct ask *ask, const struct member_state *member, const struct detector_evidence *e,
+                     enum side side, char text[EVENT_TEXT_LEN]) {
         const char *path = second_path_to_string(e->path);
         char limit[UNITS_TEXT_MAX];
 
         if (!e->path_known && !detector_can_tell(&member->detector, ask->now))
-                say(text, "its kernel has not been heard beside its agent since it booted, so it cannot be called hung");
+                say(text,
+                    "its kernel has not been heard beside its agent since it booted, so it cannot be called hung");
         else if (!e->path_known)
                 say(text, "its kernel silent for 10s -> hung -> ");
         else if (e->balloon_speaks)
                 say(text, "balloon statistics silent too -> hung -> ");
         else
-                say(text, "%s silent for %s%s -> hung -> ", path, span(limit, left(e->path_limit_usec, e->path_silent_usec)),
-                    e->path_silent_usec ? " more" : "");
+                say(text, "%s silent for %s%s -> hung -> ", path,
+                    span(limit, left(e->path_limit_usec, e->path_silent_usec)), e->path_silent_usec ? " more" : "");
         if (e->path_known || detector_can_tell(&member->detector, ask->now))
                 say_consequence(ask, side, text);
 }
@@ -95,8 +97,8 @@ static void explain_alive(const struct ask *ask, enum side side, struct member_e
         say(ret->rule, "alive: its agent answered %s ago, less than the %s of %u beats%s", span(silent, e->silent_usec),
             span(limit, e->limit_usec), member->detector.beats_missed,
             e->voided ? " (counted from when failoverd last doubted itself)" : "");
-        say(ret->tip, "%u more missed beat%s, no answer for %s more -> suspected, its kernel is asked; then ", more, more == 1 ? "" : "s",
-            span(rest, left(e->limit_usec, e->silent_usec)));
+        say(ret->tip, "%u more missed beat%s, no answer for %s more -> suspected, its kernel is asked; then ", more,
+            more == 1 ? "" : "s", span(rest, left(e->limit_usec, e->silent_usec)));
         begun.path_silent_usec = 0;
         begun.balloon_speaks = false;
         say_path(ask, member, &begun, side, ret->tip);
@@ -111,11 +113,12 @@ static void explain_suspected(const struct ask *ask, enum side side, struct memb
         say(ret->rule, "%s: no answer of its agent for %s (limit %s)", verdict_to_string(member->detector.verdict),
             span(silent, e->silent_usec), span(limit, e->limit_usec));
         if (e->path_known)
-                say(ret->rule, "; %s %s%s", second_path_to_string(e->path), e->path_unheard ? "not heard since" : "silent for ",
+                say(ret->rule, "; %s %s%s", second_path_to_string(e->path),
+                    e->path_unheard ? "not heard since" : "silent for ",
                     e->path_unheard ? "" : span(path, e->path_silent_usec));
         if (member->mass_hold_usec)
-                say(ret->rule, "; held back: %u of %u guests are silent at once, so the host itself is the suspect", engine->n_suspected,
-                    engine->n_watched);
+                say(ret->rule, "; held back: %u of %u guests are silent at once, so the host itself is the suspect",
+                    engine->n_suspected, engine->n_watched);
         say_path(ask, member, e, side, ret->tip);
         say(ret->tip, "; an answer of its agent -> alive");
 }
@@ -123,12 +126,13 @@ static void explain_suspected(const struct ask *ask, enum side side, struct memb
 static void explain_silent(const struct ask *ask, enum side side, struct member_explanation *ret) {
         const struct member_state *member = &ask->pair->members[side];
         const struct detector *detector = &member->detector;
-        usec_t heard = detector->last_path_usec[PATH_ECHO] > detector->last_path_usec[PATH_BALLOON] ? detector->last_path_usec[PATH_ECHO]
-                                                                                                     : detector->last_path_usec[PATH_BALLOON];
+        usec_t heard = detector->last_path_usec[PATH_ECHO] > detector->last_path_usec[PATH_BALLOON]
+                               ? detector->last_path_usec[PATH_ECHO]
+                               : detector->last_path_usec[PATH_BALLOON];
         char silent[UNITS_TEXT_MAX], ago[UNITS_TEXT_MAX];
 
-        say(ret->rule, "no failure of the system: its agent has been silent for %s, but its kernel answered %s ago", span(silent, ret->evidence.silent_usec),
-            span(ago, ask->now - heard));
+        say(ret->rule, "no failure of the system: its agent has been silent for %s, but its kernel answered %s ago",
+            span(silent, ret->evidence.silent_usec), span(ago, ask->now - heard));
         say_path(ask, member, &ret->evidence, side, ret->tip);
         say(ret->tip, "; an answer of its agent -> alive");
 }
@@ -139,7 +143,8 @@ static void explain_unwatched(const struct ask *ask, enum side side, struct memb
         if (!trouble(ask, side, ret->rule))
                 say(ret->rule, "not watched yet");
         if (member->domain == DOMAIN_RUNNING && !member->greeted) {
-                say(ret->tip, "its agent greets -> watched; QEMU gone, or its kernel silent for 10s where it was heard before -> ");
+                say(ret->tip, "its agent greets -> watched; QEMU gone, or its kernel silent for 10s where it was heard "
+                              "before -> ");
                 say_consequence(ask, side, ret->tip);
         } else if (member->domain != DOMAIN_RUNNING)
                 say(ret->tip, "it runs and its agent greets -> watched");
@@ -161,7 +166,8 @@ static void explain_going(const struct ask *ask, enum side side, struct member_e
         const struct member_state *member = &ask->pair->members[side];
         char ago[UNITS_TEXT_MAX], rest[UNITS_TEXT_MAX];
 
-        say(ret->rule, "its guest announced its %s %s ago; policy: wait", member->going, span(ago, ask->now - member->going_usec));
+        say(ret->rule, "its guest announced its %s %s ago; policy: wait", member->going,
+            span(ago, ask->now - member->going_usec));
         say(ret->tip, "not back in %s -> failed -> ",
             span(rest, left(ask->pair->policy->guest_stop_timeout_usec, ask->now - member->going_usec)));
         say_consequence(ask, side, ret->tip);
@@ -174,7 +180,8 @@ static void explain_waiting(const struct ask *ask, enum side side, struct member
         char rest[UNITS_TEXT_MAX];
 
         say(ret->rule, gone ? "its process is gone, libvirt has not said why" : "it was paused, nobody has said why");
-        say(ret->tip, "nothing heard in %s -> %s", span(rest, left(gone ? member->gone_wait_usec : member->pause_wait_usec, ask->now)),
+        say(ret->tip, "nothing heard in %s -> %s",
+            span(rest, left(gone ? member->gone_wait_usec : member->pause_wait_usec, ask->now)),
             gone ? "failed -> " : "an operator's doing: hands off");
         if (gone)
                 say_consequence(ask, side, ret->tip);
@@ -227,13 +234,16 @@ static void explain_failure(const struct ask *ask, int app, struct app_explanati
         char ago[UNITS_TEXT_MAX], id[FAILOVER_ID_LEN];
 
         ret->severity = app_severity(pair, app, ask->now, &why);
-        say(ret->rule, "failed %s ago (%.100s): %s, ", span(ago, ask->now - a->failed_usec), a->failure, severity_to_string(ret->severity));
-        if (ret->severity == SEVERITY_HARD && application_severity(policy, a->failed_cause, a->failed_code) == SEVERITY_MINOR)
+        say(ret->rule, "failed %s ago (%.100s): %s, ", span(ago, ask->now - a->failed_usec), a->failure,
+            severity_to_string(ret->severity));
+        if (ret->severity == SEVERITY_HARD &&
+            application_severity(policy, a->failed_cause, a->failed_code) == SEVERITY_MINOR)
                 say(ret->rule, "%s", why);
         else
                 say_rule(policy, a->failed_cause, a->failed_code, ret->rule);
         if (pair->record.apps[app].moving)
-                say(ret->tip, "%s moves it to %s", flow_id(pair->policy, &pair->record.flow, id), pair_domain(pair, pair->record.flow.to));
+                say(ret->tip, "%s moves it to %s", flow_id(pair->policy, &pair->record.flow, id),
+                    pair_domain(pair, pair->record.flow.to));
         else if (pair_flow_active(pair))
                 say(ret->tip, "judged when the flow under way has ended");
         else if (pair->record.paused || pair->record.held)
@@ -248,12 +258,14 @@ static void say_next(const struct ask *ask, int app, unsigned restarts, char tex
         const struct application *policy = &pair->policy->applications[app];
         enum side to = side_other(pair->record.apps[app].owner);
         unsigned budget_left = policy->restart_budget > restarts ? policy->restart_budget - restarts : 0;
-        bool hot = pair_is_hot(pair, app), restarted = budget_left > 0 && policy->restart_expected_usec <= pair->policy->failover_expected_usec;
+        bool hot = pair_is_hot(pair, app),
+             restarted = budget_left > 0 && policy->restart_expected_usec <= pair->policy->failover_expected_usec;
         char window[UNITS_TEXT_MAX];
 
         if (restarted)
-                say(text, "a minor failure -> restarted in place, %u more within %s; then, or one that is major%s -> ", budget_left,
-                    duration_format(window, policy->restart_window_usec), policy->n_rules ? " by its rules" : "");
+                say(text, "a minor failure -> restarted in place, %u more within %s; then, or one that is major%s -> ",
+                    budget_left, duration_format(window, policy->restart_window_usec),
+                    policy->n_rules ? " by its rules" : "");
         else
                 say(text, "any failure -> ");
         if (!hot)
@@ -276,16 +288,20 @@ static void explain_app(const struct ask *ask, int app, struct app_explanation *
         if (record->moving && a->failed_usec && pair->record.flow.phase_usec[PHASE_DETECTED] == a->failed_usec)
                 explain_failure(ask, app, ret); /* it is what the flow began with */
         else if (record->moving)
-                say(ret->rule, "%s moves it to %s", flow_id(pair->policy, &pair->record.flow, id), pair_domain(pair, pair->record.flow.to));
+                say(ret->rule, "%s moves it to %s", flow_id(pair->policy, &pair->record.flow, id),
+                    pair_domain(pair, pair->record.flow.to));
         else if (record->ended)
-                say(ret->rule, "ended: it is plain, and its system failed or its restarts are used up; it comes back when %s is active anew",
+                say(ret->rule,
+                    "ended: it is plain, and its system failed or its restarts are used up; it comes back when %s is "
+                    "active anew",
                     pair_domain(pair, SIDE_A));
         else if (a->failed)
                 explain_failure(ask, app, ret);
         else if (a->restart_wanted)
                 say(ret->rule, "being restarted in place on %s: %.150s", owner, a->failure);
         else if (a->state[record->owner] == APPLICATION_RUNNING) {
-                say(ret->rule, "%s on %s for %s", a->healthy ? "running and healthy" : "running, not known to be healthy,", owner,
+                say(ret->rule, "%s on %s for %s",
+                    a->healthy ? "running and healthy" : "running, not known to be healthy,", owner,
                     span(ago, ask->now - a->state_usec[record->owner]));
                 say_next(ask, app, ret->restarts, ret->tip);
         } else
@@ -308,11 +324,14 @@ static void explain_doubt(const struct engine *engine, const struct pair *pair, 
                 }
         }
         if (engine->pressure_usec && now - engine->pressure_usec < DOUBT_USEC)
-                say(text, "the host was starved %s ago: silence before does not count", span(ago, now - engine->pressure_usec));
+                say(text, "the host was starved %s ago: silence before does not count",
+                    span(ago, now - engine->pressure_usec));
         else if (engine->void_usec && now - engine->void_usec < DOUBT_USEC)
-                say(text, "failoverd itself was away until %s ago: silence before does not count", span(ago, now - engine->void_usec));
+                say(text, "failoverd itself was away until %s ago: silence before does not count",
+                    span(ago, now - engine->void_usec));
         else if (engine->n_suspected >= 2 && engine->n_suspected * 2 > engine->n_watched)
-                say(text, "%u of %u guests are silent at once: the host itself is the suspect", engine->n_suspected, engine->n_watched);
+                say(text, "%u of %u guests are silent at once: the host itself is the suspect", engine->n_suspected,
+                    engine->n_watched);
 }
 
 static void explain_blocker(const struct ask *ask, enum side to, struct explanation *ret) {

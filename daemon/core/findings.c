@@ -43,7 +43,8 @@ static void check_domain(struct list *list, const struct member *member, const s
         const char *domain = member->domain;
 
         if (!found->persistent)
-                add(list, UNFIT, "the domain is transient|make it persistent: virsh dumpxml %s > %s.xml; virsh define %s.xml",
+                add(list, UNFIT,
+                    "the domain is transient|make it persistent: virsh dumpxml %s > %s.xml; virsh define %s.xml",
                     domain, domain, domain);
         if (found->autostart)
                 add(list, UNFIT, "libvirt starts it by itself at boot|virsh autostart --disable %s", domain);
@@ -56,7 +57,8 @@ static void check_domain(struct list *list, const struct member *member, const s
                     "its persistent XML asks for virtio-mem memory at boot|set <requested> to 0 in each memory "
                     "device with virsh edit %s", domain);
         if (found->base_bytes != member->base_bytes)
-                add(list, UNFIT, "it boots with %s, the policy says base: %s|make them equal: virsh edit %s, or the policy",
+                add(list, UNFIT,
+                    "it boots with %s, the policy says base: %s|make them equal: virsh edit %s, or the policy",
                     size_format(have, found->base_bytes), size_format(want, member->base_bytes), domain);
 }
 
@@ -73,8 +75,10 @@ static void check_plugs(struct list *list, const struct pair_policy *policy, con
                     "<controller type='pci' model='pcie-root-port'/> with virsh edit %s",
                     disks, found->free_ports, disks - found->free_ports, domain);
         if (vcpus > 0 && found->vcpus_max < found->vcpus + vcpus)
-                add(list, BLOCKS, "%u processors may be plugged, the domain's maximum leaves %u|raise it: virsh setvcpus "
-                    "%s %u --maximum --config", vcpus, found->vcpus_max - found->vcpus, domain, found->vcpus + vcpus);
+                add(list, BLOCKS,
+                    "%u processors may be plugged, the domain's maximum leaves %u|raise it: virsh setvcpus "
+                    "%s %u --maximum --config",
+                    vcpus, found->vcpus_max - found->vcpus, domain, found->vcpus + vcpus);
 }
 
 static bool disk_list_has(const struct disk_list *list, const char *target) {
@@ -85,7 +89,8 @@ static bool disk_list_has(const struct disk_list *list, const char *target) {
 }
 
 /* A disk that moves is in no domain at its boot: both would open it, and QEMU's lock starts only one of them. */
-static void check_disks(struct list *list, const struct pair_policy *pair, enum side side, const struct preflight *found) {
+static void check_disks(struct list *list, const struct pair_policy *pair, enum side side,
+                        const struct preflight *found) {
         const char *domain = pair->members[side].domain;
 
         for (size_t i = 0; i < pair->n_applications; i++) {
@@ -93,9 +98,11 @@ static void check_disks(struct list *list, const struct pair_policy *pair, enum 
 
                 for (size_t k = 0; k < app->n_disks && (app->kind != APPLICATION_PLAIN || side == SIDE_A); k++)
                         if (disk_list_has(&found->disks_at_boot, app->disks[k]))
-                                add(list, BLOCKS, "disk %s of %s is attached whenever the domain starts|move its <disk> from "
+                                add(list, BLOCKS,
+                                    "disk %s of %s is attached whenever the domain starts|move its <disk> from "
                                     "<devices> into <metadata>, as `failoverctl policy check --domains` prints, with "
-                                    "virsh edit %s", app->disks[k], app->name, domain);
+                                    "virsh edit %s",
+                                    app->disks[k], app->name, domain);
                         else if (!disk_list_has(&found->disks_kept, app->disks[k]))
                                 add(list, BLOCKS, "disk %s of %s is not defined|add its <disk> to <metadata>, as "
                                     "`failoverctl policy check --domains` prints, with virsh edit %s", app->disks[k],
@@ -120,9 +127,10 @@ static void check_regions(struct list *list, const struct policy *policy, const 
                             "with virsh edit %s", app->name, size_format(have, found->apps[i].size_bytes),
                             size_format(want, app->memory_bytes), domain);
                 else if (found->apps[i].size_bytes % GUEST_BLOCK_BYTES != 0)
-                        add(list, BLOCKS, "device ua-%s holds %s, no multiple of the 128MiB blocks that a guest plugs|raise "
-                            "its <size> with virsh edit %s", app->name, size_format(have, found->apps[i].size_bytes),
-                            domain);
+                        add(list, BLOCKS,
+                            "device ua-%s holds %s, no multiple of the 128MiB blocks that a guest plugs|raise "
+                            "its <size> with virsh edit %s",
+                            app->name, size_format(have, found->apps[i].size_bytes), domain);
                 else if (found->apps[i].block_bytes > 0 && policy->extent_bytes % found->apps[i].block_bytes != 0)
                         add(list, BLOCKS, "device ua-%s has blocks of %s, the policy's extent is %s|set the extent to "
                             "a multiple of the block, or <block> with virsh edit %s", app->name,
@@ -133,8 +141,10 @@ static void check_regions(struct list *list, const struct policy *policy, const 
 
 static void check_advice(struct list *list, const char *domain, const struct preflight *found) {
         if (!found->panic_device)
-                add(list, ADVICE, "no panic device: a kernel panic is seen as a hang only, later|add <panic model='isa'/> "
-                    "with virsh edit %s", domain);
+                add(list, ADVICE,
+                    "no panic device: a kernel panic is seen as a hang only, later|add <panic model='isa'/> "
+                    "with virsh edit %s",
+                    domain);
         if (!found->crash_preserved)
                 add(list, ADVICE, "a crash restarts it before failoverd can fence it|set <on_crash>preserve</on_crash> "
                     "with virsh edit %s", domain);
@@ -142,11 +152,15 @@ static void check_advice(struct list *list, const char *domain, const struct pre
                 add(list, ADVICE, "no balloon statistics: one way less to hear from the guest's kernel|add <memballoon "
                     "model='virtio'><stats period='1'/></memballoon> with virsh edit %s", domain);
         if (!found->console_log)
-                add(list, ADVICE, "its console goes to no file: what it says before it dies is not kept|add <log file='...' "
-                    "append='on'/> to its first serial port with virsh edit %s", domain);
+                add(list, ADVICE,
+                    "its console goes to no file: what it says before it dies is not kept|add <log file='...' "
+                    "append='on'/> to its first serial port with virsh edit %s",
+                    domain);
         if (!found->echo_port)
-                add(list, ADVICE, "no echo port: a hang is decided later than it could be|add <serial type='unix'><alias "
-                    "name='ua-echo'/></serial> with virsh edit %s", domain);
+                add(list, ADVICE,
+                    "no echo port: a hang is decided later than it could be|add <serial type='unix'><alias "
+                    "name='ua-echo'/></serial> with virsh edit %s",
+                    domain);
 }
 
 size_t findings_list(const struct policy *policy, const struct pair_policy *pair, enum side side,
@@ -157,7 +171,8 @@ size_t findings_list(const struct policy *policy, const struct pair_policy *pair
         if (found->text[0])
                 add(&list, UNFIT, "it could not be looked at: %s|virsh dumpxml %s", found->text, member->domain);
         else if (!found->defined)
-                add(&list, UNFIT, "libvirt knows no such domain|define it (failoverctl policy xml prints what it needs), or "
+                add(&list, UNFIT,
+                    "libvirt knows no such domain|define it (failoverctl policy xml prints what it needs), or "
                     "correct the name in the policy");
         else {
                 check_domain(&list, member, found);

@@ -102,7 +102,8 @@ static int see_touched(struct handover *handover, struct holder vm, const struct
 static void see_accesses(struct handover *handover, const struct usage *usage, usec_t now_usec) {
         enum side from = handover->from;
 
-        for (unsigned i = 0; handover->usage_usec && handover->usage.known[from] && usage->known[from] && i < usage->n_extents; i++) {
+        for (unsigned i = 0;
+             handover->usage_usec && handover->usage.known[from] && usage->known[from] && i < usage->n_extents; i++) {
                 uint64_t more = usage->pages[from][i] > handover->usage.pages[from][i]
                                         ? (uint64_t) (usage->pages[from][i] - handover->usage.pages[from][i]) : 0;
                 struct span span = { i * usage->extent_bytes, (i + 1) * usage->extent_bytes };
@@ -111,7 +112,8 @@ static void see_accesses(struct handover *handover, const struct usage *usage, u
                 if (more == 0)
                         continue;
                 handover->accessed[i / 8] |= (uint8_t) (1u << i % 8);
-                early_release_sample(&handover->early, &handover->rights, span, more, more * USAGE_PAGE_BYTES, now_usec);
+                early_release_sample(&handover->early, &handover->rights, span, more, more * USAGE_PAGE_BYTES,
+                                     now_usec);
         }
 }
 
@@ -171,8 +173,8 @@ int handover_take_back_early(struct handover *handover, const struct early_relea
                 r = rights_take_back(&handover->rights, spans[i]);
         for (unsigned i = 0; r >= 0 && policy.at_access && i < handover->usage.n_extents; i++)
                 if (handover->accessed[i / 8] & (1u << i % 8) &&
-                    early_release_at_access(&handover->early, &handover->rights, &policy, i * handover->rights.extent_bytes,
-                                            now_usec, &spans[0]))
+                    early_release_at_access(&handover->early, &handover->rights, &policy,
+                                            i * handover->rights.extent_bytes, now_usec, &spans[0]))
                         r = rights_take_back(&handover->rights, spans[0]);
         return r;
 }

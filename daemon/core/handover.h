@@ -39,7 +39,8 @@ struct handover {
         uint64_t paged_bytes;    /* how much of it was asked to be paged out */
         struct usage usage;      /* the latest */
         usec_t usage_usec;       /* when it was taken, 0: never */
-        uint8_t accessed[USAGE_EXTENTS_MAX / 8]; /* bits: extents that the old user accessed between the last two looks */
+        uint8_t accessed[USAGE_EXTENTS_MAX / 8]; /* bits: extents that the old user accessed between the last two
+                                                  * looks */
         struct span paging;      /* what is being paged out, or was last; the next looks from its end on */
 };
 
@@ -52,7 +53,8 @@ struct handover *handover_free(struct handover *handover);
  * the next look does what is left. */
 int handover_see(struct handover *handover, struct holder from, struct holder to, const struct usage *usage,
                  usec_t now_usec);
-/* Has extents taken back before the manager needs them, as the policy says (N: variant 3). -ENOMEM: the next look does it. */
+/* Has extents taken back before the manager needs them, as the policy says (N: variant 3). -ENOMEM: the next look does
+ * it. */
 int handover_take_back_early(struct handover *handover, const struct early_release_keys *keys, usec_t now_usec);
 /* What was asked to be paged out is taken to be gone until the next look tells. */
 void handover_paged(struct handover *handover);

@@ -30,7 +30,8 @@ static uint64_t promised_bytes(const struct engine *engine) {
                         const struct record_app *record = &pair->record.apps[k];
                         uint64_t has = record->granted_bytes[SIDE_A] + record->granted_bytes[SIDE_B];
 
-                        if (pair_is_hot(pair, (int) k) && !record->ended && has < pair->policy->applications[k].memory_bytes)
+                        if (pair_is_hot(pair, (int) k) && !record->ended &&
+                            has < pair->policy->applications[k].memory_bytes)
                                 sum += pair->policy->applications[k].memory_bytes - has;
                 }
         }
@@ -57,13 +58,15 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
                 snprintf(reason, MESSAGE_TEXT_LEN, "%s is not to run on this side now", policy->name);
                 return -EPERM;
         }
-        room = policy->memory_bytes > record->granted_bytes[side] ? policy->memory_bytes - record->granted_bytes[side] : 0;
+        room = policy->memory_bytes > record->granted_bytes[side] ? policy->memory_bytes - record->granted_bytes[side]
+                                                                  : 0;
         if (room == 0 && table_find_application(&step->engine->table, pair_holder(pair, side), app))
                 return 0; /* granted already and still being plugged */
         if (bytes > room) {
                 if (room == 0)
                         return 0;
-                snprintf(reason, MESSAGE_TEXT_LEN, "%s asks for %" PRIu64 " MiB more; its region of %" PRIu64 " MiB leaves %" PRIu64 " MiB",
+                snprintf(reason, MESSAGE_TEXT_LEN,
+                         "%s asks for %" PRIu64 " MiB more; its region of %" PRIu64 " MiB leaves %" PRIu64 " MiB",
                          policy->name, bytes / MIB, policy->memory_bytes / MIB, room / MIB);
                 return -EPERM;
         }
@@ -71,10 +74,15 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
         if (bytes > room)
                 bytes = room; /* what is there already need not be whole extents */
         available = available_bytes(step, app);
-        if (bytes > available || table_grant_application(&step->engine->table, pair_holder(pair, side), app, bytes) < 0) {
-                snprintf(reason, MESSAGE_TEXT_LEN, "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64 " MiB unused%s; stop something or grow the pool (policy: pool.memory)",
+        if (bytes > available ||
+            table_grant_application(&step->engine->table, pair_holder(pair, side), app, bytes) < 0) {
+                snprintf(reason, MESSAGE_TEXT_LEN,
+                         "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64
+                         " MiB unused%s; stop something or grow the pool (policy: pool.memory)",
                          policy->name, bytes / MIB, available / MIB,
-                         available < table_unused(&step->engine->table) ? " beside what is promised to hot-standby applications" : "");
+                         available < table_unused(&step->engine->table)
+                                 ? " beside what is promised to hot-standby applications"
+                                 : "");
                 rehearsals_give_way(step);
                 if (!pair->apps[app].refused) /* said once, asked for again and again */
                         member_say(step, RECORD_REFUSED, side, "%s", reason);
@@ -109,7 +117,8 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes) {
         if (r == -ENOMEM)
                 step->update->failed = true;
         else if (r < 0)
-                member_say(step, RECORD_TABLE_MISMATCH, side, "%s tells that %s uses %" PRIu64 " MiB; the table has not so much there",
+                member_say(step, RECORD_TABLE_MISMATCH, side,
+                           "%s tells that %s uses %" PRIu64 " MiB; the table has not so much there",
                            pair_domain(pair, side), policy->name, bytes / MIB);
         step->again = step->changed = true;
         return r;
@@ -155,8 +164,10 @@ static void follow_release(struct step *step, int app, enum side side) {
         if (!record->releasing[side] || (record->moving && region))
                 return;
         if (!app_released(pair, app, side)) {
-                if (region || member->plugged_usec[app] == 0 || member->plugged_usec[app] < pair->apps[app].release_usec ||
-                    left >= record->granted_bytes[side] || left == 0) /* nothing yet, maybe: more may have been asked for before */
+                if (region || member->plugged_usec[app] == 0 ||
+                    member->plugged_usec[app] < pair->apps[app].release_usec || left >= record->granted_bytes[side] ||
+                    left == 0) /* nothing yet, maybe: more may have been asked
+                                * for before */
                         return;
         } else
                 left = 0;
@@ -205,7 +216,8 @@ bool app_prefault_answer(struct step *step, enum side side, int app, const struc
         a->prefaulted = true;
         step->again = true;
         if (message->result == 0)
-                step_say(step, RECORD_GRANTED, side, "%" PRIu64 " MiB of the region of %s were touched on %s in %" PRIu64 " ms",
+                step_say(step, RECORD_GRANTED, side,
+                         "%" PRIu64 " MiB of the region of %s were touched on %s in %" PRIu64 " ms",
                          message->bytes / MIB, pair_app_name(pair, app), pair_domain(pair, side), took / USEC_PER_MSEC);
         else
                 step_say(step, RECORD_REFUSED, side, "the region of %s could not be touched on %s first: %.120s",
@@ -244,10 +256,11 @@ bool app_disks_attached(struct step *step, int app, enum side side) {
                 return true;
         if (request_free(step, &a->disk)) {
                 /* What failed may be held by the other side, which lives and does not own it: it has to let go. */
-                bool take_back = a->disk_take_back && !pair->record.apps[app].moving && pair->members[side_other(side)].process_alive;
+                bool take_back = a->disk_take_back && !pair->record.apps[app].moving &&
+                                 pair->members[side_other(side)].process_alive;
 
-                action = step_act(step, take_back ? ACTION_DETACH_DISK : ACTION_ATTACH_DISK, take_back ? side_other(side) : side, app,
-                                  &a->disk, pair->policy->act_timeout_usec);
+                action = step_act(step, take_back ? ACTION_DETACH_DISK : ACTION_ATTACH_DISK,
+                                  take_back ? side_other(side) : side, app, &a->disk, pair->policy->act_timeout_usec);
                 snprintf(action->text, sizeof(action->text), "%s", policy->disks[a->disks_attached]);
         }
         return false;
@@ -310,7 +323,8 @@ static void restart_starved(struct step *step, int app) {
 
         a->failed = false;
         a->restart_wanted = true;
-        member_say(step, RECORD_RESTARTED, owner, "%s failed on %s (%.120s) while the host is starved: restarted in place, which does not count",
+        member_say(step, RECORD_RESTARTED, owner,
+                   "%s failed on %s (%.120s) while the host is starved: restarted in place, which does not count",
                    application_policy(step->pair, app)->name, pair_domain(step->pair, owner), a->failure);
         step->again = true;
 }
@@ -323,7 +337,8 @@ static void end_plain(struct step *step, int app) {
         pair->apps[app].failed = false;
         pair->record.apps[app].ended = true;
         pair_dirty(pair);
-        step_say(step, RECORD_ENDED, owner, "%s failed on %s beyond its restart budget: its region goes back to the monitor",
+        step_say(step, RECORD_ENDED, owner,
+                 "%s failed on %s beyond its restart budget: its region goes back to the monitor",
                  application_policy(pair, app)->name, pair_domain(pair, owner));
         step->again = true;
 }
@@ -438,7 +453,8 @@ static void stop_left_over(struct step *step, int app, enum side side) {
         struct app_state *a = &pair->apps[app];
         enum application_state state = a->state[side];
 
-        request_expire(step, &a->stop[side], pair->policy->act_timeout_usec + application_policy(pair, app)->stop_timeout_usec);
+        request_expire(step, &a->stop[side],
+                       pair->policy->act_timeout_usec + application_policy(pair, app)->stop_timeout_usec);
         if (!pair->members[side].configured || pair->members[side].failure[0] || pair->record.fence_wanted[side] ||
             pair->record.held || pair->unsettled ||
             (state != APPLICATION_RUNNING && state != APPLICATION_STARTING && state != APPLICATION_WAITING))
@@ -461,7 +477,8 @@ void advance_app(struct step *step, int app) {
                 app_release(step, app, side_other(owner));
         if (record->ended) {
                 stop_left_over(step, app, owner);
-                if (pair->apps[app].state[owner] == APPLICATION_STOPPED || pair->apps[app].state[owner] == APPLICATION_FAILED)
+                if (pair->apps[app].state[owner] == APPLICATION_STOPPED ||
+                    pair->apps[app].state[owner] == APPLICATION_FAILED)
                         app_release(step, app, owner);
         }
         if (application_policy(pair, app)->prefault == PREFAULT_BACKGROUND && pair->apps[app].told_start &&

@@ -109,7 +109,8 @@ static void command_resume(struct step *step, const struct operator_command *com
         }
         if (record->held && step->engine->pool_short) {
                 command_reply(step, command->id, -ENOSPC,
-                              "the pool in the policy is smaller than what is granted already; make pool.memory larger first (failoverctl policy apply)");
+                              "the pool in the policy is smaller than what is granted already; make pool.memory larger "
+                              "first (failoverctl policy apply)");
                 return;
         }
         record->paused = record->held = false;

@@ -82,8 +82,9 @@ static void cause_fault(struct step *step, enum drill_fault fault, enum side sid
 /* Nothing is done; the policy's settings say how long it would take at worst. */
 static void plan_drill(struct step *step, const struct operator_command *command, enum side from) {
         static const enum worst_case_fault faults[DRILL_FAULT_MAX] = {
-                [DRILL_APP_KILL] = WORST_CASE_APPLICATION_EXIT, [DRILL_PANIC] = WORST_CASE_PANIC, [DRILL_HANG] = WORST_CASE_GUEST_HANG,
-                [DRILL_QEMU_KILL] = WORST_CASE_QEMU_GONE,       [DRILL_QEMU_STOP] = WORST_CASE_QEMU_STOPPED,
+                [DRILL_APP_KILL] = WORST_CASE_APPLICATION_EXIT, [DRILL_PANIC] = WORST_CASE_PANIC,
+                [DRILL_HANG] = WORST_CASE_GUEST_HANG,           [DRILL_QEMU_KILL] = WORST_CASE_QEMU_GONE,
+                [DRILL_QEMU_STOP] = WORST_CASE_QEMU_STOPPED,
         };
         const struct pair_policy *policy = step->pair->policy;
         struct drill_result drill = { .level = DRILL_LEVEL_PLAN, .took_usec = USEC_INFINITY };
@@ -91,10 +92,14 @@ static void plan_drill(struct step *step, const struct operator_command *command
         size_t n = worst_case_list(policy, rows);
 
         for (size_t i = 0; i < n; i++)
-                if (rows[i].fault == faults[command->fault] && (rows[i].application < 0 || rows[i].application == first_hot(step->pair, from))) {
+                if (rows[i].fault == faults[command->fault] &&
+                    (rows[i].application < 0 || rows[i].application == first_hot(step->pair, from))) {
                         drill.took_usec = worst_case_total_usec(&rows[i]);
-                        snprintf(drill.text, sizeof(drill.text), "%s: by the policy at most %" PRIu64 " ms to detect and decide, %" PRIu64 " ms expected to recover",
-                                 drill_fault_to_string(command->fault), (rows[i].detect_usec + rows[i].decide_usec) / USEC_PER_MSEC,
+                        snprintf(drill.text, sizeof(drill.text),
+                                 "%s: by the policy at most %" PRIu64 " ms to detect and decide, %" PRIu64
+                                 " ms expected to recover",
+                                 drill_fault_to_string(command->fault),
+                                 (rows[i].detect_usec + rows[i].decide_usec) / USEC_PER_MSEC,
                                  rows[i].recover_usec / USEC_PER_MSEC);
                 }
         drill.ok = true;
@@ -107,7 +112,8 @@ void command_drill(struct step *step, const struct operator_command *command) {
         enum side from = pair_active(pair);
 
         if (command_refusal(pair)) {
-                command_reply(step, command->id, -EBUSY, "no drill on %s now: %.150s", pair->policy->name, command_refusal(pair));
+                command_reply(step, command->id, -EBUSY, "no drill on %s now: %.150s", pair->policy->name,
+                              command_refusal(pair));
                 return;
         }
         if (first_hot(pair, from) == NO_APP) {
@@ -164,10 +170,12 @@ void advance_drill(struct step *step) {
         if (restarted) {
                 drill.ok = true;
                 drill.took_usec = restarted;
-                snprintf(drill.text, sizeof(drill.text), "the application was restarted in place after %" PRIu64 " ms: its failure is minor by policy",
+                snprintf(drill.text, sizeof(drill.text),
+                         "the application was restarted in place after %" PRIu64 " ms: its failure is minor by policy",
                          restarted / USEC_PER_MSEC);
         } else
-                snprintf(drill.text, sizeof(drill.text), "the fault led to no failover; failoverctl history says what was seen");
+                snprintf(drill.text, sizeof(drill.text),
+                         "the fault led to no failover; failoverctl history says what was seen");
         drill_end(step, &drill, pair->drill_command_id);
         command_reply(step, pair->drill_command_id, restarted ? 0 : -ETIMEDOUT, "%s", drill.text);
         pair->drill_usec = 0;

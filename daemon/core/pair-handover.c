@@ -26,7 +26,8 @@ void handover_begin(struct step *step, int app, enum side from, uint64_t bytes) 
         pair->record.apps[app].using_bytes[from] = bytes;
         pair->record.apps[app].granted_bytes[from] = 0;
         pair_dirty(pair);
-        step_say(step, RECORD_GRANTED, from, "%s manages the region of %s at once; %s uses %" PRIu64 " MiB of it until they are needed",
+        step_say(step, RECORD_GRANTED, from,
+                 "%s manages the region of %s at once; %s uses %" PRIu64 " MiB of it until they are needed",
                  pair_domain(pair, side_other(from)), pair_app_name(pair, app), pair_domain(pair, from), bytes / MIB);
         step->again = true;
 }
@@ -67,8 +68,9 @@ void handover_undone(struct step *step, int app, enum side from) {
 
         if (pair->record.apps[app].using_bytes[from] == 0)
                 return;
-        step_say(step, RECORD_HANDED_OVER, from, "%s manages the region of %s again; what it still uses of it is its own",
-                 pair_domain(pair, from), pair_app_name(pair, app));
+        step_say(step, RECORD_HANDED_OVER, from,
+                 "%s manages the region of %s again; what it still uses of it is its own", pair_domain(pair, from),
+                 pair_app_name(pair, app));
         forget(step, app, from);
 }
 
@@ -82,7 +84,8 @@ static void shrink(struct step *step, int app, enum side from) {
                 handover_ended(step, app, from);
                 return;
         }
-        if (member->plugged_usec[app] < pair->apps[app].release_usec || member->plugged_bytes[app] >= record->using_bytes[from] ||
+        if (member->plugged_usec[app] < pair->apps[app].release_usec ||
+            member->plugged_bytes[app] >= record->using_bytes[from] ||
             member->plugged_bytes[app] == 0) /* the end needs the second look of app_released() */
                 return;
         record->using_bytes[from] = member->plugged_bytes[app];
@@ -159,7 +162,8 @@ void handover_paged_out(struct step *step, const struct event *event) {
         if (a->handover && event->result >= 0)
                 handover_paged(a->handover);
         if (event->result < 0 && a->page_out.failures == 1)
-                step_say(step, RECORD_TABLE_MISMATCH, event->side, "%s: memory of %s cannot be paged out, trying again: %.150s",
+                step_say(step, RECORD_TABLE_MISMATCH, event->side,
+                         "%s: memory of %s cannot be paged out, trying again: %.150s",
                          pair_domain(step->pair, event->side), pair_app_name(step->pair, event->app), event->text);
         step->again = true;
 }

@@ -95,12 +95,14 @@ static bool adopt_plugged(struct step *step, enum side side, int app) {
         struct record_app *record = &pair->record.apps[app];
         uint64_t plugged = pair->members[side].plugged_bytes[app], more = plugged - record->granted_bytes[side];
 
-        if (record->owner != side || record->ended || record->moving || plugged > pair->policy->applications[app].memory_bytes ||
+        if (record->owner != side || record->ended || record->moving ||
+            plugged > pair->policy->applications[app].memory_bytes ||
             table_grant_application(&step->engine->table, pair_holder(pair, side), app, more) < 0)
                 return false;
         record->granted_bytes[side] = plugged;
         pair_dirty(pair);
-        step_say(step, RECORD_TABLE_MISMATCH, side, "%s has %llu MiB more of ua-%s plugged than was recorded; the table takes it in",
+        step_say(step, RECORD_TABLE_MISMATCH, side,
+                 "%s has %llu MiB more of ua-%s plugged than was recorded; the table takes it in",
                  pair_domain(pair, side), (unsigned long long) (more / MIB), pair->policy->applications[app].name);
         step->again = true;
         return true;
@@ -135,7 +137,8 @@ static void resize(struct step *step, enum side side, int app) {
                 /* More than the table says: an alarm, and no silent correction. It may be in use, unless the agent
                  * says that the application, which is not to run here, does not. */
                 enum application_state state = pair->apps[app].state[side];
-                bool unused = member->configured && (pair->record.apps[app].owner != side || pair->record.apps[app].ended) &&
+                bool unused = member->configured &&
+                              (pair->record.apps[app].owner != side || pair->record.apps[app].ended) &&
                               (state == APPLICATION_STOPPED || state == APPLICATION_FAILED);
 
                 if (adopt_plugged(step, side, app))
@@ -145,7 +148,8 @@ static void resize(struct step *step, enum side side, int app) {
                                  "%s has %llu MiB of ua-%s plugged, the table grants %llu MiB; %s",
                                  pair_domain(pair, side), (unsigned long long) (member->plugged_bytes[app] / MIB),
                                  pair->policy->applications[app].name, (unsigned long long) (wanted / MIB),
-                                 unused ? "it is not in use there and is taken back" : "left as it is while it may be in use");
+                                 unused ? "it is not in use there and is taken back"
+                                        : "left as it is while it may be in use");
                 pair->apps[app].mismatch[side] = true;
                 if (!unused)
                         return;

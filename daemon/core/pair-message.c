@@ -32,14 +32,16 @@ void member_say(struct step *step, enum record_kind kind, enum side side, const 
         vsnprintf(text, sizeof(text), format, ap);
         va_end(ap);
         member->n_said++;
-        step_say(step, kind, side, "%.200s%s", text, member->n_said < SAID_MAX ? "" : "; more of it is left out for a while");
+        step_say(step, kind, side, "%.200s%s", text,
+                 member->n_said < SAID_MAX ? "" : "; more of it is left out for a while");
 }
 
 static int find_app(struct step *step, enum side side, const char *name) {
         int app = pair_policy_find_application(step->pair->policy, name);
 
         if (app < 0)
-                member_say(step, RECORD_PROTOCOL, side, "%s: its agent speaks of \"%.40s\", which is no application of %s; ignored",
+                member_say(step, RECORD_PROTOCOL, side,
+                           "%s: its agent speaks of \"%.40s\", which is no application of %s; ignored",
                            pair_domain(step->pair, side), name, step->pair->policy->name);
         return app;
 }
@@ -64,7 +66,8 @@ static void report_lost(struct step *step, int app, enum side side) {
         struct app_state *a = &step->pair->apps[app];
 
         if (record->owner != side || record->ended || record->moving || a->failed || a->restart_wanted) {
-                set_state(step, app, side, APPLICATION_FAILED); /* no news, but what was heard last may have said otherwise */
+                set_state(step, app, side, APPLICATION_FAILED); /* no news, but what was heard last may have said
+                                                                 * otherwise */
                 return;
         }
         if (a->state[side] == APPLICATION_FAILED && step->now - a->state_usec[side] < REPORT_WAIT_USEC)
@@ -109,13 +112,14 @@ static void hello(struct step *step, enum side side, const struct message *messa
         if (message->version < PROTOCOL_VERSION_MIN) {
                 struct message *refuse = step_send(step, side, MESSAGE_REFUSE, NO_APP);
 
-                snprintf(refuse->text, sizeof(refuse->text), "this failoverd speaks agent protocol %d and later; update failover-agent in the guest",
+                snprintf(refuse->text, sizeof(refuse->text),
+                         "this failoverd speaks agent protocol %d and later; update failover-agent in the guest",
                          PROTOCOL_VERSION_MIN);
                 update_add(step->update, ACTION_DROP_LINK, pair->slot, side, NO_APP);
                 member->old_protocol = message->version + 1;
                 step->again = step->changed = true;
-                member_say(step, RECORD_PROTOCOL, side, "%s: its agent is too old (protocol %u)", pair_domain(pair, side),
-                           message->version);
+                member_say(step, RECORD_PROTOCOL, side, "%s: its agent is too old (protocol %u)",
+                           pair_domain(pair, side), message->version);
                 return;
         }
         if (member->boot[0] && strcmp(member->boot, message->boot) != 0) {
@@ -167,8 +171,9 @@ static void result(struct step *step, enum side side, int app, const struct mess
         struct app_state *a = &pair->apps[app];
         bool ok = message->result == 0;
 
-        if (message->id == 0 || (step->pair->record.rehearsal == REHEARSAL_NONE ? app_prefault_answer(step, side, app, message)
-                                                                              : rehearsal_answer(step, side, app, message)))
+        if (message->id == 0 ||
+            (step->pair->record.rehearsal == REHEARSAL_NONE ? app_prefault_answer(step, side, app, message)
+                                                            : rehearsal_answer(step, side, app, message)))
                 return;
         if (a->attach[side].id == message->id) {
                 request_end(step, &a->attach[side], ok);

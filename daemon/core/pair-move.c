@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * One application's way in a flow. For each that moves, in this order, each step begun as soon as its own condition holds:
+ * One application's way in a flow. For each that moves, in this order, each step begun as soon as its own condition
+ * holds:
  *
  *   stopped    its old side is fenced, or its agent has confirmed that the application has stopped
  *   let go     its disks are detached from a living old side, or the old side's process is gone
@@ -31,7 +32,8 @@ static void stuck(struct step *step, int app, const char *what) {
         struct flow *flow = &pair->record.flow;
         char text[EVENT_TEXT_LEN];
 
-        snprintf(text, sizeof(text), "%s: %s does not let go (%.100s)", pair_app_name(pair, app), pair_domain(pair, flow->from), what);
+        snprintf(text, sizeof(text), "%s: %s does not let go (%.100s)", pair_app_name(pair, app),
+                 pair_domain(pair, flow->from), what);
         if (pair->policy->on_exclusive_stuck == EXCLUSIVE_FENCE_VM && flow->kind == FLOW_APPLICATION_FAILURE) {
                 step_say(step, RECORD_DECIDED, flow->from, "%s; policy: fence-vm", text);
                 flow_take_system(step);
@@ -90,8 +92,10 @@ static bool give_up_late(struct step *step, int app, usec_t since_usec) {
                 step_wake(step, until);
                 return false;
         }
-        snprintf(text, sizeof(text), "%s: %s does not give its memory up in time and the pool has %" PRIu64 " MiB unused; it goes on there",
-                 pair_app_name(pair, app), pair_domain(pair, pair->record.flow.from), table_unused(&step->engine->table) / MIB);
+        snprintf(text, sizeof(text),
+                 "%s: %s does not give its memory up in time and the pool has %" PRIu64 " MiB unused; it goes on there",
+                 pair_app_name(pair, app), pair_domain(pair, pair->record.flow.from),
+                 table_unused(&step->engine->table) / MIB);
         step_say(step, RECORD_REFUSED, pair->record.flow.from, "%s", text);
         flow_end(step, -ENOSPC, text);
         return true;
@@ -162,7 +166,8 @@ static bool move_detached(struct step *step, int app) {
         const struct region *region = table_find_application(table, from, app);
         uint64_t left = move_left_bytes(pair, app, flow->from);
 
-        if (record->owner == flow->to || pair->record.fence_wanted[flow->from] || record->granted_bytes[flow->from] == 0)
+        if (record->owner == flow->to || pair->record.fence_wanted[flow->from] ||
+            record->granted_bytes[flow->from] == 0)
                 return true;
         app_release(step, app, flow->from);
         if (app_released(pair, app, flow->from)) {
@@ -189,8 +194,9 @@ static bool move_detached(struct step *step, int app) {
         record->granted_bytes[flow->from] = left;
         pair_dirty(pair);
         if (left > 0)
-                step_say(step, RECORD_GRANTED, flow->from, "%" PRIu64 " MiB of unused memory stand in until %s has given up those of %s",
-                         left / MIB, pair_domain(pair, flow->from), pair_app_name(pair, app));
+                step_say(step, RECORD_GRANTED, flow->from,
+                         "%" PRIu64 " MiB of unused memory stand in until %s has given up those of %s", left / MIB,
+                         pair_domain(pair, flow->from), pair_app_name(pair, app));
         return true;
 }
 
@@ -222,7 +228,8 @@ static bool give_region(struct step *step, int app) {
         case REGION_OUT_OF_UNUSED:
                 if (table_grant(table, to, size) < 0)
                         return false;
-                if (table_carve(table, to, pair->policy->members[flow->to].base_bytes, app, pair_app_name(pair, app), size, from) == -ENOMEM)
+                if (table_carve(table, to, pair->policy->members[flow->to].base_bytes, app, pair_app_name(pair, app),
+                                size, from) == -ENOMEM)
                         step->update->failed = true;
                 return true;
         default:
@@ -233,7 +240,8 @@ static bool give_region(struct step *step, int app) {
 /* What was lost of the region and not replaced is made good out of unused, as far as that goes. Returns its size. */
 static uint64_t full_region(struct step *step, int app) {
         struct pair *pair = step->pair;
-        struct region *region = table_find_application(&step->engine->table, pair_holder(pair, pair->record.flow.to), app);
+        struct region *region =
+                table_find_application(&step->engine->table, pair_holder(pair, pair->record.flow.to), app);
         uint64_t size = pair->policy->applications[app].memory_bytes;
 
         if (!region)
@@ -241,7 +249,9 @@ static uint64_t full_region(struct step *step, int app) {
         if (region->usage_bytes < size)
                 table_grow(&step->engine->table, region, size - region->usage_bytes);
         if (region->usage_bytes < size)
-                step_say(step, RECORD_REFUSED, pair->record.flow.to, "%s starts with %" PRIu64 " of %" PRIu64 " MiB: reserve and unused memory do not cover what was lost",
+                step_say(step, RECORD_REFUSED, pair->record.flow.to,
+                         "%s starts with %" PRIu64 " of %" PRIu64
+                         " MiB: reserve and unused memory do not cover what was lost",
                          pair_app_name(pair, app), region->usage_bytes / MIB, size / MIB);
         return region->usage_bytes;
 }
@@ -255,7 +265,8 @@ static bool move_granted(struct step *step, int app) {
 
         if (record->owner == flow->to)
                 return true;
-        if (record->granted_bytes[flow->to] && !table_find_application(&step->engine->table, pair_holder(pair, flow->to), app)) {
+        if (record->granted_bytes[flow->to] &&
+            !table_find_application(&step->engine->table, pair_holder(pair, flow->to), app)) {
                 /* Late from an earlier move away from there: it becomes part of the region again. */
                 table_release(&step->engine->table, pair_holder(pair, flow->to), record->granted_bytes[flow->to]);
                 record->granted_bytes[flow->to] = 0;
@@ -265,7 +276,8 @@ static bool move_granted(struct step *step, int app) {
                 if (give_up_late(step, app, flow->phase_usec[PHASE_DECIDED]))
                         return false;
                 if (!a->refused)
-                        step_say(step, RECORD_REFUSED, flow->to, "%s: the pool has %" PRIu64 " MiB unused, its region needs %" PRIu64 " MiB",
+                        step_say(step, RECORD_REFUSED, flow->to,
+                                 "%s: the pool has %" PRIu64 " MiB unused, its region needs %" PRIu64 " MiB",
                                  pair_app_name(pair, app), table_unused(&step->engine->table) / MIB,
                                  pair->policy->applications[app].memory_bytes / MIB);
                 a->refused = true;
@@ -303,7 +315,8 @@ static bool move_attached(struct step *step, int app) {
                 return false;
         request_expire(step, request, 30 * USEC_PER_SEC + pair->policy->act_timeout_usec);
         if (request->failures >= ATTACH_ATTEMPTS) {
-                snprintf(a->failure, sizeof(a->failure), "%.63s does not bring its memory online", pair_domain(pair, flow->to));
+                snprintf(a->failure, sizeof(a->failure), "%.63s does not bring its memory online",
+                         pair_domain(pair, flow->to));
                 flow_end(step, -EIO, a->failure);
                 return false;
         }
@@ -336,7 +349,8 @@ static bool move_started(struct step *step, int app) {
         if (a->state[flow->to] == APPLICATION_RUNNING && request->id == 0 && request->sent_usec) {
                 record->started = true;
                 pair_dirty(pair);
-                step_say(step, RECORD_STARTED, flow->to, "%s runs on %s", pair_app_name(pair, app), pair_domain(pair, flow->to));
+                step_say(step, RECORD_STARTED, flow->to, "%s runs on %s", pair_app_name(pair, app),
+                         pair_domain(pair, flow->to));
                 return true;
         }
         request_expire(step, request, pair->policy->act_timeout_usec + 30 * USEC_PER_SEC);

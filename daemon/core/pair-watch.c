@@ -70,8 +70,9 @@ static void judge_pause(struct step *step, enum side side) {
         member->pause_wait_usec = 0;
         member->operator_hold = true;
         detector_stop(&member->detector);
-        step_say(step, RECORD_IGNORED, side, "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on",
-                 vm, domain_reason_to_string(member->reason), vm);
+        step_say(step, RECORD_IGNORED, side,
+                 "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on", vm,
+                 domain_reason_to_string(member->reason), vm);
 }
 
 usec_t member_void_usec(const struct engine *engine, const struct member_state *member) {
@@ -91,7 +92,8 @@ void member_paged(struct step *step, enum side side, uint64_t pages_per_sec) {
 
         if (member->paged_usec == 0 || step->now - member->paged_usec >= STARVED_USEC)
                 step_say(step, RECORD_DOUBT, side,
-                         "the host swaps memory of %s (%llu pages a second are brought back); its silence and failed checks meanwhile do not count",
+                         "the host swaps memory of %s (%llu pages a second are brought back); its silence and failed "
+                         "checks meanwhile do not count",
                          pair_domain(step->pair, side), (unsigned long long) pages_per_sec);
         member->paged_usec = step->now;
         step->changed = true;
@@ -108,7 +110,8 @@ static bool mass_silence(struct step *step, struct member_state *member) {
         if (engine->n_suspected >= 2 && engine->n_suspected * 2 > engine->n_watched) {
                 if (engine->mass_usec == 0 || step->now >= until)
                         step_say(step, RECORD_DOUBT, SIDE_INVALID,
-                                 "%u of %u guests are silent at once: the host itself is the suspect; looking again before anything is done",
+                                 "%u of %u guests are silent at once: the host itself is the suspect; looking again "
+                                 "before anything is done",
                                  engine->n_suspected, engine->n_watched);
                 engine->mass_usec = step->now;
                 if (member->mass_hold_usec == 0)
@@ -138,9 +141,12 @@ static void verdict_changed(struct step *step, enum side side, enum verdict befo
                 step_say(step, RECORD_SUSPECTED, side, "%s: %u heartbeats are missing; asking its kernel", vm,
                          member->detector.beats_missed);
         else if (now == VERDICT_SILENT)
-                step_say(step, RECORD_IGNORED, side, member->detector.waited_usec
-                                 ? "%s: its agent is silent, and its QEMU waits for a processor; the host has too much to do: no failure of the system"
-                                 : "%s: its agent is silent but its kernel answers: no failure of the system", vm);
+                step_say(step, RECORD_IGNORED, side,
+                         member->detector.waited_usec
+                                 ? "%s: its agent is silent, and its QEMU waits for a processor; the host has too much "
+                                   "to do: no failure of the system"
+                                 : "%s: its agent is silent but its kernel answers: no failure of the system",
+                         vm);
         else if (now == VERDICT_ALIVE && before != VERDICT_UNKNOWN)
                 step_say(step, RECORD_CLEARED, side, "%s: answers again", vm);
         step->changed = true;
@@ -174,8 +180,9 @@ static void count_member(struct step *step, struct member_state *member) {
 /* A failure that nothing could be done about (paused, libvirt away) and that is over: the guest answers again. */
 static void forget_failure(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
-        bool answers = member->greeted_usec > member->failure_usec ||
-                       (member->detector.verdict == VERDICT_ALIVE && member->detector.last_pong_usec > member->failure_usec);
+        bool answers =
+                member->greeted_usec > member->failure_usec ||
+                (member->detector.verdict == VERDICT_ALIVE && member->detector.last_pong_usec > member->failure_usec);
 
         if (member->failure[0] == 0 || !answers || member->domain != DOMAIN_RUNNING || !member->process_alive ||
             member->fence != FENCE_NONE || step->pair->record.fence_wanted[side])

@@ -211,10 +211,13 @@ bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, ch
                 return TROUBLE("%s: %s by an operator; start or resume it there to go on", vm,
                                m->domain == DOMAIN_PAUSED ? "suspended" : "stopped");
         if (m->fence == FENCE_FAILED)
-                return TROUBLE("%s: not proven stopped; end its QEMU process (pid %d) or the host, nothing starts elsewhere before",
+                return TROUBLE("%s: not proven stopped; end its QEMU process (pid %d) or the host, nothing starts "
+                               "elsewhere before",
                                vm, m->pid);
         if (m->fence_late)
-                return TROUBLE("%s: frozen, but its QEMU process (pid %d) does not end; the disks that it holds stay there", vm, m->pid);
+                return TROUBLE(
+                        "%s: frozen, but its QEMU process (pid %d) does not end; the disks that it holds stay there",
+                        vm, m->pid);
         if (m->failure[0])
                 return TROUBLE("%s: %.190s", vm, m->failure);
         if (m->going_usec)
@@ -229,13 +232,14 @@ bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, ch
                 return TROUBLE("%s: libvirt has told nothing of it for %u s; it may hang on this domain", vm,
                                (unsigned) ((now_usec - m->domain_usec) / USEC_PER_SEC));
         if (!m->greeted && m->old_protocol)
-                return TROUBLE("%s: its agent is too old (protocol %u, this failoverd speaks %d and later); update failover-agent there",
+                return TROUBLE("%s: its agent is too old (protocol %u, this failoverd speaks %d and later); update "
+                               "failover-agent there",
                                vm, m->old_protocol - 1, PROTOCOL_VERSION_MIN);
         if (!m->greeted)
                 return TROUBLE("%s: no agent answers on its channel; is failover-agent running in the guest?", vm);
         if (!m->configured)
-                return TROUBLE("%s: its domain has not been looked at yet%s%.150s", vm, m->preflight.text[0] ? ": " : "",
-                               m->preflight.text);
+                return TROUBLE("%s: its domain has not been looked at yet%s%.150s", vm,
+                               m->preflight.text[0] ? ": " : "", m->preflight.text);
         if (m->detector.verdict == VERDICT_SILENT)
                 return TROUBLE("%s: its agent is silent, its kernel answers; see failover-agent in the guest", vm);
         if (m->detector.verdict != VERDICT_ALIVE)
@@ -314,7 +318,8 @@ static void collect_reasons(struct step *step) {
         if (!step->engine->hypervisor_up)
                 reason(pair, "libvirt does not answer; guests run on untouched, state is as last seen");
         if (pair->policy->retired)
-                reason(pair, "it was taken out of the policy: its applications are stopped and their memory comes back");
+                reason(pair,
+                       "it was taken out of the policy: its applications are stopped and their memory comes back");
         if (pair->record.held)
                 reason(pair, "held: %s", pair->record.held_reason);
         if (pair->record.paused)
@@ -327,7 +332,9 @@ static void collect_reasons(struct step *step) {
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 for (enum side side = 0; side < SIDE_MAX; side++)
                         if (pair->apps[i].mismatch[side])
-                                reason(pair, "%s: more memory is plugged on %s than the table grants; find out by whom, then virsh update-memory-device",
+                                reason(pair,
+                                       "%s: more memory is plugged on %s than the table grants; find out by whom, then "
+                                       "virsh update-memory-device",
                                        pair->policy->applications[i].name, pair_domain(pair, side));
         if (pair->unsettled && !pair->record.held)
                 reason(pair, "where its applications run is not known before both VMs have been looked at");
@@ -340,7 +347,8 @@ static void update_readiness(struct step *step) {
         uint64_t unused = table_unused(&step->engine->table);
         struct readiness readiness;
 
-        if (!step->changed && unused == pair->readiness_unused_bytes && step->now - pair->readiness_asked_usec < READINESS_USEC)
+        if (!step->changed && unused == pair->readiness_unused_bytes &&
+            step->now - pair->readiness_asked_usec < READINESS_USEC)
                 return;
         readiness_list(step->engine, pair, &readiness);
         pair->readiness_asked_usec = step->now;
@@ -367,7 +375,8 @@ static void update_state(struct step *step) {
                          pair->policy->name, pair_domain(pair, pair_active(pair)),
                          pair_domain(pair, side_other(pair_active(pair))));
                 if (pair->rejoin_pending) {
-                        struct action *action = update_add(step->update, ACTION_PHASE, pair->slot, SIDE_INVALID, NO_APP);
+                        struct action *action =
+                                update_add(step->update, ACTION_PHASE, pair->slot, SIDE_INVALID, NO_APP);
 
                         pair->rejoin_pending = false;
                         pair->last_flow.phase_usec[PHASE_REJOINED] = step->now;
@@ -452,7 +461,8 @@ void pair_adopt(struct step *step, int app, enum side side) {
         record->owner = side;
         if (plugged <= record->granted_bytes[side])
                 return;
-        if (table_grant_application(&step->engine->table, pair_holder(pair, side), app, plugged - record->granted_bytes[side]) < 0) {
+        if (table_grant_application(&step->engine->table, pair_holder(pair, side), app,
+                                    plugged - record->granted_bytes[side]) < 0) {
                 step_say(step, RECORD_TABLE_MISMATCH, side, "%s has memory on %s that the pool does not cover",
                          record->name, pair_domain(pair, side));
                 return;
@@ -476,9 +486,11 @@ static void settle(struct step *step) {
                 if (at[SIDE_A] && at[SIDE_B]) {
                         pair->record.held = true;
                         snprintf(pair->record.held_reason, sizeof(pair->record.held_reason),
-                                 "%s runs on both sides and nothing is recorded; stop the wrong one, then failoverctl adopt %s --active DOMAIN",
+                                 "%s runs on both sides and nothing is recorded; stop the wrong one, then failoverctl "
+                                 "adopt %s --active DOMAIN",
                                  pair->policy->applications[i].name, pair->policy->name);
-                        step_say(step, RECORD_HELD, SIDE_INVALID, "%s: %s", pair->policy->name, pair->record.held_reason);
+                        step_say(step, RECORD_HELD, SIDE_INVALID, "%s: %s", pair->policy->name,
+                                 pair->record.held_reason);
                         pair_dirty(pair);
                         return;
                 }
@@ -486,7 +498,8 @@ static void settle(struct step *step) {
                         if (at[side])
                                 pair_adopt(step, (int) i, side);
                 if (!at[SIDE_A] && !at[SIDE_B] && pair->record.apps[i].token > 1)
-                        pair->record.apps[i].token++; /* an agent knows of a grant that is not recorded: this is another one */
+                        pair->record.apps[i].token++; /* an agent knows of a grant that is not recorded: this is another
+                                                       * one */
         }
         pair->unsettled = false;
         pair_owner_dirty(pair);

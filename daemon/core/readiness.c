@@ -39,11 +39,13 @@ struct purse {
 };
 
 static bool moves(const struct ask *ask, const struct readiness_case *c, int app) {
-        return c->flow == FLOW_APPLICATION_FAILURE ? app == c->app
-                                                   : pair_is_hot(ask->pair, app) && ask->pair->record.apps[app].owner == c->side;
+        return c->flow == FLOW_APPLICATION_FAILURE
+                       ? app == c->app
+                       : pair_is_hot(ask->pair, app) && ask->pair->record.apps[app].owner == c->side;
 }
 
-static uint64_t row_bytes(const struct ask *ask, const struct purse *purse, enum side side, int app, enum side lost_side) {
+static uint64_t row_bytes(const struct ask *ask, const struct purse *purse, enum side side, int app,
+                          enum side lost_side) {
         const struct region *row = ask->rows[side][app];
 
         if (!row)
@@ -64,7 +66,8 @@ static void drop_others(const struct ask *ask, const struct readiness_case *c, s
 
 /* A living side gives its memory up in its own time: unused memory stands in for it, as far as it goes; or the new
  * side manages it at once, and takes what it needs. */
-static void stand_in(const struct ask *ask, const struct readiness_case *c, struct purse *purse, struct readiness_move *move) {
+static void stand_in(const struct ask *ask, const struct readiness_case *c, struct purse *purse,
+                     struct readiness_move *move) {
         uint64_t granted = ask->pair->record.apps[move->app].granted_bytes[c->side];
         uint64_t left = move_left_bytes(ask->pair, move->app, c->side);
 
@@ -81,7 +84,8 @@ static void stand_in(const struct ask *ask, const struct readiness_case *c, stru
         purse->unused_bytes -= move->stand_in_bytes;
 }
 
-static void plan_region(const struct ask *ask, const struct readiness_case *c, struct purse *purse, struct readiness_move *move) {
+static void plan_region(const struct ask *ask, const struct readiness_case *c, struct purse *purse,
+                        struct readiness_move *move) {
         uint64_t size = ask->pair->policy->applications[move->app].memory_bytes, more;
         enum side to = side_other(c->side);
 
@@ -121,14 +125,16 @@ static void judge_memory(const struct ask *ask, struct readiness_case *c, const 
                 size_format(lack, move->missing_bytes);
                 snprintf(mend, sizeof(mend), "make pool: memory: (or reserve:) larger by %s", lack);
                 worse(c, move->region_bytes ? READINESS_LIMITED : READINESS_UNCOVERED, mend,
-                      move->region_bytes ? "%s starts with %s less than its %s: reserve and unused memory do not cover what was lost"
+                      move->region_bytes ? "%s starts with %s less than its %s: reserve and unused memory do not cover "
+                                           "what was lost"
                                          : "%s: the pool has %s too little unused for its region of %s",
                       name, lack, need);
         } else if (move->awaited_bytes) {
                 size_format(lack, move->awaited_bytes);
                 snprintf(mend, sizeof(mend), "make pool: memory: larger by %s", lack);
-                worse(c, READINESS_LIMITED, mend, "%s waits until %s has given up %s of its memory, and goes on there where it does not",
-                      name, pair_domain(ask->pair, c->side), lack);
+                worse(c, READINESS_LIMITED, mend,
+                      "%s waits until %s has given up %s of its memory, and goes on there where it does not", name,
+                      pair_domain(ask->pair, c->side), lack);
         }
 }
 
@@ -187,14 +193,16 @@ static void judge_blocker(const struct ask *ask, struct readiness_case *c) {
                 snprintf(mend, sizeof(mend), "see why %.120s does not answer", ask->engine->policy->hypervisor_uri);
                 break;
         case FLOW_BLOCKED_BY_PAUSE:
-                snprintf(text, sizeof(text), "the pair is paused%s%.180s", pair->record.pause_reason[0] ? ": " : "", pair->record.pause_reason);
+                snprintf(text, sizeof(text), "the pair is paused%s%.180s", pair->record.pause_reason[0] ? ": " : "",
+                         pair->record.pause_reason);
                 snprintf(mend, sizeof(mend), "failoverctl resume %s", pair->policy->name);
                 break;
         case FLOW_BLOCKED_BY_HOLD:
                 snprintf(text, sizeof(text), "the pair is held: %.200s", pair->record.held_reason);
                 break;
         case FLOW_BLOCKED_UNSETTLED:
-                snprintf(mend, sizeof(mend), "start both VMs, or say it: failoverctl adopt %s --active DOMAIN", pair->policy->name);
+                snprintf(mend, sizeof(mend), "start both VMs, or say it: failoverctl adopt %s --active DOMAIN",
+                         pair->policy->name);
                 break;
         case FLOW_BLOCKED_BY_OTHER_SIDE:
                 (void) member_trouble(pair, side_other(c->side), ask->engine->now_usec, text);
@@ -206,7 +214,8 @@ static void judge_blocker(const struct ask *ask, struct readiness_case *c) {
         default:
                 snprintf(text, sizeof(text), "the flap limit is reached: %u failovers within the policy's window",
                          flow_flaps(ask->engine, pair));
-                snprintf(mend, sizeof(mend), "find out why; when the next failure comes the pair is held, until failoverctl resume %s",
+                snprintf(mend, sizeof(mend),
+                         "find out why; when the next failure comes the pair is held, until failoverctl resume %s",
                          pair->policy->name);
         }
         worse(c, READINESS_UNCOVERED, mend, "%s", text);
@@ -221,14 +230,17 @@ static void judge_headroom(const struct ask *ask, struct readiness_case *c) {
         uint64_t more = 0;
 
         for (unsigned i = 0; i < c->n_moves; i++) {
-                uint64_t size = pair->policy->applications[c->moves[i].app].memory_bytes, plugged = member->plugged_bytes[c->moves[i].app];
+                uint64_t size = pair->policy->applications[c->moves[i].app].memory_bytes,
+                         plugged = member->plugged_bytes[c->moves[i].app];
 
                 more += size > plugged ? size - plugged : 0;
         }
         if (member->available_bytes && member->available_bytes < member_structures_bytes(more))
-                worse(c, READINESS_UNCOVERED, "free memory in that guest, or raise its base: in the policy and in its domain",
-                      "%s has %s available in its guest, and plugging %s needs %s for page structures", pair_domain(pair, to),
-                      size_format(has, member->available_bytes / MIB * MIB), size_format(plug, more),
+                worse(c, READINESS_UNCOVERED,
+                      "free memory in that guest, or raise its base: in the policy and in its domain",
+                      "%s has %s available in its guest, and plugging %s needs %s for page structures",
+                      pair_domain(pair, to), size_format(has, member->available_bytes / MIB * MIB),
+                      size_format(plug, more),
                       size_format(need, (member_structures_bytes(more) + MIB - 1) / MIB * MIB));
 }
 
@@ -242,17 +254,20 @@ static void judge_other_side(const struct ask *ask, struct readiness_case *c) {
         if (member_trouble(pair, to, ask->engine->now_usec, text))
                 worse(c, READINESS_UNCOVERED, "", "%s", text);
         if (member->preflight_usec && member->blocking_finding)
-                worse(c, READINESS_UNCOVERED, "failoverctl status says how to mend it", "%s", member->findings[member->blocking_finding - 1]);
+                worse(c, READINESS_UNCOVERED, "failoverctl status says how to mend it", "%s",
+                      member->findings[member->blocking_finding - 1]);
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 const struct app_state *app = &pair->apps[i];
 
                 if (!moves(ask, c, (int) i) || app->checked[to])
                         continue;
                 if (app->check_text[to][0])
-                        worse(c, READINESS_UNCOVERED, "install it there, or correct start: in the policy", "%s could not be started on %s: %.120s",
-                              pair_app_name(pair, (int) i), pair_domain(pair, to), app->check_text[to]);
+                        worse(c, READINESS_UNCOVERED, "install it there, or correct start: in the policy",
+                              "%s could not be started on %s: %.120s", pair_app_name(pair, (int) i),
+                              pair_domain(pair, to), app->check_text[to]);
                 else
-                        worse(c, READINESS_UNCOVERED, "wait a moment", "%s has not confirmed yet that it could start %s", pair_domain(pair, to),
+                        worse(c, READINESS_UNCOVERED, "wait a moment",
+                              "%s has not confirmed yet that it could start %s", pair_domain(pair, to),
                               pair_app_name(pair, (int) i));
         }
 }
@@ -305,7 +320,8 @@ static void ask_system(const struct ask *ask, struct readiness *ret, enum side s
                 return;
         c->begins = false;
         worse(c, READINESS_UNCOVERED, "give it an echo port, or balloon statistics: failoverctl policy xml FILE",
-              "%s: nothing but its agent is heard, so that a hang cannot be told from a silent agent", pair_domain(pair, side));
+              "%s: nothing but its agent is heard, so that a hang cannot be told from a silent agent", pair_domain(pair,
+              side));
 }
 
 static void ask_memory(const struct ask *ask, struct readiness *ret, enum side side) {
@@ -336,7 +352,8 @@ static void ask_application(const struct ask *ask, struct readiness *ret, int ap
         if (is_down(ask, c))
                 return;
         if (!member_usable(pair, owner) && member_trouble(pair, owner, ask->engine->now_usec, text))
-                worse(c, READINESS_UNCOVERED, "", "it would not be noticed, or its stop not be confirmed: %.180s", text);
+                worse(c, READINESS_UNCOVERED, "", "it would not be noticed, or its stop not be confirmed: %.180s",
+                      text);
         else if (pair->apps[app].state[owner] != APPLICATION_RUNNING)
                 worse(c, READINESS_UNCOVERED, "", "it does not run on %s%s%.150s", pair_domain(pair, owner),
                       pair->apps[app].failure[0] ? ": " : "", pair->apps[app].failure);
@@ -365,9 +382,11 @@ static void add_notes(const struct ask *ask, struct readiness *ret) {
                      pair->policy->flap_limit, duration_format(window, pair->policy->flap_window_usec));
         if (pair->policy->drill_every_usec && drill->at_usec &&
             ask->engine->real_usec > drill->at_usec + pair->policy->drill_every_usec)
-                note(ret, "the last drill is more than %s ago, which the policy asks for", duration_format(window, pair->policy->drill_every_usec));
+                note(ret, "the last drill is more than %s ago, which the policy asks for",
+                     duration_format(window, pair->policy->drill_every_usec));
         else if (pair->policy->drill_every_usec && !drill->at_usec)
-                note(ret, "there was no drill so far, and the policy asks for one every %s", duration_format(window, pair->policy->drill_every_usec));
+                note(ret, "there was no drill so far, and the policy asks for one every %s",
+                     duration_format(window, pair->policy->drill_every_usec));
         if (drill->at_usec && !drill->ok)
                 note(ret, "the last drill was not good: %.200s", drill->text);
         if (pair->store_late)

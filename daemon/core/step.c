@@ -48,8 +48,10 @@ struct message *step_send(struct step *step, enum side side, enum message_type t
                 snprintf(action->app_name, sizeof(action->app_name), "%s", policy->name);
                 message->node = step->pair->members[side].preflight.apps[app].node;
                 message->token = step->pair->record.apps[app].token;
-                message->bytes = step->pair->record.apps[app].granted_bytes[side] > 0 && step->pair->record.apps[app].moving
-                                         ? step->pair->record.apps[app].granted_bytes[side] : policy->memory_bytes;
+                message->bytes =
+                        step->pair->record.apps[app].granted_bytes[side] > 0 && step->pair->record.apps[app].moving
+                                ? step->pair->record.apps[app].granted_bytes[side]
+                                : policy->memory_bytes;
         }
         action->message = message;
         return message;

@@ -47,7 +47,8 @@ static bool make_place(struct table *table, struct holder vm) {
         return true;
 }
 
-static struct region *add_row(struct table *table, enum region_kind kind, const char *name, struct holder user, int app) {
+static struct region *add_row(struct table *table, enum region_kind kind, const char *name, struct holder user,
+                              int app) {
         struct region *row;
 
         if (table->n_rows == table->n_allocated) {

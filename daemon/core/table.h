@@ -92,8 +92,8 @@ int table_release(struct table *table, struct holder vm, uint64_t bytes);
  * -ENOSPC where the system does not hold so much above `floor_bytes`. (H: tells the monitor) */
 int table_carve(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
                 uint64_t bytes, struct holder target);
-/* The same for a rehearsal of that application, which the VM does not run: it goes back to the monitor. -ENOSPC, -EEXIST,
- * -ENOMEM. */
+/* The same for a rehearsal of that application, which the VM does not run: it goes back to the monitor. -ENOSPC,
+ * -EEXIST, -ENOMEM. */
 int table_carve_rehearsal(struct table *table, struct holder vm, uint64_t floor_bytes, int app, const char *name,
                           uint64_t bytes);
 /* A rehearsal's row; NULL where there is none. A VM has one or the other of an application, not both. */

@@ -61,8 +61,8 @@ static size_t check_member(virConnectPtr connection, const struct policy *policy
         look(connection, pair, side, &found);
         n = findings_list(policy, pair, side, &found, findings);
         for (size_t i = 0; i < n; i++) {
-                printf("%s %s: %s\n    mend: %s\n", findings[i].advice ? "advice " : "missing", pair->members[side].domain,
-                       findings[i].text, findings[i].mend);
+                printf("%s %s: %s\n    mend: %s\n", findings[i].advice ? "advice " : "missing",
+                       pair->members[side].domain, findings[i].text, findings[i].mend);
                 n_missing += !findings[i].advice;
         }
         if (n_missing == 0)

@@ -149,8 +149,9 @@ int ctl_read_json(struct ctl *ctl, const char *method, struct json_object **ret,
         object = json_tokener_parse(text);
         if (!object || get_number(object, "version") != 1) {
                 json_object_put(object);
-                return ctl_fail(CTL_FAILED, "failoverd has answered with a document that this failoverctl does not know; "
-                                            "are both of the same version?");
+                return ctl_fail(CTL_FAILED,
+                                "failoverd has answered with a document that this failoverctl does not know; "
+                                "are both of the same version?");
         }
         *ret = object;
         return CTL_OK;

@@ -70,16 +70,21 @@ static const struct verb verbs[] = {
         { "switch", "PAIR", "planned move to the standby [--dry-run] [--force]", 1, 1, "df", verb_switch },
         { "return", "PAIR", "planned move back to the home side [--dry-run] [--force]", 1, 1, "df", verb_return },
         { "drill", "PAIR --fault KIND", "cause a fault, measure the recovery [--return]", 1, 1, "dfFLr", verb_drill },
-        { "drill", "PAIR --level LEVEL", "plan: do nothing; rehearse: without the active VM; full", 1, 1, "dfFLr", verb_drill },
+        { "drill", "PAIR --level LEVEL", "plan: do nothing; rehearse: without the active VM; full", 1, 1, "dfFLr",
+          verb_drill },
         { "pause", "[PAIR]", "do not fail over [--until T] [--reason TEXT]", 0, 1, "UR", verb_pause },
         { "resume", "[PAIR]", "end a pause, or let go on what is held", 0, 1, "", verb_resume },
         { "adopt", "PAIR --active DOMAIN", "after a lost store: say who owns the data", 1, 1, "A", verb_adopt },
-        { "policy", "check FILE", "check, and show worst-case times [--domains]; needs no daemon", 1, 2, "dD", verb_policy },
-        { "policy", "xml FILE", "what the domains must have, as libvirt XML; needs no daemon", 1, 2, "dD", verb_policy },
+        { "policy", "check FILE", "check, and show worst-case times [--domains]; needs no daemon", 1, 2, "dD",
+          verb_policy },
+        { "policy", "xml FILE", "what the domains must have, as libvirt XML; needs no daemon", 1, 2, "dD",
+          verb_policy },
         { "policy", "show", "the policy in force", 1, 2, "dD", verb_policy },
         { "policy", "apply FILE", "put a policy into force [--dry-run]", 1, 2, "dD", verb_policy },
-        { "simulate", "DIR|TIMELINE", "policy.yaml and a timeline of faults on virtual time [--record FILE]", 1, 1, "w", verb_simulate },
-        { "replay", "FILE", "decides a recording again [--from T] [--until T] [--all] [--scenario DIR]", 1, 1, "bUaS", verb_replay },
+        { "simulate", "DIR|TIMELINE", "policy.yaml and a timeline of faults on virtual time [--record FILE]", 1, 1, "w",
+          verb_simulate },
+        { "replay", "FILE", "decides a recording again [--from T] [--until T] [--all] [--scenario DIR]", 1, 1, "bUaS",
+          verb_replay },
         { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },
 };
 
@@ -93,7 +98,8 @@ static void help(void) {
         }
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
-             "  --json             documents as in failoverctl(1), for status check explain table memory history monitor metrics policy simulate replay\n"
+             "  --json             documents as in failoverctl(1), for status check explain table memory history "
+             "monitor metrics policy simulate replay\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }
@@ -213,7 +219,8 @@ static int parse(struct ctl *ctl, int argc, char **argv, const struct verb **ret
         ctl->verb = argv[optind++];
         for (int i = 0; i < n_given; i++)
                 if (!takes(*ret_verb, given[i]))
-                        return ctl_fail(CTL_USAGE, "%s does not take one of these options; `failoverctl --help`", ctl->verb);
+                        return ctl_fail(CTL_USAGE, "%s does not take one of these options; `failoverctl --help`",
+                                        ctl->verb);
         if (argc - optind < (*ret_verb)->min_args || argc - optind > (*ret_verb)->max_args)
                 return ctl_fail(CTL_USAGE, "usage: failoverctl %s %s", ctl->verb, (*ret_verb)->args);
         for (; optind < argc; optind++)

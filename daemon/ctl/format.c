@@ -92,7 +92,8 @@ const char *format_time(char buffer[FORMAT_MAX], int64_t time_ms) {
         time_t seconds = (time_t) (time_ms / 1000);
         struct tm local;
 
-        if (time_ms < 0 || !localtime_r(&seconds, &local) || strftime(buffer, FORMAT_MAX, "%Y-%m-%d %H:%M:%S", &local) == 0)
+        if (time_ms < 0 || !localtime_r(&seconds, &local) ||
+            strftime(buffer, FORMAT_MAX, "%Y-%m-%d %H:%M:%S", &local) == 0)
                 return strcpy(buffer, "-");
         return buffer;
 }
@@ -137,7 +138,8 @@ void print_verdict(const struct ctl *ctl, struct json_object *drill) {
         char time[FORMAT_MAX], objective[FORMAT_MAX];
         int64_t limit = get_number(drill, "objective_ms");
 
-        printf("%s%s%s", color_begin(ctl, get_bool(drill, "ok") ? COLOR_GOOD : COLOR_BAD), get_text(drill, "verdict", "?"), color_end(ctl));
+        printf("%s%s%s", color_begin(ctl, get_bool(drill, "ok") ? COLOR_GOOD : COLOR_BAD),
+               get_text(drill, "verdict", "?"), color_end(ctl));
         if (get_number(drill, "took_usec") >= 0)
                 printf(", %s", format_seconds(time, get_number(drill, "took_usec")));
         if (limit >= 0)

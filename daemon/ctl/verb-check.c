@@ -68,12 +68,14 @@ static const char *course(struct json_object *one, char text[TEXT_LEN]) {
 
         text[0] = 0;
         if (strcmp(flow, "none") == 0) {
-                add(text, strcmp(get_text(one, "fault", ""), "application") == 0 ? "it is plain: restarted in place, never moved"
-                                                                                   : "nothing moves; it is built anew as the standby");
+                add(text, strcmp(get_text(one, "fault", ""), "application") == 0
+                                  ? "it is plain: restarted in place, never moved"
+                                  : "nothing moves; it is built anew as the standby");
                 return text;
         }
         if (!get_bool(one, "begins")) {
-                add(text, get_object(one, "begins") ? "nothing would begin" : "not foretold: it does not run, or moves now");
+                add(text,
+                    get_object(one, "begins") ? "nothing would begin" : "not foretold: it does not run, or moves now");
                 return text;
         }
         if (fenced)
@@ -82,8 +84,10 @@ static const char *course(struct json_object *one, char text[TEXT_LEN]) {
                 struct json_object *move = get_item(one, "moves", i);
                 const char *before = ": ";
 
-                add(text, "%s%s to %s", i > 0 || fenced ? "; " : "", get_text(move, "application", "?"), get_text(one, "to.domain", "?"));
-                if (get_number(move, "stand_in_bytes") <= 0 && get_number(move, "awaited_bytes") <= 0 && get_number(move, "shared_bytes") <= 0)
+                add(text, "%s%s to %s", i > 0 || fenced ? "; " : "", get_text(move, "application", "?"),
+                    get_text(one, "to.domain", "?"));
+                if (get_number(move, "stand_in_bytes") <= 0 && get_number(move, "awaited_bytes") <= 0 &&
+                    get_number(move, "shared_bytes") <= 0)
                         add_memory(text, &before, get_number(move, "region_bytes"), "come along");
                 add_memory(text, &before, get_number(move, "stand_in_bytes"), "of unused stand in");
                 add_memory(text, &before, get_number(move, "shared_bytes"), "taken as needed");
@@ -95,7 +99,8 @@ static const char *course(struct json_object *one, char text[TEXT_LEN]) {
 }
 
 static bool same_reason(struct json_object *a, struct json_object *b) {
-        return strcmp(get_text(a, "why", ""), get_text(b, "why", "")) == 0 && strcmp(get_text(a, "mend", ""), get_text(b, "mend", "")) == 0;
+        return strcmp(get_text(a, "why", ""), get_text(b, "why", "")) == 0 &&
+               strcmp(get_text(a, "mend", ""), get_text(b, "mend", "")) == 0;
 }
 
 /* Each reason once, with the failures that it concerns. */
@@ -110,7 +115,8 @@ static void print_reasons(const struct ctl *ctl, struct json_object *pair) {
                         said = same_reason(one, get_item(pair, "cases", k));
                 if (said)
                         continue;
-                printf("  %swhy%s      %s\n", color_begin(ctl, level_color(get_text(one, "level", ""))), color_end(ctl), get_text(one, "why", ""));
+                printf("  %swhy%s      %s\n", color_begin(ctl, level_color(get_text(one, "level", ""))), color_end(ctl),
+                       get_text(one, "why", ""));
                 printf("  when     ");
                 for (size_t k = i; k < get_count(pair, "cases"); k++)
                         if (same_reason(one, get_item(pair, "cases", k)))
@@ -128,7 +134,8 @@ static void print_notes(const struct ctl *ctl, struct json_object *pair) {
         for (size_t i = 0; i < get_count(pair, "notes"); i++)
                 printf("  note     %s\n", json_object_get_string(get_item(pair, "notes", i)));
         if (!drill) {
-                printf("  drill    none so far: failoverctl drill %s --level rehearse\n", get_text(pair, "name", "PAIR"));
+                printf("  drill    none so far: failoverctl drill %s --level rehearse\n",
+                       get_text(pair, "name", "PAIR"));
                 return;
         }
         printf("  drill    %s, %s ago: ", get_text(drill, "level", "?"), format_age(age, get_number(drill, "age_ms")));
@@ -137,7 +144,8 @@ static void print_notes(const struct ctl *ctl, struct json_object *pair) {
 }
 
 static int print_pair(const struct ctl *ctl, struct json_object *pair) {
-        struct render_table table = { .heads = { "  WHEN", "ANSWER", "TAKES", "WHAT IS DONE" }, .right = { [2] = true }, .n_columns = 4 };
+        struct render_table table = { .heads = { "  WHEN", "ANSWER", "TAKES", "WHAT IS DONE" }, .right = { [2] = true },
+                                      .n_columns = 4 };
         const char *level = get_text(pair, "level", "?"), *state = get_text(pair, "state", "?");
         char text[TEXT_LEN], when[TEXT_LEN], age[FORMAT_MAX];
 
@@ -151,8 +159,11 @@ static int print_pair(const struct ctl *ctl, struct json_object *pair) {
 
                 snprintf(when, sizeof(when), "  %.500s", failure(one, text));
                 render_cell(&table, when);
-                render_cell(&table, strcmp(get_text(one, "level", "?"), "none") == 0 ? "-" : get_text(one, "level", "?"));
-                render_cell(&table, get_number(one, "expected_ms") < 0 || !get_bool(one, "begins") ? "-" : format_age(age, get_number(one, "expected_ms")));
+                render_cell(&table,
+                            strcmp(get_text(one, "level", "?"), "none") == 0 ? "-" : get_text(one, "level", "?"));
+                render_cell(&table, get_number(one, "expected_ms") < 0 || !get_bool(one, "begins")
+                                            ? "-"
+                                            : format_age(age, get_number(one, "expected_ms")));
                 render_cell(&table, course(one, text));
         }
         if (get_count(pair, "cases") > 0 && render_print(&table, stdout) < 0)
@@ -160,7 +171,8 @@ static int print_pair(const struct ctl *ctl, struct json_object *pair) {
         print_reasons(ctl, pair);
         if (strcmp(state, "armed") != 0)
                 for (size_t i = 0; i < get_count(pair, "reasons"); i++)
-                        printf("  %s  %s\n", i == 0 ? "unarmed" : "       ", json_object_get_string(get_item(pair, "reasons", i)));
+                        printf("  %s  %s\n", i == 0 ? "unarmed" : "       ",
+                               json_object_get_string(get_item(pair, "reasons", i)));
         print_notes(ctl, pair);
         return CTL_OK;
 }
@@ -192,7 +204,8 @@ int verb_check(struct ctl *ctl) {
                 return r != CTL_OK ? r : verdict(root);
         }
         if (!get_bool(root, "ready"))
-                printf("%sfailoverd is starting%s: it decides nothing yet.\n", color_begin(ctl, COLOR_WARN), color_end(ctl));
+                printf("%sfailoverd is starting%s: it decides nothing yet.\n", color_begin(ctl, COLOR_WARN),
+                       color_end(ctl));
         for (size_t i = 0; i < get_count(root, "pairs"); i++) {
                 if (i > 0)
                         putchar('\n');
@@ -201,6 +214,7 @@ int verb_check(struct ctl *ctl) {
                         return r;
         }
         if (get_count(root, "pairs") == 0)
-                puts("No pair in the policy. Add one: failoverctl policy apply FILE; failoverd-policy(5) has examples.");
+                puts("No pair in the policy. Add one: failoverctl policy apply FILE; failoverd-policy(5) has "
+                     "examples.");
         return verdict(root);
 }

@@ -35,7 +35,8 @@ static int on_changed(sd_bus_message *message, void *userdata, sd_bus_error *ret
 /* 1 armed, 0 not yet, -EPERM held; another negative errno when it cannot be told. */
 static int look(struct ctl *ctl, const char *path) {
         _cleanup_free_ char *state = NULL;
-        int r = sd_bus_get_property_string(ctl->bus, "org.failover1", path, "org.failover1.Pair", "State", NULL, &state);
+        int r = sd_bus_get_property_string(ctl->bus, "org.failover1", path, "org.failover1.Pair", "State", NULL,
+                                           &state);
 
         if (r < 0)
                 return r;
@@ -65,7 +66,8 @@ static int wait_until_armed(struct ctl *ctl, const char *pair) {
         if (r == -EPERM)
                 return ctl_fail(CTL_FAILED, "no way back: %s is held; failoverctl status %s says why", pair, pair);
         if (r == -ETIMEDOUT)
-                return ctl_fail(CTL_FAILED, "no way back: %s is not armed again; failoverctl status %s says why", pair, pair);
+                return ctl_fail(CTL_FAILED, "no way back: %s is not armed again; failoverctl status %s says why", pair,
+                                pair);
         return r < 0 ? ctl_fail(CTL_FAILED, "no way back: %s", strerror(-r)) : CTL_OK;
 }
 
@@ -100,8 +102,10 @@ int verb_drill(struct ctl *ctl) {
         if (!full && strcmp(level, "plan") != 0 && strcmp(level, "rehearse") != 0)
                 return ctl_fail(CTL_USAGE, "no level \"%s\"; drill has --level plan, rehearse or full", level);
         if (full && !ctl->dry_run && !ctl->fault)
-                return ctl_fail(CTL_USAGE, "a full drill needs --fault KIND: app-kill, panic, hang, qemu-kill or qemu-stop; --level "
-                                "rehearse causes none");
+                return ctl_fail(
+                        CTL_USAGE,
+                        "a full drill needs --fault KIND: app-kill, panic, hang, qemu-kill or qemu-stop; --level "
+                        "rehearse causes none");
         if (ctl->fault && strcmp(level, "rehearse") == 0)
                 return ctl_fail(CTL_USAGE, "a rehearsal causes no fault; leave --fault out");
         if (ctl->go_back && (!full || ctl->dry_run))

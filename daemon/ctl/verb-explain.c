@@ -11,7 +11,8 @@
 
 /* Decisions, and what they came from; the rest of history is what was done. */
 static bool is_decision(struct json_object *event) {
-        static const char *const kinds[] = { "ignored", "refused", "suspected", "cleared", "decided", "held", "doubt", "fence-failed" };
+        static const char *const kinds[] = { "ignored", "refused", "suspected", "cleared",
+                                             "decided", "held",    "doubt",     "fence-failed" };
 
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
                 if (strcmp(get_text(event, "kind", ""), kinds[i]) == 0)
@@ -30,7 +31,8 @@ static void print_paths(struct json_object *member) {
                 if (get_number(path, "age_ms") < 0)
                         printf(", %s never heard", get_text(path, "path", "?"));
                 else
-                        printf(", %s heard %s ago", get_text(path, "path", "?"), format_age(age, get_number(path, "age_ms")));
+                        printf(", %s heard %s ago", get_text(path, "path", "?"),
+                               format_age(age, get_number(path, "age_ms")));
                 if (get_bool(path, "counts"))
                         printf(" (counts; limit %s)", format_age(limit, get_number(path, "limit_ms")));
         }
@@ -41,8 +43,8 @@ static void print_processor(struct json_object *member) {
         char age[FORMAT_MAX], span[FORMAT_MAX];
 
         if (within > 0)
-                printf(", used %d %% of a processor within %s (%s ago)", (int) (used * 100 / within), format_age(span, within),
-                       format_age(age, get_number(member, "processor.age_ms")));
+                printf(", used %d %% of a processor within %s (%s ago)", (int) (used * 100 / within),
+                       format_age(span, within), format_age(age, get_number(member, "processor.age_ms")));
 }
 
 static void print_member(const struct ctl *ctl, struct json_object *member) {
@@ -50,16 +52,20 @@ static void print_member(const struct ctl *ctl, struct json_object *member) {
 
         printf("  %s%s%s (%s): %s\n", color_begin(ctl, COLOR_BOLD), get_text(member, "domain", "?"), color_end(ctl),
                get_text(member, "role", "?"), get_text(member, "rule", "nothing is known"));
-        printf("    seen   %s (%s, told %s ago), process %s", get_text(member, "state.state", "unknown"), get_text(member, "state.reason", "unknown"),
-               format_age(age, get_number(member, "state.age_ms")),
-               !get_object(member, "process.alive") ? "unknown" : get_bool(member, "process.alive") ? "alive" : "gone");
+        printf("    seen   %s (%s, told %s ago), process %s", get_text(member, "state.state", "unknown"),
+               get_text(member, "state.reason", "unknown"), format_age(age, get_number(member, "state.age_ms")),
+               !get_object(member, "process.alive") ? "unknown"
+               : get_bool(member, "process.alive")  ? "alive"
+                                                    : "gone");
         if (get_bool(member, "beats.watched"))
-                printf(", %d of %d beats missed (last answer %s ago, limit %s)", (int) get_number(member, "beats.missed"),
-                       (int) get_number(member, "beats.missed_limit"), format_age(age, get_number(member, "beats.last_age_ms")),
+                printf(", %d of %d beats missed (last answer %s ago, limit %s)",
+                       (int) get_number(member, "beats.missed"), (int) get_number(member, "beats.missed_limit"),
+                       format_age(age, get_number(member, "beats.last_age_ms")),
                        format_age(limit, get_number(member, "beats.limit_ms")));
         else
-                printf(", agent %s", get_bool(member, "agent.greeted") ? "greeted, not watched" : get_bool(member, "agent.connected")
-                                                                                                          ? "connected, not greeted" : "not connected");
+                printf(", agent %s", get_bool(member, "agent.greeted")     ? "greeted, not watched"
+                                     : get_bool(member, "agent.connected") ? "connected, not greeted"
+                                                                           : "not connected");
         print_paths(member);
         print_processor(member);
         putchar('\n');
@@ -71,22 +77,24 @@ static void print_application(const struct ctl *ctl, struct json_object *applica
         printf("  %s%s%s (%s): %s\n", color_begin(ctl, COLOR_BOLD), get_text(application, "name", "?"), color_end(ctl),
                get_text(application, "kind", "?"), get_text(application, "rule", "nothing is known"));
         printf("    seen   %d of %d restarts used%s%s\n", (int) get_number(application, "restarts_used"),
-               (int) get_number(application, "restart_budget"), get_text(application, "failure", NULL) ? ", last failure: " : "",
-               get_text(application, "failure", ""));
+               (int) get_number(application, "restart_budget"),
+               get_text(application, "failure", NULL) ? ", last failure: " : "", get_text(application, "failure", ""));
         if (get_text(application, "tips", NULL))
                 printf("    tips   %s\n", get_text(application, "tips", ""));
 }
 
 static void print_beliefs(const struct ctl *ctl, struct json_object *root) {
         if (get_text(root, "doubt.text", NULL))
-                printf("  %sdoubt%s: %s\n", color_begin(ctl, COLOR_WARN), color_end(ctl), get_text(root, "doubt.text", ""));
+                printf("  %sdoubt%s: %s\n", color_begin(ctl, COLOR_WARN), color_end(ctl),
+                       get_text(root, "doubt.text", ""));
         for (size_t i = 0; i < get_count(root, "members"); i++)
                 print_member(ctl, get_item(root, "members", i));
         for (size_t i = 0; i < get_count(root, "applications"); i++)
                 print_application(ctl, get_item(root, "applications", i));
 }
 
-/* ---- now ----------------------------------------------------------------------------------------------------------- */
+/* ---- now
+ * ----------------------------------------------------------------------------------------------------------- */
 
 /* Adds the latest decisions of the pair to the document. History that cannot be read leaves them out. */
 static int add_decisions(struct ctl *ctl, struct json_object *root) {
@@ -122,7 +130,8 @@ static int explain_now(struct ctl *ctl, struct json_object *root) {
         return r;
 }
 
-/* ---- a failover ----------------------------------------------------------------------------------------------------- */
+/* ---- a failover
+ * ----------------------------------------------------------------------------------------------------- */
 
 static int explain_failover(struct ctl *ctl, struct json_object *root) {
         struct json_object *flow = get_item(root, "flows", 0), *then = get_object(root, "explanation");
@@ -133,7 +142,8 @@ static int explain_failover(struct ctl *ctl, struct json_object *root) {
         printf("%s%s%s: %s, %s -> %s%s\n", color_begin(ctl, COLOR_BOLD), get_text(flow, "id", "?"), color_end(ctl),
                get_text(flow, "kind", "?"), get_text(flow, "from.domain", get_text(flow, "from.side", "?")),
                get_text(flow, "to.domain", get_text(flow, "to.side", "?")), get_bool(flow, "drill") ? ", a drill" : "");
-        printf("  began    %s (%s ago)\n", format_time(time, get_number(flow, "begun_ms")), format_age(age, get_number(flow, "age_ms")));
+        printf("  began    %s (%s ago)\n", format_time(time, get_number(flow, "begun_ms")),
+               format_age(age, get_number(flow, "age_ms")));
         printf("  cause    %s\n", get_text(flow, "cause", "not recorded"));
         if (then) {
                 json_object_object_add(flow, "objective_ms", json_object_get(get_object(then, "objective_ms")));
@@ -170,6 +180,7 @@ int verb_explain(struct ctl *ctl) {
         if (is_pair)
                 return explain_now(ctl, root);
         if (get_count(root, "flows") == 0)
-                return ctl_fail(CTL_FAILED, "\"%s\" is neither a pair nor a failover; failoverctl history lists them", id);
+                return ctl_fail(CTL_FAILED, "\"%s\" is neither a pair nor a failover; failoverctl history lists them",
+                                id);
         return explain_failover(ctl, root);
 }

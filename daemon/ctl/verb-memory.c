@@ -56,10 +56,11 @@ static int fill_space(struct spaces *spaces, size_t at, struct json_object *regi
                         .resident_bytes = resident >= 0 ? (uint64_t) resident : name_or_null(range, "user") ? MAP_UNKNOWN : 0,
                 };
         }
-        snprintf(spaces->titles[at], sizeof(spaces->titles[at]), "region %s of pair %s", get_text(region, "application", "?"),
-                 get_text(region, "pair", "?"));
+        snprintf(spaces->titles[at], sizeof(spaces->titles[at]), "region %s of pair %s",
+                 get_text(region, "application", "?"), get_text(region, "pair", "?"));
         spaces->ranges[at] = ranges;
-        spaces->items[at] = (struct map_space) { spaces->titles[at], (uint64_t) get_number(region, "extent_bytes"), ranges, n };
+        spaces->items[at] =
+                (struct map_space){ spaces->titles[at], (uint64_t) get_number(region, "extent_bytes"), ranges, n };
         return 0;
 }
 
@@ -99,7 +100,8 @@ static void print_handover(struct json_object *region) {
 
         if (!get_object(region, "handover.from"))
                 return;
-        printf("%s is being taken back from %s since %s: it may still use %s of %s; %s given up by its guest, %s paged out.\n",
+        printf("%s is being taken back from %s since %s: it may still use %s of %s; %s given up by its guest, %s paged "
+               "out.\n",
                get_text(region, "application", "?"), get_text(region, "handover.from.domain", "?"),
                format_age(age, get_number(region, "handover.age_ms")),
                format_mib(using, get_number(region, "handover.using_bytes")),
@@ -145,12 +147,14 @@ static int print_all(struct ctl *ctl, struct json_object *root) {
         putchar('\n');
         for (size_t i = 0; i < spaces.n; i++)
                 print_handover(get_item(root, "regions", i));
-        r = ctl->svg ? write_svg(&spaces, ctl->svg) : memory_map_print(spaces.items, spaces.n, terminal_width(), ctl->color, stdout);
+        r = ctl->svg ? write_svg(&spaces, ctl->svg)
+                     : memory_map_print(spaces.items, spaces.n, terminal_width(), ctl->color, stdout);
         if (r < 0)
                 r = ctl_fail(CTL_FAILED, "%s", strerror(-r));
         spaces_deinit(&spaces);
         if (r == CTL_OK && !get_bool(root, "reclaim.able"))
-                printf("Memory cannot be taken back by force here: %s.\n", get_text(root, "reclaim.text", "not known yet"));
+                printf("Memory cannot be taken back by force here: %s.\n",
+                       get_text(root, "reclaim.text", "not known yet"));
         return r;
 }
 

@@ -52,7 +52,8 @@ int verb_pause(struct ctl *ctl) {
         r = ctl_change(ctl, "Pause", NULL, "sts", whom(ctl), (uint64_t) until, ctl->reason ? ctl->reason : "");
         if (r != CTL_OK)
                 return r;
-        printf("Paused %s%s%s: failures are seen and recorded, nothing is failed over. Resume: failoverctl resume%s%s\n",
+        printf("Paused %s%s%s: failures are seen and recorded, nothing is failed over. Resume: failoverctl "
+               "resume%s%s\n",
                *whom(ctl) ? whom(ctl) : "all pairs", until ? " until " : "",
                until ? format_time(time, (int64_t) (until / USEC_PER_MSEC)) : "", *whom(ctl) ? " " : "", whom(ctl));
         return CTL_OK;

@@ -48,7 +48,8 @@ static struct json_object *worst_cases_json(const struct policy *policy) {
 
                         put(item, "pair", json_object_new_string(pair->name));
                         put(item, "fault", json_object_new_string(worst_case_fault_to_string(worst[i].fault)));
-                        put(item, "application", app >= 0 ? json_object_new_string(pair->applications[app].name) : NULL);
+                        put(item, "application",
+                            app >= 0 ? json_object_new_string(pair->applications[app].name) : NULL);
                         put(item, "fails_over", json_object_new_boolean(worst[i].fails_over));
                         put_span(item, "detect_ms", worst[i].detect_usec);
                         put_span(item, "decide_ms", worst[i].decide_usec);
@@ -75,12 +76,15 @@ static void print_check_json(const struct diagnostics *d, const struct policy *p
 /* What a lazy handover needs is there in system mode only; whether there is swap, status tells. */
 static void print_handover_note(const struct policy *policy) {
         size_t n = policy->hypervisor_uri ? strlen(policy->hypervisor_uri) : 0;
-        bool session = n > strlen("/session") && strcmp(policy->hypervisor_uri + n - strlen("/session"), "/session") == 0;
+        bool session =
+                n > strlen("/session") && strcmp(policy->hypervisor_uri + n - strlen("/session"), "/session") == 0;
 
         for (size_t i = 0; session && i < policy->n_pairs; i++)
                 if (policy->pairs[i].handover == HANDOVER_LAZY) {
-                        printf("handover: lazy is done as eager on %s: paging another process out takes failoverd-helper, "
-                               "and swap.\n", policy->hypervisor_uri);
+                        printf("handover: lazy is done as eager on %s: paging another process out takes "
+                               "failoverd-helper, "
+                               "and swap.\n",
+                               policy->hypervisor_uri);
                         return;
                 }
 }
@@ -164,7 +168,8 @@ static int xml(const char *path) {
                                policy->pairs[p].members[side].domain);
                         r = policy_print_domain_snippet(&policy->pairs[p], side, stdout);
                         if (r < 0)
-                                return ctl_fail(CTL_FAILED, "%s: %s", policy->pairs[p].members[side].domain, strerror(-r));
+                                return ctl_fail(CTL_FAILED, "%s: %s", policy->pairs[p].members[side].domain,
+                                                strerror(-r));
                 }
         return CTL_OK;
 }

@@ -89,7 +89,9 @@ static int simulate(struct ctl *ctl) {
         int r = run(ctl, &policy, &text, &result);
         policy_free(policy);
         if (r == CTL_OK && result.violations)
-                return ctl_fail(CTL_FAILED, "%u violations of what must always hold: a fault in failoverd; please report it with this directory",
+                return ctl_fail(CTL_FAILED,
+                                "%u violations of what must always hold: a fault in failoverd; please report it with "
+                                "this directory",
                                 result.violations);
         return r;
 }
@@ -100,7 +102,8 @@ int verb_simulate(struct ctl *ctl) {
 
         if (replay_scenario_is(ctl->args[0])) {
                 if (ctl->record)
-                        return ctl_fail(CTL_USAGE, "%s is recorded already: it has events in place of a timeline", ctl->args[0]);
+                        return ctl_fail(CTL_USAGE, "%s is recorded already: it has events in place of a timeline",
+                                        ctl->args[0]);
                 snprintf(events, sizeof(events), "%.4000s/events", ctl->args[0]);
                 return ctl->json ? print_json(ctl, events) : replay_scenario_run(ctl->args[0]);
         }

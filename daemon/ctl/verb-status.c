@@ -38,7 +38,8 @@ static void print_head(const struct ctl *ctl, struct json_object *pair) {
 }
 
 static void print_member(const struct ctl *ctl, struct json_object *member) {
-        const char *state = get_text(member, "state.state", "unknown"), *verdict = get_text(member, "verdict", "unknown");
+        const char *state = get_text(member, "state.state", "unknown"),
+                   *verdict = get_text(member, "verdict", "unknown");
         bool running = strcmp(state, "running") == 0;
         char age[FORMAT_MAX];
 
@@ -127,7 +128,8 @@ static void print_readiness(const struct ctl *ctl, struct json_object *pair) {
         if (!readiness || get_number(readiness, "failures") == 0)
                 return;
         printf("  check    %s%d of %d single failures are covered%s", covered ? "" : color_begin(ctl, COLOR_WARN),
-               (int) get_number(readiness, "covered"), (int) get_number(readiness, "failures"), covered ? "" : color_end(ctl));
+               (int) get_number(readiness, "covered"), (int) get_number(readiness, "failures"),
+               covered ? "" : color_end(ctl));
         if (!covered && armed)
                 printf(": %s", get_text(readiness, "why", "not armed"));
         printf(covered ? "\n" : "; failoverctl check %s\n", get_text(pair, "name", "?"));
@@ -138,9 +140,10 @@ static void print_drill(const struct ctl *ctl, struct json_object *pair) {
         char age[FORMAT_MAX], size[FORMAT_MAX];
 
         if (rehearsal)
-                printf("  %snow%s      rehearsal on %s: %s for %s, %s granted\n", color_begin(ctl, COLOR_BOLD), color_end(ctl),
-                       get_text(rehearsal, "standby.domain", "?"), get_text(rehearsal, "state", "?"),
-                       format_age(age, get_number(rehearsal, "age_ms")), format_mib(size, get_number(rehearsal, "bytes")));
+                printf("  %snow%s      rehearsal on %s: %s for %s, %s granted\n", color_begin(ctl, COLOR_BOLD),
+                       color_end(ctl), get_text(rehearsal, "standby.domain", "?"), get_text(rehearsal, "state", "?"),
+                       format_age(age, get_number(rehearsal, "age_ms")),
+                       format_mib(size, get_number(rehearsal, "bytes")));
         if (!drill)
                 return;
         printf("  drill    %s, %s ago: ", get_text(drill, "level", "?"), format_age(age, get_number(drill, "age_ms")));
@@ -174,8 +177,8 @@ static unsigned print_hints(struct json_object *root, struct json_object *pair) 
                 const char *domain = get_text(member, "domain", "?"), *state = get_text(member, "state.state", "");
 
                 if (get_bool(member, "operator_hold"))
-                        n += printf("  do       %s was %s by an operator, failoverd leaves it alone: virsh %s %s\n", domain,
-                                    state, strcmp(state, "paused") == 0 ? "resume" : "start", domain) > 0;
+                        n += printf("  do       %s was %s by an operator, failoverd leaves it alone: virsh %s %s\n",
+                                    domain, state, strcmp(state, "paused") == 0 ? "resume" : "start", domain) > 0;
                 else if (strcmp(state, "running") == 0 && !get_bool(member, "agent.connected"))
                         n += printf("  do       see in %s why failover-agent is not connected: journalctl -u "
                                     "failover-agent\n", domain) > 0;
@@ -190,8 +193,9 @@ static bool is_finding(struct json_object *pair, const char *reason) {
                 const char *domain = get_text(finding, "domain", "?");
                 size_t n = strlen(domain);
 
-                if (!get_bool(finding, "advice") && strncmp(reason, domain, n) == 0 && strncmp(reason + n, ": ", 2) == 0 &&
-                    reason[n + 2] && strncmp(get_text(finding, "text", ""), reason + n + 2, strlen(reason + n + 2)) == 0)
+                if (!get_bool(finding, "advice") && strncmp(reason, domain, n) == 0 &&
+                    strncmp(reason + n, ": ", 2) == 0 && reason[n + 2] &&
+                    strncmp(get_text(finding, "text", ""), reason + n + 2, strlen(reason + n + 2)) == 0)
                         return true;
         }
         return false;
@@ -248,7 +252,8 @@ static void print_daemon(const struct ctl *ctl, struct json_object *root) {
         char age[FORMAT_MAX];
 
         if (!get_bool(root, "failoverd.ready"))
-                printf("%sfailoverd is starting%s: it decides nothing yet.\n", color_begin(ctl, COLOR_WARN), color_end(ctl));
+                printf("%sfailoverd is starting%s: it decides nothing yet.\n", color_begin(ctl, COLOR_WARN),
+                       color_end(ctl));
         if (!get_bool(root, "hypervisor.up") && get_number(root, "hypervisor.age_ms") < 0)
                 printf("%sThe hypervisor %s has not answered so far.%s\n", color_begin(ctl, COLOR_BAD),
                        get_text(root, "hypervisor.uri", "(none)"), color_end(ctl));
@@ -317,6 +322,7 @@ int verb_status(struct ctl *ctl) {
                 print_findings(pair, armed, wanted != NULL);
         }
         if (!ctl->json && get_count(root, "pairs") == 0)
-                puts("No pair in the policy. Add one: failoverctl policy apply FILE; failoverd-policy(5) has examples.");
+                puts("No pair in the policy. Add one: failoverctl policy apply FILE; failoverd-policy(5) has "
+                     "examples.");
         return degraded > 0 ? CTL_DEGRADED : CTL_OK;
 }

@@ -127,7 +127,8 @@ static int page_region_out(int pid, int pidfd, const struct helper_request *requ
         return page_out(pidfd, block.start + request->offset, request->bytes);
 }
 
-static int carry_out(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply, int *ret_fd) {
+static int carry_out(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply,
+                     int *ret_fd) {
         switch (request->op) {
         case HELPER_OPEN:
                 *ret_fd = dup(pidfd);

@@ -446,7 +446,8 @@ static void try_connect(struct agent_link *link) {
                         closep(&link->fd), link->fd = -1;
         }
         if (link->fd < 0) {
-                link->backoff_usec = link->backoff_usec * 2 > RETRY_MOST_USEC ? RETRY_MOST_USEC : link->backoff_usec * 2;
+                link->backoff_usec =
+                        link->backoff_usec * 2 > RETRY_MOST_USEC ? RETRY_MOST_USEC : link->backoff_usec * 2;
                 link->retry_usec = clock_usec(CLOCK_BOOTTIME) + link->backoff_usec;
                 return;
         }

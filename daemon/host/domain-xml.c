@@ -213,7 +213,8 @@ static void find_console(const xmlNode *devices, char path[CONSOLE_PATH_LEN]) {
         static const char *const kinds[] = { "serial", "console" };
 
         for (int i = 0; i < 2 && path[0] == '\0'; i++)
-                for (xmlNode *d = node_child(devices, kinds[i]); d && path[0] == '\0'; d = node_next(devices, d, kinds[i])) {
+                for (xmlNode *d = node_child(devices, kinds[i]); d && path[0] == '\0';
+                     d = node_next(devices, d, kinds[i])) {
                         node_attribute(node_child(d, "log"), "file", path, CONSOLE_PATH_LEN);
                         if (path[0] == '\0' && attribute_is(d, "type", "file"))
                                 node_attribute(node_child(d, "source"), "path", path, CONSOLE_PATH_LEN);
@@ -221,7 +222,8 @@ static void find_console(const xmlNode *devices, char path[CONSOLE_PATH_LEN]) {
 }
 
 static void list_disks(const xmlNode *parent, struct disk_list *list) {
-        for (const xmlNode *d = node_child(parent, "disk"); d && list->n < DISKS_MAX; d = node_next(parent, d, "disk")) {
+        for (const xmlNode *d = node_child(parent, "disk"); d && list->n < DISKS_MAX;
+             d = node_next(parent, d, "disk")) {
                 char *target = list->targets[list->n];
 
                 if (node_attribute(node_child(d, "target"), "dev", target, DISK_TARGET_LEN)[0] != '\0')

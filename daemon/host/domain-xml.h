@@ -46,9 +46,9 @@ int domain_xml_parse(const char *text, const struct app_names *apps, struct doma
  * not a multiple of the device's block, or more than the device holds. */
 int domain_xml_resize(const char *text, const char *app, uint64_t bytes, char **ret_device, struct error *error);
 
-/* The <disk> with that target among those that failoverd attaches, in <metadata> (DISKS_NAMESPACE of xml-snippet.h), without what
- * belongs to one attachment (address, generated alias). `ret_device` is the caller's to free. -ENOENT where there is
- * none. */
+/* The <disk> with that target among those that failoverd attaches, in <metadata> (DISKS_NAMESPACE of xml-snippet.h),
+ * without what belongs to one attachment (address, generated alias). `ret_device` is the caller's to free. -ENOENT
+ * where there is none. */
 int domain_xml_disk(const char *text, const char *target, char **ret_device, struct error *error);
 
 /* Alias of the disk with that target in <devices> of a live XML: what virDomainDetachDeviceAlias() takes. `ret_alias`

@@ -86,7 +86,8 @@ int errand_begin(sd_event *loop, const struct errand_work *work, void *data, use
                 return -errno;
         r = sd_event_add_io(loop, &errand->ended_source, errand->ended_fd, EPOLLIN, on_ended, errand);
         if (r >= 0 && timeout_usec != USEC_INFINITY)
-                r = sd_event_add_time_relative(loop, &errand->late_source, CLOCK_MONOTONIC, timeout_usec, 0, on_late, errand);
+                r = sd_event_add_time_relative(loop, &errand->late_source, CLOCK_MONOTONIC, timeout_usec, 0, on_late,
+                                               errand);
         if (r >= 0) {
                 errand->n_refs++; /* the thread's */
                 r = thread_start(run, errand);

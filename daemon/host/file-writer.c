@@ -54,8 +54,10 @@ static int write_temporary(struct job *job) {
         FILE *f = fopen(job->temporary, "we");
 
         if (!f)
-                return error_set(&job->error, -errno, "cannot write %s: %s; give the directory to failoverd's user, or edit "
-                                 "the file and reload", job->temporary, strerror(errno));
+                return error_set(&job->error, -errno,
+                                 "cannot write %s: %s; give the directory to failoverd's user, or edit "
+                                 "the file and reload",
+                                 job->temporary, strerror(errno));
         if (fwrite(job->text, 1, n, f) != n || fflush(f) != 0 || fsync(fileno(f)) < 0)
                 error_set(&job->error, -errno, "cannot write %s: %s", job->path, strerror(errno));
         if (fclose(f) != 0 && job->error.code == 0)

@@ -19,8 +19,8 @@ struct file_writer;
 typedef void (*file_written_t)(void *userdata, int result, const char *text);
 
 int file_writer_new(sd_event *loop, struct file_writer **ret);
-/* Does not wait for a write under way: it is finished, or given up with the process. Nobody is told. Takes NULL; returns
- * NULL. */
+/* Does not wait for a write under way: it is finished, or given up with the process. Nobody is told. Takes NULL;
+ * returns NULL. */
 struct file_writer *file_writer_free(struct file_writer *writer);
 
 /* Begins to write `text` (copied) to `path`, readable as the umask has it. `done` is called from the loop, once, unless

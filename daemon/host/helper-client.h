@@ -8,7 +8,7 @@
  * Returns 0; the helper's own error; -ENOTCONN where there is no helper; -ETIMEDOUT; or -EPROTO. */
 int helper_call(const char *path, enum helper_op op, const char *domain, usec_t timeout_usec, int *ret_pid,
                 int *ret_pidfd);
-/* The same for the memory of a domain's region (HELPER_LOOK, HELPER_PAGE_OUT), which are the request's: op, domain, app,
- * offset and bytes. `ret_reply` may be NULL; `ret_fd` is for HELPER_LOOK, else NULL. */
+/* The same for the memory of a domain's region (HELPER_LOOK, HELPER_PAGE_OUT), which are the request's: op, domain,
+ * app, offset and bytes. `ret_reply` may be NULL; `ret_fd` is for HELPER_LOOK, else NULL. */
 int helper_ask(const char *path, struct helper_request *request, usec_t timeout_usec, struct helper_reply *ret_reply,
                int *ret_fd);

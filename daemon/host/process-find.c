@@ -201,7 +201,8 @@ int process_read_stat(int pid, struct process_stat *ret_stat) {
         /* The name in parentheses may hold anything, also parentheses. */
         rest = strrchr(text, ')');
         if (!rest || ticks <= 0 ||
-            sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %llu %*u %llu %llu", &state, &faults, &user, &system) != 4)
+            sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %llu %*u %llu %llu", &state, &faults, &user,
+                   &system) != 4)
                 return -EBADMSG;
         *ret_stat = (struct process_stat){ .state = state, .faults = faults,
                                            .cpu_usec = (user + system) * USEC_PER_SEC / (usec_t) ticks };

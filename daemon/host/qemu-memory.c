@@ -97,8 +97,9 @@ static int add_mapping(struct look *look, const char *line, struct mapping **ret
         int path = 0;
 
         *ret = NULL;
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*s %" SCNu64 " %n", &mapping.block.start, &mapping.block.end, modes,
-                   &mapping.block.inode, &path) < 4 || path == 0)
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*s %" SCNu64 " %n", &mapping.block.start, &mapping.block.end,
+                   modes, &mapping.block.inode, &path) < 4 ||
+            path == 0)
                 return -EBADMSG;
         if (last && last->block.end == mapping.block.start && begins(modes, "---"))
                 last->guarded = true;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * Where a QEMU that libvirt has started keeps its guest's memory, from its `directory` in /proc. Whatever cannot be told
- * apart for certain is left unknown.
+ * Where a QEMU that libvirt has started keeps its guest's memory, from its `directory` in /proc. Whatever cannot be
+ * told apart for certain is left unknown.
  *
  * The command line names the memory backends with their sizes, in the order in which QEMU maps them. Each is known by
  * its size and the guard page that QEMU puts behind it. Among several of one size the order tells: memory files

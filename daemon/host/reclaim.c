@@ -252,10 +252,13 @@ static void look(struct reclaim *reclaim, struct follow *follow, usec_t now) {
                 changed |= look_side(reclaim->helper_path, follow, from, false);
                 follow->old_user_usec = now + OLD_USER_USEC;
         }
-        follow->step_usec = changed ? LOOK_USEC : follow->step_usec * 2 < LOOK_MAX_USEC ? follow->step_usec * 2 : LOOK_MAX_USEC;
+        follow->step_usec = changed                                 ? LOOK_USEC
+                            : follow->step_usec * 2 < LOOK_MAX_USEC ? follow->step_usec * 2
+                                                                    : LOOK_MAX_USEC;
         follow->next_usec = clock_usec(CLOCK_MONOTONIC) + follow->step_usec;
         if (changed || now >= follow->told_usec + LOOK_MAX_USEC) {
-                struct event event = { .kind = EVENT_USAGE, .pair = follow->region.pair, .side = from, .app = follow->region.app };
+                struct event event = { .kind = EVENT_USAGE, .pair = follow->region.pair, .side = from,
+                                       .app = follow->region.app };
 
                 follow->told_usec = now;
                 pthread_mutex_lock(&reclaim->lock);
@@ -284,7 +287,8 @@ static void tell_ability(struct reclaim *reclaim, int *last) {
         snprintf(event.text, sizeof(event.text), "%s",
                  r == 0         ? "the kernel pages it out (process_madvise)"
                  : r == -ENOSPC ? "there is no free swap; add some (swapon)"
-                 : r == -EPERM  ? "paging another process out takes CAP_SYS_NICE; failoverd-helper has it, in system mode"
+                 : r == -EPERM
+                         ? "paging another process out takes CAP_SYS_NICE; failoverd-helper has it, in system mode"
                  : r == -ENOTCONN ? "failoverd-helper does not answer; systemctl status failoverd-helper.socket"
                                   : strerror(-r));
         result->event = event;

@@ -38,7 +38,8 @@ static int write_flow(sqlite3 *db, const struct history_flow *flow) {
 }
 
 static int write_drill(sqlite3 *db, const struct history_drill *drill) {
-        return DATABASE_RUN(db, "INSERT INTO drill (pair, " DRILL_NAMES ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        return DATABASE_RUN(db,
+                            "INSERT INTO drill (pair, " DRILL_NAMES ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                             TEXT_VALUE(drill->pair), DRILL_VALUES(&drill->result));
 }
 
@@ -168,7 +169,8 @@ struct question {
 };
 
 /* The latest rows of one pair, or (NULL) of all, at most `max`. */
-static int read_rows(sqlite3 *db, const struct question *question, const char *pair, size_t max, void **ret, size_t *ret_n) {
+static int read_rows(sqlite3 *db, const struct question *question, const char *pair, size_t max, void **ret,
+                     size_t *ret_n) {
         _cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
         _cleanup_free_ char *rows = NULL;
         char sql[384];
@@ -198,8 +200,12 @@ static int read_rows(sqlite3 *db, const struct question *question, const char *p
 
 int history_read_flows(sqlite3 *db, const char *pair, size_t max, struct history_flow **ret, size_t *ret_n) {
         static const struct question question = {
-                .table = "failover", .order = "rowid", .size = sizeof(struct history_flow), .read = read_flow,
-                .columns = "id, pair, number, kind, from_side, to_side, drill, cause, begun_usec, ended_usec, result, text",
+                .table = "failover",
+                .order = "rowid",
+                .size = sizeof(struct history_flow),
+                .read = read_flow,
+                .columns = "id, pair, number, kind, from_side, to_side, drill, cause, begun_usec, ended_usec, result, "
+                           "text",
         };
         void *rows;
         int r = read_rows(db, &question, pair, max, &rows, ret_n);
@@ -240,7 +246,8 @@ int history_read_explanation(sqlite3 *db, const char *failover, char **ret) {
         char *copy = NULL;
         int r, code;
 
-        r = database_prepare(db, "SELECT document FROM explanation WHERE failover = ?", &TEXT_VALUE(failover), 1, &statement);
+        r = database_prepare(db, "SELECT document FROM explanation WHERE failover = ?", &TEXT_VALUE(failover), 1,
+                             &statement);
         if (r < 0)
                 return r;
         code = sqlite3_step(statement);

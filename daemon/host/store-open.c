@@ -170,14 +170,16 @@ int store_open(const struct store_paths *paths, const struct store_options *opti
         if (r >= 0)
                 r = open_steps(paths, options->vfs, boot_id, &contents->databases[PERSIST_STEP], error);
         if (r >= 0)
-                r = database_open(paths->owner, options->vfs, PERSIST_OWNER, &contents->databases[PERSIST_OWNER], error);
+                r = database_open(paths->owner, options->vfs, PERSIST_OWNER, &contents->databases[PERSIST_OWNER],
+                                  error);
         for (int i = 0; r >= 0 && i < PERSIST_LEVEL_MAX; i++) {
                 r = record_read_all(contents->databases[i], &contents->records[i], &contents->n_records[i], error);
                 if (r < 0)
                         error_prefix(error, "%s", names[i]);
         }
         if (r >= 0)
-                r = install(paths, contents->databases[PERSIST_OWNER], contents->n_records[PERSIST_STEP], finding, error);
+                r = install(paths, contents->databases[PERSIST_OWNER], contents->n_records[PERSIST_STEP], finding,
+                            error);
         return r;
 }
 

@@ -71,7 +71,8 @@ static int on_progress(void *userdata) {
 static void list_files(struct question *question) {
         struct history_rows *rows = &question->rows;
 
-        if (!question->evidence_dir || evidence_list(question->evidence_dir, question->failover, &question->files, &rows->n_files) < 0)
+        if (!question->evidence_dir ||
+            evidence_list(question->evidence_dir, question->failover, &question->files, &rows->n_files) < 0)
                 return;
         rows->files = question->files;
         if (asprintf(&question->files_dir, "%s/%s", question->evidence_dir, question->failover) < 0)
@@ -136,7 +137,8 @@ static void question_ended(void *data) {
         give(question, question->result, &question->rows);
 }
 
-int store_reader_new(sd_event *loop, const char *path, const char *evidence_dir, const char *vfs, struct store_reader **ret) {
+int store_reader_new(sd_event *loop, const char *path, const char *evidence_dir, const char *vfs,
+                     struct store_reader **ret) {
         struct store_reader *reader = calloc(1, sizeof(*reader));
 
         if (!reader)
@@ -171,8 +173,8 @@ struct store_reader *store_reader_free(struct store_reader *reader) {
         return NULL;
 }
 
-int store_reader_ask(struct store_reader *reader, const char *pair, const char *failover, size_t max, history_answer_t answer,
-                     void *userdata) {
+int store_reader_ask(struct store_reader *reader, const char *pair, const char *failover, size_t max,
+                     history_answer_t answer, void *userdata) {
         static const struct errand_work work = { question_run, question_late, question_ended, question_free };
         struct question *question;
         int r;

@@ -18,9 +18,11 @@ struct store_reader;
 typedef void (*history_answer_t)(void *userdata, int result, const struct history_rows *rows);
 
 /* For the database at `path`, and the evidence below `evidence_dir`; that and `vfs` may be NULL. */
-int store_reader_new(sd_event *loop, const char *path, const char *evidence_dir, const char *vfs, struct store_reader **ret);
+int store_reader_new(sd_event *loop, const char *path, const char *evidence_dir, const char *vfs,
+                     struct store_reader **ret);
 /* Questions that wait are answered with -ECANCELED. Takes NULL; returns NULL. */
 struct store_reader *store_reader_free(struct store_reader *reader);
 
 /* As store_ask_history(). */
-int store_reader_ask(struct store_reader *reader, const char *pair, const char *failover, size_t max, history_answer_t answer, void *userdata);
+int store_reader_ask(struct store_reader *reader, const char *pair, const char *failover, size_t max,
+                     history_answer_t answer, void *userdata);

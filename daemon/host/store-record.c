@@ -11,7 +11,8 @@ bool record_is_valid(const struct record *record) {
 
         if (!*record->pair || record->n_apps > POLICY_APPLICATIONS_MAX || record->n_flaps > FLAP_MAX ||
             !drill_level_to_string(record->last_drill.level) || !rehearsal_state_to_string(record->rehearsal) ||
-            !side_to_string(record->rehearsal_side) || !flow_kind_to_string(flow->kind) || !side_to_string(flow->from) || !side_to_string(flow->to))
+            !side_to_string(record->rehearsal_side) || !flow_kind_to_string(flow->kind) ||
+            !side_to_string(flow->from) || !side_to_string(flow->to))
                 return false;
         for (unsigned i = 0; i < record->n_apps; i++)
                 if (!*record->apps[i].name || !side_to_string(record->apps[i].owner) ||
@@ -27,15 +28,16 @@ static int write_applications(sqlite3 *db, const struct record *record) {
         for (unsigned i = 0; r >= 0 && i < record->n_apps; i++) {
                 const struct record_app *app = &record->apps[i];
 
-                r = DATABASE_RUN(db, "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                r = DATABASE_RUN(db,
+                                 "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                                  TEXT_VALUE(record->pair), INT_VALUE(i), TEXT_VALUE(app->name),
                                  TEXT_VALUE(side_to_string(app->owner)), INT_VALUE(app->token),
                                  INT_VALUE(app->granted_bytes[SIDE_A]), INT_VALUE(app->granted_bytes[SIDE_B]),
                                  INT_VALUE(app->releasing[SIDE_A]), INT_VALUE(app->releasing[SIDE_B]),
-                                 TEXT_VALUE(application_kind_to_string(app->kind)),
-                                 INT_VALUE(app->ended), INT_VALUE(app->moving), INT_VALUE(app->stopped),
-                                 INT_VALUE(app->started), INT_VALUE(app->using_bytes[SIDE_A]),
-                                 INT_VALUE(app->using_bytes[SIDE_B]), INT_VALUE(app->rehearsed));
+                                 TEXT_VALUE(application_kind_to_string(app->kind)), INT_VALUE(app->ended),
+                                 INT_VALUE(app->moving), INT_VALUE(app->stopped), INT_VALUE(app->started),
+                                 INT_VALUE(app->using_bytes[SIDE_A]), INT_VALUE(app->using_bytes[SIDE_B]),
+                                 INT_VALUE(app->rehearsed));
         }
         return r;
 }
@@ -55,7 +57,8 @@ static int write_flow(sqlite3 *db, const struct record *record) {
 
         for (int i = 0; i < PHASE_MAX; i++)
                 values[8 + i] = INT_VALUE(flow->phase_usec[i]);
-        return database_run(db, "INSERT OR REPLACE INTO flow VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        return database_run(db,
+                            "INSERT OR REPLACE INTO flow VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                             values, ELEMENTSOF(values));
 }
 
@@ -278,10 +281,11 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
                       record, take_application, error);
         if (r < 0)
                 return r;
-        r = read_rows(db, "flow",
-                      "kind, number, from_side, to_side, drill, command_id, cause, fault_usec, detected_usec, "
-                      "decided_usec, fenced_usec, granted_usec, plugged_usec, started_usec, healthy_usec, rejoined_usec",
-                      record, take_flow, error);
+        r = read_rows(
+                db, "flow",
+                "kind, number, from_side, to_side, drill, command_id, cause, fault_usec, detected_usec, "
+                "decided_usec, fenced_usec, granted_usec, plugged_usec, started_usec, healthy_usec, rejoined_usec",
+                record, take_flow, error);
         if (r < 0)
                 return r;
         if (r != 1)

@@ -82,7 +82,8 @@ static const char version_4[] =
         "ALTER TABLE application ADD COLUMN using_b_bytes INTEGER NOT NULL DEFAULT 0;";
 
 /* What was believed of a pair when a failover was decided: failover-json(7), EXPLAIN. */
-static const char version_5[] = "CREATE TABLE explanation (failover TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;";
+static const char version_5[] =
+        "CREATE TABLE explanation (failover TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;";
 
 #define REHEARSAL_COLUMNS(table) \
         "ALTER TABLE " table " ADD COLUMN wanted_bytes INTEGER NOT NULL DEFAULT 0;"    \
@@ -305,7 +306,8 @@ int database_open(const char *path, const char *vfs, enum persist_level level, s
                 return error_set(error, r, "%s: cannot be created: %s", path, strerror(-r));
         code = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, vfs);
         if (code != SQLITE_OK)
-                return error_set(error, db && sqlite3_system_errno(db) > 0 ? -sqlite3_system_errno(db) : sqlite_errno(code),
+                return error_set(error,
+                                 db && sqlite3_system_errno(db) > 0 ? -sqlite3_system_errno(db) : sqlite_errno(code),
                                  "%s: cannot be opened: %s", path, db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
         r = setup(db, path, level, error);
         if (r < 0)

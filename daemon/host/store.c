@@ -162,7 +162,8 @@ static int watch(struct store *store, sd_event *event, struct error *error) {
                 return error_set(error, -errno, "eventfd: %s", strerror(errno));
         r = sd_event_add_io(event, &store->notify_source, store->notify_fd, EPOLLIN, on_notify, store);
         if (r >= 0)
-                r = sd_event_add_time(event, &store->deadline_source, CLOCK_BOOTTIME, 0, USEC_PER_MSEC, on_deadline, store);
+                r = sd_event_add_time(event, &store->deadline_source, CLOCK_BOOTTIME, 0, USEC_PER_MSEC, on_deadline,
+                                      store);
         if (r >= 0)
                 r = sd_event_source_set_enabled(store->deadline_source, SD_EVENT_OFF);
         return r < 0 ? error_set(error, r, "event loop: %s", strerror(-r)) : 0;
@@ -406,6 +407,7 @@ void store_add_explanation(struct store *store, const char *pair, const struct f
         worker_add_line(store->workers[PERSIST_OWNER], line);
 }
 
-int store_ask_history(struct store *store, const char *pair, const char *failover, size_t max, history_answer_t answered, void *userdata) {
+int store_ask_history(struct store *store, const char *pair, const char *failover, size_t max,
+                      history_answer_t answered, void *userdata) {
         return store_reader_ask(store->reader, pair, failover, max, answered, userdata);
 }

@@ -93,12 +93,13 @@ void store_add_drill(struct store *store, const char *pair, const struct drill_r
 /* What was believed when the flow was decided: a JSON document, copied. */
 void store_add_explanation(struct store *store, const char *pair, const struct flow *flow, const char *document);
 
-/* The latest `max` (at most HISTORY_ROWS_MAX) flows, drills and events, newest first, of one pair or (NULL) of all; with
- * them, where `failover` is the id of one, its explanation and the files of its evidence. Where
- * 0 is returned, one answer follows from the loop: -ETIMEDOUT after three seconds of a disk that stalls, -ETIME or -EBUSY
- * where the database takes too long, -ECANCELED where the store is freed. -EBUSY: too many questions wait. What is
- * still queued is not in it. */
-int store_ask_history(struct store *store, const char *pair, const char *failover, size_t max, history_answer_t answer, void *userdata);
+/* The latest `max` (at most HISTORY_ROWS_MAX) flows, drills and events, newest first, of one pair or (NULL) of all;
+ * with them, where `failover` is the id of one, its explanation and the files of its evidence. Where
+ * 0 is returned, one answer follows from the loop: -ETIMEDOUT after three seconds of a disk that stalls, -ETIME or
+ * -EBUSY where the database takes too long, -ECANCELED where the store is freed. -EBUSY: too many questions wait. What
+ * is still queued is not in it. */
+int store_ask_history(struct store *store, const char *pair, const char *failover, size_t max, history_answer_t answer,
+                      void *userdata);
 
 struct store_counts {
         uint64_t written[PERSIST_LEVEL_MAX];  /* records */

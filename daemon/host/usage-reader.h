@@ -9,8 +9,8 @@
 
 #include "daemon/core/handover.h"
 
-/* Looks at one side of `usage`, whose extents lie from `start` on in the address space of the process whose pagemap this
- * is. With `only_empty`, at those extents only in which nothing was found before. Returns 1 where something has changed,
- * 0 where not, or a negative errno (-ESRCH: the process has ended); then that side is not known. */
+/* Looks at one side of `usage`, whose extents lie from `start` on in the address space of the process whose pagemap
+ * this is. With `only_empty`, at those extents only in which nothing was found before. Returns 1 where something has
+ * changed, 0 where not, or a negative errno (-ESRCH: the process has ended); then that side is not known. */
 int usage_read(int pagemap_fd, uint64_t start, uint64_t region_bytes, enum side side, bool only_empty,
                struct usage *usage);

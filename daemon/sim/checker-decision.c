@@ -44,14 +44,16 @@ static void check_flaps(struct sim *sim, const struct sim_pair *pair, const stru
                 n += (usec_t) (ago < 0 ? -ago : ago) < pair->policy->flap_window_usec;
         }
         if (n > pair->policy->flap_limit)
-                checker_violated(sim, "%s fails over once more than the %u times that its policy allows", pair->name, pair->policy->flap_limit);
+                checker_violated(sim, "%s fails over once more than the %u times that its policy allows", pair->name,
+                                 pair->policy->flap_limit);
 }
 
 /* Whoever lives, is not starved, and has both ways to say so is not taken for hung. */
 static void check_hang(struct sim *sim, const struct sim_pair *pair, const struct flow *flow) {
         const struct sim_vm *vm = &pair->vms[flow->from];
 
-        if (strncmp(flow->cause, "guest hang", strlen("guest hang")) == 0 && sim->now_usec - vm->unheard_usec > HEARD_USEC)
+        if (strncmp(flow->cause, "guest hang", strlen("guest hang")) == 0 &&
+            sim->now_usec - vm->unheard_usec > HEARD_USEC)
                 checker_violated(sim, "%s is taken for hung, and lives", pair->policy->members[flow->from].domain);
 }
 

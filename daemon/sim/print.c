@@ -32,7 +32,8 @@ void print_action(struct sim *sim, const struct action *action) {
         const struct pair_policy *policy = action->pair >= 0 ? sim_policy(sim, action->pair) : NULL;
         char text[DESCRIBE_LEN];
 
-        if (shown(sim) && describe_action(action, action->pair >= 0 ? sim->pairs[action->pair].name : NULL, policy, text))
+        if (shown(sim) &&
+            describe_action(action, action->pair >= 0 ? sim->pairs[action->pair].name : NULL, policy, text))
                 print_line(sim, "%s", text);
 }
 
@@ -44,7 +45,8 @@ void print_states(struct sim *sim, int slot) {
                         break;
                 if (!pair || pair->state == sim->pairs[i].shown)
                         continue;
-                print_line(sim, "%-10s %s -> %s", pair->policy->name, pair_state_to_string(sim->pairs[i].shown), pair_state_to_string(pair->state));
+                print_line(sim, "%-10s %s -> %s", pair->policy->name, pair_state_to_string(sim->pairs[i].shown),
+                           pair_state_to_string(pair->state));
                 sim->pairs[i].shown = pair->state;
         }
 }
@@ -65,9 +67,11 @@ void print_explanation(struct sim *sim, int slot) {
         if (explanation.doubt[0])
                 print_line(sim, "%-10s   doubt: %s", "", explanation.doubt);
         for (enum side side = 0; side < SIDE_MAX; side++)
-                print_sentences(sim, pair->policy->members[side].domain, explanation.members[side].rule, explanation.members[side].tip);
+                print_sentences(sim, pair->policy->members[side].domain, explanation.members[side].rule,
+                                explanation.members[side].tip);
         for (size_t i = 0; i < pair->policy->n_applications; i++)
-                print_sentences(sim, pair->policy->applications[i].name, explanation.apps[i].rule, explanation.apps[i].tip);
+                print_sentences(sim, pair->policy->applications[i].name, explanation.apps[i].rule,
+                                explanation.apps[i].tip);
 }
 
 static void print_pair(struct sim *sim, const struct pair *pair) {

@@ -112,7 +112,8 @@ static void look_for_rest(struct sim *sim) {
 
         for (int i = 0; armed && i < sim->engine->n_pairs; i++)
                 armed = !sim->engine->pairs[i] || sim_is_released(sim->engine->pairs[i]) ||
-                        (sim->engine->pairs[i]->state == PAIR_ARMED && sim->engine->pairs[i]->record.rehearsal == REHEARSAL_NONE);
+                        (sim->engine->pairs[i]->state == PAIR_ARMED &&
+                         sim->engine->pairs[i]->record.rehearsal == REHEARSAL_NONE);
         if (!armed)
                 sim->armed_usec = 0;
         else if (sim->armed_usec == 0)
@@ -212,7 +213,8 @@ int simulate_run(const struct policy *policy, const char *timeline, FILE *out, c
                 sim->random = sim->record_random = options->seed ? options->seed : sim->timeline.seed;
                 sim->until_usec = SIM_BEGIN_USEC + sim->timeline.end_usec;
                 if (sim->timeline.n_lines)
-                        sim_add(sim, (struct item){ .kind = ITEM_LINE, .pair = NO_PAIR }, sim->timeline.lines[0]->at_usec);
+                        sim_add(sim, (struct item){ .kind = ITEM_LINE,
+                                                    .pair = NO_PAIR }, sim->timeline.lines[0]->at_usec);
                 failoverd_start(sim);
                 run(sim);
                 checker_end(sim);

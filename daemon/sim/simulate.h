@@ -19,7 +19,8 @@ struct simulate_options {
          * with policy_free(). Returns 0 or a negative errno with the reason in `error`. */
         int (*load_policy)(void *userdata, const char *file, struct policy **ret, struct error *error);
         void *userdata;
-        FILE *record;            /* where what the engine is told and decides is recorded (daemon/replay); NULL: nowhere */
+        FILE *record;            /* where what the engine is told and decides is recorded (daemon/replay); NULL:
+                                  * nowhere */
         unsigned record_segment; /* a new segment begins after so many events on average, at random instants; 0: only
                                   * where failoverd starts */
 };

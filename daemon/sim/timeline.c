@@ -63,7 +63,8 @@ static int header(struct timeline *timeline, const struct line *line, struct err
                 if (*end == 0)
                         return 0;
         }
-        return error_set(error, -EINVAL, "line %u: \"%.60s\": a line begins with its time (\"10s panic vm-a\")", line->number, line->text);
+        return error_set(error, -EINVAL, "line %u: \"%.60s\": a line begins with its time (\"10s panic vm-a\")",
+                         line->number, line->text);
 }
 
 /* One line of the text: a header, an end, or something that happens. Takes the line over when it returns 1. */
@@ -96,7 +97,8 @@ static int take(struct timeline *timeline, struct line *line, usec_t *last_usec,
         return r < 0 ? r : 1;
 }
 
-static int read_line(struct timeline *timeline, const char *text, size_t n, unsigned number, usec_t *last_usec, struct error *error) {
+static int read_line(struct timeline *timeline, const char *text, size_t n, unsigned number, usec_t *last_usec,
+                     struct error *error) {
         struct line *line;
         int r = 0;
 

@@ -91,7 +91,8 @@ void failoverd_start(struct sim *sim) {
         failoverd_step(sim, &(struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
         memory_tell_reclaim(sim);
         if (sim->libvirt_up && sim->engine)
-                sim_add(sim, (struct item){ .kind = ITEM_EVENT, .pair = NO_PAIR, .action = EVENT_HYPERVISOR, .up = true, .host = sim->host },
+                sim_add(sim, (struct item){ .kind = ITEM_EVENT, .pair = NO_PAIR, .action = EVENT_HYPERVISOR, .up = true,
+                                            .host = sim->host },
                         CONNECT_USEC);
         for (int i = 0; sim->engine && i < sim->n_pairs; i++)
                 for (int side = 0; sim->pairs[i].present && side < SIDE_MAX; side++)

@@ -26,13 +26,16 @@ static void lie_started(struct sim *sim, int pair, int side, int app) {
 }
 
 static void lie_stopped(struct sim *sim, int pair, int side, int app) {
-        say(sim, pair, side, app, (struct sim_message){ .type = MESSAGE_RESULT, .id = sim_vm(sim, pair, side)->apps[app].stop_id });
+        say(sim, pair, side, app, (struct sim_message){ .type = MESSAGE_RESULT,
+                                                        .id = sim_vm(sim, pair, side)->apps[app].stop_id });
 }
 
 static void lie_running(struct sim *sim, int pair, int side, int app) {
         uint64_t states = agent_states(sim_vm(sim, pair, side)) & ~(UINT64_C(15) << (4 * app));
 
-        say(sim, pair, side, NO_APP, (struct sim_message){ .type = MESSAGE_PONG, .states = states | (uint64_t) APPLICATION_RUNNING << (4 * app) });
+        say(sim, pair, side, NO_APP,
+            (struct sim_message){ .type = MESSAGE_PONG,
+                                  .states = states | (uint64_t) APPLICATION_RUNNING << (4 * app) });
 }
 
 static void lie_failed(struct sim *sim, int pair, int side, int app) {
@@ -50,10 +53,12 @@ static void lie_memory(struct sim *sim, int pair, int side, int app) {
 }
 
 static void lie_foreign(struct sim *sim, int pair, int side, int app) {
-        static const enum message_type types[] = { MESSAGE_FAILED, MESSAGE_USES, MESSAGE_REQUEST, MESSAGE_HEALTHY, MESSAGE_RESULT };
+        static const enum message_type types[] = { MESSAGE_FAILED, MESSAGE_USES, MESSAGE_REQUEST, MESSAGE_HEALTHY,
+                                                   MESSAGE_RESULT };
 
         for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-                say(sim, pair, side, FOREIGN_APP, (struct sim_message){ .type = types[i], .id = 1, .token = 1, .bytes = 128 * MIB });
+                say(sim, pair, side, FOREIGN_APP, (struct sim_message){ .type = types[i], .id = 1, .token = 1,
+                                                                        .bytes = 128 * MIB });
 }
 
 static void lie_token(struct sim *sim, int pair, int side, int app) {
@@ -61,7 +66,8 @@ static void lie_token(struct sim *sim, int pair, int side, int app) {
         const uint64_t tokens[] = { token + 1, token - 1, UINT64_MAX };
 
         for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
-                say(sim, pair, side, app, (struct sim_message){ .type = MESSAGE_FAILED, .cause = FAILURE_EXIT, .code = 1, .token = tokens[i] });
+                say(sim, pair, side, app, (struct sim_message){ .type = MESSAGE_FAILED, .cause = FAILURE_EXIT,
+                                                                .code = 1, .token = tokens[i] });
                 say(sim, pair, side, app, (struct sim_message){ .type = MESSAGE_HEALTHY, .token = tokens[i] });
         }
 }
@@ -71,7 +77,8 @@ static void lie_ids(struct sim *sim, int pair, int side, int app) {
         uint64_t last = sim->engine ? sim->engine->next_id : 0;
 
         for (uint64_t i = 0; i < IDS_TRIED; i++)
-                say(sim, pair, side, app, (struct sim_message){ .type = MESSAGE_RESULT, .id = last - i, .result = i % 2 ? -5 : 0 });
+                say(sim, pair, side, app, (struct sim_message){ .type = MESSAGE_RESULT, .id = last - i,
+                                                                .result = i % 2 ? -5 : 0 });
 }
 
 static const struct {
@@ -110,14 +117,17 @@ static uint64_t any_states(struct sim *sim) {
 }
 
 bool liar_twist(struct sim *sim, struct item *item) {
-        static const enum message_type types[] = { MESSAGE_RESULT, MESSAGE_FAILED, MESSAGE_USES, MESSAGE_REQUEST, MESSAGE_HEALTHY,
-                                                   MESSAGE_PONG, MESSAGE_GOING };
+        static const enum message_type types[] = { MESSAGE_RESULT,  MESSAGE_FAILED, MESSAGE_USES, MESSAGE_REQUEST,
+                                                   MESSAGE_HEALTHY, MESSAGE_PONG,   MESSAGE_GOING };
         struct sim_message *m = &item->message;
 
         switch (sim_below(sim, 9)) {
         case 0: item->app = item->app < 0 ? NO_APP : (signed char) sim_below(sim, FOREIGN_APP + 1); break;
         case 1: m->token = sim_below(sim, 2) ? UINT64_MAX : m->token + sim_below(sim, 5) - 2; break;
-        case 2: m->id = sim_below(sim, 2) && sim->engine ? sim->engine->next_id - sim_below(sim, IDS_TRIED) : sim_below(sim, 100); break;
+        case 2:
+                m->id = sim_below(sim, 2) && sim->engine ? sim->engine->next_id - sim_below(sim, IDS_TRIED)
+                                                         : sim_below(sim, 100);
+                break;
         case 3: m->result = m->result ? 0 : -(int) sim_below(sim, 130); break;
         case 4: m->bytes = sim_below(sim, 2) ? UINT64_MAX : sim_below(sim, 4096) * MIB; break;
         case 5: m->states = any_states(sim); break;

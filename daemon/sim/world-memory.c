@@ -56,7 +56,8 @@ static uint64_t look_side(const struct sim *sim, const struct sim_vm *vm, int ap
 
         for (unsigned i = 0; i * extent < end; i++)
                 if (!old_user || !bit(vm->paged_out[app], i)) {
-                        pages[i] = (uint16_t) (extent / USAGE_PAGE_BYTES > UINT16_MAX ? UINT16_MAX : extent / USAGE_PAGE_BYTES);
+                        pages[i] = (uint16_t) (extent / USAGE_PAGE_BYTES > UINT16_MAX ? UINT16_MAX
+                                                                                      : extent / USAGE_PAGE_BYTES);
                         sum += extent;
                 }
         return sum;
@@ -70,7 +71,8 @@ void memory_follow(struct sim *sim, const struct action *action) {
                 return;
         pair->look_usec[action->app] = LOOK_USEC;
         sim_add(sim, (struct item){ .kind = ITEM_LOOK, .pair = (short) action->pair, .side = (signed char) action->side,
-                                    .app = (signed char) action->app, .value = pair->followed[action->app], .host = sim->host }, LOOK_USEC);
+                                    .app = (signed char) action->app, .value = pair->followed[action->app],
+                                    .host = sim->host }, LOOK_USEC);
 }
 
 /* One look: what it finds goes to failoverd; the next comes soon where something has moved. */
@@ -85,12 +87,16 @@ void memory_look(struct sim *sim, struct item *item) {
         usage.extent_bytes = usage_extent_bytes(policy->applications[item->app].memory_bytes);
         usage.n_extents = usage_n_extents(policy->applications[item->app].memory_bytes);
         for (int side = 0; side < SIDE_MAX; side++)
-                sum += look_side(sim, &pair->vms[side], item->app, side == item->side, usage.extent_bytes, usage.pages[side]) * (side ? 7 : 1);
-        pair->look_usec[item->app] = sum != pair->looked[item->app] ? LOOK_USEC
-                                     : pair->look_usec[item->app] < LOOK_MAX_USEC ? pair->look_usec[item->app] * 2 : LOOK_MAX_USEC;
+                sum += look_side(sim, &pair->vms[side], item->app, side == item->side, usage.extent_bytes,
+                                 usage.pages[side]) *
+                       (side ? 7 : 1);
+        pair->look_usec[item->app] = sum != pair->looked[item->app]               ? LOOK_USEC
+                                     : pair->look_usec[item->app] < LOOK_MAX_USEC ? pair->look_usec[item->app] * 2
+                                                                                  : LOOK_MAX_USEC;
         pair->looked[item->app] = sum;
         sim_add(sim, *item, pair->look_usec[item->app]);
-        failoverd_step(sim, &(struct event){ .kind = EVENT_USAGE, .pair = item->pair, .side = item->side, .app = item->app, .usage = &usage });
+        failoverd_step(sim, &(struct event){ .kind = EVENT_USAGE, .pair = item->pair, .side = item->side,
+                                             .app = item->app, .usage = &usage });
 }
 
 void memory_page_out(struct sim *sim, const struct action *action) {
@@ -115,7 +121,8 @@ void memory_paged_out(struct sim *sim, struct item *item) {
         else {
                 uint64_t extent = usage_extent_bytes(policy->applications[item->app].memory_bytes);
 
-                set_bits(vm->paged_out[item->app], (unsigned) (item->offset / extent), (unsigned) ((item->offset + item->value) / extent), true);
+                set_bits(vm->paged_out[item->app], (unsigned) (item->offset / extent),
+                         (unsigned) ((item->offset + item->value) / extent), true);
         }
         if (event.result < 0)
                 snprintf(event.text, sizeof(event.text), "%s", strerror(-event.result));
@@ -126,6 +133,7 @@ void memory_paged_out(struct sim *sim, struct item *item) {
 /* Memory can, or can no longer, be taken back by force. */
 void memory_tell_reclaim(struct sim *sim) {
         if (sim->engine)
-                failoverd_step(sim, &(struct event){ .kind = EVENT_RECLAIM, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP,
+                failoverd_step(sim, &(struct event){ .kind = EVENT_RECLAIM, .pair = NO_PAIR, .side = SIDE_INVALID,
+                                                     .app = NO_APP,
                                                      .up = sim->reclaim, .text = "simulated" });
 }

@@ -45,10 +45,12 @@ static int find_pair(const struct sim *sim, const char *name) {
 }
 
 /* Which place of the new policy each application of the old one has. */
-static void find_applications(const struct pair_policy *before, const struct pair_policy *now, signed char ret[POLICY_APPLICATIONS_MAX]) {
+static void find_applications(const struct pair_policy *before, const struct pair_policy *now,
+                              signed char ret[POLICY_APPLICATIONS_MAX]) {
         for (size_t i = 0; i < POLICY_APPLICATIONS_MAX; i++)
                 ret[i] = before && i < before->n_applications
-                                 ? (signed char) pair_policy_find_application(now, before->applications[i].name) : NOWHERE;
+                                 ? (signed char) pair_policy_find_application(now, before->applications[i].name)
+                                 : NOWHERE;
 }
 
 /* ---- what follows ----------------------------------------------------------------------------------------------- */
@@ -125,7 +127,8 @@ static void follow_vm(struct sim_vm *vm, const struct place *place, struct place
                 }
 }
 
-/* ---- places -------------------------------------------------------------------------------------------------------- */
+/* ---- places
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Gives each pair of the engine its place, then the others theirs. False when out of memory. */
 static bool make_places(struct sim *sim, struct places *places, struct sim_pair **ret, int *ret_n) {
@@ -133,7 +136,8 @@ static bool make_places(struct sim *sim, struct places *places, struct sim_pair 
         int n = engine->n_pairs;
         struct sim_pair *pairs = calloc((size_t) (n + sim->n_pairs) + 1, sizeof(*pairs));
 
-        *places = (struct places) { .n_pairs = sim->n_pairs, .pairs = calloc((size_t) sim->n_pairs + 1, sizeof(*places->pairs)) };
+        *places = (struct places) { .n_pairs = sim->n_pairs,
+                                    .pairs = calloc((size_t) sim->n_pairs + 1, sizeof(*places->pairs)) };
         if (!pairs || !places->pairs) {
                 free(pairs);
                 free(places->pairs);
@@ -164,7 +168,8 @@ static bool make_places(struct sim *sim, struct places *places, struct sim_pair 
 static void leave(struct sim_pair *pair) {
         pair->present = false;
         for (int side = 0; side < SIDE_MAX; side++) {
-                pair->vms[side].held = pair->vms[side].absence_told = pair->vms[side].link_up = pair->vms[side].greeted = false;
+                pair->vms[side].held = pair->vms[side].absence_told = pair->vms[side].link_up =
+                        pair->vms[side].greeted = false;
                 pair->vms[side].link++;
         }
 }

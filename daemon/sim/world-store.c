@@ -20,7 +20,8 @@ const struct record *store_newest(const struct sim_pair *pair) {
  * all when it goes on. */
 void store_act(struct sim *sim, const struct action *action) {
         struct item item = { .kind = ITEM_CALL_END, .pair = (short) action->pair, .side = (signed char) action->side,
-                             .app = NO_APP, .action = ACTION_PERSIST, .id = action->id, .value = action->level, .host = sim->host, .life = sim->power };
+                             .app = NO_APP, .action = ACTION_PERSIST, .id = action->id, .value = action->level,
+                             .host = sim->host, .life = sim->power };
         usec_t takes = sim_latency(sim, action->level == PERSIST_STEP ? STEP_USEC : OWNER_USEC);
 
         item.record = malloc(sizeof(*item.record));

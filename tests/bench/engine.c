@@ -60,7 +60,8 @@ static bool decides(const struct update *update) {
 }
 
 /* A name for what counts instructions, and looks at no clock in between. */
-__attribute__((noinline)) static void step_at_rest(struct engine *engine, const struct event *event, struct update *update) {
+__attribute__((noinline)) static void step_at_rest(struct engine *engine, const struct event *event,
+                                                   struct update *update) {
         __real_engine_step(engine, event, update);
         cost.n_at_rest++;
 }
@@ -109,13 +110,19 @@ static struct policy *make_policy(unsigned n_pairs) {
 
         if (!text)
                 return NULL;
-        used = (size_t) sprintf(text, "version: 1\npool: {memory: %uGiB, reserve: 64MiB, extent: 32MiB, monitor: 64MiB, overhead: 64MiB}\npairs:\n", n_pairs + 1);
+        used = (size_t) sprintf(text,
+                                "version: 1\npool: {memory: %uGiB, reserve: 64MiB, extent: 32MiB, monitor: 64MiB, "
+                                "overhead: 64MiB}\npairs:\n",
+                                n_pairs + 1);
         for (unsigned i = 0; i < n_pairs; i++)
-                used += (size_t) sprintf(text + used,
-                        "  - name: p%u\n    active: {domain: a%u, base: 192MiB}\n    standby: {domain: b%u, base: 192MiB}\n"
+                used += (size_t) sprintf(
+                        text + used,
+                        "  - name: p%u\n    active: {domain: a%u, base: 192MiB}\n    standby: {domain: b%u, base: "
+                        "192MiB}\n"
                         "    detect: {beat: 500ms}\n    flap: {failovers: 16, within: 1s}\n    applications:\n"
                         "      - {name: db%u, kind: hot-standby, memory: 128MiB, start: {command: [/bin/db]}}\n"
-                        "      - {name: web%u, kind: plain, memory: 64MiB, start: {active: {command: [/bin/web]}}}\n", i, i, i, i, i);
+                        "      - {name: web%u, kind: plain, memory: 64MiB, start: {active: {command: [/bin/web]}}}\n",
+                        i, i, i, i, i);
         if (policy_parse(text, used, "policy", &policy, &diagnostics) < 0)
                 diagnostics_print(&diagnostics, stderr);
         diagnostics_deinit(&diagnostics);
@@ -134,7 +141,8 @@ static char *make_timeline(unsigned n_pairs, unsigned n_failovers, unsigned seco
         for (unsigned i = 0; i < n_failovers; i++) {
                 uint64_t at = ARMED_SEC * 1000 + (uint64_t) (i / n_pairs) * round_msec + i % n_pairs * SPACING_MSEC;
 
-                used += (size_t) sprintf(text + used, "%" PRIu64 "ms qemu-kill %c%u\n", at, "ab"[i / n_pairs % 2], i % n_pairs);
+                used += (size_t) sprintf(text + used, "%" PRIu64 "ms qemu-kill %c%u\n", at, "ab"[i / n_pairs % 2],
+                                         i % n_pairs);
                 end = at + REBUILT_SEC * 1000;
         }
         sprintf(text + used, "%" PRIu64 "ms end\nseed 1\n", end);
@@ -150,13 +158,14 @@ static int compare(const void *a, const void *b) {
 static void print_latency(const char *name, uint64_t *latencies, size_t n) {
         qsort(latencies, n, sizeof(*latencies), compare);
         if (n)
-                printf("%s-p50-usec %.3f\n%s-p99-usec %.3f\n%s-max-usec %.3f\n", name, (double) latencies[n / 2] / 1e3, name,
-                       (double) latencies[n - 1 - n / 100] / 1e3, name, (double) latencies[n - 1] / 1e3);
+                printf("%s-p50-usec %.3f\n%s-p99-usec %.3f\n%s-max-usec %.3f\n", name, (double) latencies[n / 2] / 1e3,
+                       name, (double) latencies[n - 1 - n / 100] / 1e3, name, (double) latencies[n - 1] / 1e3);
 }
 
 int main(int argc, char **argv) {
         const struct simulate_options options = { .quiet = true };
-        unsigned n_pairs = argc == 4 ? (unsigned) strtoul(argv[2], NULL, 10) : 0, n = argc == 4 ? (unsigned) strtoul(argv[3], NULL, 10) : 0;
+        unsigned n_pairs = argc == 4 ? (unsigned) strtoul(argv[2], NULL, 10) : 0,
+                 n = argc == 4 ? (unsigned) strtoul(argv[3], NULL, 10) : 0;
         bool faults;
         struct simulate_result result = { 0 };
         struct error error = ERROR_INIT;
@@ -187,9 +196,11 @@ int main(int argc, char **argv) {
                 return 1;
         }
         seconds = (double) result.span_usec / 1e6;
-        printf("cpu-sec %.4f\npair-seconds %.0f\nsteps %" PRIu64 "\nflows %u\n", cpu, seconds * n_pairs, cost.n_steps, result.flows);
+        printf("cpu-sec %.4f\npair-seconds %.0f\nsteps %" PRIu64 "\nflows %u\n", cpu, seconds * n_pairs, cost.n_steps,
+               result.flows);
         if (cost.timed)
-                printf("engine-nsec-per-pair-second %.1f\n", (double) cost.total_nsec / ((seconds - ARMED_SEC) * n_pairs));
+                printf("engine-nsec-per-pair-second %.1f\n",
+                       (double) cost.total_nsec / ((seconds - ARMED_SEC) * n_pairs));
         print_latency("step", cost.all, cost.n_all);
         print_latency("decision", cost.deciding, cost.n_deciding);
         return 0;

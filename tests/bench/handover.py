@@ -31,7 +31,8 @@ APPLICATION = DB.replace("128MiB", f"{REGION_MIB}MiB").replace('"96"', '"8"')
 
 def text(handover, early="never"):
     made = policy(pool=POOL, reserve="0MiB", applications=(APPLICATION,),
-                  pair={"handover": handover, "act-timeout": "60s", "objective": "60s", "early-release": "{when: %s}" % early})
+                  pair={"handover": handover, "act-timeout": "60s", "objective": "60s",
+                        "early-release": "{when: %s}" % early})
     return made.replace("base: 192MiB", "base: 256MiB")
 
 

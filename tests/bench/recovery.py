@@ -206,8 +206,8 @@ def check_paths(stand, echo):
 
 def run_balloon_only(report):
     """A hang without the quick second path: balloon statistics alone. They are renewed once a second and tell whole
-    seconds, so that what counts as silence, three seconds by their own time, is over between one and three seconds after
-    the guest has stopped; the heartbeats take up to one and a half of them."""
+    seconds, so that what counts as silence, three seconds by their own time, is over between one and three seconds
+    after the guest has stopped; the heartbeats take up to one and a half of them."""
     with Stand(POLICY, "p", ("a", "b"), 192, [("db", REGION_MIB)], domain_options=("--echo", "none")) as stand:
         check_paths(stand, echo=False)
         decided, _ = hangs(stand, BALLOON_ROUNDS)

@@ -37,7 +37,8 @@ def os_failure_parts(lines, failed, standby, fault=None):
     at, of = rf"\d+/{failed} ", rf"\d+/{standby} "
     fault = fault or _first(lines, rf"action send .*{at}.* fault id=")
     event = _first(lines, rf"event (domain {at}(crashed|shut off)|process {at}up=0)", fault)
-    asked = {"freeze": rf"action freeze .*{at}", "plug": rf"action resize .*{of}", "start": rf"action send .*{of}.* start id="}
+    asked = {"freeze": rf"action freeze .*{at}", "plug": rf"action resize .*{of}",
+             "start": rf"action send .*{of}.* start id="}
     begun = {part: _first(lines, pattern, event) for part, pattern in asked.items()}
     ends = {"freeze": _first(lines, rf"event done {at}freeze .*result=0", begun["freeze"] or event),
             "plug": _first(lines, rf"event message {of}result .*bytes=[1-9]", begun["plug"]),

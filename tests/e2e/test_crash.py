@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""failoverd killed at each persist and each action of a failover: before it asks, when it has asked, and when the answer
-is there but nothing has been made of it. Started again it comes to an armed pair; the application never runs twice, its
-disk and its memory have one owner.
+"""failoverd killed at each persist and each action of a failover: before it asks, when it has asked, and when the
+answer is there but nothing has been made of it. Started again it comes to an armed pair; the application never runs
+twice, its disk and its memory have one owner.
 
 Each point of an OS failure takes as long as a guest to boot. Here the points are tried that differ in what is known and
 what is done; all that a failover has are tried with FAILOVER_CRASH_POINTS=all, in some 15 minutes.

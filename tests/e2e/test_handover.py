@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A region that changes hands while both VMs live (N: two rights): its management at once, its memory as it is needed."""
+"""A region that changes hands while both VMs live (N: two rights): its management at once, its memory as needed."""
 import pytest
 
 from expect import table_adds_up

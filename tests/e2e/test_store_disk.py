@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The disk under the store is full, or stalls, in the middle of a failover: it goes on, says so, and nothing is lost."""
+"""The disk under the store is full, or stalls, in the middle of a failover: it goes on, says so, and loses nothing."""
 import os
 import shutil
 import signal

@@ -15,8 +15,8 @@ static void take_line(void *userdata, usec_t since_usec, enum replay_line kind, 
         *bytes += strlen(text);
 }
 
-/* One input is a recording from wherever: it is replayed, or refused with a reason. What can be replayed can be cut, and
- * the part can be replayed with its policy. */
+/* One input is a recording from wherever: it is replayed, or refused with a reason. What can be replayed can be cut,
+ * and the part can be replayed with its policy. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t bytes = 0;
         struct replay_options options = { .all = true, .line = take_line, .userdata = &bytes };

@@ -83,7 +83,8 @@ static void open_witness(const char *name) {
 
 static void tell_witness(uint64_t count) {
         char line[128];
-        int n = snprintf(line, sizeof(line), "%.64s %llu %llu\n", witness.name, witness.run, (unsigned long long) count);
+        int n = snprintf(line, sizeof(line), "%.64s %llu %llu\n", witness.name, witness.run,
+                         (unsigned long long) count);
 
         if (write(witness.fd, line, (size_t) n) < 0)
                 return;
@@ -165,7 +166,8 @@ static int touch(size_t mib) {
         for (size_t i = 0; i < size; i += PAGE)
                 memory[i] = 1;
         clock_gettime(CLOCK_BOOTTIME, &end);
-        printf("touched in %lld us\n", (long long) (end.tv_sec - begin.tv_sec) * 1000000 + (end.tv_nsec - begin.tv_nsec) / 1000);
+        printf("touched in %lld us\n",
+               (long long) (end.tv_sec - begin.tv_sec) * 1000000 + (end.tv_nsec - begin.tv_nsec) / 1000);
         return EXIT_SUCCESS;
 }
 
@@ -227,6 +229,7 @@ int main(int argc, char *argv[]) {
                 return check(argv[2]);
         if (argc == 4 && strcmp(argv[1], "wait") == 0 && mib > 0)
                 return wait_for_node(argv[2], mib);
-        fprintf(stderr, "usage: fill run NAME MIB [NODE] | fill touch MIB [NODE] | fill spin NAME | fill check NAME |\n       fill wait NODE MIB\n");
+        fprintf(stderr, "usage: fill run NAME MIB [NODE] | fill touch MIB [NODE] | fill spin NAME | fill check NAME "
+                        "|\n       fill wait NODE MIB\n");
         return 2;
 }

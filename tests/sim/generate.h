@@ -25,8 +25,8 @@ struct generated {
         unsigned heal_sec; /* then everything is healed */
 };
 
-/* `calm`: nobody lies or changes the policy, nothing that is written is lost, and the pool has room for little more than
- * what a policy must have. */
+/* `calm`: nobody lies or changes the policy, nothing that is written is lost, and the pool has room for little more
+ * than what a policy must have. */
 void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *ret);
 /* The name under which a timeline has a policy: "policy.yaml", "policy-1.yaml". Returns `buffer`. */
 #define GENERATED_NAME_LEN 40

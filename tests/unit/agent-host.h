@@ -62,7 +62,8 @@ static inline void host_node_memory(const struct host *host, uint64_t total_byte
         char aside[264], path[256];
 
         host_write_file(host, "sys/devices/system/node/node0/meminfo.new",
-                        "Node 0 MemTotal:       %" PRIu64 " kB\nNode 0 MemFree:        %" PRIu64 " kB\nNode 0 FilePages:      4 kB\n",
+                        "Node 0 MemTotal:       %" PRIu64 " kB\nNode 0 MemFree:        %" PRIu64
+                        " kB\nNode 0 FilePages:      4 kB\n",
                         total_bytes / KIB, free_bytes / KIB);
         snprintf(path, sizeof(path), "%s/sys/devices/system/node/node0/meminfo", host->dir);
         snprintf(aside, sizeof(aside), "%s.new", path);
@@ -85,7 +86,8 @@ static inline void host_run_agent(struct host *host) {
         (void) dup2(fd, STDOUT_FILENO);
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         execl(binary, "failover-agent", "--socket", socket_path, "--run-dir", host->run_dir, "--sys", sys_dir, "--proc",
-              proc_dir, "--echo-device", "none", getenv("AGENT_CGROUP") ? "--cgroup" : NULL, getenv("AGENT_CGROUP"), NULL);
+              proc_dir, "--echo-device", "none", getenv("AGENT_CGROUP") ? "--cgroup" : NULL, getenv("AGENT_CGROUP"),
+              NULL);
         _exit(127);
 }
 
@@ -209,7 +211,8 @@ static inline void host_init(struct host *host) {
         host_node_memory(host, GIB, GIB / 2);
         snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", host->dir);
         host->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        REQUIRE(bind(host->listen_fd, (struct sockaddr *) &address, sizeof(address)) == 0 && listen(host->listen_fd, 4) == 0);
+        REQUIRE(bind(host->listen_fd, (struct sockaddr *) &address, sizeof(address)) == 0 &&
+                listen(host->listen_fd, 4) == 0);
         host_run_agent(host);
         host_accept(host);
         host_welcome(host);
@@ -249,7 +252,8 @@ static inline void host_deinit(struct host *host) {
 /* A spec of the host's application as a shell command; stop, health and the rest may be set before sending. */
 static inline struct application_spec host_spec(const struct host *host, const char *script) {
         struct application_spec spec = { .node = -1, .stop_timeout_usec = 300 * USEC_PER_MSEC,
-                                         .health_interval_usec = 10 * USEC_PER_MSEC, .health_timeout_usec = USEC_PER_SEC,
+                                         .health_interval_usec = 10 * USEC_PER_MSEC,
+                                         .health_timeout_usec = USEC_PER_SEC,
                                          .health_failures = 2, .memory_bytes = MIB };
 
         memcpy(spec.app, host->app, sizeof(spec.app));

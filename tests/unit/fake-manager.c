@@ -122,7 +122,8 @@ static struct flow make_flow(uint64_t number, const char *cause, usec_t start_us
 }
 
 static void make_pairs(struct fake *fake) {
-        struct pair *web = make_pair(fake, 0, SIDE_A), *db = make_pair(fake, 1, SIDE_A), *mail = make_pair(fake, 2, SIDE_B);
+        struct pair *web = make_pair(fake, 0, SIDE_A), *db = make_pair(fake, 1, SIDE_A),
+                    *mail = make_pair(fake, 2, SIDE_B);
 
         web->state = PAIR_ARMED;
         web->state_usec = web->armed_usec = AGO(7500 * 1000);
@@ -138,7 +139,8 @@ static void make_pairs(struct fake *fake) {
         };
         web->last_flow = make_flow(3, "web-b: kernel panic", AGO(7600 * 1000), 200, PHASE_HEALTHY);
         web->record.last_drill = (struct drill_result) {
-                .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL - 90000 * USEC_PER_SEC, .took_usec = 1200 * USEC_PER_MSEC, .ok = true,
+                .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL - 90000 * USEC_PER_SEC,
+                .took_usec = 1200 * USEC_PER_MSEC, .ok = true,
                 .objective_usec = 5 * USEC_PER_SEC, .number = 2, .text = "healthy; started after 1200 ms on web-b",
         };
         web->apps[0].restarts_usec[0] = AGO(100 * 1000);
@@ -254,7 +256,8 @@ static const struct host_facts *facts(void *userdata) {
 
 static void end_drill(struct fake *fake) {
         struct drill_result drill = {
-                .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL, .objective_usec = 5 * USEC_PER_SEC, .number = 4, .text = "done",
+                .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL, .objective_usec = 5 * USEC_PER_SEC, .number = 4,
+                .text = "done",
                 .took_usec = fake->flow.phase_usec[PHASE_STARTED] - fake->flow.phase_usec[PHASE_DETECTED],
         };
 
@@ -297,12 +300,15 @@ static int begin_flow(struct fake *fake, const struct operator_command *command)
 static int end_at_once(struct fake *fake, int pair, const struct operator_command *command) {
         struct drill_result drill = {
                 .level = command->dry_run ? DRILL_LEVEL_PLAN : DRILL_LEVEL_REHEARSE, .at_usec = FAKE_WALL,
-                .objective_usec = 5 * USEC_PER_SEC, .took_usec = command->dry_run ? 7 * USEC_PER_SEC : 900 * USEC_PER_MSEC,
-                .plugged_usec = 105 * USEC_PER_MSEC, .touched_usec = 770 * USEC_PER_MSEC, .canary_usec = 25 * USEC_PER_MSEC,
+                .objective_usec = 5 * USEC_PER_SEC,
+                .took_usec = command->dry_run ? 7 * USEC_PER_SEC : 900 * USEC_PER_MSEC,
+                .plugged_usec = 105 * USEC_PER_MSEC, .touched_usec = 770 * USEC_PER_MSEC,
+                .canary_usec = 25 * USEC_PER_MSEC,
                 .wanted_bytes = 512 * MIB, .rehearsed_bytes = 384 * MIB, .ok = !command->dry_run,
         };
 
-        set(drill.text, sizeof(drill.text), command->dry_run ? "panic: by the policy 7000 ms" : "rehearsed 384 of 512 MiB: only 384 MiB were unused");
+        set(drill.text, sizeof(drill.text),
+            command->dry_run ? "panic: by the policy 7000 ms" : "rehearsed 384 of 512 MiB: only 384 MiB were unused");
         bus_drill_ended(fake->bus, pair, &drill, command->id);
         bus_reply(fake->bus, command->id, 0, command->dry_run ? "It would be done." : drill.text);
         return 0;
@@ -316,7 +322,8 @@ static int on_command(void *userdata, int pair, const struct operator_command *c
         if (command->verb == COMMAND_PAUSE && command->until_usec < UINT64_C(1700000000) * USEC_PER_SEC)
                 return error_set(error, -EINVAL, "The end is not a time on CLOCK_REALTIME.");
         if (pair == 1 && command->verb == COMMAND_SWITCH)
-                return error_set(error, -EPERM, "The pair is not armed: the agent of the standby db-b is not connected.");
+                return error_set(error, -EPERM,
+                                 "The pair is not armed: the agent of the standby db-b is not connected.");
         if (pair == 2 && command->verb == COMMAND_SWITCH) {
                 bus_record(fake->bus, pair, SIDE_B, RECORD_DECIDED, "", "begun, and never ends");
                 return 0;
@@ -349,12 +356,16 @@ static int on_history(void *userdata, uint64_t id, const char *failover_id, unsi
         struct history_query query = { .id = failover_id, .policy = fake->engine.policy, .realtime_usec = FAKE_WALL };
         struct history_flow flows[2];
         struct history_event events[2] = {
-                { .time_usec = WALL_AGO(3599), .side = SIDE_A, .kind = RECORD_FENCED, .pair = "web", .text = "frozen and killed" },
-                { .time_usec = WALL_AGO(3600), .side = SIDE_A, .kind = RECORD_DECIDED, .pair = "web", .text = "panic: fail over" },
+                { .time_usec = WALL_AGO(3599), .side = SIDE_A, .kind = RECORD_FENCED, .pair = "web",
+                  .text = "frozen and killed" },
+                { .time_usec = WALL_AGO(3600), .side = SIDE_A, .kind = RECORD_DECIDED, .pair = "web",
+                  .text = "panic: fail over" },
         };
         struct history_drill drill = {
-                .pair = "web", .result = { .level = DRILL_LEVEL_FULL, .at_usec = WALL_AGO(90000), .took_usec = USEC_INFINITY,
-                                           .objective_usec = 5 * USEC_PER_SEC, .number = 1, .text = "web-b failed while it took over" },
+                .pair = "web", .result = { .level = DRILL_LEVEL_FULL, .at_usec = WALL_AGO(90000),
+                .took_usec = USEC_INFINITY,
+                                           .objective_usec = 5 * USEC_PER_SEC, .number = 1,
+                                           .text = "web-b failed while it took over" },
         };
         const struct evidence_file files[] = {
                 { .name = "console-a", .bytes = 8 * KIB, .time_usec = WALL_AGO(3600) },

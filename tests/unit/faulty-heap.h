@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * A heap that runs out: linking this puts malloc, calloc and realloc of the test program in front of the C library's (or
- * a sanitizer's), so that also what strdup(), asprintf(), open_memstream() and the libraries ask for is met. Between
- * heap_begin() and heap_end() allocations are counted, and the one whose turn it is fails.
+ * A heap that runs out: linking this puts malloc, calloc and realloc of the test program in front of the C library's
+ * (or a sanitizer's), so that also what strdup(), asprintf(), open_memstream() and the libraries ask for is met.
+ * Between heap_begin() and heap_end() allocations are counted, and the one whose turn it is fails.
  */
 
 #include <stdbool.h>
@@ -16,8 +16,8 @@ enum heap_lack {
 };
 
 /* Calls `run` with the first allocation failing, then with the second, and so on, until none was left to fail; for
- * each kind of lack up to `most`. `run` brackets what is looked at with heap_begin() and heap_end(), more than once if it
- * likes. Returns how many allocations there were to fail. */
+ * each kind of lack up to `most`. `run` brackets what is looked at with heap_begin() and heap_end(), more than once if
+ * it likes. Returns how many allocations there were to fail. */
 unsigned heap_fail_each(void (*run)(void), enum heap_lack most);
 
 /* Allocations of this thread, or of `every_thread`, count from here to heap_end(). */

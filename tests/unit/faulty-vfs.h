@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * An SQLite VFS "faulty" over the default one. On files whose name holds `match`, writes and syncs are counted, and where
- * `reads_fail` whatever else may fail on a bad disk; the one numbered `fail_at` fails with `fail_code`, and all wait
- * while `stalled`, reads too where `stalls_reads`.
+ * An SQLite VFS "faulty" over the default one. On files whose name holds `match`, writes and syncs are counted, and
+ * where `reads_fail` whatever else may fail on a bad disk; the one numbered `fail_at` fails with `fail_code`, and all
+ * wait while `stalled`, reads too where `stalls_reads`.
  */
 
 #include <pthread.h>

@@ -155,8 +155,10 @@ static inline struct record make_record(const char *pair, uint64_t seq) {
                 .flaps_usec = { 1, 2, UINT64_C(1) << 60 }, .lost_bytes = 3 * MIB, .reserve_used_bytes = 2 * MIB,
                 .flow = { .kind = FLOW_APPLICATION_FAILURE, .number = 7, .from = SIDE_A, .to = SIDE_B, .drill = true,
                           .command_id = UINT64_MAX - 1, .cause = "exit 1 \xc3\xa9" },
-                .last_drill = { .level = DRILL_LEVEL_REHEARSE, .at_usec = 1, .ok = true, .took_usec = 2, .objective_usec = 3,
-                                .number = 4, .text = "it's met", .wanted_bytes = 5, .rehearsed_bytes = 6, .plugged_usec = 7,
+                .last_drill = { .level = DRILL_LEVEL_REHEARSE, .at_usec = 1, .ok = true, .took_usec = 2,
+                .objective_usec = 3,
+                                .number = 4, .text = "it's met", .wanted_bytes = 5, .rehearsed_bytes = 6,
+                                .plugged_usec = 7,
                                 .touched_usec = USEC_INFINITY, .canary_usec = 8 },
                 .rehearsal = REHEARSAL_TOUCH, .rehearsal_side = SIDE_B,
         };
@@ -178,7 +180,8 @@ static inline bool drills_equal(const struct drill_result *a, const struct drill
         return a->level == b->level && a->at_usec == b->at_usec && a->ok == b->ok && a->took_usec == b->took_usec &&
                a->objective_usec == b->objective_usec && a->number == b->number && strcmp(a->text, b->text) == 0 &&
                a->wanted_bytes == b->wanted_bytes && a->rehearsed_bytes == b->rehearsed_bytes &&
-               a->plugged_usec == b->plugged_usec && a->touched_usec == b->touched_usec && a->canary_usec == b->canary_usec;
+               a->plugged_usec == b->plugged_usec && a->touched_usec == b->touched_usec &&
+               a->canary_usec == b->canary_usec;
 }
 
 static inline bool records_equal(const struct record *a, const struct record *b) {
@@ -190,8 +193,8 @@ static inline bool records_equal(const struct record *a, const struct record *b)
                      a->flow.number == b->flow.number && a->flow.from == b->flow.from && a->flow.to == b->flow.to &&
                      a->flow.drill == b->flow.drill && a->flow.command_id == b->flow.command_id &&
                      strcmp(a->flow.cause, b->flow.cause) == 0 && a->lost_bytes == b->lost_bytes &&
-                     a->reserve_used_bytes == b->reserve_used_bytes && drills_equal(&a->last_drill, &b->last_drill) && a->rehearsal == b->rehearsal &&
-                     a->rehearsal_side == b->rehearsal_side &&
+                     a->reserve_used_bytes == b->reserve_used_bytes && drills_equal(&a->last_drill, &b->last_drill) &&
+                     a->rehearsal == b->rehearsal && a->rehearsal_side == b->rehearsal_side &&
                      memcmp(a->flow.phase_usec, b->flow.phase_usec, sizeof(a->flow.phase_usec)) == 0 &&
                      memcmp(a->flaps_usec, b->flaps_usec, sizeof(a->flaps_usec)) == 0 &&
                      memcmp(a->fence_wanted, b->fence_wanted, sizeof(a->fence_wanted)) == 0 &&

@@ -20,9 +20,11 @@ static int has_address(const char *link, const char *wanted) {
                 if (!i->ifa_addr || strcmp(i->ifa_name, link) != 0)
                         continue;
                 if (i->ifa_addr->sa_family == AF_INET)
-                        inet_ntop(AF_INET, &((struct sockaddr_in *) (void *) i->ifa_addr)->sin_addr, text, sizeof(text));
+                        inet_ntop(AF_INET, &((struct sockaddr_in *) (void *) i->ifa_addr)->sin_addr, text,
+                                  sizeof(text));
                 else if (i->ifa_addr->sa_family == AF_INET6)
-                        inet_ntop(AF_INET6, &((struct sockaddr_in6 *) (void *) i->ifa_addr)->sin6_addr, text, sizeof(text));
+                        inet_ntop(AF_INET6, &((struct sockaddr_in6 *) (void *) i->ifa_addr)->sin6_addr, text,
+                                  sizeof(text));
                 found |= strcmp(text, wanted) == 0;
         }
         freeifaddrs(all);
@@ -31,7 +33,8 @@ static int has_address(const char *link, const char *wanted) {
 
 static void addresses_are_read_strictly(void) {
         static const char *const bad[] = {
-                "", "192.0.2.1", "192.0.2.1/", "192.0.2.1/33", "192.0.2.1/-1", "192.0.2.1/+1", "192.0.2.1/24x", "192.0.2/24", "/24",
+                "", "192.0.2.1", "192.0.2.1/", "192.0.2.1/33", "192.0.2.1/-1", "192.0.2.1/+1", "192.0.2.1/24x",
+                "192.0.2/24", "/24",
                 "2001:db8::1/129", "2001:db8::g/64", "host/24", "192.0.2.1/024000", "1.2.3.4/24/24",
         };
         struct ip_address address = { .prefix = 99 };

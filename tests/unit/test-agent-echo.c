@@ -18,7 +18,8 @@ static bool echoes(int master) {
         char byte = 0;
 
         CHECK(write(master, "x", 1) == 1);
-        return poll(&poll_fd, 1, PATIENCE_MSEC) == 1 && (poll_fd.revents & POLLIN) && read(master, &byte, 1) == 1 && byte == 'x';
+        return poll(&poll_fd, 1, PATIENCE_MSEC) == 1 && (poll_fd.revents & POLLIN) && read(master, &byte, 1) == 1 &&
+               byte == 'x';
 }
 
 static void terminal_echoes_when_the_agent_is_gone_and_its_holder_ends_with_it(void) {

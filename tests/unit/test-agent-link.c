@@ -418,7 +418,8 @@ static void a_slow_guest_gets_everything_in_order(void) {
         uint64_t n = 1500;
 
         for (uint64_t id = 1; id <= n; id++)
-                REQUIRE(agent_link_send(bench->link, &(struct message) { .type = MESSAGE_STOP, .id = id, .app = "web" }) == 0);
+                REQUIRE(agent_link_send(bench->link, &(struct message) { .type = MESSAGE_STOP, .id = id,
+                                                                         .app = "web" }) == 0);
         WAIT_FOR(bench, bench->last.id == n);
         CHECK(bench->n_received == n + bench->n_welcomes);
         bench_free(bench);

@@ -54,7 +54,8 @@ static void a_nodes_usage_is_read_in_bytes(void) {
         set_up();
         CHECK(memory_node_usage(directory, 1, &usage) == -ENOENT);
         CHECK(usage.total_bytes == 1);
-        put(NODE1 "meminfo", "\nNode 1 MemTotal:        1048576 kB\nNode 1 MemFree:          524288 kB\nNode 1 MemUsed:          524288 kB\n"
+        put(NODE1 "meminfo", "\nNode 1 MemTotal:        1048576 kB\nNode 1 MemFree:          524288 kB\nNode 1 "
+                             "MemUsed:          524288 kB\n"
                              "Node 1 FilePages:        100 kB\n");
         CHECK(memory_node_usage(directory, 1, &usage) == 0);
         CHECK(usage.total_bytes == GIB && usage.free_bytes == 512 * MIB && usage.file_bytes == 100 * KIB);

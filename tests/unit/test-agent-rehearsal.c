@@ -52,7 +52,8 @@ static void the_agent_touches_memory_and_tells_how_much_and_how_long(void) {
 
         host_init(&host);
         host_configure(&host, host_spec(&host, "exec sleep 1000"));
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_TOUCH, .node = -1, .bytes = 32 * MIB }), 0);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_TOUCH, .node = -1,
+                                                                      .bytes = 32 * MIB }), 0);
         CHECK(host.last.bytes == 32 * MIB && host.last.usec > 0);
         CHECK(!host_agent_has_child(&host));
         host_deinit(&host);
@@ -64,7 +65,8 @@ static void memory_that_is_not_there_is_not_taken(void) {
         host_init(&host);
         host_write_file(&host, "proc/meminfo", "MemTotal: 1048576 kB\nMemAvailable: 10240 kB\n");
         host_configure(&host, host_spec(&host, "exec sleep 1000"));
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_TOUCH, .node = -1, .bytes = 64 * MIB }), -ENOMEM);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_TOUCH, .node = -1,
+                                                                      .bytes = 64 * MIB }), -ENOMEM);
         CHECK(host.last.bytes == 0);
         CHECK_TEXT(host.last.text, "only 0 of 64 MiB can be had there");
         host_deinit(&host);

@@ -29,7 +29,8 @@ static const struct state_record full = {
 
 static void check_equal(const struct state_record *a, const struct state_record *b) {
         CHECK(a->state == b->state && a->token == b->token && a->pid == b->pid && a->start_time == b->start_time);
-        CHECK(a->node == b->node && a->bytes == b->bytes && a->cause == b->cause && a->code == b->code && a->hard == b->hard);
+        CHECK(a->node == b->node && a->bytes == b->bytes && a->cause == b->cause && a->code == b->code &&
+              a->hard == b->hard);
         CHECK_TEXT(a->text, b->text);
 }
 

@@ -130,7 +130,8 @@ static void what_a_unit_leaves_behind_is_killed_before_it_counts_as_stopped(void
         if (cannot_run())
                 return;
         host_init(&host);
-        put_unit(&host, "[Service]\nKillMode=process\nExecStart=sh -c 'trap \"\" TERM; sleep 31337 & exec sleep 2000'\n");
+        put_unit(&host,
+                 "[Service]\nKillMode=process\nExecStart=sh -c 'trap \"\" TERM; sleep 31337 & exec sleep 2000'\n");
         configure_unit(&host);
         CHECK(check_until_answered(&host, 0) == 0);
         host_expect_result(&host, host_start(&host, 1), 0);

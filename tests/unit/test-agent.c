@@ -33,7 +33,8 @@ static void an_application_starts_and_its_death_is_reported(void) {
 
         CHECK(kill(host_app_pid(&host), SIGKILL) == 0);
         host_expect(&host, MESSAGE_FAILED);
-        CHECK(host.last.cause == FAILURE_SIGNAL && host.last.code == SIGKILL && host.last.token == 5 && !host.last.hard);
+        CHECK(host.last.cause == FAILURE_SIGNAL && host.last.code == SIGKILL && host.last.token == 5 &&
+              !host.last.hard);
         host_ping(&host, MESSAGE_FAILED);
         CHECK(host.last.apps[0].state == APPLICATION_FAILED);
         host_deinit(&host);
@@ -439,11 +440,13 @@ static void a_detach_prepares_the_node_and_says_what_is_in_use(void) {
         host_write_file(&host, "sys/devices/system/node/node0/compact", "%s", "");
         host_write_file(&host, "proc/sys/vm/drop_caches", "%s", "");
         host_node_memory(&host, 128 * MIB, 100 * MIB);
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_DETACH, .node = 0, .bytes = 64 * MIB }), 0);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_DETACH, .node = 0,
+                                                                      .bytes = 64 * MIB }), 0);
         CHECK(host.last.bytes == 28 * MIB);
         CHECK(file_read(text, sizeof(text), "%s/sys/devices/system/node/node0/compact", host.dir) == 1);
         CHECK(file_read(text, sizeof(text), "%s/proc/sys/vm/drop_caches", host.dir) == 0); /* enough was free */
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_DETACH, .node = 0, .bytes = 128 * MIB }), 0);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_DETACH, .node = 0,
+                                                                      .bytes = 128 * MIB }), 0);
         CHECK(file_read(text, sizeof(text), "%s/proc/sys/vm/drop_caches", host.dir) == 1);
         host_deinit(&host);
 }
@@ -486,7 +489,8 @@ static void drills_kill_the_application_but_never_this_machine(void) {
         host_init(&host);
         host_configure(&host, host_spec(&host, SLEEP));
         host_expect_result(&host, host_start(&host, 1), 0);
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_FAULT, .text = "panic" }), -EPERM);
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_FAULT,
+                                                                      .text = "panic" }), -EPERM);
         host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_FAULT, .text = "hang" }), -EPERM);
         host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_FAULT, .text = "app-kill" }), 0);
         host_expect(&host, MESSAGE_FAILED);

@@ -46,7 +46,8 @@ static const char *call(struct session *session, const char *path, const char *i
         const char *text;
         va_list ap;
 
-        REQUIRE(sd_bus_message_new_method_call(session->connection, &message, "org.failover1", path, interface, method) >= 0);
+        REQUIRE(sd_bus_message_new_method_call(session->connection, &message, "org.failover1", path, interface,
+                                               method) >= 0);
         va_start(ap, types);
         REQUIRE(sd_bus_message_appendv(message, types, ap) >= 0);
         va_end(ap);
@@ -351,7 +352,8 @@ static void serve_polkit(const struct session *session, int ready) {
 static bool may_pause_only(struct session *session) {
         return strcmp(MANAGER(session, "Resume", NULL, "s", "web"), "") == 0 &&
                strcmp(MANAGER(session, "Adopt", NULL, "ss", "web", "a"), SD_BUS_ERROR_ACCESS_DENIED) == 0 &&
-               strcmp(call(session, WEB, BUS_PAIR_INTERFACE, "Switch", NULL, "a{sv}", 0), SD_BUS_ERROR_ACCESS_DENIED) == 0;
+               strcmp(call(session, WEB, BUS_PAIR_INTERFACE, "Switch", NULL, "a{sv}", 0), SD_BUS_ERROR_ACCESS_DENIED) ==
+                       0;
 }
 
 static void polkit_decides_for_everybody_else(void) {

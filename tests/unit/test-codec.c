@@ -12,7 +12,8 @@
 /* A message with every field set, so that what a type does not carry shows as a difference. */
 static struct message full_message(enum message_type type) {
         struct message m = {
-                .type = type, .session = SESSION, .seq = UINT64_MAX, .id = 7, .app = "db-1", .token = (UINT64_C(1) << 53) + 1,
+                .type = type, .session = SESSION, .seq = UINT64_MAX, .id = 7, .app = "db-1",
+                .token = (UINT64_C(1) << 53) + 1,
                 .bytes = INT64_MAX, .nonce = UINT64_MAX - 1, .node = -1, .result = -110, .version = 3,
                 .usec = 1234567, .kind = APPLICATION_AUTO, .cause = FAILURE_MEMORY, .code = -12, .hard = true,
                 .boot = "0f0e-12", .system = "systemd 252", .text = "\xc3\xa4 \"quoted\" \\ text", .n_apps = 2,
@@ -29,7 +30,8 @@ static void add_specs(struct message *m) {
         m->specs = calloc(2, sizeof(struct application_spec));
         m->n_specs = 2;
         s = &m->specs[0];
-        *s = (struct application_spec) { .app = "db-1", .node = 2, .memory_bytes = UINT64_C(1) << 60, .health_failures = 3,
+        *s = (struct application_spec) { .app = "db-1", .node = 2, .memory_bytes = UINT64_C(1) << 60,
+                                         .health_failures = 3,
                                          .stop_timeout_usec = 1, .health_interval_usec = 2, .health_timeout_usec = 3,
                                          .n_addresses = 1 };
         command_append(&s->run.start, "/bin/db");
@@ -57,7 +59,8 @@ static void every_enum_table_round_trips(void) {
         for (int i = 0; i < MESSAGE_TYPE_MAX; i++)
                 CHECK((int) message_type_from_string(message_type_to_string((enum message_type) i)) == i);
         for (int i = 0; i < APPLICATION_STATE_MAX; i++)
-                CHECK((int) application_state_from_string(application_state_to_string((enum application_state) i)) == i);
+                CHECK((int) application_state_from_string(application_state_to_string((enum application_state) i)) ==
+                      i);
         CHECK(message_type_from_string("nonsense") == MESSAGE_TYPE_INVALID);
         CHECK(message_type_to_string(MESSAGE_TYPE_MAX) == NULL);
         CHECK(application_state_to_string(APPLICATION_STATE_MAX) == NULL);
@@ -151,7 +154,9 @@ static void only_the_keys_of_a_type_are_sent(void) {
 static void unknown_keys_are_ignored(void) {
         struct message m;
 
-        REQUIRE(decode("{\"type\":\"ping\"," HEAD ",\"nonce\":18446744073709551615,\"later\":{\"x\":[1.5,null]},\"app\":5}", &m) == 0);
+        REQUIRE(decode("{\"type\":\"ping\"," HEAD
+                       ",\"nonce\":18446744073709551615,\"later\":{\"x\":[1.5,null]},\"app\":5}",
+                       &m) == 0);
         CHECK(m.nonce == UINT64_MAX);
         CHECK(m.app[0] == 0);
 }
@@ -166,10 +171,11 @@ static void unknown_types_are_told_from_malformed_lines(void) {
 #define PING(rest) "{\"type\":\"ping\"," HEAD "," rest "}"
 #define RESULT(rest) "{\"type\":\"result\"," HEAD ",\"id\":1," rest "}"
 #define START(app, token, node, bytes) \
-        "{\"type\":\"start\"," HEAD ",\"id\":1,\"app\":" app ",\"token\":" token ",\"node\":" node ",\"bytes\":" bytes "}"
+        "{\"type\":\"start\"," HEAD ",\"id\":1,\"app\":" app ",\"token\":" token ",\"node\":" node ",\"bytes\":" bytes \
+        "}"
 #define SPEC(rest) \
-        "{\"type\":\"configure\"," HEAD ",\"specs\":[{\"app\":\"a\",\"node\":0,\"memory_bytes\":1,\"stop_timeout_usec\":1," \
-        "\"health_interval_usec\":1,\"health_timeout_usec\":1,\"health_failures\":1" rest "}]}"
+        "{\"type\":\"configure\"," HEAD ",\"specs\":[{\"app\":\"a\",\"node\":0,\"memory_bytes\":1," \
+        "\"stop_timeout_usec\":1,\"health_interval_usec\":1,\"health_timeout_usec\":1,\"health_failures\":1" rest "}]}"
 #define HELLO(apps) "{\"type\":\"hello\"," HEAD ",\"version\":1,\"boot\":\"a-b\",\"bytes\":1,\"apps\":" apps "}"
 
 static const char *const good[] = {
@@ -178,36 +184,100 @@ static const char *const good[] = {
 };
 
 static const char *const malformed[] = {
-        "", " ", "x", "{", "}", "[]", "null", "1", "\"ping\"", "{}", "{\"type\":1}", "{\"type\":null}", "{\"type\":[\"ping\"]}",
-        "{\"type\":\"ping\"}", "{\"type\":\"ping\",\"seq\":1,\"nonce\":1}",
+        "",
+        " ",
+        "x",
+        "{",
+        "}",
+        "[]",
+        "null",
+        "1",
+        "\"ping\"",
+        "{}",
+        "{\"type\":1}",
+        "{\"type\":null}",
+        "{\"type\":[\"ping\"]}",
+        "{\"type\":\"ping\"}",
+        "{\"type\":\"ping\",\"seq\":1,\"nonce\":1}",
         "{\"type\":\"ping\",\"session\":\"" SESSION "\",\"nonce\":1}",
         "{\"type\":\"ping\",\"session\":\"\",\"seq\":1,\"nonce\":1}",
         "{\"type\":\"ping\",\"session\":\"xyz\",\"seq\":1,\"nonce\":1}",
         "{\"type\":\"ping\",\"session\":\"" SESSION "0\",\"seq\":1,\"nonce\":1}",
-        PING("\"x\":1"), PING("\"nonce\":null"), PING("\"nonce\":\"1\""), PING("\"nonce\":1.0"), PING("\"nonce\":1e3"),
-        PING("\"nonce\":-1"), PING("\"nonce\":18446744073709551616"), PING("\"nonce\":99999999999999999999999999999"),
-        PING("\"nonce\":NaN"), PING("\"nonce\":1,\"x\":NaN"), PING("\"nonce\":1,\"x\":Infinity"), PING("\"nonce\":1,\"x\":-Infinity"),
-        PING("\"nonce\":true"), PING("\"nonce\":[1]"), PING("\"nonce\":1,\"nonce\":1"), PING("\"nonce\":1,\"nonc\\u0065\":2"),
-        PING("\"nonce\":1,\"x\":{\"a\":1,\"a\":1}"), PING("\"nonce\":1,"), PING("\"nonce\":1") "x", PING("\"nonce\":1") "{}",
-        PING("\"nonce\":1,\"x\":\"\\u0000\""), PING("\"nonce\":1,\"type\\u0000\":1"), PING("\"nonce\":1,\"x\":\"\xff\""),
-        PING("\"nonce\":1,\"x\":\"\xc0\xaf\""), PING("\"nonce\":1,\"x\":\"\t\""), PING("'nonce':1"), PING("\"nonce\":1/**/"),
-        PING("nonce:1"), PING("\"nonce\":1,\"x\":[[[[[[[[[[[[1]]]]]]]]]]]]"), PING("\"nonce\":01x"), PING("\"nonce\":+1"),
-        PING("\"nonce\":1,\"x\":\"\\x\""), PING("\"nonce\":1,\"x\":TRUE"),
-        RESULT("\"result\":1"), RESULT("\"result\":-5000"), RESULT("\"result\":-99999999999999999999"),
-        RESULT("\"result\":0,\"text\":\"a\\u001b[2J\""), RESULT("\"result\":0,\"text\":\"a\\u009b\""), RESULT("\"result\":0,\"text\":\"\\n\""),
-        RESULT("\"result\":0,\"text\":1"), RESULT("\"result\":0,\"app\":\"\""), RESULT("\"result\":0,\"bytes\":9223372036854775808"),
-        START("\"../a\"", "1", "0", "0"), START("\"a b\"", "1", "0", "0"), START("\"-a\"", "1", "0", "0"), START("1", "1", "0", "0"),
+        PING("\"x\":1"),
+        PING("\"nonce\":null"),
+        PING("\"nonce\":\"1\""),
+        PING("\"nonce\":1.0"),
+        PING("\"nonce\":1e3"),
+        PING("\"nonce\":-1"),
+        PING("\"nonce\":18446744073709551616"),
+        PING("\"nonce\":99999999999999999999999999999"),
+        PING("\"nonce\":NaN"),
+        PING("\"nonce\":1,\"x\":NaN"),
+        PING("\"nonce\":1,\"x\":Infinity"),
+        PING("\"nonce\":1,\"x\":-Infinity"),
+        PING("\"nonce\":true"),
+        PING("\"nonce\":[1]"),
+        PING("\"nonce\":1,\"nonce\":1"),
+        PING("\"nonce\":1,\"nonc\\u0065\":2"),
+        PING("\"nonce\":1,\"x\":{\"a\":1,\"a\":1}"),
+        PING("\"nonce\":1,"),
+        PING("\"nonce\":1") "x",
+        PING("\"nonce\":1") "{}",
+        PING("\"nonce\":1,\"x\":\"\\u0000\""),
+        PING("\"nonce\":1,\"type\\u0000\":1"),
+        PING("\"nonce\":1,\"x\":\"\xff\""),
+        PING("\"nonce\":1,\"x\":\"\xc0\xaf\""),
+        PING("\"nonce\":1,\"x\":\"\t\""),
+        PING("'nonce':1"),
+        PING("\"nonce\":1/**/"),
+        PING("nonce:1"),
+        PING("\"nonce\":1,\"x\":[[[[[[[[[[[[1]]]]]]]]]]]]"),
+        PING("\"nonce\":01x"),
+        PING("\"nonce\":+1"),
+        PING("\"nonce\":1,\"x\":\"\\x\""),
+        PING("\"nonce\":1,\"x\":TRUE"),
+        RESULT("\"result\":1"),
+        RESULT("\"result\":-5000"),
+        RESULT("\"result\":-99999999999999999999"),
+        RESULT("\"result\":0,\"text\":\"a\\u001b[2J\""),
+        RESULT("\"result\":0,\"text\":\"a\\u009b\""),
+        RESULT("\"result\":0,\"text\":\"\\n\""),
+        RESULT("\"result\":0,\"text\":1"),
+        RESULT("\"result\":0,\"app\":\"\""),
+        RESULT("\"result\":0,\"bytes\":9223372036854775808"),
+        START("\"../a\"", "1", "0", "0"),
+        START("\"a b\"", "1", "0", "0"),
+        START("\"-a\"", "1", "0", "0"),
+        START("1", "1", "0", "0"),
         START("\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"", "1", "0", "0"),
-        START("\"a\"", "1", "-2", "0"), START("\"a\"", "1", "1024", "0"), START("\"a\"", "1", "4294967296", "0"), START("\"a\"", "-1", "0", "0"),
-        SPEC(""), SPEC(",\"start\":[]"), SPEC(",\"start\":[\"\"]"), SPEC(",\"start\":\"x\""), SPEC(",\"start\":[1]"),
-        SPEC(",\"start\":[\"x\"],\"unit\":\"x.service\""), SPEC(",\"unit\":\"\""), SPEC(",\"unit\":\"a/b.service\""), SPEC(",\"unit\":5"),
-        SPEC(",\"unit\":\"x\",\"addresses\":[1]"), SPEC(",\"unit\":\"x\",\"addresses\":[{\"cidr\":\"1.2.3.4/8\"}]"),
+        START("\"a\"", "1", "-2", "0"),
+        START("\"a\"", "1", "1024", "0"),
+        START("\"a\"", "1", "4294967296", "0"),
+        START("\"a\"", "-1", "0", "0"),
+        SPEC(""),
+        SPEC(",\"start\":[]"),
+        SPEC(",\"start\":[\"\"]"),
+        SPEC(",\"start\":\"x\""),
+        SPEC(",\"start\":[1]"),
+        SPEC(",\"start\":[\"x\"],\"unit\":\"x.service\""),
+        SPEC(",\"unit\":\"\""),
+        SPEC(",\"unit\":\"a/b.service\""),
+        SPEC(",\"unit\":5"),
+        SPEC(",\"unit\":\"x\",\"addresses\":[1]"),
+        SPEC(",\"unit\":\"x\",\"addresses\":[{\"cidr\":\"1.2.3.4/8\"}]"),
         SPEC(",\"unit\":\"x\",\"addresses\":[{\"cidr\":\"1.2.3.4/8\",\"link\":\"../x\"}]"),
         SPEC(",\"unit\":\"x\",\"addresses\":[{\"cidr\":\"1.2.3.4/8\",\"link\":\"abcdefghijklmnop\"}]"),
-        SPEC(",\"unit\":\"x\",\"addresses\":[{\"cidr\":\"host/8\",\"link\":\"lo\"}]"), SPEC(",\"unit\":\"x\",\"addresses\":{}"),
-        "{\"type\":\"configure\"," HEAD ",\"specs\":{}}", "{\"type\":\"configure\"," HEAD ",\"specs\":[null]}", "{\"type\":\"configure\"," HEAD "}",
-        HELLO("{}"), HELLO("[1]"), HELLO("[{\"app\":\"a\",\"state\":\"dancing\",\"token\":1}]"), HELLO("[{\"app\":\"a\",\"token\":1}]"),
-        HELLO("[{\"app\":\"a\",\"state\":1,\"token\":1}]"), HELLO("[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]"),
+        SPEC(",\"unit\":\"x\",\"addresses\":[{\"cidr\":\"host/8\",\"link\":\"lo\"}]"),
+        SPEC(",\"unit\":\"x\",\"addresses\":{}"),
+        "{\"type\":\"configure\"," HEAD ",\"specs\":{}}",
+        "{\"type\":\"configure\"," HEAD ",\"specs\":[null]}",
+        "{\"type\":\"configure\"," HEAD "}",
+        HELLO("{}"),
+        HELLO("[1]"),
+        HELLO("[{\"app\":\"a\",\"state\":\"dancing\",\"token\":1}]"),
+        HELLO("[{\"app\":\"a\",\"token\":1}]"),
+        HELLO("[{\"app\":\"a\",\"state\":1,\"token\":1}]"),
+        HELLO("[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]"),
         "{\"type\":\"hello\"," HEAD ",\"version\":0,\"boot\":\"a\",\"bytes\":1,\"apps\":[]}",
         "{\"type\":\"hello\"," HEAD ",\"version\":1,\"boot\":\"A;\",\"bytes\":1,\"apps\":[]}",
         "{\"type\":\"failed\"," HEAD ",\"app\":\"a\",\"token\":1,\"cause\":\"mood\",\"code\":1,\"hard\":true}",

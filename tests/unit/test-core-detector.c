@@ -187,9 +187,13 @@ static void stopped_detector_knows_nothing_and_asks_nothing(void) {
         CHECK(!wants.ping && !wants.probe && wants.wake_usec == USEC_INFINITY);
 }
 
-TEST_MAIN("core-detector", TEST(healthy_guest_is_never_suspected), TEST(hang_is_decided_within_two_seconds_with_an_echo_port),
+TEST_MAIN("core-detector", TEST(healthy_guest_is_never_suspected),
+          TEST(hang_is_decided_within_two_seconds_with_an_echo_port),
           TEST(hang_takes_longer_where_the_balloon_is_the_only_path),
-          TEST(slow_agent_is_no_hang_where_the_balloon_is_the_only_path), TEST(silent_agent_with_a_living_kernel_is_no_hang),
-          TEST(guest_without_a_second_path_is_never_hung), TEST(echo_port_that_was_closed_before_is_no_evidence),
-          TEST(unanswered_question_to_the_balloon_is_no_evidence), TEST(silence_before_a_doubt_does_not_count), TEST(one_unanswered_probe_is_no_hang_however_long_ago),
-          TEST(late_answer_shows_that_it_lived_when_it_was_asked), TEST(stopped_detector_knows_nothing_and_asks_nothing))
+          TEST(slow_agent_is_no_hang_where_the_balloon_is_the_only_path),
+          TEST(silent_agent_with_a_living_kernel_is_no_hang), TEST(guest_without_a_second_path_is_never_hung),
+          TEST(echo_port_that_was_closed_before_is_no_evidence),
+          TEST(unanswered_question_to_the_balloon_is_no_evidence), TEST(silence_before_a_doubt_does_not_count),
+          TEST(one_unanswered_probe_is_no_hang_however_long_ago),
+          TEST(late_answer_shows_that_it_lived_when_it_was_asked),
+          TEST(stopped_detector_knows_nothing_and_asks_nothing))

@@ -37,7 +37,8 @@ static uint64_t find_message(const struct world *w, enum message_type type, enum
         for (size_t i = 0; i < w->update.n_actions; i++) {
                 const struct action *action = &w->update.actions[i];
 
-                if (action->kind == ACTION_SEND && action->side == side && action->message && action->message->type == type)
+                if (action->kind == ACTION_SEND && action->side == side && action->message &&
+                    action->message->type == type)
                         return action->message->id;
         }
         return 0;
@@ -74,7 +75,8 @@ static void tell_message(struct world *w, enum side side, struct message message
 }
 
 static void tell_domain(struct world *w, enum side side, enum domain_state state, enum domain_reason reason) {
-        feed(w, (struct event){ .kind = EVENT_DOMAIN, .pair = 0, .side = side, .app = NO_APP, .domain = state, .reason = reason });
+        feed(w, (struct event){ .kind = EVENT_DOMAIN, .pair = 0, .side = side, .app = NO_APP, .domain = state,
+                                .reason = reason });
 }
 
 static void begin(struct world *w) {
@@ -115,7 +117,8 @@ static void end(struct world *w) {
 }
 
 static void bring_up(struct world *w, enum side side) {
-        struct preflight found = { .defined = true, .persistent = true, .channel = true, .requested_zero = true, .vcpus = 1, .vcpus_max = 2 };
+        struct preflight found = { .defined = true, .persistent = true, .channel = true, .requested_zero = true,
+                                   .vcpus = 1, .vcpus_max = 2 };
         struct message hello = { .type = MESSAGE_HELLO, .version = PROTOCOL_VERSION };
 
         found.base_bytes = 512 * MIB;
@@ -123,7 +126,8 @@ static void bring_up(struct world *w, enum side side) {
         found.apps[0].node = 1;
         found.apps[0].size_bytes = 512 * MIB;
         snprintf(hello.boot, sizeof(hello.boot), "boot-%d", side);
-        feed(w, (struct event){ .kind = EVENT_PROCESS, .pair = 0, .side = side, .app = NO_APP, .up = true, .pid = 10 + (int) side });
+        feed(w, (struct event){ .kind = EVENT_PROCESS, .pair = 0, .side = side, .app = NO_APP, .up = true,
+                                .pid = 10 + (int) side });
         tell_domain(w, side, DOMAIN_RUNNING, REASON_BOOTED);
         feed(w, (struct event){ .kind = EVENT_PREFLIGHT, .pair = 0, .side = side, .app = NO_APP, .preflight = &found });
         feed(w, (struct event){ .kind = EVENT_LINK, .pair = 0, .side = side, .app = NO_APP, .up = true });
@@ -211,7 +215,8 @@ static void another_pairs_application_name_is_ignored_and_said(void) {
         struct world w;
 
         make_armed(&w);
-        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "payroll", .token = 1, .cause = FAILURE_EXIT, .code = 1 });
+        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "payroll", .token = 1,
+                                                   .cause = FAILURE_EXIT, .code = 1 });
         said = find(&w, ACTION_RECORD, SIDE_A);
         CHECK(said && said->record_kind == RECORD_PROTOCOL);
         CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
@@ -222,8 +227,10 @@ static void report_of_the_side_that_does_not_own_it_counts_for_nothing(void) {
         struct world w;
 
         make_armed(&w);
-        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 1, .cause = FAILURE_MEMORY });
-        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 99, .cause = FAILURE_MEMORY });
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 1,
+                                                   .cause = FAILURE_MEMORY });
+        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 99,
+                                                   .cause = FAILURE_MEMORY });
         CHECK(w.engine->pairs[0]->record.flow.kind == FLOW_NONE);
         end(&w);
 }
@@ -234,7 +241,8 @@ static void agent_cannot_ask_for_more_than_the_region(void) {
         make_armed(&w);
         tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_REQUEST, .id = 1, .app = "db", .bytes = 128 * MIB });
         CHECK(find_message(&w, MESSAGE_REFUSE, SIDE_B) != 0);
-        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_REQUEST, .id = 2, .app = "db", .bytes = UINT64_MAX - 5 });
+        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_REQUEST, .id = 2, .app = "db",
+                                                   .bytes = UINT64_MAX - 5 });
         CHECK(w.engine->pairs[0]->record.apps[0].granted_bytes[SIDE_A] == 512 * MIB);
         end(&w);
 }
@@ -243,9 +251,11 @@ static void events_for_slots_that_do_not_exist_do_no_harm(void) {
         struct world w;
 
         make_armed(&w);
-        feed(&w, (struct event){ .kind = EVENT_DOMAIN, .pair = 7, .side = SIDE_A, .app = NO_APP, .domain = DOMAIN_SHUTOFF });
+        feed(&w, (struct event){ .kind = EVENT_DOMAIN, .pair = 7, .side = SIDE_A, .app = NO_APP,
+                                 .domain = DOMAIN_SHUTOFF });
         feed(&w, (struct event){ .kind = EVENT_DEVICE_SIZE, .pair = 0, .side = SIDE_A, .app = 15, .bytes = 1 });
-        feed(&w, (struct event){ .kind = EVENT_DONE, .pair = 0, .side = SIDE_A, .app = 15, .action = ACTION_RESIZE, .action_id = 999 });
+        feed(&w, (struct event){ .kind = EVENT_DONE, .pair = 0, .side = SIDE_A, .app = 15, .action = ACTION_RESIZE,
+                                 .action_id = 999 });
         CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
         end(&w);
 }
@@ -331,7 +341,8 @@ static void readiness_follows_what_is_known(void) {
         make_armed(&w);
         pair = w.engine->pairs[0];
         CHECK(pair->readiness == READINESS_UNCOVERED); /* a hang could not be told: its kernel has not been heard */
-        feed(&w, (struct event){ .kind = EVENT_SECOND_PATH, .pair = 0, .side = SIDE_A, .app = NO_APP, .path = PATH_ECHO });
+        feed(&w, (struct event){ .kind = EVENT_SECOND_PATH, .pair = 0, .side = SIDE_A, .app = NO_APP,
+                                 .path = PATH_ECHO });
         tell_domain(&w, SIDE_A, DOMAIN_RUNNING, REASON_USER);
         CHECK(pair->readiness == READINESS_COVERED);
         feed(&w, (struct event){ .kind = EVENT_LINK, .pair = 0, .side = SIDE_B, .app = NO_APP, .text = "" });
@@ -355,7 +366,8 @@ static void a_standby_without_headroom_is_seen(void) {
         tell_message(&w, SIDE_B, pong);
         readiness_list(w.engine, w.engine->pairs[0], &readiness);
         CHECK(readiness.cases[0].level == READINESS_UNCOVERED && readiness.cases[0].begins);
-        CHECK(strstr(readiness.cases[0].why, "vm-b has 8MiB available in its guest, and plugging 512MiB needs 9MiB") != NULL);
+        CHECK(strstr(readiness.cases[0].why, "vm-b has 8MiB available in its guest, and plugging 512MiB needs 9MiB") !=
+              NULL);
         pong.bytes = 64 * MIB;
         tell_message(&w, SIDE_B, pong);
         readiness_list(w.engine, w.engine->pairs[0], &readiness);
@@ -367,8 +379,10 @@ TEST_MAIN("core-engine",
           TEST(a_standby_without_headroom_is_seen),
           TEST(readiness_follows_what_is_known), TEST(pair_becomes_armed_and_says_so),
           TEST(panic_is_fenced_granted_and_written_at_once_and_started_only_then),
-          TEST(vm_that_cannot_be_fenced_starts_nothing_elsewhere), TEST(another_pairs_application_name_is_ignored_and_said),
-          TEST(report_of_the_side_that_does_not_own_it_counts_for_nothing), TEST(agent_cannot_ask_for_more_than_the_region),
+          TEST(vm_that_cannot_be_fenced_starts_nothing_elsewhere),
+          TEST(another_pairs_application_name_is_ignored_and_said),
+          TEST(report_of_the_side_that_does_not_own_it_counts_for_nothing),
+          TEST(agent_cannot_ask_for_more_than_the_region),
           TEST(events_for_slots_that_do_not_exist_do_no_harm), TEST(old_agent_is_refused_with_a_reason),
           TEST(pool_that_is_too_small_is_refused_and_changes_nothing),
           TEST(guest_that_misbehaves_over_and_over_does_not_fill_the_history), TEST(same_events_give_the_same_updates))

@@ -37,7 +37,8 @@ static void worked_example_appears_exactly(void) {
         struct table t;
 
         make_state_a(&t);
-        CHECK(mib(&t, "active OS") == 160 && mib(&t, "standby OS") == 32 && mib(&t, "monitor") == 32 && mib(&t, "unused") == 32);
+        CHECK(mib(&t, "active OS") == 160 && mib(&t, "standby OS") == 32 && mib(&t, "monitor") == 32 &&
+              mib(&t, "unused") == 32);
         CHECK(row(&t, "application A").kind == REGION_KIND_INVALID);
 
         /* B: A's 128 came out of what the active VM held; its agent told. */
@@ -108,7 +109,8 @@ static void memory_of_a_rehearsal_is_shown_as_what_it_is(void) {
         /* It is no application's region, and the application's own stays where it is. */
         region = table_find_rehearsal(&t, STANDBY, 0);
         REQUIRE(region != NULL);
-        CHECK(region->kind == REGION_REHEARSAL && region->usage_bytes == 32 * MIB && holder_equal(region->target, HOLDER_MONITOR));
+        CHECK(region->kind == REGION_REHEARSAL && region->usage_bytes == 32 * MIB &&
+              holder_equal(region->target, HOLDER_MONITOR));
         CHECK(mib(&t, "A (rehearsal)") == 32 && table_find_application(&t, STANDBY, 0) == NULL);
         CHECK(table_find_rehearsal(&t, ACTIVE, 0) == NULL && mib(&t, "A") == 128);
 

@@ -129,10 +129,12 @@ static void what_the_console_says_is_found(void) {
         struct domain_facts f = parse(text);
 
         CHECK(!f.preflight.console_log);
-        f = parse_with(text, "<target type='isa-serial' port='0'>", "<log file='/var/log/vm-a.log' append='on'/><target type='isa-serial' port='0'>");
+        f = parse_with(text, "<target type='isa-serial' port='0'>",
+                       "<log file='/var/log/vm-a.log' append='on'/><target type='isa-serial' port='0'>");
         CHECK(f.preflight.console_log);
         CHECK_TEXT(f.console_path, "/var/log/vm-a.log");
-        f = parse("<domain><memory unit='MiB'>64</memory><devices><serial type='file'><source path='/tmp/serial'/></serial>"
+        f = parse("<domain><memory unit='MiB'>64</memory><devices><serial type='file'><source "
+                  "path='/tmp/serial'/></serial>"
                   "<console type='pty'><log file='/tmp/console'/></console></devices></domain>");
         CHECK_TEXT(f.console_path, "/tmp/serial");
 }
@@ -188,8 +190,9 @@ static void a_disk_is_taken_without_what_belongs_to_one_domain(void) {
         char *none = NULL;
 
         REQUIRE(asprintf(&in_devices, "<domain><devices>%s</devices></domain>", disk) > 0);
-        REQUIRE(asprintf(&in_metadata, "<domain><metadata><x:disks xmlns:x='urn:another'/>"
-                                       "<x:disks xmlns:x='" DISKS_NAMESPACE "'>%s</x:disks></metadata><devices/></domain>",
+        REQUIRE(asprintf(&in_metadata,
+                         "<domain><metadata><x:disks xmlns:x='urn:another'/>"
+                         "<x:disks xmlns:x='" DISKS_NAMESPACE "'>%s</x:disks></metadata><devices/></domain>",
                          disk) > 0);
         REQUIRE(domain_xml_disk(in_metadata, "vdb", &got, NULL) == 0);
         CHECK_TEXT(got, expected);

@@ -20,8 +20,10 @@ static void fill(enum message_type type) {
         struct application_spec *spec = calloc(1, sizeof(*spec));
 
         message = (struct message) {
-                .type = type, .session = SESSION, .seq = 9, .id = 7, .app = "db", .token = 3, .bytes = 4096, .version = 1,
-                .kind = APPLICATION_PLAIN, .cause = FAILURE_EXIT, .boot = "0f0e-12", .text = "a text \"quoted\" twice, that \"outgrows\" any short buffer",
+                .type = type, .session = SESSION, .seq = 9, .id = 7, .app = "db", .token = 3, .bytes = 4096,
+                .version = 1,
+                .kind = APPLICATION_PLAIN, .cause = FAILURE_EXIT, .boot = "0f0e-12",
+                .text = "a text \"quoted\" twice, that \"outgrows\" any short buffer",
                 .n_apps = 1, .n_specs = 1, .specs = spec,
         };
         message.apps[0] = (struct application_report) { "db", APPLICATION_RUNNING, 3, 4096 };
@@ -45,8 +47,8 @@ static void encode(void) {
                 CHECK_TEXT(line, expected);
 }
 
-/* json-c 0.16 takes a key that it could not copy for a string: the program ends there, as it does anywhere when it is out of
- * memory. What it would not say is tried: a string that it could not make room for is left short. */
+/* json-c 0.16 takes a key that it could not copy for a string: the program ends there, as it does anywhere when it is
+ * out of memory. What it would not say is tried: a string that it could not make room for is left short. */
 struct json_object *__real_json_tokener_parse_ex(struct json_tokener *tokener, const char *text, int length);
 struct json_object *__wrap_json_tokener_parse_ex(struct json_tokener *tokener, const char *text, int length);
 struct json_object *__wrap_json_tokener_parse_ex(struct json_tokener *tokener, const char *text, int length) {

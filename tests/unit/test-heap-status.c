@@ -59,7 +59,8 @@ static struct json_object *make_history(void) {
                                      .cause = "kernel panic" };
         struct history_event event = { .pair = "web", .kind = RECORD_DECIDED,
                                        .text = "a line that is somewhat longer than a short buffer" };
-        struct history_drill drill = { .pair = "web", .result = { .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL, .text = "healthy" } };
+        struct history_drill drill = { .pair = "web", .result = { .level = DRILL_LEVEL_FULL, .at_usec = FAKE_WALL,
+                                                                  .text = "healthy" } };
         const struct history_rows rows = {
                 .flows = &flow, .drills = &drill, .events = &event, .n_flows = 1, .n_drills = 1, .n_events = 1,
         };
@@ -92,8 +93,8 @@ static void document(void) {
 }
 
 static void every_document_comes_whole_or_not_at_all(void) {
-        static struct json_object *(*const makers[])(void) = { make_status, make_pair, make_flow,
-                                                               make_table,  make_plan, make_history, make_check, make_explain };
+        static struct json_object *(*const makers[])(void) = { make_status, make_pair,    make_flow,  make_table,
+                                                               make_plan,   make_history, make_check, make_explain };
 
         fake = fake_new();
         for (size_t i = 0; i < ELEMENTSOF(makers); i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Each call on libvirt fails in its turn, before or after it has done what it was asked for: what is told of it is never
- * better than what is, and the same asked again comes to its end. libvirt itself is replaced by one domain.
+ * Each call on libvirt fails in its turn, before or after it has done what it was asked for: what is told of it is
+ * never better than what is, and the same asked again comes to its end. libvirt itself is replaced by one domain.
  */
 
 #include <errno.h>
@@ -72,11 +72,13 @@ static char *write_xml(unsigned flags) {
                 snprintf(other, sizeof(other), disk, "");
         else if (stand_in.attached)
                 snprintf(other, sizeof(other), disk, "<alias name='virtio-disk1'/>");
-        if (asprintf(&text,
-                     flags & VIR_DOMAIN_XML_INACTIVE
-                             ? "<domain><name>vm-a</name><metadata><failover:disks xmlns:failover='urn:failover1:disks'>"
-                               "%s</failover:disks></metadata><devices>%s</devices></domain>"
-                             : "<domain><name>vm-a</name><devices>%s%s</devices></domain>", other, one) < 0)
+        if (asprintf(
+                    &text,
+                    flags & VIR_DOMAIN_XML_INACTIVE
+                            ? "<domain><name>vm-a</name><metadata><failover:disks xmlns:failover='urn:failover1:disks'>"
+                              "%s</failover:disks></metadata><devices>%s</devices></domain>"
+                            : "<domain><name>vm-a</name><devices>%s%s</devices></domain>",
+                    other, one) < 0)
                 return NULL;
         return text;
 }
@@ -158,7 +160,8 @@ static bool is_true(const struct call *call) {
         case CALL_STATE:
                 return call->state == DOMAIN_RUNNING && call->facts.preflight.apps[0].requested_bytes == 0;
         case CALL_PREFLIGHT:
-                return call->facts.preflight.defined && call->facts.preflight.persistent && call->facts.preflight.autostart;
+                return call->facts.preflight.defined && call->facts.preflight.persistent &&
+                       call->facts.preflight.autostart;
         case CALL_BALLOON:
                 return call->age_usec < USEC_INFINITY;
         default:
@@ -199,8 +202,9 @@ static bool try_with_fault(enum call_kind kind, enum fault fault, unsigned turn)
 }
 
 static void no_failing_call_is_told_as_done(void) {
-        static const enum call_kind kinds[] = { CALL_FREEZE, CALL_START, CALL_RESIZE, CALL_VCPUS, CALL_ATTACH_DISK,
-                                                CALL_DETACH_DISK, CALL_STATE, CALL_PREFLIGHT, CALL_BALLOON, CALL_STATS_PERIOD };
+        static const enum call_kind kinds[] = { CALL_FREEZE,      CALL_START,       CALL_RESIZE, CALL_VCPUS,
+                                                CALL_ATTACH_DISK, CALL_DETACH_DISK, CALL_STATE,  CALL_PREFLIGHT,
+                                                CALL_BALLOON,     CALL_STATS_PERIOD };
 
         for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
                 for (enum fault fault = 0; fault < FAULT_MAX; fault++) {

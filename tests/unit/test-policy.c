@@ -125,7 +125,8 @@ static void a_pair_is_the_same_until_one_thing_of_it_changes(void) {
         CHANGES(b->applications[0].n_disks--, b->applications[0].n_disks++);
         CHANGES(b->applications[0].addresses[0].link[3] = '1', b->applications[0].addresses[0].link[3] = '0');
         CHANGES(b->applications[0].sides[SIDE_B].unit[0] = 'S', b->applications[0].sides[SIDE_B].unit[0] = 's');
-        CHANGES(b->applications[0].sides[SIDE_A].health.words[0][5] = 'T', b->applications[0].sides[SIDE_A].health.words[0][5] = 't');
+        CHANGES(b->applications[0].sides[SIDE_A].health.words[0][5] = 'T',
+                b->applications[0].sides[SIDE_A].health.words[0][5] = 't');
         CHANGES(b->applications[0].sides[SIDE_A].canary.n_words--, b->applications[0].sides[SIDE_A].canary.n_words++);
         CHANGES(b->applications[1].rules[0].severity = SEVERITY_MAJOR, b->applications[1].rules[0].severity = 0);
 #undef CHANGES

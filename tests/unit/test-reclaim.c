@@ -223,7 +223,8 @@ static void a_region_is_followed_in_both_processes(void) {
 static void every_page_out_is_answered(void) {
         struct holder_process old_user = hold_start();
         struct reclaim_region region = region_of(old_user.pid, 0);
-        struct action action = { .kind = ACTION_PAGE_OUT, .pair = 3, .app = 1, .side = SIDE_A, .id = 99, .offset = 2 * MIB, .bytes = 2 * MIB };
+        struct action action = { .kind = ACTION_PAGE_OUT, .pair = 3, .app = 1, .side = SIDE_A, .id = 99,
+                                 .offset = 2 * MIB, .bytes = 2 * MIB };
         struct told told;
 
         told_init(&told);

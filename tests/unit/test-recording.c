@@ -160,14 +160,14 @@ static void check_differs(const char *from, const char *to, const char *expected
 }
 
 static void another_decision_is_named(void) {
-        check_differs(
-                "> orders     write the owners to disk", "> orders     write nothing",
-                "decision 1 differs: recorded \"orders     write nothing\", now \"orders     write the owners to disk\"");
+        check_differs("> orders     write the owners to disk", "> orders     write nothing",
+                      "decision 1 differs: recorded \"orders     write nothing\", now \"orders     write the owners to "
+                      "disk\"");
         check_differs("> -          [doubt]", "> stock      kill\n> -          [doubt]",
                       "decision 5 differs: recorded \"stock      kill\", now \"-          [doubt]");
-        check_differs(
-                "> -          [doubt] the host is starved (tasks stalled 90 % of the last second); silence in that time does not count\n",
-                "", "decision 5 was not taken when this was recorded");
+        check_differs("> -          [doubt] the host is starved (tasks stalled 90 % of the last second); silence in "
+                      "that time does not count\n",
+                      "", "decision 5 was not taken when this was recorded");
         check_differs("bytes=900000", "bytes=0", "now nothing");
         check_differs("+1000 hypervisor -a up=1", "+1001 hypervisor -a up=1", "is not shown in words");
 }
@@ -262,7 +262,8 @@ static void an_unsound_snapshot_is_refused(void) {
         check_refused("pair 1 slot=1", "range 0 1 span.end=1\npair 1 slot=1", "application 1 has no handover");
         check_refused("pair 1 slot=1", "pair 0 members[0] counted_suspect=1\npair 1 slot=1",
                       "0 watched and 0 suspected, the VMs say 0 and 1");
-        check_refused("pair 1 slot=1", "pair 0 members[0] greeted_usec=999999999\npair 1 slot=1", "which is later than now");
+        check_refused("pair 1 slot=1", "pair 0 members[0] greeted_usec=999999999\npair 1 slot=1",
+                      "which is later than now");
         check_refused("pair 1 slot=1", "colour 1\npair 1 slot=1", "is no line of a snapshot");
 }
 

@@ -60,7 +60,8 @@ static void proc_deinit(struct proc *proc) {
 #define DEVICES OBJECT("memua-db", 134217728) OBJECT("memua-web", 134217728)
 
 #define MAP(range, modes, inode, path, rss) \
-        range " " modes " 00000000 00:01 " inode "                   " path "\nSize: 1 kB\nRss: " rss " kB\nPss: 77777 kB\n"
+        range " " modes " 00000000 00:01 " inode "                   " path "\nSize: 1 kB\nRss: " rss \
+              " kB\nPss: 77777 kB\n"
 
 /* In the order of addresses; what QEMU maps first is highest. */
 #define PROGRAM MAP("5632c9d5e000-5632ca165000", "r--p", "10977398", "/usr/bin/qemu-system-x86_64", "4124") \
@@ -106,7 +107,8 @@ static void parts_are_told_apart_and_add_up(void) {
         CHECK(is_kib(parts.apps[0], 98304));
         CHECK(is_kib(parts.apps[1], 32768));
         CHECK(is_kib(parts.overhead, 4124 + 5820 + 53248));
-        CHECK(parts.system.bytes + parts.apps[0].bytes + parts.apps[1].bytes + parts.overhead.bytes == parts.total_bytes);
+        CHECK(parts.system.bytes + parts.apps[0].bytes + parts.apps[1].bytes + parts.overhead.bytes ==
+              parts.total_bytes);
         CHECK(!parts.apps[2].known);
 }
 
@@ -115,9 +117,11 @@ static void memory_files_are_told_apart_by_their_numbers(void) {
 
         /* by address it would be the other way around */
         REQUIRE(READ(HEAD NODES DEVICES,
-                     PROGRAM MAP("7f2604200000-7f260c200000", "rw-s", "1030", "/memfd:memory-backend-memfd (deleted)", "1000") GUARD_WEB
-                     MAP("7f260c400000-7f2614400000", "rw-s", "1031", "/memfd:memory-backend-memfd (deleted)", "2000") GUARD_DB
-                     NODE0 NODE1_2, &parts) == 0);
+                     PROGRAM MAP("7f2604200000-7f260c200000", "rw-s", "1030", "/memfd:memory-backend-memfd (deleted)",
+                                 "1000") GUARD_WEB MAP("7f260c400000-7f2614400000", "rw-s", "1031",
+                                                       "/memfd:memory-backend-memfd (deleted)", "2000")
+                             GUARD_DB NODE0 NODE1_2,
+                     &parts) == 0);
         CHECK(is_kib(parts.apps[0], 1000));
         CHECK(is_kib(parts.apps[1], 2000));
 }
@@ -148,8 +152,9 @@ static void huge_pages_count(void) {
         struct resident_parts parts;
 
         REQUIRE(READ(HEAD NODES DEVICES,
-                     PROGRAM WEB MAP("7f260c400000-7f2614400000", "rw-p", "0", "", "0") "Private_Hugetlb: 4096 kB\n" GUARD_DB
-                     NODE0 NODE1_2, &parts) == 0);
+                     PROGRAM WEB MAP("7f260c400000-7f2614400000", "rw-p", "0", "",
+                                     "0") "Private_Hugetlb: 4096 kB\n" GUARD_DB NODE0 NODE1_2,
+                     &parts) == 0);
         CHECK(is_kib(parts.apps[0], 4096));
 }
 

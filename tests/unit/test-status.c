@@ -61,7 +61,8 @@ static unsigned count_without_age(struct json_object *object) {
                         n += count_without_age(json_object_array_get_idx(object, i));
         } else if (json_object_is_type(object, json_type_object)) {
                 if (json_object_object_get_ex(object, "state", &state) &&
-                    json_object_is_type(state, json_type_string) && !json_object_object_get_ex(object, "age_ms", NULL) &&
+                    json_object_is_type(state, json_type_string) &&
+                    !json_object_object_get_ex(object, "age_ms", NULL) &&
                     !json_object_object_get_ex(object, "state_age_ms", NULL))
                         n++;
                 json_object_object_foreach(object, key, value) {
@@ -83,7 +84,8 @@ static void every_state_has_its_age(void) {
 
 static void table_rows_add_up_and_stand_in_order(void) {
         struct fake *fake = fake_new();
-        struct json_object *root = table_json(&fake->engine, NULL, FAKE_NOW), *rows = json_object_object_get(root, "rows");
+        struct json_object *root = table_json(&fake->engine, NULL, FAKE_NOW),
+                           *rows = json_object_object_get(root, "rows");
         size_t n = json_object_array_length(rows);
 
         CHECK(json_object_get_int64(json_object_object_get(root, "total_bytes")) ==
@@ -192,8 +194,9 @@ static void metrics_keep_families_together(void) {
         REQUIRE(metrics_text(&fake->engine, &fake->facts, FAKE_NOW, &text) == 0);
         length = strlen(text);
         CHECK(length > 6 && strcmp(text + length - 6, "# EOF\n") == 0);
-        CHECK(strstr(text, "failover_region_bytes{region=\"web:a:shop\",kind=\"application\",user=\"web-a\",target=\"web-b\"}"
-                           " 536870912\n") != NULL);
+        CHECK(strstr(text,
+                     "failover_region_bytes{region=\"web:a:shop\",kind=\"application\",user=\"web-a\",target=\"web-b\"}"
+                     " 536870912\n") != NULL);
         CHECK(strstr(text, "failover_pair_state_age_seconds{pair=\"web\"} 7500.000000\n") != NULL);
         for (char *save = NULL, *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
                 if (sscanf(line, "# TYPE %127s", family) == 1 || line[0] == '#')

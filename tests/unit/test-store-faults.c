@@ -149,7 +149,8 @@ static void a_stalled_disk_holds_up_neither_steps_nor_answers(void) {
         REQUIRE(store_persist(bench->store, &record, PERSIST_OWNER, 0, 42, 300 * USEC_PER_MSEC) == 0);
         wait_until_stalled(faults);
         for (uint64_t seq = 100; seq < 150; seq++)
-                CHECK(persist(bench, "db", seq, PERSIST_STEP) == 0 || bench->answers[bench->n_answers - 1].action_id == 42);
+                CHECK(persist(bench, "db", seq, PERSIST_STEP) == 0 ||
+                      bench->answers[bench->n_answers - 1].action_id == 42);
         CHECK(bench_wait(bench, 52) != -ETIME);
         CHECK(store_get_counts(bench->store).late == 1);
         faults_stall(faults, false);

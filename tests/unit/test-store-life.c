@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * A whole life of the store, from the migration of what an earlier version has left to the next start, with each operation on
- * its databases failing in its turn: nothing that was acknowledged is lost, and what could not be read is not taken for
- * damage.
+ * A whole life of the store, from the migration of what an earlier version has left to the next start, with each
+ * operation on its databases failing in its turn: nothing that was acknowledged is lost, and what could not be read is
+ * not taken for damage.
  */
 
 #include "tests/unit/faulty-vfs.h"
@@ -19,8 +19,8 @@ static void make_old(struct bench *bench) {
         REQUIRE(schema_migrate(db, path, schema_steps, 1, NULL) == 0);
 }
 
-/* A life: opened, brought to the present schema, read, written, and read again by the next. Returns the seq that the last
- * good answer was for. */
+/* A life: opened, brought to the present schema, read, written, and read again by the next. Returns the seq that the
+ * last good answer was for. */
 static uint64_t live(struct bench *bench) {
         struct record *records = NULL;
         uint64_t acknowledged = 0;

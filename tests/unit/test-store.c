@@ -244,15 +244,19 @@ static void history_tells_what_happened(void) {
         read_history(bench, NULL, 10);
         REQUIRE(bench->rows.n_events == 2);
         CHECK_TEXT(bench->events[0].text, "second");
-        CHECK(bench->events[0].side == SIDE_INVALID && bench->events[0].kind == RECORD_DOUBT && bench->events[0].pair[0] == 0);
-        CHECK(bench->events[1].side == SIDE_B && bench->events[1].kind == RECORD_STARTED && strcmp(bench->events[1].pair, "web") == 0);
+        CHECK(bench->events[0].side == SIDE_INVALID && bench->events[0].kind == RECORD_DOUBT &&
+              bench->events[0].pair[0] == 0);
+        CHECK(bench->events[1].side == SIDE_B && bench->events[1].kind == RECORD_STARTED &&
+              strcmp(bench->events[1].pair, "web") == 0);
         read_history(bench, "web", 10);
         REQUIRE(bench->rows.n_flows == 1 && bench->rows.n_events == 1);
         CHECK_TEXT(bench->flows[0].id, "web-3");
         CHECK_TEXT(bench->flows[0].text, "its disk was gone");
-        CHECK(bench->flows[0].kind == FLOW_OS_FAILURE && bench->flows[0].to == SIDE_B && bench->flows[0].drill && bench->flows[0].result == -EIO);
+        CHECK(bench->flows[0].kind == FLOW_OS_FAILURE && bench->flows[0].to == SIDE_B && bench->flows[0].drill &&
+              bench->flows[0].result == -EIO);
         CHECK(bench->flows[0].phase_usec[PHASE_STARTED] - bench->flows[0].phase_usec[PHASE_FAULT] == 30000);
-        CHECK(bench->flows[0].phase_usec[PHASE_HEALTHY] == 0 && bench->flows[0].ended_usec > bench->flows[0].begun_usec);
+        CHECK(bench->flows[0].phase_usec[PHASE_HEALTHY] == 0 &&
+              bench->flows[0].ended_usec > bench->flows[0].begun_usec);
         CHECK(bench->flows[0].begun_usec == bench->flows[0].phase_usec[PHASE_FAULT]);
         read_history(bench, NULL, 1);
         CHECK(bench->rows.n_flows == 1 && strcmp(bench->flows[0].id, "db-4") == 0 && bench->flows[0].ended_usec == 0);
@@ -289,14 +293,16 @@ static void history_tells_why(void) {
 static void history_tells_what_drills_came_to(void) {
         struct bench *bench = bench_new();
         struct drill_result drill = {
-                .level = DRILL_LEVEL_FULL, .at_usec = 5 * USEC_PER_SEC, .ok = true, .took_usec = 30000, .objective_usec = USEC_PER_SEC,
+                .level = DRILL_LEVEL_FULL, .at_usec = 5 * USEC_PER_SEC, .ok = true, .took_usec = 30000,
+                .objective_usec = USEC_PER_SEC,
                 .number = 3, .text = "healthy",
         };
 
         REQUIRE(bench_open(bench) == 0);
         store_add_drill(bench->store, "web", &drill);
         drill = (struct drill_result) { .level = DRILL_LEVEL_REHEARSE, .took_usec = USEC_INFINITY, .text = "too old",
-                                        .wanted_bytes = 512 * MIB, .rehearsed_bytes = 384 * MIB, .touched_usec = USEC_INFINITY };
+                                        .wanted_bytes = 512 * MIB, .rehearsed_bytes = 384 * MIB,
+                                        .touched_usec = USEC_INFINITY };
         store_add_drill(bench->store, "web", &drill);
         store_add_drill(bench->store, "db", &drill);
         bench_flush(bench);
@@ -305,10 +311,13 @@ static void history_tells_what_drills_came_to(void) {
         CHECK(bench->drills[0].result.level == DRILL_LEVEL_REHEARSE && !bench->drills[0].result.ok);
         CHECK(bench->drills[0].result.took_usec == USEC_INFINITY);
         CHECK_TEXT(bench->drills[0].result.text, "too old");
-        CHECK(bench->drills[1].result.level == DRILL_LEVEL_FULL && bench->drills[1].result.ok && bench->drills[1].result.number == 3);
+        CHECK(bench->drills[1].result.level == DRILL_LEVEL_FULL && bench->drills[1].result.ok &&
+              bench->drills[1].result.number == 3);
         CHECK(bench->drills[1].result.took_usec == 30000 && bench->drills[1].result.objective_usec == USEC_PER_SEC);
-        CHECK(bench->drills[1].result.at_usec == 5 * USEC_PER_SEC && bench->drills[0].result.touched_usec == USEC_INFINITY);
-        CHECK(bench->drills[0].result.wanted_bytes == 512 * MIB && bench->drills[0].result.rehearsed_bytes == 384 * MIB);
+        CHECK(bench->drills[1].result.at_usec == 5 * USEC_PER_SEC &&
+              bench->drills[0].result.touched_usec == USEC_INFINITY);
+        CHECK(bench->drills[0].result.wanted_bytes == 512 * MIB &&
+              bench->drills[0].result.rehearsed_bytes == 384 * MIB);
         bench_free(bench);
 }
 
@@ -321,7 +330,8 @@ static void drills_are_brought_forward(void) {
 
         REQUIRE(sqlite3_open(":memory:", &db) == SQLITE_OK);
         REQUIRE(schema_migrate(db, "x", schema_steps, 2, &error) == 0);
-        REQUIRE(database_exec(db, "INSERT INTO drill VALUES ('web-10', 'web', 2, -5, -1, 'lost'), ('web-9', 'web', 1, 0, 1200000, 'good')") == 0);
+        REQUIRE(database_exec(db, "INSERT INTO drill VALUES ('web-10', 'web', 2, -5, -1, 'lost'), ('web-9', 'web', 1, "
+                                  "0, 1200000, 'good')") == 0);
         REQUIRE(schema_migrate(db, "x", schema_steps, n_schema_steps, &error) == 0);
         REQUIRE(history_read_drills(db, "web", 10, &drills, &n) == 0);
         REQUIRE(n == 2);
@@ -381,7 +391,8 @@ static void a_full_history_is_thinned_down_to_half(void) {
                 changes += i < 2 ? sqlite3_changes(db) : 0;
         }
         CHECK(changes == 700);
-        CHECK(database_exec(db, "CREATE TEMP TABLE t (x CHECK (x = 10000)); INSERT INTO t SELECT count(*) FROM event") == 0);
+        CHECK(database_exec(
+                      db, "CREATE TEMP TABLE t (x CHECK (x = 10000)); INSERT INTO t SELECT count(*) FROM event") == 0);
         bench_free(bench);
 }
 

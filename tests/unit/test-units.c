@@ -24,7 +24,8 @@ static void fractions_are_exact(void) {
 }
 
 static void nonsense_is_refused_and_output_untouched(void) {
-        static const char *const bad[] = { "", "MiB", "12", "1 MiB", "-1MiB", "1MB", "1.MiB", ".5MiB", "1e3MiB", "1.1234567GiB", "5MiBx" };
+        static const char *const bad[] = { "",      "MiB",   "12",     "1 MiB",        "-1MiB", "1MB",
+                                           "1.MiB", ".5MiB", "1e3MiB", "1.1234567GiB", "5MiBx" };
         uint64_t v = 42;
 
         for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

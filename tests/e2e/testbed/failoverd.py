@@ -152,10 +152,12 @@ class Failoverd(Control):
             raise NotInTime(f"failoverd did not end within {seconds} s of SIGTERM") from None
 
     def recordings(self):
-        """Files of what was told and decided: the ring as one, and what was kept of failovers and decisions not to act."""
+        """Files of what was told and decided: the ring as one, and what was kept of failovers and of decisions not to
+        act."""
         ring = sorted(glob.glob(self.session.path("runtime/events/*.events")))
         kept = glob.glob(self.session.path("state/*/*/events"))
-        whole = self.session.write("ring", b"".join(pathlib.Path(path).read_bytes() for path in ring).decode()) if ring else None
+        text = b"".join(pathlib.Path(path).read_bytes() for path in ring).decode()
+        whole = self.session.write("ring", text) if ring else None
         return ([whole] if whole else []) + sorted(kept)
 
     def check_recordings(self):
@@ -164,7 +166,8 @@ class Failoverd(Control):
             done = self.ctl("replay", path)
             if done.returncode != 0:
                 shutil.copy(path, f"{BUILD}/differs.events")
-                raise AssertionError(f"replay {path} (kept as {BUILD}/differs.events): exit {done.returncode}: {done.stderr}")
+                raise AssertionError(f"replay {path} (kept as {BUILD}/differs.events): "
+                                     f"exit {done.returncode}: {done.stderr}")
 
     def close(self):
         if self.process and self.process.poll() is None:

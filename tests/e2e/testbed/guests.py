@@ -30,7 +30,8 @@ class Guests:
 
     def define(self, name, base_mib, apps, *options):
         """`base_mib` is all boot memory, as the policy says it; `apps` are (name, MiB), a NUMA node each."""
-        regions = [f"--app={app}:{-(-mib // DEVICE_MIB) * DEVICE_MIB}:{node}" for node, (app, mib) in enumerate(apps, 1)]
+        regions = [f"--app={app}:{-(-mib // DEVICE_MIB) * DEVICE_MIB}:{node}"
+                   for node, (app, mib) in enumerate(apps, 1)]
         xml = subprocess.run(
             [f"{SOURCE}/tests/guest/domain-xml", "--name", name, "--sockets", self.session.path("s"),
              "--kernel", self.kernel, "--initrd", self.initrd, "--type", domain_type(),

@@ -34,9 +34,9 @@ def flow_number(flow):
 
 
 class Stand:
-    """`regions` are (application, MiB): the virtio-mem devices of both guests, in order. `domain_options` are options of
-    tests/guest/domain-xml, or a function of the session and the domain's name that makes them. `helper`: failoverd asks
-    a failoverd-helper, as in system mode; takes root. `program` is what runs as failoverd."""
+    """`regions` are (application, MiB): the virtio-mem devices of both guests, in order. `domain_options` are options
+    of tests/guest/domain-xml, or a function of the session and the domain's name that makes them. `helper`: failoverd
+    asks a failoverd-helper, as in system mode; takes root. `program` is what runs as failoverd."""
 
     def __init__(self, policy, pair, domains, base_mib, regions, consoles=True, domain_options=(), start=True,
                  helper=False, program=None):
