@@ -214,7 +214,7 @@ static void make_agent_fault(struct world *w, const char *vm, unsigned pair, uns
 /* How much of its memory a guest can give or take, and how well calls on it do. */
 static void make_share(struct world *w, const char *vm, unsigned pair, unsigned app, char text[GENERATED_LINE_LEN]) {
         switch (below(w, 9)) {
-        case 7: snprintf(text, GENERATED_LINE_LEN, "boot-takes %s %us", vm, below(w, 120)); break;
+        case 7: snprintf(text, GENERATED_LINE_LEN, "boot-takes %s %us", vm, below(w, 45)); break;
         case 0: snprintf(text, GENERATED_LINE_LEN, "unplug %s %u", vm, below(w, 101)); break;
         case 1: snprintf(text, GENERATED_LINE_LEN, "plug %s %u", vm, below(w, 101)); break;
         case 2: snprintf(text, GENERATED_LINE_LEN, "plug-takes %s %ums", vm, below(w, 60000)); break;
