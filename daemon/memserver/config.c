@@ -41,6 +41,7 @@ static const struct key control_keys[] = {
 static const struct key config_keys[] = {
         { "memory", KEY_SIZE, AT(memory_bytes), .min = 16 * MIB, .max = 8 * TIB, .required = true },
         { "spill", KEY_BLOCK, .children = spill_keys },
+        { "persist", KEY_TEXT, AT(persist_directory) },
         { "listen", KEY_COMMAND, AT(listen) },
         { "tls", KEY_BLOCK, .children = tls_keys },
         { "unencrypted", KEY_WORD, AT(unencrypted), .word = no_or_yes },
@@ -120,6 +121,7 @@ int memserver_config_load(const char *path, struct memserver_config **ret, struc
 
 struct memserver_config *memserver_config_free(struct memserver_config *config) {
         free(config->spill_file);
+        free(config->persist_directory);
         free(config->tls_psk);
         free(config->tls_certificates);
         free(config->control_socket);

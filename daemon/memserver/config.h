@@ -11,6 +11,7 @@ struct memserver_config {
         uint64_t memory_bytes;
         char *spill_file; /* NULL: none */
         uint64_t spill_bytes;
+        char *persist_directory; /* NULL: none */
         struct command listen; /* "unix:PATH", "tcp:ADDRESS:PORT" or "vsock:PORT" */
         char *tls_psk, *tls_certificates; /* at most one of them */
         int unencrypted;                  /* clients from the network without TLS */

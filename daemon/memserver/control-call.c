@@ -70,7 +70,8 @@ static int call_open(struct server *server, const struct control_request *reques
                                     .role = (enum space_role) request->role,
                                     .size_bytes = request->size_bytes,
                                     .quota_bytes = request->quota_bytes,
-                                    .token = request->token };
+                                    .token = request->token,
+                                    .persist = request->persist };
         char capability[CAPABILITY_LEN];
         int r = server_open(server, &open, capability, error);
 
@@ -151,7 +152,9 @@ static void tell_keeper(const struct space *space, struct space_status *status) 
         status->copy = (int) space->keeper.last.state;
         if (space->keeper.last.session != 0)
                 status->silent_usec = now - space->keeper.heard_usec + 1;
-        if (space->spoilt)
+        if (space->restored)
+                snprintf(status->text, sizeof(status->text), "brought back from disk");
+        else if (space->spoilt)
                 snprintf(status->text, sizeof(status->text), "a save was refused");
         else if (keeper_judge(&space->keeper, 0, now, &error) < 0)
                 snprintf(status->text, sizeof(status->text), "%s", error_text(&error));
@@ -166,6 +169,7 @@ static void tell_space(struct space *space, struct space_status *ret) {
         ret->size_bytes = page_space_size(space->pages);
         ret->held_bytes = page_space_pages(space->pages) * PAGE_BYTES;
         ret->quota_bytes = space->limit_pages * PAGE_BYTES;
+        ret->persist = space->file != NULL;
         ret->connections = atomic_load(&space->n_connections);
         gate_enter(&space->gate);
         ret->role = (int) space->role;

@@ -48,6 +48,7 @@ static int valid_name(const char *string) {
 enum {
         ROW_VERSION, ROW_ID, ROW_CALL, ROW_NODE, ROW_OWNER, ROW_SPACE, ROW_ROLE, ROW_SIZE, ROW_QUOTA, ROW_TOKEN,
         ROW_SINCE, ROW_AFTER, ROW_ON, ROW_URI, ROW_DEADLINE, ROW_LOST, ROW_RATE, ROW_RELAXED, ROW_FORCE,
+        ROW_PERSIST,
 };
 
 #define REQUEST struct control_request
@@ -71,6 +72,7 @@ static const struct field request_rows[] = {
         [ROW_RATE] = BYTES_FIELD(REQUEST, rate_bytes),
         [ROW_RELAXED] = { FIELD_AT(REQUEST, relaxed), .kind = FIELD_BOOL },
         [ROW_FORCE] = { FIELD_AT(REQUEST, force), .kind = FIELD_BOOL },
+        [ROW_PERSIST] = { FIELD_AT(REQUEST, persist), .kind = FIELD_BOOL },
 };
 static const struct fields request_fields = { request_rows, ELEMENTSOF(request_rows) };
 
@@ -79,7 +81,7 @@ static const struct fields request_fields = { request_rows, ELEMENTSOF(request_r
 static const struct {
         uint64_t required, optional;
 } request_masks[] = {
-        [CONTROL_OPEN] = { NAMED | B(SIZE) | B(TOKEN), B(ROLE) | B(QUOTA) },
+        [CONTROL_OPEN] = { NAMED | B(SIZE) | B(TOKEN), B(ROLE) | B(QUOTA) | B(PERSIST) },
         [CONTROL_GRANT] = { NAMED | B(TOKEN), 0 },
         [CONTROL_DROP] = { NAMED | B(TOKEN), 0 },
         [CONTROL_MIRROR] = { NAMED | B(URI), B(DEADLINE) | B(RATE) | B(RELAXED) },
@@ -102,7 +104,8 @@ static const struct field space_rows[] = {
         UINT64_FIELD(STATUS, size_bytes), UINT64_FIELD(STATUS, held_bytes), UINT64_FIELD(STATUS, quota_bytes),
         UINT64_FIELD(STATUS, token), UINT64_FIELD(STATUS, connections), WORD_FIELD(STATUS, mirror, copy_state),
         WORD_FIELD(STATUS, hand_over, copy_state), UINT64_FIELD(STATUS, filled_bytes),
-        WORD_FIELD(STATUS, copy, label_state), UINT64_FIELD(STATUS, silent_usec), CHARS_FIELD(STATUS, text, text_valid),
+        WORD_FIELD(STATUS, copy, label_state), { FIELD_AT(STATUS, persist), .kind = FIELD_BOOL },
+        UINT64_FIELD(STATUS, silent_usec), CHARS_FIELD(STATUS, text, text_valid),
 };
 #undef STATUS
 #define MAY_BE_MISSING (FIELD_BIT(ELEMENTSOF(space_rows) - 1) | FIELD_BIT(ELEMENTSOF(space_rows) - 2))

@@ -47,7 +47,7 @@ struct control_request {
         char uri[CONTROL_URI_LEN]; /* holds a capability */
         usec_t deadline_usec, lost_usec;
         uint64_t rate_bytes; /* a second */
-        bool relaxed, force;
+        bool relaxed, force, persist;
 };
 
 /* A space as it is told. */
@@ -59,6 +59,7 @@ struct space_status {
         uint64_t filled_bytes;    /* by the filling, or hand-over, under way */
         int copy;                 /* enum label_state, of a mirror here */
         uint64_t silent_usec;     /* since its primary was heard; 0: never */
+        bool persist;
         char text[COPY_TEXT_LEN]; /* what is wrong with a copy */
 };
 

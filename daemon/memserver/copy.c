@@ -288,9 +288,10 @@ int copy_return(struct copy *copy, void *buffer, uint64_t length, uint64_t offse
         return call(copy, PEER_READ, buffer, length, offset);
 }
 
-void copy_flush(struct copy *copy) {
+int copy_flush(struct copy *copy) {
         pthread_mutex_lock(&copy->lock);
         while (copy->late_bytes > 0)
                 copy_wait(copy, USEC_PER_SEC);
         pthread_mutex_unlock(&copy->lock);
+        return copy->begun ? call(copy, PEER_FLUSH, NULL, 0, 0) : 0;
 }

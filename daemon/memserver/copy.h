@@ -75,5 +75,5 @@ int copy_return(struct copy *copy, void *buffer, uint64_t length, uint64_t offse
 void copy_give_up(struct copy *copy, const char *text);
 /* Saves go there; changed while the space's gate is shut. */
 bool copy_begun(const struct copy *copy);
-/* Waits for saves that were acknowledged before the copy had them. */
-void copy_flush(struct copy *copy);
+/* A mirror: waits for saves that were acknowledged before it had them, and until it has flushed them. */
+int copy_flush(struct copy *copy);

@@ -72,6 +72,8 @@ static void build_arguments(const struct options *options, const struct memserve
                 add(a, "spill=%s", config->spill_file);
                 add(a, "spill-size=%" PRIu64 "B", config->spill_bytes);
         }
+        if (config->persist_directory)
+                add(a, "persist=%s", config->persist_directory);
         if (config->client_quota_bytes > 0)
                 add(a, "client-quota=%" PRIu64 "B", config->client_quota_bytes);
         add(a, "control=%s", config->control_socket);

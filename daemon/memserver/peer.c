@@ -283,6 +283,9 @@ static void send_piece(struct peer *peer, struct peer_call *call, enum peer_kind
         case PEER_ZERO:
                 (void) nbd_aio_zero(peer->handle, length, offset, callback, 0);
                 break;
+        case PEER_FLUSH:
+                (void) nbd_aio_flush(peer->handle, callback, 0);
+                break;
         }
 }
 
@@ -295,9 +298,12 @@ void peer_submit(struct peer *peer, struct peer_call *call, enum peer_kind kind,
         call->result = 0;
         call->left = 1; /* until all is sent */
         pthread_mutex_lock(&peer->lock);
-        for (uint64_t at = 0; at < length; at += most)
+        for (uint64_t at = 0; at < length || kind == PEER_FLUSH; at += most) {
                 send_piece(peer, call, kind, data ? data + at : NULL, length - at < most ? length - at : most,
                            offset + at);
+                if (kind == PEER_FLUSH)
+                        break;
+        }
         if (!peer->over)
                 retire_answered(peer);
         full = !peer->over && nbd_aio_get_direction(peer->handle) & LIBNBD_AIO_DIRECTION_WRITE;

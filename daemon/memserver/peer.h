@@ -33,7 +33,7 @@ int peer_new(const struct peer_options *options, struct peer **ret, struct error
 struct peer *peer_free(struct peer *peer);
 uint64_t peer_size(struct peer *peer);
 
-enum peer_kind { PEER_WRITE, PEER_READ, PEER_ZERO };
+enum peer_kind { PEER_WRITE, PEER_READ, PEER_ZERO, PEER_FLUSH };
 
 /* A call that is waited for by `done`, from whatever thread, instead of by the caller. Zero-initialise, fill in `done`;
  * it stays where it is, and the buffer too, until then. */
@@ -44,7 +44,8 @@ struct peer_call {
         sem_t answered;
 };
 
-/* `buffer` is not used for PEER_ZERO. 0, -ENOTCONN where the connection is broken, or what the server answered. */
+/* `buffer` is not used for PEER_ZERO, and neither is anything else for PEER_FLUSH. 0, -ENOTCONN where the connection is
+ * broken, or what the server answered. */
 int peer_call(struct peer *peer, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset);
 void peer_submit(struct peer *peer, struct peer_call *call, enum peer_kind kind, void *buffer, uint64_t length,
                  uint64_t offset);

@@ -15,6 +15,7 @@ const char plugin_config_help[] =
         "control-user=NAME      may ask there, beside root and the server's own user; may be repeated\n"
         "spill=PATH             file for pages that memory has no place for\n"
         "spill-size=SIZE        what it may grow to\n"
+        "persist=DIRECTORY      where spaces lie that are to be on disk too\n"
         "client-quota=SIZE      what one client may hold, over all its spaces\n"
         "peer-psk=FILE          TLS keys to speak to other servers with\n"
         "peer-certificates=DIR  TLS certificates to speak to other servers with\n"
@@ -67,6 +68,8 @@ int plugin_config(const char *key, const char *value) {
                 return read_size(key, value, &plugin.options.client_quota_bytes);
         if (strcmp(key, "spill") == 0)
                 return read_path(value, &plugin.spill_path);
+        if (strcmp(key, "persist") == 0)
+                return read_path(value, &plugin.persist_path);
         if (strcmp(key, "control") == 0)
                 return read_path(value, &plugin.control_path);
         if (strcmp(key, "peer-psk") == 0)
@@ -112,6 +115,7 @@ int plugin_config_complete(void) {
                 return -1;
         }
         plugin.options.spill_path = plugin.spill_path;
+        plugin.options.persist_path = plugin.persist_path;
         plugin.options.peer = (struct server_peer) { plugin.peer_psk, plugin.peer_certificates, plugin.tls_required };
         return 0;
 }

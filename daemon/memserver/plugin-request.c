@@ -22,11 +22,9 @@ static int done(struct connection *connection, int r) {
         return -1;
 }
 
-/* With FUA, waits for a relaxed mirror too. */
+/* With FUA, what was saved is also flushed. */
 static int whole(struct connection *connection, int r, uint32_t flags) {
-        if (r == 0 && flags & NBDKIT_FLAG_FUA)
-                space_flush(connection->space);
-        return r;
+        return r == 0 && flags & NBDKIT_FLAG_FUA ? space_flush(connection->space) : r;
 }
 
 /* The page behind the end of a mirror. */
@@ -46,7 +44,7 @@ int plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset, ui
         return done(connection, space_read(connection->space, buffer, count, offset));
 }
 
-/* What has been taken is in memory at once, here and, unless it is relaxed, at the mirror. */
+/* What has been taken is in memory at once, here and, unless it is relaxed, at the mirror. A flush is about the disk. */
 int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint64_t offset, uint32_t flags) {
         struct connection *connection = handle;
 
@@ -74,8 +72,7 @@ int plugin_flush(void *handle, uint32_t flags) {
 
         if (begin(connection, 0) < 0)
                 return -1;
-        space_flush(connection->space);
-        return done(connection, 0);
+        return done(connection, space_flush(connection->space));
 }
 
 static int add_extents(struct space *space, uint64_t at, uint64_t end, bool one, struct nbdkit_extents *extents) {

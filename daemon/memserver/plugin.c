@@ -28,6 +28,8 @@ static int get_ready(void) {
         r = server_new(&plugin.options, &plugin.server, &error);
         if (r < 0)
                 nbdkit_error("%s", error_text(&error));
+        else if (error.code < 0)
+                fprintf(stderr, "<4>%s, ignoring\n", error_text(&error));
         error_deinit(&error);
         return r < 0 ? -1 : 0;
 }
@@ -62,6 +64,7 @@ static void unload(void) {
                 plugin.server = server_free(plugin.server);
         free(plugin.spill_path);
         free(plugin.control_path);
+        free(plugin.persist_path);
         free(plugin.peer_psk);
         free(plugin.peer_certificates);
 }

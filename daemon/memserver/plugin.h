@@ -18,6 +18,7 @@ struct plugin {
         struct server_options options;
         char *spill_path;
         char *control_path;
+        char *persist_path;
         char *peer_psk, *peer_certificates;
         uid_t users[CONTROL_USERS_MAX];
         size_t n_users;

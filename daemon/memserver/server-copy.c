@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/base/clock.h"
+#include "daemon/memserver/persist.h"
 #include "daemon/memserver/server-internal.h"
 
 /* With the gate shut. */
@@ -139,13 +140,27 @@ static int may_promote(const struct space *space, usec_t lost_usec, bool force, 
                 return error_set(error, -EALREADY, NAME_FORMAT ": it is the primary already", NAME_ARGS(&space->name));
         if (force)
                 return 0;
-        if (space->spoilt)
+        if (space->restored)
+                r = error_set(error, -ESTALE, "it was brought back from disk%s: nobody here knows what its primary did "
+                              "meanwhile, so only force promotes it",
+                              space->keeper.last.state == LABEL_COMPLETE ? "" : ", and pages are missing");
+        else if (space->spoilt)
                 r = error_set(error, -ESTALE, "a save was refused here, and its page is not what the primary had");
         else
                 r = keeper_judge(&space->keeper, lost_usec, clock_usec(CLOCK_BOOTTIME), error);
         if (r < 0)
                 error_prefix(error, NAME_FORMAT, NAME_ARGS(&space->name));
         return r;
+}
+
+/* On disk it is the primary too, should this server end. Where that cannot be written, it stays what it was there. */
+static void relabel(struct space *space) {
+        struct label label;
+
+        if (!space->file)
+                return;
+        space_make_label(space, LABEL_COMPLETE, &label);
+        (void) persist_relabel(space->file, &label);
 }
 
 int server_promote(struct server *server, const struct space_name *name, uint64_t token, usec_t lost_usec, bool force,
@@ -158,8 +173,11 @@ int server_promote(struct server *server, const struct space_name *name, uint64_
         r = may_promote(space, lost_usec, force, error);
         if (r == 0)
                 r = server_new_grant(server, space, token, ret_capability, error);
-        if (r == 0)
+        if (r == 0) {
                 space->role = SPACE_PRIMARY;
+                space->restored = false;
+                relabel(space);
+        }
         server_reopen_space(space);
         if (r == 0)
                 events_add(server->events, EVENT_PROMOTED, name, "token %" PRIu64 "%s", token,

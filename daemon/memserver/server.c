@@ -9,6 +9,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/memserver/persist.h"
 #include "daemon/memserver/spill.h"
 
 DEFINE_CLEANUP(struct server *, server_free)
@@ -37,6 +38,10 @@ int server_new(const struct server_options *options, struct server **ret, struct
         r = page_store_new(&pages, &server->store);
         if (r < 0)
                 return error_set(error, r, "memory of %s: %s", size_format(text, options->memory_bytes), strerror(-r));
+        server->persist_path = options->persist_path;
+        r = server->persist_path ? server_restore(server, error) : 0;
+        if (r < 0)
+                return r;
         *ret = steal_ptr(server);
         return 0;
 }
@@ -127,9 +132,18 @@ static int make_capability(char ret[static CAPABILITY_LEN], struct error *error)
         return 0;
 }
 
-/* With the lock held. */
-static int add_space(struct server *server, const struct server_open *open, const char *capability,
-                     struct error *error) {
+static int put_on_disk(struct server *server, struct space *space, struct error *error) {
+        struct label label;
+
+        if (!server->persist_path)
+                return error_set(error, -EOPNOTSUPP, "this server keeps nothing on disk: write persist: in its "
+                                 "configuration");
+        space_make_label(space, space->role == SPACE_PRIMARY ? LABEL_COMPLETE : LABEL_NONE, &label);
+        return persist_create(server->persist_path, &label, &space->file, error);
+}
+
+int server_add_space(struct server *server, const struct server_open *open, const char *capability,
+                     struct space **ret, struct error *error) {
         uint64_t limit_pages = open->quota_bytes / PAGE_BYTES;
         struct client *client;
         struct space *space;
@@ -154,19 +168,28 @@ static int add_space(struct server *server, const struct server_open *open, cons
         space->token = open->token;
         space->grants = 1;
         memcpy(space->capability, capability, CAPABILITY_LEN);
+        if (open->persist) {
+                r = put_on_disk(server, space, error);
+                if (r < 0) {
+                        space_unref(space);
+                        return r;
+                }
+        }
         server->spaces[server->n_spaces++] = space;
+        *ret = space;
         return 0;
 }
 
 int server_open(struct server *server, const struct server_open *open, char ret_capability[static CAPABILITY_LEN],
                 struct error *error) {
         char capability[CAPABILITY_LEN];
+        struct space *space;
         int r = make_capability(capability, error);
 
         if (r < 0)
                 return r;
         pthread_mutex_lock(&server->lock);
-        r = add_space(server, open, capability, error);
+        r = server_add_space(server, open, capability, &space, error);
         pthread_mutex_unlock(&server->lock);
         if (r < 0) {
                 error_prefix(error, NAME_FORMAT, NAME_ARGS(&open->name));
@@ -177,7 +200,6 @@ int server_open(struct server *server, const struct server_open *open, char ret_
         memcpy(ret_capability, capability, CAPABILITY_LEN);
         return 0;
 }
-
 int server_shut_space(struct server *server, const struct space_name *name, struct space **ret, struct error *error) {
         struct space *space = server_find(server, name);
 
@@ -249,6 +271,8 @@ static int drop(struct server *server, struct space *space, uint64_t token, stru
                 return error_set(error, -ESTALE, NAME_FORMAT ": token %" PRIu64 " is below %" PRIu64
                                  ", the present one", NAME_ARGS(&space->name), token, space->token);
         space->dropped = true;
+        if (space->file)
+                persist_remove(space->file);
         remove_space(server, space);
         /* Connections may keep the space a while, but not its pages. */
         (void) page_space_trim(space->pages, page_space_size(space->pages), 0);

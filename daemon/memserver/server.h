@@ -23,6 +23,7 @@ struct server_options {
         uint64_t memory_bytes;
         uint64_t spill_bytes; /* 0: no spill file */
         const char *spill_path;
+        const char *persist_path; /* directory of spaces on disk; NULL: there are none. Outlives the server */
         uint64_t client_quota_bytes; /* of each client, over all its spaces; 0: none */
         void (*tell)(const struct event *event); /* of each event; may be NULL */
 };
@@ -33,6 +34,7 @@ struct server_open {
         uint64_t size_bytes;
         uint64_t quota_bytes; /* 0: none */
         uint64_t token;
+        bool persist; /* on disk too */
 };
 
 struct server_load {
@@ -41,6 +43,8 @@ struct server_load {
         bool draining;
 };
 
+/* Spaces that are found on disk are brought back as mirrors, which only force promotes: nobody here knows what happened
+ * meanwhile. Where one cannot be, the call succeeds, and `error` says why. */
 int server_new(const struct server_options *options, struct server **ret, struct error *error);
 /* No connection is open any more. */
 struct server *server_free(struct server *server);

@@ -14,6 +14,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/memserver/copy.h"
+#include "daemon/memserver/persist.h"
 #include "daemon/memserver/space.h"
 
 uint64_t space_size(const struct space *space) {
@@ -22,6 +23,11 @@ uint64_t space_size(const struct space *space) {
 
 static bool moving(const struct space *space) {
         return space->move && copy_begun(space->move);
+}
+
+/* Saves reach more than the page store, and everything in one order. */
+static bool in_order(const struct space *space) {
+        return space->mirror || space->move || space->file;
 }
 
 /* One stretch of a request, all of it here, or nothing of it. */
@@ -120,6 +126,8 @@ static int write_copied(struct space *space, const void *buffer, uint64_t length
                 r = each_stretch(space, write_stretch, (char *) buffer, length, offset);
         else
                 r = page_space_write(space->pages, buffer, length, offset);
+        if (r == 0 && space->file)
+                r = persist_write(space->file, buffer, length, offset);
         if (r == 0 && space->mirror)
                 r = copy_save(space->mirror, buffer, length, offset);
         else if (r < 0 && space->mirror)
@@ -133,7 +141,7 @@ int space_write(struct space *space, const void *buffer, uint64_t length, uint64
 
         if (r < 0)
                 return r;
-        if (space->mirror || space->move)
+        if (in_order(space))
                 r = write_copied(space, buffer, length, offset);
         else
                 r = page_space_write(space->pages, buffer, length, offset);
@@ -153,6 +161,8 @@ static int trim_copied(struct space *space, uint64_t length, uint64_t offset) {
                 r = each_stretch(space, trim_stretch, NULL, length, offset);
         else
                 r = page_space_trim(space->pages, length, offset);
+        if (r == 0 && space->file)
+                r = persist_trim(space->file, length, offset);
         if (r == 0 && space->mirror)
                 r = copy_save(space->mirror, NULL, length, offset);
         range_give(&space->ranges, &range);
@@ -164,16 +174,16 @@ int space_trim(struct space *space, uint64_t length, uint64_t offset) {
 
         if (r < 0)
                 return r;
-        r = space->mirror || space->move ? trim_copied(space, length, offset)
-                                         : page_space_trim(space->pages, length, offset);
+        r = in_order(space) ? trim_copied(space, length, offset) : page_space_trim(space->pages, length, offset);
         if (r < 0 && space->role == SPACE_MIRROR)
                 space->spoilt = true;
         return r;
 }
 
-void space_flush(struct space *space) {
-        if (space->mirror)
-                copy_flush(space->mirror);
+int space_flush(struct space *space) {
+        int r = space->file ? persist_flush(space->file) : 0;
+
+        return r == 0 && space->mirror ? copy_flush(space->mirror) : r;
 }
 
 int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length) {

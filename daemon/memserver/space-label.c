@@ -7,19 +7,43 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/memserver/label.h"
+#include "daemon/memserver/persist.h"
 #include "daemon/memserver/space.h"
 
-void space_read_label(struct space *space, void *buffer) {
-        struct label label = { .name = space->name,
-                               .size_bytes = page_space_size(space->pages),
-                               .token = space->token };
+void space_make_label(const struct space *space, enum label_state state, struct label *ret) {
+        *ret = (struct label) { .name = space->name,
+                                .size_bytes = page_space_size(space->pages),
+                                .token = space->token,
+                                .state = state };
+}
 
+void space_read_label(struct space *space, void *buffer) {
+        struct label label;
+
+        space_make_label(space, LABEL_NONE, &label);
         label_encode(&label, buffer);
+}
+
+/* The file begins anew, or its label changes. With the gate shut. */
+static int keep_on_disk(struct space *space, const struct label *label, int turn, enum label_state before) {
+        int r = 0;
+
+        if (!space->file)
+                return 0;
+        if (turn == KEEPER_NEW_SESSION)
+                r = persist_trim(space->file, label->size_bytes, 0);
+        /* It is whole on disk before it is called so. */
+        if (r == 0 && label->state != before)
+                r = persist_flush(space->file);
+        if (r == 0 && (label->state != before || turn == KEEPER_NEW_SESSION))
+                r = persist_relabel(space->file, label);
+        return r;
 }
 
 /* With the gate shut. */
 static int hear(struct space *space, _Atomic uint64_t *grant, const struct label *label) {
-        int turn;
+        enum label_state before = space->keeper.last.state;
+        int turn, r;
 
         if (space->dropped)
                 return -ESHUTDOWN;
@@ -34,11 +58,14 @@ static int hear(struct space *space, _Atomic uint64_t *grant, const struct label
                 *grant = ++space->grants;
         if (turn == KEEPER_NEW_SESSION) {
                 (void) page_space_trim(space->pages, page_space_size(space->pages), 0);
-                space->spoilt = false;
+                space->spoilt = space->restored = false;
         }
         if (label->token > space->token)
                 space->token = label->token;
-        return 0;
+        r = keep_on_disk(space, label, turn, before);
+        if (r < 0)
+                space->spoilt = true;
+        return r;
 }
 
 int space_hear_label(struct space *space, _Atomic uint64_t *grant, const void *buffer) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/base/clock.h"
+#include "daemon/memserver/persist.h"
 
 static const char *const space_role_table[] = {
         [SPACE_PRIMARY] = "primary",
@@ -43,6 +43,8 @@ struct space *space_ref(struct space *space) {
 struct space *space_unref(struct space *space) {
         if (atomic_fetch_sub(&space->n_references, 1) > 1)
                 return NULL;
+        if (space->file)
+                persist_free(space->file);
         page_space_free(space->pages);
         client_unref(space->client);
         gate_deinit(&space->gate);

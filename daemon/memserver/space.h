@@ -26,6 +26,7 @@
 #define SPACE_CONNECTIONS_MAX 64
 
 struct copy;
+struct persist_file;
 
 enum space_role {
         SPACE_PRIMARY, /* serves its client */
@@ -43,9 +44,11 @@ struct space {
         _Atomic unsigned n_references;
         _Atomic unsigned n_connections;
 
+        struct persist_file *file; /* owned; NULL: not on disk */
+        _Atomic bool restored; /* a mirror: brought back from disk, by a server that does not know its primary */
         _Atomic bool spoilt;   /* a mirror: a save was refused, and its page is not what the primary has */
         _Atomic bool replaced; /* another server has become the primary */
-        struct ranges ranges;  /* being saved or handed over, where there is a copy */
+        struct ranges ranges;  /* being saved or handed over, where there is a copy or a file */
 
         pthread_mutex_t admin; /* held by who gives it a copy or takes one away */
         struct gate gate;
@@ -79,11 +82,13 @@ uint64_t space_size(const struct space *space);
 int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offset);
 int space_write(struct space *space, const void *buffer, uint64_t length, uint64_t offset);
 int space_trim(struct space *space, uint64_t length, uint64_t offset);
-void space_flush(struct space *space);
+int space_flush(struct space *space);
 int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length);
 /* A mirror has got a label over a connection of grant number `*grant`, not inside. Where it is the first one of a new
  * connection, older ones are refused from then on, and where it begins a session, the pages go. -EPERM for what is no
  * mirror any more, -EINVAL for a label that does not fit. */
 int space_hear_label(struct space *space, _Atomic uint64_t *grant, const void *buffer);
+/* What is to be said of the space on disk: whose it is, and in which state. */
+void space_make_label(const struct space *space, enum label_state state, struct label *ret);
 /* The label page of a mirror: whose it is. */
 void space_read_label(struct space *space, void *buffer);

@@ -121,12 +121,12 @@ class Server:
     def drop(self, token=1, **which):
         self.ask("drop", token=token, **{**name(), **which})
 
-    def mirror(self, other, call="mirror", token=1, deadline=1.0, rate_bytes=1 << 30, uri=None, size=None, which=None,
+    def mirror(self, other, call="mirror", token=1, deadline=1.0, rate_bytes=1 << 30, uri=None, which=None, opened=None,
                **arguments):
         """Opens the space at another server and has it mirrored, or handed over, there."""
         which = name(**(which or {}))
-        capability = other.ask("open", size_bytes=size or self.space(**which)["size_bytes"], token=token, role="mirror",
-                               **which)[0]
+        capability = other.ask("open", size_bytes=self.space(**which)["size_bytes"], token=token, role="mirror",
+                               **which, **(opened or {}))[0]
         self.ask(call, uri=(uri or other.uri)(capability), deadline_usec=int(deadline * 10**6), rate_bytes=rate_bytes,
                  **which, **arguments)
         return capability

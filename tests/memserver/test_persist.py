@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Spaces that are on disk too."""
+import errno
+import os
+import signal
+import subprocess
+
+import nbd
+import pytest
+from server import MIB, PAGE, Refused, name, page
+from writer import Writer
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """The parameter that puts a server's spaces into one directory, which outlives it."""
+    (tmp_path / "spaces").mkdir()
+    return f"persist={tmp_path}/spaces"
+
+
+def restart(server):
+    server.kill()
+    os.unlink(server.socket)    # nbdkit's own matter
+    server.start()
+
+
+def test_both_servers_lose_power_and_the_mirror_comes_back_from_disk(servers, disk):
+    primary, keeper = servers(), servers("64MiB", disk)
+    capability = primary.open()
+    primary.mirror(keeper, deadline=5.0, opened={"persist": True})
+    primary.until_mirror("complete")
+    writers = [Writer(primary, capability, 512 * i, 512, i) for i in range(3)]
+    for writer in writers:
+        writer.start()
+    primary.connect(capability).pwrite(os.urandom(4 * MIB), 8 * MIB)
+    handle = primary.connect(capability)
+    handle.trim(MIB, 8 * MIB)
+    for writer in writers:
+        writer.finish()
+        assert writer.error is None
+    handle.flush()
+    wanted, held = handle.pread(16 * MIB, 0), primary.space()["held_bytes"]
+    primary.kill()
+    restart(keeper)
+    told = keeper.space()
+    assert told["held_bytes"] == held and told["role"] == "mirror" and told["persist"]
+    assert "from disk" in told["text"]
+    with pytest.raises(Refused) as refused:
+        keeper.promote(token=2, lost_usec=0)
+    assert refused.value.errno == errno.ESTALE and "force" in refused.value.text
+    new = keeper.connect(keeper.promote(token=2, force=True))
+    assert new.pread(16 * MIB, 0) == wanted
+    new.pwrite(page(1, "new"), PAGE)
+    restart(keeper)
+    assert keeper.space()["token"] == 2
+    assert keeper.connect(keeper.promote(token=3, force=True)).pread(PAGE, PAGE) == page(1, "new")
+
+
+def test_a_copy_that_was_being_filled_says_so_when_it_comes_back(servers, disk):
+    primary, keeper = servers(), servers("64MiB", disk)
+    handle = primary.connect(primary.open())
+    handle.pwrite(os.urandom(8 * MIB), 0)
+    primary.mirror(keeper, rate_bytes=MIB, opened={"persist": True})
+    primary.until_mirror("filling")
+    restart(keeper)
+    with pytest.raises(Refused) as refused:
+        keeper.promote(token=2, lost_usec=0)
+    assert "missing" in refused.value.text
+    # Its primary takes it up again, by a new grant.
+    primary.ask("unmirror", **name())
+    primary.ask("mirror", uri=keeper.uri(keeper.grant(token=1 + keeper.space()["token"])), **name())
+    primary.until_mirror("complete")
+    assert keeper.space()["held_bytes"] == 8 * MIB and not keeper.space().get("text")
+
+
+def test_a_dropped_space_leaves_nothing_on_disk(servers, disk):
+    server = servers("64MiB", disk)
+    handle = server.connect(server.open(persist=True))
+    handle.pwrite(os.urandom(MIB), 0)
+    directory = disk.split("=")[1]
+    assert len(os.listdir(directory)) == 2
+    assert all(os.stat(f"{directory}/{file}").st_mode & 0o777 == 0o600 for file in os.listdir(directory))
+    server.drop()
+    assert os.listdir(directory) == []
+    server.open(persist=True)
+
+
+def test_a_space_is_on_disk_only_where_it_was_asked_for(servers, disk):
+    server = servers("64MiB", disk)
+    server.connect(server.open()).pwrite(page(1), 0)
+    assert os.listdir(disk.split("=")[1]) == []
+    with pytest.raises(Refused) as nowhere:
+        servers().open(persist=True)
+    assert nowhere.value.errno == errno.EOPNOTSUPP
+
+
+def test_what_is_no_space_on_disk_is_left_alone_and_named(servers, disk, tmp_path):
+    server = servers("64MiB", disk)
+    for owner in ("vm1", "vm2", "vm3", "vm4"):
+        server.connect(server.open(owner=owner, persist=True)).pwrite(page(owner), 0)
+    spaces = tmp_path / "spaces"
+    os.truncate(spaces / "n1,vm2,swap.label", 100)
+    os.truncate(spaces / "n1,vm3,swap.pages", MIB)
+    for ending in ("label", "pages"):    # another client's name
+        os.rename(spaces / f"n1,vm4,swap.{ending}", spaces / f"n1,vm5,swap.{ending}")
+    (spaces / "notes.txt").write_text("mine")
+    restart(server)
+    assert [space["owner"] for space in server.ask("spaces")] == ["vm1"]
+    assert "left alone" in server.log()
+    assert len(os.listdir(spaces)) == 9
+
+
+def test_a_space_that_memory_is_too_small_for_stays_on_disk(servers, disk):
+    large = servers("64MiB", disk)
+    handle = large.connect(large.open(size=32 * MIB, persist=True))
+    data = os.urandom(32 * MIB)
+    handle.pwrite(data, 0)
+    large.kill()
+    small = servers("16MiB", disk)
+    assert small.ask("spaces") == [] and small.load()["memory_used_bytes"] == 0
+    small.kill()
+    again = servers("64MiB", disk)
+    assert again.connect(again.promote(token=2, force=True)).pread(32 * MIB, 0) == data
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    small = tmp_path / "small"
+    small.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted: {done.stderr.strip()}")
+    yield f"persist={small}"
+    subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_full_disk_is_gone_on_without(small_disk, servers):
+    primary, keeper = servers(), servers("64MiB", small_disk)
+    handle = primary.connect(primary.open())
+    primary.mirror(keeper, deadline=0.4, opened={"persist": True})
+    primary.until_mirror("complete")
+    data = os.urandom(8 * MIB)
+    for at in range(0, len(data), MIB):
+        handle.pwrite(data[at:at + MIB], at)
+    assert handle.pread(len(data), 0) == data
+    assert "alone" in primary.events()
+    primary.kill()
+    with pytest.raises(Refused):
+        keeper.promote(token=2, lost_usec=0)
+    keeper.process.send_signal(signal.SIGKILL)
+    keeper.process.wait()
+
+
+def test_a_full_disk_is_an_error_to_who_wanted_it_there(small_disk, servers):
+    server = servers("64MiB", small_disk)
+    handle = server.connect(server.open(persist=True))
+    with pytest.raises(nbd.Error) as full:
+        handle.pwrite(os.urandom(8 * MIB), 0)
+    assert full.value.errnum == errno.ENOSPC
+    handle.trim(16 * MIB, 0)
+    handle.pwrite(page(1), 0)
+    assert handle.pread(PAGE, 0) == page(1)
+    server.kill()
