@@ -55,8 +55,9 @@ def test_decision_not_to_act_is_kept_too(pair):
     pair.wait_armed()
 
 
-def test_failover_that_failoverd_was_killed_in_is_kept_with_both_lives():
+def test_failover_that_failoverd_was_killed_in_is_kept_with_both_lives(keeper):
     """The ring outlives failoverd: what led to the failover is in the recording that the next life ends."""
+    keeper.drop()
     stand = Stand(policy(), "p", ("a", "b"), 192, [("db", 128), ("web", 64)], program=f"{BUILD}/tests/e2e/failoverd-crash",
                   start=False)
     with stand:
