@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "daemon/replay/describe.h"
+#include "daemon/replay/issued.h"
 #include "daemon/replay/layouts.h"
 #include "daemon/replay/policy-block.h"
 #include "daemon/replay/snapshot.h"
@@ -76,7 +77,8 @@ int recorder_event(struct recorder *recorder, const struct event *event) {
         return r;
 }
 
-int recorder_update(struct recorder *recorder, const struct engine *engine, const struct update *update) {
+/* A line for each decision of weight. True where there was one. */
+static bool write_decisions(struct recorder *recorder, const struct engine *engine, const struct update *update) {
         char text[DESCRIBE_LEN];
         bool weighs = false;
 
@@ -88,14 +90,37 @@ int recorder_update(struct recorder *recorder, const struct engine *engine, cons
                 if (!describe_action(action, pair ? pair->policy->name : NULL, pair ? pair->policy : NULL, text))
                         continue;
                 weighs = true;
-                if (recorder->digest_every == 0)
-                        break;
                 buffer_add_text(&recorder->out, "> ");
                 buffer_add_text(&recorder->out, text);
                 buffer_add_char(&recorder->out, '\n');
         }
-        if (recorder->digest_every == 0)
-                return weighs;
+        return weighs;
+}
+
+static void write_issued(struct recorder *recorder, const struct update *update) {
+        char key[ISSUED_KEY_LEN];
+        uint64_t id;
+
+        for (size_t i = 0; i < update->n_actions; i++) {
+                if (!issued_key(&update->actions[i], key, &id))
+                        continue;
+                buffer_add_text(&recorder->out, "! ");
+                buffer_add_number(&recorder->out, id);
+                buffer_add_char(&recorder->out, ' ');
+                buffer_add_text(&recorder->out, key);
+                buffer_add_char(&recorder->out, '\n');
+        }
+}
+
+int recorder_update(struct recorder *recorder, const struct engine *engine, const struct update *update) {
+        char text[32];
+        bool weighs;
+
+        if (recorder->digest_every == 0) {
+                write_issued(recorder, update);
+                return recorder->out.failed ? -ENOMEM : 0;
+        }
+        weighs = write_decisions(recorder, engine, update);
         buffer_clear(&recorder->scratch);
         update_text_write(&recorder->scratch, update);
         recorder->digest = digest_add(recorder->digest, recorder->scratch.bytes, recorder->scratch.n);

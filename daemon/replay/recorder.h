@@ -11,6 +11,10 @@
  *   > orders-a   [decided] ...        a decision of weight, in words (describe.h)
  *   = 5f2d...                         digest of all updates of the segment so far, to the last byte
  *
+ * In the place of the latter two, a recording that is a scenario has
+ *
+ *   ! 25 send-start 0b db             what a number was given to, by which an answer refers to it (issued.h)
+ *
  * Segments of one life of failoverd follow each other by their numbers. The digest stands behind each decision of
  * weight, and now and then where there was none.
  */
@@ -25,7 +29,8 @@
 
 struct recorder {
         struct buffer out; /* what was written and has not been taken yet: the caller takes it and empties it */
-        unsigned digest_every; /* at least so often, in updates; 0: no decisions and digests at all */
+        unsigned digest_every; /* at least so often, in updates; 0: no decisions and digests, but what answers refer to
+                                */
         bool policy_beside;    /* of the first segment: it is in a file of its own */
 
         struct event_clock clock; /* of the last event */

@@ -54,6 +54,8 @@ static int on_event(struct cut *cut) {
         if (r >= 0 && cut->begun)
                 r = recorder_event(&cut->recorder, event);
         engine_step(cut->engine, event, &cut->update);
+        if (r >= 0 && cut->begun)
+                r = recorder_update(&cut->recorder, cut->engine, &cut->update);
         return cut->update.failed ? -ENOMEM : r;
 }
 

@@ -8,6 +8,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/quote.h"
+#include "daemon/replay/issued.h"
 #include "daemon/replay/policy-block.h"
 #include "daemon/replay/snapshot.h"
 
@@ -217,6 +218,17 @@ static int read_digest(struct recording_reader *reader, struct error *error) {
         return RECORDING_DIGEST;
 }
 
+static int read_issued(struct recording_reader *reader, struct error *error) {
+        const char *text = reader->copy + 2;
+        char *rest;
+
+        reader->id = strtoull(text, &rest, 10);
+        if (*text < '0' || *text > '9' || *rest != ' ' || strlen(rest + 1) >= ISSUED_KEY_LEN)
+                return error_set(error, -EBADMSG, "no number and what it was given to");
+        reader->text = rest + 1;
+        return RECORDING_ISSUED;
+}
+
 static int next_item(struct recording_reader *reader, struct error *error) {
         char quoted[QUOTE_LEN];
         int r = next_line(reader, error);
@@ -232,6 +244,8 @@ static int next_item(struct recording_reader *reader, struct error *error) {
                 return read_event(reader, error);
         if (strncmp(reader->copy, "= ", 2) == 0)
                 return read_digest(reader, error);
+        if (strncmp(reader->copy, "! ", 2) == 0)
+                return read_issued(reader, error);
         if (strncmp(reader->copy, "> ", 2) == 0) {
                 reader->text = reader->copy + 2;
                 return RECORDING_DECISION;

@@ -17,6 +17,7 @@ enum recording_item {
         RECORDING_EVENT,    /* event; valid until the next call */
         RECORDING_DECISION, /* text; the same */
         RECORDING_DIGEST,   /* digest */
+        RECORDING_ISSUED,   /* id, and text: what it was given to */
 };
 
 struct recording_reader {
@@ -36,7 +37,7 @@ struct recording_reader {
         struct engine *engine;
         struct event_storage event;
         const char *text;
-        uint64_t digest;
+        uint64_t digest, id;
 };
 
 /* Time since a recording's beginning. */

@@ -10,6 +10,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/replay/describe.h"
 #include "daemon/replay/engine-print.h"
+#include "daemon/replay/issued.h"
 #include "daemon/replay/policy-block.h"
 #include "daemon/replay/recording-reader.h"
 #include "daemon/replay/snapshot.h"
@@ -26,10 +27,13 @@ struct run {
         struct buffer scratch;
         uint64_t life, segment; /* of the segment that is replayed */
         uint64_t digest;
-        bool compared; /* this segment has digests */
+        bool compared;    /* this segment has digests */
+        bool is_scenario; /* it tells what its numbers were given to, in their place */
 
         char (*decided)[DESCRIBE_LEN]; /* of the latest event; owned */
         size_t n_decided, n_allocated, n_matched;
+
+        struct issued_map issued;
 
         enum pair_state *shown; /* by slot; owned */
         int n_shown;
@@ -188,6 +192,8 @@ static int on_segment(struct run *run) {
         run->digest = DIGEST_BEGIN;
         run->compared = false;
         run->n_decided = run->n_matched = 0;
+        if (!follows)
+                issued_map_deinit(&run->issued);
         recording_time_segment(&run->time, run->engine);
         return follow_slots(run, !follows);
 }
@@ -243,12 +249,33 @@ static void settle(struct run *run) {
         run->n_decided = run->n_matched = 0;
 }
 
+/* Answers refer to what is asked for now. Empty where the recording does not tell what its numbers were given to. */
+static void translate(const struct issued_map *map, struct event_storage *storage) {
+        if (storage->event.kind == EVENT_DONE)
+                storage->event.action_id = issued_map_find(map, storage->event.action_id);
+        else if (storage->event.kind == EVENT_MESSAGE && storage->message.type == MESSAGE_RESULT)
+                storage->message.id = issued_map_find(map, storage->message.id);
+}
+
+static int note_issued(struct run *run) {
+        char key[ISSUED_KEY_LEN];
+        uint64_t id;
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < run->update.n_actions; i++)
+                if (issued_key(&run->update.actions[i], key, &id))
+                        r = issued_map_now(&run->issued, key, id);
+        return r;
+}
+
 static int on_event(struct run *run) {
         const struct event *event = &run->reader.event.event;
         char text[DESCRIBE_LEN];
         int r;
 
         settle(run);
+        if (run->is_scenario)
+                translate(&run->issued, &run->reader.event);
         recording_time_event(&run->time, run->engine, event);
         run->result->span_usec = run->time.since_usec;
         if (run->options->all)
@@ -263,6 +290,8 @@ static int on_event(struct run *run) {
         if (r < 0)
                 return r;
         show_states(run);
+        if (run->is_scenario && note_issued(run) < 0)
+                return -ENOMEM;
         buffer_clear(&run->scratch);
         update_text_write(&run->scratch, &run->update);
         if (run->scratch.failed)
@@ -305,6 +334,8 @@ static int run_all(struct run *run, struct error *error) {
                         r = on_event(run);
                 else if (r == RECORDING_DECISION)
                         on_decision(run);
+                else if (r == RECORDING_ISSUED)
+                        r = issued_map_recorded(&run->issued, run->reader.text, run->reader.id);
                 else
                         on_digest(run);
                 if (r < 0)
@@ -317,7 +348,10 @@ static int run_all(struct run *run, struct error *error) {
 
 int replay_run(const char *text, size_t n, const struct replay_options *options, struct replay_result *ret,
                struct error *error) {
-        struct run run = { .options = options, .result = ret, .reader = { .policy = options->policy } };
+        struct run run = {
+                .options = options, .result = ret, .reader = { .policy = options->policy },
+                .is_scenario = memmem(text, n, "\n! ", 3) != NULL,
+        };
         int r;
 
         *ret = (struct replay_result) { .failover_usec = USEC_INFINITY };
@@ -331,6 +365,7 @@ int replay_run(const char *text, size_t n, const struct replay_options *options,
         recording_reader_deinit(&run.reader);
         update_deinit(&run.update);
         buffer_deinit(&run.scratch);
+        issued_map_deinit(&run.issued);
         free(run.decided);
         free(run.shown);
         return r;
