@@ -12,6 +12,8 @@
 #define START_DEADLINE_USEC (60 * USEC_PER_SEC)
 /* A guest that has booted but whose agent never speaks is built anew after so long. */
 #define GREETING_USEC (300 * USEC_PER_SEC)
+/* So long where its last life failed, with applications that the other side can take over by now. */
+#define GREETING_AWAITED_USEC (10 * USEC_PER_SEC)
 /* So long both its agent and its kernel have to be silent where the guest was running before we looked. */
 #define FOUND_SILENT_USEC (10 * USEC_PER_SEC)
 /* A failed VM whose applications may still go elsewhere is not started anew before. */
@@ -79,17 +81,20 @@ static void watch_found(struct step *step, enum side side) {
 }
 
 static void watch_greeting(struct step *step, enum side side) {
-        struct member_state *member = &step->pair->members[side];
+        const struct pair *pair = step->pair;
+        const struct member_state *member = &pair->members[side];
         usec_t since = member->process_alive && member->greeted_usec < member->started_usec ? member->started_usec : 0;
+        bool awaited = member->failure_usec > member->greeted_usec && pair_owns_hot(pair, side) &&
+                       member_usable(pair, side_other(side));
+        usec_t limit = awaited ? GREETING_AWAITED_USEC : GREETING_USEC;
 
         if (since == 0 || member->greeted || member->failure[0])
                 return;
-        if (step->now - since < GREETING_USEC) {
-                step_wake(step, since + GREETING_USEC);
+        if (step->now - since < limit) {
+                step_wake(step, since + limit);
                 return;
         }
-        member_fail(step, side, "it was started, but no agent has answered for %u s",
-                    (unsigned) (GREETING_USEC / USEC_PER_SEC));
+        member_fail(step, side, "it was started, but no agent has answered for %u s", (unsigned) (limit / USEC_PER_SEC));
 }
 
 /* What was wrong with the old life ends with it: the process of the new one may be seen before libvirt says that
