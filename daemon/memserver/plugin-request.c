@@ -44,7 +44,7 @@ int plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset, ui
         return done(connection, space_read(connection->space, buffer, count, offset));
 }
 
-/* What has been taken is in memory at once, here and, unless it is relaxed, at the mirror. A flush is about the disk. */
+/* What has been taken is in memory at once, here and, unless it is relaxed, at the mirror; a flush is for the disk. */
 int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint64_t offset, uint32_t flags) {
         struct connection *connection = handle;
 

@@ -39,11 +39,9 @@ static int after_fork(void) {
         struct error error = ERROR_INIT;
         int r;
 
-        if (plugin.lock && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0) {
-                nbdkit_error("pages cannot be kept in memory: %s: raise the limit (LimitMEMLOCK=), or set lock=no",
-                             strerror(errno));
-                return -1;
-        }
+        if (plugin.lock && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+                fprintf(stderr, "<4>pages may be paged out, since they cannot be locked in memory: %s: raise the limit "
+                        "(LimitMEMLOCK=), ignoring\n", strerror(errno));
         r = control_new(plugin.server, plugin.control_path, plugin.users, plugin.n_users, &plugin.control, &error);
         if (r < 0)
                 nbdkit_error("control socket %s", error_text(&error));

@@ -23,6 +23,7 @@ FILES = """
 /usr/lib/systemd/catalog/failoverd.catalog
 /usr/lib/systemd/system/failover-drill@.service
 /usr/lib/systemd/system/failover-drill@.timer
+/usr/lib/systemd/system/failover-memserver.service
 /usr/lib/systemd/system/failoverd-helper.service
 /usr/lib/systemd/system/failoverd-helper.socket
 /usr/lib/systemd/system/failoverd.service
@@ -32,20 +33,25 @@ FILES = """
 /usr/lib/tmpfiles.d/failoverd.conf
 /usr/libexec/failoverd/failoverd-helper
 /usr/sbin/failover-agent
+/usr/sbin/failover-memserver
 /usr/sbin/failoverd
 /usr/share/bash-completion/completions/failoverctl
 /usr/share/dbus-1/interfaces/org.failover1.xml
 /usr/share/dbus-1/system.d/org.failover1.conf
+/usr/share/failoverd/failover-memserver.example.yaml
 /usr/share/failoverd/guest/failover-agent.service
 /usr/share/failoverd/policy.example-minimal.yaml
 /usr/share/failoverd/policy.example.yaml
 /usr/share/failoverd/policy.schema.json
 /usr/share/man/man1/failoverctl.1
+/usr/share/man/man5/failover-memserver.yaml.5
 /usr/share/man/man5/failoverd-policy.5
 /usr/share/man/man5/org.failover1.5
 /usr/share/man/man7/failover-agent-protocol.7
 /usr/share/man/man7/failover-json.7
+/usr/share/man/man7/failover-memserver-protocol.7
 /usr/share/man/man8/failover-agent.8
+/usr/share/man/man8/failover-memserver.8
 /usr/share/man/man8/failoverd-helper.8
 /usr/share/man/man8/failoverd.8
 /usr/share/polkit-1/actions/org.failover1.policy
@@ -109,7 +115,8 @@ def container(stand):
 # ---- installed ----
 
 def test_meson_install_brings_everything_in_place(system):
-    assert system.session.installed == FILES
+    config = dict(line.split("=", 1) for line in container(system).run("nbdkit", "--dump-config").stdout.splitlines())
+    assert system.session.installed == sorted([*FILES, f"{config['plugindir']}/failover-memserver-plugin.so"])
 
 
 def test_pages_that_man_pages_refer_to_are_installed(system):
@@ -124,14 +131,14 @@ def test_pages_that_man_pages_refer_to_are_installed(system):
 
 def test_systemd_finds_nothing_to_complain_about_in_the_units(system):
     units = [path for path in FILES if re.search(r"/(system|guest)/.*\.(service|socket|timer)$", path)]
-    assert len(units) == 6
+    assert len(units) == 7
     done = container(system).run("systemd-analyze", "verify", "--man=no", *units, check=False)
     complaints = [line for line in done.stderr.splitlines() if "failover" in line]
     assert done.returncode == 0 and not complaints, done.stderr
 
 
 def test_walls_of_the_service_are_up(system):
-    for unit in (UNIT, "failoverd-helper.service", "failover-drill@p.service"):
+    for unit in (UNIT, "failoverd-helper.service", "failover-drill@p.service", "failover-memserver.service"):
         said = container(system).run("systemd-analyze", "security", "--no-pager", unit).stdout
         exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", said).group(1))
         print(f"{unit}: exposure {exposure}")
@@ -365,3 +372,39 @@ def test_journal_explains_what_happened_and_what_to_do(service):
     said = container(service).journal("-x", "-u", UNIT, f"MESSAGE_ID={MESSAGE_ARMED}", "-n", "1")
     assert "Subject: A pair is armed" in said
     assert "A failover of pair p is possible now" in said and "Nothing has to be done." in said
+
+
+# ---- the memory server ----
+
+MEMORY_SERVER = """\
+memory: 64MiB
+persist: /var/lib/failover-memserver
+listen: [unix:/run/failover-memserver/nbd.sock]
+control: {users: [failoverd]}
+"""
+
+OPEN_A_SPACE = """\
+import json, socket
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/failover-memserver/control.sock")
+request = {"version": 1, "id": 1, "call": "open", "node": "n", "owner": "o", "space": "s", "size_bytes": 1 << 24,
+           "token": 1, "persist": True}
+s.sendall(json.dumps(request).encode() + b"\\n")
+print(json.loads(s.makefile().readline())["capability"])
+"""
+
+
+def test_a_memory_server_is_a_service_for_the_users_of_its_configuration(system):
+    box, unit = container(system), "failover-memserver.service"
+    box.put("/etc/failover-memserver.yaml", MEMORY_SERVER)
+    box.systemctl("start", unit)
+    assert box.show(unit, "SubState") == "running" and box.show(unit, "Type") == "notify"
+    assert box.run("/usr/bin/python3", "-c", OPEN_A_SPACE, user="bob", check=False).returncode != 0
+    capability = box.run("/usr/bin/python3", "-c", OPEN_A_SPACE, user="failoverd").stdout.strip()
+    uri = f"nbd+unix:///{capability}?socket=/run/failover-memserver/nbd.sock"
+    box.run("qemu-io", "-f", "raw", "-c", "write -P 7 0 8M", "-c", "read -P 7 0 8M", "-c", "flush", uri, user="bob")
+    status = box.run("cat", f"/proc/{box.show(unit, 'MainPID')}/status").stdout
+    assert re.search(r"CapBnd:\s*0+\n", status) and re.search(r"Seccomp:\s*2\n", status)
+    box.systemctl("restart", unit)
+    assert "brought back from disk" in box.journal("-u", unit) and capability not in box.journal("-u", unit)
+    box.systemctl("stop", unit)
