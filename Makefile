@@ -7,15 +7,17 @@
 #   make bench   figures against their targets
 #   make soak MINUTES=10  guests beside a busy host, and worlds of the simulator that nobody has seen, as long as asked
 #   make mutants plants bugs, one at a time, and expects each to be found
+#   make coverage of the core by its tests, and why the rest is not reached
 
 BUILD := build
 BUILD_SANITIZED := build-sanitized
+BUILD_COVERAGE := build-coverage
 PYTHON := /usr/bin/python3
 # systemd, D-Bus and polkit find their files of another prefix only in part: README.md.
 MESON_FLAGS := --prefix=/usr
 MINUTES := 10
 
-.PHONY: all setup guest guest-debian demo check bench soak mutants install clean
+.PHONY: all setup guest guest-debian demo check bench soak mutants coverage install clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -73,8 +75,15 @@ mutants: setup
 	mkdir -p $(BUILD)
 	tests/mutants/run $(BUILD)
 
+$(BUILD_COVERAGE)/build.ninja:
+	meson setup -Db_coverage=true -Doptimization=0 $(BUILD_COVERAGE)
+
+# How much of the core its tests reach, and why not the rest.
+coverage: setup $(BUILD_COVERAGE)/build.ninja
+	tests/coverage $(BUILD_COVERAGE)
+
 install: all
 	meson install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD) $(BUILD_SANITIZED)
+	rm -rf $(BUILD) $(BUILD_SANITIZED) $(BUILD_COVERAGE)

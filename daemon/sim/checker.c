@@ -324,7 +324,8 @@ static void check_sizes(struct sim *sim, const struct pair *pair) {
                         const struct sim_vm *vm = sim_vm(sim, pair->slot, side);
                         uint64_t granted = pair->record.apps[i].granted_bytes[side];
 
-                        if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures || pair->apps[i].start[side].id)
+                        if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures || pair->apps[i].start[side].id ||
+                            vm->plug_percent < 100)
                                 continue; /* not at rest yet */
                         if (vm->plugged[i] != granted && !pair->record.apps[i].releasing[side])
                                 checker_violated(sim, "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",

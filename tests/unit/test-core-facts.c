@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What hardly ever happens, and what single events lead to then: what the scenarios, which run a world that behaves, do
+ * not bring about. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/core/explain.h"
+#include "daemon/core/findings.h"
+#include "daemon/core/readiness.h"
+#include "tests/unit/core-world.h"
+
+static const struct member_state *member(const struct world *w, enum side side) {
+        return &w->engine->pairs[0]->members[side];
+}
+
+static bool said(const struct world *w, enum record_kind kind, const char *text) {
+        for (size_t i = 0; i < w->update.n_actions; i++)
+                if (w->update.actions[i].kind == ACTION_RECORD && w->update.actions[i].record_kind == kind && strstr(w->update.actions[i].text, text))
+                        return true;
+        return false;
+}
+
+static const struct action *command(struct world *w, struct operator_command command) {
+        command.id = 77;
+        feed(w, (struct event){ .kind = EVENT_COMMAND, .pair = 0, .side = SIDE_INVALID, .app = NO_APP, .command = &command });
+        return find(w, ACTION_REPLY, -1);
+}
+
+#define WALK(type, MAX)                                                                 \
+        do {                                                                            \
+                for (int i = 0; i < (int) (MAX); i++) {                                 \
+                        REQUIRE(type##_to_string((enum type) i) != NULL);               \
+                        CHECK((int) type##_from_string(type##_to_string((enum type) i)) == i); \
+                }                                                                       \
+                CHECK(type##_to_string((enum type) (MAX)) == NULL);                     \
+                CHECK((int) type##_from_string("no such word") < 0);                    \
+        } while (0)
+
+static void every_enum_table_of_the_core_round_trips(void) {
+        WALK(event_kind, EVENT_KIND_MAX);
+        WALK(domain_state, DOMAIN_STATE_MAX);
+        WALK(domain_reason, DOMAIN_REASON_MAX);
+        WALK(second_path, SECOND_PATH_MAX);
+        WALK(command_verb, COMMAND_VERB_MAX);
+        WALK(drill_fault, DRILL_FAULT_MAX);
+        WALK(action_kind, ACTION_KIND_MAX);
+        WALK(persist_level, PERSIST_LEVEL_MAX);
+        WALK(record_kind, RECORD_KIND_MAX);
+        WALK(region_kind, REGION_KIND_MAX);
+        WALK(verdict, VERDICT_MAX);
+        WALK(pair_state, PAIR_STATE_MAX);
+        WALK(fence_state, FENCE_STATE_MAX);
+        WALK(flow_kind, FLOW_KIND_MAX);
+        WALK(phase, PHASE_MAX);
+}
+
+static void pause_by_a_watchdog_or_a_panic_is_a_failure(void) {
+        static const enum domain_reason reasons[] = { REASON_WATCHDOG, REASON_PANICKED, REASON_IO_ERROR };
+
+        for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+                struct world w;
+
+                make_armed(&w);
+                tell_domain(&w, SIDE_A, DOMAIN_PAUSED, reasons[i]);
+                CHECK(member(&w, SIDE_A)->failure[0] != 0);
+                CHECK(w.engine->pairs[0]->record.flow.kind == FLOW_OS_FAILURE);
+                end(&w);
+        }
+}
+
+static void vm_that_begins_paused_was_not_suspended(void) {
+        struct world w;
+
+        begin(&w);
+        feed(&w, (struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        write_all(&w);
+        feed(&w, (struct event){ .kind = EVENT_HYPERVISOR, .pair = NO_PAIR, .up = true });
+        tell_domain(&w, SIDE_B, DOMAIN_SHUTOFF, REASON_UNKNOWN);
+        feed(&w, (struct event){ .kind = EVENT_PROCESS, .pair = 0, .side = SIDE_B, .app = NO_APP });
+        REQUIRE(find(&w, ACTION_START_DOMAIN, SIDE_B) != NULL);
+        tell_domain(&w, SIDE_B, DOMAIN_PAUSED, REASON_USER);
+        w.now += USEC_PER_SEC;
+        feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0 });
+        CHECK(!member(&w, SIDE_B)->operator_hold);
+        end(&w);
+}
+
+static void agent_that_breaks_the_protocol_is_named(void) {
+        struct world w;
+
+        make_armed(&w);
+        feed(&w, (struct event){ .kind = EVENT_LINK, .pair = 0, .side = SIDE_B, .app = NO_APP, .text = "it sends nonsense" });
+        CHECK(said(&w, RECORD_PROTOCOL, "vm-b: it sends nonsense"));
+        CHECK(!member(&w, SIDE_B)->greeted);
+        bring_up(&w, SIDE_B);
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_PING }); /* the host's to say: nothing follows */
+        CHECK(find(&w, ACTION_SEND, SIDE_B) == NULL);
+        end(&w);
+}
+
+static void undefined_domain_is_a_reason(void) {
+        struct world w;
+
+        make_armed(&w);
+        tell_domain(&w, SIDE_B, DOMAIN_UNDEFINED, REASON_UNKNOWN);
+        CHECK(strstr(w.engine->pairs[0]->reasons[0], "libvirt knows no such domain") != NULL);
+        end(&w);
+}
+
+static void commands_that_cannot_be_are_refused(void) {
+        const struct action *reply;
+        struct world w;
+
+        begin(&w);
+        reply = command(&w, (struct operator_command){ .verb = COMMAND_SWITCH });
+        CHECK(reply && reply->result == -EAGAIN);
+        end(&w);
+        make_armed(&w);
+        reply = command(&w, (struct operator_command){ .verb = COMMAND_VERB_MAX });
+        CHECK(reply && reply->result == -EINVAL);
+        reply = command(&w, (struct operator_command){ .verb = COMMAND_ADOPT, .side = SIDE_B });
+        CHECK(reply && reply->result == -EBUSY);
+        end(&w);
+}
+
+static void make_plain(struct policy *policy) {
+        policy->pairs[0].applications[0].kind = APPLICATION_PLAIN;
+        policy->pairs[0].applications[0].restart_budget = 100;
+}
+
+static void drill_needs_an_application_that_moves(void) {
+        const struct action *reply;
+        struct world w;
+
+        begin_up_with(&w, make_plain);
+        write_all(&w);
+        REQUIRE(w.engine->pairs[0]->state == PAIR_ARMED);
+        reply = command(&w, (struct operator_command){ .verb = COMMAND_DRILL, .fault = DRILL_APP_KILL });
+        CHECK(reply && reply->result == -ENOENT);
+        end(&w);
+}
+
+static void start_that_finds_it_being_stopped_is_tried_again_and_is_no_failure(void) {
+        struct world w;
+        uint64_t id;
+
+        make_armed(&w);
+        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 1, .cause = FAILURE_EXIT, .code = 1 });
+        write_all(&w);
+        id = w.engine->pairs[0]->apps[0].start[SIDE_A].id;
+        REQUIRE(id != 0);
+        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_RESULT, .id = id, .app = "db", .result = -EBUSY });
+        CHECK(w.engine->pairs[0]->apps[0].start[SIDE_A].failures == 0);
+        w.now += USEC_PER_SEC;
+        feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0 });
+        CHECK(find_message(&w, MESSAGE_RESTART, SIDE_A) != 0);
+        end(&w);
+}
+
+static void more_restarts_than_are_remembered_still_count(void) {
+        struct world w;
+
+        make_armed(&w);
+        w.engine->policy->pairs[0].applications[0].restart_budget = 1000;
+        for (int i = 0; i < 40; i++) {
+                tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 1, .cause = FAILURE_EXIT, .code = 1 });
+                write_all(&w);
+                tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_RESULT, .app = "db", .id = w.engine->pairs[0]->apps[0].start[SIDE_A].id });
+        }
+        CHECK(w.engine->pairs[0]->apps[0].n_restarts == 32);
+        CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
+        end(&w);
+}
+
+static void make_auto(struct policy *policy) {
+        policy->pairs[0].applications[0].kind = APPLICATION_AUTO;
+}
+
+static void agent_tells_the_kind_where_the_policy_leaves_it_open(void) {
+        struct message uses = { .type = MESSAGE_USES, .app = "db", .bytes = 512 * MIB, .kind = APPLICATION_HOT_STANDBY };
+        struct world w;
+
+        begin_up_with(&w, make_auto);
+        CHECK(pair_application_kind(w.engine->pairs[0], 0) == APPLICATION_PLAIN);
+        tell_message(&w, SIDE_A, uses);
+        CHECK(pair_application_kind(w.engine->pairs[0], 0) == APPLICATION_HOT_STANDBY);
+        CHECK(w.engine->pairs[0]->persist[PERSIST_OWNER].id != 0);
+        end(&w);
+}
+
+static void add_sides(struct policy *policy) {
+        struct application *app = &policy->pairs[0].applications[0];
+
+        app->sides[SIDE_A].unit = strdup("db.service");
+        app->n_addresses = 1;
+        app->addresses[0] = (struct address) { strdup("192.0.2.1/24"), strdup("eth0") };
+        app->vcpus = 1;
+}
+
+static void configure_tells_what_each_side_runs(void) {
+        struct application_spec specs[POLICY_APPLICATIONS_MAX];
+        struct world w;
+
+        begin_with(&w, add_sides);
+        feed(&w, (struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        bring_up(&w, SIDE_A);
+        REQUIRE(pair_fill_configure(w.engine->pairs[0], SIDE_A, specs) == 1);
+        CHECK_TEXT(specs[0].app, "db");
+        CHECK_TEXT(specs[0].run.unit, "db.service");
+        CHECK(specs[0].memory_bytes == 512 * MIB && specs[0].node == 1 && specs[0].n_addresses == 1);
+        CHECK(pair_fill_configure(w.engine->pairs[0], SIDE_B, specs) == 0); /* it has no way to start it there */
+        end(&w);
+}
+
+static void what_fits_nothing_is_ignored(void) {
+        struct record record = { .pair = "another", .known = true };
+        struct world w;
+
+        CHECK(engine_free(NULL) == NULL);
+        begin(&w);
+        feed(&w, (struct event){ .kind = EVENT_RESTORED, .pair = 0, .record = &record });
+        CHECK(!w.engine->pairs[0]->restored);
+        end(&w);
+        make_armed(&w);
+        for (int action = 0; action < ACTION_KIND_MAX; action++) /* answers to what was not asked */
+                feed(&w, (struct event){ .kind = EVENT_DONE, .pair = 0, .side = action == ACTION_FREEZE ? SIDE_INVALID : SIDE_A, .app = POLICY_APPLICATIONS_MAX - 1,
+                                         .action = action, .action_id = 12345 });
+        feed(&w, (struct event){ .kind = EVENT_DEVICE_SIZE, .pair = 0, .side = SIDE_A, .app = POLICY_APPLICATIONS_MAX - 1, .bytes = MIB });
+        CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
+        end(&w);
+}
+
+static void engine_without_a_policy_waits_for_one(void) {
+        struct world w = { .now = 100 * USEC_PER_SEC, .engine = engine_new() };
+
+        REQUIRE(w.engine != NULL);
+        feed(&w, (struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        CHECK(w.engine->ready && w.engine->n_pairs == 0);
+        end(&w);
+}
+
+static void devices_that_do_not_fit_are_found(void) {
+        static const struct {
+                uint64_t size_bytes, block_bytes;
+                const char *text;
+        } cases[] = {
+                { 256 * MIB, 2 * MIB, "holds at most 256MiB" },
+                { 576 * MIB, 2 * MIB, "no multiple of the 128MiB" },
+                { 640 * MIB, 3 * MIB, "has blocks of 3MiB" },
+                { 640 * MIB, 2 * MIB, NULL },
+        };
+        struct preflight found = { .defined = true, .persistent = true, .channel = true, .requested_zero = true, .panic_device = true,
+                                   .crash_preserved = true, .balloon_stats = true, .echo_port = true, .console_log = true,
+                                   .base_bytes = 512 * MIB, .vcpus = 1, .vcpus_max = 1, .free_ports = 8 };
+        struct finding findings[FINDINGS_MAX];
+        struct world w;
+
+        begin(&w);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                bool any = false;
+                size_t n;
+
+                found.apps[0].present = true;
+                found.apps[0].size_bytes = cases[i].size_bytes;
+                found.apps[0].block_bytes = cases[i].block_bytes;
+                n = findings_list(w.policy, &w.policy->pairs[0], SIDE_A, &found, findings);
+                for (size_t k = 0; k < n; k++)
+                        any |= cases[i].text && strstr(findings[k].text, cases[i].text) != NULL;
+                CHECK(any == (cases[i].text != NULL));
+        }
+        w.policy->pairs[0].applications[0].memory_bytes = 0; /* needs no device */
+        found.apps[0].present = false;
+        CHECK(findings_list(w.policy, &w.policy->pairs[0], SIDE_A, &found, findings) == 0);
+        strcpy(found.text, "no connection");
+        CHECK(findings_list(w.policy, &w.policy->pairs[0], SIDE_A, &found, findings) == 1);
+        CHECK(strstr(findings[0].text, "could not be looked at: no connection") != NULL);
+        end(&w);
+}
+
+TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips), TEST(pause_by_a_watchdog_or_a_panic_is_a_failure),
+          TEST(vm_that_begins_paused_was_not_suspended), TEST(agent_that_breaks_the_protocol_is_named),
+          TEST(undefined_domain_is_a_reason), TEST(commands_that_cannot_be_are_refused),
+          TEST(drill_needs_an_application_that_moves), TEST(start_that_finds_it_being_stopped_is_tried_again_and_is_no_failure),
+          TEST(more_restarts_than_are_remembered_still_count), TEST(agent_tells_the_kind_where_the_policy_leaves_it_open),
+          TEST(configure_tells_what_each_side_runs), TEST(what_fits_nothing_is_ignored),
+          TEST(engine_without_a_policy_waits_for_one), TEST(devices_that_do_not_fit_are_found))
