@@ -43,7 +43,8 @@ void checker_restored(struct sim *sim, const struct pair *pair, const struct rec
                 checker_violated(sim, "what was written of %s is forgotten", pair->policy->name);
         for (unsigned i = 0; i < record->n_apps; i++)
                 for (unsigned k = 0; k < pair->record.n_apps; k++)
-                        if (strcmp(record->apps[i].name, pair->record.apps[k].name) == 0 && 
-                            !app_kept(&record->apps[i], &pair->record.apps[k], pair_application_kind(pair, (int) k) == APPLICATION_HOT_STANDBY))
+                        if (strcmp(record->apps[i].name, pair->record.apps[k].name) == 0 &&
+                            !app_kept(&record->apps[i], &pair->record.apps[k],
+                                      pair_application_kind(pair, (int) k) == APPLICATION_HOT_STANDBY))
                                 checker_violated(sim, "what was written of %s is forgotten", record->apps[i].name);
 }

@@ -45,8 +45,8 @@ void checker_world(struct sim *sim, int pair) {
                 const struct sim_vm *a = sim_vm(sim, pair, SIDE_A), *b = sim_vm(sim, pair, SIDE_B);
 
                 /* An application's stop rests on its agent's word: a guest that lies brings this upon itself. */
-                if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && can_act(a, (int) i) && can_act(b, (int) i) &&
-                    !a->lied && !b->lied)
+                if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && can_act(a, (int) i) &&
+                    can_act(b, (int) i) && !a->lied && !b->lied)
                         checker_violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
                                  policy->members[SIDE_A].domain, policy->members[SIDE_B].domain);
                 if (a->process && b->process && (a->disks[i] & b->disks[i]))
@@ -76,7 +76,9 @@ static void check_token(struct sim *sim, const struct action *action, const stru
         uint64_t token = action->message->token;
 
         if ((other->told_token && token <= other->told_token) || token < here->told_token)
-                checker_violated(sim, "%s is to be started with token %" PRIu64 ", which is no higher than was told before", app->name, token);
+                checker_violated(sim,
+                                 "%s is to be started with token %" PRIu64 ", which is no higher than was told before",
+                                 app->name, token);
         here->told_token = token;
 }
 
@@ -105,8 +107,8 @@ static void check_start(struct sim *sim, const struct action *action) {
         disk_silent = (sim->engine->pairs[action->pair]->store_late || sim->store_torn) &&
                       stored(&pair->step, pair->step_known, app->name, action->side, action->message->token);
         if (!on_disk && !disk_silent)
-                checker_violated(sim, "%s is to be started on %s before the store holds that it belongs there", app->name,
-                         policy->members[action->side].domain);
+                checker_violated(sim, "%s is to be started on %s before the store holds that it belongs there",
+                                 app->name, policy->members[action->side].domain);
 }
 
 /* While a flow moves it, a disk is asked for only when it is free: not by trying. */
@@ -120,8 +122,9 @@ static void check_attach(struct sim *sim, const struct action *action) {
         app = &policy->applications[action->app];
         for (size_t i = 0; i < app->n_disks; i++)
                 if (strcmp(app->disks[i], action->text) == 0 && other->process && (other->disks[action->app] & 1U << i))
-                        checker_violated(sim, "%s of %s is to be attached to %s while %s still holds it", action->text, app->name,
-                                 policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
+                        checker_violated(sim, "%s of %s is to be attached to %s while %s still holds it", action->text,
+                                         app->name, policy->members[action->side].domain,
+                                         policy->members[side_other(action->side)].domain);
 }
 
 /* ---- rehearsals -------------------------------------------------------------------------------------------- */
@@ -134,15 +137,19 @@ static void check_grow(struct sim *sim, const struct action *action) {
 
         if (action->bytes == 0 || app->owner == action->side || app->moving)
                 return;
-        if (!known || !known->rehearsed || known->granted_bytes[action->side] < action->bytes || pair->step.rehearsal == REHEARSAL_NONE)
-                checker_violated(sim, "%s is plugged into a VM that does not own it, and the store knows of no rehearsal", app->name);
+        if (!known || !known->rehearsed || known->granted_bytes[action->side] < action->bytes ||
+            pair->step.rehearsal == REHEARSAL_NONE)
+                checker_violated(sim,
+                                 "%s is plugged into a VM that does not own it, and the store knows of no rehearsal",
+                                 app->name);
 }
 
 /* The active side is not touched. */
 static void check_rehearsal_message(struct sim *sim, const struct action *action) {
         const struct record *record = &sim->engine->pairs[action->pair]->record;
 
-        if (record->apps[action->app].owner == action->side || record->apps[action->app].moving || record->rehearsal_side != action->side)
+        if (record->apps[action->app].owner == action->side || record->apps[action->app].moving ||
+            record->rehearsal_side != action->side)
                 checker_violated(sim, "a rehearsal reaches the side that owns %s", record->apps[action->app].name);
 }
 
@@ -152,9 +159,11 @@ static void check_rehearsal_row(struct sim *sim, const struct pair *pair, enum s
         bool wanted = record->rehearsed && pair->record.rehearsal_side == side && record->granted_bytes[side] > 0;
 
         if (wanted != (row != NULL) || (row && row->usage_bytes != record->granted_bytes[side]))
-                checker_violated(sim, "the table has %" PRIu64 " MiB of %s in a rehearsal, the record %" PRIu64 " MiB", row ? row->usage_bytes / MIB : 0,
-                         record->name, wanted ? record->granted_bytes[side] / MIB : 0);
-        if (record->rehearsed && (pair->record.rehearsal == REHEARSAL_NONE || record->owner == pair->record.rehearsal_side))
+                checker_violated(sim, "the table has %" PRIu64 " MiB of %s in a rehearsal, the record %" PRIu64 " MiB",
+                                 row ? row->usage_bytes / MIB : 0, record->name,
+                                 wanted ? record->granted_bytes[side] / MIB : 0);
+        if (record->rehearsed &&
+            (pair->record.rehearsal == REHEARSAL_NONE || record->owner == pair->record.rehearsal_side))
                 checker_violated(sim, "%s counts as rehearsed without a rehearsal", record->name);
 }
 
@@ -185,11 +194,12 @@ static void check_reply(struct sim *sim, const struct action *action) {
 void checker_action(struct sim *sim, const struct action *action) {
         struct checker_pair *pair;
 
-        if (action->kind == ACTION_SEND && (action->message->type == MESSAGE_START || action->message->type == MESSAGE_RESTART))
-                check_start(sim, action);
         if (action->kind == ACTION_SEND &&
-            (action->message->type == MESSAGE_CANARY ||
-             (action->message->type == MESSAGE_TOUCH && sim->engine->pairs[action->pair]->record.rehearsal != REHEARSAL_NONE)))
+            (action->message->type == MESSAGE_START || action->message->type == MESSAGE_RESTART))
+                check_start(sim, action);
+        if (action->kind == ACTION_SEND && (action->message->type == MESSAGE_CANARY ||
+                                            (action->message->type == MESSAGE_TOUCH &&
+                                             sim->engine->pairs[action->pair]->record.rehearsal != REHEARSAL_NONE)))
                 check_rehearsal_message(sim, action); /* without a rehearsal a touch is the policy's prefault */
         if (action->kind == ACTION_RESIZE)
                 check_grow(sim, action);
@@ -206,7 +216,8 @@ void checker_action(struct sim *sim, const struct action *action) {
         pair = &sim->pairs[action->pair].checker;
         for (size_t i = 0; i < pair->n_out; i++)
                 if (same(&pair->out[i], action))
-                        checker_violated(sim, "%s is asked for while the same one is under way", action_kind_to_string(action->kind));
+                        checker_violated(sim, "%s is asked for while the same one is under way",
+                                         action_kind_to_string(action->kind));
         if (action->id == 0)
                 checker_violated(sim, "%s without a number", action_kind_to_string(action->kind));
         if (pair->n_out == CHECKER_OUT_MAX) {
@@ -324,13 +335,14 @@ static void check_sizes(struct sim *sim, const struct pair *pair) {
                         const struct sim_vm *vm = sim_vm(sim, pair->slot, side);
                         uint64_t granted = pair->record.apps[i].granted_bytes[side];
 
-                        if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures || pair->apps[i].start[side].id ||
-                            vm->plug_percent < 100)
+                        if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures ||
+                            pair->apps[i].start[side].id || vm->plug_percent < 100)
                                 continue; /* not at rest yet */
                         if (vm->plugged[i] != granted && !pair->record.apps[i].releasing[side])
-                                checker_violated(sim, "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",
-                                         pair->policy->members[side].domain, vm->plugged[i] / MIB,
-                                         pair->policy->applications[i].name, granted / MIB);
+                                checker_violated(sim,
+                                                 "%s has %" PRIu64 " MiB plugged for %s and %" PRIu64 " MiB granted",
+                                                 pair->policy->members[side].domain, vm->plugged[i] / MIB,
+                                                 pair->policy->applications[i].name, granted / MIB);
                 }
 }
 
@@ -351,10 +363,12 @@ static bool short_of_memory(const struct sim *sim, const struct pair *pair) {
 
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 for (int side = 0; side < SIDE_MAX; side++)
-                        if (pair->apps[i].mismatch[side] && unused + pair->record.apps[i].granted_bytes[side] < pair->members[side].plugged_bytes[i])
+                        if (pair->apps[i].mismatch[side] &&
+                            unused + pair->record.apps[i].granted_bytes[side] < pair->members[side].plugged_bytes[i])
                                 return true;
         for (size_t i = 0; sim->engine->lost_bytes && i < pair->policy->n_applications; i++)
-                if (pair->apps[i].refused && table_unused(&sim->engine->table) < pair->policy->applications[i].memory_bytes)
+                if (pair->apps[i].refused &&
+                    table_unused(&sim->engine->table) < pair->policy->applications[i].memory_bytes)
                         return true;
         return false;
 }
@@ -373,15 +387,18 @@ void checker_end(struct sim *sim) {
                 if (pair->policy->retired && !sim_is_released(pair) && sim->options->must_arm)
                         checker_violated(sim, "%s was taken out of the policy and holds memory: %s", pair->policy->name,
                                          pair->n_reasons ? pair->reasons[0] : "and does not say why");
-                if (sim->options->must_arm && pair->state != PAIR_ARMED && !pair->policy->retired && !short_of_memory(sim, pair) &&
-                    !at_flap_limit(pair))
-                        checker_violated(sim, "%s is %s and not armed: %s", pair->policy->name, pair_state_to_string(pair->state),
-                                 pair->n_reasons ? pair->reasons[0] : "and does not say why");
-                if (pair->state != PAIR_ARMED && pair->state != PAIR_FAILOVER && pair->n_reasons == 0 && sim->engine->hypervisor_up)
-                        checker_violated(sim, "%s is %s and does not say why", pair->policy->name, pair_state_to_string(pair->state));
+                if (sim->options->must_arm && pair->state != PAIR_ARMED && !pair->policy->retired &&
+                    !short_of_memory(sim, pair) && !at_flap_limit(pair))
+                        checker_violated(sim, "%s is %s and not armed: %s", pair->policy->name,
+                                         pair_state_to_string(pair->state),
+                                         pair->n_reasons ? pair->reasons[0] : "and does not say why");
+                if (pair->state != PAIR_ARMED && pair->state != PAIR_FAILOVER && pair->n_reasons == 0 &&
+                    sim->engine->hypervisor_up)
+                        checker_violated(sim, "%s is %s and does not say why", pair->policy->name,
+                                         pair_state_to_string(pair->state));
                 if (sim->options->must_arm && pair->record.rehearsal != REHEARSAL_NONE)
-                        checker_violated(sim, "%s: the memory of a rehearsal has not come back (%s)", pair->policy->name,
-                                  rehearsal_state_to_string(pair->record.rehearsal));
+                        checker_violated(sim, "%s: the memory of a rehearsal has not come back (%s)",
+                                         pair->policy->name, rehearsal_state_to_string(pair->record.rehearsal));
                 if (pair->state != PAIR_ARMED)
                         continue;
                 check_sizes(sim, pair);

@@ -34,8 +34,9 @@ static void print_part(char *text, size_t size, const char *what, uint64_t bytes
 static void print_case(struct sim *sim, const struct pair *pair, const struct readiness_case *c) {
         char name[2 * NAME_LEN + 32], text[256];
 
-        print_line(sim, "%-10s   %s: %s%s%s%s", "", case_name(pair, c, name), readiness_level_to_string(c->level), c->why[0] ? ": " : "",
-                   c->why, c->begins || c->open || c->level != READINESS_UNCOVERED ? "" : "; nothing would begin");
+        print_line(sim, "%-10s   %s: %s%s%s%s", "", case_name(pair, c, name), readiness_level_to_string(c->level),
+                   c->why[0] ? ": " : "", c->why,
+                   c->begins || c->open || c->level != READINESS_UNCOVERED ? "" : "; nothing would begin");
         if (c->mend[0])
                 print_line(sim, "%-10s     do: %s", "", c->mend);
         for (unsigned i = 0; c->begins && i < c->n_moves; i++) {
@@ -70,7 +71,8 @@ void foretell_print(struct sim *sim, int slot) {
 /* A start that is not answered may end in a failover of its own. */
 static bool starts(const struct pair *pair) {
         for (size_t app = 0; app < pair->policy->n_applications; app++)
-                for (int side = 0; pair_application_kind(pair, (int) app) == APPLICATION_HOT_STANDBY && side < SIDE_MAX; side++)
+                for (int side = 0; pair_application_kind(pair, (int) app) == APPLICATION_HOT_STANDBY && side < SIDE_MAX;
+                     side++)
                         if (pair->apps[app].start[side].id || pair->apps[app].start[side].failures)
                                 return true;
         return false;
@@ -83,7 +85,8 @@ static bool at_rest(const struct sim *sim, const struct pair *pair) {
                sim->die_after == 0 && !sim->foretold.active && !starts(pair) && now - pair->state_usec >= REST_USEC &&
                now - pair->readiness_usec >= REST_USEC && now - sim->engine->hypervisor_usec >= REST_USEC &&
                !(pair->record.paused && pair->record.paused_until_usec != USEC_INFINITY) &&
-               now - pair->members[SIDE_A].started_usec >= REST_USEC && now - pair->members[SIDE_B].started_usec >= REST_USEC;
+               now - pair->members[SIDE_A].started_usec >= REST_USEC &&
+               now - pair->members[SIDE_B].started_usec >= REST_USEC;
 }
 
 static void cause(struct sim *sim, int pair, const struct readiness_case *c) {
@@ -101,7 +104,8 @@ static void cause(struct sim *sim, int pair, const struct readiness_case *c) {
                 agent_app_fails(sim, pair, c->side, c->app, FAILURE_EXIT, 1, true);
                 break;
         default:
-                host_tell(sim, pair, c->side, EVENT_MEMORY_FAILURE, USEC_PER_MSEC, (struct item){ .app = (signed char) c->app });
+                host_tell(sim, pair, c->side, EVENT_MEMORY_FAILURE, USEC_PER_MSEC,
+                          (struct item){ .app = (signed char) c->app });
         }
 }
 
@@ -162,8 +166,8 @@ void foretell_judge(struct sim *sim) {
                 return;
         case_name(pair, c, name);
         if (foretold->begun != c->begins)
-                checker_violated(sim, "check said of %s that a failover %s, and it %s", name, c->begins ? "begins" : "does not begin",
-                                 foretold->begun ? "began" : "did not");
+                checker_violated(sim, "check said of %s that a failover %s, and it %s", name,
+                                 c->begins ? "begins" : "does not begin", foretold->begun ? "began" : "did not");
         else if (c->level == READINESS_COVERED && c->begins && foretold->result != 0)
                 checker_violated(sim, "check said that %s is covered, and the failover %s", name,
                                  foretold->result == -EINPROGRESS ? "has not ended" : "did not end well");

@@ -41,7 +41,8 @@ static bool find_vm(const struct sim *sim, const char *name, struct arguments *a
 
 static bool find_pair(const struct sim *sim, const char *name, size_t length, struct arguments *a) {
         for (a->pair = 0; a->pair < sim->n_pairs; a->pair++)
-                if (sim->pairs[a->pair].present && strlen(sim->pairs[a->pair].name) == length && memcmp(sim->pairs[a->pair].name, name, length) == 0)
+                if (sim->pairs[a->pair].present && strlen(sim->pairs[a->pair].name) == length &&
+                    memcmp(sim->pairs[a->pair].name, name, length) == 0)
                         return true;
         a->pair = NO_PAIR;
         return false;
@@ -69,7 +70,8 @@ static bool find_app(const struct sim *sim, const char *name, struct arguments *
 
 /* Reads a line's arguments by a template: V a VM, A an application, D a duration, N a number, B on or off, P a pair,
  * O a pair or "all", S a size, w any word; in brackets what may be missing. */
-static bool match(const struct sim *sim, const struct line *line, unsigned from, const char *template, struct arguments *a) {
+static bool match(const struct sim *sim, const struct line *line, unsigned from, const char *template,
+                  struct arguments *a) {
         bool optional = false;
         unsigned i = from;
 
@@ -122,7 +124,8 @@ static void line_unhang(struct sim *sim, const struct arguments *a) {
 
 static void line_guest_stop(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
-        const struct sim_message going = { .type = MESSAGE_GOING, .text = strcmp(word(a->line, 0), "reboot") == 0 ? "reboot" : "shutdown" };
+        const struct sim_message going = { .type = MESSAGE_GOING,
+                                           .text = strcmp(word(a->line, 0), "reboot") == 0 ? "reboot" : "shutdown" };
         bool announced = strcmp(word(a->line, 2), "announced") == 0;
 
         if (!vm_guest_acts(vm))
@@ -233,7 +236,8 @@ static void line_out_of_memory(struct sim *sim, const struct arguments *a) {
         if (!vm_guest_acts(vm))
                 return;
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
-                if (vm->apps[i].state == APPLICATION_RUNNING && (largest < 0 || vm->apps[i].bytes > vm->apps[largest].bytes))
+                if (vm->apps[i].state == APPLICATION_RUNNING &&
+                    (largest < 0 || vm->apps[i].bytes > vm->apps[largest].bytes))
                         largest = i;
         if (largest >= 0)
                 agent_app_fails(sim, a->pair, a->side, largest, FAILURE_MEMORY, 0, false);
@@ -257,7 +261,8 @@ static void line_cut(struct sim *sim, const struct arguments *a) {
 
         host_link(sim, a->pair, a->side, false);
         vm->link_cut = true;
-        sim_add(sim, (struct item){ .kind = ITEM_LINK_BACK, .pair = (short) a->pair, .side = (signed char) a->side }, a->duration);
+        sim_add(sim, (struct item){ .kind = ITEM_LINK_BACK, .pair = (short) a->pair, .side = (signed char) a->side },
+                a->duration);
 }
 
 static void line_link(struct sim *sim, const struct arguments *a) {
@@ -385,7 +390,11 @@ static void line_starve(struct sim *sim, const struct arguments *a) {
         vm->starved = true;
         vm->starved_usec = sim->now_usec;
         vm->alive_usec = sim->now_usec;
-        sim_add(sim, (struct item){ .kind = ITEM_STARVED_OVER, .pair = (short) a->pair, .side = (signed char) a->side, .life = vm->life },
+        sim_add(sim,
+                (struct item){ .kind = ITEM_STARVED_OVER,
+                               .pair = (short) a->pair,
+                               .side = (signed char) a->side,
+                               .life = vm->life },
                 a->duration);
 }
 
@@ -397,7 +406,8 @@ static void line_domain_hang(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
 
         vm->hang_until_usec = later(vm->hang_until_usec, sim->now_usec + a->duration);
-        sim_add(sim, (struct item){ .kind = ITEM_HANG_OVER, .pair = (short) a->pair, .side = (signed char) a->side }, a->duration);
+        sim_add(sim, (struct item){ .kind = ITEM_HANG_OVER, .pair = (short) a->pair, .side = (signed char) a->side },
+                a->duration);
 }
 
 static void line_store(struct sim *sim, const struct arguments *a) {
@@ -423,13 +433,18 @@ static void line_host(struct sim *sim, const struct arguments *a) {
         else if (strcmp(what, "clock-back") == 0)
                 sim->clock_step_usec -= (int64_t) a->duration;
         else if (strcmp(what, "pressure") == 0)
-                failoverd_step(sim, &(struct event){ .kind = EVENT_PRESSURE, .pair = NO_PAIR, .bytes = a->number * 10000 });
+                failoverd_step(sim,
+                               &(struct event){ .kind = EVENT_PRESSURE, .pair = NO_PAIR, .bytes = a->number * 10000 });
         else
                 failoverd_power_loss(sim, a->duration);
 }
 
 static void line_paging(struct sim *sim, const struct arguments *a) {
-        failoverd_step(sim, &(struct event){ .kind = EVENT_PAGING, .pair = a->pair, .side = a->side, .app = NO_APP, .bytes = a->number });
+        failoverd_step(sim, &(struct event){ .kind = EVENT_PAGING,
+                                             .pair = a->pair,
+                                             .side = a->side,
+                                             .app = NO_APP,
+                                             .bytes = a->number });
 }
 
 static void line_kill(struct sim *sim, const struct arguments *a) {
@@ -465,7 +480,11 @@ static void line_operator(struct sim *sim, const struct arguments *a) {
                 *asked = (struct sim_command) { .id = command.id, .asked_usec = sim->now_usec };
                 snprintf(asked->what, sizeof(asked->what), "%.63s", a->line->text);
         }
-        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND, .pair = a->pair, .side = SIDE_INVALID, .app = NO_APP, .command = &command });
+        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND,
+                                             .pair = a->pair,
+                                             .side = SIDE_INVALID,
+                                             .app = NO_APP,
+                                             .command = &command });
 }
 
 static void line_apply(struct sim *sim, const struct arguments *a) {
@@ -474,7 +493,8 @@ static void line_apply(struct sim *sim, const struct arguments *a) {
 
         if (!sim->options->load_policy ||
             sim->options->load_policy(sim->options->userdata, word(a->line, 1), &policy, &error) < 0) {
-                print_line(sim, "%s: %s", word(a->line, 1), error.message ? error.message : "no policies can be loaded here");
+                print_line(sim, "%s: %s", word(a->line, 1),
+                           error.message ? error.message : "no policies can be loaded here");
                 error_deinit(&error);
                 return;
         }
@@ -503,7 +523,8 @@ static void line_calm(struct sim *sim, const struct arguments *a) {
         (void) a;
         for (int i = 0; sim->engine && i < sim->engine->n_pairs; i++)
                 for (int side = 0; sim->engine->pairs[i] && side < SIDE_MAX; side++) {
-                        /* An armed pair is not looked at again, and what has been found there is not asked for again. */
+                        /* An armed pair is not looked at again, and what has been found there is not asked for again.
+                         */
                         if (sim->engine->pairs[i]->members[side].preflight.apps[0].present)
                                 sim_vm(sim, i, side)->bad_device = false;
                         for (int k = 0; k < POLICY_APPLICATIONS_MAX; k++)
@@ -538,7 +559,8 @@ static void heal_vm(struct sim *sim, int pair, int side) {
         struct arguments a = { .pair = pair, .side = side };
 
         calm_vm(sim, pair, side);
-        vm->bad_autostart = vm->bad_channel = vm->bad_requested = vm->bad_device = vm->agent_stopped = vm->link_cut = false;
+        vm->bad_autostart = vm->bad_channel = vm->bad_requested = vm->bad_device = vm->agent_stopped = vm->link_cut =
+                false;
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
                 vm->apps[i].check_fails = false;
         if (vm->process_stopped)
@@ -567,7 +589,11 @@ static void heal_owner(struct sim *sim, int slot) {
         for (unsigned i = 0; i < sim->pairs[slot].last.n_apps; i++)
                 if (sim->pairs[slot].last.apps[i].owner == SIDE_B)
                         adopt.side = SIDE_B;
-        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND, .pair = slot, .side = SIDE_INVALID, .app = NO_APP, .command = &adopt });
+        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND,
+                                             .pair = slot,
+                                             .side = SIDE_INVALID,
+                                             .app = NO_APP,
+                                             .command = &adopt });
 }
 
 static void line_heal(struct sim *sim, const struct arguments *a) {
@@ -586,8 +612,12 @@ static void line_heal(struct sim *sim, const struct arguments *a) {
                 failoverd_start(sim);
         for (int i = 0; sim->engine && i < sim->engine->n_pairs; i++)
                 heal_owner(sim, i);
-        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP,
-                                             .command = &(struct operator_command){ .verb = COMMAND_RESUME, .who = "operator" } });
+        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND,
+                                             .pair = NO_PAIR,
+                                             .side = SIDE_INVALID,
+                                             .app = NO_APP,
+                                             .command = &(struct operator_command){ .verb = COMMAND_RESUME,
+                                                                                    .who = "operator" } });
 }
 
 /* ---- the language ------------------------------------------------------------------------------------------------ */
@@ -687,7 +717,8 @@ static int find_line(const struct sim *sim, const struct line *line, struct argu
         for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
                 struct arguments a = { .line = line, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP };
 
-                if (strcmp(line->words[0], lines[i].first) != 0 || (lines[i].second && strcmp(word(line, 1), lines[i].second) != 0) ||
+                if (strcmp(line->words[0], lines[i].first) != 0 ||
+                    (lines[i].second && strcmp(word(line, 1), lines[i].second) != 0) ||
                     !match(sim, line, lines[i].second ? 2 : 1, lines[i].template, &a))
                         continue;
                 *ret = a;
@@ -700,12 +731,20 @@ int inject_check(const struct sim *sim, const struct line *line, struct error *e
         struct arguments a;
 
         if (find_line(sim, line, &a) < 0)
-                return error_set(error, -EINVAL, "line %u: \"%.100s\": unknown, or its arguments are not of the form that it takes, or name nothing in the policy",
+                return error_set(error, -EINVAL,
+                                 "line %u: \"%.100s\": unknown, or its arguments are not of the form that it takes, or "
+                                 "name nothing in the policy",
                                  line->number, line->text);
         if (strcmp(line->words[0], "fail") == 0 && (int) failure_cause_from_string(word(line, 2)) < 0)
-                return error_set(error, -EINVAL, "line %u: \"%s\" is no cause of a failure (exit, signal, check, memory, start)", line->number, word(line, 2));
-        if (strcmp(line->words[0], "lie") == 0 && a.number == 0 && strcmp(word(line, 2), "0") != 0 && !liar_knows(word(line, 2)))
-                return error_set(error, -EINVAL, "line %u: \"%s\" is no lie (started, running, stopped, failed, memory, foreign, token, ids)", line->number, word(line, 2));
+                return error_set(error, -EINVAL,
+                                 "line %u: \"%s\" is no cause of a failure (exit, signal, check, memory, start)",
+                                 line->number, word(line, 2));
+        if (strcmp(line->words[0], "lie") == 0 && a.number == 0 && strcmp(word(line, 2), "0") != 0 &&
+            !liar_knows(word(line, 2)))
+                return error_set(
+                        error, -EINVAL,
+                        "line %u: \"%s\" is no lie (started, running, stopped, failed, memory, foreign, token, ids)",
+                        line->number, word(line, 2));
         if (strcmp(word(line, 1), "drill") == 0 && (int) drill_fault_from_string(word(line, 3)) < 0)
                 return error_set(error, -EINVAL, "line %u: \"%s\" is no fault of a drill", line->number, word(line, 3));
         return 0;

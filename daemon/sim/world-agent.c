@@ -21,7 +21,9 @@
 #define REPEAT_USEC (2 * USEC_PER_SEC)
 
 static struct item item_for(enum item_kind kind, int pair, int side, int app, unsigned life) {
-        return (struct item){ .kind = kind, .pair = (short) pair, .side = (signed char) side, .app = (signed char) app, .life = life };
+        return (struct item){
+                .kind = kind, .pair = (short) pair, .side = (signed char) side, .app = (signed char) app, .life = life
+        };
 }
 
 /* To the host, in order; lost where the link loses. */
@@ -40,7 +42,8 @@ void agent_say(struct sim *sim, int pair, int side, int app, const struct sim_me
         if (vm->lie_percent && sim_chance(sim, vm->lie_percent) && !liar_twist(sim, &item))
                 return;
         sim_add(sim, item, at - sim->now_usec);
-        if (vm->repeat_percent && sim_chance(sim, vm->repeat_percent)) /* at once, or when nobody thinks of it any more */
+        if (vm->repeat_percent &&
+            sim_chance(sim, vm->repeat_percent)) /* at once, or when nobody thinks of it any more */
                 sim_add(sim, item, at - sim->now_usec + (sim_chance(sim, 50) ? sim_latency(sim, REPEAT_USEC) : 0));
 }
 
@@ -73,10 +76,20 @@ void agent_message(struct sim *sim, const struct item *item, struct message *ret
         const struct pair_policy *policy = sim_policy(sim, item->pair);
         const struct sim_message *m = &item->message;
 
-        *ret = (struct message) {
-                .type = m->type, .id = m->id, .token = m->token, .bytes = m->bytes, .nonce = m->nonce, .node = -1,
-                .result = m->result, .code = m->code, .cause = m->cause, .hard = m->hard,
-                .kind = APPLICATION_AUTO, .version = vm->agent_old ? PROTOCOL_VERSION_REHEARSE - 1 : PROTOCOL_VERSION, .usec = m->usec,
+        *ret = (struct message){
+                .type = m->type,
+                .id = m->id,
+                .token = m->token,
+                .bytes = m->bytes,
+                .nonce = m->nonce,
+                .node = -1,
+                .result = m->result,
+                .code = m->code,
+                .cause = m->cause,
+                .hard = m->hard,
+                .kind = APPLICATION_AUTO,
+                .version = vm->agent_old ? PROTOCOL_VERSION_REHEARSE - 1 : PROTOCOL_VERSION,
+                .usec = m->usec,
         };
         if (m->text)
                 snprintf(ret->text, sizeof(ret->text), "%s", m->text);
@@ -114,7 +127,9 @@ static void answer_start(struct sim *sim, int pair, int side, int app, int resul
 
 static void report_failure(struct sim *sim, int pair, int side, int app) {
         const struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
-        const struct sim_message message = { .type = MESSAGE_FAILED, .token = a->token, .cause = a->cause, .code = a->code, .hard = a->hard };
+        const struct sim_message message = {
+                .type = MESSAGE_FAILED, .token = a->token, .cause = a->cause, .code = a->code, .hard = a->hard
+        };
 
         agent_say(sim, pair, side, app, &message);
 }
@@ -151,7 +166,9 @@ static void begin(struct sim *sim, int pair, int side, int app) {
 static void say_request(struct sim *sim, int pair, int side, int app) {
         const struct sim_vm *vm = sim_vm(sim, pair, side);
         const struct sim_message request = {
-                .type = MESSAGE_REQUEST, .id = vm->apps[app].request_id, .bytes = vm->apps[app].bytes - vm->plugged[app],
+                .type = MESSAGE_REQUEST,
+                .id = vm->apps[app].request_id,
+                .bytes = vm->apps[app].bytes - vm->plugged[app],
         };
 
         agent_say(sim, pair, side, app, &request);
@@ -192,7 +209,8 @@ static void rehearsal_ends(struct sim *sim, int pair, int side, int app) {
         struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
 
         answer(sim, pair, side, app, a->touch_id, -ECANCELED, "given up: the region is wanted for something else");
-        answer(sim, pair, side, app, a->canary_id, -ECANCELED, "given up: the application is wanted for something else");
+        answer(sim, pair, side, app, a->canary_id, -ECANCELED,
+               "given up: the application is wanted for something else");
         a->touch_id = a->canary_id = 0;
 }
 
@@ -212,7 +230,9 @@ static void canary(struct sim *sim, int pair, int side, int app, const struct si
         struct item item = item_for(ITEM_CANARY_OVER, pair, side, app, vm->agent_life);
 
         a->canary_id = item.id = m->id;
-        sim_add(sim, item, a->canary_hangs ? sim_policy(sim, pair)->applications[app].canary_timeout_usec : sim_latency(sim, CANARY_USEC));
+        sim_add(sim, item,
+                a->canary_hangs ? sim_policy(sim, pair)->applications[app].canary_timeout_usec
+                                : sim_latency(sim, CANARY_USEC));
 }
 
 static void start(struct sim *sim, int pair, int side, int app, const struct sim_message *m) {
@@ -264,7 +284,8 @@ static void stopped(struct sim *sim, int pair, int side, int app) {
 static void begin_stop(struct sim *sim, int pair, int side, int app) {
         struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
         const struct pair_policy *policy = sim_policy(sim, pair);
-        bool idle = a->state == APPLICATION_STOPPED || a->state == APPLICATION_WAITING || a->state == APPLICATION_FAILED;
+        bool idle =
+                a->state == APPLICATION_STOPPED || a->state == APPLICATION_WAITING || a->state == APPLICATION_FAILED;
         usec_t takes = a->stop_usec ? a->stop_usec : sim_latency(sim, STOP_USEC);
 
         if (idle) {
@@ -352,7 +373,9 @@ static void refused(struct sim *sim, int pair, int side, int app, const struct s
 static void welcome(struct sim *sim, int pair, int side) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
         const struct pair_policy *policy = sim_policy(sim, pair);
-        const struct sim_message hello = { .type = MESSAGE_HELLO, .states = agent_states(vm), .text = "failover-agent" };
+        const struct sim_message hello = { .type = MESSAGE_HELLO,
+                                           .states = agent_states(vm),
+                                           .text = "failover-agent" };
 
         agent_say(sim, pair, side, NO_APP, &hello);
         for (size_t i = 0; i < policy->n_applications; i++) {
@@ -391,8 +414,9 @@ static void configured(struct sim *sim, int pair, int side) {
 
 static void to_agent(struct sim *sim, struct item *item) {
         static void (*const handlers[MESSAGE_TYPE_MAX])(struct sim *, int, int, int, const struct sim_message *) = {
-                [MESSAGE_START] = start, [MESSAGE_STOP] = stop, [MESSAGE_RESTART] = restart, [MESSAGE_ATTACH] = attach,
-                [MESSAGE_GRANT] = granted, [MESSAGE_REFUSE] = refused, [MESSAGE_TOUCH] = touch, [MESSAGE_CANARY] = canary,
+                [MESSAGE_START] = start,   [MESSAGE_STOP] = stop,     [MESSAGE_RESTART] = restart,
+                [MESSAGE_ATTACH] = attach, [MESSAGE_GRANT] = granted, [MESSAGE_REFUSE] = refused,
+                [MESSAGE_TOUCH] = touch,   [MESSAGE_CANARY] = canary,
         };
         struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
         const struct sim_message *m = &item->message;
@@ -405,7 +429,8 @@ static void to_agent(struct sim *sim, struct item *item) {
         else if (m->type == MESSAGE_CONFIGURE)
                 configured(sim, item->pair, item->side);
         else if (m->type == MESSAGE_CHECK)
-                answer(sim, item->pair, item->side, item->app, m->id, vm->apps[(int) item->app].check_fails ? -ENOENT : 0,
+                answer(sim, item->pair, item->side, item->app, m->id,
+                       vm->apps[(int) item->app].check_fails ? -ENOENT : 0,
                        vm->apps[(int) item->app].check_fails ? "its start command is not there" : NULL);
         else if (m->type == MESSAGE_DETACH) {
                 rehearsal_ends(sim, item->pair, item->side, item->app);
@@ -458,7 +483,8 @@ static void wait_over(struct sim *sim, struct item *item) {
         if (a->state == APPLICATION_WAITING && a->request_id == item->id) {
                 a->request_id = 0;
                 a->state = APPLICATION_STOPPED;
-                answer_start(sim, item->pair, item->side, item->app, -ETIMEDOUT, "the memory that was granted did not come online");
+                answer_start(sim, item->pair, item->side, item->app, -ETIMEDOUT,
+                             "the memory that was granted did not come online");
         }
 }
 
@@ -466,7 +492,8 @@ static void rehearsed(struct sim *sim, struct item *item) {
         struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
         struct sim_app *a = &vm->apps[(int) item->app];
         struct sim_message result = { .type = MESSAGE_RESULT, .id = item->id };
-        bool is_touch = item->kind == ITEM_TOUCHED, short_of = vm->touch_fails || vm->plugged[(int) item->app] < item->value;
+        bool is_touch = item->kind == ITEM_TOUCHED,
+             short_of = vm->touch_fails || vm->plugged[(int) item->app] < item->value;
 
         if (item->life != vm->agent_life || item->id != (is_touch ? a->touch_id : a->canary_id))
                 return;
@@ -549,7 +576,8 @@ void agent_item(struct sim *sim, struct item *item) {
         else if (item->kind == ITEM_APP_STOPPED)
                 app_stopped(sim, item->pair, item->side, item->app);
         else if (item->kind == ITEM_APP_HEALTHY) {
-                const struct sim_message healthy = { .type = MESSAGE_HEALTHY, .token = vm->apps[(int) item->app].token };
+                const struct sim_message healthy = { .type = MESSAGE_HEALTHY,
+                                                     .token = vm->apps[(int) item->app].token };
 
                 agent_say(sim, item->pair, item->side, item->app, &healthy);
         }

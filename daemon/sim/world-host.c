@@ -46,7 +46,8 @@ void host_tell(struct sim *sim, int pair, int side, enum event_kind kind, usec_t
 void host_tell_domain(struct sim *sim, int pair, int side) {
         const struct sim_vm *vm = sim_vm(sim, pair, side);
 
-        host_tell(sim, pair, side, EVENT_DOMAIN, EVENT_USEC, (struct item){ .domain = vm->domain, .reason = vm->reason });
+        host_tell(sim, pair, side, EVENT_DOMAIN, EVENT_USEC,
+                  (struct item){ .domain = vm->domain, .reason = vm->reason });
 }
 
 void host_link(struct sim *sim, int pair, int side, bool up) {
@@ -62,8 +63,14 @@ void host_link(struct sim *sim, int pair, int side, bool up) {
         vm->heard_usec = sim->now_usec;
         vm->last_to_agent_usec = vm->last_from_agent_usec = 0;
         if (up)
-                sim_add(sim, (struct item){ .kind = ITEM_TO_AGENT, .pair = (short) pair, .side = (signed char) side, .app = NO_APP,
-                                            .life = vm->link, .message.type = MESSAGE_WELCOME }, sim_latency(sim, HELLO_USEC));
+                sim_add(sim,
+                        (struct item){ .kind = ITEM_TO_AGENT,
+                                       .pair = (short) pair,
+                                       .side = (signed char) side,
+                                       .app = NO_APP,
+                                       .life = vm->link,
+                                       .message.type = MESSAGE_WELCOME },
+                        sim_latency(sim, HELLO_USEC));
 }
 
 /* The link takes a new session where its agent has said nothing for long. */
@@ -74,8 +81,14 @@ void host_repeat_welcome(struct sim *sim, int pair, int side) {
                 return;
         vm->heard_usec = sim->now_usec;
         vm->link++;
-        sim_add(sim, (struct item){ .kind = ITEM_TO_AGENT, .pair = (short) pair, .side = (signed char) side, .app = NO_APP,
-                                    .life = vm->link, .message.type = MESSAGE_WELCOME }, sim_latency(sim, HELLO_USEC));
+        sim_add(sim,
+                (struct item){ .kind = ITEM_TO_AGENT,
+                               .pair = (short) pair,
+                               .side = (signed char) side,
+                               .app = NO_APP,
+                               .life = vm->link,
+                               .message.type = MESSAGE_WELCOME },
+                sim_latency(sim, HELLO_USEC));
 }
 
 void host_libvirt(struct sim *sim, bool up) {
@@ -83,7 +96,12 @@ void host_libvirt(struct sim *sim, bool up) {
                 return;
         sim->libvirt_up = up;
         if (sim->engine)
-                sim_add(sim, (struct item){ .kind = ITEM_EVENT, .pair = NO_PAIR, .action = EVENT_HYPERVISOR, .up = up, .host = sim->host },
+                sim_add(sim,
+                        (struct item){ .kind = ITEM_EVENT,
+                                       .pair = NO_PAIR,
+                                       .action = EVENT_HYPERVISOR,
+                                       .up = up,
+                                       .host = sim->host },
                         EVENT_USEC);
         for (int i = 0; i < sim->n_pairs; i++)
                 for (int side = 0; up && sim->pairs[i].present && side < SIDE_MAX; side++) {
@@ -116,9 +134,17 @@ static void answer(struct sim *sim, const struct item *item, int result, const c
         snprintf(event.text, sizeof(event.text), "%s", text ? text : result ? strerror(-result) : "");
         failoverd_step(sim, &event);
         if (sim->libvirt_twice)
-                sim_add(sim, (struct item){ .kind = ITEM_EVENT, .pair = item->pair, .side = item->side, .app = item->app,
-                                            .action = EVENT_DONE, .value = (uint64_t) item->action, .id = item->id,
-                                            .result = result, .host = item->host }, sim_latency(sim, TWICE_USEC));
+                sim_add(sim,
+                        (struct item){ .kind = ITEM_EVENT,
+                                       .pair = item->pair,
+                                       .side = item->side,
+                                       .app = item->app,
+                                       .action = EVENT_DONE,
+                                       .value = (uint64_t) item->action,
+                                       .id = item->id,
+                                       .result = result,
+                                       .host = item->host },
+                        sim_latency(sim, TWICE_USEC));
 }
 
 /* The call neither returns nor does anything until what it waits for goes on; its deadline is told in time. */
@@ -291,7 +317,9 @@ static void inspected(struct sim *sim, struct item *item) {
                 return; /* it died of what it was just told */
         if (off && !vm->process && !vm->absence_told) {
                 vm->absence_told = true;
-                failoverd_step(sim, &(struct event){ .kind = EVENT_PROCESS, .pair = item->pair, .side = item->side, .app = NO_APP });
+                failoverd_step(sim,
+                               &(struct event){
+                                       .kind = EVENT_PROCESS, .pair = item->pair, .side = item->side, .app = NO_APP });
         }
         if (!off) {
                 tell_sizes(sim, item->pair, item->side, item->value);
@@ -302,18 +330,35 @@ static void inspected(struct sim *sim, struct item *item) {
 
 void host_inspect(struct sim *sim, int pair, int side, bool wanted, uint64_t id) {
         if (sim->engine)
-                sim_add(sim, (struct item){ .kind = ITEM_CALL_END, .pair = (short) pair, .side = (signed char) side, .app = NO_APP,
-                                            .action = ACTION_INSPECT, .id = wanted ? id : 0, .host = sim->host, .value = sim->now_usec,
-                                            .life = sim_vm(sim, pair, side)->life }, sim_latency(sim, INSPECT_USEC));
+                sim_add(sim,
+                        (struct item){ .kind = ITEM_CALL_END,
+                                       .pair = (short) pair,
+                                       .side = (signed char) side,
+                                       .app = NO_APP,
+                                       .action = ACTION_INSPECT,
+                                       .id = wanted ? id : 0,
+                                       .host = sim->host,
+                                       .value = sim->now_usec,
+                                       .life = sim_vm(sim, pair, side)->life },
+                        sim_latency(sim, INSPECT_USEC));
 }
 
 static void preflight(struct sim *sim, const struct item *item) {
         const struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
         const struct pair_policy *policy = sim_policy(sim, item->pair);
         struct preflight found = {
-                .defined = true, .persistent = true, .autostart = vm->bad_autostart, .channel = !vm->bad_channel, .panic_device = true,
-                .crash_preserved = true, .balloon_stats = !vm->no_balloon, .echo_port = !vm->no_echo,
-                .requested_zero = !vm->bad_requested, .free_ports = 8, .vcpus = 1, .vcpus_max = 4,
+                .defined = true,
+                .persistent = true,
+                .autostart = vm->bad_autostart,
+                .channel = !vm->bad_channel,
+                .panic_device = true,
+                .crash_preserved = true,
+                .balloon_stats = !vm->no_balloon,
+                .echo_port = !vm->no_echo,
+                .requested_zero = !vm->bad_requested,
+                .free_ports = 8,
+                .vcpus = 1,
+                .vcpus_max = 4,
         };
 
         if (!policy)
@@ -322,12 +367,18 @@ static void preflight(struct sim *sim, const struct item *item) {
         for (size_t i = 0; i < policy->n_applications; i++) {
                 found.apps[i].present = !vm->bad_device;
                 for (size_t k = 0; k < policy->applications[i].n_disks && found.disks_kept.n < DISKS_MAX; k++)
-                        snprintf(found.disks_kept.targets[found.disks_kept.n++], DISK_TARGET_LEN, "%s", policy->applications[i].disks[k]);
+                        snprintf(found.disks_kept.targets[found.disks_kept.n++], DISK_TARGET_LEN, "%s",
+                                 policy->applications[i].disks[k]);
                 found.apps[i].node = (int) i + 1;
-                found.apps[i].size_bytes = (policy->applications[i].memory_bytes + DEVICE_ALIGN - 1) / DEVICE_ALIGN * DEVICE_ALIGN;
+                found.apps[i].size_bytes =
+                        (policy->applications[i].memory_bytes + DEVICE_ALIGN - 1) / DEVICE_ALIGN * DEVICE_ALIGN;
                 found.apps[i].block_bytes = 2 * MIB;
         }
-        failoverd_step(sim, &(struct event){ .kind = EVENT_PREFLIGHT, .pair = item->pair, .side = item->side, .app = NO_APP, .preflight = &found });
+        failoverd_step(sim, &(struct event){ .kind = EVENT_PREFLIGHT,
+                                             .pair = item->pair,
+                                             .side = item->side,
+                                             .app = NO_APP,
+                                             .preflight = &found });
 }
 
 void host_call_end(struct sim *sim, struct item *item) {
@@ -339,7 +390,8 @@ void host_call_end(struct sim *sim, struct item *item) {
 
                 if (item->result == -ETIMEDOUT && vm->lane_stuck[lane] && vm->stuck[lane].id == item->id)
                         vm->stuck[lane].result = ANSWERED;
-                else if (item->result == -ETIMEDOUT && host_stuck(sim, vm, item->action) == false && vm->stuck[lane].id == item->id)
+                else if (item->result == -ETIMEDOUT && host_stuck(sim, vm, item->action) == false &&
+                         vm->stuck[lane].id == item->id)
                         return; /* answered when it went on */
                 answer(sim, item, item->result, NULL);
                 return;
@@ -371,8 +423,14 @@ void host_call_end(struct sim *sim, struct item *item) {
 
 static void signal_process(struct sim *sim, const struct action *action) {
         struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
-        struct item item = { .kind = ITEM_CALL_END, .pair = (short) action->pair, .side = (signed char) action->side, .app = NO_APP,
-                             .action = (int) action->kind, .id = action->id, .host = sim->host, .up = true };
+        struct item item = { .kind = ITEM_CALL_END,
+                             .pair = (short) action->pair,
+                             .side = (signed char) action->side,
+                             .app = NO_APP,
+                             .action = (int) action->kind,
+                             .id = action->id,
+                             .host = sim->host,
+                             .up = true };
 
         if (!vm->held)
                 item.result = -ESRCH;
@@ -399,18 +457,23 @@ static void tell_waited(struct sim *sim, const struct action *action) {
 
 static void probe(struct sim *sim, const struct action *action) {
         const struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
-        bool alive = vm_guest_acts(vm) && vm->guest == GUEST_RUNNING, silent = !sim->libvirt_up || host_stuck(sim, vm, ACTION_RESIZE);
-        usec_t age = alive ? sim->now_usec % USEC_PER_SEC : vm->alive_usec ? sim->now_usec - vm->alive_usec : USEC_INFINITY;
+        bool alive = vm_guest_acts(vm) && vm->guest == GUEST_RUNNING,
+             silent = !sim->libvirt_up || host_stuck(sim, vm, ACTION_RESIZE);
+        usec_t age = alive            ? sim->now_usec % USEC_PER_SEC
+                     : vm->alive_usec ? sim->now_usec - vm->alive_usec
+                                      : USEC_INFINITY;
 
         if (action->count > 0)
                 tell_waited(sim, action);
         if (alive && !vm->no_echo)
-                host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH, sim_latency(sim, EVENT_USEC), (struct item){ .result = PATH_ECHO });
+                host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH, sim_latency(sim, EVENT_USEC),
+                          (struct item){ .result = PATH_ECHO });
         if (!vm->no_balloon && vm->process && vm->process_stopped) /* told from its process, without libvirt */
                 host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH, sim_latency(sim, EVENT_USEC),
                           (struct item){ .result = PATH_BALLOON, .value = age });
         else if (!vm->no_balloon && vm->process)
-                host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH, silent ? BALLOON_TIMEOUT_USEC : sim_latency(sim, BALLOON_USEC),
+                host_tell(sim, action->pair, action->side, EVENT_SECOND_PATH,
+                          silent ? BALLOON_TIMEOUT_USEC : sim_latency(sim, BALLOON_USEC),
                           (struct item){ .result = PATH_BALLOON, .value = silent ? USEC_INFINITY : age });
 }
 
@@ -425,7 +488,9 @@ static void send_message(struct sim *sim, const struct action *action) {
         else {
                 const struct message *m = action->message;
 
-                item.message = (struct sim_message) { .type = m->type, .id = m->id, .token = m->token, .bytes = m->bytes, .nonce = m->nonce };
+                item.message = (struct sim_message){
+                        .type = m->type, .id = m->id, .token = m->token, .bytes = m->bytes, .nonce = m->nonce
+                };
                 if (m->type == MESSAGE_FAULT)
                         for (enum drill_fault fault = 0; fault < DRILL_FAULT_MAX; fault++)
                                 if (strcmp(drill_fault_to_string(fault), m->text) == 0)
@@ -445,15 +510,22 @@ static void set_wake(struct sim *sim, const struct action *action) {
 
         if (action->due_usec == USEC_INFINITY)
                 return;
-        sim_add(sim, (struct item){ .kind = ITEM_WAKE, .pair = (short) action->pair, .side = -1, .value = number, .host = sim->host, .id = action->due_usec },
+        sim_add(sim,
+                (struct item){ .kind = ITEM_WAKE,
+                               .pair = (short) action->pair,
+                               .side = -1,
+                               .value = number,
+                               .host = sim->host,
+                               .id = action->due_usec },
                 action->due_usec > now ? action->due_usec - now : 0);
 }
 
 void host_act(struct sim *sim, const struct action *action) {
         static const usec_t takes[ACTION_KIND_MAX] = {
-                [ACTION_FREEZE] = FREEZE_USEC, [ACTION_START_DOMAIN] = START_USEC,
-                [ACTION_RESIZE] = RESIZE_USEC, [ACTION_VCPUS] = RESIZE_USEC, [ACTION_ATTACH_DISK] = DISK_USEC,
-                [ACTION_DETACH_DISK] = DISK_USEC, [ACTION_INSPECT] = INSPECT_USEC, [ACTION_PREFLIGHT] = 2 * INSPECT_USEC,
+                [ACTION_FREEZE] = FREEZE_USEC,    [ACTION_START_DOMAIN] = START_USEC,
+                [ACTION_RESIZE] = RESIZE_USEC,    [ACTION_VCPUS] = RESIZE_USEC,
+                [ACTION_ATTACH_DISK] = DISK_USEC, [ACTION_DETACH_DISK] = DISK_USEC,
+                [ACTION_INSPECT] = INSPECT_USEC,  [ACTION_PREFLIGHT] = 2 * INSPECT_USEC,
         };
 
         switch (action->kind) {
@@ -497,8 +569,14 @@ void host_act(struct sim *sim, const struct action *action) {
 
 static void tell(struct sim *sim, const struct item *item) {
         struct event event = {
-                .kind = (enum event_kind) item->action, .pair = item->pair, .side = item->side, .app = item->app, .up = item->up,
-                .bytes = item->value, .domain = item->domain, .reason = item->reason,
+                .kind = (enum event_kind) item->action,
+                .pair = item->pair,
+                .side = item->side,
+                .app = item->app,
+                .up = item->up,
+                .bytes = item->value,
+                .domain = item->domain,
+                .reason = item->reason,
         };
 
         if (event.kind == EVENT_WAITED)
@@ -514,7 +592,8 @@ static void tell(struct sim *sim, const struct item *item) {
         }
         if (event.kind == EVENT_DEVICE_SIZE && item->life != sim_vm(sim, item->pair, item->side)->boot)
                 return;
-        if (event.kind == EVENT_DOMAIN && event.domain == DOMAIN_PAUSED && sim_vm(sim, item->pair, item->side)->domain != DOMAIN_PAUSED)
+        if (event.kind == EVENT_DOMAIN && event.domain == DOMAIN_PAUSED &&
+            sim_vm(sim, item->pair, item->side)->domain != DOMAIN_PAUSED)
                 return; /* an inspection has overtaken it */
         if (item->text)
                 snprintf(event.text, sizeof(event.text), "%s", item->text);
@@ -522,7 +601,9 @@ static void tell(struct sim *sim, const struct item *item) {
 }
 
 static void step_link(struct sim *sim, const struct item *item, bool up) {
-        failoverd_step(sim, &(struct event){ .kind = EVENT_LINK, .pair = item->pair, .side = item->side, .app = NO_APP, .up = up });
+        failoverd_step(sim,
+                       &(struct event){
+                               .kind = EVENT_LINK, .pair = item->pair, .side = item->side, .app = NO_APP, .up = up });
 }
 
 /* The link lets nothing through before a hello, and takes a second one for a new agent's. */
@@ -543,7 +624,11 @@ static void hear(struct sim *sim, const struct item *item) {
                         step_link(sim, item, true);
         }
         if (sim->host == host)
-                failoverd_step(sim, &(struct event){ .kind = EVENT_MESSAGE, .pair = item->pair, .side = item->side, .app = NO_APP, .message = &sim->message });
+                failoverd_step(sim, &(struct event){ .kind = EVENT_MESSAGE,
+                                                     .pair = item->pair,
+                                                     .side = item->side,
+                                                     .app = NO_APP,
+                                                     .message = &sim->message });
 }
 
 void host_item(struct sim *sim, struct item *item) {
@@ -560,7 +645,11 @@ void host_item(struct sim *sim, struct item *item) {
                         for (int side = 0; side < SIDE_MAX; side++)
                                 host_repeat_welcome(sim, i, side);
                 if (item->value == (item->pair < 0 ? sim->wake : sim->pairs[item->pair].wake))
-                        failoverd_step(sim, &(struct event){ .kind = EVENT_WAKE, .pair = item->pair, .side = SIDE_INVALID, .app = NO_APP, .due_usec = item->id });
+                        failoverd_step(sim, &(struct event){ .kind = EVENT_WAKE,
+                                                             .pair = item->pair,
+                                                             .side = SIDE_INVALID,
+                                                             .app = NO_APP,
+                                                             .due_usec = item->id });
                 break;
         case ITEM_FROM_AGENT:
                 if (item->life == sim_vm(sim, item->pair, item->side)->link)

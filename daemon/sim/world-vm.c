@@ -47,7 +47,9 @@ static void boot(struct sim *sim, int pair, int side) {
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
                 vm->plugging[i]++;
         forget_applications(vm);
-        sim_add(sim, (struct item){ .kind = ITEM_BOOTED, .pair = (short) pair, .side = (signed char) side, .life = vm->boot },
+        sim_add(sim,
+                (struct item){
+                        .kind = ITEM_BOOTED, .pair = (short) pair, .side = (signed char) side, .life = vm->boot },
                 sim_latency(sim, vm->boot_usec ? vm->boot_usec : BOOT_USEC));
 }
 
@@ -113,8 +115,13 @@ static void gone(struct sim *sim, int pair, int side, enum domain_reason reason)
         vm->held = false;
         if (vm->link_up)
                 host_link(sim, pair, side, false);
-        sim_add(sim, (struct item){ .kind = ITEM_LIBVIRT_SEES, .pair = (short) pair, .side = (signed char) side,
-                                    .life = vm->life, .value = (uint64_t) reason }, sim_latency(sim, LIBVIRT_SEES_USEC));
+        sim_add(sim,
+                (struct item){ .kind = ITEM_LIBVIRT_SEES,
+                               .pair = (short) pair,
+                               .side = (signed char) side,
+                               .life = vm->life,
+                               .value = (uint64_t) reason },
+                sim_latency(sim, LIBVIRT_SEES_USEC));
 }
 
 /* libvirt notes the end when it runs; what it missed it learns as a failure when it comes back. */
@@ -140,7 +147,8 @@ void vm_panic(struct sim *sim, int pair, int side) {
         vm->n_deferred = 0;
         vm->domain = DOMAIN_CRASHED;
         vm->reason = REASON_PANICKED;
-        host_tell(sim, pair, side, EVENT_DOMAIN, PANIC_SEEN_USEC, (struct item){ .domain = DOMAIN_CRASHED, .reason = REASON_PANICKED });
+        host_tell(sim, pair, side, EVENT_DOMAIN, PANIC_SEEN_USEC,
+                  (struct item){ .domain = DOMAIN_CRASHED, .reason = REASON_PANICKED });
 }
 
 /* The processors stop; the guest does nothing more until they go on. */
@@ -212,8 +220,14 @@ static void plug_begin(struct sim *sim, int pair, int side, int app) {
         } else
                 to = from + (to - from) * vm->plug_percent / 100 / (2 * MIB) * (2 * MIB);
         amount = to > from ? to - from : from - to;
-        sim_add(sim, (struct item){ .kind = ITEM_PLUG, .pair = (short) pair, .side = (signed char) side, .app = (signed char) app,
-                                    .life = vm->boot, .id = ++vm->plugging[app], .value = to },
+        sim_add(sim,
+                (struct item){ .kind = ITEM_PLUG,
+                               .pair = (short) pair,
+                               .side = (signed char) side,
+                               .app = (signed char) app,
+                               .life = vm->boot,
+                               .id = ++vm->plugging[app],
+                               .value = to },
                 sim_latency(sim, rate * (amount / MIB) / 1024 + 100));
 }
 
@@ -248,7 +262,8 @@ static void plugged(struct sim *sim, struct item *item) {
         if (vm->size_told_usec + SIZE_EVENT_USEC > sim->now_usec)
                 wait = vm->size_told_usec + SIZE_EVENT_USEC - sim->now_usec;
         vm->size_told_usec = sim->now_usec + wait;
-        host_tell(sim, item->pair, item->side, EVENT_DEVICE_SIZE, wait + 300, (struct item){ .app = item->app, .value = item->value, .life = vm->boot });
+        host_tell(sim, item->pair, item->side, EVENT_DEVICE_SIZE, wait + 300,
+                  (struct item){ .app = item->app, .value = item->value, .life = vm->boot });
         agent_memory_came(sim, item->pair, item->side, item->app);
 }
 
@@ -263,7 +278,8 @@ static void booted(struct sim *sim, struct item *item) {
         vm->guest = GUEST_RUNNING;
         for (size_t i = 0; policy && i < policy->n_applications; i++)
                 plug_begin(sim, item->pair, item->side, (int) i);
-        sim_add(sim, (struct item){ .kind = ITEM_AGENT_UP, .pair = item->pair, .side = item->side, .life = vm->agent_life },
+        sim_add(sim,
+                (struct item){ .kind = ITEM_AGENT_UP, .pair = item->pair, .side = item->side, .life = vm->agent_life },
                 100 * USEC_PER_MSEC);
 }
 

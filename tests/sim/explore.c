@@ -68,14 +68,16 @@ static void write_timeline(void) {
                         write_line(&used, "%s", world->lines[i]);
         if (explore.check) {
                 write_line(&used, "%us calm", world->heal_sec);
-                write_line(&used, "%us try p%" PRIu64 " %" PRIu64, world->heal_sec + CHECK_AFTER_SEC, explore.seed % world->n_pairs, explore.seed / 7);
+                write_line(&used, "%us try p%" PRIu64 " %" PRIu64, world->heal_sec + CHECK_AFTER_SEC,
+                           explore.seed % world->n_pairs, explore.seed / 7);
                 write_line(&used, "%us end", world->heal_sec + CHECK_AFTER_SEC + CHECK_FOR_SEC);
                 return;
         }
         for (size_t i = 0; i < sizeof(heal_sec) / sizeof(heal_sec[0]); i++) {
                 write_line(&used, "%us heal", world->heal_sec + heal_sec[i]);
                 if (world->n_policies > 1 && strstr(explore.timeline, "apply"))
-                        write_line(&used, "%us apply %s", world->heal_sec + heal_sec[i] + 5, generated_policy_name(world->n_policies, name));
+                        write_line(&used, "%us apply %s", world->heal_sec + heal_sec[i] + 5,
+                                   generated_policy_name(world->n_policies, name));
         }
         write_line(&used, "%us end", world->heal_sec + LIVENESS_SEC);
 }
@@ -197,7 +199,8 @@ static int end(uint64_t n, unsigned failed) {
         printf("%" PRIu64 " seeds, %" PRIu64 " virtual hours, %" PRIu64 " steps, %u flows ended; %u failed\n", n,
                explore.total.span_usec / USEC_PER_SEC / 3600, explore.total.steps, explore.total.flows, failed);
         for (int i = 0; explore.check && i < READINESS_LEVEL_MAX; i++)
-                printf("%u failures caused that check called %s\n", explore.total.foretold[i], readiness_level_to_string((enum readiness_level) i));
+                printf("%u failures caused that check called %s\n", explore.total.foretold[i],
+                       readiness_level_to_string((enum readiness_level) i));
         return failed ? 1 : 0;
 }
 
@@ -217,8 +220,8 @@ static int explore_for(usec_t span_usec) {
         uint64_t from = now(CLOCK_REALTIME), n = 0;
         unsigned failed = 0;
 
-        printf("seeds from %" PRIu64 " on; again: explore %sSEED 1 %d, every %dth with %d\n", from, explore.check ? "check " : "",
-               PAIRS_MAX, LARGE_EVERY, PAIRS_MAX_LARGE);
+        printf("seeds from %" PRIu64 " on; again: explore %sSEED 1 %d, every %dth with %d\n", from,
+               explore.check ? "check " : "", PAIRS_MAX, LARGE_EVERY, PAIRS_MAX_LARGE);
         fflush(stdout);
         for (; now(CLOCK_MONOTONIC) < until && failed < failed_max(); n++)
                 failed += !explore_seed(from + n, n % LARGE_EVERY ? PAIRS_MAX : PAIRS_MAX_LARGE);
@@ -228,8 +231,8 @@ static int explore_for(usec_t span_usec) {
 static int explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
         unsigned failed = 0;
 
-        printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore %sSEED 1 %u\n", from, from + n - 1, pairs_max,
-               explore.check ? "check " : "", pairs_max);
+        printf("seeds %" PRIu64 " to %" PRIu64 ", up to %u pairs; again: explore %sSEED 1 %u\n", from, from + n - 1,
+               pairs_max, explore.check ? "check " : "", pairs_max);
         fflush(stdout);
         for (uint64_t seed = from; seed < from + n && failed < failed_max(); seed++)
                 failed += !explore_seed(seed, pairs_max);
@@ -247,7 +250,9 @@ int main(int argc, char **argv) {
         n = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
         pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : PAIRS_MAX;
         if (argc < 3 || argc > 4 || pairs_max == 0 || pairs_max > PAIRS_MAX_LARGE) {
-                fprintf(stderr, "usage: explore [check] [first] SEED_FROM N [PAIRS_MAX] | for MINUTES | show SEED [PAIRS_MAX]; at most %d pairs\n",
+                fprintf(stderr,
+                        "usage: explore [check] [first] SEED_FROM N [PAIRS_MAX] | for MINUTES | show SEED [PAIRS_MAX]; "
+                        "at most %d pairs\n",
                         PAIRS_MAX_LARGE);
                 return 2;
         }

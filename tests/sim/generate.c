@@ -51,7 +51,9 @@ static const char *pick(struct world *w, const char *const *words, unsigned n) {
 
 static void make_application(struct world *w, struct made_pair *pair) {
         static const char *const severities[] = {
-                "", ", severity: [{signal: any, is: major}]", ", severity: [{signal: any, is: hard}, {exit: any, is: minor}]",
+                "",
+                ", severity: [{signal: any, is: major}]",
+                ", severity: [{signal: any, is: hard}, {exit: any, is: minor}]",
                 ", severity: [{check: failed, is: major}, {signal: any, is: critical}]",
         };
         unsigned app = pair->n_apps++;
@@ -62,12 +64,16 @@ static void make_application(struct world *w, struct made_pair *pair) {
         a->present = true;
         a->hot = hot;
         a->memory_mib = 64 * (1 + below(w, 8));
-        n = snprintf(a->rest, REST_LEN, "kind: %s, stop-timeout: %us, prefault: %s, restart: {budget: %u, within: %us, expected: %s}%s, start: %s",
-                     hot ? "hot-standby" : "plain", 1 + below(w, 5), (const char *[]){ "none", "none", "background", "before-start" }[below(w, 4)],
-                     below(w, 4), 10 + below(w, 120), below(w, 6) == 0 ? "20s" : "1s",
-                     pick(w, severities, 4), hot ? "{command: [/bin/app]}" : "{active: {command: [/bin/app]}}");
+        n = snprintf(a->rest, REST_LEN,
+                     "kind: %s, stop-timeout: %us, prefault: %s, restart: {budget: %u, within: %us, expected: %s}%s, "
+                     "start: %s",
+                     hot ? "hot-standby" : "plain", 1 + below(w, 5),
+                     (const char *[]){ "none", "none", "background", "before-start" }[below(w, 4)], below(w, 4),
+                     10 + below(w, 120), below(w, 6) == 0 ? "20s" : "1s", pick(w, severities, 4),
+                     hot ? "{command: [/bin/app]}" : "{active: {command: [/bin/app]}}");
         if (hot && below(w, 3) == 0)
-                snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app, below(w, 2) ? ", vcpus: 1" : "");
+                snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app,
+                         below(w, 2) ? ", vcpus: 1" : "");
 }
 
 static void make_pair(struct world *w) {
@@ -78,10 +84,11 @@ static void make_pair(struct world *w) {
         pair->present = true;
         snprintf(pair->rest, sizeof(pair->rest),
                  "    detect: {beat: %ums, missed: %u, confirm: %ums}\n"
-                 "    act-timeout: %us\n    objective: 10min\n    guest-shutdown: %s\n    guest-reboot: %s\n    guest-stop-timeout: %us\n"
+                 "    act-timeout: %us\n    objective: 10min\n    guest-shutdown: %s\n    guest-reboot: %s\n    "
+                 "guest-stop-timeout: %us\n"
                  "    exclusive-stuck: %s\n    flap: {failovers: %u, within: 1h}\n",
-                 200 + 100 * below(w, 5), 2 + below(w, 3), 300 + 100 * below(w, 4), 2 + below(w, 8), pick(w, stops, 2), pick(w, stops, 2),
-                 20 + below(w, 60), below(w, 2) ? "refuse" : "fence-vm", below(w, 4) ? 16 : 3);
+                 200 + 100 * below(w, 5), 2 + below(w, 3), 300 + 100 * below(w, 4), 2 + below(w, 8), pick(w, stops, 2),
+                 pick(w, stops, 2), 20 + below(w, 60), below(w, 2) ? "refuse" : "fence-vm", below(w, 4) ? 16 : 3);
         for (unsigned i = 0; i < n; i++)
                 make_application(w, pair);
 }
@@ -112,18 +119,23 @@ static unsigned least_mib(const struct world *w) {
 static void write_policy(const struct world *w, char text[GENERATED_POLICY_LEN]) {
         size_t used = 0;
 
-        add(text, &used, "version: 1\npool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: 128MiB}\n%spairs:\n",
+        add(text, &used,
+            "version: 1\npool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: "
+            "128MiB}\n%spairs:\n",
             least_mib(w) + w->spare_mib, w->reserve_mib, w->rest);
         for (unsigned i = 0; i < w->n_pairs; i++) {
                 const struct made_pair *pair = &w->pairs[i];
 
                 if (!pair->present)
                         continue;
-                add(text, &used, "  - name: p%u\n    active: {domain: a%u, base: 512MiB}\n    standby: {domain: b%u, base: 512MiB}\n%s    applications:\n",
+                add(text, &used,
+                    "  - name: p%u\n    active: {domain: a%u, base: 512MiB}\n    standby: {domain: b%u, base: "
+                    "512MiB}\n%s    applications:\n",
                     i, i, i, pair->rest);
                 for (unsigned k = 0; k < pair->n_apps; k++)
                         if (pair->apps[k].present)
-                                add(text, &used, "      - {name: p%ua%u, memory: %uMiB, %s}\n", i, k, pair->apps[k].memory_mib, pair->apps[k].rest);
+                                add(text, &used, "      - {name: p%ua%u, memory: %uMiB, %s}\n", i, k,
+                                    pair->apps[k].memory_mib, pair->apps[k].rest);
         }
 }
 
@@ -182,24 +194,37 @@ static void make_apply(struct world *w, char text[GENERATED_LINE_LEN]) {
                         change_policy(w);
                 write_policy(w, out->policies[out->n_policies++]);
         }
-        snprintf(text, GENERATED_LINE_LEN, "apply %s", generated_policy_name(below(w, (unsigned) out->n_policies), name));
+        snprintf(text, GENERATED_LINE_LEN, "apply %s",
+                 generated_policy_name(below(w, (unsigned) out->n_policies), name));
 }
 
 static void make_switch(struct world *w, const char *vm, unsigned pair, unsigned app, char text[GENERATED_LINE_LEN]) {
-        static const char *const switches[] = { "boot-fails", "domain-start-fails", "kill-sticks", "echo", "balloon", "touch-fails" };
-        static const char *const app_switches[] = { "start-fails", "stop-sticks", "check-fails", "disk-sticks", "canary-fails", "canary-hangs" };
+        static const char *const switches[] = { "boot-fails", "domain-start-fails", "kill-sticks", "echo",
+                                                "balloon",    "touch-fails" };
+        static const char *const app_switches[] = { "start-fails", "stop-sticks",  "check-fails",
+                                                    "disk-sticks", "canary-fails", "canary-hangs" };
         static const char *const findings[] = { "autostart", "channel", "requested", "device" };
 
         switch (below(w, 3)) {
-        case 0: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", pick(w, switches, 6), vm, below(w, 2) ? "on" : "off"); break;
-        case 1: snprintf(text, GENERATED_LINE_LEN, "%s %s p%ua%u %s", pick(w, app_switches, 6), vm, pair, app, below(w, 3) ? "on" : "off"); break;
-        default: snprintf(text, GENERATED_LINE_LEN, "preflight %s %s %s", vm, pick(w, findings, 4), below(w, 2) ? "on" : "off"); break;
+        case 0:
+                snprintf(text, GENERATED_LINE_LEN, "%s %s %s", pick(w, switches, 6), vm, below(w, 2) ? "on" : "off");
+                break;
+        case 1:
+                snprintf(text, GENERATED_LINE_LEN, "%s %s p%ua%u %s", pick(w, app_switches, 6), vm, pair, app,
+                         below(w, 3) ? "on" : "off");
+                break;
+        default:
+                snprintf(text, GENERATED_LINE_LEN, "preflight %s %s %s", vm, pick(w, findings, 4),
+                         below(w, 2) ? "on" : "off");
+                break;
         }
 }
 
 /* An agent or its link is not as it should be. */
-static void make_agent_fault(struct world *w, const char *vm, unsigned pair, unsigned app, char text[GENERATED_LINE_LEN]) {
-        static const char *const lies[] = { "started", "running", "stopped", "failed", "memory", "foreign", "token", "ids" };
+static void make_agent_fault(struct world *w, const char *vm, unsigned pair, unsigned app,
+                             char text[GENERATED_LINE_LEN]) {
+        static const char *const lies[] = { "started", "running", "stopped", "failed",
+                                            "memory",  "foreign", "token",   "ids" };
 
         switch (below(w, w->calm ? 4 : 7)) {
         case 0: snprintf(text, GENERATED_LINE_LEN, "cut %s %ums", vm, 100 + below(w, 8000)); break;
@@ -233,10 +258,17 @@ static void make_host_fault(struct world *w, const char *vm, char text[GENERATED
         case 0: snprintf(text, GENERATED_LINE_LEN, "libvirt down %ums", msec); break;
         case 1: snprintf(text, GENERATED_LINE_LEN, "libvirt hang %ums", msec); break;
         case 2: snprintf(text, GENERATED_LINE_LEN, "libvirt twice %s", below(w, 3) ? "on" : "off"); break;
-        case 3: snprintf(text, GENERATED_LINE_LEN, "%s %s %ums", below(w, 2) ? "starve" : "domain-hang", vm, msec); break;
+        case 3:
+                snprintf(text, GENERATED_LINE_LEN, "%s %s %ums", below(w, 2) ? "starve" : "domain-hang", vm, msec);
+                break;
         case 4: snprintf(text, GENERATED_LINE_LEN, "store stall %ums", msec); break;
         case 5: snprintf(text, GENERATED_LINE_LEN, "store fail %ums", msec); break;
-        case 6: snprintf(text, GENERATED_LINE_LEN, w->calm ? "store fail 100ms" : below(w, 2) ? "store lost" : "store tear"); break;
+        case 6:
+                snprintf(text, GENERATED_LINE_LEN,
+                         w->calm       ? "store fail 100ms"
+                         : below(w, 2) ? "store lost"
+                                       : "store tear");
+                break;
         case 7: snprintf(text, GENERATED_LINE_LEN, "host stall %ums", 50 + below(w, 6000)); break;
         case 8:
                 if (below(w, 3) == 0)
@@ -269,8 +301,10 @@ static void make_command(struct world *w, const char *vm, unsigned pair, char te
 /* One fault, or something that an operator does. */
 static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
         static const char *const on_vm[] = {
-                "panic", "hang", "unhang", "reset", "qemu-kill", "qemu-stop", "qemu-cont", "watchdog", "io-error", "suspend", "resume-suspended",
-                "destroy", "save", "migrate", "start", "agent-kill", "agent-stop", "agent-cont", "panic", "qemu-kill", "hang", "out-of-memory",
+                "panic",     "hang",      "unhang",   "reset",         "qemu-kill",        "qemu-stop",
+                "qemu-cont", "watchdog",  "io-error", "suspend",       "resume-suspended", "destroy",
+                "save",      "migrate",   "start",    "agent-kill",    "agent-stop",       "agent-cont",
+                "panic",     "qemu-kill", "hang",     "out-of-memory",
         };
         static const char *const causes[] = { "signal 11", "signal 9", "exit 1", "check 2", "memory", "exit 3 hard" };
         unsigned pair = below(w, w->n_pairs), app = below(w, w->pairs[pair].n_apps);
@@ -278,8 +312,13 @@ static void make_fault(struct world *w, char text[GENERATED_LINE_LEN]) {
 
         snprintf(vm, sizeof(vm), "%c%u", "ab"[below(w, 2)], pair);
         switch (below(w, 26)) {
-        case 0 ... 7: snprintf(text, GENERATED_LINE_LEN, "%s %s", pick(w, on_vm, sizeof(on_vm) / sizeof(on_vm[0])), vm); break;
-        case 8: snprintf(text, GENERATED_LINE_LEN, "%s %s %s", below(w, 2) ? "reboot" : "shutdown", vm, below(w, 2) ? "announced" : "unannounced"); break;
+        case 0 ... 7:
+                snprintf(text, GENERATED_LINE_LEN, "%s %s", pick(w, on_vm, sizeof(on_vm) / sizeof(on_vm[0])), vm);
+                break;
+        case 8:
+                snprintf(text, GENERATED_LINE_LEN, "%s %s %s", below(w, 2) ? "reboot" : "shutdown", vm,
+                         below(w, 2) ? "announced" : "unannounced");
+                break;
         case 9 ... 11: snprintf(text, GENERATED_LINE_LEN, "fail p%ua%u %s", pair, app, pick(w, causes, 6)); break;
         case 12 ... 13: make_agent_fault(w, vm, pair, app, text); break;
         case 14 ... 15: make_switch(w, vm, pair, app, text); break;
@@ -356,7 +395,8 @@ void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *re
         }
         ret->heal_sec = msec / 1000 + 1 + below(&w, 30);
         if (below(&w, 4) == 0 && first > FIRST_FAULT_MSEC + 2500) /* the faults begin in the middle of a rehearsal */
-                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "%ums operator rehearse p%u", first - below(&w, 2000), below(&w, ret->n_pairs));
+                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "%ums operator rehearse p%u",
+                         first - below(&w, 2000), below(&w, ret->n_pairs));
         if (ret->n_policies > 1)
                 write_healed_policy(&w);
 }

@@ -35,7 +35,8 @@ static inline uint64_t find_message(const struct world *w, enum message_type typ
         for (size_t i = 0; i < w->update.n_actions; i++) {
                 const struct action *action = &w->update.actions[i];
 
-                if (action->kind == ACTION_SEND && action->side == side && action->message && action->message->type == type)
+                if (action->kind == ACTION_SEND && action->side == side && action->message &&
+                    action->message->type == type)
                         return action->message->id;
         }
         return 0;
@@ -72,7 +73,9 @@ static inline void tell_message(struct world *w, enum side side, struct message 
 }
 
 static inline void tell_domain(struct world *w, enum side side, enum domain_state state, enum domain_reason reason) {
-        feed(w, (struct event){ .kind = EVENT_DOMAIN, .pair = 0, .side = side, .app = NO_APP, .domain = state, .reason = reason });
+        feed(w,
+             (struct event){
+                     .kind = EVENT_DOMAIN, .pair = 0, .side = side, .app = NO_APP, .domain = state, .reason = reason });
 }
 
 static inline void begin_with(struct world *w, void (*edit)(struct policy *policy)) {
@@ -119,7 +122,9 @@ static inline void end(struct world *w) {
 }
 
 static inline void bring_up(struct world *w, enum side side) {
-        struct preflight found = { .defined = true, .persistent = true, .channel = true, .requested_zero = true, .vcpus = 1, .vcpus_max = 2 };
+        struct preflight found = {
+                .defined = true, .persistent = true, .channel = true, .requested_zero = true, .vcpus = 1, .vcpus_max = 2
+        };
         struct message hello = { .type = MESSAGE_HELLO, .version = PROTOCOL_VERSION };
 
         found.base_bytes = 512 * MIB;
@@ -127,7 +132,12 @@ static inline void bring_up(struct world *w, enum side side) {
         found.apps[0].node = 1;
         found.apps[0].size_bytes = 512 * MIB;
         snprintf(hello.boot, sizeof(hello.boot), "boot-%d", side);
-        feed(w, (struct event){ .kind = EVENT_PROCESS, .pair = 0, .side = side, .app = NO_APP, .up = true, .pid = 10 + (int) side });
+        feed(w, (struct event){ .kind = EVENT_PROCESS,
+                                .pair = 0,
+                                .side = side,
+                                .app = NO_APP,
+                                .up = true,
+                                .pid = 10 + (int) side });
         tell_domain(w, side, DOMAIN_RUNNING, REASON_BOOTED);
         feed(w, (struct event){ .kind = EVENT_PREFLIGHT, .pair = 0, .side = side, .app = NO_APP, .preflight = &found });
         feed(w, (struct event){ .kind = EVENT_LINK, .pair = 0, .side = side, .app = NO_APP, .up = true });

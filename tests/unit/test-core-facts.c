@@ -17,14 +17,16 @@ static const struct member_state *member(const struct world *w, enum side side) 
 
 static bool said(const struct world *w, enum record_kind kind, const char *text) {
         for (size_t i = 0; i < w->update.n_actions; i++)
-                if (w->update.actions[i].kind == ACTION_RECORD && w->update.actions[i].record_kind == kind && strstr(w->update.actions[i].text, text))
+                if (w->update.actions[i].kind == ACTION_RECORD && w->update.actions[i].record_kind == kind &&
+                    strstr(w->update.actions[i].text, text))
                         return true;
         return false;
 }
 
 static const struct action *command(struct world *w, struct operator_command command) {
         command.id = 77;
-        feed(w, (struct event){ .kind = EVENT_COMMAND, .pair = 0, .side = SIDE_INVALID, .app = NO_APP, .command = &command });
+        feed(w, (struct event){
+                        .kind = EVENT_COMMAND, .pair = 0, .side = SIDE_INVALID, .app = NO_APP, .command = &command });
         return find(w, ACTION_REPLY, -1);
 }
 
@@ -91,7 +93,8 @@ static void agent_that_breaks_the_protocol_is_named(void) {
         struct world w;
 
         make_armed(&w);
-        feed(&w, (struct event){ .kind = EVENT_LINK, .pair = 0, .side = SIDE_B, .app = NO_APP, .text = "it sends nonsense" });
+        feed(&w, (struct event){
+                         .kind = EVENT_LINK, .pair = 0, .side = SIDE_B, .app = NO_APP, .text = "it sends nonsense" });
         CHECK(said(&w, RECORD_PROTOCOL, "vm-b: it sends nonsense"));
         CHECK(!member(&w, SIDE_B)->greeted);
         bring_up(&w, SIDE_B);
@@ -147,7 +150,9 @@ static void start_that_finds_it_being_stopped_is_tried_again_and_is_no_failure(v
         uint64_t id;
 
         make_armed(&w);
-        tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 1, .cause = FAILURE_EXIT, .code = 1 });
+        tell_message(&w, SIDE_A,
+                     (struct message){
+                             .type = MESSAGE_FAILED, .app = "db", .token = 1, .cause = FAILURE_EXIT, .code = 1 });
         write_all(&w);
         id = w.engine->pairs[0]->apps[0].start[SIDE_A].id;
         REQUIRE(id != 0);
@@ -165,9 +170,17 @@ static void more_restarts_than_are_remembered_still_count(void) {
         make_armed(&w);
         w.engine->policy->pairs[0].applications[0].restart_budget = 1000;
         for (int i = 0; i < 40; i++) {
-                tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_FAILED, .app = "db", .token = 1, .cause = FAILURE_EXIT, .code = 1 });
+                tell_message(&w, SIDE_A,
+                             (struct message){ .type = MESSAGE_FAILED,
+                                               .app = "db",
+                                               .token = 1,
+                                               .cause = FAILURE_EXIT,
+                                               .code = 1 });
                 write_all(&w);
-                tell_message(&w, SIDE_A, (struct message){ .type = MESSAGE_RESULT, .app = "db", .id = w.engine->pairs[0]->apps[0].start[SIDE_A].id });
+                tell_message(&w, SIDE_A,
+                             (struct message){ .type = MESSAGE_RESULT,
+                                               .app = "db",
+                                               .id = w.engine->pairs[0]->apps[0].start[SIDE_A].id });
         }
         CHECK(w.engine->pairs[0]->apps[0].n_restarts == 32);
         CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
@@ -179,7 +192,9 @@ static void make_auto(struct policy *policy) {
 }
 
 static void agent_tells_the_kind_where_the_policy_leaves_it_open(void) {
-        struct message uses = { .type = MESSAGE_USES, .app = "db", .bytes = 512 * MIB, .kind = APPLICATION_HOT_STANDBY };
+        struct message uses = {
+                .type = MESSAGE_USES, .app = "db", .bytes = 512 * MIB, .kind = APPLICATION_HOT_STANDBY
+        };
         struct world w;
 
         begin_up_with(&w, make_auto);
@@ -225,9 +240,17 @@ static void what_fits_nothing_is_ignored(void) {
         end(&w);
         make_armed(&w);
         for (int action = 0; action < ACTION_KIND_MAX; action++) /* answers to what was not asked */
-                feed(&w, (struct event){ .kind = EVENT_DONE, .pair = 0, .side = action == ACTION_FREEZE ? SIDE_INVALID : SIDE_A, .app = POLICY_APPLICATIONS_MAX - 1,
-                                         .action = action, .action_id = 12345 });
-        feed(&w, (struct event){ .kind = EVENT_DEVICE_SIZE, .pair = 0, .side = SIDE_A, .app = POLICY_APPLICATIONS_MAX - 1, .bytes = MIB });
+                feed(&w, (struct event){ .kind = EVENT_DONE,
+                                         .pair = 0,
+                                         .side = action == ACTION_FREEZE ? SIDE_INVALID : SIDE_A,
+                                         .app = POLICY_APPLICATIONS_MAX - 1,
+                                         .action = action,
+                                         .action_id = 12345 });
+        feed(&w, (struct event){ .kind = EVENT_DEVICE_SIZE,
+                                 .pair = 0,
+                                 .side = SIDE_A,
+                                 .app = POLICY_APPLICATIONS_MAX - 1,
+                                 .bytes = MIB });
         CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
         end(&w);
 }
@@ -251,9 +274,19 @@ static void devices_that_do_not_fit_are_found(void) {
                 { 640 * MIB, 3 * MIB, "has blocks of 3MiB" },
                 { 640 * MIB, 2 * MIB, NULL },
         };
-        struct preflight found = { .defined = true, .persistent = true, .channel = true, .requested_zero = true, .panic_device = true,
-                                   .crash_preserved = true, .balloon_stats = true, .echo_port = true, .console_log = true,
-                                   .base_bytes = 512 * MIB, .vcpus = 1, .vcpus_max = 1, .free_ports = 8 };
+        struct preflight found = { .defined = true,
+                                   .persistent = true,
+                                   .channel = true,
+                                   .requested_zero = true,
+                                   .panic_device = true,
+                                   .crash_preserved = true,
+                                   .balloon_stats = true,
+                                   .echo_port = true,
+                                   .console_log = true,
+                                   .base_bytes = 512 * MIB,
+                                   .vcpus = 1,
+                                   .vcpus_max = 1,
+                                   .free_ports = 8 };
         struct finding findings[FINDINGS_MAX];
         struct world w;
 
@@ -279,10 +312,12 @@ static void devices_that_do_not_fit_are_found(void) {
         end(&w);
 }
 
-TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips), TEST(pause_by_a_watchdog_or_a_panic_is_a_failure),
-          TEST(vm_that_begins_paused_was_not_suspended), TEST(agent_that_breaks_the_protocol_is_named),
-          TEST(undefined_domain_is_a_reason), TEST(commands_that_cannot_be_are_refused),
-          TEST(drill_needs_an_application_that_moves), TEST(start_that_finds_it_being_stopped_is_tried_again_and_is_no_failure),
-          TEST(more_restarts_than_are_remembered_still_count), TEST(agent_tells_the_kind_where_the_policy_leaves_it_open),
-          TEST(configure_tells_what_each_side_runs), TEST(what_fits_nothing_is_ignored),
-          TEST(engine_without_a_policy_waits_for_one), TEST(devices_that_do_not_fit_are_found))
+TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
+          TEST(pause_by_a_watchdog_or_a_panic_is_a_failure), TEST(vm_that_begins_paused_was_not_suspended),
+          TEST(agent_that_breaks_the_protocol_is_named), TEST(undefined_domain_is_a_reason),
+          TEST(commands_that_cannot_be_are_refused), TEST(drill_needs_an_application_that_moves),
+          TEST(start_that_finds_it_being_stopped_is_tried_again_and_is_no_failure),
+          TEST(more_restarts_than_are_remembered_still_count),
+          TEST(agent_tells_the_kind_where_the_policy_leaves_it_open), TEST(configure_tells_what_each_side_runs),
+          TEST(what_fits_nothing_is_ignored), TEST(engine_without_a_policy_waits_for_one),
+          TEST(devices_that_do_not_fit_are_found))
