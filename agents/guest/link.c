@@ -83,16 +83,6 @@ static bool next_line(struct link *link) {
                         continue;
                 }
                 link->seq++;
-                if (link->cut) {
-                        char *longer = malloc(strlen(line) + 2);
-                        if (longer) {
-                                *longer = '\n';
-                                strcpy(longer + 1, line);
-                                free(line);
-                                line = longer;
-                        }
-                        link->cut = false;
-                }
                 link->line = line;
                 link->line_length = strlen(line);
                 link->line_written = 0;
@@ -102,7 +92,9 @@ static bool next_line(struct link *link) {
 
 static void flush(struct link *link) {
         while (link->fd >= 0 && link->session[0] && next_line(link)) {
-                ssize_t n = write(link->fd, link->line + link->line_written, link->line_length - link->line_written);
+                bool ends_cut = link->cut && link->line_written == 0;
+                ssize_t n = ends_cut ? write(link->fd, "\n", 1)
+                                     : write(link->fd, link->line + link->line_written, link->line_length - link->line_written);
 
                 if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOTCONN))
                         return;
@@ -112,6 +104,10 @@ static void flush(struct link *link) {
                 }
                 if (n == 0)
                         return;
+                if (ends_cut) {
+                        link->cut = false;
+                        continue;
+                }
                 link->line_written += (size_t) n;
                 if (link->line_written < link->line_length)
                         continue;

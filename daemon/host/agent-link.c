@@ -360,6 +360,9 @@ static bool handle_line(struct agent_link *link, const char *line, size_t length
         } else if (r == -EOPNOTSUPP) {
                 link->counts.unknown++;
                 alive = true;
+        } else if (r == -ENOMEM) { /* not its fault; a new session tells all that counts */
+                disconnect(link, RETRY_LEAST_USEC, false, "out of memory");
+                alive = false;
         } else
                 alive = malformed(link, error_text(&error));
         error_deinit(&error);

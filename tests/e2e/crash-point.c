@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * failoverd-crash: failoverd that kills itself with SIGKILL at the point that stands in the file FAILOVERD_CRASH_AT.
+ * failoverd-crash: failoverd that kills itself with SIGKILL at the point that stands in the file FAILOVERD_CRASH_AT, or
+ * stops itself there with SIGSTOP, where "stop " stands before it.
  *
  *   before:WHAT:N   the Nth action of that kind is about to be issued
  *   after:WHAT:N    it has been issued; its result is not in yet
@@ -20,6 +21,7 @@
 #include "daemon/crash-point.h"
 
 #define POINT_LEN 64
+#define STOP "stop "
 #define WHATS_MAX 64
 #define ISSUED_MAX 256
 
@@ -52,14 +54,16 @@ static void begin(void) {
 }
 
 static void reach(const char *when, const char *text) {
+        bool stops = strncmp(wanted, STOP, strlen(STOP)) == 0;
         char point[POINT_LEN + 16];
 
         snprintf(point, sizeof(point), "%s:%s", when, text);
         if (strcmp(wanted, "list") == 0)
                 fprintf(stderr, "crash point %s\n", point);
-        else if (strcmp(wanted, point) == 0) {
+        else if (strcmp(wanted + (stops ? strlen(STOP) : 0), point) == 0) {
                 fprintf(stderr, "crash point %s reached\n", point);
-                raise(SIGKILL);
+                wanted[0] = 0;
+                raise(stops ? SIGSTOP : SIGKILL);
         }
 }
 

@@ -50,3 +50,19 @@ def said(pair, kind, words, domain=None):
                                                                  (event["at"] or {}).get("domain") == domain):
             return True
     return False
+
+
+def owned_once(pair):
+    """Of a CrashStand: application, disk and memory are on one side, and it is the same."""
+    active, standby = pair.active, pair.standby
+    disks = {vm: "vdb" in pair.session.virsh("domblklist", vm).stdout for vm in pair.domains}
+    assert pair.running_on("db") == [active]
+    assert disks == {active: True, standby: False}
+    until(lambda: [side["plugged_bytes"] > 0 for side in pair.application("db")["sides"]
+                   if side["domain"] == standby] == [False], 30, "the standby has no region")
+    assert [row["user"]["name"] for row in pair.failoverd.json("table")["rows"] if row["name"] == "db"] == [active]
+    table_adds_up(pair)
+    runs = pair.witness.runs("db")
+    assert runs and runs[-1].domain == active, runs
+    assert not pair.witness.two_at_once("db")
+    counts(pair, active)

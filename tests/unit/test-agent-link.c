@@ -425,6 +425,63 @@ static void a_slow_guest_gets_everything_in_order(void) {
         bench_free(bench);
 }
 
+/* ---- a socket that fails ---- */
+
+static enum { SEND_WHOLE, SEND_ONE_BYTE, SEND_AGAIN, SEND_INTERRUPTED, SEND_BROKEN, SEND_MAX } send_fault;
+static unsigned send_turn; /* sends of the link until one goes wrong; 0: none does */
+static bool send_failed;
+
+ssize_t __real_send(int fd, const void *bytes, size_t n, int flags);
+ssize_t __wrap_send(int fd, const void *bytes, size_t n, int flags);
+ssize_t __wrap_send(int fd, const void *bytes, size_t n, int flags) {
+        if (send_turn == 0 || --send_turn > 0)
+                return __real_send(fd, bytes, n, flags);
+        send_failed = true;
+        if (send_fault == SEND_ONE_BYTE)
+                return __real_send(fd, bytes, 1, flags);
+        errno = send_fault == SEND_AGAIN ? EAGAIN : send_fault == SEND_INTERRUPTED ? EINTR : EPIPE;
+        return -1;
+}
+
+/* Sends `n` checks, of which those that reach the peer have to be whole and in order: peer_read() looks. */
+static unsigned send_checks(struct bench *bench, unsigned n) {
+        unsigned n_sent = 0;
+
+        for (unsigned i = 1; i <= n; i++)
+                n_sent += agent_link_send(bench->link, &(struct message) { .type = MESSAGE_CHECK, .id = i, .app = "db" }) == 0;
+        return n_sent;
+}
+
+/* Returns false once nothing was left to fail. */
+static bool try_send_fault(unsigned nth) {
+        struct bench *bench = bench_new_up();
+        unsigned n_seen = bench->n_seen, n_before = bench->n_received;
+
+        send_failed = false;
+        send_turn = nth;
+        CHECK(send_checks(bench, 5) == (nth <= 5 && send_fault == SEND_BROKEN ? nth - 1 : 5));
+        send_turn = 0;
+        if (send_failed && send_fault == SEND_BROKEN) {
+                WAIT_FOR(bench, bench->n_seen > n_seen);
+                CHECK(bench->seen[n_seen].kind == EVENT_LINK && !bench->seen[n_seen].up);
+        } else {
+                WAIT_FOR(bench, bench->n_received == n_before + 5);
+                CHECK(bench->last.id == 5 && agent_link_is_up(bench->link));
+        }
+        bench_free(bench);
+        return send_failed;
+}
+
+static void each_send_that_goes_wrong_costs_no_line_but_its_own(void) {
+        for (send_fault = SEND_ONE_BYTE; send_fault < SEND_MAX; send_fault++) {
+                unsigned nth = 1;
+
+                while (try_send_fault(nth))
+                        nth++;
+                CHECK(nth == 6);
+        }
+}
+
 static void a_lost_channel_is_told_and_tried_again_under_a_new_session(void) {
         struct bench *bench = bench_new_up();
         char session[SESSION_LEN];
@@ -521,6 +578,7 @@ TEST_MAIN("agent-link",
           TEST(pings_are_dropped_before_a_guest_that_does_not_read),
           TEST(a_stuck_guest_is_dropped_at_the_queue_limit),
           TEST(a_slow_guest_gets_everything_in_order),
+          TEST(each_send_that_goes_wrong_costs_no_line_but_its_own),
           TEST(a_lost_channel_is_told_and_tried_again_under_a_new_session),
           TEST(an_unanswered_session_is_given_up_for_a_new_one),
           TEST(a_link_may_be_dropped_from_within_the_sink),
