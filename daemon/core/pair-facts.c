@@ -60,6 +60,7 @@ void member_lost(struct step *step, enum side side) {
         struct member_state *member = &pair->members[side];
 
         detector_stop(&member->detector);
+        member->detector.last_pong_usec = 0; /* of its next life nothing is known */
         member->lost_usec = step->now;
         member->available_bytes = 0;
         member->old_protocol = 0;

@@ -135,6 +135,7 @@ static void watch_adopt_process(struct watch *watch, struct call *call) {
                 return; /* the next inspection tries again */
         call->pidfd = -1;
         watch->process = process;
+        watch->balloon_seen_usec = 0; /* that was another guest's */
         watch_tell_process(watch, true, call->pid);
 }
 
