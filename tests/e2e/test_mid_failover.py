@@ -24,6 +24,8 @@ def stand():
 def pair(stand, request):
     request.node.stand = stand
     stand.set_clock(0)
+    stand.crash_at("")
+    stand.go_on()       # where the test before has ended too early
     stand.wait_armed()
     counts(stand, stand.active)
     return stand
@@ -68,6 +70,7 @@ def test_libvirtd_restarted(pair, kind, point):
     pair.go_on()
     until(lambda: pair.failoverd.json("status")["hypervisor"]["up"] is False, 20, "failoverd has noticed")
     pair.session.start_libvirtd()
+    until(lambda: pair.failoverd.json("status")["hypervisor"]["up"], 20, "failoverd has found its successor")
     ends_well(pair)
 
 
