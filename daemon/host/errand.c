@@ -17,6 +17,7 @@ struct errand {
         void *data;
         pthread_mutex_t lock;
         unsigned n_refs; /* of the loop and of the thread */
+        bool ended;      /* the thread has come back */
         int ended_fd;    /* an eventfd */
         sd_event_source *ended_source, *late_source;
 };
@@ -50,6 +51,9 @@ static void *run(void *userdata) {
         struct errand *errand = userdata;
 
         errand->work->run(errand->data);
+        pthread_mutex_lock(&errand->lock);
+        errand->ended = true;
+        pthread_mutex_unlock(&errand->lock);
         (void) eventfd_write(errand->ended_fd, 1);
         errand_unref(errand);
         return NULL;
@@ -57,7 +61,13 @@ static void *run(void *userdata) {
 
 static int on_ended(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct errand *errand = userdata;
+        bool ended;
 
+        pthread_mutex_lock(&errand->lock);
+        ended = errand->ended; /* what the thread has done is seen from here on */
+        pthread_mutex_unlock(&errand->lock);
+        if (!ended)
+                return 0;
         errand->work->ended(errand->data);
         errand_abandon(errand);
         return 0;
