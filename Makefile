@@ -41,7 +41,8 @@ guest: all
 # The full Debian guest of the tests.
 guest-debian: all
 	tests/guest/build-debian $(BUILD)/guest $(BUILD)/agents/guest/failover-agent etc \
-		$(BUILD)/tests/guest/fill:/usr/bin/fill tests/guest/db.service:/etc/systemd/system/db.service
+		$(BUILD)/tests/guest/fill:/usr/bin/fill tests/guest/db.service:/etc/systemd/system/db.service \
+		tests/guest/auto.service:/etc/systemd/system/auto.service
 
 demo: setup
 	$(MAKE) --no-print-directory guest
