@@ -25,6 +25,26 @@ static const char *const event_kind_table[] = {
 };
 DEFINE_ENUM_TABLE(event_kind, event_kind_table)
 
+/* Made once and kept for ever. */
+static const char *const message_ids[] = {
+        [EVENT_OPENED] = "b2f6a91c07d84e5f9a3d6c1e8f4b5000",
+        [EVENT_GRANTED] = "b2f6a91c07d84e5f9a3d6c1e8f4b5001",
+        [EVENT_DROPPED] = "b2f6a91c07d84e5f9a3d6c1e8f4b5002",
+        [EVENT_PROMOTED] = "b2f6a91c07d84e5f9a3d6c1e8f4b5003",
+        [EVENT_FILLING] = "b2f6a91c07d84e5f9a3d6c1e8f4b5004",
+        [EVENT_MIRRORED] = "b2f6a91c07d84e5f9a3d6c1e8f4b5005",
+        [EVENT_MIRROR_LOST] = "b2f6a91c07d84e5f9a3d6c1e8f4b5006",
+        [EVENT_ALONE] = "b2f6a91c07d84e5f9a3d6c1e8f4b5007",
+        [EVENT_MOVING] = "b2f6a91c07d84e5f9a3d6c1e8f4b5008",
+        [EVENT_MOVED] = "b2f6a91c07d84e5f9a3d6c1e8f4b5009",
+        [EVENT_MOVE_LOST] = "b2f6a91c07d84e5f9a3d6c1e8f4b5010",
+        [EVENT_REPLACED] = "b2f6a91c07d84e5f9a3d6c1e8f4b5011",
+};
+
+const char *event_message_id(enum event_kind kind) {
+        return kind >= 0 && kind < EVENT_KIND_MAX ? message_ids[kind] : NULL;
+}
+
 struct events {
         pthread_mutex_t lock;
         pthread_cond_t added;

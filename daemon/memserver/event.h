@@ -32,6 +32,9 @@ enum event_kind {
 DECLARE_ENUM_TABLE(event_kind); /* "opened", "granted", "dropped", "promoted", "filling", "mirrored",
                                  "mirror-lost", "alone", "moving", "moved", "move-lost", "replaced" */
 
+/* MESSAGE_ID of a kind, 32 hexadecimal digits; etc/failover-memserver.catalog tells what to do. */
+const char *event_message_id(enum event_kind kind);
+
 struct event {
         uint64_t number; /* from 1 */
         usec_t at_usec;  /* CLOCK_BOOTTIME */

@@ -13,18 +13,12 @@
 
 struct plugin plugin = { .tls_required = true, .lock = true };
 
-/* systemd's journal takes the number in front for the level: notice. */
-static void tell(const struct event *event) {
-        fprintf(stderr, "<5>%s/%s/%s: %s%s%s\n", event->name.node, event->name.owner, event->name.space,
-                event_kind_to_string(event->kind), *event->text ? ", " : "", event->text);
-}
-
 /* Before nbdkit forks: what fails here is said to whoever started it. */
 static int get_ready(void) {
         struct error error = ERROR_INIT;
         int r;
 
-        plugin.options.tell = tell;
+        plugin.options.tell = plugin_tell;
         r = server_new(&plugin.options, &plugin.server, &error);
         if (r < 0)
                 nbdkit_error("%s", error_text(&error));

@@ -2,7 +2,7 @@
 #pragma once
 
 /* The nbdkit plugin, one file for each of nbdkit's concerns: its life (plugin.c), its parameters (plugin-config.c), its
- * connections (plugin-connection.c) and their requests (plugin-request.c). */
+ * log (plugin-journal.c), its connections (plugin-connection.c) and their requests (plugin-request.c). */
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -34,6 +34,9 @@ struct connection {
         struct space *space;
         _Atomic uint64_t grant;
 };
+
+/* Puts an event into the journal, or on standard error where there is none. */
+void plugin_tell(const struct event *event);
 
 int plugin_config(const char *key, const char *value);
 int plugin_config_complete(void);

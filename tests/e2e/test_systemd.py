@@ -20,6 +20,7 @@ MESSAGE_PHASE = "4fa70e4ff1d24e3c8dbfd0b2d1a8f0c1"
 
 FILES = """
 /usr/bin/failoverctl
+/usr/lib/systemd/catalog/failover-memserver.catalog
 /usr/lib/systemd/catalog/failoverd.catalog
 /usr/lib/systemd/system/failover-drill@.service
 /usr/lib/systemd/system/failover-drill@.timer

@@ -12,14 +12,15 @@ from server import MIB, PAGE, Refused, name, page
 from testbed.wait import until
 from writer import Writer
 
-DEADLINE = 0.4
+DEADLINE = 0.4     # where a mirror is to be gone on without
+PATIENCE = 10.0    # elsewhere
 
 
 def pair(servers, size=16 * MIB, memory="64MiB", **options):
     """A primary with a space, its capability, and a server that keeps the mirror."""
     primary, keeper = servers(memory), servers(memory)
     capability = primary.open(size=size)
-    primary.mirror(keeper, **{"deadline": DEADLINE, **options})
+    primary.mirror(keeper, **{"deadline": PATIENCE, **options})
     return primary, capability, keeper
 
 
@@ -88,7 +89,7 @@ def test_the_mirror_has_a_mirror_in_turn(servers):
 
 
 def test_a_stalled_mirror_is_gone_on_without_said_so_and_filled_again(servers):
-    primary, capability, keeper = mirrored(servers)
+    primary, capability, keeper = mirrored(servers, deadline=DEADLINE)
     handle = primary.connect(capability)
     for number in range(64):
         handle.pwrite(page(number), number * PAGE)
@@ -109,7 +110,7 @@ def test_a_stalled_mirror_is_gone_on_without_said_so_and_filled_again(servers):
 
 def test_a_mirror_that_was_gone_on_without_does_not_stand_in(servers):
     """It was stopped when the primary went on, wrote, and died: it cannot have seen that, and still refuses."""
-    primary, capability, keeper = mirrored(servers)
+    primary, capability, keeper = mirrored(servers, deadline=DEADLINE)
     handle = primary.connect(capability)
     handle.pwrite(page(1, "old"), PAGE)
     keeper.stop()
@@ -231,7 +232,7 @@ def test_a_full_mirror_is_gone_on_without(servers):
 def test_a_full_primary_refuses_and_both_hold_the_same(servers):
     primary, keeper = servers("16MiB"), servers("64MiB")
     capability = primary.open(size=32 * MIB)
-    primary.mirror(keeper, deadline=DEADLINE)
+    primary.mirror(keeper, deadline=PATIENCE)
     primary.until_mirror("complete")
     handle = primary.connect(capability)
     for at in range(0, 15 * MIB, MIB):
@@ -403,7 +404,7 @@ def test_a_relaxed_mirror_that_stalls_is_filled_anew(servers):
 
 
 def test_a_space_is_dropped_with_its_mirror_stalled(servers):
-    primary, capability, keeper = mirrored(servers)
+    primary, capability, keeper = mirrored(servers, deadline=DEADLINE)
     primary.connect(capability).pwrite(page(1), PAGE)
     keeper.stop()
     primary.drop()

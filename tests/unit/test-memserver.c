@@ -22,8 +22,29 @@ static void every_enum_table_round_trips(void) {
                 CHECK((int) space_role_from_string(space_role_to_string((enum space_role) i)) == i);
         for (int i = 0; i < EVENT_KIND_MAX; i++)
                 CHECK((int) event_kind_from_string(event_kind_to_string((enum event_kind) i)) == i);
+        for (int i = 0; i < COPY_STATE_MAX; i++)
+                CHECK((int) copy_state_from_string(copy_state_to_string((enum copy_state) i)) == i);
         CHECK(!control_call_to_string(CONTROL_CALL_MAX) && (int) control_call_from_string("?") == -EINVAL);
         CHECK(!space_role_to_string(SPACE_ROLE_MAX) && !event_kind_to_string(EVENT_KIND_MAX));
+}
+
+/* Whatever a memory server writes to the journal under an id has its entry in the catalog, and the other way round. */
+static void every_message_id_has_its_catalog_entry(void) {
+        _cleanup_free_ char *path = NULL;
+        _cleanup_fclose_ FILE *file = NULL;
+        char line[256], entry[64];
+        int n = 0;
+
+        REQUIRE(asprintf(&path, "%s/etc/failover-memserver.catalog", getenv("TEST_SOURCE_DIR") ?: ".") > 0);
+        file = fopen(path, "re");
+        REQUIRE(file != NULL);
+        while (fgets(line, sizeof(line), file))
+                if (strncmp(line, "-- ", 3) == 0) {
+                        REQUIRE(n < EVENT_KIND_MAX);
+                        snprintf(entry, sizeof(entry), "-- %s\n", event_message_id((enum event_kind) n++));
+                        CHECK_TEXT(line, entry);
+                }
+        CHECK(n == EVENT_KIND_MAX && event_message_id(EVENT_KIND_MAX) == NULL);
 }
 
 /* Pages saved in the last `span`, and the span that this covers. */
@@ -204,6 +225,7 @@ static void the_fullest_answers_fit_a_line(void) {
 
 TEST_MAIN("memserver",
           TEST(every_enum_table_round_trips),
+          TEST(every_message_id_has_its_catalog_entry),
           TEST(a_meter_knows_the_last_hour_by_minutes_and_the_last_week_by_hours),
           TEST(pages_count_where_a_request_touches_them),
           TEST(events_are_handed_out_in_order_and_the_oldest_are_dropped),

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syslog.h>
+#include <systemd/sd-journal.h>
+#include <unistd.h>
+
+#include "daemon/memserver/plugin.h"
+
+static int priority(enum event_kind kind) {
+        switch (kind) {
+        case EVENT_ALONE:
+        case EVENT_MOVE_LOST:
+                return LOG_ERR;
+        case EVENT_MIRROR_LOST:
+        case EVENT_PROMOTED:
+        case EVENT_REPLACED:
+                return LOG_WARNING;
+        default:
+                return LOG_NOTICE;
+        }
+}
+
+/* Standard error is the journal's own stream under systemd: then the structured way is enough. */
+static bool have_journal(void) {
+        return getenv("JOURNAL_STREAM") != NULL && access("/run/systemd/journal/socket", W_OK) == 0;
+}
+
+void plugin_tell(const struct event *event) {
+        const struct space_name *name = &event->name;
+        const char *kind = event_kind_to_string(event->kind), *comma = *event->text ? ", " : "";
+
+        if (have_journal())
+                (void) sd_journal_send("MESSAGE=%s/%s/%s: %s%s%s", name->node, name->owner, name->space, kind, comma,
+                                       event->text, "MESSAGE_ID=%s", event_message_id(event->kind), "PRIORITY=%d",
+                                       priority(event->kind), "NODE=%s", name->node, "OWNER=%s", name->owner,
+                                       "SPACE=%s", name->space, "EVENT=%s", kind,
+                                       "SYSLOG_IDENTIFIER=failover-memserver", NULL);
+        else
+                fprintf(stderr, "%s/%s/%s: %s%s%s\n", name->node, name->owner, name->space, kind, comma, event->text);
+}
