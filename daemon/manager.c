@@ -58,7 +58,8 @@ void manager_event(struct manager *manager, struct event *event) {
                 crash_point_action(action, true);
         }
         for (size_t i = 0; i < manager->update.n_actions; i++)
-                if (manager->update.actions[i].kind == ACTION_PHASE && manager->update.actions[i].phase == PHASE_DECIDED)
+                if (manager->update.actions[i].kind == ACTION_PHASE &&
+                    manager->update.actions[i].phase == PHASE_DECIDED)
                         manager_keep_explanation(manager, &manager->update.actions[i]);
         manager->stepping = false;
 }
@@ -103,7 +104,8 @@ void manager_owe(struct manager *manager, const struct event *event) {
 
 static int open_store(struct manager *manager, const struct manager_options *options, struct error *error) {
         struct store_options store = {
-                .state_dir = options->state_dir, .runtime_dir = options->runtime_dir, .evidence_dir = manager->evidence_dir,
+                .state_dir = options->state_dir, .runtime_dir = options->runtime_dir,
+                .evidence_dir = manager->evidence_dir,
         };
         struct store_finding finding = { 0 };
         int r;
@@ -138,7 +140,8 @@ static int restore_records(struct manager *manager) {
                 int slot = engine_find_pair(manager->engine, records[i].pair);
 
                 if (slot >= 0)
-                        manager_event(manager, &(struct event) { .kind = EVENT_RESTORED, .pair = slot, .record = &records[i] });
+                        manager_event(manager, &(struct event) { .kind = EVENT_RESTORED, .pair = slot,
+                                                                 .record = &records[i] });
         }
         return 0;
 }
@@ -167,10 +170,11 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                 return error_set(error, r, "%s: %s", manager->decisions_dir, strerror(-r));
         r = pressure_new(manager->loop, "/proc/pressure", &manager->sink, on_memory_short, manager, &manager->pressure);
         if (r < 0)
-                fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n", strerror(-r));
+                fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n",
+                        strerror(-r));
 
-        r = reclaim_new(manager->loop, &(struct reclaim_options){ options->helper_path, "/proc/meminfo" }, &manager->sink,
-                        &manager->reclaim);
+        r = reclaim_new(manager->loop, &(struct reclaim_options){ options->helper_path, "/proc/meminfo" },
+                        &manager->sink, &manager->reclaim);
         if (r < 0)
                 return error_set(error, r, "cannot follow memory: %s", strerror(-r));
         r = resident_survey_new("/proc", &manager->survey);
@@ -191,7 +195,9 @@ static int start(struct manager *manager, const struct manager_options *options,
         r = manager_load_policy(manager, &policy, &report);
         if (r < 0 && manager_load_last_policy(manager, &policy) >= 0) {
                 /* A mistake in the file must not cost the failover that worked a moment ago. */
-                fprintf(stderr, "%s%s cannot be used (above); the last policy that was in force stays in force: correct the file and reload\n",
+                fprintf(stderr,
+                        "%s%s cannot be used (above); the last policy that was in force stays in force: correct the "
+                        "file and reload\n",
                         report ? report : "", manager->policy_path);
                 r = 0;
         }
@@ -202,7 +208,8 @@ static int start(struct manager *manager, const struct manager_options *options,
                 manager_open_recordings(manager, options->runtime_dir);
                 manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
                 if (!manager->engine->policy)
-                        r = error_set(error, -EINVAL, "%s: the policy could not be taken; see the messages above", manager->policy_path);
+                        r = error_set(error, -EINVAL, "%s: the policy could not be taken; see the messages above",
+                                      manager->policy_path);
         }
         policy_free(policy);
         if (r < 0)
@@ -249,7 +256,8 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
                 r = file_writer_new(loop, &manager->policy_writer);
         if (r >= 0)
                 r = file_writer_new(loop, &manager->last_policy_writer);
-        if (!manager->engine || !manager->policy_path || !manager->last_policy_path || !manager->evidence_dir || !manager->decisions_dir)
+        if (!manager->engine || !manager->policy_path || !manager->last_policy_path || !manager->evidence_dir ||
+            !manager->decisions_dir)
                 r = -ENOMEM;
         if (r < 0)
                 error_set(error, r, "cannot start: %s", strerror(-r));
@@ -327,6 +335,7 @@ const char *manager_summary(const struct manager *manager, char *buffer, size_t 
         used = (size_t) snprintf(buffer, size, "%u pairs", total);
         for (enum pair_state state = 0; state < PAIR_STATE_MAX && used < size; state++)
                 if (counts[state])
-                        used += (size_t) snprintf(buffer + used, size - used, ", %u %s", counts[state], pair_state_to_string(state));
+                        used += (size_t) snprintf(buffer + used, size - used, ", %u %s", counts[state],
+                                                  pair_state_to_string(state));
         return buffer;
 }

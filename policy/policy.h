@@ -101,7 +101,14 @@ enum handover_mode {
 DECLARE_ENUM_TABLE(handover_mode); /* "lazy", "eager" */
 
 /* When memory that a VM uses and does not manage any more is taken back before its manager needs it (N: variant 3). */
-enum early_when { EARLY_NEVER, EARLY_AT_ACCESS, EARLY_IN_BACKGROUND, EARLY_BOTH, EARLY_WHEN_MAX, EARLY_WHEN_INVALID = -EINVAL };
+enum early_when {
+        EARLY_NEVER,
+        EARLY_AT_ACCESS,
+        EARLY_IN_BACKGROUND,
+        EARLY_BOTH,
+        EARLY_WHEN_MAX,
+        EARLY_WHEN_INVALID = -EINVAL
+};
 DECLARE_ENUM_TABLE(early_when); /* "never", "access", "background", "both" */
 
 /* What is held against the limit. */
@@ -157,7 +164,8 @@ struct application_side {
         struct command start;  /* stays in the foreground; ends when the application ends */
         struct command stop;   /* empty: SIGTERM to the application's processes */
         struct command health; /* exit 0 is healthy; empty: running is healthy */
-        struct command canary; /* tried on the standby in a rehearsal: exit 0 is good. Empty: its start command is there */
+        struct command canary; /* tried on the standby in a rehearsal: exit 0 is good. Empty: its start command is
+                                * there */
 };
 
 struct address {

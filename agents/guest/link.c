@@ -94,7 +94,8 @@ static void flush(struct link *link) {
         while (link->fd >= 0 && link->session[0] && next_line(link)) {
                 bool ends_cut = link->cut && link->line_written == 0;
                 ssize_t n = ends_cut ? write(link->fd, "\n", 1)
-                                     : write(link->fd, link->line + link->line_written, link->line_length - link->line_written);
+                                     : write(link->fd, link->line + link->line_written,
+                                             link->line_length - link->line_written);
 
                 if (n < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOTCONN))
                         return;

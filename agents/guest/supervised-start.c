@@ -17,7 +17,8 @@ static int add_addresses(struct supervised *app, char text[MESSAGE_TEXT_LEN]) {
                 int r = address_add(address->cidr, address->link);
 
                 if (r < 0) {
-                        snprintf(text, MESSAGE_TEXT_LEN, "cannot add %s to %s: %s", address->cidr, address->link, strerror(-r));
+                        snprintf(text, MESSAGE_TEXT_LEN, "cannot add %s to %s: %s", address->cidr, address->link,
+                                 strerror(-r));
                         return r;
                 }
                 (void) address_announce(address->cidr, address->link);
@@ -55,7 +56,8 @@ void supervised_on_exited(void *userdata, const struct process_exit *end) {
                 return;
         }
         if (!end->known) {
-                supervised_fail(app, FAILURE_EXIT, -1, false, "ended; its status is not known, the agent was restarted since its start");
+                supervised_fail(app, FAILURE_EXIT, -1, false,
+                                "ended; its status is not known, the agent was restarted since its start");
                 return;
         }
         if (end->signaled && end->status == SIGKILL && group_oom_kills(&app->group) > app->oom_kills) {
@@ -67,7 +69,8 @@ void supervised_on_exited(void *userdata, const struct process_exit *end) {
 }
 
 static void start_unit(struct supervised *app) {
-        int r = app->supervisor->units ? units_start(app->supervisor->units, app->spec.run.unit, app->node) : -EOPNOTSUPP;
+        int r = app->supervisor->units ? units_start(app->supervisor->units, app->spec.run.unit, app->node)
+                                       : -EOPNOTSUPP;
 
         app->starting_unit = r == 0;
         if (r < 0)

@@ -117,7 +117,8 @@ static void hold_lost(struct step *step) {
 
         pair->record.held = true;
         snprintf(pair->record.held_reason, sizeof(pair->record.held_reason),
-                 "the store was lost: who owns the data is not known; failoverctl adopt %s --active DOMAIN", pair->policy->name);
+                 "the store was lost: who owns the data is not known; failoverctl adopt %s --active DOMAIN",
+                 pair->policy->name);
         step_say(step, RECORD_HELD, SIDE_INVALID, "%s: %s", pair->policy->name, pair->record.held_reason);
 }
 
@@ -161,7 +162,8 @@ static void become_ready(struct engine *engine, struct update *update) {
                                 continue;
                         engine->pairs[i]->record.held = true;
                         snprintf(engine->pairs[i]->record.held_reason, RECORD_TEXT_LEN,
-                                 "the pool in the policy is smaller than what is granted already; make pool.memory larger, then failoverctl resume %.63s",
+                                 "the pool in the policy is smaller than what is granted already; make pool.memory "
+                                 "larger, then failoverctl resume %.63s",
                                  engine->pairs[i]->policy->name);
                         step_say(&step, RECORD_HELD, SIDE_INVALID, "%s", engine->pairs[i]->record.held_reason);
                 }
@@ -181,7 +183,8 @@ static void doubt_late(struct engine *engine, struct update *update) {
         engine->void_usec = engine->now_usec;
         engine->wake_usec = engine->now_usec; /* said once for each time */
         step_say(&step, RECORD_DOUBT, SIDE_INVALID,
-                 "failoverd itself was away for %" PRIu64 " ms (stopped, starved or suspended); silence in that time does not count",
+                 "failoverd itself was away for %" PRIu64
+                 " ms (stopped, starved or suspended); silence in that time does not count",
                  late / USEC_PER_MSEC);
 }
 
@@ -194,7 +197,8 @@ static void doubt_pressure(struct engine *engine, const struct event *event, str
         engine->pressure_usec = engine->void_usec = engine->now_usec;
         if (!before)
                 step_say(&step, RECORD_DOUBT, SIDE_INVALID,
-                         "the host is starved (tasks stalled %" PRIu64 " %% of the last second); silence in that time does not count",
+                         "the host is starved (tasks stalled %" PRIu64
+                         " %% of the last second); silence in that time does not count",
                          event->bytes / 10000);
 }
 
@@ -204,7 +208,9 @@ static void reclaim_changed(struct engine *engine, const struct event *event, st
 
         if (engine->reclaim_able != event->up && engine->ready)
                 step_say(&step, RECORD_RECLAIM, SIDE_INVALID, "memory %s: %s",
-                         event->up ? "can be taken back from VMs by force" : "can no longer be taken back from VMs by force; what is handed over waits for their guests",
+                         event->up ? "can be taken back from VMs by force"
+                                   : "can no longer be taken back from VMs by force; what is handed over waits for "
+                                     "their guests",
                          event->text);
         engine->reclaim_able = event->up;
         snprintf(engine->reclaim_text, sizeof(engine->reclaim_text), "%s", event->text);

@@ -49,10 +49,11 @@ void member_fail(struct step *step, enum side side, const char *format, ...) {
         va_end(ap);
         member->failure_usec = step->now;
         step->again = step->changed = true;
-        /* That an armed pair lost its standby is said as its state changes, what became of the owner as it is decided. */
+        /* That an armed pair lost its standby is said as its state changes, what became of the owner as it is
+         * decided. */
         if (step->pair->state != PAIR_ARMED && !pair_flow_active(step->pair) && !pair_owns_hot(step->pair, side))
-                member_say(step, RECORD_UNPROTECTED, side, "%s is still not protected: %s: %s", step->pair->policy->name,
-                           pair_domain(step->pair, side), member->failure);
+                member_say(step, RECORD_UNPROTECTED, side, "%s is still not protected: %s: %s",
+                           step->pair->policy->name, pair_domain(step->pair, side), member->failure);
 }
 
 void member_lost(struct step *step, enum side side) {
@@ -151,8 +152,9 @@ static void domain_off(struct step *step, enum side side, bool was_known_off) {
         case REASON_SAVED:
         case REASON_MIGRATED:
                 member->operator_hold = true;
-                step_say(step, RECORD_IGNORED, side, "%s was ended by an operator (%s): nothing is done; virsh start %s to go on",
-                         vm, domain_reason_to_string(member->reason), vm);
+                step_say(step, RECORD_IGNORED, side,
+                         "%s was ended by an operator (%s): nothing is done; virsh start %s to go on", vm,
+                         domain_reason_to_string(member->reason), vm);
                 return;
         case REASON_CRASHED:
         case REASON_FAILED:
@@ -382,7 +384,8 @@ static void persist_done(struct step *step, const struct event *event) {
                 } else if (level == PERSIST_OWNER && !pair->store_late) {
                         pair->store_late = true;
                         step_say(step, RECORD_STORE, SIDE_INVALID,
-                                 "%s: who owns the data is not on disk (%s); going on with the copy in the run-time directory: a power loss now may forget it",
+                                 "%s: who owns the data is not on disk (%s); going on with the copy in the run-time "
+                                 "directory: a power loss now may forget it",
                                  pair->policy->name, event->text[0] ? event->text : strerror(-event->result));
                 }
         }
@@ -455,7 +458,9 @@ static void start_done(struct step *step, enum side side, const struct event *ev
         if (event->result == 0) {
                 member->start.retry_usec = step->now + START_EVENT_USEC;
                 if (++member->rebuilds == 4)
-                        step_say(step, RECORD_UNPROTECTED, side, "%s was started 3 times and its agent never answered; it is started ever more slowly, see its console",
+                        step_say(step, RECORD_UNPROTECTED, side,
+                                 "%s was started 3 times and its agent never answered; it is started ever more slowly, "
+                                 "see its console",
                                  pair_domain(step->pair, side));
         } else {
                 snprintf(member->start_failure, sizeof(member->start_failure), "%s",
@@ -555,7 +560,8 @@ void pair_event(struct step *step, const struct event *event) {
                 break;
         case EVENT_SECOND_PATH:
                 if (step->pair->members[event->side].process_alive)
-                        detector_path(&step->pair->members[event->side].detector, step->now, event->path, event->age_usec);
+                        detector_path(&step->pair->members[event->side].detector, step->now, event->path,
+                                      event->age_usec);
                 break;
         case EVENT_WAITED:
                 detector_waited(&step->pair->members[event->side].detector, event->age_usec);

@@ -122,12 +122,14 @@ void advance_fence(struct step *step, enum side side) {
                 else if (member->fence == FENCE_FROZEN && !member->fence_late) {
                         member->fence_late = step->again = true;
                         step_say(step, RECORD_FENCE_FAILED, side,
-                                 "%s is frozen and can act no more, but its QEMU (pid %d) does not end: the disks that it holds stay there",
+                                 "%s is frozen and can act no more, but its QEMU (pid %d) does not end: the disks that "
+                                 "it holds stay there",
                                  pair_domain(pair, side), member->pid);
                 } else if (member->fence == FENCE_KILLING) {
                         fence_enter(step, side, FENCE_FAILED);
                         step_say(step, RECORD_FENCE_FAILED, side,
-                                 "%s is not proven stopped (QEMU pid %d); nothing that it may hold is started elsewhere before it is",
+                                 "%s is not proven stopped (QEMU pid %d); nothing that it may hold is started "
+                                 "elsewhere before it is",
                                  pair_domain(pair, side), member->pid);
                 }
                 step_wake(step, step->now + USEC_PER_SEC);

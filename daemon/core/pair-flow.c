@@ -63,11 +63,13 @@ const char *flow_blocked(struct step *step, enum side to) {
 
         if (blocker == FLOW_BLOCKED_BY_FLAPS) {
                 pair->record.held = true;
-                snprintf(pair->record.held_reason, sizeof(pair->record.held_reason),
-                         "flap limit: %u failovers within the policy's window; find out why, then failoverctl resume %s",
-                         flow_flaps(step->engine, pair), pair->policy->name);
+                snprintf(
+                        pair->record.held_reason, sizeof(pair->record.held_reason),
+                        "flap limit: %u failovers within the policy's window; find out why, then failoverctl resume %s",
+                        flow_flaps(step->engine, pair), pair->policy->name);
                 pair_owner_dirty(pair);
-                step_say(step, RECORD_HELD, SIDE_INVALID, "%s is held: %s", pair->policy->name, pair->record.held_reason);
+                step_say(step, RECORD_HELD, SIDE_INVALID, "%s is held: %s", pair->policy->name,
+                         pair->record.held_reason);
         }
         return blocker == FLOW_FREE ? NULL : flow_blocker_to_string(blocker);
 }
@@ -110,7 +112,8 @@ static void drop_memory(struct step *step, enum side side) {
                 handover_ended(step, (int) i, side);
                 if (record->owner == side && !record->moving && !pair_is_hot(pair, (int) i) && !record->ended) {
                         record->ended = true;
-                        step_say(step, RECORD_ENDED, side, "%s ended with the system of %s; its region goes back to the monitor",
+                        step_say(step, RECORD_ENDED, side,
+                                 "%s ended with the system of %s; its region goes back to the monitor",
                                  pair_app_name(pair, (int) i), pair_domain(pair, side));
                 }
         }
@@ -155,7 +158,8 @@ void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app,
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
 
-        *flow = (struct flow) { .kind = kind, .number = ++pair->record.failovers, .from = from, .to = side_other(from) };
+        *flow = (struct flow) { .kind = kind, .number = ++pair->record.failovers, .from = from,
+                                .to = side_other(from) };
         snprintf(flow->cause, sizeof(flow->cause), "%s", cause);
         rehearsal_abandon(step);
         if (pair->drill_usec) {
@@ -247,9 +251,9 @@ static void finish(struct step *step, enum phase reached) {
                 step_wake(step, until);
                 return;
         }
-        snprintf(text, sizeof(text), "%s after %" PRIu64 " ms on %s%s", reached < PHASE_HEALTHY ? "started, not yet healthy," : "healthy; started",
-                 took / USEC_PER_MSEC, pair_domain(pair, flow->to),
-                 took > pair->policy->objective_usec ? "; the objective was missed" : "");
+        snprintf(text, sizeof(text), "%s after %" PRIu64 " ms on %s%s",
+                 reached < PHASE_HEALTHY ? "started, not yet healthy," : "healthy; started", took / USEC_PER_MSEC,
+                 pair_domain(pair, flow->to), took > pair->policy->objective_usec ? "; the objective was missed" : "");
         for (size_t i = 0; flow->to == SIDE_A && i < pair->policy->n_applications; i++)
                 if (!pair->policy->applications[i].retired)
                         pair->record.apps[i].ended = false; /* back home: plain applications may run again */
@@ -279,7 +283,8 @@ static bool flow_disturbed(struct step *step) {
         }
         if (pair->members[flow->from].failure[0] && flow->kind != FLOW_OS_FAILURE) {
                 step_say(step, RECORD_DECIDED, flow->from, "%s failed during the %s: %.120s; its whole system moves",
-                         pair_domain(pair, flow->from), flow_kind_to_string(flow->kind), pair->members[flow->from].failure);
+                         pair_domain(pair, flow->from), flow_kind_to_string(flow->kind),
+                         pair->members[flow->from].failure);
                 flow_take_system(step);
         }
         return false;
@@ -333,8 +338,8 @@ void advance_failures(struct step *step) {
                 }
                 if (strcmp(pair->blocked, blocked) != 0) {
                         snprintf(pair->blocked, sizeof(pair->blocked), "%s", blocked);
-                        step_say(step, RECORD_IGNORED, side, "%s failed (%.80s), no failover: %s", pair_domain(pair, side),
-                                 member->failure, blocked);
+                        step_say(step, RECORD_IGNORED, side, "%s failed (%.80s), no failover: %s",
+                                 pair_domain(pair, side), member->failure, blocked);
                 }
         }
 }

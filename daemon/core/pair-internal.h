@@ -164,7 +164,8 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes);
 enum flow_blocker flow_blocker(const struct engine *engine, const struct pair *pair, enum side to);
 /* Failovers that count for the flap limit now. */
 unsigned flow_flaps(const struct engine *engine, const struct pair *pair);
-/* NULL when a flow to that side may begin, which is about to happen, else why not. At the flap limit the pair is held. */
+/* NULL when a flow to that side may begin, which is about to happen, else why not. At the flap limit the pair is
+ * held. */
 const char *flow_blocked(struct step *step, enum side to);
 /* Begins a flow. `app` is the failed application of FLOW_APPLICATION_FAILURE, else NO_APP. */
 void flow_begin(struct step *step, enum flow_kind kind, enum side from, int app, usec_t detected_usec,
@@ -187,7 +188,8 @@ enum region_source {
 /* `at_from`, `at_to`: its rows, NULL where there is none. */
 enum region_source move_region_source(const struct pair *pair, int app, const struct region *at_from,
                                       const struct region *at_to);
-/* Of what was granted there, so much is still plugged: unused memory stands in for it while a living side gives it up. */
+/* Of what was granted there, so much is still plugged: unused memory stands in for it while a living side gives it
+ * up. */
 uint64_t move_left_bytes(const struct pair *pair, int app, enum side from);
 /* Begins what can be begun of an application's move. Returns how far it has come; PHASE_DECIDED while it has not
  * stopped. May end the flow. */

@@ -52,13 +52,15 @@ static bool still_waited_for(struct step *step, enum side side) {
 }
 
 /* A guest whose agent has not greeted, or not since its link was lost, and that nobody watches: it may have hung
- * before failoverd looked. Only its kernel can tell; silent for long by a way that is known to have worked, it counts as hung. */
+ * before failoverd looked. Only its kernel can tell; silent for long by a way that is known to have worked, it counts
+ * as hung. */
 static void watch_found(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
         usec_t silence = detector_silence(&member->detector, step->now), since;
 
-        if (member->greeted || member->detector.watching || !member->process_alive || member->domain != DOMAIN_RUNNING || member->failure[0] ||
-            member->going_usec || step->pair->record.fence_wanted[side]) {
+        if (member->greeted || member->detector.watching || !member->process_alive ||
+            member->domain != DOMAIN_RUNNING || member->failure[0] || member->going_usec ||
+            step->pair->record.fence_wanted[side]) {
                 member->found_usec = 0;
                 return;
         }
@@ -94,7 +96,8 @@ static void watch_greeting(struct step *step, enum side side) {
                 step_wake(step, since + limit);
                 return;
         }
-        member_fail(step, side, "it was started, but no agent has answered for %u s", (unsigned) (limit / USEC_PER_SEC));
+        member_fail(step, side, "it was started, but no agent has answered for %u s",
+                    (unsigned) (limit / USEC_PER_SEC));
 }
 
 /* What was wrong with the old life ends with it: the process of the new one may be seen before libvirt says that

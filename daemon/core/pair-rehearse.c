@@ -6,10 +6,10 @@
  * standby's VM in rows that say what they are, and written down before anything is plugged; so after a crash of
  * failoverd it is taken back, and never taken for an application's region.
  *
- * Whatever is no rehearsal comes first. A flow ends it at once (rehearsal_abandon()): what is plugged by then stays with
- * the standby's system as any memory that is late from an earlier move does, and becomes part of the region that moves
- * there. Another need for memory anywhere in the pool ends it too, as does an operator's pause and anything that keeps
- * the standby from being of use.
+ * Whatever is no rehearsal comes first. A flow ends it at once (rehearsal_abandon()): what is plugged by then stays
+ * with the standby's system as any memory that is late from an earlier move does, and becomes part of the region that
+ * moves there. Another need for memory anywhere in the pool ends it too, as does an operator's pause and anything that
+ * keeps the standby from being of use.
  */
 
 #include <errno.h>
@@ -83,7 +83,10 @@ static void tell(struct step *step) {
         struct drill_result *result = &rehearsal->result;
 
         drill_end(step, result, rehearsal->command_id);
-        command_reply(step, rehearsal->command_id, result->took_usec != NOT_REACHED ? 0 : rehearsal->error ? rehearsal->error : -EIO,
+        command_reply(step, rehearsal->command_id,
+                      result->took_usec != NOT_REACHED ? 0
+                      : rehearsal->error               ? rehearsal->error
+                                                       : -EIO,
                       "%s", result->text);
         *rehearsal = (struct rehearsal) { 0 };
 }
@@ -114,12 +117,13 @@ static void succeed(struct step *step) {
 
         result->ok = true;
         result->took_usec = step->now - rehearsal->begun_usec;
-        add_text(result, "rehearsed %" PRIu64 " of %" PRIu64 " MiB", result->rehearsed_bytes / MIB, result->wanted_bytes / MIB);
+        add_text(result, "rehearsed %" PRIu64 " of %" PRIu64 " MiB", result->rehearsed_bytes / MIB,
+                 result->wanted_bytes / MIB);
         if (result->rehearsed_bytes < result->wanted_bytes)
                 add_text(result, ": only %" PRIu64 " MiB were unused", rehearsal->unused_bytes / MIB);
         if (result->rehearsed_bytes > 0)
-                add_text(result, "; plugged after %" PRIu64 " ms, %" PRIu64 " MiB touched in %" PRIu64 " ms", msec(result->plugged_usec),
-                         rehearsal->touched_bytes / MIB, msec(result->touched_usec));
+                add_text(result, "; plugged after %" PRIu64 " ms, %" PRIu64 " MiB touched in %" PRIu64 " ms",
+                         msec(result->plugged_usec), rehearsal->touched_bytes / MIB, msec(result->touched_usec));
         add_text(result, "; canary in %" PRIu64 " ms", msec(result->canary_usec));
         give_back(step);
 }
@@ -133,18 +137,23 @@ static const char *refusal(struct step *step, enum side to, char buffer[EVENT_TE
 
         *ret_error = -EBUSY;
         if (pair->record.rehearsal != REHEARSAL_NONE) {
-                snprintf(buffer, EVENT_TEXT_LEN, "%s has not given back the memory of the last rehearsal yet", pair_domain(pair, to));
+                snprintf(buffer, EVENT_TEXT_LEN, "%s has not given back the memory of the last rehearsal yet",
+                         pair_domain(pair, to));
                 return buffer;
         }
         if (member->protocol < PROTOCOL_VERSION_REHEARSE) {
                 *ret_error = -EOPNOTSUPP;
-                snprintf(buffer, EVENT_TEXT_LEN, "agent on %s is too old to rehearse (protocol %u); install failover-agent of this version there",
+                snprintf(buffer, EVENT_TEXT_LEN,
+                         "agent on %s is too old to rehearse (protocol %u); install failover-agent of this version "
+                         "there",
                          pair_domain(pair, to), member->protocol);
                 return buffer;
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++)
-                if (pair->record.apps[i].owner != to && (pair->record.apps[i].granted_bytes[to] || member->plugged_bytes[i])) {
-                        snprintf(buffer, EVENT_TEXT_LEN, "%s has not given up the memory of %s yet; try again when it has",
+                if (pair->record.apps[i].owner != to &&
+                    (pair->record.apps[i].granted_bytes[to] || member->plugged_bytes[i])) {
+                        snprintf(buffer, EVENT_TEXT_LEN,
+                                 "%s has not given up the memory of %s yet; try again when it has",
                                  pair_domain(pair, to), pair_app_name(pair, (int) i));
                         return buffer;
                 }
@@ -157,7 +166,8 @@ static int largest(const struct pair *pair, const bool *done) {
 
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 if (!done[i] && takes_part(pair, (int) i) &&
-                    (found < 0 || pair->policy->applications[i].memory_bytes > pair->policy->applications[found].memory_bytes))
+                    (found < 0 ||
+                     pair->policy->applications[i].memory_bytes > pair->policy->applications[found].memory_bytes))
                         found = (int) i;
         return found;
 }
@@ -175,7 +185,8 @@ static void grant(struct step *step, int app) {
                 bytes = table_unused(table) / step->engine->policy->extent_bytes * step->engine->policy->extent_bytes;
         if (bytes == 0 || table_grant(table, vm, bytes) < 0)
                 return;
-        if (table_carve_rehearsal(table, vm, pair->policy->members[to].base_bytes, app, pair_app_name(pair, app), bytes) == -ENOMEM)
+        if (table_carve_rehearsal(table, vm, pair->policy->members[to].base_bytes, app, pair_app_name(pair, app),
+                                  bytes) == -ENOMEM)
                 step->update->failed = true;
         pair->record.apps[app].granted_bytes[to] = bytes;
         pair->record.apps[app].rehearsed = true;
@@ -207,7 +218,8 @@ void rehearsal_begin(struct step *step, const struct operator_command *command) 
         pair->record.rehearsal_side = to;
         for (int app; (app = largest(pair, done)) >= 0; done[app] = true)
                 grant(step, app);
-        step_say(step, RECORD_DRILL, to, "rehearsal on %s by %s: %s is grown by %" PRIu64 " of %" PRIu64 " MiB; %s is not touched",
+        step_say(step, RECORD_DRILL, to,
+                 "rehearsal on %s by %s: %s is grown by %" PRIu64 " of %" PRIu64 " MiB; %s is not touched",
                  pair->policy->name, command->who, pair_domain(pair, to), rehearsal->result.rehearsed_bytes / MIB,
                  rehearsal->result.wanted_bytes / MIB, pair_domain(pair, side_other(to)));
         enter(step, REHEARSAL_PLUG);
@@ -221,7 +233,8 @@ static void join_system(struct step *step) {
         struct table *table = &step->engine->table;
 
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
-                struct region *row = table_find_rehearsal(table, pair_holder(pair, pair->record.rehearsal_side), (int) i);
+                struct region *row =
+                        table_find_rehearsal(table, pair_holder(pair, pair->record.rehearsal_side), (int) i);
 
                 if (row)
                         table_join_system(table, row);
@@ -302,8 +315,9 @@ static bool answered(const struct app_state *a, enum message_type type, enum sid
 }
 
 static const char *not_answered(enum message_type type) {
-        return type == MESSAGE_ATTACH ? "does not bring its memory online"
-               : type == MESSAGE_TOUCH ? "has not touched its memory in time" : "has not answered for its canary in time";
+        return type == MESSAGE_ATTACH  ? "does not bring its memory online"
+               : type == MESSAGE_TOUCH ? "has not touched its memory in time"
+                                       : "has not answered for its canary in time";
 }
 
 /* One message for one application, asked once. True when it was answered well. */
@@ -356,7 +370,8 @@ static bool all_tried(struct step *step) {
 
         for (size_t i = 0; i < pair->policy->n_applications && is_active(pair); i++)
                 if (takes_part(pair, (int) i))
-                        all &= ask(step, (int) i, MESSAGE_CANARY, pair->policy->applications[i].canary_timeout_usec + pair->policy->act_timeout_usec);
+                        all &= ask(step, (int) i, MESSAGE_CANARY,
+                                   pair->policy->applications[i].canary_timeout_usec + pair->policy->act_timeout_usec);
         return all && is_active(pair);
 }
 
@@ -375,17 +390,17 @@ bool rehearsal_answer(struct step *step, enum side side, int app, const struct m
         if (touch && good)
                 pair->rehearsal.touched_bytes += message->bytes;
         if (!good && touch)
-                give_up(step, "%s cannot use the memory of %s: %.120s", pair_domain(pair, side), pair_app_name(pair, app),
-                        message->text[0] ? message->text : strerror(-message->result));
+                give_up(step, "%s cannot use the memory of %s: %.120s", pair_domain(pair, side),
+                        pair_app_name(pair, app), message->text[0] ? message->text : strerror(-message->result));
         else if (!good && message->result == -ETIMEDOUT)
                 give_up(step, "the canary of %s on %s has not ended in time%s%.120s", pair_app_name(pair, app),
                         pair_domain(pair, side), message->text[0] ? ": " : "", message->text);
         else if (!good && message->code > 0)
-                give_up(step, "the canary of %s on %s exited with %d%s%.120s", pair_app_name(pair, app), pair_domain(pair, side),
-                        message->code, message->text[0] ? ": " : "", message->text);
+                give_up(step, "the canary of %s on %s exited with %d%s%.120s", pair_app_name(pair, app),
+                        pair_domain(pair, side), message->code, message->text[0] ? ": " : "", message->text);
         else if (!good)
-                give_up(step, "the canary of %s on %s failed: %.120s", pair_app_name(pair, app), pair_domain(pair, side),
-                        message->text[0] ? message->text : strerror(-message->result));
+                give_up(step, "the canary of %s on %s failed: %.120s", pair_app_name(pair, app),
+                        pair_domain(pair, side), message->text[0] ? message->text : strerror(-message->result));
         return true;
 }
 
@@ -449,7 +464,8 @@ static void end(struct step *step) {
         if (left == 0) {
                 enter(step, REHEARSAL_NONE);
                 if (late)
-                        step_say(step, RECORD_DRILL, pair->record.rehearsal_side, "%s has given back all of the rehearsal's memory",
+                        step_say(step, RECORD_DRILL, pair->record.rehearsal_side,
+                                 "%s has given back all of the rehearsal's memory",
                                  pair_domain(pair, pair->record.rehearsal_side));
                 else
                         tell(step);
@@ -478,8 +494,8 @@ static void cut_off(struct step *step) {
                 .level = DRILL_LEVEL_REHEARSE, .took_usec = NOT_REACHED, .plugged_usec = NOT_REACHED,
                 .touched_usec = NOT_REACHED, .canary_usec = NOT_REACHED,
         };
-        add_text(&pair->rehearsal.result, "failoverd ended in the middle of it; %" PRIu64 " MiB are taken back from %s", bytes / MIB,
-                 pair_domain(pair, pair->record.rehearsal_side));
+        add_text(&pair->rehearsal.result, "failoverd ended in the middle of it; %" PRIu64 " MiB are taken back from %s",
+                 bytes / MIB, pair_domain(pair, pair->record.rehearsal_side));
         tell(step);
 }
 

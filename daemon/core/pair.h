@@ -103,7 +103,8 @@ struct member_state {
         bool look_failed;      /* the latest look came to nothing */
         char findings[MEMBER_FINDINGS_MAX][EVENT_TEXT_LEN]; /* what it found that keeps the pair from being armed */
         unsigned n_findings;
-        unsigned blocking_finding; /* number, from 1 on, of the first that a failover to here would come to a stop at; 0: none */
+        unsigned blocking_finding; /* number, from 1 on, of the first that a failover to here would come to a stop at;
+                                    * 0: none */
 
         char failure[EVENT_TEXT_LEN]; /* why this side's system counts as failed; empty: it does not */
         usec_t failure_usec;

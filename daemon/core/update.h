@@ -32,8 +32,8 @@ enum action_kind {
                               * count 0 ends it. As often as it is needed: nothing happens twice */
         ACTION_PAGE_OUT,     /* (done) pair, side, app, offset, bytes: the kernel pages this stretch of the region out
                               * of that side's QEMU; done has `bytes` */
-        ACTION_PROBE,        /* pair, side, count: ask every second path; answers come as EVENT_SECOND_PATH. With count 1
-                              * EVENT_WAITED too */
+        ACTION_PROBE,        /* pair, side, count: ask every second path; answers come as EVENT_SECOND_PATH. With count
+                              * 1 EVENT_WAITED too */
         ACTION_SEND,         /* pair, side, message: to the agent; lost without notice when the link is down */
         ACTION_CONFIGURE,    /* pair, side: send `configure` made by pair_fill_configure() */
         ACTION_DROP_LINK,    /* pair, side: the agent broke the protocol; disconnect, connect anew later */

@@ -129,7 +129,8 @@ static const char *const verdict_table[] = {
 DEFINE_ENUM_TABLE(verdict, verdict_table)
 
 static const char *const region_kind_table[] = {
-        [REGION_SYSTEM] = "system",     [REGION_APPLICATION] = "application", [REGION_REHEARSAL] = "rehearsal", [REGION_MONITOR] = "monitor",
-        [REGION_OVERHEAD] = "overhead", [REGION_RESERVE] = "reserve",         [REGION_UNUSED] = "unused",
+        [REGION_SYSTEM] = "system",   [REGION_APPLICATION] = "application", [REGION_REHEARSAL] = "rehearsal",
+        [REGION_MONITOR] = "monitor", [REGION_OVERHEAD] = "overhead",       [REGION_RESERVE] = "reserve",
+        [REGION_UNUSED] = "unused",
 };
 DEFINE_ENUM_TABLE(region_kind, region_kind_table)

@@ -47,13 +47,15 @@ static int fill_space(struct spaces *spaces, size_t at, struct json_object *regi
                 struct json_object *range = get_item(region, "ranges", i);
                 int64_t resident = get_number(range, "resident_bytes"); /* -1 where it is null */
 
-                ranges[i] = (struct map_range) {
+                ranges[i] = (struct map_range){
                         .start_bytes = (uint64_t) get_number(range, "start_bytes"),
                         .end_bytes = (uint64_t) get_number(range, "end_bytes"),
                         .manager = name_or_null(range, "manager"),
                         .user = name_or_null(range, "user"),
                         .leaving = get_bool(range, "leaving"),
-                        .resident_bytes = resident >= 0 ? (uint64_t) resident : name_or_null(range, "user") ? MAP_UNKNOWN : 0,
+                        .resident_bytes = resident >= 0                 ? (uint64_t) resident
+                                          : name_or_null(range, "user") ? MAP_UNKNOWN
+                                                                        : 0,
                 };
         }
         snprintf(spaces->titles[at], sizeof(spaces->titles[at]), "region %s of pair %s",

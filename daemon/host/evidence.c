@@ -126,7 +126,8 @@ static void take_processor(const char *task, struct text *text) {
         if (!end || sscanf(bytes, "%*d (CPU %31[^)]", name) != 1 ||
             sscanf(end, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &state, &user, &system) != 3)
                 return;
-        append_line(text, "processor %s: %c, has used %llu.%02llu s\n", name, state, (user + system) / 100, (user + system) % 100);
+        append_line(text, "processor %s: %c, has used %llu.%02llu s\n", name, state, (user + system) / 100,
+                    (user + system) % 100);
 }
 
 /* QEMU's processors are threads: what each was doing tells a hang from a stall of the host. */

@@ -195,7 +195,8 @@ static int tell_stopped(struct watch *watch) {
 static int tell_waited(struct watch *watch) {
         struct event event = watch_event(watch, EVENT_WAITED);
 
-        if (!watch->process || run_delay_look(&watch->run_delay, "/proc", process_pid(watch->process), &event.age_usec) < 0)
+        if (!watch->process ||
+            run_delay_look(&watch->run_delay, "/proc", process_pid(watch->process), &event.age_usec) < 0)
                 return 0;
         return hypervisor_defer(watch->hypervisor, &event);
 }
@@ -206,7 +207,8 @@ static bool look_at_process(struct watch *watch, struct process_stat *ret_stat) 
 
         if (!watch->process || process_read_stat(process_pid(watch->process), ret_stat) < 0)
                 return false;
-        event.bytes = paging_look(&watch->paging, process_pid(watch->process), ret_stat->faults, clock_usec(CLOCK_BOOTTIME));
+        event.bytes =
+                paging_look(&watch->paging, process_pid(watch->process), ret_stat->faults, clock_usec(CLOCK_BOOTTIME));
         if (event.bytes > 0)
                 (void) hypervisor_defer(watch->hypervisor, &event);
         return true;

@@ -68,9 +68,9 @@ void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
  *   -EOPNOTSUPP not an action for this object
  *
  * ATTACH_DISK takes the <disk> with the target from <metadata> of the domain's persistent XML (domain-xml.h). VCPUS
- * plugs processors and never takes one away. PROBE is answered by EVENT_SECOND_PATH: PATH_ECHO when the guest's kernel echoes (no
- * answer: no event); PATH_BALLOON, where the running domain has a balloon, always, with USEC_INFINITY where there
- * was no answer.
+ * plugs processors and never takes one away. PROBE is answered by EVENT_SECOND_PATH: PATH_ECHO when the guest's kernel
+ * echoes (no answer: no event); PATH_BALLOON, where the running domain has a balloon, always, with USEC_INFINITY where
+ * there was no answer.
  *
  * Returns 0, or -ENOMEM: then it was not begun and no answer comes. */
 int hypervisor_act(struct hypervisor *hypervisor, const struct action *action);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * failoverd-crash lives in a host whose wall clock can be set: CLOCK_REALTIME is off by the seconds, a 64-bit number, in the
- * file FAILOVERD_CLOCK. Setting the machine's own is not a test's to do, and time namespaces do not cover it.
+ * failoverd-crash lives in a host whose wall clock can be set: CLOCK_REALTIME is off by the seconds, a 64-bit number,
+ * in the file FAILOVERD_CLOCK. Setting the machine's own is not a test's to do, and time namespaces do not cover it.
  */
 
 #include <fcntl.h>

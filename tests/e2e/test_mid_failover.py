@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A second fault in the very middle of a failover. failoverd stops itself at a given point of it, the fault happens, and it
-goes on: the pair comes to be armed again, the application never runs twice, its disk and its memory have one owner."""
+"""A second fault in the very middle of a failover. failoverd stops itself at a given point of it, the fault happens,
+and it goes on: the pair comes to be armed again, the application never runs twice, its disk and its memory have one
+owner."""
 import os
 import signal
 

@@ -46,7 +46,8 @@ def test_decision_not_to_act_is_kept_too(pair):
     pair.session.virsh("suspend", active)
     until(lambda: said(pair, "ignored", "suspended"), 10, "it says that it does nothing")
     recorded = until(lambda: [line for line in pair.failoverd.log(1000).splitlines()
-                              if line.startswith("recorded: ") and "+ignored-" in line], 10, "the log names its recording")
+                              if line.startswith("recorded: ") and "+ignored-" in line], 10,
+                     "the log names its recording")
     path = recorded[-1].removeprefix("recorded: ")
     until(lambda: os.path.exists(path), 10, "it is kept")
     done = pair.failoverd.ctl("replay", path)
@@ -58,7 +59,8 @@ def test_decision_not_to_act_is_kept_too(pair):
 def test_failover_that_failoverd_was_killed_in_is_kept_with_both_lives(keeper):
     """The ring outlives failoverd: what led to the failover is in the recording that the next life ends."""
     keeper.drop()
-    stand = Stand(policy(), "p", ("a", "b"), 192, [("db", 128), ("web", 64)], program=f"{BUILD}/tests/e2e/failoverd-crash",
+    stand = Stand(policy(), "p", ("a", "b"), 192, [("db", 128), ("web", 64)],
+                  program=f"{BUILD}/tests/e2e/failoverd-crash",
                   start=False)
     with stand:
         crash_at = stand.session.write("crash-at", "")

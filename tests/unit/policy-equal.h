@@ -22,8 +22,8 @@ static inline bool command_equal(const struct command *a, const struct command *
 }
 
 static inline bool application_equal(const struct application *a, const struct application *b) {
-        bool same = text_equal(a->name, b->name) && a->kind == b->kind && a->memory_bytes == b->memory_bytes && a->prefault == b->prefault &&
-                    a->stop_timeout_usec == b->stop_timeout_usec &&
+        bool same = text_equal(a->name, b->name) && a->kind == b->kind && a->memory_bytes == b->memory_bytes &&
+                    a->prefault == b->prefault && a->stop_timeout_usec == b->stop_timeout_usec &&
                     a->health_interval_usec == b->health_interval_usec &&
                     a->health_timeout_usec == b->health_timeout_usec && a->health_failures == b->health_failures &&
                     a->health_grace_usec == b->health_grace_usec && a->canary_timeout_usec == b->canary_timeout_usec &&
@@ -49,23 +49,24 @@ static inline bool application_equal(const struct application *a, const struct a
 }
 
 static inline bool pair_policy_equal(const struct pair_policy *a, const struct pair_policy *b) {
-        bool same = text_equal(a->name, b->name) && a->beat_usec == b->beat_usec &&
-                    a->beats_missed == b->beats_missed && a->confirm_usec == b->confirm_usec &&
-                    a->act_timeout_usec == b->act_timeout_usec && a->objective_usec == b->objective_usec &&
-                    a->failover_expected_usec == b->failover_expected_usec &&
-                    a->on_guest_shutdown == b->on_guest_shutdown && a->on_guest_reboot == b->on_guest_reboot &&
-                    a->guest_stop_timeout_usec == b->guest_stop_timeout_usec &&
-                    a->on_exclusive_stuck == b->on_exclusive_stuck && a->flap_limit == b->flap_limit &&
-                    a->flap_window_usec == b->flap_window_usec && text_equal(a->on_event, b->on_event) &&
-                    a->handover == b->handover && a->drill_every_usec == b->drill_every_usec &&
-                    a->early_release.when == b->early_release.when && a->early_release.measure == b->early_release.measure &&
-                    a->early_release.count == b->early_release.count && a->early_release.take == b->early_release.take &&
-                    a->early_release.after_usec == b->early_release.after_usec &&
-                    a->early_release.accesses == b->early_release.accesses &&
-                    a->early_release.volume_bytes == b->early_release.volume_bytes &&
-                    a->early_release.percent == b->early_release.percent &&
-                    a->early_release.rate_bytes == b->early_release.rate_bytes &&
-                    a->early_release.watch_usec == b->early_release.watch_usec && a->n_applications == b->n_applications;
+        bool same =
+                text_equal(a->name, b->name) && a->beat_usec == b->beat_usec && a->beats_missed == b->beats_missed &&
+                a->confirm_usec == b->confirm_usec && a->act_timeout_usec == b->act_timeout_usec &&
+                a->objective_usec == b->objective_usec && a->failover_expected_usec == b->failover_expected_usec &&
+                a->on_guest_shutdown == b->on_guest_shutdown && a->on_guest_reboot == b->on_guest_reboot &&
+                a->guest_stop_timeout_usec == b->guest_stop_timeout_usec &&
+                a->on_exclusive_stuck == b->on_exclusive_stuck && a->flap_limit == b->flap_limit &&
+                a->flap_window_usec == b->flap_window_usec && text_equal(a->on_event, b->on_event) &&
+                a->handover == b->handover && a->drill_every_usec == b->drill_every_usec &&
+                a->early_release.when == b->early_release.when &&
+                a->early_release.measure == b->early_release.measure &&
+                a->early_release.count == b->early_release.count && a->early_release.take == b->early_release.take &&
+                a->early_release.after_usec == b->early_release.after_usec &&
+                a->early_release.accesses == b->early_release.accesses &&
+                a->early_release.volume_bytes == b->early_release.volume_bytes &&
+                a->early_release.percent == b->early_release.percent &&
+                a->early_release.rate_bytes == b->early_release.rate_bytes &&
+                a->early_release.watch_usec == b->early_release.watch_usec && a->n_applications == b->n_applications;
 
         for (enum side side = SIDE_A; same && side < SIDE_MAX; side++)
                 same = text_equal(a->members[side].domain, b->members[side].domain) &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The agent's end of its channel, with each write going wrong in its turn: what reaches the host are whole lines, at most one
- * cut off, and every answer comes. */
+/* The agent's end of its channel, with each write going wrong in its turn: what reaches the host are whole lines, at
+ * most one cut off, and every answer comes. */
 
 #include <errno.h>
 #include <sys/socket.h>

@@ -448,7 +448,8 @@ static unsigned send_checks(struct bench *bench, unsigned n) {
         unsigned n_sent = 0;
 
         for (unsigned i = 1; i <= n; i++)
-                n_sent += agent_link_send(bench->link, &(struct message) { .type = MESSAGE_CHECK, .id = i, .app = "db" }) == 0;
+                n_sent += agent_link_send(bench->link, &(struct message) { .type = MESSAGE_CHECK, .id = i,
+                                                                           .app = "db" }) == 0;
         return n_sent;
 }
 

@@ -195,7 +195,8 @@ static void what_is_too_old_goes(void) {
 }
 
 static void files_are_listed_by_name(void) {
-        struct evidence_request request = { .failover_id = "web-1", .side = SIDE_B, .messages = "hello", .pid = getpid() };
+        struct evidence_request request = { .failover_id = "web-1", .side = SIDE_B, .messages = "hello",
+                                            .pid = getpid() };
         _cleanup_free_ struct evidence_file *files = NULL;
         struct bench bench;
         size_t n = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Out of memory anywhere in the store: what it acknowledges is there afterwards, every write has its answer, and nothing is
- * taken for damage. What SQLite itself asks for is spared: it has tests for that, and test-store-life has what it says then. */
+/* Out of memory anywhere in the store: what it acknowledges is there afterwards, every write has its answer, and
+ * nothing is taken for damage. What SQLite itself asks for is spared: it has tests for that, and test-store-life has
+ * what it says then. */
 
 #include "tests/unit/faulty-heap.h"
 #include "tests/unit/store-bench.h"

@@ -37,7 +37,8 @@ class CrashStand(Stand):
         self.witness = None
         super().__init__(policy(applications=(APPLICATION,)), "p", ("a", "b"), 192, [("db", 128)],
                          domain_options=options, program=f"{BUILD}/tests/e2e/failoverd-crash", start=False)
-        self.session.env["LIBVIRT_AUTOSTART"] = "0"     # what tests do to libvirtd is not to be undone behind their back
+        # What tests do to libvirtd is not to be undone behind their back.
+        self.session.env["LIBVIRT_AUTOSTART"] = "0"
         self.witness = Witness(self.session, self.domains)
         self.set_clock(0)
         self.start()
