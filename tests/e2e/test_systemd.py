@@ -46,6 +46,7 @@ FILES = """
 /usr/share/failoverd/policy.schema.json
 /usr/share/man/man1/failoverctl.1
 /usr/share/man/man5/failover-memserver.yaml.5
+/usr/share/man/man5/failover-recording.5
 /usr/share/man/man5/failoverd-policy.5
 /usr/share/man/man5/org.failover1.5
 /usr/share/man/man7/failover-agent-protocol.7

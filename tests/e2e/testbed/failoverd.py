@@ -98,6 +98,10 @@ class Control:
         return {row["key"]: row for row in self.json("table")["rows"]}
 
 
+    def check_recordings(self):
+        """Those of a service are not looked at; Failoverd's are."""
+
+
 class Failoverd(Control):
     """One failoverd with its policy, state and run-time directory, and failoverctl to talk to it."""
 

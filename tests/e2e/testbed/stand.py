@@ -38,6 +38,8 @@ class Stand:
     of tests/guest/domain-xml, or a function of the session and the domain's name that makes them. `helper`: failoverd
     asks a failoverd-helper, as in system mode; takes root. `program` is what runs as failoverd."""
 
+    helper = None   # failoverd-helper, where one of ours is there
+
     def __init__(self, policy, pair, domains, base_mib, regions, consoles=True, domain_options=(), start=True,
                  helper=False, program=None):
         self.policy = policy
