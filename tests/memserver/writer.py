@@ -48,6 +48,7 @@ class Writer(threading.Thread):
         """Each page holds what was acknowledged last, or what was under way then; which one, is remembered."""
         for number, tried in self.tried.items():
             data = handle.pread(PAGE, number * PAGE)
-            possible = [version for version in {self.acknowledged.get(number), tried} if data == contents(number, version)]
+            versions = {self.acknowledged.get(number), tried}
+            possible = [version for version in versions if data == contents(number, version)]
             assert possible, (number, self.acknowledged.get(number), tried, data[:40])
             self.acknowledged[number] = self.tried[number] = possible[0]
