@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What failoverd records of itself. That every recording decides the same again is looked at whenever a stand ends."""
 import os
+import tarfile
 
 from expect import moved, rejoined, said
 from testbed.guests import BUILD
@@ -39,6 +40,12 @@ def test_failover_is_kept_as_a_recording_that_becomes_a_scenario(pair):
     with open(os.path.join(scenario, "expect")) as f:
         assert done.returncode == 0 and done.stdout == f.read()
     rejoined(pair, active, standby, flow)
+    report = pair.session.path("report")
+    assert pair.failoverd.ctl("report", "--output", report).returncode == 0
+    with tarfile.open(report + ".tar") as tar:
+        bundled = tar.extractfile(f"report/{flow['id']}-events").read()
+    path = pair.session.write("bundled", bundled.decode())
+    assert pair.failoverd.json("replay", path)["same"] is True
 
 
 def test_decision_not_to_act_is_kept_too(pair):
