@@ -49,6 +49,7 @@ static void put_paths(struct json_builder *builder, struct json_object *parent, 
                 json_put_bool(builder, object, "counts", counts);
                 json_put_span(builder, object, "silent_ms", counts ? evidence->path_silent_usec : USEC_INFINITY);
                 json_put_span(builder, object, "limit_ms", counts ? evidence->path_limit_usec : USEC_INFINITY);
+                json_put_span(builder, object, "waited_ms", counts ? evidence->waited_usec : USEC_INFINITY);
         }
 }
 

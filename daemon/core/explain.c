@@ -116,6 +116,8 @@ static void explain_suspected(const struct ask *ask, enum side side, struct memb
                 say(ret->rule, "; %s %s%s", second_path_to_string(e->path),
                     e->path_unheard ? "not heard since" : "silent for ",
                     e->path_unheard ? "" : span(path, e->path_silent_usec));
+        if (e->waited_usec)
+                say(ret->rule, ", not counting %s in which its QEMU waited for a processor", span(path, e->waited_usec));
         if (member->mass_hold_usec)
                 say(ret->rule, "; held back: %u of %u guests are silent at once, so the host itself is the suspect",
                     engine->n_suspected, engine->n_watched);
@@ -131,8 +133,12 @@ static void explain_silent(const struct ask *ask, enum side side, struct member_
                                : detector->last_path_usec[PATH_BALLOON];
         char silent[UNITS_TEXT_MAX], ago[UNITS_TEXT_MAX];
 
-        say(ret->rule, "no failure of the system: its agent has been silent for %s, but its kernel answered %s ago",
-            span(silent, ret->evidence.silent_usec), span(ago, ask->now - heard));
+        say(ret->rule, "no failure of the system: its agent has been silent for %s, but ",
+            span(silent, ret->evidence.silent_usec));
+        if (ret->evidence.waited_usec)
+                say(ret->rule, "its QEMU waited for a processor for %s of that", span(ago, ret->evidence.waited_usec));
+        else
+                say(ret->rule, "its kernel answered %s ago", span(ago, ask->now - heard));
         say_path(ask, member, &ret->evidence, side, ret->tip);
         say(ret->tip, "; an answer of its agent -> alive");
 }
