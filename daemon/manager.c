@@ -156,6 +156,7 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         struct hypervisor_settings hypervisor = {
                 .uri = manager->engine->policy->hypervisor_uri,
                 .helper_path = options->helper_path,
+                .evidence_dir = manager->evidence_dir,
         };
         int r;
 

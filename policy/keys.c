@@ -137,6 +137,12 @@ static const struct key flap_keys[] = {
         { NULL },
 };
 
+static const struct key core_dump_keys[] = {
+        { "limit", KEY_SIZE, AT(pair_policy, core_dump_limit_bytes), .min = 64 * MIB, .max = POLICY_SIZE_MAX },
+        { "within", KEY_DURATION, AT(pair_policy, core_dump_within_usec), .min = 0, .max = 10 * MINUTE },
+        { NULL },
+};
+
 static const struct key early_release_keys[] = {
         { "when", KEY_WORD, AT(pair_policy, early_release.when), .word = early_when_word },
         { "measure", KEY_WORD, AT(pair_policy, early_release.measure), .word = early_measure_word },
@@ -167,6 +173,7 @@ const struct key pair_keys[] = {
         { "exclusive-stuck", KEY_WORD, AT(pair_policy, on_exclusive_stuck), .word = exclusive_stuck_word },
         { "handover", KEY_WORD, AT(pair_policy, handover), .word = handover_mode_word },
         { "early-release", KEY_BLOCK, .children = early_release_keys },
+        { "core-dump", KEY_BLOCK, .children = core_dump_keys },
         { "drill-every", KEY_DURATION, AT(pair_policy, drill_every_usec), .min = 0, .max = 366 * DAY },
         { "flap", KEY_BLOCK, .children = flap_keys },
         { "on-event", KEY_UNIT, AT(pair_policy, on_event) },

@@ -246,6 +246,7 @@ void pair_policy_init(struct pair_policy *pair) {
                 .on_guest_reboot = GUEST_STOP_WAIT,
                 .guest_stop_timeout_usec = 120 * USEC_PER_SEC,
                 .on_exclusive_stuck = EXCLUSIVE_REFUSE,
+                .core_dump_limit_bytes = GIB,
                 .handover = HANDOVER_LAZY,
                 .early_release = {
                         .when = EARLY_IN_BACKGROUND,

@@ -232,6 +232,9 @@ struct pair_policy {
         enum handover_mode handover;
         struct early_release_keys early_release;
 
+        uint64_t core_dump_limit_bytes; /* a larger guest is not dumped */
+        usec_t core_dump_within_usec;   /* a failed guest is dumped before it is killed, so long at most; 0: not */
+
         usec_t drill_every_usec; /* a drill is wanted so often; 0: nobody asks */
 
         unsigned flap_limit; /* failovers within flap_window_usec; one more is held */

@@ -15,6 +15,8 @@ DEFINE_ENUM_TABLE(worst_case_fault, worst_case_fault_table)
 
 static struct worst_case vm_fault(const struct pair_policy *pair, enum worst_case_fault fault) {
         bool silent = fault == WORST_CASE_QEMU_STOPPED || fault == WORST_CASE_GUEST_HANG;
+        bool dumped = fault == WORST_CASE_PANIC || fault == WORST_CASE_GUEST_HANG; /* it can still be frozen */
+        usec_t dump = dumped ? pair->core_dump_within_usec : 0;
 
         return (struct worst_case) {
                 .fault = fault,
@@ -24,8 +26,8 @@ static struct worst_case vm_fault(const struct pair_policy *pair, enum worst_cas
                  * each is missed when the next is due. */
                 .detect_usec = silent ? pair->beat_usec * (pair->beats_missed + 1) : WORST_CASE_EVENT_USEC,
                 .decide_usec = silent ? pair->confirm_usec : 0,
-                .recover_usec = pair->failover_expected_usec,
-                .limit_usec = 3 * pair->act_timeout_usec, /* fence, attach, start */
+                .recover_usec = pair->failover_expected_usec + dump,
+                .limit_usec = 3 * pair->act_timeout_usec + dump, /* fence, attach, start */
         };
 }
 

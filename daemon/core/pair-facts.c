@@ -177,9 +177,9 @@ static void domain_running(struct step *step, enum side side, enum domain_state 
                 if (member->configured)
                         detector_start(&member->detector, step->now);
         }
-        if (member->fence == FENCE_FROZEN || member->fence == FENCE_FREEZING) {
+        if (member->fence == FENCE_FROZEN || member->fence == FENCE_FREEZING || member->fence == FENCE_DUMPING) {
                 /* Somebody let a VM go on that must not act: stop it again. */
-                if (member->fence == FENCE_FROZEN) {
+                if (member->fence != FENCE_FREEZING) {
                         member->fence = FENCE_NONE;
                         request_reset(&member->freeze);
                         for (size_t i = 0; i < pair->policy->n_applications; i++)
@@ -399,7 +399,7 @@ static void freeze_done(struct step *step, enum side side, const struct event *e
                 return;
         member->fence_usec = step->now;
         if (event->result == 0) {
-                member->fence = FENCE_FROZEN;
+                member->fence = dump_begin(step, side) ? FENCE_DUMPING : FENCE_FROZEN;
                 step->pair->record.fence_frozen[side] = true;
                 pair_dirty(step->pair);
         } else
@@ -484,6 +484,10 @@ static void done(struct step *step, const struct event *event) {
         case ACTION_FREEZE:
                 if (member->freeze.id == event->action_id)
                         freeze_done(step, event->side, event);
+                break;
+        case ACTION_DUMP:
+                if (member->dump.id == event->action_id)
+                        dump_done(step, event->side, event);
                 break;
         case ACTION_KILL:
         case ACTION_STOP_PROCESS:

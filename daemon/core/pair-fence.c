@@ -17,7 +17,7 @@
 #define INTENT_WAIT_USEC (50 * USEC_PER_MSEC)
 #define FENCE_UNCONFIRMED_USEC (5 * USEC_PER_SEC)
 
-static void fence_enter(struct step *step, enum side side, enum fence_state state) {
+void fence_enter(struct step *step, enum side side, enum fence_state state) {
         struct member_state *member = &step->pair->members[side];
 
         if (member->fence == state)
@@ -113,6 +113,11 @@ void advance_fence(struct step *step, enum side side) {
                 break;
         case FENCE_FREEZING:
                 break; /* its answer or deadline comes */
+        case FENCE_DUMPING:
+                advance_dump(step, side);
+                if (member->fence == FENCE_DUMPING)
+                        break;
+                /* fall through - the kill that ends a dump goes out before anything is started elsewhere */
         case FENCE_FROZEN:
         case FENCE_KILLING:
         case FENCE_FAILED:

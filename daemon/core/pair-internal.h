@@ -8,6 +8,7 @@
  *   pair-facts.c    events become facts
  *   pair-message.c  an agent's messages become facts
  *   pair-watch.c    one VM: its facts, its heart, silence
+ *   pair-dump.c     one VM: dumped before the fence destroys it
  *   pair-fence.c    one VM: certain not to act any more
  *   pair-rebuild.c  one VM: built anew
  *   pair-member.c   one VM: told what it runs, of the right size
@@ -133,10 +134,16 @@ void member_leave(struct step *step, enum side side);
 /* pair-fence.c, pair-rebuild.c, pair-member.c */
 /* From now on this side must not act any more. Nothing where that is so already. */
 void member_fence(struct step *step, enum side side);
+void fence_enter(struct step *step, enum side side, enum fence_state state);
 void advance_fence(struct step *step, enum side side);
 void advance_rebuild(struct step *step, enum side side);
 void advance_agent(struct step *step, enum side side);
 void advance_memory(struct step *step, enum side side);
+/* pair-dump.c */
+/* It stands still: is it to be dumped before it is killed? */
+bool dump_begin(struct step *step, enum side side);
+void advance_dump(struct step *step, enum side side);
+void dump_done(struct step *step, enum side side, const struct event *event);
 /* pair-app.c */
 /* H: severity of its latest failure, and by what. Minor is repaired in place unless that is hard there: it keeps coming
  * back, the agent says so, or the repair would take longer than a failover. */

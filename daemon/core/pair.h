@@ -51,6 +51,7 @@ DECLARE_ENUM_TABLE(readiness_level); /* "none", "covered", "limited", "uncovered
 enum fence_state {
         FENCE_NONE,
         FENCE_FREEZING,
+        FENCE_DUMPING, /* frozen, and its memory is being dumped: not fenced before that is over */
         FENCE_FROZEN, /* QEMU confirmed: processors stopped, disks drained; held until killed */
         FENCE_KILLING,
         FENCE_GONE,   /* the process is gone */
@@ -131,7 +132,7 @@ struct member_state {
         char start_failure[EVENT_TEXT_LEN]; /* why it did not start when it was last tried; empty: it runs, or did */
         usec_t found_usec;   /* it runs, and nobody watches it: since then; 0: otherwise */
         bool counted_watched, counted_suspect; /* in the engine's counts */
-        struct request inspect, look, start, freeze, kill, resize[POLICY_APPLICATIONS_MAX], vcpu;
+        struct request inspect, look, start, freeze, dump, kill, resize[POLICY_APPLICATIONS_MAX], vcpu;
 };
 
 struct app_state {

@@ -6,6 +6,7 @@
 
 static const char *const action_kind_table[] = {
         [ACTION_PERSIST] = "persist",         [ACTION_FREEZE] = "freeze",
+        [ACTION_DUMP] = "dump",
         [ACTION_KILL] = "kill",               [ACTION_STOP_PROCESS] = "stop-process",
         [ACTION_START_DOMAIN] = "start-domain",
         [ACTION_RESIZE] = "resize",           [ACTION_VCPUS] = "vcpus",

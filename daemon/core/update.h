@@ -18,6 +18,8 @@
 enum action_kind {
         ACTION_PERSIST,      /* (done) pair, level, record */
         ACTION_FREEZE,       /* (done) pair, side: stop the processors, drain the disks; done means QEMU said so */
+        ACTION_DUMP,         /* (done) pair, side, bytes, failover id in text: dump the memory of a frozen guest,
+                              * `bytes` at most; it ends when the guest is killed */
         ACTION_KILL,         /* (done) pair, side: SIGKILL through the pidfd. Gone is EVENT_PROCESS, not this */
         ACTION_STOP_PROCESS, /* (done) pair, side: SIGSTOP, drills only */
         ACTION_START_DOMAIN, /* (done) pair, side: boot it with nothing requested */

@@ -117,7 +117,8 @@ static const char *const readiness_fault_table[] = {
 DEFINE_ENUM_TABLE(readiness_fault, readiness_fault_table)
 
 static const char *const fence_state_table[] = {
-        [FENCE_NONE] = "none",       [FENCE_FREEZING] = "freezing", [FENCE_FROZEN] = "frozen",
+        [FENCE_NONE] = "none",       [FENCE_FREEZING] = "freezing", [FENCE_DUMPING] = "dumping",
+        [FENCE_FROZEN] = "frozen",
         [FENCE_KILLING] = "killing", [FENCE_GONE] = "gone",         [FENCE_FAILED] = "failed",
 };
 DEFINE_ENUM_TABLE(fence_state, fence_state_table)

@@ -256,7 +256,7 @@ static bool remove_oldest(int root_fd, unsigned kept) {
         return true;
 }
 
-static bool id_is_valid(const char *id) {
+bool evidence_id_is_valid(const char *id) {
         return *id && *id != '.' && strlen(id) <= NAME_MAX && !strchr(id, '/');
 }
 
@@ -266,7 +266,7 @@ int evidence_write(const char *directory, const struct evidence_request *request
 
         if (!buffer)
                 return -ENOMEM;
-        if (!id_is_valid(request->failover_id))
+        if (!evidence_id_is_valid(request->failover_id))
                 return -EINVAL;
         if (mkdir(directory, 0700) < 0 && errno != EEXIST)
                 return -errno;
@@ -296,7 +296,7 @@ int evidence_list(const char *directory, const char *failover_id, struct evidenc
         struct dirent *entry;
         size_t n = 0;
 
-        if (!id_is_valid(failover_id))
+        if (!evidence_id_is_valid(failover_id))
                 return -EINVAL;
         files = calloc(EVIDENCE_FILES_MAX, sizeof(*files));
         if (!files || asprintf(&path, "%s/%s", directory, failover_id) < 0)
@@ -443,7 +443,7 @@ int evidence_keep(struct evidence *evidence, const struct evidence_request *requ
         _cleanup_(task_freep) struct task *task = NULL;
         int r;
 
-        if (!id_is_valid(request->failover_id))
+        if (!evidence_id_is_valid(request->failover_id))
                 return -EINVAL;
         r = task_new(evidence, request, &task);
         if (r < 0)

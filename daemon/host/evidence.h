@@ -7,6 +7,7 @@
  * 8 MiB, 32 failovers, 90 days; the oldest are removed. Everything is read and written on a short thread of its own.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daemon/host/event-ring.h"
@@ -29,6 +30,9 @@ struct evidence_request {
         struct event_ring_part events[EVENT_RING_FILES_MAX]; /* a recording, part by part */
         int n_events;
 };
+
+/* An id that can be the name of a directory. */
+bool evidence_id_is_valid(const char *id);
 
 /* `directory` is created (mode 0700) when there is something to keep; its parent has to be there. */
 int evidence_new(const char *directory, struct evidence **ret);

@@ -128,6 +128,50 @@ static int act_preflight(struct watch *watch, const struct action *action) {
         return r < 0 ? action_refuse(hypervisor, action, r) : 0;
 }
 
+static void on_dump(struct lane_call *lane_call, int result, const char *text) {
+        struct call *call = (struct call *) lane_call;
+
+        /* An overdue one still writes. */
+        if (!lane_call->overdue)
+                call->hypervisor->n_dump_calls--;
+        call_answer(call, result, text);
+}
+
+static void on_late_dump(struct lane_call *lane_call) {
+        struct call *call = (struct call *) lane_call;
+
+        call->hypervisor->n_dump_calls--;
+        call_on_late(lane_call);
+}
+
+static int act_dump(struct watch *watch, const struct action *action) {
+        struct hypervisor *hypervisor = watch->hypervisor;
+        struct call *call;
+        int r;
+
+        if (!hypervisor->evidence_dir)
+                return action_answer(hypervisor, action, -EOPNOTSUPP, "no place for it is configured");
+        if (hypervisor->n_dump_calls >= DUMP_CALLS_MAX)
+                return action_answer(hypervisor, action, -EBUSY, "another guest is being dumped");
+        call = action_call(watch, action, CALL_DUMP);
+        if (!call)
+                return -ENOMEM;
+        call->evidence_dir = strdup(hypervisor->evidence_dir);
+        if (!call->evidence_dir) {
+                call_free(call);
+                return -ENOMEM;
+        }
+        snprintf(call->failover_id, sizeof(call->failover_id), "%.*s", FAILOVER_ID_LEN - 1, action->text);
+        call->bytes = action->bytes;
+        call->lane.done = on_dump;
+        call->lane.late = on_late_dump;
+        r = call_submit(call, LANE_OBSERVE);
+        if (r < 0)
+                return action_refuse(hypervisor, action, r);
+        hypervisor->n_dump_calls++;
+        return 0;
+}
+
 static void on_balloon(struct lane_call *lane_call, int result, const char *text) {
         struct call *call = (struct call *) lane_call;
         struct watch *watch = hypervisor_find_for(call->hypervisor, call);
@@ -265,6 +309,8 @@ int hypervisor_act(struct hypervisor *hypervisor, const struct action *action) {
                 return r < 0 && r != -ENOMEM ? action_refuse(hypervisor, action, r) : r;
         case ACTION_PREFLIGHT:
                 return act_preflight(watch, action);
+        case ACTION_DUMP:
+                return act_dump(watch, action);
         case ACTION_PROBE:
                 return act_probe(watch, action);
         default:

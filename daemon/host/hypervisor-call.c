@@ -9,6 +9,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/host/evidence-dump.h"
 #include "daemon/host/helper-client.h"
 #include "daemon/host/hypervisor-events.h"
 #include "daemon/host/process.h"
@@ -426,6 +427,27 @@ static int run_open_process(struct call *call, virConnectPtr connection) {
         return r;
 }
 
+/* QEMU ends it when it is killed, and libvirt with it: what was written until then is worth nothing. */
+static int run_dump(struct call *call, virConnectPtr connection) {
+        _cleanup_domain_ virDomainPtr domain = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = open_domain(call, connection, &domain);
+        if (r < 0)
+                return r;
+        r = evidence_dump_prepare(call->evidence_dir, call->failover_id, call->side, call->bytes, &path);
+        if (r < 0) {
+                snprintf(call->lane.text, sizeof(call->lane.text), "%.150s: %s", call->evidence_dir, strerror(-r));
+                return r;
+        }
+        if (virDomainCoreDumpWithFormat(domain, path, VIR_DOMAIN_CORE_DUMP_FORMAT_RAW, VIR_DUMP_MEMORY_ONLY) == 0)
+                return 0;
+        r = libvirt_error(call);
+        (void) unlink(path);
+        return r;
+}
+
 static int run_signal(struct call *call, virConnectPtr connection) {
         int r = helper_call(call->helper_path, (enum helper_op) call->helper_op, call->lane.domain,
                             call->lane.timeout_usec, NULL, NULL);
@@ -448,6 +470,7 @@ static int call_run(struct lane_call *lane_call, virConnectPtr connection) {
                 [CALL_BALLOON] = run_balloon,
                 [CALL_STATS_PERIOD] = run_stats_period,
                 [CALL_OPEN_PROCESS] = run_open_process,
+                [CALL_DUMP] = run_dump,
                 [CALL_SIGNAL] = run_signal,
         };
         struct call *call = call_of(lane_call);
@@ -483,6 +506,7 @@ struct call *call_free(struct call *call) {
                 close(call->pidfd);
         free(call->run_dir);
         free(call->helper_path);
+        free(call->evidence_dir);
         free(call);
         return NULL;
 }

@@ -22,6 +22,7 @@ enum call_kind {
         CALL_BALLOON,      /* out: age_usec */
         CALL_STATS_PERIOD, /* asks QEMU for balloon statistics each second */
         CALL_OPEN_PROCESS, /* run_dir, helper_path; out: pid, pidfd */
+        CALL_DUMP,         /* evidence_dir, failover_id, bytes, side */
         CALL_SIGNAL,       /* helper_path, helper_op */
         CALL_KIND_MAX,
         CALL_KIND_INVALID = -EINVAL,
@@ -45,11 +46,11 @@ struct call {
         usec_t end_usec;       /* CLOCK_MONOTONIC: when the action's time is over */
 
         /* In */
-        char app_name[NAME_LEN], target[NAME_LEN];
+        char app_name[NAME_LEN], target[NAME_LEN], failover_id[FAILOVER_ID_LEN];
         uint64_t bytes;
         unsigned count;
         struct app_names apps;
-        char *run_dir, *helper_path; /* owned; NULL where not needed */
+        char *run_dir, *helper_path, *evidence_dir; /* owned; NULL where not needed */
         int helper_op;
 
         /* Out */

@@ -21,6 +21,7 @@ enum lane_kind {
 };
 
 #define BALLOON_CALLS_MAX 8 /* at once: each may hold one of libvirtd's 20 workers */
+#define DUMP_CALLS_MAX 1    /* at once: they share one disk */
 
 /* One domain being watched. */
 struct watch {
@@ -60,14 +61,14 @@ struct deferred {
 struct hypervisor {
         sd_event *loop;
         struct sink sink;
-        char *uri, *run_dir, *helper_path;
+        char *uri, *run_dir, *helper_path, *evidence_dir;
         struct lane *lanes[LANE_KIND_MAX];
         struct watcher *watcher;
         bool up;
         struct watch **watches; /* at pair * SIDE_MAX + side; NULL where there is none */
         size_t n_watches;
         uint64_t next_number;
-        unsigned n_balloon_calls;
+        unsigned n_balloon_calls, n_dump_calls; /* that have not ended */
         STAILQ_HEAD(, deferred) deferred;
         sd_event_source *defer;
 };

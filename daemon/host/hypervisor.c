@@ -189,7 +189,9 @@ int hypervisor_new(sd_event *loop, const struct hypervisor_settings *settings, c
         hypervisor->uri = strdup(settings->uri);
         hypervisor->run_dir = strdup(settings->run_dir ? settings->run_dir : run_dir);
         hypervisor->helper_path = settings->helper_path ? strdup(settings->helper_path) : NULL;
-        r = hypervisor->uri && hypervisor->run_dir && (hypervisor->helper_path || !settings->helper_path)
+        hypervisor->evidence_dir = settings->evidence_dir ? strdup(settings->evidence_dir) : NULL;
+        r = hypervisor->uri && hypervisor->run_dir && (hypervisor->helper_path || !settings->helper_path) &&
+                            (hypervisor->evidence_dir || !settings->evidence_dir)
                     ? hypervisor_start(hypervisor)
                     : -ENOMEM;
         if (r < 0) {
@@ -220,6 +222,7 @@ struct hypervisor *hypervisor_free(struct hypervisor *hypervisor) {
         free(hypervisor->uri);
         free(hypervisor->run_dir);
         free(hypervisor->helper_path);
+        free(hypervisor->evidence_dir);
         free(hypervisor);
         return NULL;
 }

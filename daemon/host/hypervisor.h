@@ -33,6 +33,7 @@ struct hypervisor_settings {
         const char *uri;         /* "qemu:///system", "qemu:///session", "test:///default" */
         const char *run_dir;     /* where libvirt keeps NAME.pid; NULL: by the URI */
         const char *helper_path; /* socket of failoverd-helper; NULL: there is none */
+        const char *evidence_dir; /* where core dumps go (evidence-dump.h); NULL: there are none */
 };
 
 /* Begins to connect. Strings in `settings` and the sink are copied. Fails with -ENOMEM or another errno of the
@@ -56,7 +57,7 @@ void hypervisor_look_for_paging(struct hypervisor *hypervisor);
 void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
 
 /* Carries out one of the actions FREEZE, KILL, STOP_PROCESS, START_DOMAIN, RESIZE, VCPUS, ATTACH_DISK,
- * DETACH_DISK, INSPECT, PREFLIGHT and PROBE; `action` is borrowed. All but PROBE are answered by exactly one
+ * DETACH_DISK, INSPECT, PREFLIGHT, DUMP and PROBE; `action` is borrowed. All but PROBE are answered by exactly one
  * EVENT_DONE, later, with these results among others:
  *
  *   -ETIMEDOUT  past its deadline. Where libvirt still works on it, the text says so, further actions on the same
@@ -68,9 +69,10 @@ void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
  *   -EOPNOTSUPP not an action for this object
  *
  * ATTACH_DISK takes the <disk> with the target from <metadata> of the domain's persistent XML (domain-xml.h). VCPUS
- * plugs processors and never takes one away. PROBE is answered by EVENT_SECOND_PATH: PATH_ECHO when the guest's kernel
- * echoes (no answer: no event); PATH_BALLOON, where the running domain has a balloon, always, with USEC_INFINITY where
- * there was no answer.
+ * plugs processors and never takes one away. DUMP is refused with -EBUSY while another domain is being dumped; one
+ * past its deadline goes on until its QEMU has ended, and leaves no file. PROBE is answered by EVENT_SECOND_PATH:
+ * PATH_ECHO when the guest's kernel echoes (no answer: no event); PATH_BALLOON, where the running domain has a balloon,
+ * always, with USEC_INFINITY where there was no answer.
  *
  * Returns 0, or -ENOMEM: then it was not begun and no answer comes. */
 int hypervisor_act(struct hypervisor *hypervisor, const struct action *action);

@@ -59,6 +59,7 @@ bool describe_action(const struct action *action, const char *pair, const struct
         case ACTION_PERSIST:
                 return action->level == PERSIST_OWNER && say(text, pair, "write the owners to disk");
         case ACTION_FREEZE:
+        case ACTION_DUMP:
         case ACTION_KILL:
         case ACTION_STOP_PROCESS:
         case ACTION_START_DOMAIN:

@@ -94,7 +94,8 @@ static void check_start(struct sim *sim, const struct action *action) {
         app = &policy->applications[action->app];
         if (app->kind == APPLICATION_HOT_STANDBY && can_act(other, action->app) && !other->lied)
                 checker_violated(sim, "%s is to be started on %s and can still act on %s", app->name,
-                         policy->members[action->side].domain, policy->members[side_other(action->side)].domain);
+                         policy->members[action->side].domain,
+                                 policy->members[side_other(action->side)].domain);
         for (size_t i = 0; i < app->n_disks; i++)
                 if (!(sim_vm(sim, action->pair, action->side)->disks[action->app] & 1U << i))
                         checker_violated(sim, "%s is to be started on %s without its disk %s", app->name,
@@ -102,6 +103,11 @@ static void check_start(struct sim *sim, const struct action *action) {
         if (sim->engine->pairs[action->pair]->record.apps[action->app].ended)
                 checker_violated(sim, "%s has ended, and is to be started", app->name);
         check_token(sim, action, app);
+        if (pair->checker.dumping[side_other(action->side)] &&
+            sim_vm(sim, action->pair, side_other(action->side))->process)
+                checker_violated(sim, "%s is to be started on %s while %s is being dumped", app->name,
+                                 policy->members[action->side].domain,
+                                 policy->members[side_other(action->side)].domain);
         on_disk = stored(&pair->owner, pair->owner_known, app->name, action->side, action->message->token);
         /* A damaged database is found at the next start, and is loud then. */
         disk_silent = (sim->engine->pairs[action->pair]->store_late || sim->store_torn) &&
@@ -201,6 +207,8 @@ void checker_action(struct sim *sim, const struct action *action) {
                                             (action->message->type == MESSAGE_TOUCH &&
                                              sim->engine->pairs[action->pair]->record.rehearsal != REHEARSAL_NONE)))
                 check_rehearsal_message(sim, action); /* without a rehearsal a touch is the policy's prefault */
+        if (action->kind == ACTION_DUMP || action->kind == ACTION_KILL)
+                sim->pairs[action->pair].checker.dumping[action->side] = action->kind == ACTION_DUMP;
         if (action->kind == ACTION_RESIZE)
                 check_grow(sim, action);
         if (action->kind == ACTION_ATTACH_DISK)
@@ -236,6 +244,8 @@ void checker_event(struct sim *sim, const struct event *event) {
         if (event->kind != EVENT_DONE)
                 return;
         pair = &sim->pairs[event->pair].checker;
+        if (event->action == ACTION_DUMP)
+                pair->dumping[event->side] = false;
         for (size_t i = 0; i < pair->n_out; i++)
                 if (pair->out[i].id == event->action_id) {
                         pair->out[i] = pair->out[--pair->n_out];
@@ -321,8 +331,14 @@ void checker_policy(struct sim *sim) {
                 sim->pairs[i].checker.n_out = 0;
 }
 
+static void forget_dumps(struct sim *sim) {
+        for (int i = 0; i < sim->n_pairs; i++)
+                memset(sim->pairs[i].checker.dumping, 0, sizeof(sim->pairs[i].checker.dumping));
+}
+
 void checker_forget(struct sim *sim) {
         checker_policy(sim);
+        forget_dumps(sim);
         sim->n_commands = 0;
 }
 

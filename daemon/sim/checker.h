@@ -8,6 +8,7 @@
  *  - never two running instances of a hot-standby application, and no disk attached to two VMs
  *  - no start of an application while its other side could still act: it is off, frozen, or its stop there was
  *    confirmed to failoverd
+ *  - no start while the other side is being dumped
  *  - an owner is safe in the store before its application is started (on disk; in the run-time directory alone
  *    only while the disk does not answer)
  *  - an application is started under a higher token than its other side ever was, and not at all once it has ended
@@ -42,6 +43,7 @@ struct checker_out {
 struct checker_pair {
         struct checker_out out[CHECKER_OUT_MAX];
         size_t n_out;
+        bool dumping[SIDE_MAX]; /* a dump was asked for that has not ended, and no kill since */
 };
 
 struct checker {

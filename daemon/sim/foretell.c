@@ -129,6 +129,8 @@ void foretell_cause(struct sim *sim, int slot, uint64_t number) {
         };
         if (foretold->one.fault == READINESS_APPLICATION)
                 foretold->limit_usec += pair->policy->applications[foretold->one.app].stop_timeout_usec;
+        else
+                foretold->limit_usec += pair->policy->core_dump_within_usec;
         if (foretold->one.open) {
                 foretold->active = false;
                 return;

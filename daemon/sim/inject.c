@@ -310,12 +310,16 @@ static void line_vm_share(struct sim *sim, const struct arguments *a) {
         vm_release_deferred(sim, a->pair, a->side); /* the guest tries again */
 }
 
-static void line_plug_takes(struct sim *sim, const struct arguments *a) {
-        sim_vm(sim, a->pair, a->side)->plug_usec = a->duration;
-}
+static void line_takes(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        const char *what = word(a->line, 0);
 
-static void line_boot_takes(struct sim *sim, const struct arguments *a) {
-        sim_vm(sim, a->pair, a->side)->boot_usec = a->duration;
+        if (strcmp(what, "plug-takes") == 0)
+                vm->plug_usec = a->duration;
+        else if (strcmp(what, "boot-takes") == 0)
+                vm->boot_usec = a->duration;
+        else
+                vm->dump_usec = a->duration;
 }
 
 static void line_vm_fault(struct sim *sim, const struct arguments *a) {
@@ -509,7 +513,7 @@ static void calm_vm(struct sim *sim, int pair, int side) {
         vm->touch_fails = false;
         vm->plug_percent = vm->unplug_percent = 100;
         vm->lose_percent = vm->repeat_percent = vm->lie_percent = vm->calls_fail_percent = 0;
-        vm->lag_usec = vm->plug_usec = vm->boot_usec = 0;
+        vm->lag_usec = vm->plug_usec = vm->boot_usec = vm->dump_usec = 0;
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
                 struct sim_app *app = &vm->apps[i];
 
@@ -665,12 +669,13 @@ static const struct {
         { "canary-hangs", NULL, "VAB", line_app_fault },
         { "start-takes", NULL, "VAD", line_app_fault },
         { "plug", NULL, "VN", line_vm_share },
-        { "plug-takes", NULL, "VD", line_plug_takes },
+        { "plug-takes", NULL, "VD", line_takes },
+        { "dump-takes", NULL, "VD", line_takes },
         { "unplug", NULL, "VN", line_vm_share },
         { "calls-fail", NULL, "VN", line_vm_share },
         { "boot-fails", NULL, "VB", line_vm_fault },
         { "paging", NULL, "VN", line_paging },
-        { "boot-takes", NULL, "VD", line_boot_takes },
+        { "boot-takes", NULL, "VD", line_takes },
         { "page-out-fails", NULL, "VB", line_vm_fault },
         { "touch", NULL, "VAS", line_touch },
         { "touches", NULL, "VAS", line_touches },

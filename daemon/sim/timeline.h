@@ -29,6 +29,7 @@
  *   reclaim SWITCH                            can memory be taken back from VMs by force? (not at first)
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
  *   touches VM APP SIZE                       so much of its region an application uses; 0 is all
+ *   dump-takes VM DURATION                    a core dump of it
  *   unplug VM PERCENT                         of what it is asked to give up
  *   boot-takes VM DURATION                    its next boots, until its kernel answers
  *   boot-fails VM SWITCH | domain-start-fails VM SWITCH | kill-sticks VM SWITCH

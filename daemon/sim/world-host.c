@@ -11,6 +11,7 @@
 #define EVENT_USEC 500
 #define ANSWER_USEC 200
 #define FREEZE_USEC (3 * USEC_PER_MSEC)
+#define DUMP_USEC (700 * USEC_PER_MSEC)
 #define START_USEC (600 * USEC_PER_MSEC)
 #define RESIZE_USEC (5 * USEC_PER_MSEC)
 #define DISK_USEC (100 * USEC_PER_MSEC)
@@ -115,7 +116,8 @@ void host_libvirt(struct sim *sim, bool up) {
 static enum sim_lane lane_of(int action) {
         if (action == ACTION_FREEZE)
                 return LANE_FENCE;
-        return action == ACTION_INSPECT || action == ACTION_PREFLIGHT ? LANE_OBSERVE : LANE_ACT;
+        return action == ACTION_INSPECT || action == ACTION_PREFLIGHT || action == ACTION_DUMP ? LANE_OBSERVE
+                                                                                               : LANE_ACT;
 }
 
 bool host_stuck(const struct sim *sim, const struct sim_vm *vm, int action) {
@@ -246,6 +248,8 @@ static int effect(struct sim *sim, const struct item *item) {
         switch (item->action) {
         case ACTION_FREEZE:
                 return freeze(sim, item);
+        case ACTION_DUMP:
+                return vm->paused ? 0 : -EINVAL;
         case ACTION_RESIZE:
                 vm_resize(sim, item->pair, item->side, item->app, item->value);
                 return 0;
@@ -557,6 +561,9 @@ void host_act(struct sim *sim, const struct action *action) {
                 break;
         case ACTION_FLOW_ENDED:
                 sim->result.flows++;
+                break;
+        case ACTION_DUMP:
+                call(sim, action, sim_vm(sim, action->pair, action->side)->dump_usec ?: DUMP_USEC);
                 break;
         default:
                 if (takes[action->kind])

@@ -110,6 +110,7 @@ struct sim_vm {
         usec_t heard_usec; /* something came over it */
         unsigned lose_percent;
         usec_t lag_usec;
+        usec_t dump_usec; /* a dump takes so long; 0: the default */
 
         bool starved;              /* it gets no processor */
         usec_t starved_usec;       /* since when */

@@ -91,6 +91,9 @@ static void make_pair(struct world *w) {
                  pick(w, stops, 2), 20 + below(w, 60), below(w, 2) ? "refuse" : "fence-vm", below(w, 4) ? 16 : 3);
         for (unsigned i = 0; i < n; i++)
                 make_application(w, pair);
+        if (w->random % 4 == 0) /* nothing is drawn: worlds of earlier seeds stay as they are but for this */
+                strcat(pair->rest, w->random % 8 == 0 ? "    core-dump: {within: 500ms, limit: 2GiB}\n"
+                                                      : "    core-dump: {within: 5s, limit: 768MiB}\n");
 }
 
 static void add(char *text, size_t *used, const char *format, ...) __attribute__((format(printf, 3, 4)));

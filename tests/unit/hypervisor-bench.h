@@ -19,7 +19,7 @@ struct host_test {
         sd_event *loop;
         struct hypervisor *hypervisor;
         virConnectPtr control; /* an operator's */
-        char run_dir[64];
+        char run_dir[64], evidence_dir[80];
         struct event events[EVENTS_MAX];
         struct preflight preflight; /* of the last EVENT_PREFLIGHT */
         unsigned n_events;
@@ -71,12 +71,13 @@ static inline void define_domain(struct host_test *t, const char *name, const ch
 
 static inline void host_test_init(struct host_test *t) {
         struct sink sink = { .event = on_event, .userdata = t };
-        struct hypervisor_settings settings = { .uri = URI, .run_dir = t->run_dir };
+        struct hypervisor_settings settings = { .uri = URI, .run_dir = t->run_dir, .evidence_dir = t->evidence_dir };
 
         memset(t, 0, sizeof(*t));
         t->preflight = (struct preflight){ 0 };
         strcpy(t->run_dir, "/tmp/test-hypervisor-XXXXXX");
         REQUIRE(mkdtemp(t->run_dir) != NULL);
+        snprintf(t->evidence_dir, sizeof(t->evidence_dir), "%s/evidence", t->run_dir);
         REQUIRE(sd_event_new(&t->loop) >= 0);
         REQUIRE(hypervisor_new(t->loop, &settings, &sink, &t->hypervisor, NULL) == 0);
         t->control = virConnectOpen(URI);

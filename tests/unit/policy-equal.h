@@ -58,6 +58,8 @@ static inline bool pair_policy_equal(const struct pair_policy *a, const struct p
                 a->on_exclusive_stuck == b->on_exclusive_stuck && a->flap_limit == b->flap_limit &&
                 a->flap_window_usec == b->flap_window_usec && text_equal(a->on_event, b->on_event) &&
                 a->handover == b->handover && a->drill_every_usec == b->drill_every_usec &&
+                a->core_dump_limit_bytes == b->core_dump_limit_bytes &&
+                a->core_dump_within_usec == b->core_dump_within_usec &&
                 a->early_release.when == b->early_release.when &&
                 a->early_release.measure == b->early_release.measure &&
                 a->early_release.count == b->early_release.count && a->early_release.take == b->early_release.take &&

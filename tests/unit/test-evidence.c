@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/host/evidence-dump.h"
 #include "daemon/host/evidence.h"
 #include "tests/unit/test.h"
 
@@ -213,6 +214,55 @@ static void files_are_listed_by_name(void) {
         bench_deinit(&bench);
 }
 
+static void touch_dump(const char *path, time_t then) {
+        struct timespec times[2] = { { .tv_sec = then }, { .tv_sec = then } };
+        _cleanup_fclose_ FILE *file = fopen(path, "we");
+
+        REQUIRE(file != NULL && fputs("core", file) >= 0 && fflush(file) == 0);
+        CHECK(utimensat(AT_FDCWD, path, times, 0) == 0);
+}
+
+static void few_dumps_are_kept(void) {
+        struct evidence_request request = { .failover_id = "web-1", .messages = "x" };
+        char id[16], path[160];
+        struct bench bench;
+
+        bench_init(&bench);
+        CHECK(evidence_write(bench.directory, &request) == 0);
+        for (int i = 1; i <= EVIDENCE_DUMPS_KEPT + 2; i++) {
+                _cleanup_free_ char *dump = NULL;
+
+                snprintf(id, sizeof(id), "web-%d", i);
+                CHECK(evidence_dump_prepare(bench.directory, id, i % 2 ? SIDE_A : SIDE_B, 4, &dump) == 0);
+                snprintf(path, sizeof(path), "%s/web-%d/core-%c", bench.directory, i, i % 2 ? 'a' : 'b');
+                CHECK_TEXT(dump, path);
+                touch_dump(dump, 1000 + i);
+        }
+        for (int i = 1; i <= EVIDENCE_DUMPS_KEPT + 2; i++) {
+                snprintf(path, sizeof(path), "%s/web-%d/core-%c", bench.directory, i, i % 2 ? 'a' : 'b');
+                CHECK((access(path, F_OK) == 0) == (i > 2));
+        }
+        snprintf(path, sizeof(path), "%s/web-1/messages-a", bench.directory); /* the rest stays */
+        CHECK(access(path, F_OK) == 0);
+        bench_deinit(&bench);
+}
+
+static void no_dump_is_begun_that_would_not_fit(void) {
+        _cleanup_free_ char *dump = NULL;
+        struct bench bench;
+        char path[160];
+
+        bench_init(&bench);
+        CHECK(evidence_dump_prepare(bench.directory, "web-1", SIDE_A, UINT64_MAX / 2, &dump) == -ENOSPC);
+        CHECK(evidence_dump_prepare(bench.directory, "a/b", SIDE_A, 1, &dump) == -EINVAL);
+        CHECK(evidence_dump_prepare(bench.console, "web-1", SIDE_A, 1, &dump) == 0); /* made where it is missing */
+        free(dump);
+        dump = NULL;
+        snprintf(path, sizeof(path), "%s/none/evidence", bench.root);
+        CHECK(evidence_dump_prepare(path, "web-1", SIDE_A, 1, &dump) == -ENOENT && !dump);
+        bench_deinit(&bench);
+}
+
 static void it_is_kept_beside_the_loop(void) {
         struct bench bench;
         struct evidence *evidence = NULL;
@@ -239,4 +289,6 @@ TEST_MAIN("evidence",
           TEST(the_oldest_go_first),
           TEST(what_is_too_old_goes),
           TEST(files_are_listed_by_name),
+          TEST(few_dumps_are_kept),
+          TEST(no_dump_is_begun_that_would_not_fit),
           TEST(it_is_kept_beside_the_loop))

@@ -124,6 +124,45 @@ static void what_cannot_be_done_is_answered_too(void) {
         host_test_deinit(&t);
 }
 
+static void a_dump_that_cannot_be_written_leaves_no_file(void) {
+        static struct host_test t;
+        char path[256];
+
+        host_test_init(&t);
+        watch(&t, 0, "test");
+        CHECK(act_on(&t, ACTION_DUMP, "../web-1") == -EINVAL);
+        CHECK(access(t.evidence_dir, F_OK) < 0);
+        CHECK(act_on(&t, ACTION_DUMP, "web-1") == -EIO); /* the test driver knows no dump of the memory alone */
+        snprintf(path, sizeof(path), "%s/web-1/core-a", t.evidence_dir);
+        CHECK(access(path, F_OK) < 0 && errno == ENOENT);
+        snprintf(path, sizeof(path), "%s/web-1", t.evidence_dir);
+        CHECK(rmdir(path) == 0);
+        CHECK(rmdir(t.evidence_dir) == 0);
+        host_test_deinit(&t);
+}
+
+static void one_guest_at_a_time_is_dumped(void) {
+        static struct host_test t;
+        struct action action = { .kind = ACTION_DUMP, .pair = 0, .side = SIDE_A, .deadline_usec = WAIT_USEC };
+        uint64_t first, second;
+        int results[2] = { 0 };
+
+        host_test_init(&t);
+        watch(&t, 0, "test");
+        strcpy(action.text, ".."); /* ends without touching the disk */
+        first = act(&t, action);
+        second = act(&t, action);
+        for (int i = 0; i < 2; i++) {
+                const struct event *event = wait_for(&t, EVENT_DONE);
+
+                CHECK(event->action_id == first || event->action_id == second);
+                results[event->action_id == second] = event->result;
+        }
+        CHECK(results[0] == -EINVAL && results[1] == -EBUSY);
+        CHECK(act_on(&t, ACTION_DUMP, "..") == -EINVAL); /* when it has ended the next one may begin */
+        host_test_deinit(&t);
+}
+
 static void a_forgotten_domain_is_told_no_more(void) {
         static struct host_test t;
         virDomainPtr domain;
@@ -227,6 +266,8 @@ TEST_MAIN("hypervisor",
           TEST(a_domain_that_would_not_come_up_empty_is_not_started),
           TEST(preflight_tells_what_the_persistent_xml_says),
           TEST(what_cannot_be_done_is_answered_too),
+          TEST(a_dump_that_cannot_be_written_leaves_no_file),
+          TEST(one_guest_at_a_time_is_dumped),
           TEST(a_forgotten_domain_is_told_no_more),
           TEST(its_process_is_found_killed_and_seen_to_be_gone),
           TEST(the_balloon_answers_a_probe))
