@@ -718,6 +718,13 @@ static const struct {
         { "heal", NULL, "", line_heal },
 };
 
+const char *inject_form(size_t i, const char **ret_second) {
+        if (i >= sizeof(lines) / sizeof(lines[0]))
+                return NULL;
+        *ret_second = lines[i].second;
+        return lines[i].first;
+}
+
 static int find_line(const struct sim *sim, const struct line *line, struct arguments *ret) {
         for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
                 struct arguments a = { .line = line, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP };

@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * The language of faults. One line each, `#` begins a comment:
+ * The language of faults (failover-timeline(7)). One line each, `#` begins a comment:
  *
  *   TIME WHAT ARGUMENTS     at that time: "10s", "12500ms"; "+500ms" after the line before
  *   show from TIME          print nothing before (a header)
@@ -21,6 +21,10 @@
  *   fail APP signal N|exit N|check N|memory [hard]  where it runs
  *   agent-kill VM | agent-stop VM | agent-cont VM
  *   cut VM DURATION | lag VM DURATION | lose VM PERCENT  the agent's link
+ *   repeat VM PERCENT                         of what the agent says it says twice, at once or seconds later
+ *   lie VM PERCENT                            of what the agent says is not so
+ *   lie VM started|running|stopped|failed|memory|foreign|token|ids [APP]  now
+ *   out-of-memory VM                          its kernel kills the largest application, or panics where there is none
  *   start-fails|stop-sticks|check-fails|disk-sticks VM APP SWITCH
  *   canary-fails|canary-hangs VM APP SWITCH   in a rehearsal
  *   touch-fails VM SWITCH                     in a rehearsal: the memory cannot be used
@@ -30,14 +34,17 @@
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
  *   touches VM APP SIZE                       so much of its region an application uses; 0 is all
  *   dump-takes VM DURATION                    a core dump of it
+ *   plug VM PERCENT | plug-takes VM DURATION  of what it is given, for each GiB
  *   unplug VM PERCENT                         of what it is asked to give up
  *   boot-takes VM DURATION                    its next boots, until its kernel answers
  *   boot-fails VM SWITCH | domain-start-fails VM SWITCH | kill-sticks VM SWITCH
  *   echo VM SWITCH | balloon VM SWITCH        second paths
  *   preflight VM autostart|channel|requested|device SWITCH   on: a finding
- *   libvirt down|hang DURATION | domain-hang VM DURATION
+ *   libvirt down|hang DURATION | libvirt twice SWITCH | domain-hang VM DURATION
+ *   calls-fail VM PERCENT                     of libvirt's calls on it, some after they had their effect
  *   starve VM DURATION                        its QEMU waits for a processor
- *   store stall|fail DURATION | store lost
+ *   store stall|fail DURATION | store lost    found at failoverd's next start
+ *   store tear                                the next write to disk damages all that is there
  *   host stall DURATION | host pressure PERCENT | host power-loss DURATION
  *   host clock-forward|clock-back DURATION    its wall clock is set
  *   kill failoverd [DURATION]                 started again after that, default 1 s
