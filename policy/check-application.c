@@ -189,7 +189,8 @@ void check_pair_times(struct check *c, size_t pair) {
                 check_warning(c, path, "a failover of %s misses the objective of %s",
                               duration_format(x, p->failover_expected_usec), duration_format(y, p->objective_usec));
         else if (known && check_usable(c, check_path(path, "pairs[%zu].core-dump.within", pair)) &&
-                 p->core_dump_within_usec > 0 && p->failover_expected_usec + p->core_dump_within_usec > p->objective_usec)
+                 p->core_dump_within_usec > 0 &&
+                 p->failover_expected_usec + p->core_dump_within_usec > p->objective_usec)
                 check_warning(c, path, "a failover with a core dump of %s misses the objective of %s",
                               duration_format(x, p->core_dump_within_usec), duration_format(y, p->objective_usec));
         if (check_usable(c, check_path(path, "pairs[%zu].detect.beat", pair)) &&

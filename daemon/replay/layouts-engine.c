@@ -164,6 +164,7 @@ static const struct layout_row member_rows[] = {
         INSIDE(T, look, request_layout),
         INSIDE(T, start, request_layout),
         INSIDE(T, freeze, request_layout),
+        INSIDE(T, dump, request_layout),
         INSIDE(T, kill, request_layout),
         INSIDES(T, resize, request_layout),
         INSIDE(T, vcpu, request_layout),

@@ -137,7 +137,8 @@ static bool prove(const char *name, const char *recording, size_t n) {
         unsigned segment = 0;
         size_t replayed = 0;
 
-        for (const char *at = recording; at && good && segment < explore.segments_max && replayed < REPLAYED_MAX; segment++) {
+        for (const char *at = recording; at && good && segment < explore.segments_max && replayed < REPLAYED_MAX;
+             segment++) {
                 good = replay(name, segment, at, n - (size_t) (at - recording));
                 replayed += n - (size_t) (at - recording);
                 at = strstr(at + 1, "\n" RECORDING_MAGIC " ");
