@@ -22,7 +22,8 @@ APPLICATION = """\
         stop-timeout: 2s
         restart: {budget: 1, within: 15s, expected: 500ms}
         severity:
-          - {signal: KILL, is: major}
+          - {signal: any, is: major}
+          - {exit: any, is: major}      # of one that its agent has adopted no more is known
         resources:
           disks: [vdb]
 """
@@ -35,7 +36,7 @@ def options(session, domain):
 class CrashStand(Stand):
     def __init__(self):
         self.witness = None
-        super().__init__(policy(applications=(APPLICATION,)), "p", ("a", "b"), 192, [("db", 128)],
+        super().__init__(policy(applications=(APPLICATION,), flap_within="5s"), "p", ("a", "b"), 192, [("db", 128)],
                          domain_options=options, program=f"{BUILD}/tests/e2e/failoverd-crash", start=False)
         # What tests do to libvirtd is not to be undone behind their back.
         self.session.env["LIBVIRT_AUTOSTART"] = "0"

@@ -9,7 +9,7 @@ pairs:
   - name: p
     active: {{domain: a, base: 192MiB}}
     standby: {{domain: b, base: 192MiB}}
-    flap: {{failovers: {flap}, within: 1min}}
+    flap: {{failovers: 16, within: {flap_within}}}
 {pair}    applications:
 {applications}"""
 
@@ -40,8 +40,8 @@ WEB = """\
 """
 
 
-def policy(pool="1GiB", reserve="32MiB", flap=16, pair="", applications=(DB, WEB)):
+def policy(pool="1GiB", reserve="32MiB", flap_within="1min", pair="", applications=(DB, WEB)):
     """`pair` is more keys of the pair, as {key: text}, or ready text."""
     if isinstance(pair, dict):
         pair = "".join(f"    {key}: {value}\n" for key, value in pair.items())
-    return TEMPLATE.format(pool=pool, reserve=reserve, flap=flap, pair=pair, applications="".join(applications))
+    return TEMPLATE.format(pool=pool, reserve=reserve, flap_within=flap_within, pair=pair, applications="".join(applications))
