@@ -34,6 +34,19 @@ static int number_of_bytes(const char *meminfo, const char *key, uint64_t *ret) 
         return 0;
 }
 
+/* Page cache that is neither written to nor in the memory's own file systems. */
+static uint64_t clean_cache(const char *meminfo) {
+        uint64_t active = 0, inactive = 0, dirty = 0, writeback = 0;
+
+        (void) number_of_bytes(meminfo, "Active(file):", &active);
+        (void) number_of_bytes(meminfo, "Inactive(file):", &inactive);
+        (void) number_of_bytes(meminfo, "Dirty:", &dirty);
+        (void) number_of_bytes(meminfo, "Writeback:", &writeback);
+        if (__builtin_add_overflow(active, inactive, &active) || __builtin_add_overflow(dirty, writeback, &dirty))
+                return 0;
+        return active > dirty ? active - dirty : 0;
+}
+
 int memory_node_usage(const char *sys_dir, int node, struct memory_usage *ret) {
         struct memory_usage usage = { 0 };
         char meminfo[MEMINFO_SIZE];
@@ -48,6 +61,9 @@ int memory_node_usage(const char *sys_dir, int node, struct memory_usage *ret) {
         if (r < 0)
                 return -EBADMSG;
         (void) number_of_bytes(meminfo, "FilePages:", &usage.file_bytes);
+        if (__builtin_add_overflow(usage.free_bytes, clean_cache(meminfo), &usage.spare_bytes) ||
+            usage.spare_bytes > usage.total_bytes)
+                usage.spare_bytes = usage.total_bytes;
         *ret = usage;
         return 0;
 }

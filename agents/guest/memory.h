@@ -12,6 +12,7 @@ struct memory_usage {
         uint64_t total_bytes; /* online and usable */
         uint64_t free_bytes;
         uint64_t file_bytes; /* page cache in it */
+        uint64_t spare_bytes; /* free, or cache that can be dropped as it is */
 };
 
 /* Usage of one node; -ENOENT while the node does not exist. */

@@ -8,6 +8,7 @@
 
 #include "agents/guest/address.h"
 #include "agents/guest/log.h"
+#include "agents/guest/memory.h"
 #include "agents/guest/region.h"
 #include "agents/guest/supervisor.h"
 
@@ -177,10 +178,16 @@ void supervised_repeat(struct supervised *app) {
 
 struct application_report supervised_report(const struct supervised *app) {
         struct application_report report = { .state = app->state, .token = app->token };
+        struct memory_usage usage;
 
         memcpy(report.app, app->spec.app, sizeof(report.app));
         if (app->state == APPLICATION_RUNNING)
                 report.bytes = group_memory(&app->group);
+        else if ((app->state == APPLICATION_STOPPED || app->state == APPLICATION_FAILED) && app->spec.node >= 0 &&
+                 memory_node_usage(app->supervisor->paths.sys_dir, app->spec.node, &usage) == 0) {
+                report.node_bytes = usage.total_bytes;
+                report.spare_bytes = usage.spare_bytes;
+        }
         return report;
 }
 

@@ -71,6 +71,8 @@ static const struct field report_rows[] = {
         WORD_FIELD(struct application_report, state, application_state),
         UINT64_FIELD(struct application_report, token),
         BYTES_FIELD(struct application_report, bytes),
+        BYTES_FIELD(struct application_report, node_bytes),
+        BYTES_FIELD(struct application_report, spare_bytes),
 };
 static const struct fields report_fields = {
         report_rows, ELEMENTSOF(report_rows), FIELD_BIT(0) | FIELD_BIT(1) | FIELD_BIT(2)

@@ -89,6 +89,9 @@ struct application_report {
         enum application_state state;
         uint64_t token;
         uint64_t bytes; /* memory in use by it, 0 where the guest cannot tell */
+        /* of one that does not run: */
+        uint64_t node_bytes;  /* memory online on its region's node; 0: none, or the agent does not tell */
+        uint64_t spare_bytes; /* so much of that can go without harm to what else runs there */
 };
 
 /* An application as one side runs it: what `configure` carries for each. */

@@ -82,6 +82,7 @@ void member_lost(struct step *step, enum side side) {
                         app->healthy = false;
                 app->state_usec[side] = step->now;
                 app->used_bytes[side] = 0;
+                app->needed_usec[side] = 0;
                 app->attached[side] = app->checked[side] = false;
                 if (app->disk_side == side)
                         app_disks_forget(app);

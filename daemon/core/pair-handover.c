@@ -3,9 +3,8 @@
 /*
  * A region that moved from a VM that lives on, before that VM had given it up (N: two rights; policy `handover:
  * lazy`). The new side manages it and may use it at once. What the old side still has of it is taken back in this
- * order: its guest is asked to release it (it is, like any other, from app_release() on), and what the new manager
- * touches before that is paged out of the old side's QEMU. The table knows managers only; `using_bytes` says how much
- * an old user may still have.
+ * order: its guest is asked to release what it can spare of it, and what the new manager touches before that is paged
+ * out of the old side's QEMU. The table knows managers only; `using_bytes` says how much an old user may still have.
  */
 
 #include <inttypes.h>
@@ -92,6 +91,65 @@ static void shrink(struct step *step, int app, enum side from) {
         pair_dirty(pair);
         step->changed = true;
 }
+
+/* ---- asking the old user's guest ------------------------------------------------------------------------- */
+
+/* So much of a node nobody holds on purpose: lists of the kernel's, a file that was read there once. It finds room
+ * elsewhere in any guest. */
+#define NEEDED_LITTLE_BYTES (16 * MIB)
+#define ASK_EVERY_USEC (500 * USEC_PER_MSEC)
+#define ASK_STEP_BYTES (16 * MIB) /* what is asked for piece by piece is asked for in pieces of some size */
+
+/* In whole blocks of the device: what runs there, and some room for its kernel, which else looks for it elsewhere.
+ * What the guest says can only keep memory there, as not giving it up would. */
+static uint64_t kept_bytes(const struct pair *pair, int app, enum side from, uint64_t plugged) {
+        uint64_t needed = pair->apps[app].needed_bytes[from], kept;
+        uint64_t block = pair->members[from].preflight.apps[app].block_bytes;
+
+        if (needed <= NEEDED_LITTLE_BYTES)
+                return 0;
+        if (needed >= plugged)
+                return plugged;
+        kept = needed + needed / 16 + NEEDED_LITTLE_BYTES / 2;
+        if (block)
+                kept = (kept + block - 1) / block * block;
+        return kept < plugged ? kept : plugged;
+}
+
+/* A guest that has to give up more than it can spare migrates what runs there until it is out of memory, and kills.
+ * So it is asked for what it can spare, again as that becomes more, and for all of it once nobody else needs any; the
+ * rest is paged out as it is needed. Where it comes to need more meanwhile it is asked for less, and never for so
+ * little that it could have more than `using_bytes`. */
+bool handover_wanted(const struct step *step, int app, enum side from, uint64_t *ret_bytes) {
+        const struct pair *pair = step->pair;
+        const struct member_state *member = &pair->members[from];
+        const struct app_state *a = &pair->apps[app];
+        uint64_t plugged = member->plugged_bytes[app], asked = member->requested_bytes[app], kept;
+
+        if (plugged > pair->record.apps[app].using_bytes[from])
+                plugged = pair->record.apps[app].using_bytes[from];
+        if (member->preflight.apps[app].node < 0) { /* its pages are anywhere, and nobody can tell them apart */
+                *ret_bytes = 0;
+                return true;
+        }
+        if (member->plugged_usec[app] == 0)
+                return false;
+        if (a->needed_usec[from] <= a->release_usec) { /* not told yet, and what is being plugged has to stop */
+                *ret_bytes = plugged;
+                return plugged == 0 || asked > plugged;
+        }
+        kept = plugged ? kept_bytes(pair, app, from, plugged) : 0;
+        *ret_bytes = kept;
+        if (!member->requested_known[app])
+                return kept == 0 || kept < plugged || asked > plugged;
+        if (step->now - member->resize[app].sent_usec < ASK_EVERY_USEC)
+                return false;
+        if (kept > asked)
+                return plugged > asked; /* it is still giving up what it meanwhile needs */
+        return kept == 0 || kept + ASK_STEP_BYTES <= asked;
+}
+
+/* ---- paging out ----------------------------------------------------------------------------------------- */
 
 static void page_out(struct step *step, int app, enum side from) {
         struct pair *pair = step->pair;

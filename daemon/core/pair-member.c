@@ -10,6 +10,7 @@
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
 #define MISMATCH_USEC (5 * USEC_PER_SEC) /* a guest may take so long to follow a request */
 #define RELEASE_POLL_USEC (250 * USEC_PER_MSEC)
+#define RESTING_POLL_USEC (1 * USEC_PER_SEC)
 #define MISMATCH_POLL_USEC (1 * USEC_PER_SEC)
 
 /* ---- told what it runs ---------------------------------------------------------------------------------- */
@@ -84,8 +85,14 @@ void advance_agent(struct step *step, enum side side) {
 
 /* ---- of the right size ---------------------------------------------------------------------------------- */
 
-static uint64_t wanted_bytes(const struct pair *pair, enum side side, int app) {
-        return pair->record.apps[app].releasing[side] ? 0 : pair->record.apps[app].granted_bytes[side];
+/* False: nothing is to be asked for now. */
+static bool wanted_bytes(const struct step *step, enum side side, int app, uint64_t *ret_bytes) {
+        const struct record_app *record = &step->pair->record.apps[app];
+
+        if (record->releasing[side] && record->using_bytes[side])
+                return handover_wanted(step, app, side, ret_bytes);
+        *ret_bytes = record->releasing[side] ? 0 : record->granted_bytes[side];
+        return true;
 }
 
 /* The owner's VM has more of the region than the table knows: what was given out was not written down before
@@ -121,10 +128,10 @@ static bool may_grow(struct step *step, enum side side, int app) {
 static void resize(struct step *step, enum side side, int app) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
-        uint64_t wanted = wanted_bytes(pair, side, app);
         struct action *action;
+        uint64_t wanted;
 
-        if (!member->preflight.apps[app].present)
+        if (!member->preflight.apps[app].present || !wanted_bytes(step, side, app, &wanted))
                 return;
         if (member->plugged_bytes[app] <= wanted)
                 pair->apps[app].mismatch[side] = false;
@@ -193,6 +200,14 @@ static void look_again(struct step *step, enum side side, usec_t every_usec) {
         step_wake(step, step->now + every_usec);
 }
 
+/* An old user has given up what its guest was asked for, and keeps the rest as long as that is in use there. */
+static bool rests(const struct pair *pair, enum side side, int app) {
+        const struct member_state *member = &pair->members[side];
+
+        return member->requested_known[app] && member->requested_bytes[app] > 0 &&
+               member->plugged_bytes[app] <= member->requested_bytes[app];
+}
+
 void advance_memory(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
@@ -202,8 +217,10 @@ void advance_memory(struct step *step, enum side side) {
                 return;
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 resize(step, side, (int) i);
-                if (pair->record.apps[i].releasing[side]) /* QEMU tells sizes once a second; a look tells sooner */
-                        look_again(step, side, RELEASE_POLL_USEC);
+                if (pair->record.apps[i].releasing[side] && !rests(pair, side, (int) i))
+                        look_again(step, side, RELEASE_POLL_USEC); /* QEMU tells sizes once a second */
+                else if (pair->record.apps[i].releasing[side])
+                        look_again(step, side, RESTING_POLL_USEC);
                 else if (pair->apps[i].mismatch[side]) /* it may be over, and was told before a look that knew less */
                         look_again(step, side, MISMATCH_POLL_USEC);
         }

@@ -81,6 +81,20 @@ static void report_lost(struct step *step, int app, enum side side) {
         set_state(step, app, side, APPLICATION_FAILED);
 }
 
+/* What is in use on the region's node where the application does not run is in use by others. */
+static void take_need(struct step *step, enum side side, int app, const struct application_report *report) {
+        struct app_state *a = &step->pair->apps[app];
+        uint64_t needed = report->node_bytes > report->spare_bytes ? report->node_bytes - report->spare_bytes : 0;
+
+        if (report->state != APPLICATION_STOPPED && report->state != APPLICATION_FAILED)
+                return;
+        if (step->pair->record.apps[app].using_bytes[side] &&
+            (!a->needed_usec[side] || a->needed_bytes[side] != needed))
+                step->again = true;
+        a->needed_bytes[side] = needed;
+        a->needed_usec[side] = step->now;
+}
+
 /* States as an agent lists them. While one of our own requests about an application is out, its result tells
  * better. */
 static void take_reports(struct step *step, enum side side, const struct message *message) {
@@ -93,6 +107,7 @@ static void take_reports(struct step *step, enum side side, const struct message
                 if (app < 0)
                         continue; /* of an earlier policy; the agent has been told since */
                 pair->apps[app].used_bytes[side] = report->bytes;
+                take_need(step, side, app, report);
                 if (pair->unsettled && report->token > pair->record.apps[app].token)
                         pair->record.apps[app].token = report->token;
                 if (pair->apps[app].start[side].id || pair->apps[app].stop[side].id)
@@ -150,6 +165,7 @@ static void hello(struct step *step, enum side side, const struct message *messa
                 request_reset(&app->check[side]);
                 app->attached[side] = app->checked[side] = false;
                 app->state[side] = APPLICATION_STOPPED;
+                app->needed_usec[side] = 0;
         }
         take_reports(step, side, message);
         step->again = step->changed = true;

@@ -140,6 +140,8 @@ struct app_state {
         enum application_state state[SIDE_MAX];
         usec_t state_usec[SIDE_MAX];
         uint64_t used_bytes[SIDE_MAX];
+        usec_t needed_usec[SIDE_MAX]; /* when the agent last told of the region's node there, 0: not since it greeted */
+        uint64_t needed_bytes[SIDE_MAX]; /* what others than the application need of that node */
         bool attached[SIDE_MAX];   /* its region's memory is online there, as granted */
         bool checked[SIDE_MAX];    /* the agent says that it could be started there */
         char check_text[SIDE_MAX][MESSAGE_TEXT_LEN];

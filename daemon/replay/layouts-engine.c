@@ -181,6 +181,8 @@ static const struct layout_row app_rows[] = {
         WORDS(T, state, application_state),
         NUMBERS(T, state_usec),
         NUMBERS(T, used_bytes),
+        NUMBERS(T, needed_usec),
+        NUMBERS(T, needed_bytes),
         NUMBERS(T, attached),
         NUMBERS(T, checked),
         TEXTS(T, check_text),

@@ -33,6 +33,8 @@ static const struct layout_row report_rows[] = {
         WORD(T, state, application_state),
         NUMBER(T, token),
         NUMBER(T, bytes),
+        NUMBER(T, node_bytes),
+        NUMBER(T, spare_bytes),
 };
 static const struct layout report_layout = LAYOUT(T, report_rows);
 #undef T

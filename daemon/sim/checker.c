@@ -14,6 +14,7 @@
 #define ACTIONS_A_PAIR_MAX 128
 #define TO_COME_BASE_MAX 1024
 #define TO_COME_A_PAIR_MAX 512
+#define OTHERS_LITTLE_BYTES (16 * MIB) /* what finds room elsewhere in any guest */
 #define ROWS_A_STEP 256 /* more than a world of the exploration has */
 
 void checker_violated(struct sim *sim, const char *format, ...) {
@@ -135,19 +136,33 @@ static void check_attach(struct sim *sim, const struct action *action) {
 
 /* ---- rehearsals -------------------------------------------------------------------------------------------- */
 
-/* A side is grown only for what it owns or is given by a flow; or for a rehearsal that the store knows of. */
+/* A side is grown only for what it owns or is given by a flow; or for a rehearsal that the store knows of. An old user
+ * may keep what it uses. */
 static void check_grow(struct sim *sim, const struct action *action) {
         const struct sim_pair *pair = &sim->pairs[action->pair];
         const struct record_app *app = &sim->engine->pairs[action->pair]->record.apps[action->app];
         const struct record_app *known = pair->step_known ? stored_app(&pair->step, app->name) : NULL;
 
-        if (action->bytes == 0 || app->owner == action->side || app->moving)
+        if (action->bytes <= app->using_bytes[action->side] || app->owner == action->side || app->moving)
                 return;
         if (!known || !known->rehearsed || known->granted_bytes[action->side] < action->bytes ||
             pair->step.rehearsal == REHEARSAL_NONE)
                 checker_violated(sim,
                                  "%s is plugged into a VM that does not own it, and the store knows of no rehearsal",
                                  app->name);
+}
+
+/* An old user's guest is asked for no more than it can spare, as far as it has told. */
+static void check_spare(struct sim *sim, const struct action *action) {
+        const struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
+        uint64_t others = vm->others_told[action->app];
+
+        if (sim->engine->pairs[action->pair]->record.apps[action->app].using_bytes[action->side] == 0 || vm->lied ||
+            vm->agent_old || others <= OTHERS_LITTLE_BYTES)
+                return;
+        if (action->bytes < (others < vm->plugged[action->app] ? others : vm->plugged[action->app]))
+                checker_violated(sim, "%s is to give up what else runs there needs %" PRIu64 " MiB of",
+                                 sim_policy(sim, action->pair)->members[action->side].domain, others / MIB);
 }
 
 /* The active side is not touched. */
@@ -209,8 +224,10 @@ void checker_action(struct sim *sim, const struct action *action) {
                 check_rehearsal_message(sim, action); /* without a rehearsal a touch is the policy's prefault */
         if (action->kind == ACTION_DUMP || action->kind == ACTION_KILL)
                 sim->pairs[action->pair].checker.dumping[action->side] = action->kind == ACTION_DUMP;
-        if (action->kind == ACTION_RESIZE)
+        if (action->kind == ACTION_RESIZE) {
                 check_grow(sim, action);
+                check_spare(sim, action);
+        }
         if (action->kind == ACTION_ATTACH_DISK)
                 check_attach(sim, action);
         if (action->kind == ACTION_REPLY)

@@ -15,6 +15,7 @@
  *  - the table's rows add up, each VM's rows are its base and what it was granted, and a region has one row
  *  - nothing is plugged for a rehearsal before the store knows of it, its rows are what the record says, it reaches
  *    no side that owns an application, and in the end all of it has come back
+ *  - the guest of an old user is asked to give up no more of a region than it can spare
  *  - every command has exactly one answer, in bounded time
  *  - no action is asked for again while the same one is still under way
  *  - one step asks for a bounded number of things, and what is still to come is bounded

@@ -352,6 +352,13 @@ static void line_touches(struct sim *sim, const struct arguments *a) {
         sim_vm(sim, a->pair, a->side)->touches_bytes[a->app] = a->number;
 }
 
+static void line_others(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        if (vm_guest_acts(vm))
+                vm->others_bytes[a->app] = a->number < vm->plugged[a->app] ? a->number : vm->plugged[a->app];
+}
+
 static void line_reclaim(struct sim *sim, const struct arguments *a) {
         sim->reclaim = a->on;
         memory_tell_reclaim(sim);
@@ -679,6 +686,7 @@ static const struct {
         { "page-out-fails", NULL, "VB", line_vm_fault },
         { "touch", NULL, "VAS", line_touch },
         { "touches", NULL, "VAS", line_touches },
+        { "others", NULL, "VAS", line_others },
         { "reclaim", NULL, "B", line_reclaim },
         { "domain-start-fails", NULL, "VB", line_vm_fault },
         { "kill-sticks", NULL, "VB", line_vm_fault },

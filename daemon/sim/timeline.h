@@ -28,10 +28,12 @@
  *   start-fails|stop-sticks|check-fails|disk-sticks VM APP SWITCH
  *   canary-fails|canary-hangs VM APP SWITCH   in a rehearsal
  *   touch-fails VM SWITCH                     in a rehearsal: the memory cannot be used
- *   agent-old VM SWITCH                       its agent, from its next hello on, speaks a protocol without rehearsals
+ *   agent-old VM SWITCH                       its agent, from its next hello on, speaks a protocol without rehearsals,
+ *                                             and does not tell what it can spare of a region
  *   start-takes VM APP DURATION
  *   reclaim SWITCH                            can memory be taken back from VMs by force? (not at first)
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
+ *   others VM APP SIZE                        what else runs there uses so much of the region, as it were its own
  *   touches VM APP SIZE                       so much of its region an application uses; 0 is all
  *   dump-takes VM DURATION                    a core dump of it
  *   plug VM PERCENT | plug-takes VM DURATION  of what it is given, for each GiB

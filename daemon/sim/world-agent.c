@@ -72,7 +72,7 @@ static const char *foreign_name(const struct sim *sim, int pair) {
 
 /* Makes the message that an item stands for, as the link would deliver it. */
 void agent_message(struct sim *sim, const struct item *item, struct message *ret) {
-        const struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
+        struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
         const struct pair_policy *policy = sim_policy(sim, item->pair);
         const struct sim_message *m = &item->message;
 
@@ -109,6 +109,11 @@ void agent_message(struct sim *sim, const struct item *item, struct message *ret
                 snprintf(report->app, sizeof(report->app), "%s", policy->applications[i].name);
                 report->state = (enum application_state) (m->states >> (4 * i) & 15);
                 report->token = m->token ? m->token : vm->apps[i].token;
+                if (vm->agent_old || (report->state != APPLICATION_STOPPED && report->state != APPLICATION_FAILED))
+                        continue;
+                vm->others_told[i] = memory_others(vm, (int) i);
+                report->node_bytes = vm->plugged[i];
+                report->spare_bytes = vm->plugged[i] - vm->others_told[i];
         }
 }
 

@@ -36,6 +36,10 @@ static uint64_t touched(const struct sim *sim, const struct sim_vm *vm, int app)
         return bytes < vm->plugged[app] ? bytes : vm->plugged[app];
 }
 
+uint64_t memory_others(const struct sim_vm *vm, int app) {
+        return vm->others_bytes[app] < vm->plugged[app] ? vm->others_bytes[app] : vm->plugged[app];
+}
+
 void memory_app_started(struct sim *sim, int pair, int side, int app) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
 

@@ -2,6 +2,7 @@
 
 /* QEMU's processes and the kernels in them. */
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,8 @@ static void boot(struct sim *sim, int pair, int side) {
         vm->n_deferred = 0;
         vm->alive_usec = 0;
         memset(vm->plugged, 0, sizeof(vm->plugged));
+        memset(vm->others_bytes, 0, sizeof(vm->others_bytes));
+        memset(vm->others_told, 0, sizeof(vm->others_told));
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
                 vm->plugging[i]++;
         forget_applications(vm);
@@ -250,12 +253,25 @@ void vm_resize(struct sim *sim, int pair, int side, int app, uint64_t bytes) {
         plug_begin(sim, pair, side, app);
 }
 
+/* What was to make room finds none elsewhere: the guest's kernel kills it. */
+static void out_of_memory(struct sim *sim, const struct item *item) {
+        struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
+        const struct pair_policy *policy = sim_policy(sim, item->pair);
+
+        print_line(sim, "%s is out of memory and kills what used %" PRIu64 " MiB of the region of %s",
+                   policy->members[item->side].domain, vm->others_bytes[item->app] / MIB,
+                   policy->applications[item->app].name);
+        vm->others_bytes[item->app] = 0;
+}
+
 static void plugged(struct sim *sim, struct item *item) {
         struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
         usec_t wait = 0;
 
         if (item->id != vm->plugging[item->app])
                 return;
+        if (item->value < vm->plugged[item->app] && item->value < vm->others_bytes[item->app])
+                out_of_memory(sim, item);
         vm->plugged_before[item->app] = vm->plugged[item->app];
         vm->plugged_usec[item->app] = sim->now_usec;
         vm->plugged[item->app] = item->value;

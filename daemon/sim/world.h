@@ -82,6 +82,8 @@ struct sim_vm {
         unsigned boot;
         usec_t touch_usec[POLICY_APPLICATIONS_MAX]; /* its application touches its region since then */
         uint64_t touches_bytes[POLICY_APPLICATIONS_MAX]; /* it touches no more than that; 0: all of it */
+        uint64_t others_bytes[POLICY_APPLICATIONS_MAX]; /* what else runs there has of the region's node */
+        uint64_t others_told[POLICY_APPLICATIONS_MAX];  /* as its agent last told failoverd */
         uint8_t paged_out[POLICY_APPLICATIONS_MAX][USAGE_EXTENTS_MAX / 8]; /* bits: this extent is in the swap */
         bool boot_fails, no_echo, no_balloon, page_out_fails;
         usec_t alive_usec; /* the last instant at which its kernel lived; 0: not in this boot */
@@ -304,6 +306,7 @@ void foretell_action(struct sim *sim, const struct action *action);
 void foretell_judge(struct sim *sim);
 
 /* world-memory.c */
+uint64_t memory_others(const struct sim_vm *vm, int app); /* of what is plugged for an application */
 void memory_app_started(struct sim *sim, int pair, int side, int app);
 void memory_touch(struct sim *sim, int pair, int side, int app, uint64_t bytes);
 void memory_follow(struct sim *sim, const struct action *action);

@@ -11,6 +11,8 @@ from testbed.wait import until
 
 pytestmark = pytest.mark.skipif(bool(swap.missing()), reason=swap.missing() or "swap")
 
+MIB = 1 << 20
+HOG = 150
 REGION = 384
 # 64 monitor, 256 overhead, 384 VMs and the region: nothing is left that could stand in.
 POOL = f"{64 + 256 + 384 + REGION}MiB"
@@ -31,8 +33,14 @@ def tight(request, backing, handover="lazy"):
 
 def start_hog(stand, vm):
     """Something else in the guest that holds on to the region's memory and keeps looking whether it is intact."""
-    stand.shell(vm, "fill run hog 150 1 > /dev/console 2>&1 & echo begun")
+    stand.shell(vm, f"fill run hog {HOG} 1 > /dev/console 2>&1 & echo begun")
     until(lambda: stand.count(vm, "hog") > 0, 60, "the hog has its memory")
+
+
+def plugged(stand, vm):
+    """How much of the region that VM's device has, as QEMU tells."""
+    sides = stand.failoverd.json("memory")["regions"][0]["sides"]
+    return next(side["plugged_bytes"] for side in sides if side["domain"] == vm)
 
 
 def ranges(stand):
@@ -45,6 +53,7 @@ def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(
     with Swap(1024), tight(request, backing) as stand:
         stand.wait_armed()
         start_hog(stand, "a")
+        hog = stand.app_pid("a", "hog")
         until(lambda: stand.failoverd.json("status")["reclaim"]["able"], 30, "memory can be taken back")
         before = swapped_kib(stand.guests.pid("a"))
 
@@ -66,6 +75,11 @@ def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(
         until(lambda: swapped_kib(stand.guests.pid("a")) > before + 50 * 1024, 60, "the old user is paged out")
         counted = stand.count("a", "hog")
         until(lambda: stand.count("a", "hog") > counted + 40, 60, "the hog finds its memory intact")
+
+        # Its guest was asked for what it could spare, and did not have to kill anything to give it up.
+        assert stand.app_pid("a", "hog") == hog
+        assert "Out of memory" not in stand.guests["a"].text
+        assert REGION * MIB > plugged(stand, "a") > HOG * MIB
 
         # It ends: its guest gives the rest up, and the region is in use by its manager alone.
         stand.shell("a", "kill $(cat /run/hog.pid)")

@@ -122,6 +122,7 @@ static const char *const no_faults[] = {
         "agent-cont",
         "touch",
         "touches",
+        "others",
         "dump-takes",
         "operator return",
         "operator resume",

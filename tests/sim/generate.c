@@ -366,6 +366,22 @@ static void make_pool(struct world *w) {
         w->spare_mib = 64 * below(w, 12);
 }
 
+/* Other programs get into regions that may have to go, and out again. Drawn apart, so that a seed's world is the same
+ * without them. */
+static void make_others(uint64_t seed, unsigned n_pairs, struct generated *ret) {
+        uint64_t random = ~seed;
+
+        if (random_below(&random, 2))
+                return;
+        for (unsigned n = 1 + random_below(&random, 4); n > 0; n--) {
+                unsigned pair = random_below(&random, n_pairs);
+
+                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "%ums others %c%u p%ua0 %uMiB",
+                         6000 + random_below(&random, 12000), random_below(&random, 3) ? 'a' : 'b', pair, pair,
+                         random_below(&random, 4) ? random_below(&random, 600) : 0);
+        }
+}
+
 void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *ret) {
         static struct world w; /* too large for the stack of a test under a sanitizer */
         unsigned n, msec = FIRST_FAULT_MSEC, span, first = 0;
@@ -383,6 +399,7 @@ void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *re
         ret->n_pairs = n;
         if (below(&w, 2))
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s reclaim on");
+        make_others(seed, n, ret);
         n = 1 + below(&w, 12);
         span = below(&w, 2) ? 300 : 6000; /* faults close together, or well apart */
         for (unsigned i = 0; i < n; i++) {

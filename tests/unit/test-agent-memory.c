@@ -49,7 +49,7 @@ static void tear_down(void) {
 #define NODE1 "devices/system/node/node1/"
 
 static void a_nodes_usage_is_read_in_bytes(void) {
-        struct memory_usage usage = { 1, 2, 3 };
+        struct memory_usage usage = { 1, 2, 3, 4 };
 
         set_up();
         CHECK(memory_node_usage(directory, 1, &usage) == -ENOENT);
@@ -62,13 +62,29 @@ static void a_nodes_usage_is_read_in_bytes(void) {
         tear_down();
 }
 
+static void free_memory_and_clean_cache_can_be_spared(void) {
+        struct memory_usage usage = { 0 };
+
+        set_up();
+        put(NODE1 "meminfo", "Node 1 MemTotal: 1000 kB\nNode 1 MemFree: 100 kB\nNode 1 Active(file): 30 kB\n"
+                             "Node 1 Inactive(file): 40 kB\nNode 1 Dirty: 20 kB\nNode 1 Writeback: 5 kB\n"
+                             "Node 1 FilePages: 400 kB\nNode 1 Shmem: 330 kB\n");
+        CHECK(memory_node_usage(directory, 1, &usage) == 0 && usage.spare_bytes == 145 * KIB);
+        put(NODE1 "meminfo", "Node 1 MemTotal: 1000 kB\nNode 1 MemFree: 100 kB\nNode 1 Active(file): 30 kB\n"
+                             "Node 1 Dirty: 31 kB\n");
+        CHECK(memory_node_usage(directory, 1, &usage) == 0 && usage.spare_bytes == 100 * KIB);
+        put(NODE1 "meminfo", "Node 1 MemTotal: 1000 kB\nNode 1 MemFree: 1000 kB\nNode 1 Active(file): 1 kB\n");
+        CHECK(memory_node_usage(directory, 1, &usage) == 0 && usage.spare_bytes == 1000 * KIB);
+        tear_down();
+}
+
 static void a_broken_meminfo_is_an_error_and_the_output_untouched(void) {
         static const char *const broken[] = {
                 "", "Node 1 MemTotal: kB", "Node 1 MemTotal: -5 kB\nNode 1 MemFree: 1 kB", "Node 1 MemFree: 1 kB",
                 "Node 1 MemTotal: 99999999999999999999999 kB\nNode 1 MemFree: 1 kB",
                 "Node 1 MemTotal: 18446744073709551615 kB\nNode 1 MemFree: 1 kB",
         };
-        struct memory_usage usage = { 1, 2, 3 };
+        struct memory_usage usage = { 1, 2, 3, 4 };
 
         set_up();
         for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
@@ -163,6 +179,7 @@ static void all_offline_processors_are_set_online_at_once(void) {
 
 TEST_MAIN("agent-memory",
           TEST(a_nodes_usage_is_read_in_bytes),
+          TEST(free_memory_and_clean_cache_can_be_spared),
           TEST(a_broken_meminfo_is_an_error_and_the_output_untouched),
           TEST(only_offline_blocks_of_that_node_are_set_online),
           TEST(the_cache_is_dropped_only_where_free_pages_do_not_do),

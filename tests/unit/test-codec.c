@@ -19,8 +19,8 @@ static struct message full_message(enum message_type type) {
                 .boot = "0f0e-12", .system = "systemd 252", .text = "\xc3\xa4 \"quoted\" \\ text", .n_apps = 2,
         };
 
-        m.apps[0] = (struct application_report) { "db-1", APPLICATION_RUNNING, UINT64_MAX, INT64_MAX };
-        m.apps[1] = (struct application_report) { "web", APPLICATION_WAITING, 0, 0 };
+        m.apps[0] = (struct application_report) { "db-1", APPLICATION_RUNNING, UINT64_MAX, INT64_MAX, 0, 0 };
+        m.apps[1] = (struct application_report) { "web", APPLICATION_WAITING, 0, 0, 512 * MIB, 64 * MIB };
         return m;
 }
 
@@ -116,6 +116,8 @@ static void failures_and_reports_survive_the_round_trip(void) {
         REQUIRE(back.n_apps == 2);
         CHECK(back.apps[0].token == UINT64_MAX && back.apps[0].bytes == INT64_MAX);
         CHECK(back.apps[1].state == APPLICATION_WAITING);
+        CHECK(back.apps[0].node_bytes == 0);
+        CHECK(back.apps[1].node_bytes == 512 * MIB && back.apps[1].spare_bytes == 64 * MIB);
         CHECK_TEXT(back.system, "systemd 252");
         free(line);
 }

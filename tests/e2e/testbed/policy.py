@@ -44,4 +44,5 @@ def policy(pool="1GiB", reserve="32MiB", flap_within="1min", pair="", applicatio
     """`pair` is more keys of the pair, as {key: text}, or ready text."""
     if isinstance(pair, dict):
         pair = "".join(f"    {key}: {value}\n" for key, value in pair.items())
-    return TEMPLATE.format(pool=pool, reserve=reserve, flap_within=flap_within, pair=pair, applications="".join(applications))
+    return TEMPLATE.format(pool=pool, reserve=reserve, flap_within=flap_within, pair=pair,
+                           applications="".join(applications))
