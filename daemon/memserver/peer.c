@@ -141,13 +141,21 @@ static bool stalled(struct peer *peer) {
         return peer->n_under_way > 0 && clock_usec(CLOCK_BOOTTIME) >= peer->progress_usec + peer->deadline_usec;
 }
 
+/* When to look whether the deadline has passed: then, or often enough to see in time that something is under way. */
+static int next_look_msec(struct peer *peer) {
+        usec_t now = clock_usec(CLOCK_BOOTTIME), until = peer->progress_usec + peer->deadline_usec;
+
+        if (peer->n_under_way == 0)
+                return (int) (peer->deadline_usec / 4 / USEC_PER_MSEC) + 1;
+        return until > now ? (int) ((until - now) / USEC_PER_MSEC) + 1 : 0;
+}
+
 /* Reads answers, and sends what the socket had no room for. */
 static void *peer_run(void *userdata) {
         struct peer *peer = userdata;
-        int look_msec = (int) (peer->deadline_usec / 4 / USEC_PER_MSEC) + 1;
 
         pthread_mutex_lock(&peer->lock);
-        while (!peer->over && turn(peer->handle, &peer->lock, peer->wake_fd, look_msec) >= 0 &&
+        while (!peer->over && turn(peer->handle, &peer->lock, peer->wake_fd, next_look_msec(peer)) >= 0 &&
                !nbd_aio_is_dead(peer->handle) && !nbd_aio_is_closed(peer->handle)) {
                 retire_answered(peer);
                 if (stalled(peer))

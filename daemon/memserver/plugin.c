@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/memserver/plugin.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <systemd/sd-daemon.h>
+
+#include "daemon/memserver/thread-model.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -75,16 +76,8 @@ static int can_fua(void *handle) {
         return NBDKIT_FUA_NATIVE;
 }
 
-/*
- * nbdkit from 1.32.4 on, Debian 12's among them, may abort when a client hangs up while several of its requests are
- * under way: a thread that wants to answer asserts that the connection is open, which another one has just closed. The
- * server would end with all its pages. Versions that know nbdkit_parse_delay() have that mended; under others the
- * requests of one connection are carried out one after the other, and a client that wants more at once opens more
- * connections.
- */
 static int thread_model(void) {
-        return dlsym(RTLD_DEFAULT, "nbdkit_parse_delay") ? NBDKIT_THREAD_MODEL_PARALLEL
-                                                         : NBDKIT_THREAD_MODEL_SERIALIZE_REQUESTS;
+        return nbdkit_thread_model_here();
 }
 
 static struct nbdkit_plugin nbdkit_plugin = {

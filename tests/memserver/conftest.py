@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 
+from pager import Pager    # noqa: E402
 from server import Server    # noqa: E402
 
 
@@ -28,6 +29,20 @@ def servers(request):
 @pytest.fixture
 def server(servers):
     return servers()
+
+
+@pytest.fixture
+def pagers(servers):
+    """The same with pagers, which end before their servers."""
+    started = []
+
+    def start(*parameters, **options):
+        started.append(Pager(*parameters, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
 
 
 @pytest.hookimpl(hookwrapper=True)

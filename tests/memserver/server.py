@@ -74,6 +74,21 @@ def name(node="n1", owner="vm1", space="swap"):
     return {"node": node, "owner": owner, "space": space}
 
 
+def end(process, handles):
+    """nbdkit ends when its clients have gone."""
+    for handle in handles:
+        with contextlib.suppress(nbd.Error):    # one that is over already
+            handle.shutdown()
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 class Server:
     """Serves on one unix socket, as nbdkit's own command line says."""
 
@@ -84,13 +99,15 @@ class Server:
         self.command = ["nbdkit", "--foreground", "--unix", self.socket, *nbdkit, PLUGIN, f"memory={memory}",
                         f"control={self.control_path}", "lock=no", *parameters]
         self.process = self.control = None
-        self.handles = []    # nbdkit ends when its clients have gone
+        self.handles = []
         self.start()
 
     def path(self, relative):
         return os.path.join(self.dir, relative)
 
     def start(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.socket)    # of one that was killed
         self.log_file = open(self.path("log"), "ab")
         self.process = subprocess.Popen(self.command, stdout=self.log_file, stderr=self.log_file, cwd=self.dir)
         until(lambda: self.reachable() or self.process.poll() is not None, SECONDS, self.log)
@@ -181,19 +198,9 @@ class Server:
         self.log_file.close()
 
     def close(self):
-        for handle in self.handles:
-            with contextlib.suppress(nbd.Error):    # one that is over already
-                handle.shutdown()
         if self.control:
             self.control.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            try:
-                self.process.wait(SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        end(self.process, self.handles)
         self.log_file.close()
         shutil.rmtree(self.dir)
 

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The asking end of a memory server's control socket (failover-memserver-protocol(7)): one conversation a call, with a
+ * deadline. -ENOTCONN where the server did not answer, whatever the reason, -ECANCELED where `cancel_fd` became
+ * readable, and else what the server answered. Messages never hold a capability. */
+
+#include "daemon/base/error.h"
+#include "daemon/base/units.h"
+#include "daemon/memserver/control-message.h"
+
+struct control_ask {
+        const char *path;
+        const struct space_name *name; /* of the space that is asked about */
+        usec_t deadline_usec;          /* for the whole answer */
+        int cancel_fd;                 /* -1: none */
+};
+
+/* 1 and the space, 0 where the server has none of that name. */
+int control_ask_space(const struct control_ask *ask, struct space_status *ret, struct error *error);
+int control_ask_open(const struct control_ask *ask, enum space_role role, uint64_t size_bytes, uint64_t token,
+                     char ret_capability[static CAPABILITY_LEN], struct error *error);
+int control_ask_grant(const struct control_ask *ask, uint64_t token, char ret_capability[static CAPABILITY_LEN],
+                      struct error *error);
+int control_ask_promote(const struct control_ask *ask, uint64_t token, usec_t lost_usec,
+                        char ret_capability[static CAPABILITY_LEN], struct error *error);
+int control_ask_drop(const struct control_ask *ask, uint64_t token, struct error *error);
+/* `uri` has the capability. */
+int control_ask_mirror(const struct control_ask *ask, const char *uri, usec_t deadline_usec, uint64_t rate_bytes,
+                       struct error *error);
+int control_ask_unmirror(const struct control_ask *ask, struct error *error);

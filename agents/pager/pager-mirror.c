@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agents/pager/pager-internal.h"
+#include "daemon/base/clock.h"
+
+#define MIRROR_PATIENCE_USEC (10 * USEC_PER_SEC) /* for a mirror's server, before another one gets the mirror */
+
+/* The capability is the path: nbds://host:10809/CAPABILITY, nbd+unix:///CAPABILITY?socket=... */
+char *pager_uri(const struct pager *pager, size_t server, const char *capability) {
+        const char *uri = pager->options.servers[server].uri, *host = strstr(uri, "://");
+        const char *path = host ? strpbrk(host + 3, "/?") : NULL;
+        int before = (int) (path ? (size_t) (path - uri) : strlen(uri));
+        char *text;
+
+        path = path && *path == '/' ? path + 1 : path;
+        return asprintf(&text, "%.*s/%s%s", before, uri, capability, path ? path : "") < 0 ? NULL : text;
+}
+
+/* Calls that can wait: a channel that breaks meanwhile ends them. */
+static struct control_ask ask_at_leisure(const struct pager *pager, unsigned server) {
+        struct control_ask ask = pager_ask(pager, server - 1);
+
+        ask.cancel_fd = pager->urgent_fd;
+        return ask;
+}
+
+static void note(struct pager *pager, unsigned mirror, enum copy_state state, const char *text) {
+        pthread_mutex_lock(&pager->lock);
+        pager->mirror = mirror;
+        pager->mirror_state = state;
+        snprintf(pager->text, sizeof(pager->text), "%s", text);
+        pthread_mutex_unlock(&pager->lock);
+}
+
+/* Opens the mirror at a server, in place of what it has under this name: that is of an earlier grant. */
+static int open_mirror(struct pager *pager, unsigned server, struct error *error) {
+        struct control_ask ask = ask_at_leisure(pager, server), primary = ask_at_leisure(pager, pager->primary);
+        char capability[CAPABILITY_LEN];
+        struct space_status space;
+        char *uri = NULL;
+        int r = control_ask_space(&ask, &space, error);
+
+        if (r > 0)
+                r = control_ask_drop(&ask, pager->grant.granted, error);
+        if (r >= 0)
+                r = control_ask_open(&ask, SPACE_MIRROR, pager->options.size_bytes, pager->grant.granted, capability,
+                                     error);
+        if (r < 0)
+                return r;
+        uri = pager_uri(pager, server - 1, capability);
+        r = uri ? control_ask_mirror(&primary, uri, pager->options.deadline_usec, pager->options.fill_rate_bytes, error)
+                : error_set(error, -ENOMEM, "out of memory");
+        if (uri)
+                explicit_bzero(uri, strlen(uri));
+        explicit_bzero(capability, sizeof(capability));
+        free(uri);
+        return r;
+}
+
+/* Gives the space a mirror at the first other server that takes it. */
+static void choose_mirror(struct pager *pager) {
+        struct error error = ERROR_INIT;
+        unsigned n = (unsigned) pager->options.n_servers;
+
+        for (unsigned i = 0; i < n; i++) {
+                unsigned server = (pager->primary + i) % n + 1; /* begins behind the primary */
+                if (server == pager->primary)
+                        continue;
+                if (open_mirror(pager, server, &error) == 0) {
+                        note(pager, server, COPY_CONNECTING, "");
+                        break;
+                }
+                note(pager, 0, COPY_NONE, error_text(&error));
+        }
+        error_deinit(&error);
+}
+
+/* Whether the mirror's server has it no more, or has not answered for so long that another one may as well begin anew.
+ * The primary itself reaches for a mirror that is still there. */
+static bool is_mirror_gone(struct pager *pager) {
+        struct control_ask ask;
+        struct space_status space;
+        usec_t now = clock_usec(CLOCK_BOOTTIME);
+        int r;
+
+        if (pager->mirror == 0)
+                return true;
+        ask = ask_at_leisure(pager, pager->mirror);
+        r = control_ask_space(&ask, &space, NULL);
+        if (r >= 0)
+                pager->mirror_gone_usec = 0;
+        else if (pager->mirror_gone_usec == 0)
+                pager->mirror_gone_usec = now;
+        if (r >= 0)
+                return r == 0 || space.role != SPACE_MIRROR;
+        return pager->options.n_servers > 2 && now >= pager->mirror_gone_usec + MIRROR_PATIENCE_USEC;
+}
+
+void pager_tend_mirror(struct pager *pager) {
+        struct control_ask primary = ask_at_leisure(pager, pager->primary);
+        struct space_status space;
+
+        if (!pager->options.mirror || control_ask_space(&primary, &space, NULL) <= 0)
+                return;
+        note(pager, space.mirror == COPY_NONE ? 0 : pager->mirror, (enum copy_state) space.mirror, space.text);
+        if (space.mirror == COPY_CONNECTING && is_mirror_gone(pager)) {
+                if (control_ask_unmirror(&primary, NULL) < 0)
+                        return;
+                space.mirror = COPY_NONE;
+        }
+        if (space.mirror == COPY_NONE)
+                choose_mirror(pager);
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agents/pager/pager-internal.h"
+#include "daemon/base/clock.h"
+
+#define AGAIN_USEC (100 * USEC_PER_MSEC) /* between two attempts to find a server */
+#define TEND_USEC USEC_PER_SEC           /* between two looks at the mirror */
+
+struct control_ask pager_ask(const struct pager *pager, size_t server) {
+        return (struct control_ask) { pager->options.servers[server].control, &pager->options.name,
+                                      pager->options.deadline_usec, -1 };
+}
+
+static void set_text(struct pager *pager, const char *text) {
+        pthread_mutex_lock(&pager->lock);
+        snprintf(pager->text, sizeof(pager->text), "%s", text);
+        pthread_mutex_unlock(&pager->lock);
+}
+
+/* A channel to the space, which `capability` opens. */
+static int connect_channel(struct pager *pager, size_t server, const char *capability, struct channel **ret,
+                           struct error *error) {
+        const struct pager_options *options = &pager->options;
+        char *uri = pager_uri(pager, server, capability);
+        struct channel_options channel = {
+                .peer = { .uri = uri, .deadline_usec = options->deadline_usec, .connect_usec = options->deadline_usec,
+                          .psk_file = options->psk_file, .certificates = options->certificates,
+                          .tls_required = options->tls_required },
+                .n_connections = options->n_connections,
+                .bandwidth_bytes = options->bandwidth_bytes,
+        };
+        int r;
+
+        if (!uri)
+                return error_set(error, -ENOMEM, "out of memory");
+        r = channel_new(&channel, ret, error);
+        if (r < 0)
+                error_prefix(error, "%s", options->servers[server].control);
+        explicit_bzero(uri, strlen(uri));
+        free(uri);
+        return r;
+}
+
+/* Goes on at a server, under the grant that was tried last. */
+static int go_on_at(struct pager *pager, size_t server, const char *capability, struct error *error) {
+        struct channel *channel;
+        unsigned primary = (unsigned) server + 1;
+        int r = connect_channel(pager, server, capability, &channel, error);
+
+        if (r < 0)
+                return r;
+        pthread_mutex_lock(&pager->lock);
+        if (pager->primary != primary) {
+                pager->n_takeovers += pager->primary != 0;
+                if (pager->primary != 0)
+                        page_map_move(&pager->map, pager->primary, primary);
+                pager->mirror = 0;
+                pager->mirror_state = COPY_NONE;
+        }
+        pager->primary = primary;
+        pager->channel = pager->current = channel;
+        pager->state = PAGER_SERVING;
+        pager->text[0] = 0;
+        pager->serving_usec = clock_usec(CLOCK_BOOTTIME);
+        pager->stalled_usec = 0;
+        pthread_cond_broadcast(&pager->changed);
+        pthread_mutex_unlock(&pager->lock);
+        pager->grant.granted = pager->grant.tried;
+        return 0;
+}
+
+/* Drops what a server has under this name, if anything. */
+static int clear(struct pager *pager, const struct control_ask *ask, struct error *error) {
+        struct space_status space;
+        int r = control_ask_space(ask, &space, error);
+
+        if (r <= 0)
+                return r;
+        if (pager->grant.tried < space.token)
+                pager->grant.tried = space.token;
+        return control_ask_drop(ask, pager->grant.tried, error);
+}
+
+static int open_at(struct pager *pager, size_t server, struct error *error) {
+        struct control_ask ask = pager_ask(pager, server);
+        char capability[CAPABILITY_LEN];
+        int r = clear(pager, &ask, error);
+
+        if (r < 0)
+                return r;
+        r = control_ask_open(&ask, SPACE_PRIMARY, pager->options.size_bytes, ++pager->grant.tried, capability, error);
+        if (r == 0)
+                r = go_on_at(pager, server, capability, error);
+        explicit_bzero(capability, sizeof(capability));
+        return r;
+}
+
+int pager_open(struct pager *pager, struct error *error) {
+        int r = -ENODEV;
+
+        for (size_t i = 0; i < pager->options.n_servers; i++) {
+                r = open_at(pager, i, error);
+                if (r == 0)
+                        break;
+        }
+        return r;
+}
+
+static void look(struct pager *pager, size_t server, struct sight *ret) {
+        struct control_ask ask = pager_ask(pager, server);
+        struct space_status space;
+        int r = control_ask_space(&ask, &space, NULL);
+
+        *ret = (struct sight) { .answered = r >= 0 };
+        if (r <= 0)
+                return;
+        ret->there = space.mirror != COPY_REPLACED && space.hand_over != COPY_REPLACED;
+        ret->role = (enum space_role) space.role;
+        ret->token = space.token;
+        ret->whole = space.copy == LABEL_COMPLETE;
+}
+
+/* Where to go on. A primary that has just let its deadline pass is asked only where no mirror can stand in. */
+static enum recovery choose(struct pager *pager, struct sight *sights, size_t *ret_server) {
+        size_t n = pager->options.n_servers, primary = pager->primary - 1;
+        enum recovery choice;
+
+        for (size_t i = 0; i < n; i++)
+                if (i != primary || !pager->stalled)
+                        look(pager, i, &sights[i]);
+        choice = recovery_choose(sights, n, &pager->grant, ret_server);
+        if (choice == RECOVERY_WAIT && pager->stalled) {
+                look(pager, primary, &sights[primary]);
+                choice = recovery_choose(sights, n, &pager->grant, ret_server);
+        }
+        return choice;
+}
+
+static int take(struct pager *pager, enum recovery choice, size_t server, struct error *error) {
+        struct control_ask ask = pager_ask(pager, server);
+        char capability[CAPABILITY_LEN];
+        uint64_t token = ++pager->grant.tried;
+        int r;
+
+        if (choice == RECOVERY_GRANT)
+                r = control_ask_grant(&ask, token, capability, error);
+        else
+                r = control_ask_promote(&ask, token, clock_usec(CLOCK_BOOTTIME) - pager->answered_usec, capability,
+                                        error);
+        if (r == 0)
+                r = go_on_at(pager, server, capability, error);
+        explicit_bzero(capability, sizeof(capability));
+        return r;
+}
+
+/* Its pages are lost: from now on they are errors. */
+static void lose(struct pager *pager) {
+        pthread_mutex_lock(&pager->lock);
+        page_map_lose(&pager->map);
+        pager->n_losses++;
+        pager->primary = pager->mirror = 0;
+        pager->mirror_state = COPY_NONE;
+        pthread_mutex_unlock(&pager->lock);
+}
+
+static void be_fenced(struct pager *pager) {
+        pthread_mutex_lock(&pager->lock);
+        pager->state = PAGER_FENCED;
+        snprintf(pager->text, sizeof(pager->text), "the space was given to somebody else");
+        pthread_cond_broadcast(&pager->changed);
+        pthread_mutex_unlock(&pager->lock);
+}
+
+static bool out_of_patience(struct pager *pager) {
+        return clock_usec(CLOCK_BOOTTIME) >= pager->stalled_usec + pager->options.patience_usec;
+}
+
+/* One attempt to find a server for the space that there is. */
+static void find(struct pager *pager) {
+        struct sight sights[PAGE_HOLDERS_MAX] = { 0 };
+        struct error error = ERROR_INIT;
+        enum recovery choice;
+        size_t server;
+
+        for (choice = choose(pager, sights, &server); choice == RECOVERY_GRANT || choice == RECOVERY_PROMOTE;
+             choice = recovery_choose(sights, pager->options.n_servers, &pager->grant, &server)) {
+                if (take(pager, choice, server, &error) == 0)
+                        break;
+                set_text(pager, error_text(&error));
+                if (choice == RECOVERY_PROMOTE && error.code != -ENOTCONN)
+                        sights[server].whole = false; /* it has said that it may lack pages */
+                else
+                        sights[server] = (struct sight) { 0 };
+        }
+        if (choice == RECOVERY_FENCED)
+                be_fenced(pager);
+        else if (choice == RECOVERY_LOST || (choice == RECOVERY_WAIT && out_of_patience(pager)))
+                lose(pager);
+        error_deinit(&error);
+}
+
+/* Where there is no space any more, a new one; until then requests that need a server fail. */
+static void begin_anew(struct pager *pager) {
+        struct error error = ERROR_INIT;
+        int r = pager_open(pager, &error);
+
+        if (r < 0) {
+                pthread_mutex_lock(&pager->lock);
+                pager->state = PAGER_DOWN;
+                snprintf(pager->text, sizeof(pager->text), "%s", error_text(&error));
+                pthread_cond_broadcast(&pager->changed);
+                pthread_mutex_unlock(&pager->lock);
+        }
+        error_deinit(&error);
+}
+
+/* Waits so long, or until something is urgent. */
+static void wait_urgent(struct pager *pager, usec_t timeout_usec) {
+        struct pollfd urgent = { .fd = pager->urgent_fd, .events = POLLIN };
+        uint64_t n;
+
+        if (poll(&urgent, 1, (int) (timeout_usec / USEC_PER_MSEC)) > 0)
+                (void) !read(pager->urgent_fd, &n, sizeof(n));
+}
+
+/* The channel is broken, or to end: waits for those who use it. How it ended decides what is done next. */
+static void bury(struct pager *pager) {
+        pthread_mutex_lock(&pager->lock);
+        pager->state = PAGER_RECOVERING;
+        pager->channel = NULL;
+        pager->stalled_usec = clock_usec(CLOCK_BOOTTIME);
+        channel_break(pager->current);
+        while (pager->n_users > 0)
+                pthread_cond_wait(&pager->changed, &pager->lock);
+        pthread_mutex_unlock(&pager->lock);
+        pager->answered_usec = channel_answered_usec(pager->current);
+        pager->stalled = channel_stalled(pager->current);
+        pager->current = channel_free(pager->current);
+        wait_urgent(pager, 0); /* that is what was urgent */
+}
+
+static bool is_over(struct pager *pager) {
+        bool over;
+
+        pthread_mutex_lock(&pager->lock);
+        over = pager->stop || pager->channel != pager->current;
+        pthread_mutex_unlock(&pager->lock);
+        return over || channel_broken(pager->current);
+}
+
+/* Connected: sees to the mirror, until the channel breaks. */
+static void attend(struct pager *pager) {
+        usec_t tended_usec = 0;
+
+        while (!is_over(pager)) {
+                usec_t now = clock_usec(CLOCK_BOOTTIME);
+
+                if (now >= tended_usec + TEND_USEC) {
+                        pager_tend_mirror(pager);
+                        pager_tell(pager);
+                        tended_usec = now;
+                }
+                wait_urgent(pager, AGAIN_USEC);
+        }
+}
+
+void *pager_run(void *userdata) {
+        struct pager *pager = userdata;
+
+        for (;;) {
+                enum pager_state state;
+                bool stop;
+
+                if (pager->current) {
+                        attend(pager);
+                        bury(pager);
+                        pager_tell(pager);
+                }
+                pthread_mutex_lock(&pager->lock);
+                stop = pager->stop;
+                state = pager->state;
+                pthread_mutex_unlock(&pager->lock);
+                if (stop)
+                        return NULL;
+                /* a server that takes the space and breaks the channel again and again is not asked without end */
+                if (clock_usec(CLOCK_BOOTTIME) < pager->serving_usec + AGAIN_USEC)
+                        wait_urgent(pager, AGAIN_USEC);
+                if (state != PAGER_FENCED && pager->primary != 0)
+                        find(pager);
+                if (state != PAGER_FENCED && pager->primary == 0)
+                        begin_anew(pager);
+                if (!pager->current) {
+                        pager_tell(pager);
+                        wait_urgent(pager, AGAIN_USEC);
+                }
+        }
+}

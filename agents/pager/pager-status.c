@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agents/pager/pager-internal.h"
+#include "agents/protocol/json-text.h"
+#include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+
+#define LOST_RUNS_MAX 64 /* that are told one by one */
+
+DEFINE_CLEANUP(struct json_object *, json_object_put)
+
+static void add(struct json_object *json, const char *key, struct json_object *value) {
+        if (!value || json_object_object_add(json, key, value) < 0)
+                json_object_put(value);
+}
+
+static void add_bytes(struct json_object *json, const char *key, uint64_t bytes) {
+        add(json, key, json_object_new_uint64(bytes));
+}
+
+/* The pages that are lost, as runs of bytes. */
+static struct json_object *lost_runs(const struct page_map *map) {
+        struct json_object *runs = json_object_new_array();
+        uint64_t begin, end = 0;
+
+        for (int n = 0; n < LOST_RUNS_MAX && page_map_next_lost(map, end, &begin, &end); n++) {
+                struct json_object *run = json_object_new_object();
+                if (!run || json_object_array_add(runs, run) < 0) {
+                        json_object_put(run);
+                        break;
+                }
+                add_bytes(run, "offset", begin);
+                add_bytes(run, "length", end - begin);
+        }
+        return runs;
+}
+
+static struct json_object *server_of(const struct pager *pager, unsigned server) {
+        return server == 0 ? json_object_new_null() : json_object_new_string(pager->options.servers[server - 1].control);
+}
+
+/* With the lock held. */
+static void describe(struct pager *pager, struct json_object *json) {
+        const struct page_map *map = &pager->map;
+        uint64_t held = 0;
+
+        for (unsigned i = 1; i <= PAGE_HOLDERS_MAX; i++)
+                held += map->n_held[i];
+        add(json, "version", json_object_new_int(1));
+        add_bytes(json, "time_usec", clock_usec(CLOCK_REALTIME));
+        add(json, "node", json_object_new_string(pager->options.name.node));
+        add(json, "owner", json_object_new_string(pager->options.name.owner));
+        add(json, "space", json_object_new_string(pager->options.name.space));
+        add(json, "state", json_object_new_string(pager_state_to_string(pager->state)));
+        (void) json_object_object_add(json, "primary", server_of(pager, pager->primary));
+        (void) json_object_object_add(json, "mirror", server_of(pager, pager->mirror));
+        add(json, "mirror_state", json_object_new_string(copy_state_to_string(pager->mirror_state)));
+        add_bytes(json, "takeovers", pager->n_takeovers);
+        add_bytes(json, "size_bytes", pager->options.size_bytes);
+        add_bytes(json, "held_bytes", held * PAGE_BYTES);
+        add_bytes(json, "unclean_bytes", map->n_unclean * PAGE_BYTES);
+        add_bytes(json, "lost_bytes", map->n_held[PAGE_LOST] * PAGE_BYTES);
+        add(json, "lost", lost_runs(map));
+        add_bytes(json, "saved_bytes", pager->saved_bytes);
+        add_bytes(json, "returned_bytes", pager->returned_bytes);
+        add(json, "text", json_object_new_string(pager->text));
+}
+
+/* Under another name first, so that nobody reads half of it. */
+static int replace_file(const char *path, const char *text) {
+        _cleanup_free_ char *aside = NULL;
+        _cleanup_fclose_ FILE *file = NULL;
+        bool written;
+
+        if (asprintf(&aside, "%s.new", path) < 0)
+                return -ENOMEM;
+        file = fopen(aside, "we");
+        if (!file)
+                return -errno;
+        written = fprintf(file, "%s\n", text) > 0 && fflush(file) == 0;
+        return written && rename(aside, path) == 0 ? 0 : -errno;
+}
+
+void pager_tell(struct pager *pager) {
+        _cleanup_(json_object_putp) struct json_object *json = NULL;
+        const char *text;
+
+        if (!pager->options.status_path)
+                return;
+        json = json_object_new_object();
+        if (!json)
+                return;
+        pthread_mutex_lock(&pager->lock);
+        describe(pager, json);
+        pthread_mutex_unlock(&pager->lock);
+        text = json_text_print(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, NULL);
+        if (text)
+                (void) replace_file(pager->options.status_path, text);
+}

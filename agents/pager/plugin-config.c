@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agents/pager/channel.h"
+#include "agents/pager/plugin.h"
+
+struct pager_options plugin_options = {
+        .mirror = true,
+        .deadline_usec = USEC_PER_SEC,
+        .patience_usec = 30 * USEC_PER_SEC,
+        .n_connections = 4,
+        .fill_rate_bytes = 64 * MIB,
+        .tls_required = true,
+};
+bool plugin_lock = true;
+
+const char plugin_config_help[] =
+        "size=SIZE              (required) of the disk\n"
+        "server=CONTROL,URI     (required) control socket of a memory server, and its NBD URI without an export\n"
+        "                       name; the first is the primary at first, others its mirrors; up to 6\n"
+        "node=NAME              (required) node, VM or process, and name of the space\n"
+        "owner=NAME             (required)\n"
+        "space=NAME             (default: swap)\n"
+        "mirror=yes|no          each page at two servers (default: yes, where there are two)\n"
+        "deadline=TIME          for a server's answer (default: 1s)\n"
+        "patience=TIME          how long requests wait before pages are given up (default: 30s)\n"
+        "connections=N          to the primary (default: 4)\n"
+        "bandwidth=SIZE         a second, at most\n"
+        "fill-rate=SIZE         a second, of a new mirror (default: 64MiB)\n"
+        "psk=FILE               TLS keys\n"
+        "certificates=DIR       TLS certificates\n"
+        "tls-required=yes|no    no server without TLS, other than on unix sockets (default: yes)\n"
+        "status=FILE            where to say how it is\n"
+        "lock=yes|no            keep the pager in memory (default: yes)";
+
+static int refuse(const char *key, const char *value, const char *text) {
+        nbdkit_error("%s=%s: %s", key, value, text);
+        return -1;
+}
+
+static int read_size(const char *key, const char *value, uint64_t *ret) {
+        return size_parse(value, ret) == 0 ? 0 : refuse(key, value, "not a size, which is a number and its unit, such "
+                                                        "as 512MiB");
+}
+
+static int read_time(const char *key, const char *value, usec_t *ret) {
+        usec_t time;
+
+        if (duration_parse(value, &time) < 0)
+                return refuse(key, value, "not a time, which is a number and its unit, such as 500ms");
+        if (time < 20 * USEC_PER_MSEC || time > 3600 * USEC_PER_SEC)
+                return refuse(key, value, "it is at least 20ms and at most 1h");
+        *ret = time;
+        return 0;
+}
+
+static int read_bool(const char *value, bool *ret) {
+        int r = nbdkit_parse_bool(value);
+
+        if (r < 0)
+                return -1;
+        *ret = r;
+        return 0;
+}
+
+static int read_path(const char *value, const char **ret) {
+        free((char *) *ret);
+        *ret = nbdkit_absolute_path(value);
+        return *ret ? 0 : -1;
+}
+
+static int read_name(const char *key, const char *value, char ret[static NAME_LEN]) {
+        const char *letter = value;
+
+        while (isalnum((unsigned char) *letter) || (letter != value && *letter && strchr("_.:@+-", *letter)))
+                letter++;
+        if (*letter || letter == value || letter - value >= NAME_LEN)
+                return refuse(key, value, "a name is of letters, digits and _.:@+-, begins with a letter or digit and "
+                              "has at most 63");
+        memcpy(ret, value, (size_t) (letter - value) + 1);
+        return 0;
+}
+
+static int read_server(const char *key, const char *value) {
+        struct pager_server *server = &plugin_options.servers[plugin_options.n_servers];
+        const char *comma = strchr(value, ',');
+
+        if (plugin_options.n_servers == PAGE_HOLDERS_MAX)
+                return refuse(key, value, "6 servers are the most");
+        if (*value != '/' || !comma || !strstr(comma + 1, "://"))
+                return refuse(key, value, "not the path of a control socket, a comma and an NBD URI");
+        server->control = strndup(value, (size_t) (comma - value));
+        server->uri = strdup(comma + 1);
+        plugin_options.n_servers++;
+        if (server->control && server->uri)
+                return 0;
+        return refuse(key, value, strerror(ENOMEM));
+}
+
+static int read_connections(const char *key, const char *value) {
+        unsigned n;
+
+        if (nbdkit_parse_unsigned(key, value, &n) < 0)
+                return -1;
+        if (n < 1 || n > CHANNEL_CONNECTIONS_MAX)
+                return refuse(key, value, "1 to 16 connections");
+        plugin_options.n_connections = n;
+        return 0;
+}
+
+int plugin_config(const char *key, const char *value) {
+        struct pager_options *options = &plugin_options;
+
+        if (strcmp(key, "size") == 0)
+                return read_size(key, value, &options->size_bytes);
+        if (strcmp(key, "server") == 0)
+                return read_server(key, value);
+        if (strcmp(key, "node") == 0)
+                return read_name(key, value, options->name.node);
+        if (strcmp(key, "owner") == 0)
+                return read_name(key, value, options->name.owner);
+        if (strcmp(key, "space") == 0)
+                return read_name(key, value, options->name.space);
+        if (strcmp(key, "mirror") == 0)
+                return read_bool(value, &options->mirror);
+        if (strcmp(key, "deadline") == 0)
+                return read_time(key, value, &options->deadline_usec);
+        if (strcmp(key, "patience") == 0)
+                return read_time(key, value, &options->patience_usec);
+        if (strcmp(key, "connections") == 0)
+                return read_connections(key, value);
+        if (strcmp(key, "bandwidth") == 0)
+                return read_size(key, value, &options->bandwidth_bytes);
+        if (strcmp(key, "fill-rate") == 0)
+                return read_size(key, value, &options->fill_rate_bytes);
+        if (strcmp(key, "psk") == 0)
+                return read_path(value, &options->psk_file);
+        if (strcmp(key, "certificates") == 0)
+                return read_path(value, &options->certificates);
+        if (strcmp(key, "tls-required") == 0)
+                return read_bool(value, &options->tls_required);
+        if (strcmp(key, "status") == 0)
+                return read_path(value, &options->status_path);
+        if (strcmp(key, "lock") == 0)
+                return read_bool(value, &plugin_lock);
+        nbdkit_error("unknown parameter %s", key);
+        return -1;
+}
+
+int plugin_config_complete(void) {
+        struct pager_options *options = &plugin_options;
+
+        if (options->size_bytes == 0 || options->size_bytes % PAGE_BYTES != 0) {
+                nbdkit_error("size= is missing, or no multiple of 4096 bytes");
+                return -1;
+        }
+        if (options->n_servers == 0) {
+                nbdkit_error("server= is missing: CONTROL,URI of a memory server");
+                return -1;
+        }
+        if (!*options->name.node || !*options->name.owner) {
+                nbdkit_error("node= and owner= name whose space it is, and are missing");
+                return -1;
+        }
+        if (!*options->name.space)
+                memcpy(options->name.space, "swap", sizeof("swap"));
+        options->mirror = options->mirror && options->n_servers > 1;
+        return 0;
+}
+
+void plugin_config_free(void) {
+        for (size_t i = 0; i < plugin_options.n_servers; i++) {
+                free((char *) plugin_options.servers[i].control);
+                free((char *) plugin_options.servers[i].uri);
+        }
+        free((char *) plugin_options.psk_file);
+        free((char *) plugin_options.certificates);
+        free((char *) plugin_options.status_path);
+}

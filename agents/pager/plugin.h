@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* The nbdkit plugin: its life and requests (plugin.c) and its parameters (plugin-config.c). nbdkit knows one plugin a
+ * process. */
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "agents/pager/pager.h"
+
+extern struct pager_options plugin_options;
+extern bool plugin_lock; /* keep the pager in memory */
+
+int plugin_config(const char *key, const char *value);
+int plugin_config_complete(void);
+void plugin_config_free(void);
+extern const char plugin_config_help[];

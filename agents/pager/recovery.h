@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Where a pager goes on when it has no connection to its space, decided from what the servers say of the space.
+ *
+ * Every way back is a new grant, also to a primary that only the network had taken away: a save of the old connection
+ * may still be on its way, and would come after what was saved anew. What holds the truth is known by its token: no
+ * server that has a lower one than the grant under which saves were acknowledged, however alive it is.
+ *
+ * Pure.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/memserver/space.h"
+
+/* What one server says. */
+struct sight {
+        bool answered;
+        bool there; /* it has a space of that name */
+        enum space_role role;
+        uint64_t token;
+        bool whole; /* a mirror: it may stand in, as far as it is known */
+};
+
+struct grant {
+        uint64_t granted; /* token of the grant under which saves were acknowledged last */
+        uint64_t tried;   /* the highest that was asked for; >= granted */
+};
+
+enum recovery {
+        RECOVERY_GRANT,   /* the space is there: get a new capability */
+        RECOVERY_PROMOTE, /* this mirror is to become the primary */
+        RECOVERY_WAIT,    /* not known: a server that may have it does not answer */
+        RECOVERY_LOST,    /* no server has it any more */
+        RECOVERY_FENCED,  /* it was given to somebody else */
+};
+
+/* `ret_server` is set for the first two. */
+enum recovery recovery_choose(const struct sight *sights, size_t n_sights, const struct grant *grant,
+                              size_t *ret_server);

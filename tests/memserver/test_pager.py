@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A pager over two memory servers: what was acknowledged is there while one of them is, and clients that others wrote
+notice nothing but the time it takes."""
+import errno
+import os
+import signal
+import subprocess
+import time
+
+import nbd
+import pytest
+from server import MIB, PAGE, page, run
+from testbed.wait import until
+from test_clients import digest
+from writer import Writer
+
+DEADLINE = "400ms"    # where a server is to be given up
+
+
+def mirrored(servers, pagers, n=2, memory="64MiB", **options):
+    """A pager, its primary, its mirror, and what further servers there are."""
+    all_servers = [servers(memory) for _ in range(n)]
+    pager = pagers(all_servers, **options)
+    pager.until_mirrored(*all_servers[:2])
+    return pager, *all_servers
+
+
+def writers_at(pager, n=3, pages=512):
+    writers = [Writer(pager, None, pages * i, pages, i) for i in range(n)]
+    for writer in writers:
+        writer.start()
+    return writers
+
+
+def write_more(writers, n=50):
+    written = [len(writer.acknowledged) for writer in writers]
+    until(lambda: all(w.version > n + before or w.error for w, before in zip(writers, written)), 30, "writing goes on")
+
+
+def finish(pager, writers):
+    handle = pager.connect()
+    for writer in writers:
+        writer.finish()
+        assert writer.error is None
+        writer.check(handle)
+
+
+def test_nbdinfo_describes_a_pager(servers, pagers):
+    pager, *_ = mirrored(servers, pagers)
+    told = run("nbdinfo", pager.uri)
+    assert "export-size: 16777216" in told
+    for can in ("can_trim: true", "can_zero: true", "can_fast_zero: true", "can_flush: true", "can_fua: true",
+                "can_multi_conn: true"):
+        assert can in told
+
+
+def test_what_nbdcopy_copies_in_it_copies_out_while_the_primary_is_killed(servers, pagers, tmp_path):
+    pager, primary, keeper = mirrored(servers, pagers, size="48MiB", memory="96MiB")
+    with open(tmp_path / "in", "wb") as f:
+        f.truncate(48 * MIB)
+        for at in range(0, 48, 4):    # half of it holes
+            f.seek(at * MIB)
+            f.write(os.urandom(2 * MIB + 100))
+    copy = subprocess.Popen(["nbdcopy", str(tmp_path / "in"), pager.uri])
+    until(lambda: keeper.space()["held_bytes"] > 4 * MIB, 30, "it is under way")
+    primary.kill()
+    assert copy.wait(60) == 0
+    run("nbdcopy", pager.uri, str(tmp_path / "out"))
+    assert digest(tmp_path / "in") == digest(tmp_path / "out")
+    assert os.stat(tmp_path / "out").st_blocks * 512 < 40 * MIB    # holes were told as such
+    pager.until(takeovers=1, primary=keeper.control_path, lost_bytes=0)
+
+
+def test_qemu_io_writes_discards_and_reads(servers, pagers):
+    pager, *_ = mirrored(servers, pagers)
+    done = run("qemu-io", "-f", "raw", "-c", "write -P 7 1000 70000", "-c", "read -P 7 1000 70000",
+               "-c", "read -P 0 0 1000", "-c", "discard 4k 8k", "-c", "read -P 0 4k 8k", "-c", "read -P 7 12k 4k",
+               "-c", "write -z 12k 4k", "-c", "read -P 0 12k 4k", "-c", "writev -P 3 1M 4k 8k 512",
+               "-c", "read -P 3 1M 12800", "-c", "flush", "-c", "aio_write -P 9 2M 1M", "-c", "aio_flush",
+               "-c", "read -P 9 2M 1M", "-c", "discard 0 16M", "-c", "read -P 0 0 16M", pager.uri)
+    assert "failed" not in done and "error" not in done.lower()
+    pager.until(held_bytes=0)
+
+
+@pytest.mark.parametrize("fault", ["killed", "stalled"])
+def test_fio_verifies_what_it_wrote_while_the_primary_is(fault, servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers, size="64MiB", memory="96MiB", deadline=DEADLINE)
+    fio = subprocess.Popen(["fio", "--name=verify", "--ioengine=nbd", f"--uri={pager.uri}", "--rw=randrw",
+                            "--bsrange=4k-64k", "--iodepth=16", "--size=16M", "--offset_increment=16M", "--numjobs=4",
+                            "--verify=crc32c", "--verify_fatal=1", "--randseed=7", "--thread",
+                            "--verify_state_save=0"], stdout=subprocess.DEVNULL)
+    until(lambda: keeper.space()["held_bytes"] > 2 * MIB, 30, "it is under way")
+    assert fio.poll() is None
+    if fault == "killed":
+        primary.kill()
+    else:
+        primary.stop()
+    assert fio.wait(120) == 0
+    pager.until(takeovers=1, primary=keeper.control_path, lost_bytes=0)
+    if fault == "stalled":
+        primary.go_on()
+
+
+def test_each_primary_is_killed_in_turn_and_its_server_comes_back(servers, pagers):
+    """A server that was killed starts empty, and becomes the mirror of the one that took over."""
+    pager, one, other = mirrored(servers, pagers)
+    writers = writers_at(pager)
+    for _ in range(3):
+        write_more(writers)
+        one.kill()
+        one.start()
+        one, other = other, one
+        pager.until_mirrored(one, other)
+    write_more(writers)
+    finish(pager, writers)
+    pager.until(takeovers=3, lost_bytes=0)
+
+
+def test_a_stalled_primary_that_wakes_is_given_nothing_any_more(servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers, deadline=DEADLINE)
+    writers = writers_at(pager)
+    write_more(writers)
+    primary.stop()
+    write_more(writers)
+    primary.go_on()
+    pager.until_mirrored(keeper, primary)    # what it had is dropped, and it is filled anew
+    write_more(writers)
+    keeper.kill()
+    write_more(writers)
+    finish(pager, writers)
+
+
+def test_first_answer_of_the_mirror_comes_soon_after_the_deadline(servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers, deadline="1s")
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    primary.stop()
+    began = time.monotonic()
+    assert handle.pread(PAGE, PAGE) == page(1)
+    print(f"stalled: {time.monotonic() - began:.3f} s of deadline 1 s")
+    primary.go_on()
+
+
+def test_a_third_server_becomes_the_mirror_where_one_is_gone(servers, pagers):
+    pager, primary, keeper, third = mirrored(servers, pagers, n=3)
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    primary.kill()
+    assert handle.pread(PAGE, PAGE) == page(1)
+    pager.until_mirrored(keeper, third)
+    keeper.kill()
+    assert handle.pread(PAGE, PAGE) == page(1)
+    pager.until(takeovers=2, primary=third.control_path)
+
+
+def test_when_both_are_gone_exactly_the_pages_that_were_there_are_errors(servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers, patience="200ms")
+    handle = pager.connect()
+    for number in (3, 4, 8):
+        handle.pwrite(page(number), number * PAGE)
+    handle.trim(PAGE, 4 * PAGE)
+    primary.kill()
+    keeper.kill()
+    with pytest.raises(nbd.Error) as lost:
+        handle.pread(PAGE, 3 * PAGE)
+    assert lost.value.errnum == errno.EIO
+    pager.until(state="down", lost=[{"offset": 3 * PAGE, "length": PAGE}, {"offset": 8 * PAGE, "length": PAGE}])
+    for number in (0, 4, 7, 9):    # never there, or there no more
+        assert handle.pread(PAGE, number * PAGE) == bytes(PAGE)
+    with pytest.raises(nbd.Error):
+        handle.pwrite(page(1), PAGE)
+    primary.start()
+    pager.until(state="serving", primary=primary.control_path)
+    handle.pwrite(page(3, "new"), 3 * PAGE)
+    handle.pwrite(page(1), PAGE)
+    assert handle.pread(PAGE, 3 * PAGE) == page(3, "new") and handle.pread(PAGE, PAGE) == page(1)
+    for what in (lambda: handle.pread(PAGE, 8 * PAGE), lambda: handle.pwrite(b"part", 8 * PAGE)):
+        with pytest.raises(nbd.Error) as lost:
+            what()
+        assert lost.value.errnum == errno.EIO
+    pager.until(lost_bytes=PAGE)
+
+
+def test_a_mirror_that_may_lack_pages_is_never_read(servers, pagers):
+    """The mirror had been given up for its silence when the primary died."""
+    pager, primary, keeper = mirrored(servers, pagers, deadline=DEADLINE, patience="500ms")
+    handle = pager.connect()
+    handle.pwrite(page(1, "old"), PAGE)
+    keeper.stop()
+    handle.pwrite(page(1, "new"), PAGE)
+    primary.kill()
+    keeper.go_on()
+    with pytest.raises(nbd.Error) as lost:
+        handle.pread(PAGE, PAGE)
+    assert lost.value.errnum == errno.EIO
+
+
+def test_a_second_pager_does_not_take_the_space(servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers)
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    second = pagers([primary, keeper], start=False)
+    assert second.process.wait(30) != 0 and "in use" in second.log()
+    assert handle.pread(PAGE, PAGE) == page(1)
+    other = pagers([primary, keeper], owner="vm2")
+    other.until_mirrored(primary, keeper)
+    assert other.connect().pread(PAGE, PAGE) == bytes(PAGE)
+
+
+def test_a_pager_whose_space_was_given_to_another_is_fenced(servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers)
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    new = primary.connect(primary.grant(token=primary.space()["token"] + 10**9))
+    with pytest.raises(nbd.Error) as fenced:
+        handle.pwrite(page(1, "late"), PAGE)
+    assert fenced.value.errnum == errno.EPERM
+    pager.until(state="fenced")
+    assert new.pread(PAGE, PAGE) == page(1)
+
+
+def test_spaces_end_with_their_pager_and_are_begun_anew_after_its_death(servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers)
+    pager.connect().pwrite(page(1), PAGE)
+    pager.process.send_signal(signal.SIGKILL)
+    pager.process.wait()
+    until(lambda: primary.space()["connections"] == 0, 30, "the server has noticed")
+    again = pagers([primary, keeper])
+    again.until_mirrored(primary, keeper)
+    handle = again.connect()
+    assert handle.pread(PAGE, PAGE) == bytes(PAGE)
+    handle.pwrite(page(2), PAGE)
+    handle.shutdown()
+    again.process.terminate()
+    again.process.wait(30)
+    assert primary.ask("spaces") == [] == keeper.ask("spaces")
+
+
+def test_bandwidth_is_kept(servers, pagers):
+    pager, *_ = mirrored(servers, pagers, parameters=["bandwidth=8MiB"])
+    handle = pager.connect()
+    began = time.monotonic()
+    for at in range(0, 8 * MIB, MIB):
+        handle.pwrite(os.urandom(MIB), at)
+    assert time.monotonic() - began > 0.7
+
+
+def test_a_full_server_says_so_and_nothing_that_it_took_is_gone(servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers, memory="16MiB", size="32MiB")
+    handle = pager.connect()
+    with pytest.raises(nbd.Error) as full:
+        for number in range(8192):
+            handle.pwrite(page(number), number * PAGE)
+    assert full.value.errnum == errno.ENOSPC
+    for other in range(0, number, 100):
+        assert handle.pread(PAGE, other * PAGE) == page(other)

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "agents/pager/page-map.h"
+#include "agents/pager/pager-state.h"
+#include "agents/pager/recovery.h"
+#include "daemon/base/cleanup.h"
+#include "tests/random.h"
+#include "tests/unit/test.h"
+
+#define AT(page) ((page) * PAGE_BYTES)
+
+static struct page_request make(enum page_access access, uint64_t offset, uint64_t length) {
+        return (struct page_request) { .access = access, .offset = offset, .length = length };
+}
+
+/* One request from begin to end. */
+static void carry_out(struct page_map *map, enum page_access access, uint64_t offset, uint64_t length, bool done,
+                      unsigned holder) {
+        struct page_request request = make(access, offset, length);
+
+        REQUIRE(page_map_begin(map, &request) == PAGE_GO);
+        page_map_end(map, &request, done, holder);
+}
+
+static unsigned holder_of(const struct page_map *map, uint64_t page) {
+        uint64_t end;
+
+        return page_map_run(map, AT(page), AT(page + 1), &end);
+}
+
+static void a_page_is_where_it_was_saved_until_it_is_trimmed_as_a_whole(void) {
+        struct page_map map;
+        uint64_t end;
+
+        REQUIRE(page_map_init(&map, AT(16)) == 0);
+        CHECK(page_map_init(&map, 100) == -EINVAL && page_map_init(&map, 0) == -EINVAL);
+        carry_out(&map, PAGE_WRITE, AT(2) + 100, AT(2), true, 1); /* three pages, two in part */
+        CHECK(page_map_run(&map, 0, AT(16), &end) == PAGE_NOBODY && end == AT(2));
+        CHECK(page_map_run(&map, AT(2), AT(16), &end) == 1 && end == AT(5));
+        carry_out(&map, PAGE_TRIM, AT(2) + 1, AT(2), true, 1);
+        CHECK(holder_of(&map, 2) == 1 && holder_of(&map, 3) == PAGE_NOBODY && holder_of(&map, 4) == 1);
+        CHECK(map.n_held[1] == 2 && map.n_held[PAGE_NOBODY] == 14 && map.n_unclean == 0);
+        page_map_move(&map, 1, 3);
+        CHECK(holder_of(&map, 2) == 3 && map.n_held[1] == 0 && map.n_held[3] == 2);
+        page_map_deinit(&map);
+}
+
+static void a_save_that_failed_leaves_a_page_that_only_its_holder_knows(void) {
+        struct page_map map;
+
+        REQUIRE(page_map_init(&map, AT(4)) == 0);
+        carry_out(&map, PAGE_WRITE, AT(1), AT(1), false, 2);
+        CHECK(holder_of(&map, 1) == 2 && map.n_unclean == 1);
+        carry_out(&map, PAGE_WRITE, AT(1), AT(1), true, 2);
+        CHECK(map.n_unclean == 0);
+        carry_out(&map, PAGE_TRIM, AT(1), AT(1), false, 2);
+        CHECK(holder_of(&map, 1) == 2 && map.n_unclean == 1);
+        carry_out(&map, PAGE_WRITE, AT(2), AT(1), false, PAGE_NOBODY); /* nobody was asked */
+        CHECK(holder_of(&map, 2) == PAGE_NOBODY);
+        page_map_deinit(&map);
+}
+
+static void a_read_joins_the_fetch_of_its_bytes_and_all_else_waits(void) {
+        struct page_request fetch = make(PAGE_READ, AT(1), AT(2)), same = make(PAGE_READ, AT(2) + 7, 100),
+                            more = make(PAGE_READ, AT(2), AT(2)), save = make(PAGE_WRITE, AT(2) + 1, 1),
+                            apart = make(PAGE_WRITE, AT(3), 1);
+        struct page_map map;
+
+        REQUIRE(page_map_init(&map, AT(8)) == 0);
+        REQUIRE(page_map_begin(&map, &fetch) == PAGE_GO);
+        CHECK(page_map_begin(&map, &same) == PAGE_JOINED && same.fetch == &fetch && fetch.n_joined == 1);
+        CHECK(page_map_begin(&map, &more) == PAGE_WAIT && page_map_begin(&map, &save) == PAGE_WAIT);
+        CHECK(page_map_begin(&map, &apart) == PAGE_GO);
+        page_map_end(&map, &fetch, true, PAGE_NOBODY);
+        CHECK(fetch.ended && page_map_begin(&map, &more) == PAGE_WAIT); /* for what is written beside */
+        CHECK(page_map_begin(&map, &save) == PAGE_GO);
+        page_map_leave(&same);
+        CHECK(fetch.n_joined == 0);
+        page_map_end(&map, &apart, true, 1);
+        CHECK(page_map_begin(&map, &same) == PAGE_WAIT); /* a save is no fetch */
+        page_map_end(&map, &save, true, 1);
+        CHECK(page_map_begin(&map, &same) == PAGE_GO);
+        page_map_end(&map, &same, true, PAGE_NOBODY);
+        page_map_deinit(&map);
+}
+
+static void exactly_what_was_held_is_lost_until_it_is_written_as_a_whole(void) {
+        struct page_request part = make(PAGE_WRITE, AT(2), 100), whole = make(PAGE_WRITE, AT(2), AT(1));
+        struct page_map map;
+        uint64_t begin, end;
+
+        REQUIRE(page_map_init(&map, AT(8)) == 0);
+        carry_out(&map, PAGE_WRITE, AT(2), AT(3), true, 1);
+        carry_out(&map, PAGE_WRITE, AT(7), AT(1), true, 1);
+        page_map_lose(&map);
+        CHECK(page_map_next_lost(&map, 0, &begin, &end) && begin == AT(2) && end == AT(5));
+        CHECK(page_map_next_lost(&map, end, &begin, &end) && begin == AT(7) && end == AT(8));
+        CHECK(!page_map_next_lost(&map, end, &begin, &end));
+        CHECK(page_map_needs_lost(&map, &part) && !page_map_needs_lost(&map, &whole));
+        carry_out(&map, PAGE_WRITE, AT(2), AT(1), false, 2); /* failed: as lost as before */
+        CHECK(holder_of(&map, 2) == PAGE_LOST);
+        carry_out(&map, PAGE_WRITE, AT(2), AT(1), true, 2);
+        carry_out(&map, PAGE_TRIM, AT(3), 10, true, 2); /* a part */
+        carry_out(&map, PAGE_TRIM, AT(4), AT(1), true, 2);
+        CHECK(holder_of(&map, 2) == 2 && holder_of(&map, 3) == PAGE_LOST && holder_of(&map, 4) == PAGE_NOBODY);
+        CHECK(map.n_held[PAGE_LOST] == 2);
+        page_map_deinit(&map);
+}
+
+static void a_primary_with_an_older_token_is_never_gone_back_to(void) {
+        struct sight sights[] = {
+                { .answered = true, .there = true, .role = SPACE_PRIMARY, .token = 5 },
+                { .answered = false },
+        };
+        struct grant grant = { .granted = 6, .tried = 7 };
+        size_t server;
+
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_WAIT);
+        sights[1] = (struct sight) { .answered = true };
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_LOST);
+        sights[1] = (struct sight) { .answered = true, .there = true, .role = SPACE_MIRROR, .token = 6, .whole = true };
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_PROMOTE && server == 1);
+        sights[1].role = SPACE_PRIMARY;
+        sights[1].token = 7; /* the answer to that promotion had not come */
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_GRANT && server == 1);
+        sights[1].token = 8;
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_FENCED);
+}
+
+/*
+ * A pager's table and its choices among servers that die, stall, wake and begin anew, against a checker that knows what
+ * was acknowledged. The servers here keep what theirs promise: a save is acknowledged once the mirror has it, or once
+ * the mirror has been given up, and a mirror that may lack a save refuses to be promoted.
+ */
+#define PAGES 6
+#define SERVERS 3
+#define STEPS 3000
+#define SEEDS 200
+
+struct server {
+        bool stalled, there, whole, says_whole;
+        enum space_role role;
+        uint64_t token;
+        uint64_t page[PAGES]; /* version; 0: zeroes */
+};
+
+struct world {
+        uint64_t random, version;
+        struct server servers[SERVERS];
+        size_t primary, mirror; /* SERVERS: none */
+        bool connected;
+        struct grant grant;
+        struct page_map map;
+        uint64_t acknowledged[PAGES], maybe[PAGES]; /* what was tried since, or the same; UINT64_MAX: several */
+        bool lost[PAGES];
+        unsigned n_lost, n_takeovers;
+};
+
+static struct server *primary_of(struct world *w) {
+        return &w->servers[w->primary];
+}
+
+static bool has_mirror(const struct world *w) {
+        return w->mirror < SERVERS && w->servers[w->mirror].there && w->servers[w->mirror].role == SPACE_MIRROR;
+}
+
+static void open_space(struct world *w) {
+        w->primary = w->mirror = SERVERS;
+        w->connected = false;
+        for (size_t i = 0; i < SERVERS && w->primary == SERVERS; i++)
+                if (!w->servers[i].stalled) {
+                        w->servers[i] = (struct server) { .there = true, .role = SPACE_PRIMARY,
+                                                          .token = ++w->grant.tried };
+                        w->grant.granted = w->grant.tried;
+                        w->primary = i;
+                        w->connected = true;
+                }
+}
+
+/* Some other server gets the whole of the primary. */
+static void give_mirror(struct world *w) {
+        size_t i = random_below(&w->random, SERVERS);
+        struct server *server = &w->servers[i];
+
+        if (!w->connected || has_mirror(w) || i == w->primary || server->stalled || primary_of(w)->stalled)
+                return;
+        *server = *primary_of(w);
+        server->role = SPACE_MIRROR;
+        server->token = w->grant.granted;
+        server->whole = server->says_whole = true;
+        w->mirror = i;
+}
+
+/* The checker: an acknowledged page is lost only when nobody who is whole has it any more. */
+static bool holder_lives(const struct world *w) {
+        const struct server *primary = &w->servers[w->primary];
+
+        return (primary->there && primary->token >= w->grant.granted) || (has_mirror(w) && w->servers[w->mirror].whole);
+}
+
+static void lose_space(struct world *w) {
+        CHECK(!holder_lives(w));
+        page_map_lose(&w->map);
+        for (unsigned i = 0; i < PAGES; i++)
+                w->lost[i] = w->lost[i] || w->acknowledged[i] != 0 || w->maybe[i] != 0;
+        w->n_lost++;
+        open_space(w);
+}
+
+static void take_over(struct world *w, size_t server) {
+        struct server *s = &w->servers[server];
+
+        if (server != w->primary) {
+                page_map_move(&w->map, (unsigned) w->primary + 1, (unsigned) server + 1);
+                w->n_takeovers++;
+                w->mirror = SERVERS;
+        }
+        s->role = SPACE_PRIMARY;
+        s->token = ++w->grant.tried;
+        if (random_below(&w->random, 4) == 0)
+                return; /* the answer was lost */
+        w->grant.granted = w->grant.tried;
+        w->primary = server;
+        w->connected = true;
+}
+
+static void recover(struct world *w) {
+        struct sight sights[SERVERS];
+        size_t server;
+
+        for (size_t i = 0; i < SERVERS; i++) {
+                struct server *s = &w->servers[i];
+                sights[i] = (struct sight) { .answered = !s->stalled, .there = !s->stalled && s->there,
+                                             .role = s->role, .token = s->token, .whole = s->says_whole };
+        }
+        for (;;) {
+                enum recovery choice = recovery_choose(sights, SERVERS, &w->grant, &server);
+
+                CHECK(choice != RECOVERY_FENCED);
+                if (choice == RECOVERY_PROMOTE && !w->servers[server].whole)
+                        sights[server].whole = false;
+                else if (choice == RECOVERY_PROMOTE || choice == RECOVERY_GRANT)
+                        return take_over(w, server);
+                else if (choice == RECOVERY_LOST)
+                        return lose_space(w);
+                else
+                        return;
+        }
+}
+
+/* A save at the primary, and at its mirror unless that is given up. False: no answer, it may have been done or not. */
+static bool save_at_servers(struct world *w, unsigned page, uint64_t version) {
+        struct server *primary = primary_of(w);
+
+        if (!primary->there || primary->stalled)
+                return false;
+        primary->page[page] = version;
+        if (random_below(&w->random, 20) == 0)
+                return false; /* dies, or is cut off, before the mirror has it */
+        if (has_mirror(w) && w->servers[w->mirror].stalled)
+                w->servers[w->mirror].whole = false;
+        else if (has_mirror(w))
+                w->servers[w->mirror].page[page] = version;
+        return random_below(&w->random, 20) != 0;
+}
+
+static void write_page(struct world *w, unsigned page, bool trim) {
+        struct page_request request = make(trim ? PAGE_TRIM : PAGE_WRITE, AT(page), AT(1));
+        uint64_t version = trim ? 0 : ++w->version;
+
+        REQUIRE(page_map_begin(&w->map, &request) == PAGE_GO);
+        w->maybe[page] = w->maybe[page] != w->acknowledged[page] ? UINT64_MAX : version;
+        for (int tries = 0; tries < 50; tries++) {
+                if (!w->connected)
+                        recover(w);
+                if (w->connected && save_at_servers(w, page, version)) {
+                        page_map_end(&w->map, &request, true, (unsigned) w->primary + 1);
+                        w->acknowledged[page] = w->maybe[page] = version;
+                        w->lost[page] = false;
+                        return;
+                }
+                w->connected = false;
+        }
+        page_map_end(&w->map, &request, false, w->primary < SERVERS ? (unsigned) w->primary + 1 : PAGE_NOBODY);
+}
+
+/* Two truths would show here. */
+static void read_page(struct world *w, unsigned page) {
+        unsigned holder = holder_of(&w->map, page);
+        uint64_t found = 0;
+
+        if (holder == PAGE_LOST) {
+                CHECK(w->lost[page]);
+                return;
+        }
+        if (holder != PAGE_NOBODY) {
+                if (!w->connected || !primary_of(w)->there || primary_of(w)->stalled)
+                        return;
+                CHECK(holder == w->primary + 1);
+                found = primary_of(w)->page[page];
+        }
+        CHECK(w->maybe[page] == UINT64_MAX || found == w->acknowledged[page] || found == w->maybe[page]);
+        if (w->maybe[page] != w->acknowledged[page] && w->maybe[page] != UINT64_MAX && holder != PAGE_NOBODY)
+                w->acknowledged[page] = w->maybe[page] = found;
+}
+
+static void misfortune(struct world *w) {
+        size_t i = random_below(&w->random, SERVERS);
+        struct server *server = &w->servers[i];
+
+        switch (random_below(&w->random, 4)) {
+        case 0: /* killed, and begun anew, empty */
+                *server = (struct server) { 0 };
+                if (i == w->primary)
+                        w->connected = false;
+                break;
+        case 1:
+                server->stalled = true;
+                break;
+        default:
+                server->stalled = false;
+                break;
+        }
+}
+
+static void run_world(uint64_t seed, unsigned *n_lost, unsigned *n_takeovers) {
+        struct world w = { .random = seed };
+
+        REQUIRE(page_map_init(&w.map, AT(PAGES)) == 0);
+        open_space(&w);
+        for (int step = 0; step < STEPS; step++) {
+                unsigned page = random_below(&w.random, PAGES), what = random_below(&w.random, 20);
+
+                if (what < 8)
+                        write_page(&w, page, what == 0);
+                else if (what < 16)
+                        read_page(&w, page);
+                else if (what < 19)
+                        give_mirror(&w);
+                else
+                        misfortune(&w);
+        }
+        *n_lost += w.n_lost;
+        *n_takeovers += w.n_takeovers;
+        page_map_deinit(&w.map);
+}
+
+static void no_acknowledged_page_is_lost_while_a_holder_lives(void) {
+        const char *only = getenv("TEST_SEED");
+        uint64_t first = only ? strtoull(only, NULL, 10) : 1, n = only ? 1 : SEEDS;
+        unsigned n_lost = 0, n_takeovers = 0;
+
+        for (uint64_t seed = first; seed < first + n; seed++) {
+                unsigned failed = CU_get_number_of_failures();
+                run_world(seed, &n_lost, &n_takeovers);
+                if (CU_get_number_of_failures() > failed) {
+                        printf("seed %" PRIu64 " ", seed);
+                        break;
+                }
+        }
+        printf("%u takeovers, %u losses ", n_takeovers, n_lost);
+        CHECK(only || (n_takeovers > n && n_lost > n));
+}
+
+static void every_enum_table_round_trips(void) {
+        for (int i = 0; i < PAGER_STATE_MAX; i++)
+                CHECK((int) pager_state_from_string(pager_state_to_string((enum pager_state) i)) == i);
+        CHECK(pager_state_from_string("") == PAGER_STATE_INVALID);
+}
+
+TEST_MAIN("pager", TEST(every_enum_table_round_trips),
+          TEST(a_page_is_where_it_was_saved_until_it_is_trimmed_as_a_whole),
+          TEST(a_save_that_failed_leaves_a_page_that_only_its_holder_knows),
+          TEST(a_read_joins_the_fetch_of_its_bytes_and_all_else_waits),
+          TEST(exactly_what_was_held_is_lost_until_it_is_written_as_a_whole),
+          TEST(a_primary_with_an_older_token_is_never_gone_back_to),
+          TEST(no_acknowledged_page_is_lost_while_a_holder_lives))
