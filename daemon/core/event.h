@@ -31,7 +31,8 @@ enum event_kind {
         EVENT_HYPERVISOR,    /* up: the observing connection came or went */
         EVENT_DOMAIN,        /* pair, side, domain, reason: state of a domain as libvirt reports it */
         EVENT_PROCESS,       /* pair, side, up, pid: QEMU's pidfd was opened, or became readable (gone), or (pid 0)
-                              * there is none and libvirt agrees */
+                              * there is none and libvirt agrees. result: the signal that ended it, which may be known
+                              * in a second event only; 0: not known, or nobody killed it */
         EVENT_REBOOTED,      /* pair, side: the guest was reset (raised more than once for one reset) */
         EVENT_WATCHDOG,      /* pair, side: the emulated watchdog fired */
         EVENT_IO_ERROR,      /* pair, side, text: disk error paused or reported; `up` true where QEMU paused */

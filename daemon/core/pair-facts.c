@@ -29,7 +29,9 @@
 /* A VM was started; that it runs may be heard after the answer to the call. */
 #define PERSIST_RETRY_USEC (1 * USEC_PER_SEC) /* a write that failed is tried again so soon at the latest */
 #define START_EVENT_USEC (5 * USEC_PER_SEC)
-/* The process went; libvirt's reason (was it an operator?) is waited for so long. */
+/* The process went; libvirt's reason (was it an operator?) is waited for so long, unless the kernel tells that it was
+ * killed. libvirt asks with SIGTERM, and kills a QEMU that has not heard it for 10 s only: by then its guest has been
+ * silent for long. */
 #define REASON_WAIT_USEC (300 * USEC_PER_MSEC)
 /* A VM was paused; what else might follow (a panic is told 10 ms later) is waited for so long. */
 #define PAUSE_WAIT_USEC (200 * USEC_PER_MSEC)
@@ -243,13 +245,18 @@ static void process_event(struct step *step, const struct event *event) {
                 member->pid = event->pid;
                 return;
         }
-        if (!member->process_alive)
-                return;
-        member->process_alive = false;
-        member->process_gone_usec = step->now;
-        member_lost(step, event->side);
-        if (!pair->record.fence_wanted[event->side] && !member->failure[0] && member->domain != DOMAIN_SHUTOFF)
-                member->gone_wait_usec = step->now + REASON_WAIT_USEC;
+        if (member->process_alive) {
+                member->process_alive = false;
+                member->process_gone_usec = step->now;
+                member->gone_signal = 0;
+                member_lost(step, event->side);
+                if (!pair->record.fence_wanted[event->side] && !member->failure[0] && member->domain != DOMAIN_SHUTOFF)
+                        member->gone_wait_usec = step->now + REASON_WAIT_USEC;
+        }
+        if (event->result > 0 && member->gone_wait_usec) {
+                member->gone_signal = event->result;
+                member->gone_wait_usec = step->now;
+        }
 }
 
 static void rebooted(struct step *step, enum side side) {

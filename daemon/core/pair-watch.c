@@ -39,7 +39,7 @@ static void ask_for_facts(struct step *step, enum side side) {
                 step_act(step, ACTION_PREFLIGHT, side, NO_APP, &member->look, INSPECT_DEADLINE_USEC);
 }
 
-/* The process went and nobody said why: after the wait it counts as a failure. While libvirt is away nobody can
+/* The process went, killed or nobody said why: after the wait it counts as a failure. While libvirt is away nobody can
  * say, and nothing could be started elsewhere either. */
 static void judge_gone(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
@@ -51,7 +51,10 @@ static void judge_gone(struct step *step, enum side side) {
                 return;
         }
         member->gone_wait_usec = 0;
-        member_fail(step, side, "its QEMU process is gone");
+        if (member->gone_signal)
+                member_fail(step, side, "its QEMU process was ended by signal %d", member->gone_signal);
+        else
+                member_fail(step, side, "its QEMU process is gone");
         if (member->failure_usec == step->now)
                 member->failure_usec = member->process_gone_usec; /* known since then */
 }

@@ -106,24 +106,29 @@ void watch_set_dead(struct watch *watch) {
         watch->period_asked = false;
 }
 
-static void watch_tell_process(struct watch *watch, bool up, int pid) {
+static void watch_tell_process(struct watch *watch, bool up, int pid, int signal_number) {
         struct event event = watch_event(watch, EVENT_PROCESS);
 
         event.up = up;
         event.pid = pid;
+        event.result = signal_number;
         watch->absence_told = !up;
         sink_event(&watch->hypervisor->sink, &event);
 }
 
-static void on_process_gone(struct process *process, void *userdata) {
+static void on_process_gone(struct process *process, int signal_number, void *userdata) {
         struct watch *watch = userdata;
-        int pid = process_pid(process);
 
-        watch->process = process_free(process);
-        watch->process_result = -ESRCH;
-        if (watch->live)
-                watch_refresh(watch); /* libvirt will have heard of it by then, or runs another one */
-        watch_tell_process(watch, false, pid);
+        if (process == watch->process) {
+                process_free(watch->ended);
+                watch->ended = process; /* how it ended may follow */
+                watch->process = NULL;
+                watch->process_result = -ESRCH;
+                if (watch->live)
+                        watch_refresh(watch); /* libvirt will have heard of it by then, or runs another one */
+        } else if (watch->process)
+                return; /* of no account any more */
+        watch_tell_process(watch, false, process_pid(process), signal_number);
 }
 
 static void watch_adopt_process(struct watch *watch, struct call *call) {
@@ -136,7 +141,7 @@ static void watch_adopt_process(struct watch *watch, struct call *call) {
         call->pidfd = -1;
         watch->process = process;
         watch->balloon_seen_usec = 0; /* that was another guest's */
-        watch_tell_process(watch, true, call->pid);
+        watch_tell_process(watch, true, call->pid, 0);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata) {
@@ -190,7 +195,7 @@ static void inspection_apply(struct watch *watch, const struct call *call) {
 
         watch = hypervisor_find_for(hypervisor, call);
         if (off && watch && !watch->process && watch->process_result == -ESRCH && !watch->absence_told)
-                watch_tell_process(watch, false, 0);
+                watch_tell_process(watch, false, 0, 0);
         for (int i = 0; !off && i < POLICY_APPLICATIONS_MAX; i++) {
                 if (!call->facts.plugged[i].known || !hypervisor_find_for(hypervisor, call))
                         continue;

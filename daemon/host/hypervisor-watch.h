@@ -44,6 +44,7 @@ struct watch {
         struct run_delay run_delay;
 
         struct process *process; /* NULL while not known */
+        struct process *ended;   /* the last one that has ended, or NULL */
         struct paging paging;
         int process_result;      /* of the last search, see process_find() */
         bool absence_told;       /* the sink knows that there is no process */

@@ -149,6 +149,7 @@ static struct watch *watch_free(struct watch *watch) {
                 return NULL;
         watch_set_dead(watch);
         process_free(watch->process);
+        process_free(watch->ended);
         sd_event_source_disable_unref(watch->retry);
         free(watch);
         return NULL;

@@ -2,32 +2,62 @@
 #include "daemon/host/process.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
 
 #include "daemon/base/cleanup.h"
 
+/* linux/pidfd.h of Linux 6.15. */
+#define EXIT_INFO (UINT64_C(1) << 3) /* PIDFD_INFO_EXIT */
+struct exit_info {
+        uint64_t mask, cgroup_id;
+        uint32_t ids[11]; /* of the process, its parent and its users */
+        int32_t wait_status;
+};
+#define GET_EXIT_INFO _IOWR(0xff, 11, struct exit_info) /* PIDFD_GET_INFO */
+
 struct process {
         int pid, pidfd;
+        bool gone_told;
         sd_event_source *source;
-        void (*gone)(struct process *process, void *userdata);
+        process_gone_fn gone;
         void *userdata;
 };
 
+static int end_signal(int pidfd) {
+        struct exit_info info = { .mask = EXIT_INFO };
+        int signal_number;
+
+        if (ioctl(pidfd, GET_EXIT_INFO, &info) < 0 || !(info.mask & EXIT_INFO) || !WIFSIGNALED(info.wait_status))
+                return 0;
+        signal_number = WTERMSIG(info.wait_status);
+        return signal_number == SIGTERM || signal_number == SIGINT || signal_number == SIGHUP ? 0 : signal_number;
+}
+
+/* Once when it ends, and once more when its parent has taken notice. */
 static int on_gone(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct process *process = userdata;
+        int signal_number = end_signal(fd);
 
-        process->source = sd_event_source_disable_unref(process->source);
-        process->gone(process, process->userdata);
+        if (process->gone_told && signal_number == 0)
+                return 0;
+        if (signal_number > 0)
+                process->source = sd_event_source_disable_unref(process->source);
+        process->gone_told = true;
+        process->gone(process, signal_number, process->userdata);
         return 0;
 }
 
-int process_new(sd_event *loop, int pid, int pidfd, void (*gone)(struct process *process, void *userdata),
-                void *userdata, struct process **ret_process) {
+int process_new(sd_event *loop, int pid, int pidfd, process_gone_fn gone, void *userdata,
+                struct process **ret_process) {
         struct process *process = calloc(1, sizeof(*process));
         int r;
 
         if (!process)
                 return -ENOMEM;
-        r = sd_event_add_io(loop, &process->source, pidfd, EPOLLIN, on_gone, process);
+        r = sd_event_add_io(loop, &process->source, pidfd, EPOLLIN | EPOLLHUP | EPOLLET, on_gone, process);
         if (r >= 0)
                 /* Before anything that other events say of this VM. */
                 r = sd_event_source_set_priority(process->source, SD_EVENT_PRIORITY_IMPORTANT);

@@ -43,12 +43,17 @@ int process_read_stat(int pid, struct process_stat *ret_stat);
  * XDG_RUNTIME_DIR/libvirt/qemu/run. -ENOENT where that is not set; -ENAMETOOLONG. */
 int process_run_dir(const char *uri, char *buffer, size_t size);
 
-/* A process being watched. `gone` is called once, on the loop, when it has ended; it may free the process. */
+/* A process being watched. */
 struct process;
 
+/* Called on the loop when the process has ended, with the signal that ended it; 0: not known, or it ended by itself or
+ * was asked to (SIGTERM, SIGINT, SIGHUP). Linux since 6.15 tells the signal once the parent has taken notice, so that
+ * there may be a second call, with the signal. It may free the process. */
+typedef void (*process_gone_fn)(struct process *process, int signal_number, void *userdata);
+
 /* Takes `pidfd` over on success. */
-int process_new(sd_event *loop, int pid, int pidfd, void (*gone)(struct process *process, void *userdata),
-                void *userdata, struct process **ret_process);
+int process_new(sd_event *loop, int pid, int pidfd, process_gone_fn gone, void *userdata,
+                struct process **ret_process);
 struct process *process_free(struct process *process);
 int process_pid(const struct process *process);
 int process_pidfd(const struct process *process);

@@ -133,7 +133,7 @@ static bool is_no_news(const struct event *event, const struct member_state *mem
         case EVENT_DOMAIN:
                 return member->domain == event->domain && member->reason == event->reason;
         case EVENT_PROCESS:
-                return member->process_known && member->process_alive == event->up &&
+                return member->process_known && member->process_alive == event->up && event->result == 0 &&
                        (!event->up || member->pid == event->pid);
         case EVENT_DEVICE_SIZE:
                 return event->app < 0 ||
@@ -157,8 +157,10 @@ static bool describe_vm_event(const struct event *event, const struct pair *pair
                 return say(text, vm, "domain %s (%s)", domain_state_to_string(event->domain),
                            domain_reason_to_string(event->reason));
         case EVENT_PROCESS:
-                return event->up ? say(text, vm, "QEMU runs, pid %d", event->pid)
-                                 : say(text, vm, "QEMU's process is gone");
+                if (event->up)
+                        return say(text, vm, "QEMU runs, pid %d", event->pid);
+                return event->result ? say(text, vm, "QEMU's process was ended by signal %d", event->result)
+                                     : say(text, vm, "QEMU's process is gone");
         case EVENT_REBOOTED:
                 return say(text, vm, "the guest was reset");
         case EVENT_WATCHDOG:

@@ -114,6 +114,7 @@ static const struct layout_row member_rows[] = {
         NUMBER(T, process_alive),
         NUMBER(T, process_known),
         NUMBER(T, process_gone_usec),
+        NUMBER(T, gone_signal),
         NUMBER(T, lost_usec),
         NUMBER(T, pid),
         NUMBER(T, link_up),

@@ -434,6 +434,10 @@ static void line_store(struct sim *sim, const struct arguments *a) {
                 sim->store_lost = sim->store_gone = true; /* found at failoverd's next start */
 }
 
+static void line_host_tells_signals(struct sim *sim, const struct arguments *a) {
+        sim->tells_signals = a->on;
+}
+
 static void line_host(struct sim *sim, const struct arguments *a) {
         const char *what = word(a->line, 1);
 
@@ -709,6 +713,7 @@ static const struct {
         { "host", "clock-back", "D", line_host },
         { "host", "pressure", "N", line_host },
         { "host", "power-loss", "D", line_host },
+        { "host", "tells-signals", "B", line_host_tells_signals },
         { "kill", "failoverd", "wNw", line_kill },
         { "kill", "failoverd", "[D", line_kill },
         { "operator", "switch", "P[w", line_operator },

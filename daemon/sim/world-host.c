@@ -588,6 +588,8 @@ static void tell(struct sim *sim, const struct item *item) {
 
         if (event.kind == EVENT_WAITED)
                 event.age_usec = item->value;
+        if (event.kind == EVENT_PROCESS)
+                event.result = item->result;
         if (event.kind == EVENT_DONE) {
                 event.action = (int) item->value;
                 event.action_id = item->id;

@@ -3,6 +3,7 @@
 /* QEMU's processes and the kernels in them. */
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,6 +115,9 @@ static void gone(struct sim *sim, int pair, int side, enum domain_reason reason)
         forget_applications(vm);
         if (vm->held)
                 host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC / 5, (struct item){ .up = false });
+        if (vm->held && sim->tells_signals && (reason == REASON_CRASHED || reason == REASON_FAILED))
+                host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC,
+                          (struct item){ .up = false, .result = SIGKILL });
         vm->absence_told = vm->held; /* who held it has been told; anybody else looks for it */
         vm->held = false;
         if (vm->link_up)

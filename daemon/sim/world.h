@@ -192,6 +192,7 @@ struct sim {
         struct message message; /* scratch: too large to make anew each time */
 
         bool reclaim;       /* memory can be taken back by force */
+        bool tells_signals; /* the kernel tells which signal has ended a process */
 
         /* libvirt, store */
         bool libvirt_up, libvirt_twice;

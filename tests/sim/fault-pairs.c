@@ -124,6 +124,7 @@ static const char *const no_faults[] = {
         "touches",
         "others",
         "dump-takes",
+        "host tells-signals",
         "operator return",
         "operator resume",
         "operator adopt",

@@ -400,6 +400,8 @@ void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *re
         if (below(&w, 2))
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s reclaim on");
         make_others(seed, n, ret);
+        if (seed % 2)
+                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s host tells-signals on");
         n = 1 + below(&w, 12);
         span = below(&w, 2) ? 300 : 6000; /* faults close together, or well apart */
         for (unsigned i = 0; i < n; i++) {

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #include "daemon/base/cleanup.h"
@@ -239,7 +240,7 @@ static bool run_until(sd_event *loop, const unsigned *count, unsigned wanted) {
         return true;
 }
 
-static void count_gone(struct process *process, void *userdata) {
+static void count_gone(struct process *process, int signal_number, void *userdata) {
         (*(unsigned *) userdata)++;
 }
 
@@ -267,6 +268,58 @@ static void the_end_of_a_process_is_told_once(void) {
         process_free(process);
         sd_event_unref(loop);
         place_deinit(&place);
+}
+
+struct told {
+        unsigned n;
+        int signal_number;
+};
+
+static void note_signal(struct process *process, int signal_number, void *userdata) {
+        struct told *told = userdata;
+
+        told->n++;
+        told->signal_number = signal_number;
+}
+
+static bool kernel_tells_signals(void) {
+        unsigned major = 0, minor = 0;
+        struct utsname system;
+
+        REQUIRE(uname(&system) == 0 && sscanf(system.release, "%u.%u", &major, &minor) == 2);
+        return major > 6 || (major == 6 && minor >= 15);
+}
+
+/* Ends a process by that signal; returns the one that is told. */
+static int told_of(int signal_number) {
+        struct process *process = NULL;
+        struct told told = { 0 };
+        sd_event *loop = NULL;
+        struct place place;
+        struct qemu qemu;
+        int pid, fd;
+
+        place_init(&place);
+        REQUIRE(sd_event_new(&loop) >= 0);
+        qemu = qemu_start(&place, place.name);
+        write_pid_file(&place, qemu.pid);
+        REQUIRE(find(&place, &pid, &fd) == 0);
+        REQUIRE(process_new(loop, pid, fd, note_signal, &told, &process) == 0);
+        REQUIRE(kill(pid, signal_number) == 0);
+        CHECK(run_until(loop, &told.n, 1));
+        CHECK(told.signal_number == 0); /* its parent has not taken notice */
+        qemu_end(&qemu);
+        while (sd_event_run(loop, 0) > 0)
+                ;
+        process_free(process);
+        sd_event_unref(loop);
+        place_deinit(&place);
+        return told.signal_number;
+}
+
+static void the_signal_that_ended_a_process_is_told_where_the_kernel_knows(void) {
+        CHECK(told_of(SIGKILL) == (kernel_tells_signals() ? SIGKILL : 0));
+        CHECK(told_of(SIGTERM) == 0); /* it was asked to end */
 }
 
 static int listen_unix(const struct place *place, int type, char path[108]) {
@@ -566,6 +619,7 @@ TEST_MAIN("process",
           TEST(a_stopped_process_is_seen_to_be_stopped),
           TEST(pid_files_are_looked_for_by_uri),
           TEST(the_end_of_a_process_is_told_once),
+          TEST(the_signal_that_ended_a_process_is_told_where_the_kernel_knows),
           TEST(the_helper_opens_and_signals_the_domain_s_process),
           TEST(the_helper_refuses_other_users_processes_and_nonsense),
           TEST(only_what_was_written_counts_as_an_echo),
