@@ -52,6 +52,7 @@ FILES = """
 /usr/share/man/man7/failover-agent-protocol.7
 /usr/share/man/man7/failover-json.7
 /usr/share/man/man7/failover-memserver-protocol.7
+/usr/share/man/man7/failover-timeline.7
 /usr/share/man/man8/failover-agent.8
 /usr/share/man/man8/failover-memserver.8
 /usr/share/man/man8/failoverd-helper.8
@@ -323,18 +324,20 @@ def test_failover_with_a_qemu_of_another_user(service, cause):
 @pytest.mark.parametrize("phase", ["decided", "fenced", "granted", "plugged", "started"])
 def test_restarted_in_mid_failover_it_completes_it_once(service, phase):
     active, standby, before = service.active, service.standby, service.n_flows()
-    watch = service.failoverd.ctl_start("monitor", "--json", log="monitor.log")
-    drill = service.failoverd.ctl_start("drill", "p", "--fault", "panic", log="drill.log")
+    watch = service.failoverd.ctl_start("monitor", log="monitor.log")
+    drill = None
 
-    def reached():
+    def seen(text):
         with open(service.session.path("monitor.log")) as f:
-            return f'"{phase}"' in f.read()
+            return text in f.read()
 
     try:
-        until(reached, 30, f"the failover is {phase}")
+        until(lambda: seen("p: armed"), 30, "the monitor watches")
+        drill = service.failoverd.ctl_start("drill", "p", "--fault", "panic", log="drill.log")
+        until(lambda: seen(f" {phase} +"), 30, f"the failover is {phase}")
         container(service).systemctl("restart", UNIT)
     finally:
-        for process in (watch, drill):
+        for process in filter(None, (watch, drill)):
             process.terminate()
             process.wait()
         os.remove(service.session.path("monitor.log"))
