@@ -194,7 +194,9 @@ int agent_init(struct agent *agent, const struct agent_options *options) {
         r = supervisor_init(&agent->supervisor, agent->loop, &options->paths);
         if (r < 0)
                 return r;
-        supervisor_adopt(&agent->supervisor);
+        r = supervisor_adopt(&agent->supervisor);
+        if (r < 0)
+                return r;
         agent->announce_fd = announce_listen(options->paths.run_dir);
         r = agent->announce_fd < 0 ? agent->announce_fd
                                    : loop_watch(agent->loop, &agent->announcements, agent->announce_fd, EPOLLIN);

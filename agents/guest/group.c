@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,12 @@
 #include "daemon/base/cleanup.h"
 
 #define ENVIRONMENT_SIZE (32 * 1024)
+#define EXECUTING_LOOKS 20 /* a millisecond apart */
+#define BARE_LOOKS 3
+
+/* The kernel's, in /proc/PID/stat. */
+#define PF_EXITING 0x00000004
+#define PF_KTHREAD 0x00200000
 
 static inline void closedirp(DIR **dir) {
         if (*dir)
@@ -63,44 +70,64 @@ void group_remove(struct group *group, const char *cgroup_root) {
         group->leader = 0;
 }
 
-static bool has_variable(int proc_fd, const char *pid, const char *app) {
-        _cleanup_free_ char *environment = malloc(ENVIRONMENT_SIZE + 1);
-        char path[64], wanted[sizeof(GROUP_VARIABLE) + 1 + NAME_LEN];
+/* 1 or 0. While it is executing a program it has for a time neither environment nor arguments (-EAGAIN), then arguments
+ * alone (-ENODATA), as one has for good that was given no environment. */
+static int has_variable(int proc_fd, const char *pid, const char *app) {
+        char environment[ENVIRONMENT_SIZE + 1], path[64], wanted[sizeof(GROUP_VARIABLE) + 1 + NAME_LEN];
         _cleanup_close_ int fd = -1;
         ssize_t n;
 
         snprintf(path, sizeof(path), "%.20s/environ", pid);
         snprintf(wanted, sizeof(wanted), GROUP_VARIABLE "=%s", app);
         fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || !environment)
-                return false;
+        if (fd < 0)
+                return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
         n = read(fd, environment, ENVIRONMENT_SIZE);
-        if (n <= 0)
-                return false;
+        if (n < 0)
+                return errno == ENOMEM ? -errno : 0;
+        if (n == 0)
+                return file_read(environment, sizeof(environment), "/proc/%s/cmdline", pid) == 0 ? -EAGAIN : -ENODATA;
         environment[n] = 0;
         for (char *p = environment; p < environment + n; p += strlen(p) + 1)
                 if (strcmp(p, wanted) == 0)
-                        return true;
-        return false;
+                        return 1;
+        return 0;
 }
 
-static bool belongs(const struct group *group, int proc_fd, const char *pid) {
-        int process_group, session;
+/* 1 or 0; or -errno when that cannot be known now. */
+static int belongs(const struct group *group, int proc_fd, const char *pid) {
+        int process_group, session, r;
         char stat[512], state, *p;
+        unsigned flags;
 
-        if (file_read(stat, sizeof(stat), "/proc/%s/stat", pid) < 0)
-                return false; /* gone meanwhile */
+        r = file_read(stat, sizeof(stat), "/proc/%s/stat", pid);
+        if (r < 0)
+                return r == -ENOENT || r == -ESRCH ? 0 : r; /* gone meanwhile */
         p = strrchr(stat, ')');
-        if (!p || sscanf(p + 1, " %c %*d %d %d", &state, &process_group, &session) != 3)
-                return true;
+        if (!p || sscanf(p + 1, " %c %*d %d %d %*d %*d %u", &state, &process_group, &session, &flags) != 4)
+                return 1;
         if (state == 'Z' || state == 'X')
-                return false;
+                return 0;
         if (group->leader > 0 && (process_group == group->leader || session == group->leader))
-                return true;
-        return has_variable(proc_fd, pid, group->app);
+                return 1;
+        return flags & (PF_KTHREAD | PF_EXITING) ? 0 : has_variable(proc_fd, pid, group->app);
 }
 
-/* Counts in /proc, and signals what it counts unless `signal_number` is 0. */
+/* The same, having waited a little for one that is executing a program. */
+static int belongs_settled(const struct group *group, int proc_fd, const char *pid) {
+        for (int i = 1;; i++) {
+                int r = belongs(group, proc_fd, pid);
+
+                if ((r != -EAGAIN && r != -ENODATA) || i == EXECUTING_LOOKS)
+                        return r;
+                if (r == -ENODATA && i == BARE_LOOKS)
+                        return 0;
+                poll(NULL, 0, 1);
+        }
+}
+
+/* Counts in /proc, and signals what it counts unless `signal_number` is 0. Who cannot be known counts: nothing is gone
+ * that was not seen to be. */
 static int walk_proc(const struct group *group, int signal_number) {
         _cleanup_(closedirp) DIR *dir = opendir("/proc");
         struct dirent *entry;
@@ -108,16 +135,17 @@ static int walk_proc(const struct group *group, int signal_number) {
 
         if (!dir)
                 return -errno;
-        while ((entry = readdir(dir))) {
-                int pid = isdigit((unsigned char) entry->d_name[0]) ? atoi(entry->d_name) : 0;
+        while ((errno = 0, entry = readdir(dir))) {
+                int pid = isdigit((unsigned char) entry->d_name[0]) ? atoi(entry->d_name) : 0, r;
 
-                if (pid <= 1 || pid == getpid() || !belongs(group, dirfd(dir), entry->d_name))
+                r = pid <= 1 || pid == getpid() ? 0 : belongs_settled(group, dirfd(dir), entry->d_name);
+                if (r == 0)
                         continue;
                 n++;
-                if (signal_number > 0)
+                if (signal_number > 0 && r > 0)
                         (void) kill(pid, signal_number);
         }
-        return n;
+        return errno > 0 ? -errno : n;
 }
 
 static int walk_cgroup(const char *cgroup_dir, int signal_number) {

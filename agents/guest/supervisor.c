@@ -49,36 +49,47 @@ static void forget(struct supervisor *supervisor, size_t i) {
 }
 
 /* Finds or makes the entry. A full table first gives up an application that is neither wanted nor running. */
-static struct supervised *entry(struct supervisor *supervisor, const char *name) {
+static int entry(struct supervisor *supervisor, const char *name, struct supervised **ret) {
         struct supervised *app = supervisor_find(supervisor, name);
+        int r;
 
-        if (app)
-                return app;
+        if (app) {
+                *ret = app;
+                return 0;
+        }
         for (size_t i = 0; supervisor->n_apps == ELEMENTSOF(supervisor->apps) && i < supervisor->n_apps; i++)
                 if (!supervisor->apps[i]->configured && supervisor->apps[i]->state == APPLICATION_STOPPED)
                         forget(supervisor, i);
         if (supervisor->n_apps == ELEMENTSOF(supervisor->apps))
-                return NULL;
+                return -ENOSPC;
         app = calloc(1, sizeof(*app));
-        if (!app || supervised_init(app, supervisor, name) < 0) {
+        r = app ? supervised_init(app, supervisor, name) : -ENOMEM;
+        if (r < 0) {
                 free(app);
-                return NULL;
+                return r;
         }
-        supervisor->apps[supervisor->n_apps++] = app;
-        return app;
+        *ret = supervisor->apps[supervisor->n_apps++] = app;
+        return 0;
 }
 
-static void take_specs(struct supervisor *supervisor, struct message *message) {
+/* Takes all that it can. Returns the last error. */
+static int take_specs(struct supervisor *supervisor, struct message *message) {
+        int result = 0;
+
         for (size_t i = 0; i < supervisor->n_apps; i++)
                 supervisor->apps[i]->configured = false;
         for (size_t i = 0; i < message->n_specs; i++) {
-                struct supervised *app = entry(supervisor, message->specs[i].app);
+                struct supervised *app;
+                int r = entry(supervisor, message->specs[i].app, &app);
 
-                if (app)
+                if (r == 0)
                         supervised_configure(app, &message->specs[i]);
-                else
-                        log_error("%s: no room for one more application", message->specs[i].app);
+                else {
+                        log_error("%s: cannot take one more application: %s", message->specs[i].app, strerror(-r));
+                        result = r;
+                }
         }
+        return result;
 }
 
 void supervisor_configure(struct supervisor *supervisor, struct message *message) {
@@ -93,49 +104,63 @@ void supervisor_configure(struct supervisor *supervisor, struct message *message
         }
         if (r < 0)
                 log_warning("cannot keep the configuration: %s, ignoring", strerror(-r));
-        take_specs(supervisor, message);
+        (void) take_specs(supervisor, message); /* the host hears of it when it asks for what is not here */
 }
 
-static void read_configuration(struct supervisor *supervisor) {
+static int read_configuration(struct supervisor *supervisor) {
         _cleanup_free_ char *line = malloc(MESSAGE_LINE_MAX);
         struct error error = ERROR_INIT;
         struct message message;
         int r;
 
         if (!line)
-                return;
+                return -ENOMEM;
         r = file_read(line, MESSAGE_LINE_MAX, "%s/" CONFIGURATION, supervisor->paths.run_dir);
         if (r < 0)
-                return;
+                return r;
         r = codec_decode(line, (size_t) r, &message, &error);
         if (r < 0) {
-                log_warning(CONFIGURATION ": %s, ignoring", error_text(&error));
+                log_warning(CONFIGURATION ": %s", error_text(&error));
                 error_deinit(&error);
-                return;
+                return r;
         }
         if (message.type == MESSAGE_CONFIGURE)
-                take_specs(supervisor, &message);
+                r = take_specs(supervisor, &message);
         message_deinit(&message);
+        return r;
 }
 
-void supervisor_adopt(struct supervisor *supervisor) {
+static int adopt(struct supervisor *supervisor, const char *name) {
+        struct state_record record;
+        struct supervised *app;
+        int r;
+
+        r = state_read(supervisor->paths.run_dir, name, &record);
+        if (r == 0)
+                r = entry(supervisor, name, &app);
+        if (r == 0)
+                supervised_adopt(app, &record);
+        return r;
+}
+
+int supervisor_adopt(struct supervisor *supervisor) {
         char names[POLICY_APPLICATIONS_MAX][NAME_LEN];
-        int n;
+        int r, n;
 
-        read_configuration(supervisor);
+        r = read_configuration(supervisor);
+        if (r == -ENOMEM)
+                return r;
         n = state_list(supervisor->paths.run_dir, names, ELEMENTSOF(names));
+        if (n < 0)
+                return n;
         for (int i = 0; i < n; i++) {
-                struct state_record record;
-                struct supervised *app;
-                int r;
-
-                r = state_read(supervisor->paths.run_dir, names[i], &record);
-                app = r == 0 ? entry(supervisor, names[i]) : NULL;
-                if (app)
-                        supervised_adopt(app, &record);
-                else
-                        log_warning("%s: its state is lost: %s", names[i], strerror(r < 0 ? -r : ENOSPC));
+                r = adopt(supervisor, names[i]);
+                if (r == -ENOMEM)
+                        return r;
+                if (r < 0)
+                        log_warning("%s: its state is lost: %s", names[i], strerror(-r));
         }
+        return 0;
 }
 
 void supervisor_report(const struct supervisor *supervisor, struct message *message) {

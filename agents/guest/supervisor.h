@@ -30,8 +30,9 @@ struct supervisor {
 int supervisor_init(struct supervisor *supervisor, struct loop *loop, const struct paths *paths);
 void supervisor_deinit(struct supervisor *supervisor);
 
-/* Reads the run directory: the last configuration, and the applications that an earlier agent left running. */
-void supervisor_adopt(struct supervisor *supervisor);
+/* Reads the run directory: the last configuration, and the applications that an earlier agent left running. What
+ * cannot be read is logged, and lost. Returns 0, or -errno where the next agent may see more: out of memory. */
+int supervisor_adopt(struct supervisor *supervisor);
 
 /* Takes over the specs of a `configure` message, and writes it down for the next agent. */
 void supervisor_configure(struct supervisor *supervisor, struct message *message);

@@ -137,6 +137,24 @@ static size_t count_keys(struct json_object *json) {
         return n;
 }
 
+/* json-c 0.16 goes on where its buffer could not grow, and a string is left short: half of a command to be executed. A
+ * string as long as the line, which is seen to be whole, makes room for all that come. */
+static int make_room(struct json_tokener *tokener, size_t length) {
+        static const char blanks[] = "                                                                ";
+        _cleanup_(json_object_putp) struct json_object *json = NULL;
+
+        (void) json_tokener_parse_ex(tokener, "\"", 1);
+        for (size_t left = length, n; left > 0; left -= n) {
+                n = left < sizeof(blanks) - 1 ? left : sizeof(blanks) - 1;
+                (void) json_tokener_parse_ex(tokener, blanks, (int) n);
+        }
+        json = json_tokener_parse_ex(tokener, "\"", 1);
+        if (!json || (size_t) json_object_get_string_len(json) != length)
+                return -ENOMEM;
+        json_tokener_reset(tokener);
+        return 0;
+}
+
 int json_text_parse(const char *line, size_t length, struct json_object **ret, struct error *error) {
         _cleanup_(json_tokener_freep) struct json_tokener *tokener = json_tokener_new_ex(MESSAGE_DEPTH_MAX);
         _cleanup_(json_object_putp) struct json_object *json = NULL;
@@ -149,6 +167,9 @@ int json_text_parse(const char *line, size_t length, struct json_object **ret, s
         r = scan(line, length, &colons, error);
         if (r < 0)
                 return r;
+        r = make_room(tokener, length);
+        if (r < 0)
+                return error_set(error, r, "out of memory");
         json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
         json = json_tokener_parse_ex(tokener, line, (int) length);
         at = json_tokener_get_parse_end(tokener);

@@ -3,6 +3,7 @@
 
 /* A stand-in for failoverd on the host: runs the real agent as a child, over a unix socket, with directories of
  * its own in place of /sys, /proc and /run, and speaks the protocol with it. Everything awaited has a deadline.
+ * AGENT_BINARY in the environment is run in its place.
  * AGENT_CGROUP=DIR in the environment gives the agent a cgroup v2 mount to work with, AGENT_LOG=FILE its log. */
 
 #include <errno.h>
@@ -77,7 +78,10 @@ static inline void host_run_agent(struct host *host) {
         snprintf(socket_path, sizeof(socket_path), "%s/socket", host->dir);
         snprintf(sys_dir, sizeof(sys_dir), "%s/sys", host->dir);
         snprintf(proc_dir, sizeof(proc_dir), "%s/proc", host->dir);
-        snprintf(binary, sizeof(binary), "%s/agents/guest/failover-agent", build ?: ".");
+        if (getenv("AGENT_BINARY"))
+                snprintf(binary, sizeof(binary), "%s", getenv("AGENT_BINARY"));
+        else
+                snprintf(binary, sizeof(binary), "%s/agents/guest/failover-agent", build ?: ".");
         REQUIRE((host->agent = fork()) >= 0);
         if (host->agent > 0)
                 return;
@@ -198,7 +202,8 @@ static inline const struct message *host_welcome(struct host *host) {
         return &host->last;
 }
 
-static inline void host_init(struct host *host) {
+/* Everything but the agent. */
+static inline void host_prepare(struct host *host) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         static unsigned hosts;
 
@@ -213,6 +218,10 @@ static inline void host_init(struct host *host) {
         host->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         REQUIRE(bind(host->listen_fd, (struct sockaddr *) &address, sizeof(address)) == 0 &&
                 listen(host->listen_fd, 4) == 0);
+}
+
+static inline void host_init(struct host *host) {
+        host_prepare(host);
         host_run_agent(host);
         host_accept(host);
         host_welcome(host);

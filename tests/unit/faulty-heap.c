@@ -2,10 +2,12 @@
 #include "tests/unit/faulty-heap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The real heap: a sanitizer's where there is one. */
 extern void *__libc_malloc(size_t size);
@@ -21,6 +23,7 @@ static atomic_bool counts_all;
 static _Thread_local bool counts;
 static _Thread_local enum heap_spare spared;
 static enum heap_lack lack;
+static const char *trace; /* file to be made when an allocation fails */
 
 /* An allocation is met: does it fail? */
 static bool fails(bool grows) {
@@ -37,6 +40,8 @@ static bool fails(bool grows) {
         if (left > 1)
                 return false;
         atomic_store(&failed, true);
+        if (trace)
+                close(open(trace, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
         errno = ENOMEM;
         return true;
 }
@@ -87,6 +92,16 @@ char *strndup(const char *text, size_t most) {
 
 char *strdup(const char *text) {
         return strndup(text, PTRDIFF_MAX);
+}
+
+void heap_fail_from_environment(void) {
+        const char *nth = getenv("HEAP_FAIL");
+
+        if (!nth)
+                return;
+        trace = getenv("HEAP_FAILED");
+        heap_begin(true);
+        atomic_store(&turn, (unsigned) strtoul(nth, NULL, 10));
 }
 
 void heap_begin(bool every_thread) {

@@ -20,6 +20,10 @@ enum heap_lack {
  * it likes. Returns how many allocations there were to fail. */
 unsigned heap_fail_each(void (*run)(void), enum heap_lack most);
 
+/* For a program that is run with HEAP_FAIL=N in its environment: its Nth allocation fails, and leaves the file
+ * HEAP_FAILED behind. What it forks and executes is spared. */
+void heap_fail_from_environment(void);
+
 /* Allocations of this thread, or of `every_thread`, count from here to heap_end(). */
 void heap_begin(bool every_thread);
 /* Counts as an allocation; true if it fails. For a library's function that fails as a whole. */
