@@ -40,7 +40,8 @@ static struct json_object *lost_runs(const struct page_map *map) {
 }
 
 static struct json_object *server_of(const struct pager *pager, unsigned server) {
-        return server == 0 ? json_object_new_null() : json_object_new_string(pager->options.servers[server - 1].control);
+        return server == 0 ? json_object_new_null()
+                           : json_object_new_string(pager->options.servers[server - 1].control);
 }
 
 /* With the lock held. */

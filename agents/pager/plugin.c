@@ -22,8 +22,8 @@ static int after_fork(void) {
         int r;
 
         if (plugin_lock && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-                fprintf(stderr, "<4>the pager may be paged out, since it cannot be locked in memory: %s: raise the limit "
-                        "(LimitMEMLOCK=), ignoring\n", strerror(errno));
+                fprintf(stderr, "<4>the pager may be paged out, since it cannot be locked in memory: %s: raise the "
+                        "limit (LimitMEMLOCK=), ignoring\n", strerror(errno));
         r = pager_new(&plugin_options, &pager, &error);
         if (r < 0)
                 nbdkit_error("%s", error_text(&error));

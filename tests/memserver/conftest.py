@@ -11,19 +11,21 @@ from pager import Pager    # noqa: E402
 from server import Server    # noqa: E402
 
 
-@pytest.fixture
-def servers(request):
-    """Starts servers, and ends them with the test."""
-    started = []
-
+def starter(kind, started):
+    """Starts some, and ends them with the test."""
     def start(*parameters, **options):
-        started.append(Server(*parameters, **options))
+        started.append(kind(*parameters, **options))
         return started[-1]
 
-    request.node.servers = started
     yield start
     for one in started:
         one.close()
+
+
+@pytest.fixture
+def servers(request):
+    request.node.servers = []
+    yield from starter(Server, request.node.servers)
 
 
 @pytest.fixture
@@ -33,16 +35,8 @@ def server(servers):
 
 @pytest.fixture
 def pagers(servers):
-    """The same with pagers, which end before their servers."""
-    started = []
-
-    def start(*parameters, **options):
-        started.append(Pager(*parameters, **options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.close()
+    """They end before their servers."""
+    yield from starter(Pager, [])
 
 
 @pytest.hookimpl(hookwrapper=True)
