@@ -162,6 +162,19 @@ static void act_persist(struct manager *manager, const struct action *action) {
                 answer_failure(manager, action, r);
 }
 
+/* What a VM manages, of its own and with all regions but that of `but_app`: by the table, and QEMU's overhead. */
+static void count_managed(const struct engine *engine, struct holder vm, int but_app, uint64_t *ret_system,
+                          uint64_t *ret_managed) {
+        const struct region *system = table_find_system(&engine->table, vm);
+
+        *ret_system = *ret_managed = (system ? system->usage_bytes : 0) + engine->policy->overhead_bytes;
+        for (int app = 0; app < POLICY_APPLICATIONS_MAX; app++) {
+                const struct region *region = table_find_application(&engine->table, vm, app);
+
+                *ret_managed += region && app != but_app ? region->usage_bytes : 0;
+        }
+}
+
 static void act_follow(struct manager *manager, const struct action *action) {
         const struct pair *pair = manager->engine->pairs[action->pair];
         struct reclaim_region region = { .pair = action->pair, .app = action->app, .from = action->side };
@@ -175,7 +188,10 @@ static void act_follow(struct manager *manager, const struct action *action) {
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 memcpy(region.domains[side], pair->policy->members[side].domain, sizeof(region.domains[side]));
                 region.pids[side] = hypervisor_pid(manager->hypervisor, action->pair, side);
+                count_managed(manager->engine, (struct holder){ action->pair, side }, action->app,
+                              &region.system_bytes[side], &region.managed_bytes[side]);
         }
+        region.managed_bytes[side_other(action->side)] += region.bytes;
         if (reclaim_follow(manager->reclaim, &region) < 0)
                 fprintf(stderr, "out of memory: a region that changes hands is not followed, ignoring\n");
 }

@@ -23,6 +23,7 @@ static struct member_facts *find_member(struct host_facts *facts, int slot, enum
 static void fill_member(struct manager *manager, const struct pair *pair, enum side side, struct member_facts *member) {
         struct resident_answer answer;
 
+        reclaim_describe(manager->reclaim, pair->slot, side, member->protection);
         if (resident_survey_find(manager->survey, hypervisor_pid(manager->hypervisor, pair->slot, side), &answer) < 0 ||
             answer.result < 0)
                 return;

@@ -174,7 +174,8 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                 fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n",
                         strerror(-r));
 
-        r = reclaim_new(manager->loop, &(struct reclaim_options){ options->helper_path, "/proc/meminfo" },
+        r = reclaim_new(manager->loop,
+                        &(struct reclaim_options){ options->helper_path, "/proc/meminfo", "/proc/self/mountinfo" },
                         &manager->sink, &manager->reclaim);
         if (r < 0)
                 return error_set(error, r, "cannot follow memory: %s", strerror(-r));

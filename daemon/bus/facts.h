@@ -32,6 +32,7 @@ struct member_facts {
         struct fact overhead;                              /* QEMU's own */
         struct fact processor_usec; /* processor time that the process used within the span before that */
         usec_t processor_span_usec;
+        char protection[512];       /* of its memory, while a region of it changes hands; else empty */
         struct fact app_resident[POLICY_APPLICATIONS_MAX]; /* each region's device, by application slot */
 };
 

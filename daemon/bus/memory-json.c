@@ -99,6 +99,7 @@ static void put_handover(struct json_builder *builder, struct json_object *objec
 static void put_side(struct json_builder *builder, struct json_object *sides, const struct pair *pair, int app,
                      enum side side, const struct host_facts *facts) {
         struct json_object *object = json_put_object(builder, sides, NULL);
+        const struct member_facts *member = host_facts_member(facts, pair->slot, side);
         struct fact resident = side_resident(pair, app, side, facts);
 
         json_put_text(builder, object, "domain", pair->policy->members[side].domain);
@@ -110,6 +111,7 @@ static void put_side(struct json_builder *builder, struct json_object *sides, co
         else
                 json_put_null(builder, object, "resident_bytes");
         json_put_age(builder, object, "resident_age_ms", resident.seen_usec);
+        json_put_text(builder, object, "protection", member && member->protection[0] ? member->protection : NULL);
 }
 
 static void put_region(struct json_builder *builder, struct json_object *regions, const struct pair *pair, int app,

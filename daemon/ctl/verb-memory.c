@@ -110,6 +110,12 @@ static void print_handover(struct json_object *region) {
                format_mib(begun, get_number(region, "handover.begun_bytes")),
                format_mib(released, get_number(region, "handover.released_bytes")),
                format_mib(paged, get_number(region, "handover.paged_out_bytes")));
+        for (size_t i = 0; i < get_count(region, "sides"); i++) {
+                struct json_object *side = get_item(region, "sides", i);
+
+                if (*get_text(side, "protection", ""))
+                        printf("%s: %s.\n", get_text(side, "domain", "?"), get_text(side, "protection", ""));
+        }
 }
 
 static unsigned terminal_width(void) {

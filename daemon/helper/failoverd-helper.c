@@ -3,8 +3,9 @@
 /*
  * The little that needs root: QEMUs of the system's libvirt run under another user than failoverd. The helper hands
  * out pidfds of QEMU processes, sends them three signals, lets failoverd look at which pages of an application's region
- * they have, and has the kernel page a part of such a region out; for one user, and for processes only that libvirt's
- * own pid file names and whose command line says `-name guest=NAME`. It reads nothing that a guest wrote.
+ * they have, has the kernel page a part of such a region out, and gives their control groups a share of memory; for one
+ * user, and for processes only that libvirt's own pid file names and whose command line says `-name guest=NAME`. It
+ * reads nothing that a guest wrote. In control groups it writes memory.min, memory.low, memory.high and memory.reclaim.
  *
  * Each connection is served by a child of its own, which a process that cannot be looked at may hold up for ten
  * seconds, and one request; more than 16 at once wait in the kernel's queue.
@@ -26,10 +27,12 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/helper/protocol.h"
+#include "daemon/host/cgroup-memory.h"
 #include "daemon/host/page-out.h"
 #include "daemon/host/process.h"
 #include "daemon/host/qemu-memory.h"
 
+#define MOUNTINFO "/proc/self/mountinfo"
 #define CHILDREN_MAX 16
 #define REQUEST_SEC 10
 
@@ -45,6 +48,8 @@ static const char *const helper_op_table[] = {
         [HELPER_CONT] = "cont",
         [HELPER_LOOK] = "look",
         [HELPER_PAGE_OUT] = "page-out",
+        [HELPER_SHARE] = "share",
+        [HELPER_GIVE_BACK] = "give-back",
 };
 DEFINE_ENUM_TABLE(helper_op, helper_op_table)
 
@@ -127,6 +132,35 @@ static int page_region_out(int pid, int pidfd, const struct helper_request *requ
         return page_out(pidfd, block.start + request->offset, request->bytes);
 }
 
+/* The group is the process's for as long as that lives: one that ends takes its group along, and nobody else's is
+ * ever named here. */
+static int share(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply) {
+        char root[CGROUP_PATH_LEN], directory[32];
+        struct cgroup_vm vm;
+        int r;
+
+        snprintf(directory, sizeof(directory), "/proc/%d", pid);
+        r = cgroup_find_root(MOUNTINFO, root);
+        if (r >= 0)
+                r = cgroup_memory_find(root, directory, &vm);
+        if (r >= 0 && process_ended(pidfd))
+                r = -ESRCH;
+        return r < 0 ? r : cgroup_memory_share(root, &vm, &request->share, &reply->finding);
+}
+
+static int give_back(struct helper_reply *reply) {
+        char root[CGROUP_PATH_LEN];
+        int r;
+
+        r = cgroup_find_root(MOUNTINFO, root);
+        if (r >= 0)
+                r = cgroup_memory_give_back(root);
+        if (r > 0)
+                fprintf(stderr, "give-back: %d control groups have their memory limits of before again\n", r);
+        reply->bytes = r > 0 ? (uint64_t) r : 0;
+        return r < 0 && r != -EOPNOTSUPP ? r : 0;
+}
+
 static int carry_out(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply,
                      int *ret_fd) {
         switch (request->op) {
@@ -141,6 +175,8 @@ static int carry_out(int pid, int pidfd, const struct helper_request *request, s
                 return process_signal(pidfd, SIGCONT);
         case HELPER_LOOK:
                 return look(pid, pidfd, request, reply, ret_fd);
+        case HELPER_SHARE:
+                return share(pid, pidfd, request, reply);
         default:
                 return page_region_out(pid, pidfd, request);
         }
@@ -171,6 +207,11 @@ static int serve(int fd, const struct options *options) {
         }
         if (request.op == HELPER_PAGE_OUT && request.bytes == 0) {
                 send_reply(fd, (struct helper_reply){ .result = page_out_possible("/proc/meminfo") }, -1);
+                return EXIT_SUCCESS;
+        }
+        if (request.op == HELPER_GIVE_BACK) {
+                reply.result = give_back(&reply);
+                send_reply(fd, reply, -1);
                 return EXIT_SUCCESS;
         }
         /* Also refuses every name that is none, so that what is printed below is printable. */

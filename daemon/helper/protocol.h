@@ -9,9 +9,10 @@
 
 #include <stdint.h>
 
+#include "daemon/host/cgroup-memory.h"
 #include "policy/policy.h"
 
-#define HELPER_MAGIC UINT32_C(0x66616902)
+#define HELPER_MAGIC UINT32_C(0x66616903)
 
 enum helper_op {
         HELPER_OPEN, /* reply with a pidfd (SCM_RIGHTS) */
@@ -21,10 +22,12 @@ enum helper_op {
         HELPER_LOOK, /* reply with its page map (SCM_RIGHTS), and where the region of `app` is in it */
         HELPER_PAGE_OUT, /* the kernel pages a part of the region of `app` out: `offset`, `bytes` in whole pages. With
                           * no bytes: could it? */
+        HELPER_SHARE, /* its control group gets `share` of the host's memory; reply with `finding` */
+        HELPER_GIVE_BACK, /* every control group that has got one is as before; no domain. Reply: how many */
         HELPER_OP_MAX,
         HELPER_OP_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(helper_op); /* "open", "kill", "stop", "cont", "look", "page-out" */
+DECLARE_ENUM_TABLE(helper_op); /* "open", "kill", "stop", "cont", "look", "page-out", "share", "give-back" */
 
 struct helper_request {
         uint32_t magic;
@@ -32,11 +35,14 @@ struct helper_request {
         char domain[NAME_LEN]; /* ends with NUL */
         char app[NAME_LEN];    /* the same */
         uint64_t offset, bytes;
+        struct cgroup_share share;
 };
 
 struct helper_reply {
         uint32_t magic;
         int32_t result; /* 0 or a negative errno, those of process_find() among them */
         int32_t pid;
-        uint64_t start, bytes; /* HELPER_LOOK: the region's place in the process */
+        uint64_t start, bytes; /* HELPER_LOOK: the region's place in the process. HELPER_GIVE_BACK: `bytes`
+                                * is how many groups */
+        struct cgroup_finding finding; /* HELPER_SHARE */
 };

@@ -63,6 +63,8 @@ struct reclaim {
         unsigned n_refs;
         bool ending;
         char *helper_path, *meminfo;
+        struct shares *shares; /* owned */
+        bool able;             /* as told last; the looking thread's */
 
         struct follow *follows;
         struct job *jobs, **jobs_end;
@@ -119,6 +121,7 @@ static void reclaim_unref(struct reclaim *reclaim) {
                 free(result);
         }
         closep(&reclaim->notify_fd);
+        shares_free(reclaim->shares);
         pthread_cond_destroy(&reclaim->look_cond);
         pthread_cond_destroy(&reclaim->page_cond);
         pthread_mutex_destroy(&reclaim->lock);
@@ -243,6 +246,14 @@ static bool look_side(const char *helper_path, struct follow *follow, enum side 
         return r > 0;
 }
 
+static uint64_t touched_bytes(const struct usage *usage, enum side side) {
+        uint64_t pages = 0;
+
+        for (unsigned i = 0; usage->known[side] && i < usage->n_extents; i++)
+                pages += usage->pages[side][i];
+        return pages * USAGE_PAGE_BYTES;
+}
+
 static void look(struct reclaim *reclaim, struct follow *follow, usec_t now) {
         enum side from = follow->region.from;
         bool old_user = now >= follow->old_user_usec, changed;
@@ -262,8 +273,11 @@ static void look(struct reclaim *reclaim, struct follow *follow, usec_t now) {
 
                 follow->told_usec = now;
                 pthread_mutex_lock(&reclaim->lock);
-                if (!follow->dropped)
+                if (!follow->dropped) {
                         tell_usage(reclaim, &event, &follow->usage);
+                        (void) shares_keep(reclaim->shares, &follow->region, /* again with the next look */
+                                           touched_bytes(&follow->usage, side_other(from)), reclaim->able);
+                }
                 pthread_mutex_unlock(&reclaim->lock);
         }
 }
@@ -283,9 +297,12 @@ static void tell_ability(struct reclaim *reclaim, int *last) {
         if (!result)
                 return;
         *last = r;
-        event.up = r == 0;
+        event.up = reclaim->able = r == 0;
         snprintf(event.text, sizeof(event.text), "%s",
-                 r == 0         ? "the kernel pages it out (process_madvise)"
+                 r == 0 && shares_possible(reclaim->shares) == 0
+                         ? "the kernel pages it out (process_madvise), and control groups protect what each VM manages"
+                 : r == 0 ? "the kernel pages it out (process_madvise); nothing protects what a VM manages: there is "
+                            "no cgroup v2 memory controller here"
                  : r == -ENOSPC ? "there is no free swap; add some (swapon)"
                  : r == -EPERM
                          ? "paging another process out takes CAP_SYS_NICE; failoverd-helper has it, in system mode"
@@ -467,6 +484,8 @@ int reclaim_new(sd_event *loop, const struct reclaim_options *options, const str
         else
                 r = sd_event_add_io(loop, &reclaim->source, reclaim->notify_fd, EPOLLIN, on_notify, reclaim);
         if (r >= 0)
+                r = shares_new(options->helper_path, options->mountinfo, &reclaim->shares);
+        if (r >= 0)
                 r = start_threads(reclaim);
         if (r < 0) {
                 reclaim_free(reclaim);
@@ -485,6 +504,8 @@ struct reclaim *reclaim_free(struct reclaim *reclaim) {
         pthread_cond_signal(&reclaim->look_cond);
         pthread_cond_signal(&reclaim->page_cond);
         pthread_mutex_unlock(&reclaim->lock);
+        if (reclaim->shares)
+                shares_end(reclaim->shares);
         reclaim_unref(reclaim);
         return NULL;
 }
@@ -501,6 +522,7 @@ static void drop(struct reclaim *reclaim, int pair, int app) {
 
         if (!follow)
                 return;
+        shares_forget(reclaim->shares, pair, app);
         follow->dropped = true;
         if (!follow->at_work)
                 remove_follow(reclaim, follow);
@@ -557,4 +579,8 @@ int reclaim_page_out(struct reclaim *reclaim, const struct action *action) {
         if (!followed)
                 job_free(job);
         return followed ? 0 : -ENOENT;
+}
+
+void reclaim_describe(struct reclaim *reclaim, int pair, enum side side, char text[SHARES_TEXT_LEN]) {
+        shares_describe(reclaim->shares, pair, side, text);
 }

@@ -9,8 +9,10 @@
  * Two threads of its own do what takes time, one looking and one paging out, so that a large page-out delays no look.
  * While the new user goes on touching, a look comes every 20 ms and reads only what it has not touched yet; the old
  * user's pages are read four times a second. Where nothing moves, looks come less and less often, down to one a second.
+ * Meanwhile each VM has its share of memory in the kernel's terms, too (shares.h).
  */
 
+#include "daemon/host/shares.h"
 #include "daemon/host/sink.h"
 
 #include <systemd/sd-event.h>
@@ -21,6 +23,7 @@ struct action;
 struct reclaim_options {
         const char *helper_path; /* socket of failoverd-helper; NULL: QEMUs are this user's own */
         const char *meminfo;     /* "/proc/meminfo" */
+        const char *mountinfo;   /* "/proc/self/mountinfo": has this host control groups of version 2? */
 };
 
 /* Options are copied. -ENOMEM or another errno. */
@@ -36,6 +39,8 @@ struct reclaim_region {
         char domains[SIDE_MAX][NAME_LEN];
         int pids[SIDE_MAX];        /* of their QEMUs; 0: not known, that side stays unknown */
         uint64_t bytes;
+        uint64_t system_bytes[SIDE_MAX];  /* of those VMs' own: base memory, what they hold beside, QEMU's overhead */
+        uint64_t managed_bytes[SIDE_MAX]; /* that, and all regions that they manage: this one is the new user's */
 };
 
 /* Follows a region until reclaim_forget(); one that is followed already, as it is told now. -ENOMEM. */
@@ -43,3 +48,5 @@ int reclaim_follow(struct reclaim *reclaim, const struct reclaim_region *region)
 void reclaim_forget(struct reclaim *reclaim, int pair, int app);
 /* ACTION_PAGE_OUT of a region that is followed: -ENOENT where it is not, -ENOMEM. */
 int reclaim_page_out(struct reclaim *reclaim, const struct action *action);
+/* What protects and bounds a VM while a region of it changes hands, for people; empty: no region does. */
+void reclaim_describe(struct reclaim *reclaim, int pair, enum side side, char text[SHARES_TEXT_LEN]);

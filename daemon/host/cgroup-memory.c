@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/host/cgroup-memory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/xattr.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/units.h"
+
+#define NOTE "user.failoverd.memory"
+#define DEPTH_MAX 32
+#define RECLAIM_USEC (4 * USEC_PER_SEC)
+#define RECLAIM_BYTES (64 * MIB) /* in one request: what has come is seen in between */
+#define UNIT_USEC (3 * USEC_PER_SEC)
+
+enum limit { LIMIT_MIN, LIMIT_LOW, LIMIT_HIGH, LIMITS };
+
+static const struct {
+        const char *file, *property;
+} limits[] = {
+        [LIMIT_MIN] = { "memory.min", "MemoryMin" },
+        [LIMIT_LOW] = { "memory.low", "MemoryLow" },
+        [LIMIT_HIGH] = { "memory.high", "MemoryHigh" },
+};
+
+/* What a group had, and what it was given: the last value, and the one before that, in case that was not reached. */
+struct note {
+        bool given[LIMITS];
+        uint64_t had[LIMITS], last[LIMITS], now[LIMITS];
+};
+
+/* Groups above are common to many VMs, and several may be asked for at once. */
+static int lock(const char *root) {
+        _cleanup_close_ int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd < 0 || flock(fd, LOCK_EX) < 0)
+                return -errno;
+        return steal_fd(&fd);
+}
+
+/* ---- notes ---------------------------------------------------------------------------------------------- */
+
+static int note_read(const char *root, const char *path, struct note *ret) {
+        char name[2 * CGROUP_PATH_LEN], text[512];
+        const char *at = text;
+        ssize_t size;
+
+        *ret = (struct note) { 0 };
+        snprintf(name, sizeof(name), "%s%s", root, path);
+        size = getxattr(name, NOTE, text, sizeof(text) - 1);
+        if (size < 0)
+                return errno == ENODATA ? 0 : -errno;
+        text[size] = '\0';
+        for (unsigned i = 0; i < LIMITS; i++) {
+                int given, used = 0;
+
+                if (sscanf(at, "%d %" SCNu64 " %" SCNu64 " %" SCNu64 " %n", &given, &ret->had[i], &ret->last[i],
+                           &ret->now[i], &used) != 4 || used == 0)
+                        return -EBADMSG;
+                ret->given[i] = given != 0;
+                at += used;
+        }
+        return 1;
+}
+
+static int note_write(const char *root, const char *path, const struct note *note) {
+        char name[2 * CGROUP_PATH_LEN], text[512];
+        size_t n = 0;
+
+        for (unsigned i = 0; i < LIMITS; i++)
+                n += (size_t) snprintf(text + n, sizeof(text) - n, "%d %" PRIu64 " %" PRIu64 " %" PRIu64 " ",
+                                       note->given[i], note->had[i], note->last[i], note->now[i]);
+        snprintf(name, sizeof(name), "%s%s", root, path);
+        return setxattr(name, NOTE, text, n, 0) < 0 ? -errno : 0;
+}
+
+static bool is_ours(const struct note *note, enum limit limit, uint64_t value) {
+        return note->given[limit] && (value == note->now[limit] || value == note->last[limit]);
+}
+
+/* ---- one group ------------------------------------------------------------------------------------------ */
+
+static uint64_t round_up(uint64_t bytes) {
+        return bytes > CGROUP_NO_LIMIT - MIB ? CGROUP_NO_LIMIT : (bytes + MIB - 1) / MIB * MIB;
+}
+
+/* systemd answers before it has done it. */
+static int set(const char *root, const char *path, enum limit limit, uint64_t bytes) {
+        usec_t until = clock_usec(CLOCK_MONOTONIC) + UNIT_USEC;
+        const char *unit = cgroup_unit(root, path);
+        uint64_t found = bytes;
+        int r;
+
+        if (!unit)
+                return cgroup_write(root, path, limits[limit].file, bytes);
+        r = cgroup_set_unit(unit, limits[limit].property, bytes);
+        while (r >= 0) {
+                r = cgroup_read(root, path, limits[limit].file, &found);
+                if (r < 0 || found == bytes)
+                        break;
+                if (clock_usec(CLOCK_MONOTONIC) > until)
+                        return -ETIMEDOUT;
+                poll(NULL, 0, 5);
+        }
+        return r;
+}
+
+/* The note first: what is not noted is not changed. */
+static int give(const char *root, const char *path, enum limit limit, uint64_t bytes) {
+        struct note note;
+        uint64_t found;
+        int r;
+
+        r = note_read(root, path, &note);
+        if (r >= 0)
+                r = cgroup_read(root, path, limits[limit].file, &found);
+        if (r < 0)
+                return r;
+        if (!is_ours(&note, limit, found))
+                note.had[limit] = found;
+        if (limit != LIMIT_HIGH && bytes < note.had[limit])
+                bytes = note.had[limit]; /* an operator's protection is never lowered, nor a limit of theirs raised */
+        if (limit == LIMIT_HIGH && bytes > note.had[limit])
+                bytes = note.had[limit];
+        if (bytes == found)
+                return 0;
+        note.given[limit] = true;
+        note.last[limit] = found;
+        note.now[limit] = bytes;
+        r = note_write(root, path, &note);
+        return r < 0 ? r : set(root, path, limit, bytes);
+}
+
+static int give_back(const char *root, const char *path) {
+        char name[2 * CGROUP_PATH_LEN];
+        struct note note;
+        int r, worst = 0;
+
+        r = note_read(root, path, &note);
+        if (r <= 0)
+                return r == -ENOENT || r == -EOPNOTSUPP ? 0 : r;
+        for (enum limit limit = 0; limit < LIMITS; limit++) {
+                uint64_t found;
+
+                if (!note.given[limit] || cgroup_read(root, path, limits[limit].file, &found) < 0 ||
+                    !is_ours(&note, limit, found) || found == note.had[limit])
+                        continue;
+                r = set(root, path, limit, note.had[limit]);
+                if (r < 0)
+                        worst = r;
+        }
+        snprintf(name, sizeof(name), "%s%s", root, path);
+        if (worst >= 0 && removexattr(name, NOTE) < 0)
+                worst = -errno;
+        return worst < 0 && worst != -ENOENT ? worst : 1;
+}
+
+/* ---- finding -------------------------------------------------------------------------------------------- */
+
+/* Is the process of this directory in /proc the only one in the group? */
+static int is_alone(const char *root, const char *path, const char *directory) {
+        _cleanup_fclose_ FILE *f = NULL;
+        const char *self = strrchr(directory, '/');
+        char name[2 * CGROUP_PATH_LEN + 32];
+        int pid;
+
+        snprintf(name, sizeof(name), "%s%s/cgroup.procs", root, path);
+        f = fopen(name, "re");
+        if (!f || !self)
+                return f ? -EINVAL : -errno;
+        while (fscanf(f, "%d", &pid) == 1)
+                if (pid != atoi(self + 1))
+                        return 0;
+        return 1;
+}
+
+/* libvirt puts a VM into a scope of its own, with what serves it; QEMU is some groups below. */
+static bool is_machine_scope(const char *path) {
+        const char *name = strrchr(path, '/'), *end = strrchr(path, '.');
+
+        return name && end && strncmp(name, "/machine-qemu", 13) == 0 && strcmp(end, ".scope") == 0;
+}
+
+int cgroup_memory_find(const char *root, const char *directory, struct cgroup_vm *ret) {
+        char file[CGROUP_PATH_LEN], path[CGROUP_PATH_LEN];
+        struct cgroup_vm vm;
+        int r;
+
+        snprintf(file, sizeof(file), "%s/cgroup", directory);
+        r = cgroup_of_process(file, path);
+        if (r < 0)
+                return r;
+        while (path[0] && !cgroup_has(root, path, limits[LIMIT_LOW].file))
+                cgroup_parent(path);
+        if (!path[0])
+                return -EOPNOTSUPP;
+        memcpy(vm.leaf, path, sizeof(path));
+        while (path[0] && !is_machine_scope(path))
+                cgroup_parent(path);
+        if (!path[0]) {
+                memcpy(path, vm.leaf, sizeof(path));
+                r = is_alone(root, path, directory);
+                if (r <= 0)
+                        return r < 0 ? r : -EBUSY;
+        }
+        memcpy(vm.group, path, sizeof(path));
+        *ret = vm;
+        return 0;
+}
+
+/* ---- sharing -------------------------------------------------------------------------------------------- */
+
+/* What a group has to be protected for by its children: one in full, the others as far as they use it. */
+static uint64_t sum_children(const char *root, const char *path, const char *ours, enum limit limit) {
+        _cleanup_free_ char *directory = NULL;
+        uint64_t sum = 0;
+        struct dirent *e;
+        DIR *dir;
+
+        if (asprintf(&directory, "%s%s", root, path) < 0)
+                return 0;
+        dir = opendir(directory);
+        while (dir && (e = readdir(dir))) {
+                uint64_t bytes, current = CGROUP_NO_LIMIT;
+                char child[CGROUP_PATH_LEN];
+
+                if (e->d_type != DT_DIR || e->d_name[0] == '.' ||
+                    (size_t) snprintf(child, sizeof(child), "%s/%s", path, e->d_name) >= sizeof(child) ||
+                    cgroup_read(root, child, limits[limit].file, &bytes) < 0)
+                        continue;
+                if (strcmp(child, ours) != 0 && cgroup_read(root, child, "memory.current", &current) >= 0 &&
+                    bytes > current)
+                        bytes = current;
+                sum = sum + bytes < sum ? CGROUP_NO_LIMIT : sum + bytes;
+        }
+        if (dir)
+                closedir(dir);
+        return round_up(sum);
+}
+
+/* Protects a VM from its leaf to the top. The lowest value on the way is what counts. */
+static int protect_by(const char *root, const struct cgroup_vm *vm, enum limit limit, uint64_t bytes,
+                      uint64_t *ret_bytes, char ret_capped_by[CGROUP_PATH_LEN]) {
+        char path[CGROUP_PATH_LEN], below[CGROUP_PATH_LEN];
+        uint64_t need = bytes, effective = bytes, found;
+        int r;
+
+        ret_capped_by[0] = '\0';
+        memcpy(path, vm->leaf, sizeof(path));
+        do {
+                bool own = strcmp(path, vm->group) == 0;
+
+                r = give(root, path, limit, need);
+                if (r < 0 && own)
+                        return r;
+                r = cgroup_read(root, path, limits[limit].file, &found);
+                if (r < 0)
+                        return r;
+                if (found < need && !ret_capped_by[0])
+                        memcpy(ret_capped_by, path, sizeof(path));
+                if (found < effective)
+                        effective = found;
+                memcpy(below, path, sizeof(path));
+                cgroup_parent(path);
+                if (path[0] && strlen(below) <= strlen(vm->group))
+                        need = sum_children(root, path, below, limit);
+        } while (path[0]);
+        *ret_bytes = effective;
+        return 0;
+}
+
+static int protect(const char *root, const struct cgroup_vm *vm, const struct cgroup_share *share,
+                   struct cgroup_finding *finding) {
+        _cleanup_close_ int held = lock(root);
+        char capped_by[CGROUP_PATH_LEN];
+        uint64_t min;
+        int r;
+
+        if (held < 0)
+                return held;
+        r = protect_by(root, vm, LIMIT_LOW, round_up(share->low_bytes), &finding->low_bytes, finding->capped_by);
+        return r < 0 ? r : protect_by(root, vm, LIMIT_MIN, round_up(share->min_bytes), &min, capped_by);
+}
+
+/* What is above the limit goes to the swap. Done here, and not left to who writes memory.high: for a scope that is
+ * systemd, which would have to wait for the swap. */
+static void reclaim(const char *root, const char *group, uint64_t high_bytes, uint64_t *ret_current) {
+        usec_t until = clock_usec(CLOCK_MONOTONIC) + RECLAIM_USEC;
+        uint64_t current = 0;
+
+        while (cgroup_read(root, group, "memory.current", &current) >= 0 && current > high_bytes &&
+               clock_usec(CLOCK_MONOTONIC) < until) {
+                uint64_t more = current - high_bytes < RECLAIM_BYTES ? current - high_bytes : RECLAIM_BYTES;
+
+                if (cgroup_write(root, group, "memory.reclaim", more) < 0) {
+                        (void) cgroup_read(root, group, "memory.current", &current);
+                        break;
+                }
+        }
+        *ret_current = current;
+}
+
+static int bound(const char *root, const char *group, uint64_t high_bytes, uint64_t *ret_bytes) {
+        _cleanup_close_ int held = -1;
+        uint64_t current = 0;
+        int r;
+
+        if (high_bytes != CGROUP_NO_LIMIT)
+                reclaim(root, group, high_bytes, &current);
+        held = lock(root);
+        if (held < 0)
+                return held;
+        r = give(root, group, LIMIT_HIGH, round_up(current > high_bytes ? current : high_bytes));
+        return r < 0 ? r : cgroup_read(root, group, limits[LIMIT_HIGH].file, ret_bytes);
+}
+
+/* The nearest group above with a hard limit: where an operator has put the VMs of a pool into one. */
+static void find_bound(const char *root, const char *group, struct cgroup_finding *finding) {
+        char path[CGROUP_PATH_LEN];
+        uint64_t bytes;
+
+        memcpy(path, group, sizeof(path));
+        for (cgroup_parent(path); path[0]; cgroup_parent(path))
+                if (cgroup_read(root, path, "memory.max", &bytes) >= 0 && bytes != CGROUP_NO_LIMIT) {
+                        memcpy(finding->bounded_by, path, sizeof(path));
+                        finding->max_bytes = bytes;
+                        return;
+                }
+}
+
+int cgroup_memory_share(const char *root, const struct cgroup_vm *vm, const struct cgroup_share *share,
+                        struct cgroup_finding *ret) {
+        struct cgroup_finding finding = { 0 };
+        int r;
+
+        memcpy(finding.group, vm->group, sizeof(finding.group));
+        r = protect(root, vm, share, &finding);
+        if (r >= 0)
+                r = bound(root, vm->group, share->high_bytes, &finding.high_bytes);
+        if (r < 0)
+                return r;
+        find_bound(root, vm->group, &finding);
+        *ret = finding;
+        return 0;
+}
+
+/* ---- giving back ---------------------------------------------------------------------------------------- */
+
+/* Children first. Counts into `n`. */
+static int walk(const char *root, const char *path, unsigned depth, int *n) {
+        _cleanup_free_ char *directory = NULL;
+        int r = 0, worst = 0;
+        struct dirent *e;
+        DIR *dir;
+
+        if (asprintf(&directory, "%s%s", root, path) < 0)
+                return -ENOMEM;
+        dir = opendir(directory);
+        if (!dir)
+                return errno == ENOENT ? 0 : -errno;
+        while ((e = readdir(dir))) {
+                char child[CGROUP_PATH_LEN];
+
+                if (e->d_type != DT_DIR || e->d_name[0] == '.' || depth >= DEPTH_MAX ||
+                    (size_t) snprintf(child, sizeof(child), "%s/%s", path, e->d_name) >= sizeof(child))
+                        continue;
+                r = walk(root, child, depth + 1, n);
+                if (r < 0)
+                        worst = r;
+        }
+        closedir(dir);
+        r = path[0] ? give_back(root, path) : 0;
+        *n += r > 0;
+        return r < 0 ? r : worst;
+}
+
+int cgroup_memory_give_back(const char *root) {
+        _cleanup_close_ int held = lock(root);
+        int n = 0, r;
+
+        if (held < 0)
+                return held;
+        r = walk(root, "", 0, &n);
+        return r < 0 ? r : n;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A VM's share of memory, as its control group tells the kernel: `memory.min` and `memory.low` protect what it manages,
+ * `memory.high` bounds what it may still have of what it manages no more, and `memory.reclaim` takes back what is
+ * above.
+ *
+ * Protection counts only as far as every group above has it too: it is set up the tree, and looked at. Each group that
+ * is changed keeps a note of what it had before in an extended attribute of its own (user.failoverd.memory), written
+ * first. So nothing can be left behind: the note lives as long as the group, and whoever comes after a crash finds it
+ * there. What an operator has set meanwhile is left alone.
+ *
+ * All of this may wait for the kernel, and for systemd, for seconds: for workers.
+ */
+
+#include "daemon/host/cgroup.h"
+
+/* Where a VM's memory is counted. */
+struct cgroup_vm {
+        char leaf[CGROUP_PATH_LEN];  /* the group that its pages are charged to */
+        char group[CGROUP_PATH_LEN]; /* the one that is this VM's alone: its scope, or `leaf` */
+};
+
+struct cgroup_share {
+        uint64_t min_bytes, low_bytes; /* protected: in any case; as long as others have something to give */
+        uint64_t high_bytes;           /* at most; CGROUP_NO_LIMIT */
+};
+
+/* What came of it. */
+struct cgroup_finding {
+        char group[CGROUP_PATH_LEN];
+        uint64_t low_bytes, high_bytes;    /* in force */
+        char capped_by[CGROUP_PATH_LEN];   /* group above that keeps `low_bytes` from being as wanted; empty: none */
+        char bounded_by[CGROUP_PATH_LEN];  /* nearest group above with a memory.max; empty: none */
+        uint64_t max_bytes;                /* that limit */
+};
+
+/* The groups of the process with this directory in /proc. -EOPNOTSUPP: it is in none with the memory controller;
+ * -EBUSY: it shares its group with other processes. */
+int cgroup_memory_find(const char *root, const char *directory, struct cgroup_vm *ret);
+/* Gives a VM this share, again and again if need be. What is above its limit is paged out first, for some seconds at
+ * most; the limit stays above what remains. Values are rounded up to MiB. Returns 0, also where a group above cannot be
+ * changed; -EOPNOTSUPP where notes cannot be kept; -EACCES and the like for the VM's own group. */
+int cgroup_memory_share(const char *root, const struct cgroup_vm *vm, const struct cgroup_share *share,
+                        struct cgroup_finding *ret);
+/* Brings every group back to what it had before. Returns how many there were, or a negative errno; what could not be
+ * brought back keeps its note. */
+int cgroup_memory_give_back(const char *root);

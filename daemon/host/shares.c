@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/host/shares.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/thread.h"
+#include "daemon/host/cgroup-memory.h"
+#include "daemon/host/helper-client.h"
+#include "daemon/host/reclaim.h"
+
+#define HELPER_USEC (10 * USEC_PER_SEC)
+#define STEP_USEC (500 * USEC_PER_MSEC)
+#define AGAIN_USEC (5 * USEC_PER_SEC) /* what others may have changed is looked at as often */
+#define END_USEC USEC_PER_SEC
+/* What an old user may have beside its share before it is held up for it: the manager's touches come first, and QEMU's
+ * own memory moves. */
+#define SLACK_BYTES (16 * MIB)
+
+struct kept {
+        struct reclaim_region region;
+        uint64_t touched_bytes;
+        bool able;
+        struct kept *next;
+};
+
+/* One VM: what follows from all its regions, and what came of it. */
+struct vm {
+        int pair, pid;
+        enum side side;
+        char domain[NAME_LEN];
+        struct cgroup_share share, given;
+        bool kept;           /* some region of it is on its way */
+        usec_t given_usec;   /* 0: not yet */
+        int result;
+        struct cgroup_finding finding;
+        struct vm *next;
+};
+
+/* Held by its owner and its thread: whoever is the last frees it. */
+struct shares {
+        pthread_mutex_t lock;
+        pthread_cond_t work, done;
+        unsigned n_refs;
+        bool ending, ended;
+        bool give_back;      /* to be done, before anything else */
+        char *helper_path, *mountinfo;
+        struct kept *kept;
+        struct vm *vms;
+};
+
+static void shares_unref(struct shares *shares) {
+        bool last;
+
+        pthread_mutex_lock(&shares->lock);
+        last = --shares->n_refs == 0;
+        pthread_mutex_unlock(&shares->lock);
+        if (!last)
+                return;
+        while (shares->kept) {
+                struct kept *next = shares->kept->next;
+
+                free(shares->kept);
+                shares->kept = next;
+        }
+        while (shares->vms) {
+                struct vm *next = shares->vms->next;
+
+                free(shares->vms);
+                shares->vms = next;
+        }
+        pthread_cond_destroy(&shares->work);
+        pthread_cond_destroy(&shares->done);
+        pthread_mutex_destroy(&shares->lock);
+        free(shares->helper_path);
+        free(shares->mountinfo);
+        free(shares);
+}
+
+/* ---- what each VM gets ---------------------------------------------------------------------------------- */
+
+static struct vm *find_vm(struct shares *shares, int pair, enum side side) {
+        for (struct vm *vm = shares->vms; vm; vm = vm->next)
+                if (vm->pair == pair && vm->side == side)
+                        return vm;
+        return NULL;
+}
+
+/* With the lock held: adds up what its regions mean for each VM. */
+static void add_up(struct shares *shares) {
+        for (struct vm *vm = shares->vms; vm; vm = vm->next)
+                vm->kept = false;
+        for (const struct kept *kept = shares->kept; kept; kept = kept->next)
+                for (enum side side = 0; side < SIDE_MAX; side++) {
+                        const struct reclaim_region *region = &kept->region;
+                        struct vm *vm = find_vm(shares, region->pair, side);
+                        uint64_t left = region->bytes > kept->touched_bytes ? region->bytes - kept->touched_bytes : 0;
+
+                        if (!vm->kept)
+                                vm->share = (struct cgroup_share){ region->system_bytes[side],
+                                                                   region->managed_bytes[side], CGROUP_NO_LIMIT };
+                        vm->kept = true;
+                        if (side != region->from || !kept->able)
+                                continue;
+                        if (vm->share.high_bytes == CGROUP_NO_LIMIT)
+                                vm->share.high_bytes = region->managed_bytes[side] + SLACK_BYTES;
+                        vm->share.high_bytes += left;
+                }
+}
+
+static bool is_due(const struct vm *vm, usec_t now) {
+        if (!vm->kept || vm->pid <= 0)
+                return false;
+        if (!vm->given_usec || now >= vm->given_usec + AGAIN_USEC)
+                return true;
+        return now >= vm->given_usec + STEP_USEC && memcmp(&vm->share, &vm->given, sizeof(vm->share)) != 0;
+}
+
+/* ---- setting it ----------------------------------------------------------------------------------------- */
+
+static int share_own(const struct shares *shares, int pid, const struct cgroup_share *share,
+                     struct cgroup_finding *ret) {
+        char root[CGROUP_PATH_LEN], directory[32];
+        struct cgroup_vm groups;
+        int r;
+
+        snprintf(directory, sizeof(directory), "/proc/%d", pid);
+        r = cgroup_find_root(shares->mountinfo, root);
+        if (r >= 0)
+                r = cgroup_memory_find(root, directory, &groups);
+        return r < 0 ? r : cgroup_memory_share(root, &groups, share, ret);
+}
+
+static int share(const struct shares *shares, const char *domain, int pid, const struct cgroup_share *share,
+                 struct cgroup_finding *ret) {
+        struct helper_request request = { .op = HELPER_SHARE, .share = *share };
+        struct helper_reply reply;
+        int r;
+
+        if (!shares->helper_path)
+                return share_own(shares, pid, share, ret);
+        snprintf(request.domain, sizeof(request.domain), "%s", domain);
+        r = helper_ask(shares->helper_path, &request, HELPER_USEC, &reply, NULL);
+        if (r < 0)
+                return r;
+        *ret = reply.finding;
+        return 0;
+}
+
+static int give_back(const struct shares *shares) {
+        struct helper_request request = { .op = HELPER_GIVE_BACK };
+        char root[CGROUP_PATH_LEN];
+        int r;
+
+        r = cgroup_find_root(shares->mountinfo, root);
+        if (r < 0)
+                return r == -EOPNOTSUPP ? 0 : r; /* there is nothing */
+        if (shares->helper_path)
+                return helper_ask(shares->helper_path, &request, HELPER_USEC, NULL, NULL);
+        r = cgroup_memory_give_back(root);
+        return r < 0 ? r : 0;
+}
+
+static void describe(const struct vm *vm, char text[SHARES_TEXT_LEN]) {
+        const struct cgroup_finding *f = &vm->finding;
+        size_t n;
+
+        if (vm->result < 0) {
+                snprintf(text, SHARES_TEXT_LEN, "not protected: %s",
+                         vm->result == -EOPNOTSUPP ? "there is no cgroup v2 memory controller for it here; pages are "
+                                                     "taken by process_madvise alone"
+                         : vm->result == -EBUSY ? "its QEMU shares its control group with other processes"
+                         : vm->result == -ENOTCONN ? "failoverd-helper does not answer"
+                                                   : strerror(-vm->result));
+                return;
+        }
+        n = (size_t) snprintf(text, SHARES_TEXT_LEN, "protected: %" PRIu64 " MiB in %.150s", f->low_bytes / MIB,
+                              f->group);
+        if (f->capped_by[0])
+                n += (size_t) snprintf(text + n, SHARES_TEXT_LEN - n, " (of %" PRIu64 " MiB: %.100s has no more)",
+                                       vm->given.low_bytes / MIB, f->capped_by);
+        if (f->high_bytes != CGROUP_NO_LIMIT)
+                n += (size_t) snprintf(text + n, SHARES_TEXT_LEN - n, ", at most %" PRIu64 " MiB", f->high_bytes / MIB);
+        if (f->bounded_by[0])
+                (void) snprintf(text + n, SHARES_TEXT_LEN - n, "; hard limit of all in %.100s: %" PRIu64 " MiB",
+                                f->bounded_by, f->max_bytes / MIB);
+}
+
+/* In the log: the first time, and when something else keeps it from being as wanted. What no VM of this host can have is
+ * told as how memory is taken back here (EVENT_RECLAIM). */
+static void log_change(const struct vm *vm, int before, const char *capped_before) {
+        char text[SHARES_TEXT_LEN];
+
+        if (vm->result == -EOPNOTSUPP)
+                return;
+        if (vm->given_usec && vm->result == before && strcmp(vm->finding.capped_by, capped_before) == 0)
+                return;
+        describe(vm, text);
+        fprintf(stderr, "%s: memory while a region changes hands: %s\n", vm->domain, text);
+}
+
+/* With the lock held, which it lets go meanwhile. VMs are only freed with all. */
+static void give_share(struct shares *shares, struct vm *vm) {
+        struct cgroup_share wanted = vm->share;
+        struct cgroup_finding finding = { 0 };
+        struct vm before = *vm;
+        int r;
+
+        pthread_mutex_unlock(&shares->lock);
+        r = share(shares, before.domain, before.pid, &wanted, &finding);
+        pthread_mutex_lock(&shares->lock);
+        vm->given = wanted;
+        vm->result = r;
+        vm->finding = finding;
+        log_change(vm, before.result, before.finding.capped_by);
+        vm->given_usec = clock_usec(CLOCK_MONOTONIC);
+}
+
+/* All of it, for it is little and rare; what is still wanted is given anew at once. With the lock held, as above. */
+static void give_all_back(struct shares *shares) {
+        int r;
+
+        shares->give_back = false;
+        for (struct vm *vm = shares->vms; vm; vm = vm->next)
+                vm->given_usec = 0;
+        pthread_mutex_unlock(&shares->lock);
+        r = give_back(shares);
+        if (r < 0)
+                fprintf(stderr, "memory limits of VMs' control groups cannot be given back: %s; tried again when the "
+                                "next region has changed hands, and when failoverd starts\n",
+                        strerror(-r));
+        pthread_mutex_lock(&shares->lock);
+}
+
+static void *run(void *userdata) {
+        struct shares *shares = userdata;
+
+        pthread_mutex_lock(&shares->lock);
+        while (!shares->ending || shares->give_back) {
+                usec_t now = clock_usec(CLOCK_MONOTONIC);
+                struct vm *due = NULL;
+
+                if (shares->give_back) {
+                        give_all_back(shares);
+                        continue;
+                }
+                add_up(shares);
+                for (struct vm *vm = shares->vms; vm && !due; vm = vm->next)
+                        if (is_due(vm, now))
+                                due = vm;
+                if (due)
+                        give_share(shares, due);
+                else if (shares->kept)
+                        condition_wait(&shares->work, &shares->lock, STEP_USEC);
+                else
+                        (void) pthread_cond_wait(&shares->work, &shares->lock);
+        }
+        shares->ended = true;
+        pthread_cond_signal(&shares->done);
+        pthread_mutex_unlock(&shares->lock);
+        shares_unref(shares);
+        return NULL;
+}
+
+/* ---- the owner's side ------------------------------------------------------------------------------------ */
+
+int shares_new(const char *helper_path, const char *mountinfo, struct shares **ret) {
+        struct shares *shares = calloc(1, sizeof(*shares));
+        int r = 0;
+
+        if (!shares)
+                return -ENOMEM;
+        pthread_mutex_init(&shares->lock, NULL);
+        condition_init(&shares->work);
+        condition_init(&shares->done);
+        shares->n_refs = 2;
+        shares->give_back = true;
+        shares->mountinfo = strdup(mountinfo);
+        shares->helper_path = helper_path ? strdup(helper_path) : NULL;
+        if (!shares->mountinfo || (helper_path && !shares->helper_path))
+                r = -ENOMEM;
+        if (r >= 0)
+                r = thread_start(run, shares);
+        if (r < 0) {
+                shares->n_refs = 1;
+                shares_unref(shares);
+                return r;
+        }
+        *ret = shares;
+        return 0;
+}
+
+void shares_end(struct shares *shares) {
+        usec_t until = clock_usec(CLOCK_MONOTONIC) + END_USEC;
+
+        pthread_mutex_lock(&shares->lock);
+        shares->ending = true;
+        if (shares->kept)
+                shares->give_back = true;
+        pthread_cond_signal(&shares->work);
+        while (!shares->ended && clock_usec(CLOCK_MONOTONIC) < until)
+                condition_wait(&shares->done, &shares->lock, END_USEC);
+        pthread_mutex_unlock(&shares->lock);
+}
+
+struct shares *shares_free(struct shares *shares) {
+        if (!shares)
+                return NULL;
+        shares_end(shares);
+        shares_unref(shares);
+        return NULL;
+}
+
+/* With the lock held: NULL when out of memory. */
+static struct vm *make_vm(struct shares *shares, const struct reclaim_region *region, enum side side) {
+        struct vm *vm = find_vm(shares, region->pair, side);
+
+        if (!vm) {
+                vm = calloc(1, sizeof(*vm));
+                if (!vm)
+                        return NULL;
+                vm->pair = region->pair;
+                vm->side = side;
+                vm->next = shares->vms;
+                shares->vms = vm;
+        }
+        if (vm->pid != region->pids[side] || strcmp(vm->domain, region->domains[side]) != 0)
+                vm->given_usec = 0;
+        vm->pid = region->pids[side];
+        memcpy(vm->domain, region->domains[side], sizeof(vm->domain));
+        return vm;
+}
+
+static struct kept *find_kept(struct shares *shares, int pair, int app) {
+        for (struct kept *kept = shares->kept; kept; kept = kept->next)
+                if (kept->region.pair == pair && kept->region.app == app)
+                        return kept;
+        return NULL;
+}
+
+int shares_keep(struct shares *shares, const struct reclaim_region *region, uint64_t touched_bytes, bool able) {
+        struct kept *kept;
+        int r = 0;
+
+        pthread_mutex_lock(&shares->lock);
+        kept = find_kept(shares, region->pair, region->app);
+        if (!make_vm(shares, region, SIDE_A) || !make_vm(shares, region, SIDE_B))
+                r = -ENOMEM;
+        if (r >= 0 && !kept) {
+                kept = calloc(1, sizeof(*kept));
+                if (kept) {
+                        kept->next = shares->kept;
+                        shares->kept = kept;
+                } else
+                        r = -ENOMEM;
+                pthread_cond_signal(&shares->work);
+        }
+        if (r >= 0) {
+                kept->region = *region;
+                kept->touched_bytes = touched_bytes;
+                kept->able = able;
+        }
+        pthread_mutex_unlock(&shares->lock);
+        return r;
+}
+
+void shares_forget(struct shares *shares, int pair, int app) {
+        pthread_mutex_lock(&shares->lock);
+        for (struct kept **at = &shares->kept; *at; at = &(*at)->next)
+                if ((*at)->region.pair == pair && (*at)->region.app == app) {
+                        struct kept *gone = *at;
+
+                        *at = gone->next;
+                        free(gone);
+                        shares->give_back = true;
+                        pthread_cond_signal(&shares->work);
+                        break;
+                }
+        pthread_mutex_unlock(&shares->lock);
+}
+
+void shares_describe(struct shares *shares, int pair, enum side side, char text[SHARES_TEXT_LEN]) {
+        const struct vm *vm;
+
+        text[0] = '\0';
+        pthread_mutex_lock(&shares->lock);
+        vm = find_vm(shares, pair, side);
+        if (vm && vm->kept && vm->given_usec)
+                describe(vm, text);
+        pthread_mutex_unlock(&shares->lock);
+}
+
+int shares_possible(const struct shares *shares) {
+        char root[CGROUP_PATH_LEN];
+
+        return cgroup_find_root(shares->mountinfo, root);
+}

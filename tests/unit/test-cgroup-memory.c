@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Shares of memory in a tree of control groups, made of plain files: what is set where, what is noted, what is given
+ * back. What the kernel makes of it is seen by tests/e2e/test_cgroups.py, with a kernel and QEMUs.
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/units.h"
+#include "daemon/host/cgroup-memory.h"
+#include "tests/unit/test.h"
+
+#define SCOPE "/machine.slice/machine-qemu\\x2d1\\x2da.scope"
+#define VM SCOPE "/libvirt"
+#define OTHER "/machine.slice/machine-qemu\\x2d2\\x2db.scope"
+#define READ_ONLY "/proc/sys/kernel/ngroups_max" /* a number that nobody can write */
+#define NOTE "user.failoverd.memory"
+
+static char root[CGROUP_PATH_LEN - 128];
+
+static void put(const char *path, const char *file, const char *text) {
+        char name[2 * CGROUP_PATH_LEN];
+        FILE *f;
+
+        snprintf(name, sizeof(name), "%s%s/%s", root, path, file);
+        f = fopen(name, "we");
+        REQUIRE(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void make_group(const char *path) {
+        char name[2 * CGROUP_PATH_LEN];
+
+        snprintf(name, sizeof(name), "%s%s", root, path);
+        REQUIRE(mkdir(name, 0755) == 0);
+        put(path, "cgroup.procs", "");
+        put(path, "memory.min", "0\n");
+        put(path, "memory.low", "0\n");
+        put(path, "memory.high", "max\n");
+        put(path, "memory.max", "max\n");
+        put(path, "memory.current", "104857600\n");
+}
+
+static void tree_init(void) {
+        snprintf(root, sizeof(root), "%s/test-cgroup-XXXXXX", P_tmpdir);
+        REQUIRE(mkdtemp(root) != NULL);
+        make_group("/machine.slice");
+        make_group(SCOPE);
+        make_group(VM);
+        make_group(OTHER);
+}
+
+static void tree_deinit(void) {
+        char command[CGROUP_PATH_LEN];
+
+        snprintf(command, sizeof(command), "rm -rf '%s'", root);
+        CHECK(system(command) == 0);
+}
+
+static uint64_t mib(const char *path, const char *file) {
+        uint64_t value = 0;
+
+        CHECK(cgroup_read(root, path, file, &value) == 0);
+        return value == CGROUP_NO_LIMIT ? value : value / MIB;
+}
+
+static bool noted(const char *path) {
+        char name[2 * CGROUP_PATH_LEN];
+
+        snprintf(name, sizeof(name), "%s%s", root, path);
+        return getxattr(name, NOTE, NULL, 0) > 0;
+}
+
+static struct cgroup_vm vm(void) {
+        return (struct cgroup_vm) { .leaf = VM, .group = SCOPE };
+}
+
+static struct cgroup_share share_of(unsigned min_mib, unsigned low_mib, uint64_t high_bytes) {
+        return (struct cgroup_share) { min_mib * MIB, low_mib * MIB, high_bytes };
+}
+
+static struct cgroup_finding share(unsigned min_mib, unsigned low_mib, uint64_t high_bytes) {
+        const struct cgroup_share wanted = share_of(min_mib, low_mib, high_bytes);
+        const struct cgroup_vm groups = vm();
+        struct cgroup_finding finding = { 0 };
+
+        CHECK(cgroup_memory_share(root, &groups, &wanted, &finding) == 0);
+        return finding;
+}
+
+/* ---- finding ---------------------------------------------------------------------------------------------- */
+
+static void the_tree_is_found_where_it_has_the_memory_controller(void) {
+        char file[CGROUP_PATH_LEN], text[3 * CGROUP_PATH_LEN], found[CGROUP_PATH_LEN];
+
+        tree_init();
+        snprintf(file, sizeof(file), "%s/mountinfo", root);
+        snprintf(text, sizeof(text),
+                 "30 23 0:26 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+                 "31 23 0:27 / %s rw shared:9 - cgroup2 cgroup2 rw\n", root);
+        put("", "mountinfo", text);
+        put("", "cgroup.controllers", "cpu pids\n");
+        CHECK(cgroup_find_root(file, found) == -EOPNOTSUPP);
+        put("", "cgroup.controllers", "cpu memory pids\n");
+        CHECK(cgroup_find_root(file, found) == 0 && strcmp(found, root) == 0);
+        snprintf(text, sizeof(text), "31 23 0:27 /machine.slice %s rw - cgroup2 cgroup2 rw\n", root);
+        put("", "mountinfo", text); /* a part of the tree: paths in /proc would not fit */
+        CHECK(cgroup_find_root(file, found) == -EOPNOTSUPP);
+        CHECK(cgroup_find_root("/no/such/file", found) == -ENOENT);
+        tree_deinit();
+}
+
+static void a_process_s_group_is_told_by_proc(void) {
+        char file[CGROUP_PATH_LEN], path[CGROUP_PATH_LEN] = "?", text[2 * CGROUP_PATH_LEN];
+
+        tree_init();
+        snprintf(file, sizeof(file), "%s/cgroup", root);
+        put("", "cgroup", "4:memory:/x\n0::/a.slice/b.scope\n");
+        CHECK(cgroup_of_process(file, path) == 0 && strcmp(path, "/a.slice/b.scope") == 0);
+        put("", "cgroup", "0::/\n");
+        CHECK(cgroup_of_process(file, path) == 0 && path[0] == '\0');
+        CHECK(!cgroup_parent(path));
+        put("", "cgroup", "0::/../../outside\n");
+        CHECK(cgroup_of_process(file, path) == -EOPNOTSUPP);
+        put("", "cgroup", "4:memory:/x\n");
+        CHECK(cgroup_of_process(file, path) == -EOPNOTSUPP);
+        snprintf(text, sizeof(text), "0::/%0*d\n", CGROUP_PATH_LEN, 7);
+        put("", "cgroup", text);
+        CHECK(cgroup_of_process(file, path) == -EOPNOTSUPP);
+        tree_deinit();
+}
+
+static void a_vm_is_the_scope_that_libvirt_made_for_it(void) {
+        char directory[CGROUP_PATH_LEN], name[CGROUP_PATH_LEN];
+        struct cgroup_vm found;
+
+        tree_init();
+        snprintf(name, sizeof(name), "%s%s/emulator", root, VM); /* threaded: without memory files */
+        REQUIRE(mkdir(name, 0755) == 0);
+        snprintf(directory, sizeof(directory), "%s/4711", root);
+        REQUIRE(mkdir(directory, 0755) == 0);
+        put("/4711", "cgroup", "0::" VM "/emulator\n");
+        REQUIRE(cgroup_memory_find(root, directory, &found) == 0);
+        CHECK_TEXT(found.leaf, VM);
+        CHECK_TEXT(found.group, SCOPE);
+
+        make_group("/all-of-them"); /* where there are no scopes, a group that is its own */
+        put("/4711", "cgroup", "0::/all-of-them\n");
+        put("/all-of-them", "cgroup.procs", "4711\n4712\n");
+        CHECK(cgroup_memory_find(root, directory, &found) == -EBUSY);
+        put("/all-of-them", "cgroup.procs", "4711\n");
+        REQUIRE(cgroup_memory_find(root, directory, &found) == 0);
+        CHECK_TEXT(found.group, "/all-of-them");
+        put("/4711", "cgroup", "0::/\n");
+        CHECK(cgroup_memory_find(root, directory, &found) == -EOPNOTSUPP);
+        tree_deinit();
+}
+
+/* ---- sharing ---------------------------------------------------------------------------------------------- */
+
+static void protection_reaches_from_the_leaf_to_the_top(void) {
+        struct cgroup_finding finding;
+
+        tree_init();
+        put(OTHER, "memory.low", "314572800\n"); /* 300 MiB, of which it uses 100 */
+        finding = share(200, 500, CGROUP_NO_LIMIT);
+        CHECK_TEXT(finding.group, SCOPE);
+        CHECK(finding.capped_by[0] == '\0' && finding.low_bytes == 500 * MIB);
+        CHECK(finding.high_bytes == CGROUP_NO_LIMIT && finding.bounded_by[0] == '\0');
+        CHECK(mib(VM, "memory.low") == 500 && mib(SCOPE, "memory.low") == 500 && mib(VM, "memory.min") == 200);
+        CHECK(mib("/machine.slice", "memory.low") == 600 && mib("/machine.slice", "memory.min") == 200);
+        CHECK(mib(OTHER, "memory.low") == 300 && !noted(OTHER)); /* not ours to touch */
+
+        share(200, 300, CGROUP_NO_LIMIT); /* less again */
+        CHECK(mib(SCOPE, "memory.low") == 300 && mib("/machine.slice", "memory.low") == 400);
+        tree_deinit();
+}
+
+static void a_group_above_that_has_less_is_named(void) {
+        struct cgroup_finding finding;
+        char name[2 * CGROUP_PATH_LEN];
+
+        tree_init();
+        snprintf(name, sizeof(name), "%s/machine.slice/memory.low", root);
+        REQUIRE(unlink(name) == 0 && symlink(READ_ONLY, name) == 0);
+        put("/machine.slice", "memory.max", "1073741824\n");
+        finding = share(0, 500, CGROUP_NO_LIMIT);
+        CHECK_TEXT(finding.capped_by, "/machine.slice");
+        CHECK(finding.low_bytes < MIB && mib(SCOPE, "memory.low") == 500);
+        CHECK_TEXT(finding.bounded_by, "/machine.slice");
+        CHECK(finding.max_bytes == 1024 * MIB);
+        tree_deinit();
+}
+
+static void what_an_operator_has_set_is_never_weakened(void) {
+        struct cgroup_finding finding;
+
+        tree_init();
+        put(SCOPE, "memory.low", "943718400\n"); /* 900 MiB */
+        put(SCOPE, "memory.high", "157286400\n"); /* 150 MiB */
+        finding = share(0, 500, 300 * MIB);
+        CHECK(mib(SCOPE, "memory.low") == 900 && mib(SCOPE, "memory.high") == 150);
+        CHECK(finding.high_bytes == 150 * MIB);
+        tree_deinit();
+}
+
+/* Whoever writes a lower limit has to wait for the swap: that is systemd. */
+static void a_limit_stays_above_what_cannot_be_taken_back(void) {
+        tree_init();
+        CHECK(share(0, 50, 60 * MIB).high_bytes == 100 * MIB); /* memory.current */
+        put(SCOPE, "memory.current", "10485760\n");
+        CHECK(share(0, 50, 60 * MIB).high_bytes == 60 * MIB);
+        tree_deinit();
+}
+
+static void a_vm_whose_group_is_gone_is_an_error(void) {
+        const struct cgroup_vm gone = { "/machine.slice/gone.scope", "/machine.slice/gone.scope" };
+        const struct cgroup_share wanted = share_of(0, 500, CGROUP_NO_LIMIT);
+        struct cgroup_finding finding;
+
+        tree_init();
+        CHECK(cgroup_memory_share(root, &gone, &wanted, &finding) == -ENOENT);
+        CHECK(mib("/machine.slice", "memory.low") == 0);
+        tree_deinit();
+}
+
+/* ---- giving back ------------------------------------------------------------------------------------------ */
+
+static void everything_is_as_before_when_it_is_given_back(void) {
+        tree_init();
+        put("/machine.slice", "memory.low", "10485760\n");
+        CHECK(cgroup_memory_give_back(root) == 0); /* nothing was given */
+        share(200, 500, 400 * MIB);
+        share(200, 600, 300 * MIB); /* the second note still tells of the first beginning */
+        CHECK(noted(VM) && noted(SCOPE) && noted("/machine.slice"));
+        CHECK(cgroup_memory_give_back(root) == 3);
+        CHECK(mib("/machine.slice", "memory.low") == 10 && mib("/machine.slice", "memory.min") == 0);
+        CHECK(mib(SCOPE, "memory.low") == 0 && mib(VM, "memory.low") == 0 && mib(VM, "memory.min") == 0);
+        CHECK(mib(SCOPE, "memory.high") == CGROUP_NO_LIMIT);
+        CHECK(!noted(VM) && !noted(SCOPE) && !noted("/machine.slice"));
+        tree_deinit();
+}
+
+static void what_an_operator_sets_meanwhile_stays(void) {
+        tree_init();
+        share(0, 500, 300 * MIB);
+        put(SCOPE, "memory.low", "734003200\n"); /* 700 MiB */
+        CHECK(share(0, 600, 300 * MIB).low_bytes == 600 * MIB);
+        CHECK(mib(SCOPE, "memory.low") == 700);
+        put(SCOPE, "memory.high", "max\n");
+        CHECK(cgroup_memory_give_back(root) == 3);
+        CHECK(mib(SCOPE, "memory.low") == 700 && mib(SCOPE, "memory.high") == CGROUP_NO_LIMIT);
+        CHECK(mib("/machine.slice", "memory.low") == 0);
+        tree_deinit();
+}
+
+/* The note comes first: the value may still be the one before it, or the one before that. */
+static void a_crash_between_note_and_value_leaves_nothing_behind(void) {
+        tree_init();
+        share(0, 500, CGROUP_NO_LIMIT);
+        share(0, 600, CGROUP_NO_LIMIT);
+        put(SCOPE, "memory.low", "524288000\n"); /* 500 MiB: the second was noted, not written */
+        CHECK(cgroup_memory_give_back(root) == 3);
+        CHECK(mib(SCOPE, "memory.low") == 0);
+
+        share(0, 500, CGROUP_NO_LIMIT);
+        put(SCOPE, "memory.low", "0\n"); /* noted, and nothing written at all */
+        CHECK(share(0, 500, CGROUP_NO_LIMIT).low_bytes == 500 * MIB);
+        CHECK(cgroup_memory_give_back(root) == 3);
+        CHECK(mib(SCOPE, "memory.low") == 0);
+        tree_deinit();
+}
+
+static void a_note_that_nobody_can_read_is_left_alone(void) {
+        const struct cgroup_share wanted = share_of(0, 500, CGROUP_NO_LIMIT);
+        const struct cgroup_vm groups = vm();
+        struct cgroup_finding finding;
+        char name[2 * CGROUP_PATH_LEN];
+
+        tree_init();
+        snprintf(name, sizeof(name), "%s%s", root, SCOPE);
+        REQUIRE(setxattr(name, NOTE, "1 2 nonsense", 12, 0) == 0);
+        CHECK(cgroup_memory_share(root, &groups, &wanted, &finding) == -EBADMSG);
+        CHECK(mib(SCOPE, "memory.low") == 0 && cgroup_memory_give_back(root) == -EBADMSG && noted(SCOPE));
+        tree_deinit();
+}
+
+int main(void) {
+        static const struct test tests[] = {
+                TEST(the_tree_is_found_where_it_has_the_memory_controller),
+                TEST(a_process_s_group_is_told_by_proc),
+                TEST(a_vm_is_the_scope_that_libvirt_made_for_it),
+                TEST(protection_reaches_from_the_leaf_to_the_top),
+                TEST(a_group_above_that_has_less_is_named),
+                TEST(what_an_operator_has_set_is_never_weakened),
+                TEST(a_limit_stays_above_what_cannot_be_taken_back),
+                TEST(a_vm_whose_group_is_gone_is_an_error),
+                TEST(everything_is_as_before_when_it_is_given_back),
+                TEST(what_an_operator_sets_meanwhile_stays),
+                TEST(a_crash_between_note_and_value_leaves_nothing_behind),
+                TEST(a_note_that_nobody_can_read_is_left_alone),
+        };
+
+        snprintf(root, sizeof(root), "%s/test-cgroup-XXXXXX", P_tmpdir);
+        if (!mkdtemp(root))
+                return EXIT_FAILURE;
+        if (setxattr(root, NOTE, "", 0, 0) < 0) {
+                printf("skipped: the file system of " P_tmpdir " has no extended attributes of users\n");
+                rmdir(root);
+                return 77;
+        }
+        rmdir(root);
+        return test_run("cgroup-memory", tests, ELEMENTSOF(tests));
+}
