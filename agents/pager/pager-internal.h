@@ -7,9 +7,9 @@
 #include <pthread.h>
 
 #include "agents/pager/channel.h"
-#include "agents/pager/control-ask.h"
 #include "agents/pager/pager.h"
 #include "agents/pager/recovery.h"
+#include "daemon/memserver/control-ask.h"
 
 #define PAGER_TEXT_LEN 160
 

@@ -13,13 +13,8 @@
 
 DEFINE_CLEANUP(struct json_object *, json_object_put)
 
-static void add(struct json_object *json, const char *key, struct json_object *value) {
-        if (!value || json_object_object_add(json, key, value) < 0)
-                json_object_put(value);
-}
-
 static void add_bytes(struct json_object *json, const char *key, uint64_t bytes) {
-        add(json, key, json_object_new_uint64(bytes));
+        (void) json_add(json, key, json_object_new_uint64(bytes));
 }
 
 /* The pages that are lost, as runs of bytes. */
@@ -29,10 +24,8 @@ static struct json_object *lost_runs(const struct page_map *map) {
 
         for (int n = 0; n < LOST_RUNS_MAX && page_map_next_lost(map, end, &begin, &end); n++) {
                 struct json_object *run = json_object_new_object();
-                if (!run || json_object_array_add(runs, run) < 0) {
-                        json_object_put(run);
+                if (json_append(runs, run) < 0)
                         break;
-                }
                 add_bytes(run, "offset", begin);
                 add_bytes(run, "length", end - begin);
         }
@@ -51,24 +44,24 @@ static void describe(struct pager *pager, struct json_object *json) {
 
         for (unsigned i = 1; i <= PAGE_HOLDERS_MAX; i++)
                 held += map->n_held[i];
-        add(json, "version", json_object_new_int(1));
+        (void) json_add(json, "version", json_object_new_int(1));
         add_bytes(json, "time_usec", clock_usec(CLOCK_REALTIME));
-        add(json, "node", json_object_new_string(pager->options.name.node));
-        add(json, "owner", json_object_new_string(pager->options.name.owner));
-        add(json, "space", json_object_new_string(pager->options.name.space));
-        add(json, "state", json_object_new_string(pager_state_to_string(pager->state)));
+        (void) json_add(json, "node", json_object_new_string(pager->options.name.node));
+        (void) json_add(json, "owner", json_object_new_string(pager->options.name.owner));
+        (void) json_add(json, "space", json_object_new_string(pager->options.name.space));
+        (void) json_add(json, "state", json_object_new_string(pager_state_to_string(pager->state)));
         (void) json_object_object_add(json, "primary", server_of(pager, pager->primary));
         (void) json_object_object_add(json, "mirror", server_of(pager, pager->mirror));
-        add(json, "mirror_state", json_object_new_string(copy_state_to_string(pager->mirror_state)));
+        (void) json_add(json, "mirror_state", json_object_new_string(copy_state_to_string(pager->mirror_state)));
         add_bytes(json, "takeovers", pager->n_takeovers);
         add_bytes(json, "size_bytes", pager->options.size_bytes);
         add_bytes(json, "held_bytes", held * PAGE_BYTES);
         add_bytes(json, "unclean_bytes", map->n_unclean * PAGE_BYTES);
         add_bytes(json, "lost_bytes", map->n_held[PAGE_LOST] * PAGE_BYTES);
-        add(json, "lost", lost_runs(map));
+        (void) json_add(json, "lost", lost_runs(map));
         add_bytes(json, "saved_bytes", pager->saved_bytes);
         add_bytes(json, "returned_bytes", pager->returned_bytes);
-        add(json, "text", json_object_new_string(pager->text));
+        (void) json_add(json, "text", json_object_new_string(pager->text));
 }
 
 /* Under another name first, so that nobody reads half of it. */

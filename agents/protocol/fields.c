@@ -7,26 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agents/protocol/json-text.h"
 #include "policy/policy.h"
 
 #define WORD_LENGTH_MAX 16384 /* of one word of a command */
 
 static int encode_field(struct json_object **ret, const struct field *field, const void *object);
 static int decode_field(struct json_object *json, const struct field *field, void *object, struct error *error);
-
-static int add(struct json_object *json, const char *name, struct json_object *value) {
-        if (value && json_object_object_add(json, name, value) == 0)
-                return 0;
-        json_object_put(value);
-        return -ENOMEM;
-}
-
-static int append(struct json_object *array, struct json_object *value) {
-        if (value && json_object_array_add(array, value) == 0)
-                return 0;
-        json_object_put(value);
-        return -ENOMEM;
-}
 
 static const void *at_offset(const void *object, size_t offset) {
         return (const char *) object + offset;
@@ -78,7 +65,7 @@ int fields_encode(struct json_object *json, const struct fields *fields, uint64_
                 r = encode_field(&value, field, object);
                 if (r < 0)
                         return r;
-                r = add(json, field->name, value);
+                r = json_add(json, field->name, value);
                 if (r < 0)
                         return r;
         }
@@ -87,7 +74,7 @@ int fields_encode(struct json_object *json, const struct fields *fields, uint64_
 
 static int encode_command(struct json_object *array, const struct command *command) {
         for (size_t i = 0; i < command->n_words; i++) {
-                int r = append(array, json_object_new_string(command->words[i]));
+                int r = json_append(array, json_object_new_string(command->words[i]));
                 if (r < 0)
                         return r;
         }
@@ -100,7 +87,7 @@ static int encode_elements(struct json_object *array, const struct field *field,
 
         for (size_t i = 0; i < count_of(field, object); i++) {
                 struct json_object *value = json_object_new_object();
-                int r = append(array, value);
+                int r = json_append(array, value);
                 if (r < 0)
                         return r;
                 r = fields_encode(value, field->element, field->element->required, UINT64_MAX,

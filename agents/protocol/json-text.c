@@ -219,3 +219,17 @@ int json_text_line(struct json_object *json, char **ret_line) {
         *ret_line = line;
         return 0;
 }
+
+int json_add(struct json_object *json, const char *key, struct json_object *value) {
+        if (value && json_object_object_add(json, key, value) == 0)
+                return 0;
+        json_object_put(value);
+        return -ENOMEM;
+}
+
+int json_append(struct json_object *array, struct json_object *value) {
+        if (value && json_object_array_add(array, value) == 0)
+                return 0;
+        json_object_put(value);
+        return -ENOMEM;
+}

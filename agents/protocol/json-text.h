@@ -21,6 +21,10 @@ const char *json_text_print(struct json_object *json, int flags, size_t *ret_len
  * frees), -E2BIG, -ENOMEM. */
 int json_text_line(struct json_object *json, char **ret_line);
 
+/* Add a value to an object or array, which takes it over, also where that fails. -ENOMEM, also for NULL. */
+int json_add(struct json_object *json, const char *key, struct json_object *value);
+int json_append(struct json_object *array, struct json_object *value);
+
 /* Non-zero for valid UTF-8 without control characters, which could drive the terminal of whoever reads it. */
 int text_valid(const char *string);
 

@@ -28,11 +28,11 @@ enum ctl_exit {
 
 struct ctl {
         /* options */
-        bool user, json, dry_run, force, domains, all;
+        bool user, json, dry_run, force, domains, all, csv;
         bool color;       /* of the standard output */
         bool progress;    /* the standard output is a terminal */
         bool go_back;     /* drill: --return */
-        const char *fault, *level, *until, *reason, *active, *output, *from, *scenario, *record, *svg;
+        const char *fault, *level, *until, *reason, *active, *output, *from, *scenario, *record, *svg, *since;
         unsigned limit;   /* history: most lines, 0: the default */
 
         const char *verb;
@@ -69,6 +69,8 @@ int verb_policy(struct ctl *ctl);
 int verb_simulate(struct ctl *ctl);
 int verb_replay(struct ctl *ctl);
 int verb_report(struct ctl *ctl);
+int verb_servers(struct ctl *ctl);
+int verb_spaces(struct ctl *ctl);
 
 static inline void json_object_putp(struct json_object **object) {
         json_object_put(*object);

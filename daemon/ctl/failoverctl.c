@@ -30,6 +30,8 @@ enum option_id {
         OPTION_SCENARIO = 'S',
         OPTION_RECORD = 'w',
         OPTION_SVG = 'g',
+        OPTION_SINCE = 'N',
+        OPTION_CSV = 'C',
 };
 
 static const struct option options[] = {
@@ -55,6 +57,8 @@ static const struct option options[] = {
         { "scenario", required_argument, NULL, OPTION_SCENARIO },
         { "record", required_argument, NULL, OPTION_RECORD },
         { "svg", required_argument, NULL, OPTION_SVG },
+        { "since", required_argument, NULL, OPTION_SINCE },
+        { "csv", no_argument, NULL, OPTION_CSV },
         { 0 },
 };
 
@@ -85,6 +89,10 @@ static const struct verb verbs[] = {
           verb_simulate },
         { "replay", "FILE", "decides a recording again [--from T] [--until T] [--all] [--scenario DIR]", 1, 1, "bUaS",
           verb_replay },
+        { "servers", "[CONTROL...]", "memory servers, their load and clients; needs no daemon", 0, CTL_ARGS_MAX, "",
+          verb_servers },
+        { "spaces", "[CONTROL...]", "spaces on memory servers, mirrors, bytes in and out [--since SPAN] [--csv]", 0,
+          CTL_ARGS_MAX, "NC", verb_spaces },
         { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },
 };
 
@@ -99,7 +107,7 @@ static void help(void) {
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
              "  --json             documents as in failoverctl(1), for status check explain table memory history "
-             "monitor metrics policy simulate replay\n"
+             "monitor metrics policy simulate replay servers spaces\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }
@@ -113,7 +121,7 @@ static const struct verb *find_verb(const char *name) {
 }
 
 static bool takes(const struct verb *verb, int letter) {
-        return !strchr("dfFLrURAonDbaSwg", letter) || strchr(verb->options, letter);
+        return !strchr("dfFLrURAonDbaSwgNC", letter) || strchr(verb->options, letter);
 }
 
 static int parse_limit(struct ctl *ctl, const char *text) {
@@ -182,6 +190,12 @@ static int take_option(struct ctl *ctl, int letter, const char *value) {
                 return CTL_OK;
         case OPTION_SVG:
                 ctl->svg = value;
+                return CTL_OK;
+        case OPTION_SINCE:
+                ctl->since = value;
+                return CTL_OK;
+        case OPTION_CSV:
+                ctl->csv = true;
                 return CTL_OK;
         case OPTION_LIMIT:
                 return parse_limit(ctl, value);

@@ -29,7 +29,7 @@ DEFINE_ENUM_TABLE(control_call, control_call_table)
 
 FIELD_WORDS(control_call)
 FIELD_WORDS(space_role)
-FIELD_WORDS(event_kind)
+FIELD_WORDS(space_event_kind)
 FIELD_WORDS(copy_state)
 FIELD_WORDS(label_state)
 
@@ -132,7 +132,7 @@ const struct fields load_status_fields = { load_rows, ELEMENTSOF(load_rows), UIN
 
 #define STATUS struct event_status
 static const struct field event_rows[] = {
-        UINT64_FIELD(STATUS, number), UINT64_FIELD(STATUS, age_usec), WORD_FIELD(STATUS, kind, event_kind),
+        UINT64_FIELD(STATUS, number), UINT64_FIELD(STATUS, age_usec), WORD_FIELD(STATUS, kind, space_event_kind),
         NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, valid_name), CHARS_FIELD(STATUS, text, text_valid),
 };
 #undef STATUS
@@ -181,18 +181,10 @@ int control_decode(const char *line, size_t length, struct control_request *ret,
         return 0;
 }
 
-/* Adds `value`, which it takes over. */
-static int add(struct json_object *json, const char *key, struct json_object *value) {
-        if (value && json_object_object_add(json, key, value) == 0)
-                return 0;
-        json_object_put(value);
-        return -ENOMEM;
-}
-
 static int new_answer(uint64_t id, struct json_object **ret) {
         _cleanup_(json_object_putp) struct json_object *json = json_object_new_object();
 
-        if (!json || add(json, "id", json_object_new_uint64(id)) < 0)
+        if (!json || json_add(json, "id", json_object_new_uint64(id)) < 0)
                 return -ENOMEM;
         *ret = steal_ptr(json);
         return 0;
@@ -207,7 +199,7 @@ int control_encode_item(uint64_t id, const char *what, const struct fields *fiel
                 json_object_put(item);
                 return r;
         }
-        r = add(json, what, item);
+        r = json_add(json, what, item);
         if (r == 0)
                 r = fields_encode(item, fields, fields->required, UINT64_MAX, object);
         return r < 0 ? r : json_text_line(json, ret);
@@ -218,7 +210,7 @@ int control_encode_capability(uint64_t id, const char *capability, char **ret) {
         int r = new_answer(id, &json);
 
         if (r == 0)
-                r = add(json, "capability", json_object_new_string(capability));
+                r = json_add(json, "capability", json_object_new_string(capability));
         return r < 0 ? r : json_text_line(json, ret);
 }
 
@@ -227,8 +219,8 @@ int control_encode_result(uint64_t id, int result, const char *text, char **ret)
         int r = new_answer(id, &json);
 
         if (r == 0)
-                r = add(json, "result", json_object_new_int(result));
+                r = json_add(json, "result", json_object_new_int(result));
         if (r == 0 && text)
-                r = add(json, "text", json_object_new_string(text));
+                r = json_add(json, "text", json_object_new_string(text));
         return r < 0 ? r : json_text_line(json, ret);
 }

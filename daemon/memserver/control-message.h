@@ -80,7 +80,7 @@ struct load_status {
 struct event_status {
         uint64_t number;
         uint64_t age_usec;
-        int kind; /* enum event_kind */
+        int kind; /* enum space_event_kind */
         char node[NAME_LEN], owner[NAME_LEN], space[NAME_LEN];
         char text[EVENT_TEXT_LEN];
 };

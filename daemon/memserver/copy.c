@@ -13,12 +13,6 @@
 
 #define LATE_BYTES_MAX (16 * MIB) /* acknowledged before the mirror has it */
 
-static const char *const copy_state_table[] = {
-        [COPY_NONE] = "none",         [COPY_CONNECTING] = "connecting", [COPY_FILLING] = "filling",
-        [COPY_COMPLETE] = "complete", [COPY_LOST] = "lost",             [COPY_REPLACED] = "replaced",
-};
-DEFINE_ENUM_TABLE(copy_state, copy_state_table)
-
 DEFINE_CLEANUP(struct copy *, copy_free)
 
 static int copy_string(const char *from, const char **ret) {
@@ -102,8 +96,8 @@ void copy_wait(struct copy *copy, usec_t timeout_usec) {
         condition_wait(&copy->changed, &copy->lock, timeout_usec);
 }
 
-static enum event_kind event_of(const struct copy *copy, enum copy_state state) {
-        static const enum event_kind kinds[][COPY_STATE_MAX] = {
+static enum space_event_kind event_of(const struct copy *copy, enum copy_state state) {
+        static const enum space_event_kind kinds[][COPY_STATE_MAX] = {
                 [COPY_MIRROR] = { [COPY_CONNECTING] = EVENT_ALONE,  [COPY_FILLING] = EVENT_FILLING,
                                   [COPY_COMPLETE] = EVENT_MIRRORED, [COPY_LOST] = EVENT_MIRROR_LOST,
                                   [COPY_REPLACED] = EVENT_REPLACED },

@@ -23,7 +23,7 @@ static const char *const event_kind_table[] = {
         [EVENT_MOVE_LOST] = "move-lost",
         [EVENT_REPLACED] = "replaced",
 };
-DEFINE_ENUM_TABLE(event_kind, event_kind_table)
+DEFINE_ENUM_TABLE(space_event_kind, event_kind_table)
 
 /* Made once and kept for ever. */
 static const char *const message_ids[] = {
@@ -41,7 +41,7 @@ static const char *const message_ids[] = {
         [EVENT_REPLACED] = "b2f6a91c07d84e5f9a3d6c1e8f4b5011",
 };
 
-const char *event_message_id(enum event_kind kind) {
+const char *event_message_id(enum space_event_kind kind) {
         return kind >= 0 && kind < EVENT_KIND_MAX ? message_ids[kind] : NULL;
 }
 
@@ -73,7 +73,8 @@ struct events *events_free(struct events *events) {
         return NULL;
 }
 
-void events_add(struct events *events, enum event_kind kind, const struct space_name *name, const char *format, ...) {
+void events_add(struct events *events, enum space_event_kind kind, const struct space_name *name,
+                const char *format, ...) {
         struct event event = { .kind = kind, .name = *name, .at_usec = clock_usec(CLOCK_BOOTTIME) };
         va_list ap;
 

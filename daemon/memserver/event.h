@@ -13,7 +13,7 @@
 #define EVENTS_MAX 256
 #define EVENT_TEXT_LEN 160
 
-enum event_kind {
+enum space_event_kind {
         EVENT_OPENED,
         EVENT_GRANTED,
         EVENT_DROPPED,
@@ -29,16 +29,16 @@ enum event_kind {
         EVENT_KIND_MAX,
         EVENT_KIND_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(event_kind); /* "opened", "granted", "dropped", "promoted", "filling", "mirrored",
+DECLARE_ENUM_TABLE(space_event_kind); /* "opened", "granted", "dropped", "promoted", "filling", "mirrored",
                                  "mirror-lost", "alone", "moving", "moved", "move-lost", "replaced" */
 
 /* MESSAGE_ID of a kind, 32 hexadecimal digits; etc/failover-memserver.catalog tells what to do. */
-const char *event_message_id(enum event_kind kind);
+const char *event_message_id(enum space_event_kind kind);
 
 struct event {
         uint64_t number; /* from 1 */
         usec_t at_usec;  /* CLOCK_BOOTTIME */
-        enum event_kind kind;
+        enum space_event_kind kind;
         struct space_name name;
         char text[EVENT_TEXT_LEN];
 };
@@ -48,7 +48,8 @@ struct events;
 /* `tell`, which may be NULL, is told of each event as it happens, from whatever thread. */
 struct events *events_new(void (*tell)(const struct event *event));
 struct events *events_free(struct events *events);
-void events_add(struct events *events, enum event_kind kind, const struct space_name *name, const char *format, ...)
+void events_add(struct events *events, enum space_event_kind kind, const struct space_name *name,
+                const char *format, ...)
         __attribute__((format(printf, 4, 5)));
 /* Number of the latest; 0 where there was none. */
 uint64_t events_latest(struct events *events);

@@ -7,7 +7,7 @@
 
 #include "daemon/memserver/plugin.h"
 
-static int priority(enum event_kind kind) {
+static int priority(enum space_event_kind kind) {
         switch (kind) {
         case EVENT_ALONE:
         case EVENT_MOVE_LOST:
@@ -28,7 +28,7 @@ static bool have_journal(void) {
 
 void plugin_tell(const struct event *event) {
         const struct space_name *name = &event->name;
-        const char *kind = event_kind_to_string(event->kind), *comma = *event->text ? ", " : "";
+        const char *kind = space_event_kind_to_string(event->kind), *comma = *event->text ? ", " : "";
 
         if (have_journal())
                 (void) sd_journal_send("MESSAGE=%s/%s/%s: %s%s%s", name->node, name->owner, name->space, kind, comma,

@@ -6,12 +6,6 @@
 
 #include "daemon/memserver/persist.h"
 
-static const char *const space_role_table[] = {
-        [SPACE_PRIMARY] = "primary",
-        [SPACE_MIRROR] = "mirror",
-};
-DEFINE_ENUM_TABLE(space_role, space_role_table)
-
 int space_new(const struct space_name *name, struct client *client, struct page_store *store, uint64_t size_bytes,
               uint64_t limit_pages, struct space **ret) {
         struct space *space = calloc(1, sizeof(*space));

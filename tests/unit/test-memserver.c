@@ -21,11 +21,11 @@ static void every_enum_table_round_trips(void) {
         for (int i = 0; i < SPACE_ROLE_MAX; i++)
                 CHECK((int) space_role_from_string(space_role_to_string((enum space_role) i)) == i);
         for (int i = 0; i < EVENT_KIND_MAX; i++)
-                CHECK((int) event_kind_from_string(event_kind_to_string((enum event_kind) i)) == i);
+                CHECK((int) space_event_kind_from_string(space_event_kind_to_string((enum space_event_kind) i)) == i);
         for (int i = 0; i < COPY_STATE_MAX; i++)
                 CHECK((int) copy_state_from_string(copy_state_to_string((enum copy_state) i)) == i);
         CHECK(!control_call_to_string(CONTROL_CALL_MAX) && (int) control_call_from_string("?") == -EINVAL);
-        CHECK(!space_role_to_string(SPACE_ROLE_MAX) && !event_kind_to_string(EVENT_KIND_MAX));
+        CHECK(!space_role_to_string(SPACE_ROLE_MAX) && !space_event_kind_to_string(EVENT_KIND_MAX));
 }
 
 /* Whatever a memory server writes to the journal under an id has its entry in the catalog, and the other way round. */
@@ -41,7 +41,7 @@ static void every_message_id_has_its_catalog_entry(void) {
         while (fgets(line, sizeof(line), file))
                 if (strncmp(line, "-- ", 3) == 0) {
                         REQUIRE(n < EVENT_KIND_MAX);
-                        snprintf(entry, sizeof(entry), "-- %s\n", event_message_id((enum event_kind) n++));
+                        snprintf(entry, sizeof(entry), "-- %s\n", event_message_id((enum space_event_kind) n++));
                         CHECK_TEXT(line, entry);
                 }
         CHECK(n == EVENT_KIND_MAX && event_message_id(EVENT_KIND_MAX) == NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "agents/pager/control-ask.h"
+#include "daemon/memserver/control-ask.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,13 +12,16 @@
 #include "daemon/base/clock.h"
 #include "daemon/memserver/unix-socket.h"
 
+#define ITEMS_MAX 4096 /* of one answer: more than a server has */
+
 DEFINE_CLEANUP(struct json_object *, json_object_put)
 
 /* What an answer may carry. */
 struct answer {
         char *capability; /* CAPABILITY_LEN bytes to fill, or NULL */
         struct space_status *space;
-        bool found; /* one of them came */
+        struct json_object *items; /* to add to, or NULL */
+        bool found;                /* one of the first two came */
 };
 
 struct talk {
@@ -102,6 +105,24 @@ static int take_space(struct json_object *json, struct answer *answer, struct er
                              error);
 }
 
+/* The item, under whatever name it comes. */
+static int take_item(struct json_object *json, struct answer *answer) {
+        if (!answer->items)
+                return 0;
+        json_object_object_foreach(json, key, value) {
+                if (!json_object_is_type(value, json_type_object))
+                        continue;
+                (void) key;
+                if (json_object_array_length(answer->items) == ITEMS_MAX)
+                        return -E2BIG;
+                if (json_object_array_add(answer->items, json_object_get(value)) < 0) {
+                        json_object_put(value);
+                        return -ENOMEM;
+                }
+        }
+        return 0;
+}
+
 /* 1 for the last line of the answer, which says 0 or what went wrong. */
 static int take_line(struct talk *talk, const char *line, size_t length, struct answer *answer, int *ret_result,
                      struct error *error) {
@@ -113,6 +134,8 @@ static int take_line(struct talk *talk, const char *line, size_t length, struct 
                 r = take_capability(json, answer);
         if (r == 0)
                 r = take_space(json, answer, error);
+        if (r == 0)
+                r = take_item(json, answer);
         if (r < 0)
                 return no_answer(talk->ask, error, "the answer is malformed");
         if (!json_object_object_get_ex(json, "result", &value))
@@ -174,10 +197,12 @@ static struct json_object *new_call(const struct control_ask *ask, enum control_
 
         if (!json || json_object_object_add(json, "version", json_object_new_int(CONTROL_VERSION)) < 0 ||
             json_object_object_add(json, "id", json_object_new_int(1)) < 0 ||
-            json_object_object_add(json, "call", json_object_new_string(control_call_to_string(call))) < 0 ||
-            json_object_object_add(json, "node", json_object_new_string(ask->name->node)) < 0 ||
-            json_object_object_add(json, "owner", json_object_new_string(ask->name->owner)) < 0 ||
-            json_object_object_add(json, "space", json_object_new_string(ask->name->space)) < 0)
+            json_object_object_add(json, "call", json_object_new_string(control_call_to_string(call))) < 0)
+                return NULL;
+        if (ask->name &&
+            (json_object_object_add(json, "node", json_object_new_string(ask->name->node)) < 0 ||
+             json_object_object_add(json, "owner", json_object_new_string(ask->name->owner)) < 0 ||
+             json_object_object_add(json, "space", json_object_new_string(ask->name->space)) < 0))
                 return NULL;
         return steal_ptr(json);
 }
@@ -190,6 +215,23 @@ static void add_number(struct json_object *json, const char *key, uint64_t numbe
 static void add_text(struct json_object *json, const char *key, const char *text) {
         if (json)
                 (void) json_object_object_add(json, key, json_object_new_string(text));
+}
+
+int control_ask_items(const struct control_ask *ask, enum control_call call, usec_t since_usec,
+                      struct json_object **ret, struct error *error) {
+        _cleanup_(json_object_putp) struct json_object *request = new_call(ask, call);
+        _cleanup_(json_object_putp) struct json_object *items = json_object_new_array();
+        struct answer answer = { .items = items };
+        int r;
+
+        if (!items)
+                return error_set(error, -ENOMEM, "out of memory");
+        if (since_usec > 0)
+                add_number(request, "since_usec", since_usec);
+        r = converse(ask, request, &answer, error);
+        if (r == 0)
+                *ret = steal_ptr(items);
+        return r;
 }
 
 int control_ask_space(const struct control_ask *ask, struct space_status *ret, struct error *error) {

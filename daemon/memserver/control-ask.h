@@ -11,11 +11,15 @@
 
 struct control_ask {
         const char *path;
-        const struct space_name *name; /* of the space that is asked about */
+        const struct space_name *name; /* of the space that is asked about; NULL: all */
         usec_t deadline_usec;          /* for the whole answer */
         int cancel_fd;                 /* -1: none */
 };
 
+/* The items of CONTROL_SPACES, CONTROL_CLIENTS (whose counts are of the last `since_usec`, 0: all) or CONTROL_LOAD, as
+ * the server has sent them: an array of objects, which the caller puts. */
+int control_ask_items(const struct control_ask *ask, enum control_call call, usec_t since_usec,
+                      struct json_object **ret, struct error *error);
 /* 1 and the space, 0 where the server has none of that name. */
 int control_ask_space(const struct control_ask *ask, struct space_status *ret, struct error *error);
 int control_ask_open(const struct control_ask *ask, enum space_role role, uint64_t size_bytes, uint64_t token,
