@@ -7,17 +7,19 @@
 #   make bench   figures against their targets
 #   make soak MINUTES=10  guests beside a busy host, and worlds of the simulator that nobody has seen, as long as asked
 #   make mutants plants bugs, one at a time, and expects each to be found
+#   make fuzz MINUTES=10  each fuzzer in turn, together as long as asked (clang)
 #   make coverage of the core by its tests, and why the rest is not reached
 
 BUILD := build
 BUILD_SANITIZED := build-sanitized
 BUILD_COVERAGE := build-coverage
+BUILD_FUZZ := build-fuzz
 PYTHON := /usr/bin/python3
 # systemd, D-Bus and polkit find their files of another prefix only in part: README.md.
 MESON_FLAGS := --prefix=/usr
 MINUTES := 10
 
-.PHONY: all setup guest guest-debian demo check bench soak mutants coverage install clean
+.PHONY: all setup guest guest-debian demo check bench soak mutants fuzz coverage install clean
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -76,6 +78,15 @@ mutants: setup
 	mkdir -p $(BUILD)
 	tests/mutants/run $(BUILD)
 
+$(BUILD_FUZZ)/build.ninja:
+	CC=clang meson setup -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false $(BUILD_FUZZ)
+
+# What the fuzzers find is kept in build-fuzz/found, and taken up again the next time.
+fuzz:
+	tests/setup fuzz
+	$(MAKE) --no-print-directory $(BUILD_FUZZ)/build.ninja
+	tests/fuzz/run $(BUILD_FUZZ) $(MINUTES)
+
 $(BUILD_COVERAGE)/build.ninja:
 	meson setup -Db_coverage=true -Doptimization=0 $(BUILD_COVERAGE)
 
@@ -87,4 +98,4 @@ install: all
 	meson install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD) $(BUILD_SANITIZED) $(BUILD_COVERAGE)
+	rm -rf $(BUILD) $(BUILD_SANITIZED) $(BUILD_COVERAGE) $(BUILD_FUZZ)

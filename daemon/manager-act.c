@@ -253,7 +253,7 @@ void manager_act(struct manager *manager, const struct action *action) {
                 break;
         case ACTION_PROBE:
                 manager_sample_processor(manager, action->pair, action->side);
-                /* fall through */
+                __attribute__((fallthrough));
         default:
                 r = manager->hypervisor ? hypervisor_act(manager->hypervisor, action) : -ENOTCONN;
                 if (r < 0 && action->id)

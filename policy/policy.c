@@ -155,7 +155,7 @@ void command_deinit(struct command *command) {
 
 /* Sets an application to its defaults. What it held before is not freed. */
 void application_init(struct application *application) {
-        *application = (struct application) {
+        static const struct application defaults = {
                 .kind = APPLICATION_AUTO,
                 .stop_timeout_usec = 10 * USEC_PER_SEC,
                 .health_interval_usec = 2 * USEC_PER_SEC,
@@ -166,6 +166,8 @@ void application_init(struct application *application) {
                 .restart_budget = 3,
                 .restart_window_usec = 600 * USEC_PER_SEC,
         };
+
+        memcpy(application, &defaults, sizeof(defaults)); /* pair_policy_same() compares what is between members too */
 }
 
 /* Frees what an application owns; the struct itself is the caller's. */
@@ -205,7 +207,7 @@ static int application_side_copy(const struct application_side *from, struct app
 static int application_copy(const struct application *from, struct application *to) {
         int r;
 
-        *to = *from;
+        memcpy(to, from, sizeof(*to));
         memset(to->sides, 0, sizeof(to->sides));
         memset(to->disks, 0, sizeof(to->disks));
         memset(to->addresses, 0, sizeof(to->addresses));
@@ -235,7 +237,7 @@ static int application_copy(const struct application *from, struct application *
 
 /* Sets a pair to its defaults. What it held before is not freed. */
 void pair_policy_init(struct pair_policy *pair) {
-        *pair = (struct pair_policy) {
+        static const struct pair_policy defaults = {
                 .beat_usec = 500 * USEC_PER_MSEC,
                 .beats_missed = 3,
                 .confirm_usec = 500 * USEC_PER_MSEC,
@@ -260,6 +262,8 @@ void pair_policy_init(struct pair_policy *pair) {
                 .flap_limit = 3,
                 .flap_window_usec = 3600 * USEC_PER_SEC,
         };
+
+        memcpy(pair, &defaults, sizeof(defaults));
 }
 
 static void pair_policy_deinit(struct pair_policy *pair) {
@@ -274,7 +278,7 @@ static void pair_policy_deinit(struct pair_policy *pair) {
 static int pair_policy_copy(const struct pair_policy *from, struct pair_policy *to) {
         int r;
 
-        *to = *from;
+        memcpy(to, from, sizeof(*to));
         to->on_event = NULL;
         to->applications = NULL;
         to->n_applications = 0;

@@ -2,8 +2,9 @@
 
 /*
  * Do two policies say the same of a pair? What the structures hold by value is compared as a whole, so that a new key
- * counts by itself; what they point to is compared by what stands there. In doubt the answer is no: then the pair
- * takes the policy over as a changed one.
+ * counts by itself; so does what lies between members, which policy.c fills with zeros and copies along. What they
+ * point to is compared by what stands there. In doubt the answer is no: then the pair takes the policy over as a
+ * changed one.
  */
 
 #include <string.h>
@@ -30,8 +31,10 @@ static bool side_equal(const struct application_side *a, const struct applicatio
 }
 
 static bool application_equal(const struct application *a, const struct application *b) {
-        struct application x = *a, y = *b;
+        struct application x, y;
 
+        memcpy(&x, a, sizeof(x)); /* an assignment may leave out what is between the members */
+        memcpy(&y, b, sizeof(y));
         memset(x.sides, 0, sizeof(x.sides));
         memset(y.sides, 0, sizeof(y.sides));
         memset(x.disks, 0, sizeof(x.disks));
@@ -54,8 +57,10 @@ static bool application_equal(const struct application *a, const struct applicat
 }
 
 bool pair_policy_same(const struct pair_policy *a, const struct pair_policy *b) {
-        struct pair_policy x = *a, y = *b;
+        struct pair_policy x, y;
 
+        memcpy(&x, a, sizeof(x));
+        memcpy(&y, b, sizeof(y));
         x.on_event = y.on_event = NULL;
         x.applications = y.applications = NULL;
         if (memcmp(&x, &y, sizeof(x)) != 0 || !text_equal(a->on_event, b->on_event))

@@ -117,7 +117,8 @@ void advance_fence(struct step *step, enum side side) {
                 advance_dump(step, side);
                 if (member->fence == FENCE_DUMPING)
                         break;
-                /* fall through - the kill that ends a dump goes out before anything is started elsewhere */
+                /* the kill that ends a dump goes out before anything is started elsewhere */
+                __attribute__((fallthrough));
         case FENCE_FROZEN:
         case FENCE_KILLING:
         case FENCE_FAILED:

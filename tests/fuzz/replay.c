@@ -3,6 +3,8 @@
 /* Runs a fuzz entry without a fuzzer: each input that was kept, and many that are like it.
  *
  *   fuzz-NAME-replay FILE...
+ *
+ * MUTATIONS, how many of each, comes from meson.build.
  */
 
 #include <stdbool.h>
@@ -14,7 +16,6 @@
 #include "tests/random.h"
 
 #define INPUT_MAX 65536
-#define MUTATIONS 2000 /* of each */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
