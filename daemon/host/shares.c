@@ -192,8 +192,8 @@ static void describe(const struct vm *vm, char text[SHARES_TEXT_LEN]) {
                                 f->bounded_by, f->max_bytes / MIB);
 }
 
-/* In the log: the first time, and when something else keeps it from being as wanted. What no VM of this host can have is
- * told as how memory is taken back here (EVENT_RECLAIM). */
+/* In the log: the first time, and when something else keeps it from being as wanted. What no VM of this host can have
+ * is told as how memory is taken back here (EVENT_RECLAIM). */
 static void log_change(const struct vm *vm, int before, const char *capped_before) {
         char text[SHARES_TEXT_LEN];
 

@@ -8,6 +8,7 @@
  *   fill check NAME       exit 0 while that makes progress: the health check
  *   fill spin NAME        go through 4 MiB of node 0 without end and count the rounds: for measuring
  *   fill touch MIB [NODE]  write MIB mebibytes once, print "touched in N us" and give them back: for measuring
+ *   fill words MIB        write every word of MIB mebibytes, say "filled", check every one and print their sum
  *   fill wait NODE MIB    until NUMA node NODE has that much memory, then say so: for measuring
  *
  * /run/NAME.pid holds its process id, /run/NAME.count the counter (0 until all is written) and the time
@@ -171,6 +172,32 @@ static int touch(size_t mib) {
         return EXIT_SUCCESS;
 }
 
+/* No two words are the same. */
+static uint64_t word(uint64_t i) {
+        return i * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static int words(size_t mib) {
+        size_t size = mib * 1024 * 1024, n = size / sizeof(uint64_t);
+        uint64_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), sum = 0;
+
+        if (memory == MAP_FAILED)
+                return fail("mmap");
+        for (uint64_t i = 0; i < n; i++)
+                memory[i] = word(i);
+        puts("filled");
+        fflush(stdout);
+        for (uint64_t i = 0; i < n; i++) {
+                if (memory[i] != word(i)) {
+                        printf("word %llu is lost\n", (unsigned long long) i);
+                        return EXIT_LOST;
+                }
+                sum += memory[i];
+        }
+        printf("sum %llu\n", (unsigned long long) sum);
+        return EXIT_SUCCESS;
+}
+
 static int check(const char *name) {
         unsigned long long count, when;
         char line[64] = "";
@@ -223,6 +250,8 @@ int main(int argc, char *argv[]) {
                         return fail("NODE");
                 return touch((size_t) strtol(argv[2], NULL, 10));
         }
+        if (argc == 3 && strcmp(argv[1], "words") == 0 && strtol(argv[2], NULL, 10) > 0)
+                return words((size_t) strtol(argv[2], NULL, 10));
         if (argc == 3 && strcmp(argv[1], "spin") == 0)
                 return stay_on(0) < 0 ? fail("node 0") : spin(argv[2]);
         if (argc == 3 && strcmp(argv[1], "check") == 0)
@@ -230,6 +259,6 @@ int main(int argc, char *argv[]) {
         if (argc == 4 && strcmp(argv[1], "wait") == 0 && mib > 0)
                 return wait_for_node(argv[2], mib);
         fprintf(stderr, "usage: fill run NAME MIB [NODE] | fill touch MIB [NODE] | fill spin NAME | fill check NAME "
-                        "|\n       fill wait NODE MIB\n");
+                        "|\n       fill words MIB | fill wait NODE MIB\n");
         return 2;
 }

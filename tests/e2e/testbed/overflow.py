@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Memory servers and a pager between them and a guest, run by the session's user as QEMU is."""
+import json
+import os
+import signal
+
+from .guests import BUILD
+from .session import accepts
+from .wait import until
+
+DISK = """<disk type='network' device='disk'>
+  <driver name='qemu' type='raw' discard='unmap'/>
+  <source protocol='nbd'><host transport='unix' socket='{socket}'/></source>
+  <target dev='{target}' bus='virtio'/><serial>{target}</serial>
+</disk>
+"""
+
+
+class Overflow:
+    """`names` are servers, the first of which is the primary at first, of `memory` each."""
+
+    def __init__(self, session, names, memory, size, deadline="1s"):
+        self.session = session
+        self.servers = {}
+        self.make_plugin("daemon/memserver/failover-memserver-plugin.so")
+        pager = self.make_plugin("agents/pager/failover-pager-plugin.so")
+        for name in names:
+            self.servers[name] = self.nbdkit(name, session.path("failover-memserver-plugin.so"), f"memory={memory}",
+                                             f"control={self.control(name)}", "lock=no")
+        for name in names:
+            until(lambda: accepts(self.control(name)), 30, lambda: self.log(name))
+        self.socket = session.path("pager.nbd")
+        where = [f"server={self.control(name)},nbd+unix:///?socket={session.path(name)}.nbd" for name in names]
+        self.pager = self.nbdkit("pager", pager, f"size={size}", "node=n1", "owner=a", "lock=no",
+                                 f"deadline={deadline}", f"status={session.path('pager.json')}", *where)
+        self.until(60, state="serving", primary=self.control(names[0]), mirror_state="complete")
+
+    def make_plugin(self, path):
+        return self.session.copy(os.path.join(BUILD, path), os.path.basename(path))
+
+    def nbdkit(self, name, *arguments):
+        return self.session.spawn("nbdkit", "--foreground", "--unix", self.session.path(f"{name}.nbd"), *arguments,
+                                  log=f"{name}.log")
+
+    def control(self, name):
+        return self.session.path(f"{name}.control")
+
+    def log(self, name):
+        with open(self.session.path(f"{name}.log"), errors="replace") as f:
+            return f.read()
+
+    def status(self):
+        try:
+            with open(self.session.path("pager.json")) as f:
+                return json.load(f)
+        except FileNotFoundError:
+            return {}
+
+    def until(self, seconds, **wanted):
+        until(lambda: all(self.status().get(key) == value for key, value in wanted.items()), seconds,
+              lambda: f"{wanted} in {self.status()}\n{self.log('pager')}")
+
+    def signal(self, name, number):
+        self.servers[name].send_signal(number)
+
+    def attach(self, domain, target="vdz"):
+        """To a guest that runs."""
+        path = self.session.write("overflow.xml", DISK.format(socket=self.socket, target=target))
+        self.session.virsh("attach-device", domain, path, "--live")
+
+    def close(self):
+        """They end with the session's directory; those that stand still have to go on for that."""
+        for process in (self.pager, *self.servers.values()):
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.wait()
