@@ -173,9 +173,8 @@ static void describe(const struct vm *vm, char text[SHARES_TEXT_LEN]) {
 
         if (vm->result < 0) {
                 snprintf(text, SHARES_TEXT_LEN, "not protected: %s",
-                         vm->result == -EOPNOTSUPP ? "there is no cgroup v2 memory controller for it here; pages are "
-                                                     "taken by process_madvise alone"
-                         : vm->result == -EBUSY ? "its QEMU shares its control group with other processes"
+                         vm->result == -EOPNOTSUPP ? "no cgroup v2 memory controller; process_madvise alone takes pages"
+                         : vm->result == -EBUSY    ? "its QEMU shares its control group with other processes"
                          : vm->result == -ENOTCONN ? "failoverd-helper does not answer"
                                                    : strerror(-vm->result));
                 return;

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Whose memory goes while a region changes hands, where the kernel has the memory controller of cgroup v2: real QEMUs
+and the real helper under a kernel of their own, once (inside_cgroups.py), and what is to be expected of it.
+"""
+import os
+
+import pytest
+
+import inside_cgroups
+from inside_cgroups import MEMORY, OLD_AT_MOST, REGION, SYSTEM
+from testbed import uml
+
+pytestmark = pytest.mark.skipif(bool(uml.missing()), reason=uml.missing() or "user-mode Linux")
+
+LIMITS = ("memory.min", "memory.low", "memory.high")
+SECONDS = 300   # emulated twice; one alone on a machine takes 45
+
+
+@pytest.fixture(scope="module")
+def found():
+    told = uml.run(os.path.abspath(inside_cgroups.__file__), MEMORY, SECONDS)
+    for step, group in ((step, group) for step in told.values() if isinstance(step, dict)
+                        for group in ("pool", "old", "new")):
+        print(step["seconds"], group, step[group])
+    assert "error" not in told, f"{told['error']}\n{told['helper']}"
+    return told
+
+
+def limits(step):
+    return {group: {name: step[group][name] for name in LIMITS} for group in ("pool", "old", "new")}
+
+
+def test_what_each_vm_manages_is_protected_up_the_tree(found):
+    step = found["bounded"]
+    assert step["new"]["memory.low"] == SYSTEM + REGION and step["new"]["memory.min"] == SYSTEM
+    assert step["old"]["memory.low"] == SYSTEM
+    assert step["pool"]["memory.low"] > SYSTEM, "a group above has as much as the VM protected last needs, and more"
+    assert any(f"new: protected: {SYSTEM + REGION} MiB in /pool/new" in line for line in step["said"])
+    assert set(step["noted"]) == {"/pool", "/pool/old", "/pool/new"}
+
+
+def test_the_old_user_has_to_give_up_what_the_new_manager_has_touched(found):
+    step = found["bounded"]
+    assert step["old"]["memory.high"] <= OLD_AT_MOST
+    assert step["old"]["current"] <= OLD_AT_MOST + 1 and step["old"]["swap"] > 0
+    assert step["new"]["memory.high"] == "max" and step["new"]["swap"] == 0
+
+
+def test_under_a_hard_limit_of_both_the_new_manager_loses_nothing(found):
+    before, step = found["bounded"], found["capped"]
+    assert step["pool"]["current"] <= step["max"] < before["pool"]["current"]
+    assert step["intact"], "both have gone through all their memory"
+    assert step["old"]["swap"] > before["old"]["swap"] and step["new"]["swap"] == 0
+    assert step["pool"]["killed"] == 0
+
+
+def test_where_the_host_is_short_the_new_manager_loses_nothing(found):
+    step = found["short"]
+    assert step["hog"] > 0, "the kernel had to swap"
+    assert step["intact"] and step["new"]["swap"] == 0
+    assert step["old"]["current"] >= SYSTEM - 4, "nor does the old user lose what it still manages"
+    assert step["pool"]["killed"] == 0
+
+
+def test_a_crash_leaves_nothing_behind_that_the_next_start_does_not_give_back(found):
+    assert len(found["crashed"]["noted"]) == 3
+    assert limits(found["again"])["new"] == limits(found["short"])["new"]
+    assert found["ended"]["noted"] == []
+    assert limits(found["ended"]) == limits(found["before"])
+
+
+def test_contents_survive_all_of_it(found):
+    assert found["ended"]["intact"] and found["ended"]["old"]["swap"] > 0
