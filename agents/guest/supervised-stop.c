@@ -129,6 +129,7 @@ void supervised_stop(struct supervised *app, const struct message *message) {
         app->request.id = 0;
         app->quick_failures = 0;
         app->stop.id = message->id;
+        touch_cancel(app); /* nothing is to be made ready for it any more */
         if (app->state == APPLICATION_STOPPING) {
                 if (app->killing) /* a new question gets a new answer after the same patience */
                         app->stop.deadline_usec = loop_now();

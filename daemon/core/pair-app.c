@@ -135,7 +135,8 @@ void app_release(struct step *step, int app, enum side side) {
         pair->members[side].requested_known[app] = false;
         pair->apps[app].attached[side] = false;
         pair_dirty(pair);
-        step_send(step, side, MESSAGE_DETACH, app);
+        if (!record->moving || !handover_possible(step->engine, pair)) /* else whether all has to go is still open */
+                step_send(step, side, MESSAGE_DETACH, app);
         step->again = true;
 }
 

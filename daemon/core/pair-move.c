@@ -165,6 +165,7 @@ static bool move_detached(struct step *step, int app) {
         struct table *table = &step->engine->table;
         const struct region *region = table_find_application(table, from, app);
         uint64_t left = move_left_bytes(pair, app, flow->from);
+        bool asked_now = !record->releasing[flow->from];
 
         if (record->owner == flow->to || pair->record.fence_wanted[flow->from] ||
             record->granted_bytes[flow->from] == 0)
@@ -193,7 +194,9 @@ static bool move_detached(struct step *step, int app) {
         }
         record->granted_bytes[flow->from] = left;
         pair_dirty(pair);
-        if (left > 0)
+        if (left > 0 && asked_now && handover_possible(step->engine, pair))
+                step_send(step, flow->from, MESSAGE_DETACH, app); /* all of it has to go, after all */
+        if (left > 0 && (region || asked_now)) /* without a region this is come by again until the pool has one */
                 step_say(step, RECORD_GRANTED, flow->from,
                          "%" PRIu64 " MiB of unused memory stand in until %s has given up those of %s", left / MIB,
                          pair_domain(pair, flow->from), pair_app_name(pair, app));
