@@ -413,6 +413,11 @@ static void line_libvirt_twice(struct sim *sim, const struct arguments *a) {
         sim->libvirt_twice = a->on;
 }
 
+static void line_libvirt_fails(struct sim *sim, const struct arguments *a) {
+        sim->fail_call = (unsigned) a->number;
+        sim->fail_done = a->line->n_words > 3;
+}
+
 static void line_domain_hang(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
 
@@ -613,6 +618,7 @@ static void heal_owner(struct sim *sim, int slot) {
 
 static void line_heal(struct sim *sim, const struct arguments *a) {
         sim->libvirt_twice = sim->store_tears = false;
+        sim->fail_call = 0;
         sim->store_stall_usec = sim->store_fail_usec = 0; /* hangs and stalls of libvirt and the host run out */
         sim->die_after = 0;
         sim->healed_usec = sim->now_usec;
@@ -702,6 +708,7 @@ static const struct {
         { "libvirt", "down", "D", line_libvirt },
         { "libvirt", "hang", "D", line_libvirt },
         { "libvirt", "twice", "B", line_libvirt_twice },
+        { "libvirt", "fails", "N[w", line_libvirt_fails },
         { "domain-hang", NULL, "VD", line_domain_hang },
         { "starve", NULL, "VD", line_starve },
         { "store", "stall", "D", line_store },
@@ -764,6 +771,10 @@ int inject_check(const struct sim *sim, const struct line *line, struct error *e
                 return error_set(error, -EINVAL,
                                  "line %u: \"%s\" is no cause of a failure (exit, signal, check, memory, start)",
                                  line->number, word(line, 2));
+        if (strcmp(word(line, 1), "fails") == 0 &&
+            (a.number == 0 || (line->n_words > 3 && strcmp(word(line, 3), "done") != 0)))
+                return error_set(error, -EINVAL, "line %u: \"%s\": calls are counted from 1, and \"done\" may follow",
+                                 line->number, line->text);
         if (strcmp(line->words[0], "lie") == 0 && a.number == 0 && strcmp(word(line, 2), "0") != 0 &&
             !liar_knows(word(line, 2)))
                 return error_set(

@@ -31,6 +31,7 @@ struct simulate_result {
         usec_t span_usec;    /* virtual time */
         unsigned flows;      /* failovers, switches and returns that ended */
         unsigned foretold[READINESS_LEVEL_MAX]; /* `try` lines, by what was said of the failure */
+        unsigned calls_failed; /* because their turn had come (`libvirt fails`) */
         unsigned violations; /* of what must always hold; each is printed with its time */
 };
 

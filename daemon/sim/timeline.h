@@ -44,6 +44,7 @@
  *   echo VM SWITCH | balloon VM SWITCH        second paths
  *   preflight VM autostart|channel|requested|device SWITCH   on: a finding
  *   libvirt down|hang DURATION | libvirt twice SWITCH | domain-hang VM DURATION
+ *   libvirt fails N [done]                    the Nth call from then on; done: it has had its effect
  *   calls-fail VM PERCENT                     of libvirt's calls on it, some after they had their effect
  *   starve VM DURATION                        its QEMU waits for a processor
  *   store stall|fail DURATION | store lost    found at failoverd's next start

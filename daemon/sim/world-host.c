@@ -385,8 +385,17 @@ static void preflight(struct sim *sim, const struct item *item) {
                                              .preflight = &found });
 }
 
+/* Is it the turn of this call to fail? */
+static bool call_fails(struct sim *sim) {
+        if (sim->fail_call == 0 || --sim->fail_call > 0)
+                return false;
+        sim->result.calls_failed++;
+        return true;
+}
+
 void host_call_end(struct sim *sim, struct item *item) {
         struct sim_vm *vm = sim_vm(sim, item->pair, item->side);
+        bool fails;
         int result;
 
         if (item->up) { /* its answer only */
@@ -400,12 +409,19 @@ void host_call_end(struct sim *sim, struct item *item) {
                 answer(sim, item, item->result, NULL);
                 return;
         }
-        if (item->action == ACTION_INSPECT) {
+        fails = item->id > 0 && call_fails(sim);
+        if (item->action == ACTION_INSPECT && !fails) {
                 inspected(sim, item);
                 return;
         }
         if (!sim->libvirt_up) {
                 answer(sim, item, -ENOTCONN, NULL);
+                return;
+        }
+        if (fails) {
+                if (sim->fail_done && item->action != ACTION_INSPECT && item->action != ACTION_PREFLIGHT)
+                        effect(sim, item);
+                answer(sim, item, -EIO, NULL);
                 return;
         }
         if (item->action == ACTION_PREFLIGHT) {
@@ -435,9 +451,14 @@ static void signal_process(struct sim *sim, const struct action *action) {
                              .id = action->id,
                              .host = sim->host,
                              .up = true };
+        bool fails = call_fails(sim);
 
+        if (fails)
+                item.result = -EPERM;
         if (!vm->held)
                 item.result = -ESRCH;
+        else if (fails && !sim->fail_done)
+                ; /* nothing happens to it */
         else if (action->kind == ACTION_STOP_PROCESS) {
                 vm->process_stopped = true;
                 vm->alive_usec = sim->now_usec;

@@ -196,6 +196,8 @@ struct sim {
 
         /* libvirt, store */
         bool libvirt_up, libvirt_twice;
+        unsigned fail_call; /* calls of the hypervisor until one fails; 0: none does */
+        bool fail_done;     /* it has had its effect */
         usec_t libvirt_hang_usec;
         usec_t store_stall_usec, store_fail_usec;
         bool store_tears; /* the next write of an owner damages all that is on disk */

@@ -112,7 +112,7 @@ static const char *const faults[] = {
 };
 #define FAULTS (sizeof(faults) / sizeof(faults[0]))
 
-/* Forms of the language that are no faults: they mend, ask, or only prepare. */
+/* Forms of the language that are no faults: they mend, ask, or only prepare; and what nth-call.c tries. */
 static const char *const no_faults[] = {
         "unhang",
         "qemu-cont",
@@ -125,6 +125,7 @@ static const char *const no_faults[] = {
         "others",
         "dump-takes",
         "host tells-signals",
+        "libvirt fails",
         "operator return",
         "operator resume",
         "operator adopt",

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <libvirt/virterror.h>
+#include <unistd.h>
 
 #include "daemon/host/hypervisor-call.h"
 #include "tests/unit/test.h"
@@ -22,6 +23,7 @@ static struct {
         /* the domain */
         bool running, paused, attached, saved;
         unsigned requested_kib, vcpus;
+        char dump[256]; /* file that it has been dumped to */
         /* the fault */
         enum fault fault;
         unsigned turn; /* calls until one fails; 0: none does */
@@ -101,6 +103,13 @@ static int update(const char *xml) {
         return 0;
 }
 
+static int dump(const char *path) {
+        FILE *f = fopen(path, "we");
+
+        snprintf(stand_in.dump, sizeof(stand_in.dump), "%s", path);
+        return f ? fclose(f) : -1;
+}
+
 #define DOMAIN ((virDomainPtr) &stand_in)
 STAND_IN(virDomainPtr, virDomainLookupByName, (virConnectPtr c, const char *n), NULL, DOMAIN, NOTHING)
 STAND_IN(char *, virDomainGetXMLDesc, (virDomainPtr d, unsigned f), NULL, write_xml(f), NOTHING)
@@ -120,6 +129,7 @@ STAND_IN(int, virDomainIsPersistent, (virDomainPtr d), -1, 1, NOTHING)
 STAND_IN(int, virDomainGetAutostart, (virDomainPtr d, int *a), -1, 0, *a = 1)
 STAND_IN(int, virDomainMemoryStats, (virDomainPtr d, virDomainMemoryStatPtr s, unsigned n, unsigned f), -1, 1,
          (*s = (virDomainMemoryStatStruct) { .tag = VIR_DOMAIN_MEMORY_STAT_LAST_UPDATE, .val = 1 }))
+STAND_IN(int, virDomainCoreDumpWithFormat, (virDomainPtr d, const char *p, unsigned w, unsigned f), -1, 0, dump(p))
 STAND_IN(int, virDomainSetMemoryStatsPeriod, (virDomainPtr d, int p, unsigned f), -1, 0, NOTHING)
 
 int __wrap_virDomainFree(virDomainPtr domain);
@@ -129,6 +139,8 @@ int __wrap_virDomainFree(virDomainPtr domain) {
 
 /* ---- the calls --------------------------------------------------------------------------------------------- */
 
+static char evidence_dir[64];
+
 static struct call *make_call(enum call_kind kind) {
         struct call *call = call_new(kind, "vm-a", PATIENCE_USEC);
 
@@ -136,6 +148,8 @@ static struct call *make_call(enum call_kind kind) {
         snprintf(call->app_name, sizeof(call->app_name), "db");
         snprintf(call->target, sizeof(call->target), "vdb");
         snprintf(call->apps.names[0], sizeof(call->apps.names[0]), "db");
+        REQUIRE((call->evidence_dir = strdup(evidence_dir)) != NULL);
+        snprintf(call->failover_id, sizeof(call->failover_id), "orders-1");
         call->bytes = WANTED_KIB * KIB;
         call->count = 2;
         call->lane.deadline_usec = lane_now() + PATIENCE_USEC;
@@ -164,6 +178,8 @@ static bool is_true(const struct call *call) {
                        call->facts.preflight.autostart;
         case CALL_BALLOON:
                 return call->age_usec < USEC_INFINITY;
+        case CALL_DUMP:
+                return stand_in.dump[0] && access(stand_in.dump, F_OK) == 0;
         default:
                 return true;
         }
@@ -174,6 +190,7 @@ static void begin(enum call_kind kind) {
         stand_in.paused = stand_in.saved = false;
         stand_in.attached = kind == CALL_DETACH_DISK;
         stand_in.requested_kib = 0;
+        stand_in.dump[0] = 0;
         stand_in.vcpus = 1;
         stand_in.failed = false;
 }
@@ -191,6 +208,7 @@ static bool try_with_fault(enum call_kind kind, enum fault fault, unsigned turn)
         CHECK(r <= 0);
         CHECK(r < 0 ? call->lane.text[0] != 0 && stand_in.failed : is_true(call));
         if (r < 0) { /* it is asked again */
+                CHECK(stand_in.dump[0] == 0 || access(stand_in.dump, F_OK) < 0); /* half of a dump is none */
                 again->lane.deadline_usec = lane_now() + PATIENCE_USEC;
                 r = again->lane.run(&again->lane, NULL);
                 CHECK(r == 0 || (kind == CALL_START && r == -EBUSY)); /* it runs */
@@ -204,8 +222,11 @@ static bool try_with_fault(enum call_kind kind, enum fault fault, unsigned turn)
 static void no_failing_call_is_told_as_done(void) {
         static const enum call_kind kinds[] = { CALL_FREEZE,      CALL_START,       CALL_RESIZE, CALL_VCPUS,
                                                 CALL_ATTACH_DISK, CALL_DETACH_DISK, CALL_STATE,  CALL_PREFLIGHT,
-                                                CALL_BALLOON,     CALL_STATS_PERIOD };
+                                                CALL_BALLOON,     CALL_STATS_PERIOD, CALL_DUMP };
+        char command[128];
 
+        strcpy(evidence_dir, "/tmp/test-faults-XXXXXX");
+        REQUIRE(mkdtemp(evidence_dir) != NULL);
         for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
                 for (enum fault fault = 0; fault < FAULT_MAX; fault++) {
                         unsigned turn = 1;
@@ -214,6 +235,8 @@ static void no_failing_call_is_told_as_done(void) {
                                 turn++;
                         CHECK(turn > 2);
                 }
+        snprintf(command, sizeof(command), "rm -rf %s", evidence_dir);
+        CHECK(system(command) == 0);
 }
 
 static void a_guest_that_keeps_its_disk_is_not_told_as_having_let_go(void) {
