@@ -155,6 +155,27 @@ static void check_exclusive(struct check *c, const struct application *a, const 
                       "hot-standby where they are to follow");
 }
 
+/* A region for memory that is assigned by hand: nothing runs in it, and each VM has one. */
+static void check_hand_memory(struct check *c, const struct pair_policy *p, size_t application, const char *at) {
+        const struct application *a = &p->applications[application];
+        int first = pair_policy_find_memory(p);
+        char path[NODE_PATH_LEN];
+
+        if (first >= 0 && (size_t) first != application)
+                check_error(c, check_path(path, "%s.kind", at), "%s is of kind memory already, and a VM has one such "
+                            "region; make that one larger", p->applications[first].name);
+        for (enum side side = SIDE_A; side < SIDE_MAX; side++)
+                if (can_start(a, side) || a->sides[side].stop.n_words || a->sides[side].health.n_words ||
+                    a->sides[side].canary.n_words) {
+                        check_error(c, check_path(path, "%s.kind", at), "nothing runs in a region of kind memory; "
+                                    "leave start, stop, health and canary out, or name another kind");
+                        break;
+                }
+        if (a->vcpus || a->n_disks || a->n_addresses)
+                check_error(c, check_path(path, "%s.resources", at), "a region of kind memory has no resources; leave "
+                            "them out");
+}
+
 /* What one application says about itself. */
 void check_application(struct check *c, size_t pair, size_t application) {
         const struct pair_policy *p = &c->policy->pairs[pair];
@@ -163,6 +184,10 @@ void check_application(struct check *c, size_t pair, size_t application) {
 
         snprintf(at, sizeof(at), "pairs[%zu].applications[%zu]", pair, application);
         check_alias(c, a, at);
+        if (a->kind == APPLICATION_MEMORY) {
+                check_hand_memory(c, p, application, at);
+                return;
+        }
         if (check_usable(c, check_path(path, "%s.kind", at)))
                 check_start(c, a, at);
         check_stop(c, a, at);

@@ -127,7 +127,8 @@ static void check_above_base(struct check *c, size_t pair, enum side side, bool 
         if (p->n_applications == 0 || !check_usable(c, check_path(other, "pairs[%zu].applications", pair)))
                 return;
         for (size_t i = 0; i < p->n_applications; i++)
-                room += p->applications[i].memory_bytes;
+                if (p->applications[i].kind != APPLICATION_MEMORY)
+                        room += p->applications[i].memory_bytes;
         if (m->memory_bytes - m->base_bytes > room)
                 check_error(c, path, "%s lie above the base, and the applications' devices take %s together; raise the "
                             "base or lower the memory", size_format(x, m->memory_bytes - m->base_bytes),

@@ -16,6 +16,7 @@ static const char *const application_kind_table[APPLICATION_KIND_MAX] = {
         [APPLICATION_HOT_STANDBY] = "hot-standby",
         [APPLICATION_PLAIN] = "plain",
         [APPLICATION_AUTO] = "auto",
+        [APPLICATION_MEMORY] = "memory",
 };
 DEFINE_ENUM_TABLE(application_kind, application_kind_table)
 
@@ -371,6 +372,14 @@ int pair_policy_find_application(const struct pair_policy *pair, const char *nam
         return -ENOENT;
 }
 
+/* See policy.h. */
+int pair_policy_find_memory(const struct pair_policy *pair) {
+        for (size_t i = 0; i < pair->n_applications; i++)
+                if (pair->applications[i].kind == APPLICATION_MEMORY && !pair->applications[i].retired)
+                        return (int) i;
+        return -ENOENT;
+}
+
 /* The first rule that matches, or -1. */
 int application_find_rule(const struct application *application, enum failure_cause cause, int code) {
         for (size_t i = 0; i < application->n_rules; i++) {
@@ -409,7 +418,7 @@ uint64_t member_pluggable_bytes(const struct pair_policy *pair, enum side side) 
         for (size_t i = 0; i < pair->n_applications; i++) {
                 const struct application_side *run = &pair->applications[i].sides[side];
 
-                if ((run->unit || run->start.n_words > 0) &&
+                if ((run->unit || run->start.n_words > 0 || pair->applications[i].kind == APPLICATION_MEMORY) &&
                     __builtin_add_overflow(regions, pair->applications[i].memory_bytes, &regions))
                         return UINT64_MAX;
         }
@@ -425,6 +434,13 @@ uint64_t member_structures_bytes(uint64_t plugged_bytes) {
  * up to whole MiB. */
 uint64_t member_floor_bytes(const struct pair_policy *pair, enum side side) {
         return (96 * MIB + member_structures_bytes(member_pluggable_bytes(pair, side)) + MIB - 1) / MIB * MIB;
+}
+
+/* It moves nowhere any more. A region in which nothing runs stays one. */
+static void retire(struct application *application) {
+        application->retired = true;
+        if (application->kind != APPLICATION_MEMORY)
+                application->kind = APPLICATION_PLAIN;
 }
 
 /* See policy.h. */
@@ -443,8 +459,7 @@ int pair_policy_retire(struct pair_policy *pair, const struct application *appli
                 application_deinit(&grown[pair->n_applications]);
                 return r;
         }
-        grown[pair->n_applications].retired = true;
-        grown[pair->n_applications].kind = APPLICATION_PLAIN;
+        retire(&grown[pair->n_applications]);
         pair->n_applications++;
         return 0;
 }
@@ -463,10 +478,8 @@ int policy_retire_pair(struct policy *policy, const struct pair_policy *pair) {
         if (pair_policy_copy(pair, copy) < 0)
                 return -ENOMEM; /* what there is of it is freed with the policy */
         copy->retired = true;
-        for (size_t i = 0; i < copy->n_applications; i++) {
-                copy->applications[i].retired = true;
-                copy->applications[i].kind = APPLICATION_PLAIN;
-        }
+        for (size_t i = 0; i < copy->n_applications; i++)
+                retire(&copy->applications[i]);
         return 0;
 }
 

@@ -43,15 +43,17 @@ static inline enum side side_other(enum side side) {
 }
 
 /* H: a hot-standby application's region goes to the standby at failure, a plain one's back to the monitor.
- * AUTO: declared where the application starts and learned from the agent; plain until then. */
+ * AUTO: declared where the application starts and learned from the agent; plain until then. MEMORY: no application,
+ * but a region of each side's VM by which it is extended and which it releases by hand (N: variant 5). */
 enum application_kind {
         APPLICATION_HOT_STANDBY,
         APPLICATION_PLAIN,
         APPLICATION_AUTO,
+        APPLICATION_MEMORY,
         APPLICATION_KIND_MAX,
         APPLICATION_KIND_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(application_kind); /* "hot-standby", "plain", "auto" */
+DECLARE_ENUM_TABLE(application_kind); /* "hot-standby", "plain", "auto", "memory" */
 
 /* H: severity. HARD is "minor but hard to repair there": failing over is quicker than repairing. */
 enum severity {
@@ -288,6 +290,8 @@ void policy_drop_retired(struct policy *policy);
 /* Index of a pair or application by name, or -ENOENT. */
 int policy_find_pair(const struct policy *policy, const char *name);
 int pair_policy_find_application(const struct pair_policy *pair, const char *name);
+/* Index of the one of kind `memory` that is not retired, or -ENOENT. */
+int pair_policy_find_memory(const struct pair_policy *pair);
 
 /* The severity of a failure (H: severity). `cause` and `code` are the agent's report; the rules decide first,
  * then: lost memory is critical, a failed start is hard, anything else is minor. Pure. */
@@ -297,8 +301,8 @@ int application_find_rule(const struct application *application, enum failure_ca
 /* True where the application holds something that only one side may hold. */
 bool application_is_exclusive(const struct application *application);
 
-/* What may be plugged into a side: the regions of the applications that can start there, and at least what the
- * member holds above its base. */
+/* What may be plugged into a side: the regions of the applications that can start there and one of kind `memory`, and
+ * at least what the member holds above its base. */
 uint64_t member_pluggable_bytes(const struct pair_policy *pair, enum side side);
 
 /* What Linux needs free before it can plug so much: its page structures, 1.6 %. */

@@ -62,6 +62,8 @@ size_t worst_case_list(const struct pair_policy *pair, struct worst_case ret[sta
         for (enum worst_case_fault fault = WORST_CASE_PANIC; fault < WORST_CASE_APPLICATION_EXIT; fault++)
                 ret[n++] = vm_fault(pair, fault);
         for (size_t i = 0; i < pair->n_applications && i < POLICY_APPLICATIONS_MAX; i++) {
+                if (pair->applications[i].kind == APPLICATION_MEMORY)
+                        continue; /* nothing runs there */
                 ret[n++] = application_fault(pair, i, WORST_CASE_APPLICATION_EXIT);
                 if (has_check(&pair->applications[i]))
                         ret[n++] = application_fault(pair, i, WORST_CASE_APPLICATION_CHECK);

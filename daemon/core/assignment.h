@@ -102,6 +102,11 @@ struct assignment_part {
         bool waits;                     /* until something more was released */
 };
 
+struct assignment_open {
+        struct assignment_request request;
+        size_t part;
+};
+
 struct assignment {
         bool running, cancelled;
         struct assignment_policy policy;
@@ -118,10 +123,7 @@ struct assignment {
         struct assignment_part parts[ASSIGNMENT_PARTS_MAX];
         size_t n_parts;
 
-        struct {
-                struct assignment_request request;
-                size_t part;
-        } open[ASSIGNMENT_VMS_MAX]; /* issued and not answered */
+        struct assignment_open open[ASSIGNMENT_VMS_MAX]; /* issued and not answered */
         size_t n_open;
 };
 

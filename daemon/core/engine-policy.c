@@ -23,6 +23,8 @@ static uint64_t held_bytes(const struct pair *pair, enum side side) {
 
 /* Had this region a row of its own before? */
 static bool was_carved(const struct engine *engine, const struct pair *pair, enum side side, int app) {
+        if (pair_is_memory(pair, app))
+                return pair->record.apps[app].granted_bytes[side] > 0;
         if (pair->record.apps[app].owner != side || pair->record.apps[app].granted_bytes[side] == 0)
                 return false;
         if (pair->restored)
@@ -49,8 +51,9 @@ static int add_member(const struct engine *engine, struct table *table, const st
                 if (was_carved(engine, pair, side, (int) i))
                         r = table_carve(table, vm, member->base_bytes, (int) i, pair->policy->applications[i].name,
                                         pair->record.apps[i].granted_bytes[side],
-                                        pair_is_hot(pair, (int) i) ? pair_holder(pair, side_other(side))
-                                                                   : HOLDER_MONITOR);
+                                        pair_is_hot(pair, (int) i)      ? pair_holder(pair, side_other(side))
+                                        : pair_is_memory(pair, (int) i) ? vm
+                                                                        : HOLDER_MONITOR);
         for (size_t i = 0; r >= 0 && i < pair->policy->n_applications; i++)
                 if (pair->record.apps[i].rehearsed && pair->record.rehearsal_side == side &&
                     pair->record.apps[i].granted_bytes[side])
@@ -90,7 +93,7 @@ void pair_hold_initial(struct pair *pair) {
         uint64_t left = member->memory_bytes - member->base_bytes;
 
         for (size_t i = 0; i < pair->policy->n_applications && left > 0; i++) {
-                uint64_t take = pair->policy->applications[i].memory_bytes;
+                uint64_t take = pair_is_memory(pair, (int) i) ? 0 : pair->policy->applications[i].memory_bytes;
 
                 if (take > left)
                         take = left;
@@ -107,7 +110,7 @@ static void renew_region(struct pair *pair, int app, const struct application *o
 
         for (enum side side = 0; side < SIDE_MAX; side++)
                 if (record->granted_bytes[side] == old->memory_bytes && policy->memory_bytes > old->memory_bytes &&
-                    !record->releasing[side])
+                    !record->releasing[side] && policy->kind != APPLICATION_MEMORY)
                         record->granted_bytes[side] = policy->memory_bytes;
         if (policy->retired)
                 record->ended = true;
@@ -173,6 +176,8 @@ static struct pair *pair_renew(const struct pair *old, const struct pair_policy 
                 member->detector.beats_missed = policy->beats_missed;
                 member->detector.confirm_usec = policy->confirm_usec;
         }
+        if (pair_policy_find_memory(policy) < 0)
+                memset(pair->record.assigned, 0, sizeof(pair->record.assigned));
         pair_owner_dirty(pair); /* who owns what is new in it is safe on disk before that is started */
         return pair;
 }
@@ -221,12 +226,25 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 const struct application *old = &pair->policy->applications[i];
+                int memory = pair_policy_find_memory(policy);
                 int now = pair_policy_find_application(policy, old->name);
-                uint64_t granted =
-                        pair->record.apps[i].granted_bytes[SIDE_A] + pair->record.apps[i].granted_bytes[SIDE_B];
+                const uint64_t *has = pair->record.apps[i].granted_bytes;
+                bool by_hand = old->kind == APPLICATION_MEMORY;
+                uint64_t granted = by_hand ? assigned_most(pair, (int) i) : has[SIDE_A] + has[SIDE_B];
 
+                if (by_hand && memory >= 0 && memory != now && has[SIDE_A] + has[SIDE_B] > 0) {
+                        snprintf(why, size, "%s: %s still has memory; %s can take its place when that is released",
+                                 pair->policy->name, old->name, policy->applications[memory].name);
+                        return true;
+                }
                 if (now < 0)
                         continue;
+                if (by_hand != (policy->applications[now].kind == APPLICATION_MEMORY) &&
+                    !policy->applications[now].retired && has[SIDE_A] + has[SIDE_B] > 0) {
+                        snprintf(why, size, "%s: %s still has memory; it becomes or ceases to be of kind memory when "
+                                 "that is released", pair->policy->name, old->name);
+                        return true;
+                }
                 if (pair->apps[i].handover && policy->applications[now].memory_bytes != old->memory_bytes) {
                         snprintf(why, size,
                                  "%s: the region of %s is being handed over; change its size when that is over",
@@ -326,6 +344,8 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
         struct plan plan = { 0 };
         int r, n = engine->n_pairs;
 
+        if (assigned_refuses_policy(engine, policy, why, size))
+                return -EBUSY;
         r = retire(engine, policy);
         if (r >= 0 && domain_taken(policy, why, size))
                 return -EBUSY;

@@ -145,6 +145,7 @@ static void become_ready(struct engine *engine, struct update *update) {
         }
         if (!engine->policy)
                 return;
+        assigned_restore(engine, update);
         r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, &table);
         if (r >= 0) {
                 table_deinit(&engine->table);
@@ -310,10 +311,17 @@ void engine_step(struct engine *engine, const struct event *event, struct update
                 if (event->pair >= 0)
                         pair_or_all(engine, event, update);
                 break;
+        case EVENT_COMMAND:
+                if (event->command->verb == COMMAND_ASSIGN || event->command->verb == COMMAND_ASSIGN_CANCEL)
+                        engine_assign(engine, event->command, update);
+                else
+                        pair_or_all(engine, event, update);
+                break;
         default:
                 pair_or_all(engine, event, update);
                 break;
         }
+        engine_advance_assignment(engine, event, update);
         tick(engine, update);
         engine_check(engine);
 }

@@ -6,6 +6,7 @@
  * randomness, no I/O and no other input, so that the same events give the same updates, byte for byte.
  */
 
+#include "daemon/core/assigned.h"
 #include "daemon/core/pair.h"
 #include "daemon/core/table.h"
 #include "daemon/core/update.h"
@@ -36,6 +37,9 @@ struct engine {
         unsigned n_suspected;   /* members under suspicion now */
         unsigned n_watched;     /* members being watched */
 
+        struct assigning assigning;   /* the request to assign memory that is under way, or was the last */
+        usec_t assigned_short_usec;   /* a hot-standby application was short of memory then; 0: never */
+
         uint64_t next_id;       /* of actions and messages to agents */
         usec_t real_usec;       /* CLOCK_REALTIME of the last event */
         struct message scratch_message; /* where messages go once memory has run out */
@@ -52,6 +56,10 @@ void engine_step(struct engine *engine, const struct event *event, struct update
 
 /* Could this policy take effect now? Changes nothing. -EBUSY, -ENOSPC or -ENOMEM, with the reason in `why`. */
 int engine_try_policy(struct engine *engine, const struct policy *policy, char *why, size_t size);
+
+/* What the policy promises to hot-standby applications and they have not got yet: nobody else gets it meanwhile, so
+ * that the policy's sums hold in whichever order applications start. */
+uint64_t engine_promised_bytes(const struct engine *engine);
 
 /* Slot of a pair by name, or -ENOENT. */
 int engine_find_pair(const struct engine *engine, const char *name);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "agents/protocol/message.h"
+#include "daemon/core/assignment.h"
 #include "daemon/core/drill.h"
 #include "policy/policy.h"
 
@@ -135,6 +136,8 @@ enum command_verb {
         COMMAND_PAUSE,  /* until_usec, text: reason; NO_PAIR pauses all */
         COMMAND_RESUME,
         COMMAND_ADOPT,  /* side: after a lost store, a person says who owns the data */
+        COMMAND_ASSIGN, /* request: memory by hand (assignment.h); pair NO_PAIR */
+        COMMAND_ASSIGN_CANCEL, /* the request under way ends where it is; pair NO_PAIR */
         COMMAND_VERB_MAX,
         COMMAND_VERB_INVALID = -EINVAL,
 };
@@ -162,6 +165,7 @@ struct operator_command {
         usec_t until_usec;     /* pause: end on CLOCK_REALTIME, USEC_INFINITY for none */
         char who[NAME_LEN];    /* for the record: the caller's user name */
         char text[EVENT_TEXT_LEN]; /* reason */
+        char request[ASSIGNMENT_TEXT_MAX]; /* assign */
 };
 
 struct record; /* daemon/core/record.h */

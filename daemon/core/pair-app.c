@@ -18,9 +18,7 @@ static const struct application *application_policy(const struct pair *pair, int
 
 /* ---- memory --------------------------------------------------------------------------------------------- */
 
-/* What the policy promises to hot-standby applications and they have not got yet: a plain application does not get it
- * meanwhile, so that the policy's sums hold in whichever order applications start. */
-static uint64_t promised_bytes(const struct engine *engine) {
+uint64_t engine_promised_bytes(const struct engine *engine) {
         uint64_t sum = 0;
 
         for (int i = 0; i < engine->n_pairs; i++) {
@@ -44,7 +42,7 @@ static uint64_t available_bytes(const struct step *step, int app) {
 
         if (pair_is_hot(step->pair, app))
                 return unused;
-        promised = promised_bytes(step->engine);
+        promised = engine_promised_bytes(step->engine);
         return unused > promised ? unused - promised : 0;
 }
 
@@ -54,6 +52,10 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
         struct record_app *record = &pair->record.apps[app];
         uint64_t extent = step->engine->policy->extent_bytes, room, available;
 
+        if (pair_is_memory(pair, app)) {
+                snprintf(reason, MESSAGE_TEXT_LEN, "%s is assigned by the host's operator", policy->name);
+                return -EPERM;
+        }
         if (record->owner != side || record->ended || record->moving) {
                 snprintf(reason, MESSAGE_TEXT_LEN, "%s is not to run on this side now", policy->name);
                 return -EPERM;
@@ -84,6 +86,8 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
                                  ? " beside what is promised to hot-standby applications"
                                  : "");
                 rehearsals_give_way(step);
+                if (pair_is_hot(pair, app))
+                        assigned_give_way(step);
                 if (!pair->apps[app].refused) /* said once, asked for again and again */
                         member_say(step, RECORD_REFUSED, side, "%s", reason);
                 return -ENOSPC;

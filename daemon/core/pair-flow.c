@@ -110,7 +110,8 @@ static void drop_memory(struct step *step, enum side side) {
                 record->granted_bytes[side] = 0;
                 record->releasing[side] = false;
                 handover_ended(step, (int) i, side);
-                if (record->owner == side && !record->moving && !pair_is_hot(pair, (int) i) && !record->ended) {
+                if (record->owner == side && !record->moving && !pair_is_hot(pair, (int) i) && !record->ended &&
+                    !pair_is_memory(pair, (int) i)) {
                         record->ended = true;
                         step_say(step, RECORD_ENDED, side,
                                  "%s ended with the system of %s; its region goes back to the monitor",

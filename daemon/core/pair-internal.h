@@ -16,11 +16,13 @@
  *   pair-flow.c     the flow under way
  *   pair-move.c     one application's way in it
  *   pair-handover.c a region's usage follows its management
+ *   assigned.c      what VMs are assigned by hand: one VM follows it
  *   pair-command.c  operators' commands
  *   pair-drill.c    drills and their verdicts
  *   pair-rehearse.c the drill that leaves the active VM alone
  */
 
+#include "daemon/core/assigned.h"
 #include "daemon/core/engine.h"
 
 struct step {
@@ -93,6 +95,8 @@ const char *pair_app_name(const struct pair *pair, int app);
 /* Is it certain that this side can act no more? */
 bool member_fenced(const struct pair *pair, enum side side);
 bool pair_is_hot(const struct pair *pair, int app);
+/* No application: a region for what is assigned by hand. */
+bool pair_is_memory(const struct pair *pair, int app);
 /* Does it own a hot-standby application? */
 bool pair_owns_hot(const struct pair *pair, enum side side);
 /* failoverd has just started, and that side may still be able to take over: its agent has not had the time to say
@@ -217,6 +221,22 @@ void handover_undone(struct step *step, int app, enum side from);
 void advance_handover(struct step *step, int app);
 void handover_usage(struct step *step, const struct event *event);
 void handover_paged_out(struct step *step, const struct event *event);
+
+/* assigned.c; what others may ask is in assigned.h */
+/* The most that one VM of the pair has of its region of kind memory, or is to have. */
+uint64_t assigned_most(const struct pair *pair, int app);
+void advance_assigned(struct step *step, int app);
+/* A hot-standby application is short of memory: what was assigned by hand is called back for a while. */
+void assigned_give_way(struct step *step);
+/* Would what is assigned no longer fit, or is a request under way? */
+bool assigned_refuses_policy(const struct engine *engine, const struct policy *policy, char *why, size_t size);
+/* Start-up: what the records say is made to fit the policy, and each other. */
+void assigned_restore(struct engine *engine, struct update *update);
+
+/* engine-assign.c */
+void engine_assign(struct engine *engine, const struct operator_command *command, struct update *update);
+/* Goes on with the request under way, and with VMs that wait for memory; after each event. */
+void engine_advance_assignment(struct engine *engine, const struct event *event, struct update *update);
 
 /* pair-command.c */
 void pair_command(struct step *step, const struct operator_command *command);

@@ -91,7 +91,9 @@ static bool wanted_bytes(const struct step *step, enum side side, int app, uint6
 
         if (record->releasing[side] && record->using_bytes[side])
                 return handover_wanted(step, app, side, ret_bytes);
-        *ret_bytes = record->releasing[side] ? 0 : record->granted_bytes[side];
+        *ret_bytes = record->granted_bytes[side];
+        if (record->releasing[side])
+                *ret_bytes = pair_is_memory(step->pair, app) ? assigned_target(step->engine, step->pair, app, side) : 0;
         return true;
 }
 
@@ -102,7 +104,7 @@ static bool adopt_plugged(struct step *step, enum side side, int app) {
         struct record_app *record = &pair->record.apps[app];
         uint64_t plugged = pair->members[side].plugged_bytes[app], more = plugged - record->granted_bytes[side];
 
-        if (record->owner != side || record->ended || record->moving ||
+        if (record->owner != side || record->ended || record->moving || pair_is_memory(pair, app) ||
             plugged > pair->policy->applications[app].memory_bytes ||
             table_grant_application(&step->engine->table, pair_holder(pair, side), app, more) < 0)
                 return false;
@@ -120,7 +122,7 @@ static bool adopt_plugged(struct step *step, enum side side, int app) {
 static bool may_grow(struct step *step, enum side side, int app) {
         const struct record_app *record = &step->pair->record.apps[app];
 
-        if (record->owner == side || record->moving)
+        if (record->owner == side || record->moving || pair_is_memory(step->pair, app))
                 return pair_step_written(step);
         return record->rehearsed && pair_step_safe(step->pair);
 }
@@ -145,7 +147,8 @@ static void resize(struct step *step, enum side side, int app) {
                  * says that the application, which is not to run here, does not. */
                 enum application_state state = pair->apps[app].state[side];
                 bool unused = member->configured &&
-                              (pair->record.apps[app].owner != side || pair->record.apps[app].ended) &&
+                              (pair->record.apps[app].owner != side || pair->record.apps[app].ended ||
+                               pair_is_memory(pair, app)) &&
                               (state == APPLICATION_STOPPED || state == APPLICATION_FAILED);
 
                 if (adopt_plugged(step, side, app))
@@ -216,8 +219,11 @@ void advance_memory(struct step *step, enum side side) {
             pair->record.fence_wanted[side] || pair->unsettled || member_is_gone(member))
                 return;
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                bool awaited = pair_is_memory(pair, (int) i) && step->engine->assigning.plan.running &&
+                               member->plugged_bytes[i] < pair->record.apps[i].granted_bytes[side];
+
                 resize(step, side, (int) i);
-                if (pair->record.apps[i].releasing[side] && !rests(pair, side, (int) i))
+                if (awaited || (pair->record.apps[i].releasing[side] && !rests(pair, side, (int) i)))
                         look_again(step, side, RELEASE_POLL_USEC); /* QEMU tells sizes once a second */
                 else if (pair->record.apps[i].releasing[side])
                         look_again(step, side, RESTING_POLL_USEC);

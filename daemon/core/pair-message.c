@@ -104,7 +104,7 @@ static void take_reports(struct step *step, enum side side, const struct message
                 const struct application_report *report = &message->apps[i];
                 int app = pair_policy_find_application(pair->policy, report->app);
 
-                if (app < 0)
+                if (app < 0 || pair_is_memory(pair, app))
                         continue; /* of an earlier policy; the agent has been told since */
                 pair->apps[app].used_bytes[side] = report->bytes;
                 take_need(step, side, app, report);
@@ -271,6 +271,13 @@ void pair_message(struct step *step, enum side side, const struct message *messa
                 app = find_app(step, side, message->app);
                 if (app < 0)
                         return;
+                if (pair_is_memory(step->pair, app) && message->type != MESSAGE_RESULT &&
+                    message->type != MESSAGE_REQUEST) {
+                        member_say(step, RECORD_PROTOCOL, side,
+                                   "%s: its agent tells of %s, in which no application runs; ignored",
+                                   pair_domain(step->pair, side), message->app);
+                        return;
+                }
         }
         switch (message->type) {
         case MESSAGE_HELLO:

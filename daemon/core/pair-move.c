@@ -189,6 +189,7 @@ static bool move_detached(struct step *step, int app) {
                         handover_begin(step, app, flow->from, left);
                         return true;
                 }
+                assigned_give_way(step);
                 give_up_late(step, app, pair->apps[app].release_usec);
                 return false;
         }
@@ -276,6 +277,7 @@ static bool move_granted(struct step *step, int app) {
         }
         if (!give_region(step, app)) {
                 rehearsals_give_way(step);
+                assigned_give_way(step);
                 if (give_up_late(step, app, flow->phase_usec[PHASE_DECIDED]))
                         return false;
                 if (!a->refused)

@@ -113,9 +113,15 @@ const char *pair_domain(const struct pair *pair, enum side side) {
 enum application_kind pair_application_kind(const struct pair *pair, int app) {
         enum application_kind kind = pair->policy->applications[app].kind;
 
+        if (kind == APPLICATION_MEMORY)
+                return kind;
         if (kind == APPLICATION_AUTO)
                 kind = pair->record.apps[app].kind;
         return kind == APPLICATION_HOT_STANDBY ? APPLICATION_HOT_STANDBY : APPLICATION_PLAIN;
+}
+
+bool pair_is_memory(const struct pair *pair, int app) {
+        return pair->policy->applications[app].kind == APPLICATION_MEMORY;
 }
 
 bool pair_is_hot(const struct pair *pair, int app) {
@@ -523,6 +529,10 @@ static void advance_round(struct step *step) {
                 advance_agent(step, side);
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
+                if (pair_is_memory(pair, (int) i)) {
+                        advance_assigned(step, (int) i);
+                        continue;
+                }
                 advance_app(step, (int) i);
                 advance_handover(step, (int) i);
         }

@@ -12,6 +12,7 @@
 
 #include "daemon/core/drill.h"
 #include "daemon/core/flow.h"
+#include "daemon/core/rights.h"
 #include "policy/policy.h"
 
 #define FAILOVER_ID_LEN (NAME_LEN + 12)
@@ -34,6 +35,13 @@ struct record_app {
         bool started;        /* the new side has reported it started */
 };
 
+/* What a VM was assigned by hand: places in the pool (assigned.h), sorted, without overlap, no two adjacent. */
+#define ASSIGNED_SPANS_MAX 16
+struct assigned {
+        struct span spans[ASSIGNED_SPANS_MAX];
+        unsigned n_spans;
+};
+
 struct record {
         char pair[NAME_LEN];
         uint64_t seq;        /* rises with every write; the higher of two copies is the newer */
@@ -41,6 +49,8 @@ struct record {
         uint64_t failovers;  /* flows ever begun; makes the next failover id */
         struct record_app apps[POLICY_APPLICATIONS_MAX];
         unsigned n_apps;
+
+        struct assigned assigned[SIDE_MAX];
 
         struct flow flow;    /* under way, or FLOW_NONE */
         bool fence_wanted[SIDE_MAX]; /* this side must not act any more */

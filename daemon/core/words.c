@@ -48,6 +48,7 @@ DEFINE_ENUM_TABLE(second_path, second_path_table)
 static const char *const command_verb_table[] = {
         [COMMAND_SWITCH] = "switch", [COMMAND_RETURN] = "return", [COMMAND_DRILL] = "drill",
         [COMMAND_PAUSE] = "pause",   [COMMAND_RESUME] = "resume", [COMMAND_ADOPT] = "adopt",
+        [COMMAND_ASSIGN] = "assign", [COMMAND_ASSIGN_CANCEL] = "assign-cancel",
 };
 DEFINE_ENUM_TABLE(command_verb, command_verb_table)
 

@@ -6,6 +6,20 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/host/store-schema.h"
 
+/* Sorted, without overlap. */
+static bool assigned_is_valid(const struct assigned *assigned) {
+        uint64_t end = 0;
+
+        if (assigned->n_spans > ASSIGNED_SPANS_MAX)
+                return false;
+        for (unsigned i = 0; i < assigned->n_spans; i++) {
+                if (assigned->spans[i].start < end || assigned->spans[i].end <= assigned->spans[i].start)
+                        return false;
+                end = assigned->spans[i].end;
+        }
+        return true;
+}
+
 bool record_is_valid(const struct record *record) {
         const struct flow *flow = &record->flow;
 
@@ -13,6 +27,8 @@ bool record_is_valid(const struct record *record) {
             !drill_level_to_string(record->last_drill.level) || !rehearsal_state_to_string(record->rehearsal) ||
             !side_to_string(record->rehearsal_side) || !flow_kind_to_string(flow->kind) ||
             !side_to_string(flow->from) || !side_to_string(flow->to))
+                return false;
+        if (!assigned_is_valid(&record->assigned[SIDE_A]) || !assigned_is_valid(&record->assigned[SIDE_B]))
                 return false;
         for (unsigned i = 0; i < record->n_apps; i++)
                 if (!*record->apps[i].name || !side_to_string(record->apps[i].owner) ||
@@ -72,6 +88,20 @@ static int write_flaps(sqlite3 *db, const struct record *record) {
         return r;
 }
 
+static int write_assigned(sqlite3 *db, const struct record *record) {
+        unsigned position = 0;
+        int r;
+
+        r = DATABASE_RUN(db, "DELETE FROM assigned WHERE pair = ?", TEXT_VALUE(record->pair));
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                for (unsigned i = 0; r >= 0 && i < record->assigned[side].n_spans; i++)
+                        r = DATABASE_RUN(db, "INSERT INTO assigned VALUES (?, ?, ?, ?, ?)", TEXT_VALUE(record->pair),
+                                         INT_VALUE(position++), TEXT_VALUE(side_to_string(side)),
+                                         INT_VALUE(record->assigned[side].spans[i].start),
+                                         INT_VALUE(record->assigned[side].spans[i].end));
+        return r;
+}
+
 static int write_last_drill(sqlite3 *db, const struct record *record) {
         const struct drill_result *drill = &record->last_drill;
 
@@ -100,6 +130,8 @@ int record_write(sqlite3 *db, const struct record *record) {
                 r = write_flow(db, record);
         if (r >= 0)
                 r = write_flaps(db, record);
+        if (r >= 0)
+                r = write_assigned(db, record);
         if (r >= 0)
                 r = write_last_drill(db, record);
         return r;
@@ -228,6 +260,22 @@ static void take_flap(struct row *row, struct record *record) {
         record->n_flaps++;
 }
 
+static void take_assigned(struct row *row, struct record *record) {
+        unsigned n = record->assigned[SIDE_A].n_spans + record->assigned[SIDE_B].n_spans;
+        struct assigned *assigned;
+        enum side side;
+
+        (void) take_position(row, n, SIDE_MAX * ASSIGNED_SPANS_MAX);
+        side = take_side(row);
+        assigned = &record->assigned[side < 0 ? SIDE_A : side];
+        if (row->r < 0 || assigned->n_spans == ASSIGNED_SPANS_MAX) {
+                row->r = -EUCLEAN;
+                return;
+        }
+        assigned->spans[assigned->n_spans].start = take_uint64(row);
+        assigned->spans[assigned->n_spans++].end = take_uint64(row);
+}
+
 static void take_last_drill(struct row *row, struct record *record) {
         struct drill_result *drill = &record->last_drill;
 
@@ -291,6 +339,8 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
         if (r != 1)
                 return error_set(error, -EUCLEAN, "flow of pair %s: is missing", record->pair);
         r = read_rows(db, "flap", "position, time_usec", record, take_flap, error);
+        if (r >= 0)
+                r = read_rows(db, "assigned", "position, side, start_bytes, end_bytes", record, take_assigned, error);
         if (r >= 0)
                 r = read_rows(db, "last_drill", DRILL_NAMES, record,
                               take_last_drill, error);

@@ -97,7 +97,14 @@ static const char version_6[] =
         "ALTER TABLE pair ADD COLUMN rehearsal_side TEXT NOT NULL DEFAULT 'b' CHECK (rehearsal_side IN ('a', 'b'));"
         "ALTER TABLE application ADD COLUMN rehearsed INTEGER NOT NULL DEFAULT 0;";
 
-const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5, version_6 };
+/* Memory that each VM was assigned by hand: places in the pool. */
+static const char version_7[] =
+        "CREATE TABLE assigned ("
+        "        pair TEXT NOT NULL, position INTEGER NOT NULL, side TEXT NOT NULL CHECK (side IN ('a', 'b')),"
+        "        start_bytes INTEGER NOT NULL, end_bytes INTEGER NOT NULL,"
+        "        PRIMARY KEY (pair, position)) WITHOUT ROWID;";
+
+const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5, version_6, version_7 };
 const int n_schema_steps = ELEMENTSOF(schema_steps);
 
 int sqlite_errno(int code) {

@@ -7,6 +7,8 @@
 
 LAYOUT_WORDS(application_kind)
 LAYOUT_WORDS(application_state)
+LAYOUT_WORDS(assignment_kind)
+LAYOUT_WORDS(assignment_order)
 LAYOUT_WORDS(domain_reason)
 LAYOUT_WORDS(domain_state)
 LAYOUT_WORDS(drill_level)
@@ -59,6 +61,19 @@ static const struct layout_row record_app_rows[] = {
 static const struct layout record_app_layout = LAYOUT(T, record_app_rows);
 #undef T
 
+#define T struct span
+static const struct layout_row span_rows[] = { NUMBER(T, start), NUMBER(T, end) };
+static const struct layout span_layout = LAYOUT(T, span_rows);
+#undef T
+
+#define T struct assigned
+static const struct layout_row assigned_rows[] = {
+        INSIDES(T, spans, span_layout),
+        RANGE(T, n_spans, 0, ASSIGNED_SPANS_MAX),
+};
+static const struct layout assigned_layout = LAYOUT(T, assigned_rows);
+#undef T
+
 #define T struct record
 static const struct layout_row record_rows[] = {
         TEXT(T, pair),
@@ -67,6 +82,7 @@ static const struct layout_row record_rows[] = {
         NUMBER(T, failovers),
         INSIDES(T, apps, record_app_layout),
         RANGE(T, n_apps, 0, POLICY_APPLICATIONS_MAX),
+        INSIDES(T, assigned, assigned_layout),
         INSIDE(T, flow, flow_layout),
         NUMBERS(T, fence_wanted),
         NUMBERS(T, fence_frozen),
@@ -312,11 +328,6 @@ static const struct layout table_layout = LAYOUT(T, table_rows);
 
 /* ---- a region that is handed over ---- */
 
-#define T struct span
-static const struct layout_row span_rows[] = { NUMBER(T, start), NUMBER(T, end) };
-static const struct layout span_layout = LAYOUT(T, span_rows);
-#undef T
-
 #define T struct rights_range
 static const struct layout_row rights_range_rows[] = {
         INSIDE(T, span, span_layout),   INSIDE(T, manager, holder_layout), INSIDE(T, user, holder_layout),
@@ -380,6 +391,95 @@ static const struct layout_row handover_rows[] = {
 const struct layout handover_layout = LAYOUT(T, handover_rows);
 #undef T
 
+/* ---- memory that is being assigned by hand ---- */
+
+#define VM_MAX (ASSIGNMENT_VMS_MAX - 1)
+
+#define T struct assignment_policy
+static const struct layout_row assignment_policy_rows[] = {
+        WORD(T, order, assignment_order), NUMBER(T, piece_bytes), NUMBER(T, overlap), NUMBER(T, best_effort),
+};
+static const struct layout assignment_policy_layout = LAYOUT(T, assignment_policy_rows);
+#undef T
+
+#define T struct assignment_item
+static const struct layout_row assignment_item_rows[] = {
+        WORD(T, kind, assignment_kind), TEXT(T, vm), INSIDE(T, span, span_layout), NUMBER(T, bytes),
+};
+static const struct layout assignment_item_layout = LAYOUT(T, assignment_item_rows);
+#undef T
+
+#define T struct assignment_vm
+static const struct layout_row assignment_vm_rows[] = {
+        TEXT(T, name), INSIDE(T, holder, holder_layout), NUMBER(T, fenced),
+};
+static const struct layout assignment_vm_layout = LAYOUT(T, assignment_vm_rows);
+#undef T
+
+#define T struct assignment_part
+static const struct layout_row assignment_part_rows[] = {
+        RANGE(T, item, 0, ASSIGNMENT_ITEMS_MAX - 1), RANGE(T, from, -1, VM_MAX), RANGE(T, to, -1, VM_MAX),
+        NUMBER(T, is_range),        INSIDE(T, span, span_layout), NUMBER(T, bytes),
+        NUMBER(T, releasing_bytes), NUMBER(T, released_bytes),    NUMBER(T, extending_bytes),
+        NUMBER(T, extended_bytes),  NUMBER(T, release_over),      NUMBER(T, extend_over),
+        NUMBER(T, waits),
+};
+static const struct layout assignment_part_layout = LAYOUT(T, assignment_part_rows);
+#undef T
+
+#define T struct assignment_request
+static const struct layout_row assignment_request_rows[] = {
+        NUMBER(T, id),       INSIDE(T, vm, holder_layout), NUMBER(T, extend),
+        NUMBER(T, is_range), INSIDE(T, span, span_layout), NUMBER(T, bytes),
+};
+static const struct layout assignment_request_layout = LAYOUT(T, assignment_request_rows);
+#undef T
+
+#define T struct assignment_open
+static const struct layout_row assignment_open_rows[] = {
+        INSIDE(T, request, assignment_request_layout), RANGE(T, part, 0, ASSIGNMENT_PARTS_MAX - 1),
+};
+static const struct layout assignment_open_layout = LAYOUT(T, assignment_open_rows);
+#undef T
+
+#define T struct assignment
+static const struct layout_row assignment_rows[] = {
+        NUMBER(T, running),
+        NUMBER(T, cancelled),
+        INSIDE(T, policy, assignment_policy_layout),
+        NUMBER(T, extent_bytes),
+        NUMBER(T, spare_bytes),
+        NUMBER(T, next_id),
+        INSIDES(T, items, assignment_item_layout),
+        NUMBERS(T, had_bytes),
+        TEXTS(T, why),
+        RANGE(T, n_items, 0, ASSIGNMENT_ITEMS_MAX),
+        INSIDES(T, vms, assignment_vm_layout),
+        RANGE(T, n_vms, 0, ASSIGNMENT_VMS_MAX),
+        INSIDES(T, parts, assignment_part_layout),
+        RANGE(T, n_parts, 0, ASSIGNMENT_PARTS_MAX),
+        INSIDES(T, open, assignment_open_layout),
+        RANGE(T, n_open, 0, ASSIGNMENT_VMS_MAX),
+};
+static const struct layout assignment_layout = LAYOUT(T, assignment_rows);
+#undef T
+
+#define T struct assigning_vm
+static const struct layout_row assigning_vm_rows[] = {
+        NUMBER(T, target_bytes), NUMBER(T, request_id), NUMBER(T, extend),    NUMBER(T, bytes),
+        NUMBER(T, before_bytes), NUMBER(T, seen_bytes), NUMBER(T, seen_usec),
+};
+static const struct layout assigning_vm_layout = LAYOUT(T, assigning_vm_rows);
+#undef T
+
+#define T struct assigning
+static const struct layout_row assigning_rows[] = {
+        INSIDE(T, plan, assignment_layout), INSIDES(T, vms, assigning_vm_layout), TEXT(T, who),
+        NUMBER(T, begun_usec),              NUMBER(T, ended_usec),
+};
+static const struct layout assigning_layout = LAYOUT(T, assigning_rows);
+#undef T
+
 /* ---- the engine ---- */
 
 #define T struct engine
@@ -404,6 +504,8 @@ static const struct layout_row engine_rows[] = {
         NUMBER(T, mass_usec),
         NUMBER(T, n_suspected),
         NUMBER(T, n_watched),
+        INSIDE(T, assigning, assigning_layout),
+        NUMBER(T, assigned_short_usec),
         NUMBER(T, next_id),
         NUMBER(T, real_usec),
         LEFT_OUT(T, scratch_message), /* where messages go once memory has run out; never read */

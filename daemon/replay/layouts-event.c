@@ -119,7 +119,7 @@ static const struct layout_row command_rows[] = {
         WORD(T, verb, command_verb), NUMBER(T, id),    WORD(T, level, drill_level), WORD(T, fault, drill_fault),
         WORD_OR_NONE(T, side, side),
         NUMBER(T, dry_run),          NUMBER(T, force), NUMBER(T, until_usec),       TEXT(T, who),
-        TEXT(T, text),
+        TEXT(T, text),               TEXT(T, request),
 };
 const struct layout command_layout = LAYOUT(T, command_rows);
 #undef T

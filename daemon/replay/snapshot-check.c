@@ -260,11 +260,43 @@ static int check_table(const struct engine *engine, struct error *error) {
         return check_vm_rows(engine, error);
 }
 
+/* ---- memory that is being assigned ----------------------------------------------------------------------- */
+
+static bool has_hand_memory(const struct engine *engine, struct holder vm) {
+        return is_a_vm(engine, vm) && pair_policy_find_memory(engine->pairs[vm.pair]->policy) >= 0;
+}
+
+static int check_assigning(const struct engine *engine, struct error *error) {
+        const struct assignment *plan = &engine->assigning.plan;
+
+        for (size_t i = 0; plan->running && i < plan->n_vms; i++)
+                if (!has_hand_memory(engine, plan->vms[i].holder))
+                        return error_set(error, -EBADMSG, "assigning: VM %zu has no memory by hand", i);
+        for (size_t i = 0; i < plan->n_parts; i++) {
+                const struct assignment_part *part = &plan->parts[i];
+
+                if (part->item >= (int) plan->n_items || part->from >= (int) plan->n_vms ||
+                    part->to >= (int) plan->n_vms || (part->from < 0 && !part->release_over) ||
+                    (part->to < 0 && !part->extend_over) || part->released_bytes > part->bytes ||
+                    part->extended_bytes > part->bytes || part->releasing_bytes > part->bytes ||
+                    part->extending_bytes > part->bytes)
+                        return error_set(error, -EBADMSG, "assigning: part %zu makes no sense", i);
+        }
+        for (size_t i = 0; i < plan->n_open; i++)
+                if (plan->open[i].part >= plan->n_parts)
+                        return error_set(error, -EBADMSG, "assigning: an open request is of no part");
+        if (plan->running && plan->extent_bytes == 0)
+                return error_set(error, -EBADMSG, "assigning: its extents have no size");
+        return 0;
+}
+
 int snapshot_check(const struct engine *engine, struct error *error) {
         for (int i = 0; i < engine->n_pairs; i++)
                 if (engine->pairs[i] && check_pair(engine, i, error) < 0)
                         return error_prefix(error, "pair %d (%s)", i, engine->pairs[i]->record.pair);
         if (check_counts(engine, error) < 0)
+                return -EBADMSG;
+        if (check_assigning(engine, error) < 0)
                 return -EBADMSG;
         return check_table(engine, error);
 }

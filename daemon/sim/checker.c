@@ -136,6 +136,11 @@ static void check_attach(struct sim *sim, const struct action *action) {
 
 /* ---- rehearsals -------------------------------------------------------------------------------------------- */
 
+/* A region of kind memory: both VMs of the pair have one. */
+static bool is_by_hand(const struct pair *pair, int app) {
+        return pair->policy->applications[app].kind == APPLICATION_MEMORY;
+}
+
 /* A side is grown only for what it owns or is given by a flow; or for a rehearsal that the store knows of. An old user
  * may keep what it uses. */
 static void check_grow(struct sim *sim, const struct action *action) {
@@ -143,7 +148,8 @@ static void check_grow(struct sim *sim, const struct action *action) {
         const struct record_app *app = &sim->engine->pairs[action->pair]->record.apps[action->app];
         const struct record_app *known = pair->step_known ? stored_app(&pair->step, app->name) : NULL;
 
-        if (action->bytes <= app->using_bytes[action->side] || app->owner == action->side || app->moving)
+        if (action->bytes <= app->using_bytes[action->side] || app->owner == action->side || app->moving ||
+            is_by_hand(sim->engine->pairs[action->pair], action->app))
                 return;
         if (!known || !known->rehearsed || known->granted_bytes[action->side] < action->bytes ||
             pair->step.rehearsal == REHEARSAL_NONE)
@@ -285,7 +291,7 @@ static void check_vm_rows(struct sim *sim, const struct pair *pair, enum side si
                         continue;
                 if (row->user.side == side)
                         rows += row->usage_bytes;
-                if (row->kind == REGION_APPLICATION && ++regions[row->app] > 1)
+                if (row->kind == REGION_APPLICATION && !is_by_hand(pair, row->app) && ++regions[row->app] > 1)
                         checker_violated(sim, "the region of %s has two rows", row->name);
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++)
@@ -295,6 +301,54 @@ static void check_vm_rows(struct sim *sim, const struct pair *pair, enum side si
         if (rows != member->base_bytes + granted)
                 checker_violated(sim, "the table gives %s %" PRIu64 " MiB; its base and its grants are %" PRIu64 " MiB",
                          member->domain, rows / MIB, (member->base_bytes + granted) / MIB);
+}
+
+/* Each place of the pool has one manager at most, and a VM has nothing plugged there that the table does not give it.
+ */
+static void check_assigned(struct sim *sim) {
+        const struct engine *engine = sim->engine;
+        struct rights map;
+
+        if (!engine->ready || !engine->policy || rights_init(&map, engine->policy->extent_bytes,
+                                                             engine->policy->pool_bytes / engine->policy->extent_bytes *
+                                                                     engine->policy->extent_bytes) < 0)
+                return;
+        for (int i = 0; i < engine->n_pairs; i++)
+                for (enum side side = 0; engine->pairs[i] && side < SIDE_MAX; side++) {
+                        const struct assigned *assigned = &engine->pairs[i]->record.assigned[side];
+
+                        for (unsigned k = 0; k < assigned->n_spans; k++) {
+                                struct span span = assigned->spans[k];
+
+                                for (uint64_t at = span.start; at < span.end; at += map.extent_bytes) {
+                                        const struct rights_range *range = rights_find(&map, at);
+
+                                        if (!range || holder_is_vm(range->manager))
+                                                checker_violated(sim, "%s manages a place that is another's, or none",
+                                                                 engine->pairs[i]->policy->members[side].domain);
+                                }
+                                (void) rights_assign(&map, span, (struct holder) { i, side }, 0);
+                        }
+                }
+        rights_deinit(&map);
+}
+
+/* At rest each VM has what it was assigned, unless that is called back or the pool does not have it. */
+static void check_assigned_end(struct sim *sim, const struct pair *pair) {
+        int app = pair_policy_find_memory(pair->policy);
+        uint64_t promised = engine_promised_bytes(sim->engine);
+
+        for (enum side side = 0; app >= 0 && side < SIDE_MAX; side++) {
+                uint64_t granted = pair->record.apps[app].granted_bytes[side];
+                uint64_t assigned = assigned_bytes(pair, side);
+
+                if (granted == assigned || assigned_target(sim->engine, pair, app, side) != assigned ||
+                    pair->members[side].resize[app].id || pair->members[side].resize[app].failures)
+                        continue; /* or called back, or not asked for yet, or not at rest */
+                if (granted > assigned || table_unused(&sim->engine->table) >= assigned - granted + promised)
+                        checker_violated(sim, "%s was assigned %" PRIu64 " MiB and has %" PRIu64 " MiB",
+                                         pair->policy->members[side].domain, assigned / MIB, granted / MIB);
+        }
 }
 
 static void check_table(struct sim *sim, int slot) {
@@ -317,6 +371,8 @@ static void check_table(struct sim *sim, int slot) {
                 return;
         for (enum side side = 0; side < SIDE_MAX; side++)
                 check_vm_rows(sim, sim->engine->pairs[slot], side);
+        if (pair_policy_find_memory(sim->engine->pairs[slot]->policy) >= 0)
+                check_assigned(sim);
 }
 
 void checker_step(struct sim *sim, const struct event *event) {
@@ -435,6 +491,8 @@ void checker_end(struct sim *sim) {
                 if (pair->state != PAIR_ARMED)
                         continue;
                 check_sizes(sim, pair);
+                if (sim->options->must_arm)
+                        check_assigned_end(sim, pair);
                 check_runs(sim, pair);
         }
         if (sim->options->must_arm && sim->n_commands)

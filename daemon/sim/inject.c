@@ -475,6 +475,13 @@ static void line_kill(struct sim *sim, const struct arguments *a) {
                 failoverd_die(sim, sim->die_down_usec);
 }
 
+static void note_command(struct sim *sim, const struct line *line, uint64_t id) {
+        struct sim_command *asked = &sim->commands[sim->n_commands++];
+
+        *asked = (struct sim_command) { .id = id, .asked_usec = sim->now_usec };
+        snprintf(asked->what, sizeof(asked->what), "%.63s", line->text);
+}
+
 static void line_operator(struct sim *sim, const struct arguments *a) {
         struct operator_command command = {
                 .verb = command_verb_from_string(word(a->line, 1)), .who = "operator", .until_usec = USEC_INFINITY,
@@ -494,14 +501,29 @@ static void line_operator(struct sim *sim, const struct arguments *a) {
         if (a->duration)
                 command.until_usec = sim_real_usec(sim) + a->duration;
         command.id = a->pair < 0 ? 0 : ++sim->next_command;
-        if (command.id) {
-                struct sim_command *asked = &sim->commands[sim->n_commands++];
-
-                *asked = (struct sim_command) { .id = command.id, .asked_usec = sim->now_usec };
-                snprintf(asked->what, sizeof(asked->what), "%.63s", a->line->text);
-        }
+        if (command.id)
+                note_command(sim, a->line, command.id);
         failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND,
                                              .pair = a->pair,
+                                             .side = SIDE_INVALID,
+                                             .app = NO_APP,
+                                             .command = &command });
+}
+
+/* Memory by hand: "operator assign vm-a=-1GiB vm-b=+1GiB", "operator assign-cancel". */
+static void line_assign(struct sim *sim, const struct arguments *a) {
+        struct operator_command command = { .verb = command_verb_from_string(word(a->line, 1)), .who = "operator" };
+        size_t used = 0;
+
+        if (!sim->engine || sim->n_commands == SIM_COMMANDS_MAX)
+                return;
+        for (unsigned i = 2; i < a->line->n_words; i++)
+                used += (size_t) snprintf(command.request + used, sizeof(command.request) - used, "%s%s",
+                                          used ? " " : "", a->line->words[i]);
+        command.id = ++sim->next_command;
+        note_command(sim, a->line, command.id);
+        failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND,
+                                             .pair = NO_PAIR,
                                              .side = SIDE_INVALID,
                                              .app = NO_APP,
                                              .command = &command });
@@ -730,6 +752,8 @@ static const struct {
         { "operator", "pause", "O[D", line_operator },
         { "operator", "resume", "O", line_operator },
         { "operator", "adopt", "PV", line_operator },
+        { "operator", "assign", "w[wwwww", line_assign },
+        { "operator", "assign-cancel", "", line_assign },
         { "apply", NULL, "w", line_apply },
         { "explain", NULL, "P", line_explain },
         { "check", NULL, "P", line_check },

@@ -74,12 +74,31 @@ void print_explanation(struct sim *sim, int slot) {
                                 explanation.apps[i].tip);
 }
 
+static void print_hand_memory(struct sim *sim, const struct pair *pair, size_t app) {
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                const struct assigned *assigned = &pair->record.assigned[side];
+                char start[UNITS_TEXT_MAX], end[UNITS_TEXT_MAX];
+
+                fprintf(sim->out, "  %s: %s manages", pair->policy->applications[app].name,
+                        pair->policy->members[side].domain);
+                for (unsigned i = 0; i < assigned->n_spans; i++)
+                        fprintf(sim->out, " %s-%s", size_format(start, assigned->spans[i].start),
+                                size_format(end, assigned->spans[i].end));
+                fprintf(sim->out, "%s; in the world it has %" PRIu64 " MiB\n", assigned->n_spans ? "" : " nothing",
+                        sim->pairs[pair->slot].vms[side].plugged[app] / MIB);
+        }
+}
+
 static void print_pair(struct sim *sim, const struct pair *pair) {
         engine_print_pair(pair, sim->out);
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 const struct record_app *app = &pair->record.apps[i];
                 const struct sim_vm *vms = sim->pairs[pair->slot].vms;
 
+                if (pair_policy_find_memory(pair->policy) == (int) i) {
+                        print_hand_memory(sim, pair, i);
+                        continue;
+                }
                 fprintf(sim->out, "  %s: owner %s, token %" PRIu64 "%s; in the world %s on %s, %s on %s\n", app->name,
                         pair->policy->members[app->owner].domain, app->token, app->ended ? ", ended" : "",
                         application_state_to_string(vms[SIDE_A].apps[i].state), pair->policy->members[SIDE_A].domain,

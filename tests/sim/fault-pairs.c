@@ -129,6 +129,8 @@ static const char *const no_faults[] = {
         "operator return",
         "operator resume",
         "operator adopt",
+        "operator assign",
+        "operator assign-cancel",
         "apply",
         "explain",
         "check",

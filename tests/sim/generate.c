@@ -27,6 +27,7 @@ struct made_pair {
         char rest[2 * REST_LEN]; /* of its lines, but for its applications */
         struct made_application apps[APPS_MAX];
         unsigned n_apps; /* places */
+        unsigned hand_mib; /* of the region for memory by hand; 0: it has none */
 };
 
 struct world {
@@ -91,6 +92,8 @@ static void make_pair(struct world *w) {
                  pick(w, stops, 2), 20 + below(w, 60), below(w, 2) ? "refuse" : "fence-vm", below(w, 4) ? 16 : 3);
         for (unsigned i = 0; i < n; i++)
                 make_application(w, pair);
+        if (w->random % 3 == 0 && !w->calm) /* as below */
+                pair->hand_mib = 512;
         if (w->random % 4 == 0) /* nothing is drawn: worlds of earlier seeds stay as they are but for this */
                 strcat(pair->rest, w->random % 8 == 0 ? "    core-dump: {within: 500ms, limit: 2GiB}\n"
                                                       : "    core-dump: {within: 5s, limit: 768MiB}\n");
@@ -139,6 +142,8 @@ static void write_policy(const struct world *w, char text[GENERATED_POLICY_LEN])
                         if (pair->apps[k].present)
                                 add(text, &used, "      - {name: p%ua%u, memory: %uMiB, %s}\n", i, k,
                                     pair->apps[k].memory_mib, pair->apps[k].rest);
+                if (pair->hand_mib)
+                        add(text, &used, "      - {name: p%um, kind: memory, memory: %uMiB}\n", i, pair->hand_mib);
         }
 }
 
@@ -356,6 +361,36 @@ int generated_load(void *userdata, const char *file, struct policy **ret, struct
         return error_set(error, -ENOENT, "there is no such policy");
 }
 
+/* Memory is moved by hand between the faults; other worlds stay as they are. */
+static void make_assignments(struct world *w, unsigned msec) {
+        static const char *const forms[][2] = { /* before and behind the VM */
+                { "", "=+128MiB" }, { "", "=-128MiB" },        { "", "=+512MiB" },     { "", "=-64MiB" },
+                { "0-256MiB=", "" }, { "", "=+256MiB-320MiB" }, { "", "=-top:64MiB" }, { "", "=+64MiB" },
+        };
+        struct world own = { .random = w->random ^ 0x6d656d6f7279 };
+        struct generated *out = w->out;
+        bool any = false;
+
+        for (unsigned i = 0; i < w->n_pairs; i++)
+                any |= w->pairs[i].hand_mib > 0;
+        for (unsigned n = any ? 2 + below(&own, 6) : 0; n > 0; n--) {
+                char *text = out->lines[out->n_lines++];
+                size_t used = (size_t) snprintf(text, GENERATED_LINE_LEN, "%ums operator assign",
+                                                2000 + below(&own, msec));
+
+                if (below(&own, 8) == 0) {
+                        snprintf(text + used, GENERATED_LINE_LEN - used, "-cancel");
+                        continue;
+                }
+                for (unsigned items = 1 + below(&own, 2); items > 0; items--) {
+                        const char *const *form = forms[below(&own, 8)];
+
+                        used += (size_t) snprintf(text + used, GENERATED_LINE_LEN - used, " %s%c%u%s", form[0],
+                                                  "ab"[below(&own, 2)], below(&own, w->n_pairs), form[1]);
+                }
+        }
+}
+
 /* Room for plain applications, and for what stands in; or hardly any. */
 static void make_pool(struct world *w) {
         w->reserve_mib = 256;
@@ -415,6 +450,7 @@ void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *re
                 length = snprintf(ret->lines[ret->n_lines], GENERATED_LINE_LEN, "%ums ", msec);
                 snprintf(ret->lines[ret->n_lines++] + length, (size_t) (GENERATED_LINE_LEN - length), "%.70s", text);
         }
+        make_assignments(&w, msec);
         ret->heal_sec = msec / 1000 + 1 + below(&w, 30);
         if (below(&w, 4) == 0 && first > FIRST_FAULT_MSEC + 2500) /* the faults begin in the middle of a rehearsal */
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "%ums operator rehearse p%u",

@@ -161,6 +161,8 @@ static inline struct record make_record(const char *pair, uint64_t seq) {
                                 .plugged_usec = 7,
                                 .touched_usec = USEC_INFINITY, .canary_usec = 8 },
                 .rehearsal = REHEARSAL_TOUCH, .rehearsal_side = SIDE_B,
+                .assigned = { { .n_spans = 2, .spans = { { 0, GIB }, { 2 * GIB, 3 * GIB } } },
+                              { .n_spans = 1, .spans = { { UINT64_C(1) << 46, UINT64_C(1) << 47 } } } },
         };
 
         snprintf(record.pair, sizeof(record.pair), "%s", pair);
@@ -195,6 +197,7 @@ static inline bool records_equal(const struct record *a, const struct record *b)
                      strcmp(a->flow.cause, b->flow.cause) == 0 && a->lost_bytes == b->lost_bytes &&
                      a->reserve_used_bytes == b->reserve_used_bytes && drills_equal(&a->last_drill, &b->last_drill) &&
                      a->rehearsal == b->rehearsal && a->rehearsal_side == b->rehearsal_side &&
+                     memcmp(a->assigned, b->assigned, sizeof(a->assigned)) == 0 &&
                      memcmp(a->flow.phase_usec, b->flow.phase_usec, sizeof(a->flow.phase_usec)) == 0 &&
                      memcmp(a->flaps_usec, b->flaps_usec, sizeof(a->flaps_usec)) == 0 &&
                      memcmp(a->fence_wanted, b->fence_wanted, sizeof(a->fence_wanted)) == 0 &&

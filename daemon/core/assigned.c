@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/core/assigned.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/pair-internal.h"
+
+#define GIVE_WAY_USEC (30 * USEC_PER_SEC) /* after the last time that somebody was short */
+#define ATTACH_ATTEMPTS 5
+
+static uint64_t sum(const struct assigned *assigned) {
+        uint64_t bytes = 0;
+
+        for (unsigned i = 0; i < assigned->n_spans; i++)
+                bytes += span_bytes(assigned->spans[i]);
+        return bytes;
+}
+
+uint64_t assigned_bytes(const struct pair *pair, enum side side) {
+        return sum(&pair->record.assigned[side]);
+}
+
+uint64_t assigned_most(const struct pair *pair, int app) {
+        uint64_t most = 0;
+
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                uint64_t has = pair->record.apps[app].granted_bytes[side], is_to_have = assigned_bytes(pair, side);
+
+                most = has > most ? has : most;
+                most = is_to_have > most ? is_to_have : most;
+        }
+        return most;
+}
+
+static bool called_back(const struct engine *engine) {
+        return engine->assigned_short_usec && engine->now_usec < engine->assigned_short_usec + GIVE_WAY_USEC;
+}
+
+uint64_t assigned_target(const struct engine *engine, const struct pair *pair, int app, enum side side) {
+        const struct assigning *assigning = &engine->assigning;
+        struct holder vm = pair_holder(pair, side);
+
+        if (called_back(engine) || pair->policy->applications[app].retired)
+                return 0;
+        for (size_t i = 0; assigning->plan.running && i < assigning->plan.n_vms; i++)
+                if (holder_equal(assigning->plan.vms[i].holder, vm))
+                        return assigning->vms[i].target_bytes;
+        return assigned_bytes(pair, side);
+}
+
+uint64_t assigned_available(const struct engine *engine) {
+        uint64_t unused = table_unused(&engine->table), spent = engine_promised_bytes(engine);
+
+        for (int i = 0; i < engine->n_pairs; i++) {
+                const struct pair *pair = engine->pairs[i];
+                int app = pair ? pair_policy_find_memory(pair->policy) : -1;
+
+                for (enum side side = 0; app >= 0 && side < SIDE_MAX; side++) {
+                        uint64_t has = pair->record.apps[app].granted_bytes[side];
+                        uint64_t is_to_have = assigned_bytes(pair, side);
+
+                        if (has > is_to_have)
+                                unused += has - is_to_have;
+                        else
+                                spent += is_to_have - has;
+                }
+        }
+        return unused > spent ? unused - spent : 0;
+}
+
+/* ---- places ---------------------------------------------------------------------------------------------- */
+
+static uint64_t space_bytes(const struct policy *policy) {
+        return policy->pool_bytes / policy->extent_bytes * policy->extent_bytes;
+}
+
+int assigned_map(const struct engine *engine, struct rights *ret) {
+        struct rights map;
+        int r;
+
+        r = rights_init(&map, engine->policy->extent_bytes, space_bytes(engine->policy));
+        if (r < 0)
+                return r;
+        for (int i = 0; i < engine->n_pairs; i++)
+                for (enum side side = 0; engine->pairs[i] && side < SIDE_MAX; side++) {
+                        const struct assigned *assigned = &engine->pairs[i]->record.assigned[side];
+
+                        for (unsigned k = 0; r >= 0 && k < assigned->n_spans; k++)
+                                r = rights_assign(&map, assigned->spans[k], pair_holder(engine->pairs[i], side), 0);
+                }
+        if (r < 0) {
+                rights_deinit(&map);
+                return r;
+        }
+        *ret = map;
+        return 0;
+}
+
+bool assigned_refuses_policy(const struct engine *engine, const struct policy *policy, char *why, size_t size) {
+        if (engine->assigning.plan.running) {
+                snprintf(why, size, "memory is being assigned by hand; apply again when that is over (failoverctl "
+                         "memory assign --wait), or end it (--cancel)");
+                return true;
+        }
+        for (int i = 0; i < engine->n_pairs; i++)
+                for (enum side side = 0; engine->pairs[i] && side < SIDE_MAX; side++) {
+                        const struct assigned *assigned = &engine->pairs[i]->record.assigned[side];
+
+                        for (unsigned k = 0; k < assigned->n_spans; k++) {
+                                struct span span = assigned->spans[k];
+
+                                if (span.start % policy->extent_bytes == 0 && span.end % policy->extent_bytes == 0 &&
+                                    span.end <= space_bytes(policy))
+                                        continue;
+                                snprintf(why, size, "%s: what was assigned to it by hand does not fit %s; release it "
+                                         "first (failoverctl memory release)", pair_domain(engine->pairs[i], side),
+                                         span.end > space_bytes(policy) ? "a pool of that size"
+                                                                        : "an extent of that size");
+                                return true;
+                        }
+                }
+        return false;
+}
+
+/* One stretch as it was recorded: whole extents of the pool that nobody has yet, or nothing. */
+static struct span fit(const struct rights *map, struct span span) {
+        span.start = (span.start + map->extent_bytes - 1) / map->extent_bytes * map->extent_bytes;
+        span.end = span.end / map->extent_bytes * map->extent_bytes;
+        if (span.end > map->size_bytes)
+                span.end = map->size_bytes;
+        for (uint64_t at = span.start; at < span.end;) {
+                const struct rights_range *range = rights_find(map, at);
+
+                if (holder_is_vm(range->manager))
+                        span.end = at;
+                else
+                        at = range->span.end;
+        }
+        return span.start < span.end ? span : (struct span) { 0 };
+}
+
+static int restore_side(struct step *step, struct rights *map, enum side side) {
+        struct assigned *assigned = &step->pair->record.assigned[side], fits = { 0 };
+        uint64_t before = sum(assigned), after;
+        int r = 0;
+
+        for (unsigned i = 0; r >= 0 && i < assigned->n_spans; i++) {
+                struct span span = fit(map, assigned->spans[i]);
+
+                if (span.start == span.end)
+                        continue;
+                fits.spans[fits.n_spans++] = span;
+                r = rights_assign(map, span, pair_holder(step->pair, side), step->now);
+        }
+        after = sum(&fits);
+        if (r < 0 || after == before)
+                return r;
+        *assigned = fits;
+        pair_owner_dirty(step->pair);
+        step_say(step, RECORD_TABLE_MISMATCH, side, "%s: %" PRIu64 " MiB of what it was assigned by hand are another "
+                 "VM's by now, or do not fit the pool; it goes on with %" PRIu64 " MiB, ask for the rest again",
+                 pair_domain(step->pair, side), (before - after) / MIB, after / MIB);
+        return 0;
+}
+
+/* The records of two pairs may be of different times: failoverd was ended between their writes. */
+void assigned_restore(struct engine *engine, struct update *update) {
+        struct rights map;
+
+        if (rights_init(&map, engine->policy->extent_bytes, space_bytes(engine->policy)) < 0)
+                return;
+        for (int i = 0; i < engine->n_pairs; i++) {
+                struct step step = step_begin(engine, engine->pairs[i], update);
+
+                if (step.pair && pair_policy_find_memory(step.pair->policy) < 0)
+                        memset(step.pair->record.assigned, 0, sizeof(step.pair->record.assigned));
+                for (enum side side = 0; step.pair && side < SIDE_MAX; side++)
+                        if (restore_side(&step, &map, side) == -ENOMEM)
+                                update->failed = true;
+        }
+        rights_deinit(&map);
+}
+
+/* ---- one VM follows --------------------------------------------------------------------------------------- */
+
+void assigned_give_way(struct step *step) {
+        struct engine *engine = step->engine;
+        bool before = called_back(engine), any = false;
+
+        engine->assigned_short_usec = step->now;
+        for (int i = 0; !before && i < engine->n_pairs; i++) {
+                struct pair *pair = engine->pairs[i];
+                int app = pair ? pair_policy_find_memory(pair->policy) : -1;
+
+                if (app < 0 || pair->record.apps[app].granted_bytes[SIDE_A] +
+                                               pair->record.apps[app].granted_bytes[SIDE_B] ==
+                                       0)
+                        continue;
+                any = true;
+                if (pair == step->pair) {
+                        step->again = true;
+                        continue;
+                }
+                update_add(step->update, ACTION_WAKE, i, SIDE_INVALID, NO_APP)->due_usec = step->now;
+                pair->wake_usec = step->now;
+        }
+        if (any)
+                step_say(step, RECORD_GRANTED, SIDE_INVALID,
+                         "a hot-standby application is short of memory: what was assigned by hand is called back");
+}
+
+/* The table gives the VM so much more. */
+static bool grow_row(struct step *step, int app, enum side side, uint64_t bytes) {
+        struct table *table = &step->engine->table;
+        const struct pair *pair = step->pair;
+        struct holder vm = pair_holder(pair, side);
+        struct region *row = table_find_application(table, vm, app);
+
+        if (row)
+                return table_grow(table, row, bytes) == bytes;
+        if (table_grant(table, vm, bytes) < 0)
+                return false;
+        if (table_carve(table, vm, pair->policy->members[side].base_bytes, app, pair->policy->applications[app].name,
+                        bytes, vm) == 0)
+                return true;
+        (void) table_release(table, vm, bytes);
+        step->update->failed = true; /* there was no memory for a row */
+        return false;
+}
+
+static bool any_flow(const struct engine *engine) {
+        for (int i = 0; i < engine->n_pairs; i++)
+                if (engine->pairs[i] && pair_flow_active(engine->pairs[i]))
+                        return true;
+        return false;
+}
+
+/* What the VM may be given now, of what it lacks. */
+static uint64_t may_have(const struct engine *engine, uint64_t lacks) {
+        uint64_t unused = table_unused(&engine->table), promised = engine_promised_bytes(engine);
+        uint64_t extent = engine->policy->extent_bytes;
+
+        if (unused <= promised || any_flow(engine))
+                return 0;
+        return unused - promised >= lacks ? lacks : (unused - promised) / extent * extent;
+}
+
+static void extend(struct step *step, int app, enum side side, uint64_t target) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+        const struct member_state *member = &pair->members[side];
+        uint64_t bytes;
+
+        if (member->domain != DOMAIN_RUNNING || pair->record.fence_wanted[side] || member->failure[0] ||
+            member->preflight_usec == 0 || !member->preflight.apps[app].present)
+                return;
+        bytes = may_have(step->engine, target - record->granted_bytes[side]);
+        if (bytes == 0 || !grow_row(step, app, side, bytes))
+                return;
+        record->granted_bytes[side] += bytes;
+        pair->apps[app].attached[side] = false;
+        pair->apps[app].attach[side].failures = 0;
+        pair_dirty(pair);
+        step_say(step, RECORD_GRANTED, side, "%s: %" PRIu64 " MiB out of unused, assigned by hand",
+                 pair_domain(pair, side), bytes / MIB);
+        step->again = true;
+}
+
+/* Has QEMU told of the device since it was asked for the present target? */
+static bool told_since(const struct member_state *member, int app, uint64_t target) {
+        return member->requested_known[app] && member->requested_bytes[app] == target && member->resize[app].id == 0 &&
+               member->plugged_usec[app] > member->resize[app].sent_usec;
+}
+
+static void release(struct step *step, int app, enum side side, uint64_t target) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+        const struct member_state *member = &pair->members[side];
+        struct region *row = table_find_application(&step->engine->table, pair_holder(pair, side), app);
+        uint64_t left = record->granted_bytes[side];
+
+        if (!record->releasing[side]) {
+                record->releasing[side] = true;
+                pair->apps[app].attached[side] = false;
+                pair_dirty(pair);
+                step->again = true;
+        }
+        if (member_is_gone(member))
+                left = target;
+        else if (told_since(member, app, target))
+                left = member->plugged_bytes[app] > target ? member->plugged_bytes[app] : target;
+        if (left >= record->granted_bytes[side])
+                return;
+        if (row)
+                table_shrink(&step->engine->table, row, record->granted_bytes[side] - left);
+        else
+                (void) table_release(&step->engine->table, pair_holder(pair, side), record->granted_bytes[side] - left);
+        record->granted_bytes[side] = left;
+        pair_dirty(pair);
+        step->again = step->changed = true;
+}
+
+/* Where the guest's kernel does not set plugged memory online by itself, its agent does. */
+static void bring_online(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        uint64_t bytes = pair->record.apps[app].granted_bytes[side];
+
+        (void) request_expire(step, &a->attach[side], pair->policy->act_timeout_usec);
+        if (bytes == 0 || a->attached[side] || pair->record.apps[app].releasing[side] ||
+            pair->members[side].plugged_bytes[app] < bytes || !pair->members[side].configured ||
+            a->attach[side].failures >= ATTACH_ATTEMPTS || !request_free(step, &a->attach[side]))
+                return;
+        step_ask(step, side, MESSAGE_ATTACH, app, &a->attach[side])->bytes = bytes;
+}
+
+void advance_assigned(struct step *step, int app) {
+        struct pair *pair = step->pair;
+
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                struct record_app *record = &pair->record.apps[app];
+                uint64_t target = assigned_target(step->engine, pair, app, side);
+
+                if (record->granted_bytes[side] > target)
+                        release(step, app, side, target);
+                if (record->granted_bytes[side] <= target && record->releasing[side]) {
+                        record->releasing[side] = false;
+                        pair_dirty(pair);
+                        step->again = true;
+                }
+                if (record->granted_bytes[side] < target)
+                        extend(step, app, side, target);
+                bring_online(step, app, side);
+        }
+}
