@@ -209,11 +209,12 @@ int agent_init(struct agent *agent, const struct agent_options *options) {
                 if (r < 0)
                         log_notice("no terminal echoes for the host: %s", strerror(-r));
         }
-        /* A stand-in for the host is no virtual machine's: the processors here are not its to switch. */
+        /* A stand-in for the host is no virtual machine's: processors and disks here are not its to switch. */
         if (!options->transport.is_test) {
                 r = cpu_watch_init(&agent->cpus, agent->loop, options->paths.sys_dir);
                 if (r < 0)
                         log_warning("plugged processors are not set online: %s", strerror(-r));
+                overflow_init(&agent->overflow, &agent->supervisor.processes, &agent->supervisor.paths);
         }
         r = link_new(agent->loop, &options->transport, &handler, &agent->link);
         agent->supervisor.link = agent->link;
@@ -229,6 +230,7 @@ void agent_deinit(struct agent *agent) {
                 return;
         tty_echo_deinit(&agent->echo);
         cpu_watch_deinit(&agent->cpus);
+        overflow_deinit(&agent->overflow);
         loop_unwatch(agent->loop, &agent->signals);
         loop_unwatch(agent->loop, &agent->announcements);
         closep(&agent->signal_fd);

@@ -4,6 +4,7 @@
 /* The agent: messages of the host in, calls to the supervisor out. */
 
 #include "agents/guest/cpu.h"
+#include "agents/guest/overflow.h"
 #include "agents/guest/supervisor.h"
 #include "agents/guest/tty-echo.h"
 
@@ -14,6 +15,7 @@ struct agent {
         const struct transport *transport;
         struct tty_echo echo;
         struct cpu_watch cpus;
+        struct overflow overflow;
         struct source signals, announcements;
         int signal_fd, announce_fd;
         char session[SESSION_LEN];

@@ -9,7 +9,7 @@ import nbd
 import pytest
 from server import MIB, PAGE, name
 from testbed.wait import until
-from writer import Writer
+from writer import Writer, run_world
 
 SIZE = 16 * MIB
 WRITERS = 3
@@ -148,11 +148,4 @@ class World:
 
 @pytest.mark.parametrize("seed", [int(os.environ["TEST_SEED"])] if "TEST_SEED" in os.environ else range(3))
 def test_no_acknowledged_page_is_lost_whatever_happens(servers, seed):
-    print(f"seed {seed}")
-    world = World(servers, seed)
-    try:
-        world.run()
-    finally:
-        print(world.log)
-        for writer in world.writers:
-            writer.over.set()
+    run_world(World(servers, seed), seed)

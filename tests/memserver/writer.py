@@ -52,3 +52,14 @@ class Writer(threading.Thread):
             possible = [version for version in versions if data == contents(number, version)]
             assert possible, (number, self.acknowledged.get(number), tried, data[:40])
             self.acknowledged[number] = self.tried[number] = possible[0]
+
+
+def run_world(world, seed):
+    """To its end, or says how far it came."""
+    print(f"seed {seed}")
+    try:
+        world.run()
+    finally:
+        print(world.log)
+        for writer in world.writers:
+            writer.over.set()

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Memory beyond this guest's own (I: clients reach out to a memory server only when local memory does not suffice, and
+ * stop when it does again). The host attaches a disk whose serial number begins with OVERFLOW_SERIAL; the agent
+ * switches it on as swap with the lowest priority. When the guest has had memory enough for some seconds to take back
+ * all that is there, the pages come home: the swap is switched off and on again. Memory that runs short meanwhile ends
+ * that, and nothing is lost.
+ *
+ * Everything that may wait for the disk is done in a process of its own, one at a time.
+ */
+
+#include <stdbool.h>
+
+#include "agents/guest/process.h"
+
+#define OVERFLOW_SERIAL "failover-overflow"
+#define OVERFLOW_DISKS_MAX 8
+#define OVERFLOW_NAME_LEN 32
+
+enum overflow_step {
+        OVERFLOW_NOTHING,
+        OVERFLOW_ON,   /* switch it on */
+        OVERFLOW_HOME, /* bring its pages home */
+        OVERFLOW_STOP, /* do not go on with that */
+};
+
+struct overflow_disk {
+        char name[OVERFLOW_NAME_LEN]; /* "vdb" */
+        usec_t enough_usec;           /* since when there has been memory enough; 0: there is not */
+        usec_t failed_usec;           /* when the last step failed; 0: it did not */
+};
+
+/* What a decision rests on. */
+struct overflow_sight {
+        bool on;
+        uint64_t used_bytes; /* on the disk */
+        uint64_t total_bytes, available_bytes; /* memory of the guest */
+        bool coming_home;    /* that is under way */
+};
+
+/* What to do about one disk at `now_usec`. Pure, but for what it notes in `disk`. */
+enum overflow_step overflow_decide(struct overflow_disk *disk, const struct overflow_sight *sight, usec_t now_usec);
+/* Names of the disks that the host has given, at most OVERFLOW_DISKS_MAX. Returns how many, or -errno. */
+int overflow_find(const char *sys_dir, char ret_names[OVERFLOW_DISKS_MAX][OVERFLOW_NAME_LEN]);
+
+struct paths;
+
+struct overflow {
+        struct loop *loop;
+        const struct paths *paths; /* borrowed */
+        struct timer timer;
+        struct process process;
+        struct overflow_disk disks[OVERFLOW_DISKS_MAX];
+        size_t n_disks;
+        int busy;                /* index of the disk that the process is at; -1: none */
+        enum overflow_step step; /* what it does */
+};
+
+void overflow_init(struct overflow *overflow, struct process_table *table, const struct paths *paths);
+/* What is under way ends; swap that is on stays on. Harmless where it was never begun. */
+void overflow_deinit(struct overflow *overflow);

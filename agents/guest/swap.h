@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Swap on a disk of this guest. What may wait for the disk is to be called in a process of its own. */
+
+#include <stdint.h>
+
+/* Makes a new disk a swap area: `path` is a block device (a file, for tests) that holds nothing but zeroes at its
+ * beginning. One that is a swap area already is left as it is. 0, -EEXIST where something else is on it, or -errno. */
+int swap_prepare(const char *path);
+/* Pages go there when there is no place in any other swap that is on: its priority is the lowest. Pages of it that are
+ * free again are trimmed. 0 or -errno (-EBUSY: it is on). */
+int swap_on(const char *path);
+/* Brings all its pages back into memory first. -ENOMEM where they do not fit, -EINTR where a signal ended it: it stays
+ * on. */
+int swap_off(const char *path);
+/* 1 and how much is there, where the disk `/dev/NAME` is on as swap; 0 where it is not; or -errno. */
+int swap_used(const char *proc_dir, const char *name, uint64_t *ret_bytes);
