@@ -45,7 +45,7 @@ static int open_mirror(struct pager *pager, unsigned server, struct error *error
         int r = control_ask_space(&ask, &space, error);
 
         if (r > 0)
-                r = control_ask_drop(&ask, pager->grant.granted, error);
+                r = control_ask_drop(&ask, pager->grant.tried, error);
         if (r >= 0)
                 r = control_ask_open(&ask, SPACE_MIRROR, pager->options.size_bytes, pager->grant.granted, capability,
                                      error);

@@ -69,15 +69,15 @@ static int read_run(struct pager *pager, char *buffer, uint64_t end, uint64_t of
         do
                 holder = page_map_run(&pager->map, offset, end, ret_end);
         while (holder != PAGE_NOBODY && holder != PAGE_LOST && (r = take_way(pager, &way)) == -EAGAIN);
+        if (pager->state == PAGER_FENCED)
+                r = -EPERM; /* whoever has the space now knows what is zeroes */
         pthread_mutex_unlock(&pager->lock);
-        if (holder == PAGE_NOBODY) {
+        if (r == 0 && holder == PAGE_NOBODY) {
                 memset(buffer, 0, *ret_end - offset);
                 return 0;
         }
-        if (holder == PAGE_LOST)
-                return -EIO;
-        if (r < 0)
-                return r;
+        if (r < 0 || holder == PAGE_LOST)
+                return r < 0 ? r : -EIO;
         r = channel_call(way.channel, PEER_READ, buffer, *ret_end - offset, offset);
         pthread_mutex_lock(&pager->lock);
         if (is_lost(pager, &way, r))

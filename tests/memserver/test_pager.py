@@ -216,6 +216,9 @@ def test_a_pager_whose_space_was_given_to_another_is_fenced(servers, pagers):
         handle.pwrite(page(1, "late"), PAGE)
     assert fenced.value.errnum == errno.EPERM
     pager.until(state="fenced")
+    with pytest.raises(nbd.Error) as fenced:
+        handle.pread(PAGE, 2 * PAGE)    # nobody's when it was ours
+    assert fenced.value.errnum == errno.EPERM
     assert new.pread(PAGE, PAGE) == page(1)
 
 
