@@ -125,6 +125,7 @@ struct preflight {
                 bool present;     /* device with alias ua-NAME */
                 int node;         /* guest NUMA node */
                 uint64_t size_bytes, block_bytes, requested_bytes;
+                bool huge_pages;    /* what backs it cannot be paged out; (advice) where a handover is lazy */
         } apps[POLICY_APPLICATIONS_MAX]; /* by application slot */
         char text[EVENT_TEXT_LEN]; /* why it could not be looked at, else empty */
 };

@@ -139,6 +139,17 @@ static void check_regions(struct list *list, const struct policy *policy, const 
         }
 }
 
+/* A hugetlb page has no place in the swap: the kernel leaves it where it is. */
+static void check_huge_pages(struct list *list, const struct pair_policy *pair, const char *domain,
+                             const struct preflight *found) {
+        for (size_t i = 0; i < pair->n_applications; i++)
+                if (pair->handover == HANDOVER_LAZY && found->apps[i].present && found->apps[i].huge_pages)
+                        add(list, ADVICE,
+                            "device ua-%s is backed by huge pages, which cannot be paged out: its lazy handover is "
+                            "done as eager|take its node out of <memoryBacking><hugepages> with virsh edit %s, or set "
+                            "handover: eager", pair->applications[i].name, domain);
+}
+
 static void check_advice(struct list *list, const char *domain, const struct preflight *found) {
         if (!found->panic_device)
                 add(list, ADVICE,
@@ -179,6 +190,7 @@ size_t findings_list(const struct policy *policy, const struct pair_policy *pair
                 check_plugs(&list, pair, member->domain, found);
                 check_regions(&list, policy, pair, member->domain, found);
                 check_disks(&list, pair, side, found);
+                check_huge_pages(&list, pair, member->domain, found);
                 check_advice(&list, member->domain, found);
         }
         return list.n;

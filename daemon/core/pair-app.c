@@ -139,7 +139,7 @@ void app_release(struct step *step, int app, enum side side) {
         pair->members[side].requested_known[app] = false;
         pair->apps[app].attached[side] = false;
         pair_dirty(pair);
-        if (!record->moving || !handover_possible(step->engine, pair)) /* else whether all has to go is still open */
+        if (!record->moving || !handover_possible(step->engine, pair, app, side)) /* else it may keep what is in use */
                 step_send(step, side, MESSAGE_DETACH, app);
         step->again = true;
 }

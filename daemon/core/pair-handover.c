@@ -15,8 +15,9 @@
 /* One page-out covers so much at most: what the manager touches next should not have to wait for all of it. */
 #define PAGE_OUT_BYTES (32 * MIB)
 
-bool handover_possible(const struct engine *engine, const struct pair *pair) {
-        return pair->policy->handover == HANDOVER_LAZY && engine->reclaim_able;
+bool handover_possible(const struct engine *engine, const struct pair *pair, int app, enum side from) {
+        return pair->policy->handover == HANDOVER_LAZY && engine->reclaim_able &&
+               !pair->members[from].preflight.apps[app].huge_pages;
 }
 
 void handover_begin(struct step *step, int app, enum side from, uint64_t bytes) {

@@ -210,7 +210,7 @@ void move_take_back(struct step *step, int app);
 
 /* pair-handover.c */
 /* May a region move before its old side has given it up? By policy, and where memory can be taken back by force. */
-bool handover_possible(const struct engine *engine, const struct pair *pair);
+bool handover_possible(const struct engine *engine, const struct pair *pair, int app, enum side from);
 /* That side manages the region no more; it still uses so much of it. */
 void handover_begin(struct step *step, int app, enum side from, uint64_t bytes);
 /* What an old user's device is asked to have. False: nothing new is to be asked of it now. */

@@ -185,7 +185,7 @@ static bool move_detached(struct step *step, int app) {
                 table_release(table, from, record->granted_bytes[flow->from] - left);
         else if (!stand_in(step, app, left)) {
                 rehearsals_give_way(step);
-                if (handover_possible(step->engine, pair)) {
+                if (handover_possible(step->engine, pair, app, flow->from)) {
                         handover_begin(step, app, flow->from, left);
                         return true;
                 }
@@ -195,7 +195,7 @@ static bool move_detached(struct step *step, int app) {
         }
         record->granted_bytes[flow->from] = left;
         pair_dirty(pair);
-        if (left > 0 && asked_now && handover_possible(step->engine, pair))
+        if (left > 0 && asked_now && handover_possible(step->engine, pair, app, flow->from))
                 step_send(step, flow->from, MESSAGE_DETACH, app); /* all of it has to go, after all */
         if (left > 0 && (region || asked_now)) /* without a region this is come by again until the pool has one */
                 step_say(step, RECORD_GRANTED, flow->from,

@@ -75,7 +75,7 @@ static void stand_in(const struct ask *ask, const struct readiness_case *c, stru
                 purse->unused_bytes += granted - left;
                 return;
         }
-        if (left > purse->unused_bytes && handover_possible(ask->engine, ask->pair)) {
+        if (left > purse->unused_bytes && handover_possible(ask->engine, ask->pair, move->app, c->side)) {
                 move->shared_bytes = left;
                 return;
         }

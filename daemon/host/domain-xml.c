@@ -122,8 +122,49 @@ static const char *device_app(const xmlNode *device, char alias[NAME_LEN + 8]) {
         return strncmp(alias, APP_ALIAS_PREFIX, n) == 0 ? alias + n : NULL;
 }
 
-static void parse_memory_devices(const xmlNode *devices, const struct app_names *apps, struct domain_facts *facts,
+#define ORDINARY_PAGE_MAX (64 * KIB)
+
+/* Is a node in a set as libvirt writes it, "0-2,4"? */
+static bool set_has(const char *set, unsigned long node) {
+        while (*set) {
+                char *end;
+                unsigned long first = strtoul(set, &end, 10), last = first;
+
+                if (end == set)
+                        return false;
+                if (*end == '-')
+                        last = strtoul(end + 1, &end, 10);
+                if (first <= node && node <= last)
+                        return true;
+                set = *end == ',' ? end + 1 : "";
+        }
+        return false;
+}
+
+/* What backs a device: its own <pagesize>, else what <memoryBacking> says of its node, else of all. */
+static bool has_huge_pages(const xmlNode *root, const xmlNode *device, unsigned node) {
+        const xmlNode *own = node_child(node_child(device, "source"), "pagesize");
+        const xmlNode *huge = node_child(node_child(root, "memoryBacking"), "hugepages");
+        bool is_huge = huge && !node_child(huge, "page");
+        char text[64], unit[16];
+
+        if (own)
+                return node_size(own) > ORDINARY_PAGE_MAX;
+        for (xmlNode *page = node_child(huge, "page"); page; page = node_next(huge, page, "page")) {
+                bool is_large = scale(text_number(node_attribute(page, "size", text, sizeof(text)), 10),
+                                      node_attribute(page, "unit", unit, sizeof(unit))) > ORDINARY_PAGE_MAX;
+
+                node_attribute(page, "nodeset", text, sizeof(text));
+                if (text[0] && set_has(text, node))
+                        return is_large;
+                is_huge |= !text[0] && is_large;
+        }
+        return is_huge;
+}
+
+static void parse_memory_devices(const xmlNode *root, const struct app_names *apps, struct domain_facts *facts,
                                  uint64_t *ret_devices_bytes) {
+        const xmlNode *devices = node_child(root, "devices");
         uint64_t sum = 0;
 
         facts->preflight.requested_zero = true;
@@ -146,6 +187,8 @@ static void parse_memory_devices(const xmlNode *devices, const struct app_names 
                         facts->preflight.apps[i].size_bytes = node_size(node_child(target, "size"));
                         facts->preflight.apps[i].block_bytes = node_size(node_child(target, "block"));
                         facts->preflight.apps[i].requested_bytes = requested;
+                        facts->preflight.apps[i].huge_pages =
+                                has_huge_pages(root, d, (unsigned) facts->preflight.apps[i].node);
                         facts->plugged[i].known = node_child(target, "current") != NULL;
                         facts->plugged[i].bytes = node_size(node_child(target, "current"));
                 }
@@ -287,7 +330,7 @@ int domain_xml_parse(const char *text, const struct app_names *apps, struct doma
         root = xmlDocGetRootElement(doc);
         devices = node_child(root, "devices");
 
-        parse_memory_devices(devices, apps, &facts, &devices_bytes);
+        parse_memory_devices(root, apps, &facts, &devices_bytes);
         parse_base(root, devices_bytes, &facts);
         parse_channel(devices, &facts);
         echo = find_echo(devices);

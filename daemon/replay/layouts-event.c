@@ -78,6 +78,7 @@ static const struct layout disk_list_layout = LAYOUT(T, disk_list_rows);
 #define T typeof(((struct preflight *) NULL)->apps[0])
 static const struct layout_row device_rows[] = {
         NUMBER(T, present), NUMBER(T, node), NUMBER(T, size_bytes), NUMBER(T, block_bytes), NUMBER(T, requested_bytes),
+        NUMBER(T, huge_pages),
 };
 static const struct layout device_layout = {
         .name = "struct preflight.apps[]",

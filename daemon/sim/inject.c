@@ -374,6 +374,8 @@ static void line_preflight(struct sim *sim, const struct arguments *a) {
                 vm->bad_channel = a->on;
         else if (strcmp(what, "requested") == 0)
                 vm->bad_requested = a->on;
+        else if (strcmp(what, "huge-pages") == 0)
+                vm->huge_pages = a->on;
         else
                 vm->bad_device = a->on;
 }

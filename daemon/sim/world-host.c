@@ -370,6 +370,7 @@ static void preflight(struct sim *sim, const struct item *item) {
         found.base_bytes = policy->members[(int) item->side].base_bytes;
         for (size_t i = 0; i < policy->n_applications; i++) {
                 found.apps[i].present = !vm->bad_device;
+                found.apps[i].huge_pages = vm->huge_pages;
                 for (size_t k = 0; k < policy->applications[i].n_disks && found.disks_kept.n < DISKS_MAX; k++)
                         snprintf(found.disks_kept.targets[found.disks_kept.n++], DISK_TARGET_LEN, "%s",
                                  policy->applications[i].disks[k]);

@@ -303,6 +303,11 @@ static void devices_that_do_not_fit_are_found(void) {
                         any |= cases[i].text && strstr(findings[k].text, cases[i].text) != NULL;
                 CHECK(any == (cases[i].text != NULL));
         }
+        found.apps[0].huge_pages = true;
+        REQUIRE(findings_list(w.policy, &w.policy->pairs[0], SIDE_A, &found, findings) == 1);
+        CHECK(findings[0].advice && strstr(findings[0].text, "cannot be paged out") != NULL);
+        w.policy->pairs[0].handover = HANDOVER_EAGER;
+        CHECK(findings_list(w.policy, &w.policy->pairs[0], SIDE_A, &found, findings) == 0);
         w.policy->pairs[0].applications[0].memory_bytes = 0; /* needs no device */
         found.apps[0].present = false;
         CHECK(findings_list(w.policy, &w.policy->pairs[0], SIDE_A, &found, findings) == 0);

@@ -90,6 +90,36 @@ static void each_lack_is_found(void) {
         CHECK(parse_with(text, "bus='0x04'", "bus='0x00'").preflight.free_ports == 5);
 }
 
+static void huge_pages_are_found_where_they_back_a_device(void) {
+        static const struct {
+                const char *pages; /* in <memoryBacking><hugepages> */
+                bool db, web;      /* on nodes 1 and 2 */
+        } cases[] = {
+                { "", true, true },
+                { "<page size='2048' unit='KiB'/>", true, true },
+                { "<page size='4' unit='KiB'/>", false, false },
+                { "<page size='2048' unit='KiB' nodeset='0'/>", false, false },
+                { "<page size='1' unit='G' nodeset='0,2-3'/>", false, true },
+                { "<page size='2048' unit='KiB'/><page size='4' unit='KiB' nodeset='1'/>", false, true },
+                { "<page size='2048' unit='KiB' nodeset='-1x'/>", false, false },
+        };
+        _cleanup_free_ char *text = load("persistent.xml");
+
+        CHECK(!parse(text).preflight.apps[0].huge_pages);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char backing[256];
+                struct domain_facts f;
+
+                snprintf(backing, sizeof(backing), "<memoryBacking><hugepages>%s</hugepages></memoryBacking><on_crash>",
+                         cases[i].pages);
+                f = parse_with(text, "<on_crash>", backing);
+                CHECK(f.preflight.apps[0].huge_pages == cases[i].db && f.preflight.apps[2].huge_pages == cases[i].web);
+        }
+        CHECK(parse_with(text, "<memory model='virtio-mem'>",
+                         "<memory model='virtio-mem'><source><pagesize unit='KiB'>2048</pagesize></source>")
+                      .preflight.apps[0].huge_pages);
+}
+
 static void a_channel_without_a_path_is_left_to_libvirt(void) {
         _cleanup_free_ char *text = load("persistent.xml");
         struct domain_facts f = parse_with(text, "<source mode='bind' path='/run/guests/vm-a.agent'/>", "");
@@ -249,6 +279,7 @@ TEST_MAIN("domain-xml",
           TEST(a_running_domain_tells_where_it_is_reached_and_what_is_plugged),
           TEST(a_fit_domain_has_no_findings),
           TEST(each_lack_is_found),
+          TEST(huge_pages_are_found_where_they_back_a_device),
           TEST(a_channel_without_a_path_is_left_to_libvirt),
           TEST(a_path_that_fits_no_socket_is_no_path),
           TEST(the_console_is_not_the_echo_port),
