@@ -175,7 +175,7 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                         strerror(-r));
 
         r = reclaim_new(manager->loop,
-                        &(struct reclaim_options){ options->helper_path, "/proc/meminfo", "/proc/self/mountinfo" },
+                        &(struct reclaim_options){ options->helper_path, "/proc/self/mountinfo" },
                         &manager->sink, &manager->reclaim);
         if (r < 0)
                 return error_set(error, r, "cannot follow memory: %s", strerror(-r));

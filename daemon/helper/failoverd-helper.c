@@ -206,7 +206,7 @@ static int serve(int fd, const struct options *options) {
                 return EXIT_FAILURE;
         }
         if (request.op == HELPER_PAGE_OUT && request.bytes == 0) {
-                send_reply(fd, (struct helper_reply){ .result = page_out_possible("/proc/meminfo") }, -1);
+                send_reply(fd, (struct helper_reply){ .result = page_out_possible(page_out_swap_bytes()) }, -1);
                 return EXIT_SUCCESS;
         }
         if (request.op == HELPER_GIVE_BACK) {

@@ -219,8 +219,9 @@ int cgroup_memory_find(const char *root, const char *directory, struct cgroup_vm
 
 /* ---- sharing -------------------------------------------------------------------------------------------- */
 
-/* What a group has to be protected for by its children: one in full, the others as far as they use it. */
-static uint64_t sum_children(const char *root, const char *path, const char *ours, enum limit limit) {
+/* What a group has to be protected for by its children: those that have their share from here in full, others as far as
+ * they use it. */
+static uint64_t sum_children(const char *root, const char *path, enum limit limit) {
         _cleanup_free_ char *directory = NULL;
         uint64_t sum = 0;
         struct dirent *e;
@@ -232,13 +233,14 @@ static uint64_t sum_children(const char *root, const char *path, const char *our
         while (dir && (e = readdir(dir))) {
                 uint64_t bytes, current = CGROUP_NO_LIMIT;
                 char child[CGROUP_PATH_LEN];
+                struct note note;
 
                 if (e->d_type != DT_DIR || e->d_name[0] == '.' ||
                     (size_t) snprintf(child, sizeof(child), "%s/%s", path, e->d_name) >= sizeof(child) ||
                     cgroup_read(root, child, limits[limit].file, &bytes) < 0)
                         continue;
-                if (strcmp(child, ours) != 0 && cgroup_read(root, child, "memory.current", &current) >= 0 &&
-                    bytes > current)
+                if (note_read(root, child, &note) >= 0 && !is_ours(&note, limit, bytes) &&
+                    cgroup_read(root, child, "memory.current", &current) >= 0 && bytes > current)
                         bytes = current;
                 sum = sum + bytes < sum ? CGROUP_NO_LIMIT : sum + bytes;
         }
@@ -272,7 +274,7 @@ static int protect_by(const char *root, const struct cgroup_vm *vm, enum limit l
                 memcpy(below, path, sizeof(path));
                 cgroup_parent(path);
                 if (path[0] && strlen(below) <= strlen(vm->group))
-                        need = sum_children(root, path, below, limit);
+                        need = sum_children(root, path, limit);
         } while (path[0]);
         *ret_bytes = effective;
         return 0;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -17,34 +18,34 @@
 #define CAPABILITY_SYS_NICE 23 /* linux/capability.h */
 #define SWAP_LEAST_BYTES (64 * MIB)
 
-/* A number behind a word at the beginning of a line. */
-static int read_field(const char *path, const char *field, int base, uint64_t *ret) {
-        _cleanup_fclose_ FILE *f = fopen(path, "re");
+static int read_capabilities(uint64_t *ret) {
+        _cleanup_fclose_ FILE *f = fopen("/proc/self/status", "re");
         char line[256];
 
         if (!f)
                 return -errno;
         while (fgets(line, sizeof(line), f))
-                if (strncmp(line, field, strlen(field)) == 0) {
-                        *ret = strtoull(line + strlen(field), NULL, base);
+                if (sscanf(line, "CapEff: %" SCNx64, ret) == 1)
                         return 0;
-                }
         return -ENODATA;
 }
 
-int page_out_possible(const char *meminfo) {
-        uint64_t capabilities, swap_kib;
+uint64_t page_out_swap_bytes(void) {
+        struct sysinfo info;
+
+        return sysinfo(&info) < 0 ? 0 : (uint64_t) info.freeswap * info.mem_unit;
+}
+
+int page_out_possible(uint64_t swap_bytes) {
+        uint64_t capabilities;
         int r;
 
-        r = read_field("/proc/self/status", "CapEff:", 16, &capabilities);
+        r = read_capabilities(&capabilities);
         if (r < 0)
                 return r;
         if (!(capabilities & (UINT64_C(1) << CAPABILITY_SYS_NICE)))
                 return -EPERM;
-        r = read_field(meminfo, "SwapFree:", 10, &swap_kib);
-        if (r < 0)
-                return r;
-        return swap_kib * KIB < SWAP_LEAST_BYTES ? -ENOSPC : 0;
+        return swap_bytes < SWAP_LEAST_BYTES ? -ENOSPC : 0;
 }
 
 int page_out(int pidfd, uint64_t start, uint64_t bytes) {

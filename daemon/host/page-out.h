@@ -5,9 +5,11 @@
 
 #include <stdint.h>
 
-/* May this process do so to others (CAP_SYS_NICE), and is there swap? Returns 0; -EPERM; -ENOSPC without free swap,
- * out of `meminfo` ("/proc/meminfo"); or another errno. */
-int page_out_possible(const char *meminfo);
+/* Free swap of this host; by a call, since /proc/meminfo is not there behind the walls of a service. */
+uint64_t page_out_swap_bytes(void);
+/* May this process do so to others (CAP_SYS_NICE), and is there swap? Returns 0; -EPERM; -ENOSPC where so little of it
+ * is free; or another errno. */
+int page_out_possible(uint64_t swap_bytes);
 /* Asks for it. What is locked or just in use may stay, so only a look tells what it did. Takes about two seconds a GiB:
  * for workers. `pidfd`: of the process; the addresses are in it, in whole pages. */
 int page_out(int pidfd, uint64_t start, uint64_t bytes);

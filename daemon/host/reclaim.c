@@ -62,7 +62,7 @@ struct reclaim {
         pthread_cond_t look_cond, page_cond;
         unsigned n_refs;
         bool ending;
-        char *helper_path, *meminfo;
+        char *helper_path;
         struct shares *shares; /* owned */
         bool able;             /* as told last; the looking thread's */
 
@@ -126,7 +126,6 @@ static void reclaim_unref(struct reclaim *reclaim) {
         pthread_cond_destroy(&reclaim->page_cond);
         pthread_mutex_destroy(&reclaim->lock);
         free(reclaim->helper_path);
-        free(reclaim->meminfo);
         free(reclaim);
 }
 
@@ -292,7 +291,7 @@ static void tell_ability(struct reclaim *reclaim, int *last) {
         if (reclaim->helper_path)
                 r = helper_ask(reclaim->helper_path, &request, HELPER_USEC, NULL, NULL);
         else
-                r = page_out_possible(reclaim->meminfo);
+                r = page_out_possible(page_out_swap_bytes());
         result = r == *last ? NULL : calloc(1, sizeof(*result));
         if (!result)
                 return;
@@ -475,11 +474,10 @@ int reclaim_new(sd_event *loop, const struct reclaim_options *options, const str
         pthread_cond_init(&reclaim->page_cond, &attributes);
         pthread_condattr_destroy(&attributes);
         reclaim->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        reclaim->meminfo = strdup(options->meminfo);
         reclaim->helper_path = options->helper_path ? strdup(options->helper_path) : NULL;
         if (reclaim->notify_fd < 0)
                 r = -errno;
-        else if (!reclaim->meminfo || (options->helper_path && !reclaim->helper_path))
+        else if (options->helper_path && !reclaim->helper_path)
                 r = -ENOMEM;
         else
                 r = sd_event_add_io(loop, &reclaim->source, reclaim->notify_fd, EPOLLIN, on_notify, reclaim);

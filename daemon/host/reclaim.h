@@ -22,7 +22,6 @@ struct action;
 
 struct reclaim_options {
         const char *helper_path; /* socket of failoverd-helper; NULL: QEMUs are this user's own */
-        const char *meminfo;     /* "/proc/meminfo" */
         const char *mountinfo;   /* "/proc/self/mountinfo": has this host control groups of version 2? */
 };
 

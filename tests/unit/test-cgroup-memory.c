@@ -183,6 +183,22 @@ static void protection_reaches_from_the_leaf_to_the_top(void) {
         tree_deinit();
 }
 
+static void two_vms_that_share_are_protected_for_both(void) {
+        const struct cgroup_vm other = { OTHER, OTHER };
+        const struct cgroup_share wanted = share_of(0, 400, CGROUP_NO_LIMIT);
+        struct cgroup_finding finding;
+
+        tree_init();
+        share(0, 500, CGROUP_NO_LIMIT);
+        CHECK(cgroup_memory_share(root, &other, &wanted, &finding) == 0); /* of which it uses 100 so far */
+        CHECK(mib("/machine.slice", "memory.low") == 900);
+        share(0, 500, CGROUP_NO_LIMIT);
+        CHECK(mib("/machine.slice", "memory.low") == 900);
+        CHECK(cgroup_memory_give_back(root) == 4);
+        CHECK(mib("/machine.slice", "memory.low") == 0);
+        tree_deinit();
+}
+
 static void a_group_above_that_has_less_is_named(void) {
         struct cgroup_finding finding;
         char name[2 * CGROUP_PATH_LEN];
@@ -298,6 +314,7 @@ int main(void) {
                 TEST(a_process_s_group_is_told_by_proc),
                 TEST(a_vm_is_the_scope_that_libvirt_made_for_it),
                 TEST(protection_reaches_from_the_leaf_to_the_top),
+                TEST(two_vms_that_share_are_protected_for_both),
                 TEST(a_group_above_that_has_less_is_named),
                 TEST(what_an_operator_has_set_is_never_weakened),
                 TEST(a_limit_stays_above_what_cannot_be_taken_back),
