@@ -59,3 +59,6 @@ char *pager_uri(const struct pager *pager, size_t server, const char *capability
 
 /* pager-status.c: writes the status file. */
 void pager_tell(struct pager *pager);
+/* Tells of an event; without the lock. */
+void pager_say(struct pager *pager, enum pager_event event, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));

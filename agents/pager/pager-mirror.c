@@ -29,11 +29,18 @@ static struct control_ask ask_at_leisure(const struct pager *pager, unsigned ser
 }
 
 static void note(struct pager *pager, unsigned mirror, enum copy_state state, const char *text) {
+        enum copy_state before = pager->mirror_state; /* changed by this thread alone */
+
         pthread_mutex_lock(&pager->lock);
         pager->mirror = mirror;
         pager->mirror_state = state;
         snprintf(pager->text, sizeof(pager->text), "%s", text);
         pthread_mutex_unlock(&pager->lock);
+        if (state == COPY_COMPLETE && before != COPY_COMPLETE)
+                pager_say(pager, PAGER_MIRRORED, "at %s",
+                          mirror > 0 ? pager->options.servers[mirror - 1].control : "another server");
+        else if (state != COPY_COMPLETE && before == COPY_COMPLETE)
+                pager_say(pager, PAGER_ALONE, "%s", text);
 }
 
 /* Opens the mirror at a server, in place of what it has under this name: that is of an earlier grant. */

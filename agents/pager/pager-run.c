@@ -50,7 +50,7 @@ static int connect_channel(struct pager *pager, size_t server, const char *capab
 /* Goes on at a server, under the grant that was tried last. */
 static int go_on_at(struct pager *pager, size_t server, const char *capability, struct error *error) {
         struct channel *channel;
-        unsigned primary = (unsigned) server + 1;
+        unsigned primary = (unsigned) server + 1, before = pager->primary;
         int r = connect_channel(pager, server, capability, &channel, error);
 
         if (r < 0)
@@ -72,6 +72,8 @@ static int go_on_at(struct pager *pager, size_t server, const char *capability, 
         pthread_cond_broadcast(&pager->changed);
         pthread_mutex_unlock(&pager->lock);
         pager->grant.granted = pager->grant.tried;
+        pager_say(pager, before == 0 ? PAGER_OPENED : before == primary ? PAGER_REGAINED : PAGER_TAKEN_OVER, "at %s",
+                  pager->options.servers[server].control);
         return 0;
 }
 
@@ -161,12 +163,17 @@ static int take(struct pager *pager, enum recovery choice, size_t server, struct
 
 /* Its pages are lost: from now on they are errors. */
 static void lose(struct pager *pager) {
+        char text[UNITS_TEXT_MAX];
+        uint64_t n_lost;
+
         pthread_mutex_lock(&pager->lock);
         page_map_lose(&pager->map);
+        n_lost = pager->map.n_held[PAGE_LOST];
         pager->n_losses++;
         pager->primary = pager->mirror = 0;
         pager->mirror_state = COPY_NONE;
         pthread_mutex_unlock(&pager->lock);
+        pager_say(pager, PAGER_PAGES_LOST, "%s", size_format(text, n_lost * PAGE_BYTES));
 }
 
 static void be_fenced(struct pager *pager) {
@@ -175,6 +182,7 @@ static void be_fenced(struct pager *pager) {
         snprintf(pager->text, sizeof(pager->text), "the space was given to somebody else");
         pthread_cond_broadcast(&pager->changed);
         pthread_mutex_unlock(&pager->lock);
+        pager_say(pager, PAGER_GIVEN_AWAY, "all requests are refused");
 }
 
 static bool out_of_patience(struct pager *pager) {
@@ -211,11 +219,16 @@ static void begin_anew(struct pager *pager) {
         int r = pager_open(pager, &error);
 
         if (r < 0) {
+                enum pager_state before;
+
                 pthread_mutex_lock(&pager->lock);
+                before = pager->state;
                 pager->state = PAGER_DOWN;
                 snprintf(pager->text, sizeof(pager->text), "%s", error_text(&error));
                 pthread_cond_broadcast(&pager->changed);
                 pthread_mutex_unlock(&pager->lock);
+                if (before != PAGER_DOWN)
+                        pager_say(pager, PAGER_NO_SERVER, "%s", error_text(&error));
         }
         error_deinit(&error);
 }
@@ -275,9 +288,9 @@ void *pager_run(void *userdata) {
 
         for (;;) {
                 enum pager_state state;
-                bool stop;
+                bool stop, lost = pager->current != NULL;
 
-                if (pager->current) {
+                if (lost) {
                         attend(pager);
                         bury(pager);
                         pager_tell(pager);
@@ -288,6 +301,9 @@ void *pager_run(void *userdata) {
                 pthread_mutex_unlock(&pager->lock);
                 if (stop)
                         return NULL;
+                if (lost)
+                        pager_say(pager, PAGER_WAITING, "%s: %s", pager->options.servers[pager->primary - 1].control,
+                                  pager->stalled ? "no answer within the deadline" : "the connection is lost");
                 /* a server that takes the space and breaks the channel again and again is not asked without end */
                 if (clock_usec(CLOCK_BOOTTIME) < pager->serving_usec + AGAIN_USEC)
                         wait_urgent(pager, AGAIN_USEC);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <json-c/json.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -94,4 +95,16 @@ void pager_tell(struct pager *pager) {
         text = json_text_print(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, NULL);
         if (text)
                 (void) replace_file(pager->options.status_path, text);
+}
+
+void pager_say(struct pager *pager, enum pager_event event, const char *format, ...) {
+        char text[PAGER_TEXT_LEN];
+        va_list arguments;
+
+        if (!pager->options.tell)
+                return;
+        va_start(arguments, format);
+        (void) vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        pager->options.tell(&pager->options.name, event, text);
 }

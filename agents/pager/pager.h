@@ -41,6 +41,7 @@ struct pager_options {
         const char *psk_file, *certificates; /* TLS; NULL: none */
         bool tls_required;                   /* other than over unix sockets */
         const char *status_path;             /* file that says how it is; NULL: none */
+        void (*tell)(const struct space_name *name, enum pager_event event, const char *text); /* may be NULL */
 };
 
 /* Opens the space; spaces of that name that nobody uses are dropped first. -EEXIST where one is in use, and what the

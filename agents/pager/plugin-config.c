@@ -14,6 +14,7 @@ struct pager_options plugin_options = {
         .n_connections = 4,
         .fill_rate_bytes = 64 * MIB,
         .tls_required = true,
+        .tell = plugin_tell,
 };
 bool plugin_lock = true;
 

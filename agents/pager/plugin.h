@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* The nbdkit plugin: its life and requests (plugin.c) and its parameters (plugin-config.c). nbdkit knows one plugin a
- * process. */
+/* The nbdkit plugin: its life and requests (plugin.c), its parameters (plugin-config.c) and its log (plugin-journal.c).
+ * nbdkit knows one plugin a process. */
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -16,3 +16,6 @@ int plugin_config(const char *key, const char *value);
 int plugin_config_complete(void);
 void plugin_config_free(void);
 extern const char plugin_config_help[];
+
+/* Puts an event into the journal, or on standard error where there is none. */
+void plugin_tell(const struct space_name *name, enum pager_event event, const char *text);

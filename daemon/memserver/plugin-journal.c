@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/syslog.h>
 #include <systemd/sd-journal.h>
-#include <unistd.h>
 
+#include "daemon/memserver/journal-stream.h"
 #include "daemon/memserver/plugin.h"
 
 static int priority(enum space_event_kind kind) {
@@ -21,16 +20,11 @@ static int priority(enum space_event_kind kind) {
         }
 }
 
-/* Standard error is the journal's own stream under systemd: then the structured way is enough. */
-static bool have_journal(void) {
-        return getenv("JOURNAL_STREAM") != NULL && access("/run/systemd/journal/socket", W_OK) == 0;
-}
-
 void plugin_tell(const struct event *event) {
         const struct space_name *name = &event->name;
         const char *kind = space_event_kind_to_string(event->kind), *comma = *event->text ? ", " : "";
 
-        if (have_journal())
+        if (journal_is_there())
                 (void) sd_journal_send("MESSAGE=%s/%s/%s: %s%s%s", name->node, name->owner, name->space, kind, comma,
                                        event->text, "MESSAGE_ID=%s", event_message_id(event->kind), "PRIORITY=%d",
                                        priority(event->kind), "NODE=%s", name->node, "OWNER=%s", name->owner,

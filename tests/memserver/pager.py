@@ -36,6 +36,9 @@ class Pager:
         with open(f"{self.dir}/log", errors="replace") as f:
             return f.read()
 
+    def events(self):
+        return [line.split(": ", 1)[1].split(",")[0] for line in self.log().splitlines() if line.startswith("n1/")]
+
     def status(self):
         try:
             with open(f"{self.dir}/status") as f:

@@ -151,6 +151,8 @@ def test_a_third_server_becomes_the_mirror_where_one_is_gone(servers, pagers):
     keeper.kill()
     assert handle.pread(PAGE, PAGE) == page(1)
     pager.until(takeovers=2, primary=third.control_path)
+    lost = ["waiting", "taken-over"]
+    assert [e for e in pager.events() if e != "alone"] == ["opened", "mirrored", *lost, "mirrored", *lost]
 
 
 def test_when_both_are_gone_exactly_the_pages_that_were_there_are_errors(servers, pagers):
@@ -179,6 +181,7 @@ def test_when_both_are_gone_exactly_the_pages_that_were_there_are_errors(servers
             what()
         assert lost.value.errnum == errno.EIO
     pager.until(lost_bytes=PAGE)
+    assert pager.events()[-3:] == ["pages-lost", "no-server", "opened"]
 
 
 def test_a_mirror_that_may_lack_pages_is_never_read(servers, pagers):

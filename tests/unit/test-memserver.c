@@ -10,6 +10,7 @@
 #include "daemon/memserver/event.h"
 #include "daemon/memserver/gate.h"
 #include "daemon/memserver/meter.h"
+#include "tests/unit/catalog.h"
 #include "tests/unit/test.h"
 
 #define MINUTE (60 * USEC_PER_SEC)
@@ -28,23 +29,12 @@ static void every_enum_table_round_trips(void) {
         CHECK(!space_role_to_string(SPACE_ROLE_MAX) && !space_event_kind_to_string(EVENT_KIND_MAX));
 }
 
-/* Whatever a memory server writes to the journal under an id has its entry in the catalog, and the other way round. */
-static void every_message_id_has_its_catalog_entry(void) {
-        _cleanup_free_ char *path = NULL;
-        _cleanup_fclose_ FILE *file = NULL;
-        char line[256], entry[64];
-        int n = 0;
+static const char *message_id(int event) {
+        return event_message_id((enum space_event_kind) event);
+}
 
-        REQUIRE(asprintf(&path, "%s/etc/failover-memserver.catalog", getenv("TEST_SOURCE_DIR") ?: ".") > 0);
-        file = fopen(path, "re");
-        REQUIRE(file != NULL);
-        while (fgets(line, sizeof(line), file))
-                if (strncmp(line, "-- ", 3) == 0) {
-                        REQUIRE(n < EVENT_KIND_MAX);
-                        snprintf(entry, sizeof(entry), "-- %s\n", event_message_id((enum space_event_kind) n++));
-                        CHECK_TEXT(line, entry);
-                }
-        CHECK(n == EVENT_KIND_MAX && event_message_id(EVENT_KIND_MAX) == NULL);
+static void every_message_id_has_its_catalog_entry(void) {
+        check_catalog("failover-memserver", message_id, EVENT_KIND_MAX);
 }
 
 /* Pages saved in the last `span`, and the span that this covers. */

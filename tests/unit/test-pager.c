@@ -8,6 +8,7 @@
 #include "agents/pager/recovery.h"
 #include "daemon/base/cleanup.h"
 #include "tests/random.h"
+#include "tests/unit/catalog.h"
 #include "tests/unit/test.h"
 
 #define AT(page) ((page) * PAGE_BYTES)
@@ -368,10 +369,20 @@ static void no_acknowledged_page_is_lost_while_a_holder_lives(void) {
 static void every_enum_table_round_trips(void) {
         for (int i = 0; i < PAGER_STATE_MAX; i++)
                 CHECK((int) pager_state_from_string(pager_state_to_string((enum pager_state) i)) == i);
-        CHECK(pager_state_from_string("") == PAGER_STATE_INVALID);
+        for (int i = 0; i < PAGER_EVENT_MAX; i++)
+                CHECK((int) pager_event_from_string(pager_event_to_string((enum pager_event) i)) == i);
+        CHECK(pager_state_from_string("") == PAGER_STATE_INVALID && pager_event_from_string("") == PAGER_EVENT_INVALID);
 }
 
-TEST_MAIN("pager", TEST(every_enum_table_round_trips),
+static const char *message_id(int event) {
+        return pager_event_message_id((enum pager_event) event);
+}
+
+static void every_message_id_has_its_catalog_entry(void) {
+        check_catalog("failover-pager", message_id, PAGER_EVENT_MAX);
+}
+
+TEST_MAIN("pager", TEST(every_enum_table_round_trips), TEST(every_message_id_has_its_catalog_entry),
           TEST(a_page_is_where_it_was_saved_until_it_is_trimmed_as_a_whole),
           TEST(a_save_that_failed_leaves_a_page_that_only_its_holder_knows),
           TEST(a_read_joins_the_fetch_of_its_bytes_and_all_else_waits),

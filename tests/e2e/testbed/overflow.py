@@ -11,7 +11,7 @@ from .wait import until
 DISK = """<disk type='network' device='disk'>
   <driver name='qemu' type='raw' discard='unmap'/>
   <source protocol='nbd'><host transport='unix' socket='{socket}'/></source>
-  <target dev='{target}' bus='virtio'/><serial>{target}</serial>
+  <target dev='{target}' bus='virtio'/><serial>failover-overflow</serial>
 </disk>
 """
 
