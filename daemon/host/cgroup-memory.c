@@ -219,9 +219,9 @@ int cgroup_memory_find(const char *root, const char *directory, struct cgroup_vm
 
 /* ---- sharing -------------------------------------------------------------------------------------------- */
 
-/* What a group has to be protected for by its children: those that have their share from here in full, others as far as
- * they use it. */
-static uint64_t sum_children(const char *root, const char *path, enum limit limit) {
+/* What a group has to be protected for by its children: `ours`, and those that have their share from here, in full,
+ * others as far as they use it. */
+static uint64_t sum_children(const char *root, const char *path, const char *ours, enum limit limit) {
         _cleanup_free_ char *directory = NULL;
         uint64_t sum = 0;
         struct dirent *e;
@@ -239,7 +239,7 @@ static uint64_t sum_children(const char *root, const char *path, enum limit limi
                     (size_t) snprintf(child, sizeof(child), "%s/%s", path, e->d_name) >= sizeof(child) ||
                     cgroup_read(root, child, limits[limit].file, &bytes) < 0)
                         continue;
-                if (note_read(root, child, &note) >= 0 && !is_ours(&note, limit, bytes) &&
+                if (strcmp(child, ours) != 0 && note_read(root, child, &note) >= 0 && !is_ours(&note, limit, bytes) &&
                     cgroup_read(root, child, "memory.current", &current) >= 0 && bytes > current)
                         bytes = current;
                 sum = sum + bytes < sum ? CGROUP_NO_LIMIT : sum + bytes;
@@ -274,7 +274,7 @@ static int protect_by(const char *root, const struct cgroup_vm *vm, enum limit l
                 memcpy(below, path, sizeof(path));
                 cgroup_parent(path);
                 if (path[0] && strlen(below) <= strlen(vm->group))
-                        need = sum_children(root, path, limit);
+                        need = sum_children(root, path, below, limit);
         } while (path[0]);
         *ret_bytes = effective;
         return 0;
