@@ -41,7 +41,7 @@ static int on_command(void *userdata, int pair, const struct operator_command *c
         manager_event(manager, &(struct event) { .kind = EVENT_COMMAND, .pair = pair, .command = command });
         if (command->verb == COMMAND_ADOPT && nothing_unsettled(manager->engine))
                 store_settle(manager->store);
-        if (pair == NO_PAIR)
+        if (pair == NO_PAIR && (command->verb == COMMAND_PAUSE || command->verb == COMMAND_RESUME))
                 bus_reply(manager->bus, command->id, 0,
                           command->verb == COMMAND_PAUSE ? "all pairs are paused" : "all pairs are watched again");
         return 0;

@@ -12,6 +12,7 @@
 #include "agents/guest/fault.h"
 #include "agents/guest/log.h"
 #include "agents/guest/memory.h"
+#include "agents/guest/region.h"
 #include "agents/protocol/codec.h"
 #include "daemon/base/cleanup.h"
 
@@ -67,6 +68,19 @@ static void on_fault(struct agent *agent, const struct message *message) {
         supervisor_answer(&agent->supervisor, "", message->id, r, 0, "%s", strerror(-r));
 }
 
+/* A region in which no application runs: what was plugged there is set online where the kernel does not do so by
+ * itself. The host asks again for what is not there yet. */
+static void online_region(struct agent *agent, const struct message *message) {
+        uint64_t bytes;
+
+        (void) memory_online_blocks(agent->supervisor.paths.sys_dir, message->node);
+        bytes = region_have(&agent->supervisor, message->node);
+        if (bytes >= message->bytes)
+                supervisor_answer(&agent->supervisor, message->app, message->id, 0, bytes, "%s", "");
+        else
+                supervisor_answer(&agent->supervisor, message->app, message->id, -EAGAIN, bytes, "not all is online");
+}
+
 /* Messages about one application. */
 static void on_application(struct agent *agent, const struct message *message) {
         static void (*const handlers[MESSAGE_TYPE_MAX])(struct supervised *, const struct message *) = {
@@ -85,6 +99,8 @@ static void on_application(struct agent *agent, const struct message *message) {
                 handlers[message->type](app, message);
         else if (message->type == MESSAGE_STOP) /* what was never here is not running */
                 supervisor_answer(&agent->supervisor, message->app, message->id, 0, 0, "unknown here");
+        else if (message->type == MESSAGE_ATTACH && message->node >= 0)
+                online_region(agent, message);
         else if (message->type != MESSAGE_GRANT && message->type != MESSAGE_REFUSE)
                 supervisor_answer(&agent->supervisor, message->app, message->id, -ENOENT, 0, "unknown here");
 }

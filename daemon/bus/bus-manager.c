@@ -6,6 +6,7 @@
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/bus/assignment-json.h"
 #include "daemon/bus/bus-internal.h"
 #include "daemon/bus/check-json.h"
 #include "daemon/bus/explain-json.h"
@@ -290,6 +291,51 @@ static int method_adopt(sd_bus_message *message, void *userdata, sd_bus_error *r
         return begin_command(userdata, message, slot, name, "org.failover1.adopt", &command);
 }
 
+/* A plan is made at once, by whoever may carry it out. */
+static int run_assign(struct bus_request *request, struct error *error) {
+        const struct engine *engine = request->bus->interface->engine;
+        char why[EVENT_TEXT_LEN] = "out of memory";
+        int r = -ENOMEM;
+
+        if (!request->command.dry_run)
+                return run_command(request, error);
+        request->plan = assignment_plan_json(engine, request->command.request, &r, why, sizeof(why));
+        if (r < 0)
+                return error_set(error, r, "%s", why);
+        bus_request_answer(request, 0, "it would be granted");
+        return 0;
+}
+
+static int begin_assign(struct bus *bus, sd_bus_message *message, const char *action,
+                        const struct operator_command *command) {
+        int r = 0;
+        struct bus_request *request = request_of(bus, message, action, run_assign, NULL, &r);
+
+        if (!request)
+                return r;
+        request->command = *command;
+        request->command.id = request->id;
+        return bus_request_begin(request);
+}
+
+static int method_assign_memory(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
+        struct operator_command command = { .verb = COMMAND_ASSIGN };
+        const char *text;
+        int dry_run, r;
+
+        r = sd_bus_message_read(message, "sb", &text, &dry_run);
+        if (r < 0 || (r = bus_check_text(text, sizeof(command.request) - 1, "request", ret_error)) < 0)
+                return r;
+        snprintf(command.request, sizeof(command.request), "%s", text);
+        command.dry_run = dry_run;
+        return begin_assign(userdata, message, "org.failover1.assign-memory", &command);
+}
+
+static int method_end_assignment(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
+        return begin_assign(userdata, message, "org.failover1.assign-memory",
+                            &(struct operator_command) { .verb = COMMAND_ASSIGN_CANCEL });
+}
+
 static int get_flag(sd_bus *connection, const char *path, const char *interface, const char *property,
                     sd_bus_message *reply, void *userdata, sd_bus_error *ret_error) {
         const struct engine *engine = ((struct bus *) userdata)->interface->engine;
@@ -342,6 +388,9 @@ const sd_bus_vtable bus_manager_vtable[] = {
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Adopt", SD_BUS_ARGS("s", pair, "s", side), SD_BUS_NO_RESULT, method_adopt,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("AssignMemory", SD_BUS_ARGS("s", request, "b", dry_run), SD_BUS_RESULT("s", report),
+                                method_assign_memory, SD_BUS_VTABLE_UNPRIVILEGED),
+        READ("EndAssignment", report, method_end_assignment),
         SD_BUS_SIGNAL_WITH_ARGS("Phase", SD_BUS_ARGS("s", pair, "s", id, "s", phase, "t", since_start_usec), 0),
         SD_BUS_SIGNAL_WITH_ARGS("Event", SD_BUS_ARGS("s", json), 0),
         SD_BUS_VTABLE_END,

@@ -103,7 +103,8 @@ static bool has_reply(const struct bus_request *request) {
 }
 
 static bool has_report(const struct bus_request *request) {
-        return strcmp(sd_bus_message_get_interface(request->message), BUS_PAIR_INTERFACE) == 0;
+        return strcmp(sd_bus_message_get_interface(request->message), BUS_PAIR_INTERFACE) == 0 ||
+               request->command.verb == COMMAND_ASSIGN || request->command.verb == COMMAND_ASSIGN_CANCEL;
 }
 
 void bus_request_answer(struct bus_request *request, int result, const char *text) {

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "daemon/bus/assignment-json.h"
 #include "daemon/bus/json-build.h"
 #include "daemon/bus/status-member.h"
 #include "daemon/bus/status.h"
@@ -127,7 +128,10 @@ static void put_region(struct json_builder *builder, struct json_object *regions
         for (enum side side = 0; side < SIDE_MAX; side++)
                 put_side(builder, sides, pair, app, side, facts);
         put_handover(builder, object, pair, app);
-        put_ranges(builder, object, pair, app, facts);
+        if (policy->kind == APPLICATION_MEMORY) /* its places are the pool's: "assigned" */
+                json_put_array(builder, object, "ranges");
+        else
+                put_ranges(builder, object, pair, app, facts);
 }
 
 struct json_object *memory_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec) {
@@ -144,5 +148,6 @@ struct json_object *memory_json(const struct engine *engine, const struct host_f
         for (int i = 0; i < engine->n_pairs; i++)
                 for (size_t k = 0; engine->pairs[i] && k < engine->pairs[i]->policy->n_applications; k++)
                         put_region(&builder, object, engine->pairs[i], (int) k, facts);
+        json_put_assigned(&builder, root, engine);
         return json_finish(&builder, root);
 }

@@ -46,6 +46,7 @@ struct assigning {
         struct assignment plan;
         struct assigning_vm vms[ASSIGNMENT_VMS_MAX]; /* as in `plan` */
         char who[NAME_LEN];
+        uint64_t command_id; /* it waits to hear that it is granted, which is so once the records say it */
         usec_t begun_usec; /* 0: there was none */
         usec_t ended_usec; /* 0: it is under way */
 };

@@ -15,6 +15,7 @@
 
 #define PIECE_BYTES (256 * MIB) /* of one request to a VM, at most; at least an extent */
 #define OVERLAP 2
+#define WRITE_USEC (2 * USEC_PER_SEC)
 #define PATIENCE_USEC (60 * USEC_PER_SEC) /* a VM may make no progress for so long */
 
 /* ---- who may be named ---------------------------------------------------------------------------------- */
@@ -242,7 +243,7 @@ int assigned_plan(const struct engine *engine, const char *text, struct assignme
         if (r < 0) {
                 snprintf(why, size, "%s", r == -E2BIG ? "the pool has too many extents for places; make pool.extent "
                                                         "larger"
-                                                      : "out of memory");
+                                                      : strerror(-r));
                 return r;
         }
         vms = calloc((size_t) engine->n_pairs * SIDE_MAX + 1, sizeof(*vms));
@@ -304,6 +305,26 @@ static void commit(struct engine *engine, const struct rights *map, struct updat
         }
 }
 
+/* Says that the request is granted, once that is written down; or the writing is late, which is said elsewhere. */
+static void answer(struct engine *engine, bool at_once, struct update *update) {
+        struct assigning *assigning = &engine->assigning;
+        struct step step = step_begin(engine, NULL, update);
+        char text[ASSIGNMENT_TEXT_MAX] = "", item[ASSIGNMENT_ITEM_LEN];
+        size_t used = 0;
+
+        if (assigning->command_id == 0)
+                return;
+        for (size_t i = 0; !at_once && assigning->plan.running && i < assigning->plan.n_vms; i++)
+                if (!pair_step_safe(pair_of(engine, assigning->plan.vms[i].holder)) &&
+                    engine->now_usec < assigning->begun_usec + WRITE_USEC)
+                        return;
+        for (size_t i = 0; i < assigning->plan.n_items; i++)
+                used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%s", used ? " " : "",
+                                          assignment_item_format(&assigning->plan.items[i], item));
+        command_reply(&step, assigning->command_id, 0, "granted: %.180s; usage follows", text);
+        assigning->command_id = 0;
+}
+
 static void begin(struct engine *engine, const struct operator_command *command, struct update *update) {
         struct assigning *assigning = &engine->assigning;
         struct step step = step_begin(engine, NULL, update);
@@ -311,6 +332,8 @@ static void begin(struct engine *engine, const struct operator_command *command,
         struct rights map;
         int r;
 
+        if (!assigning->plan.running)
+                answer(engine, true, update); /* the last one's, whose writing is late */
         r = assigned_plan(engine, command->request, &assigning->plan, &map, why, sizeof(why));
         if (r < 0) {
                 command_reply(&step, command->id, r, "%s", why);
@@ -326,7 +349,7 @@ static void begin(struct engine *engine, const struct operator_command *command,
                 assigning->vms[i].target_bytes = assigned_bytes(pair_of(engine, vm), vm.side);
         }
         step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory assigned by %s: %.180s", command->who, command->request);
-        command_reply(&step, command->id, 0, "granted: %.180s; usage follows", command->request);
+        assigning->command_id = command->id;
         commit(engine, &map, update);
         rights_deinit(&map);
 }
@@ -409,8 +432,8 @@ static uint64_t moved(const struct pair *pair, enum side side, const struct assi
         return bytes < vm->bytes ? bytes : vm->bytes;
 }
 
-/* Looks how far a VM has come. True where its request has ended. */
-static bool look(struct engine *engine, size_t i) {
+/* Looks how far a VM has come; its request may have ended. */
+static void look(struct engine *engine, size_t i) {
         struct assigning *assigning = &engine->assigning;
         struct assigning_vm *vm = &assigning->vms[i];
         struct holder holder = assigning->plan.vms[i].holder;
@@ -420,7 +443,7 @@ static bool look(struct engine *engine, size_t i) {
         uint64_t bytes;
 
         if (vm->request_id == 0)
-                return false;
+                return;
         bytes = moved(pair, holder.side, vm);
         if (bytes != vm->seen_bytes) {
                 vm->seen_bytes = bytes;
@@ -431,7 +454,7 @@ static bool look(struct engine *engine, size_t i) {
                 snprintf(why, sizeof(why), "%s has failed; what it manages is given to it again when it is back",
                          pair_domain(pair, holder.side));
         } else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + PATIENCE_USEC)
-                return false;
+                return;
         else if (bytes < vm->bytes)
                 snprintf(why, sizeof(why), "%s%s%s", vm->extend ? "no memory has become free for " : "the guest of ",
                          pair_domain(pair, holder.side),
@@ -439,7 +462,6 @@ static bool look(struct engine *engine, size_t i) {
                                     : " has let nothing go for a minute; it is still asked to");
         assignment_done(&assigning->plan, vm->request_id, outcome, bytes, why);
         vm->request_id = 0;
-        return true;
 }
 
 static size_t index_of(const struct assignment *plan, struct holder vm) {
@@ -496,10 +518,11 @@ void engine_advance_assignment(struct engine *engine, const struct event *event,
 
         if (engine->ready && event && event->kind == EVENT_WAKE && event->pair < 0)
                 advance_waiting(engine, update);
+        answer(engine, false, update);
         if (!assigning->plan.running)
                 return;
         for (size_t i = 0; i < assigning->plan.n_vms; i++)
-                (void) look(engine, i);
+                look(engine, i);
         while (assignment_next(&assigning->plan, &request))
                 issue(engine, &request, update);
         if (!assigning->plan.running)

@@ -28,7 +28,7 @@ enum ctl_exit {
 
 struct ctl {
         /* options */
-        bool user, json, dry_run, force, domains, all, csv;
+        bool user, json, dry_run, force, domains, all, csv, wait, cancel;
         bool color;       /* of the standard output */
         bool progress;    /* the standard output is a terminal */
         bool go_back;     /* drill: --return */
@@ -56,6 +56,7 @@ int verb_check(struct ctl *ctl);
 int verb_explain(struct ctl *ctl);
 int verb_table(struct ctl *ctl);
 int verb_memory(struct ctl *ctl);
+int verb_memory_assign(struct ctl *ctl); /* for verb_memory(), with arguments */
 int verb_history(struct ctl *ctl);
 int verb_monitor(struct ctl *ctl);
 int verb_metrics(struct ctl *ctl);

@@ -32,6 +32,8 @@ enum option_id {
         OPTION_SVG = 'g',
         OPTION_SINCE = 'N',
         OPTION_CSV = 'C',
+        OPTION_WAIT = 'W',
+        OPTION_CANCEL = 'k',
 };
 
 static const struct option options[] = {
@@ -59,6 +61,8 @@ static const struct option options[] = {
         { "svg", required_argument, NULL, OPTION_SVG },
         { "since", required_argument, NULL, OPTION_SINCE },
         { "csv", no_argument, NULL, OPTION_CSV },
+        { "wait", no_argument, NULL, OPTION_WAIT },
+        { "cancel", no_argument, NULL, OPTION_CANCEL },
         { 0 },
 };
 
@@ -67,7 +71,10 @@ static const struct verb verbs[] = {
         { "check", "[PAIR]", "could it fail over right now, for each single failure?", 0, 1, "", verb_check },
         { "explain", "PAIR|ID", "why it fails over, or does not; with an ID why it did", 1, 1, "", verb_explain },
         { "table", "", "who has which memory, and where it goes at a failover", 0, 0, "", verb_table },
-        { "memory", "", "who manages and who uses which memory, drawn [--svg FILE]", 0, 0, "g", verb_memory },
+        { "memory", "", "who manages and who uses which memory, drawn [--svg FILE]", 0, 4, "gdWk", verb_memory },
+        { "memory", "assign REQUEST", "moves memory by hand: \"vm-a=-1GiB vm-b=+1GiB\" [--wait] [--dry-run] [--cancel]",
+          0, 4, "gdWk", verb_memory },
+        { "memory", "extend VM SIZE|RANGE", "the same for one VM; and memory release", 0, 4, "gdWk", verb_memory },
         { "history", "[PAIR|ID]", "failovers; with an ID its phases and reasons [--limit N]", 0, 1, "n", verb_history },
         { "monitor", "", "what happens, as it happens", 0, 0, "", verb_monitor },
         { "metrics", "", "OpenMetrics text", 0, 0, "", verb_metrics },
@@ -121,7 +128,7 @@ static const struct verb *find_verb(const char *name) {
 }
 
 static bool takes(const struct verb *verb, int letter) {
-        return !strchr("dfFLrURAonDbaSwgNC", letter) || strchr(verb->options, letter);
+        return !strchr("dfFLrURAonDbaSwgNCWk", letter) || strchr(verb->options, letter);
 }
 
 static int parse_limit(struct ctl *ctl, const char *text) {
@@ -196,6 +203,12 @@ static int take_option(struct ctl *ctl, int letter, const char *value) {
                 return CTL_OK;
         case OPTION_CSV:
                 ctl->csv = true;
+                return CTL_OK;
+        case OPTION_WAIT:
+                ctl->wait = true;
+                return CTL_OK;
+        case OPTION_CANCEL:
+                ctl->cancel = true;
                 return CTL_OK;
         case OPTION_LIMIT:
                 return parse_limit(ctl, value);

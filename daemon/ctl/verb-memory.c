@@ -118,6 +118,27 @@ static void print_handover(struct json_object *region) {
         }
 }
 
+/* What was assigned by hand: one line a stretch, with how much of it the VM has. */
+static void print_assigned(struct json_object *root) {
+        struct json_object *assigned = get_object(root, "assigned");
+        char start[UNITS_TEXT_MAX], end[UNITS_TEXT_MAX], text[FORMAT_MAX];
+
+        if (!assigned)
+                return;
+        printf("By hand: %s could still be assigned.\n", format_mib(text, get_number(assigned, "available_bytes")));
+        for (size_t i = 0; i < get_count(assigned, "ranges"); i++) {
+                struct json_object *range = get_item(assigned, "ranges", i);
+
+                printf("  %s-%s  %s, which has %s of it\n",
+                       size_format(start, (uint64_t) get_number(range, "start_bytes")),
+                       size_format(end, (uint64_t) get_number(range, "end_bytes")), get_text(range, "manager", "?"),
+                       format_mib(text, get_number(range, "used_bytes")));
+        }
+        if (get_bool(root, "assignment.running"))
+                printf("A request of %s is under way: failoverctl memory assign --wait\n",
+                       get_text(root, "assignment.who", "?"));
+}
+
 static unsigned terminal_width(void) {
         struct winsize size;
 
@@ -155,6 +176,7 @@ static int print_all(struct ctl *ctl, struct json_object *root) {
         putchar('\n');
         for (size_t i = 0; i < spaces.n; i++)
                 print_handover(get_item(root, "regions", i));
+        print_assigned(root);
         r = ctl->svg ? write_svg(&spaces, ctl->svg)
                      : memory_map_print(spaces.items, spaces.n, terminal_width(), ctl->color, stdout);
         if (r < 0)
@@ -170,6 +192,10 @@ int verb_memory(struct ctl *ctl) {
         _cleanup_json_ struct json_object *root = NULL;
         int r;
 
+        if (ctl->n_args > 0)
+                return verb_memory_assign(ctl);
+        if (ctl->dry_run || ctl->wait || ctl->cancel)
+                return ctl_fail(CTL_USAGE, "that is for: failoverctl memory assign");
         /* Resident memory is looked at when somebody asks, and is worth a short wait. */
         for (unsigned round = 0;; round++) {
                 r = ctl_read_json(ctl, "DescribeMemory", &root, NULL);

@@ -47,6 +47,7 @@ static void make_policy(struct fake *fake) {
         assert(policy);
         free(policy->hypervisor_uri);
         policy->hypervisor_uri = strdup("qemu:///session");
+        policy->pool_bytes = 4 * GIB;
         policy->extent_bytes = 128 * MIB;
         policy->pairs = calloc(3, sizeof(*policy->pairs));
         assert(policy->hypervisor_uri && policy->pairs);
@@ -332,6 +333,13 @@ static int on_command(void *userdata, int pair, const struct operator_command *c
                 return error_set(error, -EBUSY, "A failover is under way.");
         if (command->verb == COMMAND_DRILL && (command->dry_run || command->level == DRILL_LEVEL_REHEARSE))
                 return end_at_once(fake, pair, command);
+        if (command->verb == COMMAND_ASSIGN) {
+                char text[EVENT_TEXT_LEN];
+
+                snprintf(text, sizeof(text), "granted: %.180s; usage follows", command->request);
+                bus_reply(fake->bus, command->id, 0, text);
+                return 0;
+        }
         if (command->dry_run || command->verb > COMMAND_DRILL) {
                 bus_reply(fake->bus, command->id, 0, command->dry_run ? "It would be done." : NULL);
                 return 0;

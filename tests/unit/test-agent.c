@@ -415,6 +415,26 @@ static void an_attach_is_answered_when_the_memory_is_online(void) {
         host_deinit(&host);
 }
 
+static void memory_without_an_application_is_set_online(void) {
+        struct message attach = { .type = MESSAGE_ATTACH, .app = "extra", .node = 0, .bytes = 132 * MIB };
+        struct host host;
+        char state[32];
+
+        host_init(&host);
+        host_configure(&host, host_spec(&host, SLEEP));
+        host_node_memory(&host, 4 * MIB, 0);
+        host_write_file(&host, "sys/devices/system/node/node0/memory40/state", "offline\n");
+        host_expect_result(&host, host_send(&host, attach), -EAGAIN);
+        CHECK(file_read(state, sizeof(state), "%s/sys/devices/system/node/node0/memory40/state", host.dir) > 0);
+        CHECK(strncmp(state, "online_movable", 14) == 0);
+        host_node_memory(&host, 132 * MIB, 100 * MIB);
+        host_expect_result(&host, host_send(&host, attach), 0);
+        CHECK(host.last.bytes == 132 * MIB);
+        attach.node = -1;
+        host_expect_result(&host, host_send(&host, attach), -ENOENT);
+        host_deinit(&host);
+}
+
 static void a_newer_attach_takes_the_place_of_an_older(void) {
         struct message attach = { .type = MESSAGE_ATTACH, .node = 0, .bytes = 2 * GIB };
         struct host host;
@@ -541,6 +561,7 @@ TEST_MAIN("agent",
           TEST(an_application_short_of_memory_waits_for_a_grant),
           TEST(a_refusal_keeps_the_application_from_starting_and_says_why),
           TEST(an_attach_is_answered_when_the_memory_is_online),
+          TEST(memory_without_an_application_is_set_online),
           TEST(a_newer_attach_takes_the_place_of_an_older),
           TEST(a_detach_prepares_the_node_and_says_what_is_in_use),
           TEST(the_kind_is_learned_from_the_start_command),

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "daemon/bus/assignment-json.h"
 #include "daemon/core/engine.h"
 #include "policy/text.h"
 #include "tests/unit/test.h"
@@ -64,18 +65,38 @@ static void end(struct world *w) {
         engine_free(w->engine);
 }
 
-/* The answer to a command; -EINPROGRESS where there is none. */
+static int find_reply(const struct update *update, char text[EVENT_TEXT_LEN]) {
+        for (size_t i = 0; i < update->n_actions; i++)
+                if (update->actions[i].kind == ACTION_REPLY) {
+                        strcpy(text, update->actions[i].text);
+                        return update->actions[i].result;
+                }
+        return -EINPROGRESS;
+}
+
+/* The answer to a command, which comes when what it changed is written. */
 static int ask(struct world *w, enum command_verb verb, const char *request, const char **ret_text) {
+        static char reply[EVENT_TEXT_LEN];
         struct operator_command command = { .verb = verb, .id = 7, .who = "root" };
+        int r;
 
         snprintf(command.request, sizeof(command.request), "%s", request);
         step(w, (struct event) { .kind = EVENT_COMMAND, .pair = NO_PAIR, .command = &command });
-        for (size_t i = 0; i < w->update.n_actions; i++)
-                if (w->update.actions[i].kind == ACTION_REPLY) {
-                        *ret_text = w->update.actions[i].text;
-                        return w->update.actions[i].result;
+        r = find_reply(&w->update, reply);
+        for (int i = 0; r == -EINPROGRESS && i < w->engine->n_pairs; i++)
+                for (int level = 0; r == -EINPROGRESS && level < PERSIST_LEVEL_MAX; level++) {
+                        uint64_t id = w->engine->pairs[i]->persist[level].id;
+
+                        if (id == 0)
+                                continue;
+                        CHECK(w->engine->assigning.command_id == command.id);
+                        step(w, (struct event) { .kind = EVENT_DONE, .pair = i, .side = SIDE_INVALID, .app = NO_APP,
+                                                 .action = ACTION_PERSIST, .action_id = id });
+                        r = find_reply(&w->update, reply);
+                        level--; /* more may have been written meanwhile */
                 }
-        return -EINPROGRESS;
+        *ret_text = reply;
+        return r;
 }
 
 static struct record record_of(const char *name, const char *app, const char *region) {
@@ -116,6 +137,47 @@ static void a_plan_changes_nothing(void) {
         CHECK(!w.engine->assigning.plan.running && assigned_bytes(w.engine->pairs[0], SIDE_A) == 0);
         rights_deinit(&map);
         free(plan);
+        end(&w);
+}
+
+static void a_plan_is_told_step_by_step(void) {
+        struct world w = begin_ready();
+        char why[EVENT_TEXT_LEN];
+        struct json_object *plan, *steps;
+        const char *text = "";
+        int r = -1;
+
+        CHECK(ask(&w, COMMAND_ASSIGN, "0-256MiB=a", &text) == 0);
+        CHECK(ask(&w, COMMAND_ASSIGN_CANCEL, "", &text) == 0);
+        plan = assignment_plan_json(w.engine, "a=+256MiB 1GiB-1280MiB=c", &r, why, sizeof(why));
+        REQUIRE(plan != NULL && r == 0);
+        steps = json_object_object_get(plan, "steps");
+        REQUIRE(json_object_array_length(steps) == 2);
+        CHECK_TEXT(json_object_get_string(json_object_array_get_idx(steps, 0)), "a gets 256MiB out of unused");
+        CHECK_TEXT(json_object_get_string(json_object_array_get_idx(steps, 1)),
+                   "c gets 256MiB (1GiB-1280MiB) out of unused");
+        json_object_put(plan);
+        plan = assignment_plan_json(w.engine, "x=+256MiB", &r, why, sizeof(why));
+        CHECK(plan != NULL && r == -ENOENT && strstr(why, "no VM is called x") != NULL);
+        json_object_put(plan);
+        end(&w);
+}
+
+static void what_is_assigned_is_told_place_by_place(void) {
+        struct world w = begin_ready();
+        struct json_builder builder = { .now_usec = w.now_usec };
+        struct json_object *root = json_object_new_object();
+        const char *text = "";
+
+        CHECK(ask(&w, COMMAND_ASSIGN, "128MiB-256MiB=a", &text) == 0);
+        json_put_assigned(&builder, root, w.engine);
+        root = json_finish(&builder, root);
+        REQUIRE(root != NULL);
+        CHECK_TEXT(json_object_to_json_string_ext(json_object_object_get(json_object_object_get(root, "assigned"),
+                                                                         "ranges"), JSON_C_TO_STRING_PLAIN),
+                   "[{\"start_bytes\":134217728,\"end_bytes\":268435456,\"manager\":\"a\",\"used_bytes\":0}]");
+        CHECK(json_object_get_boolean(json_object_object_get(json_object_object_get(root, "assignment"), "running")));
+        json_object_put(root);
         end(&w);
 }
 
@@ -196,6 +258,7 @@ static void a_store_that_says_more_than_the_pool_has_is_no_crash(void) {
 }
 
 TEST_MAIN("core-assigned", TEST(management_moves_in_the_step_that_asks_for_it), TEST(a_plan_changes_nothing),
+          TEST(a_plan_is_told_step_by_step), TEST(what_is_assigned_is_told_place_by_place),
           TEST(a_vm_is_not_extended_beyond_its_region),
           TEST(what_is_promised_to_hot_standby_applications_is_not_assigned),
           TEST(a_second_request_is_refused_and_names_the_first), TEST(ended_by_hand_each_vm_manages_what_it_has),

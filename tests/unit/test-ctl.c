@@ -175,6 +175,14 @@ static void what_changes_things_says_what_it_did(void) {
         expect("pause-past", "pause web --until 2020-01-01");
         expect("resume", "resume web");
         expect("adopt", "adopt web --active web-b");
+        expect("memory-extend", "memory extend db-a 1GiB");
+        expect("memory-release", "memory release db-a top:512MiB --json");
+        expect("memory-assign", "memory assign db-a=-1GiB web-a=+1GiB");
+        expect("memory-assign-dry-run", "memory assign 0-1GiB=web-b --dry-run");
+        expect("memory-assign-cancel", "memory assign --cancel");
+        expect("memory-assign-wait", "memory assign --wait");
+        expect("memory-assign-nothing", "memory assign");
+        expect("memory-shrink", "memory shrink db-a");
         expect("adopt-wrong", "adopt web --active db-a");
         expect("policy-apply", "policy apply good.yaml --dry-run");
         expect("policy-apply-bad", "policy apply bad.yaml");
