@@ -252,6 +252,7 @@ int supervised_init(struct supervised *app, struct supervisor *supervisor, const
         *app = (struct supervised) { .supervisor = supervisor, .node = -1, .told_kind = APPLICATION_AUTO,
                                      .poll = { 0, on_poll, app, NULL } };
         strcpy(app->spec.app, name);
+        app->spec.node = -1; /* until it is configured */
         strcpy(app->group.app, name);
         process_init(&app->main, &supervisor->processes, &main_handler);
         process_init(&app->stop_command, &supervisor->processes, &stop_handler);

@@ -62,6 +62,10 @@ void advance_dump(struct step *step, enum side side) {
         usec_t until = member->fence_usec + pair->policy->core_dump_within_usec;
         struct action *action;
 
+        if (!pair_flow_active(pair) || pair->record.flow.from != side) { /* what it was for has ended without it */
+                fence_enter(step, side, FENCE_FROZEN);
+                return;
+        }
         if (step->now >= until) {
                 step_say(step, RECORD_IGNORED, side, "no core dump of %s: %s", pair_domain(pair, side), out_of_time);
                 fence_enter(step, side, FENCE_FROZEN);

@@ -253,7 +253,7 @@ static void process_event(struct step *step, const struct event *event) {
                 if (!pair->record.fence_wanted[event->side] && !member->failure[0] && member->domain != DOMAIN_SHUTOFF)
                         member->gone_wait_usec = step->now + REASON_WAIT_USEC;
         }
-        if (event->result > 0 && member->gone_wait_usec) {
+        if (event->result > 0 && member->gone_wait_usec && !member->operator_hold) {
                 member->gone_signal = event->result;
                 member->gone_wait_usec = step->now;
         }
@@ -426,6 +426,8 @@ static void resize_done(struct step *step, const struct event *event) {
         stale = member->resize[event->app].sent_usec <= member->lost_usec;
         request_end(step, &member->resize[event->app], event->result == 0 || stale);
         member->requested_known[event->app] = event->result == 0 && !stale;
+        if (event->result != 0)
+                member->requested_bytes[event->app] = 0; /* it is not known what it has been asked for */
         if (event->result != 0 && !stale)
                 step_say(step, RECORD_REFUSED, event->side, "%s: resizing ua-%s failed, trying again: %s",
                          pair_domain(pair, event->side), pair->policy->applications[event->app].name,

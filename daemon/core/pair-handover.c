@@ -79,16 +79,20 @@ static void shrink(struct step *step, int app, enum side from) {
         struct pair *pair = step->pair;
         struct record_app *record = &pair->record.apps[app];
         struct member_state *member = &pair->members[from];
+        uint64_t left;
 
         if (member_is_gone(member) || app_released(pair, app, from)) {
                 handover_ended(step, app, from);
                 return;
         }
-        if (member->plugged_usec[app] < pair->apps[app].release_usec ||
-            member->plugged_bytes[app] >= record->using_bytes[from] ||
-            member->plugged_bytes[app] == 0) /* the end needs the second look of app_released() */
+        if (member->plugged_usec[app] < pair->apps[app].release_usec || member->plugged_bytes[app] == 0)
+                return; /* the end needs the second look of app_released() */
+        left = member->plugged_bytes[app];
+        if (member->requested_known[app] && member->requested_bytes[app] > left)
+                left = member->requested_bytes[app]; /* it has just been asked for less, and takes it back */
+        if (left >= record->using_bytes[from])
                 return;
-        record->using_bytes[from] = member->plugged_bytes[app];
+        record->using_bytes[from] = left;
         pair_dirty(pair);
         step->changed = true;
 }
@@ -117,6 +121,26 @@ static uint64_t kept_bytes(const struct pair *pair, int app, enum side from, uin
         return kept < plugged ? kept : plugged;
 }
 
+/* Node 0 is the base system's, and pages of a node that has another region, too, cannot be told apart. */
+static bool has_node_of_its_own(const struct pair *pair, enum side side, int app) {
+        const struct preflight *preflight = &pair->members[side].preflight;
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if ((int) i != app && preflight->apps[i].present &&
+                    preflight->apps[i].node == preflight->apps[app].node)
+                        return false;
+        return preflight->apps[app].node > 0;
+}
+
+/* Whose guest has to give everything up, whatever it needs: what it keeps could not be taken back any more, or nobody
+ * would, or nobody knows what it needs. */
+static bool has_to_give_all(const struct step *step, int app, enum side from) {
+        const struct pair *pair = step->pair;
+
+        return pair->record.apps[app].ended || !has_node_of_its_own(pair, from, app) ||
+               (!step->engine->reclaim_able && pair->apps[app].needed_usec[from] > pair->apps[app].release_usec);
+}
+
 /* A guest that has to give up more than it can spare migrates what runs there until it is out of memory, and kills.
  * So it is asked for what it can spare, again as that becomes more, and for all of it once nobody else needs any; the
  * rest is paged out as it is needed. Where it comes to need more meanwhile it is asked for less, and never for so
@@ -129,7 +153,7 @@ bool handover_wanted(const struct step *step, int app, enum side from, uint64_t 
 
         if (plugged > pair->record.apps[app].using_bytes[from])
                 plugged = pair->record.apps[app].using_bytes[from];
-        if (member->preflight.apps[app].node < 0) { /* its pages are anywhere, and nobody can tell them apart */
+        if (has_to_give_all(step, app, from)) {
                 *ret_bytes = 0;
                 return true;
         }
@@ -137,12 +161,12 @@ bool handover_wanted(const struct step *step, int app, enum side from, uint64_t 
                 return false;
         if (a->needed_usec[from] <= a->release_usec) { /* not told yet, and what is being plugged has to stop */
                 *ret_bytes = plugged;
-                return plugged == 0 || asked > plugged;
+                return plugged == 0 || asked > plugged || (!member->requested_known[app] && asked != plugged);
         }
         kept = plugged ? kept_bytes(pair, app, from, plugged) : 0;
         *ret_bytes = kept;
         if (!member->requested_known[app])
-                return kept == 0 || kept < plugged || asked > plugged;
+                return kept == 0 || kept < plugged || asked != plugged;
         if (step->now - member->resize[app].sent_usec < ASK_EVERY_USEC)
                 return false;
         if (kept > asked)

@@ -10,7 +10,8 @@
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
 #define MISMATCH_USEC (5 * USEC_PER_SEC) /* a guest may take so long to follow a request */
 #define RELEASE_POLL_USEC (250 * USEC_PER_MSEC)
-#define RESTING_POLL_USEC (1 * USEC_PER_SEC)
+#define RESTING_USEC (5 * USEC_PER_SEC) /* what a guest has not given up by then it keeps for now */
+#define RESTING_POLL_USEC (5 * USEC_PER_SEC)
 #define MISMATCH_POLL_USEC (1 * USEC_PER_SEC)
 
 /* ---- told what it runs ---------------------------------------------------------------------------------- */
@@ -203,10 +204,14 @@ static void look_again(struct step *step, enum side side, usec_t every_usec) {
         step_wake(step, step->now + every_usec);
 }
 
-/* An old user has given up what its guest was asked for, and keeps the rest as long as that is in use there. */
-static bool rests(const struct pair *pair, enum side side, int app) {
-        const struct member_state *member = &pair->members[side];
+/* An old user has given up what its guest was asked for, or cannot be asked for anything now, and keeps the rest as
+ * long as that is in use there. */
+static bool rests(const struct step *step, enum side side, int app) {
+        const struct member_state *member = &step->pair->members[side];
+        uint64_t wanted;
 
+        if (!wanted_bytes(step, side, app, &wanted))
+                return member->plugged_usec[app] && step->now - member->resize[app].sent_usec > RESTING_USEC;
         return member->requested_known[app] && member->requested_bytes[app] > 0 &&
                member->plugged_bytes[app] <= member->requested_bytes[app];
 }
@@ -223,7 +228,7 @@ void advance_memory(struct step *step, enum side side) {
                                member->plugged_bytes[i] < pair->record.apps[i].granted_bytes[side];
 
                 resize(step, side, (int) i);
-                if (awaited || (pair->record.apps[i].releasing[side] && !rests(pair, side, (int) i)))
+                if (awaited || (pair->record.apps[i].releasing[side] && !rests(step, side, (int) i)))
                         look_again(step, side, RELEASE_POLL_USEC); /* QEMU tells sizes once a second */
                 else if (pair->record.apps[i].releasing[side])
                         look_again(step, side, RESTING_POLL_USEC);

@@ -88,6 +88,8 @@ static void take_need(struct step *step, enum side side, int app, const struct a
 
         if (report->state != APPLICATION_STOPPED && report->state != APPLICATION_FAILED)
                 return;
+        if (report->node_bytes == 0 && a->needed_bytes[side] && step->pair->members[side].plugged_bytes[app])
+                return; /* it has told before what it now cannot read */
         if (step->pair->record.apps[app].using_bytes[side] &&
             (!a->needed_usec[side] || a->needed_bytes[side] != needed))
                 step->again = true;

@@ -183,7 +183,9 @@ static void parse_memory_devices(const xmlNode *root, const struct app_names *ap
                         if (strcmp(apps->names[i], app) != 0)
                                 continue;
                         facts->preflight.apps[i].present = true;
-                        facts->preflight.apps[i].node = (int) node_number(node_child(target, "node"));
+                        facts->preflight.apps[i].node = node_child(target, "node")
+                                                                ? (int) node_number(node_child(target, "node"))
+                                                                : -1;
                         facts->preflight.apps[i].size_bytes = node_size(node_child(target, "size"));
                         facts->preflight.apps[i].block_bytes = node_size(node_child(target, "block"));
                         facts->preflight.apps[i].requested_bytes = requested;

@@ -427,6 +427,25 @@ static int run_open_process(struct call *call, virConnectPtr connection) {
         return r;
 }
 
+/* The disk may have kept us waiting: is it still the life that was to be dumped, and wanted? */
+static int check_dump(struct call *call, virConnectPtr connection, unsigned asked_id) {
+        _cleanup_domain_ virDomainPtr now = NULL;
+        enum domain_reason reason;
+        enum domain_state state;
+        int r;
+
+        if (lane_now() >= call->lane.deadline_usec)
+                return -ETIMEDOUT;
+        r = open_domain(call, connection, &now);
+        if (r < 0)
+                return r;
+        if (get_state(now, &state, &reason) < 0)
+                return libvirt_error(call);
+        if (virDomainGetID(now) != asked_id || (state != DOMAIN_PAUSED && state != DOMAIN_CRASHED))
+                return call_end(call, -ESRCH, "it does not stand still any more");
+        return 0;
+}
+
 /* QEMU ends it when it is killed, and libvirt with it: what was written until then is worth nothing. */
 static int run_dump(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
@@ -441,6 +460,9 @@ static int run_dump(struct call *call, virConnectPtr connection) {
                 snprintf(call->lane.text, sizeof(call->lane.text), "%.150s: %s", call->evidence_dir, strerror(-r));
                 return r;
         }
+        r = check_dump(call, connection, virDomainGetID(domain));
+        if (r < 0)
+                return r;
         if (virDomainCoreDumpWithFormat(domain, path, VIR_DOMAIN_CORE_DUMP_FORMAT_RAW, VIR_DUMP_MEMORY_ONLY) == 0)
                 return 0;
         r = libvirt_error(call);

@@ -158,13 +158,15 @@ static void check_grow(struct sim *sim, const struct action *action) {
                                  app->name);
 }
 
-/* An old user's guest is asked for no more than it can spare, as far as it has told. */
+/* An old user's guest is asked for no more than it can spare, as far as it has told, while the rest can be taken back
+ * from it. */
 static void check_spare(struct sim *sim, const struct action *action) {
         const struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
+        const struct record_app *record = &sim->engine->pairs[action->pair]->record.apps[action->app];
         uint64_t others = vm->others_told[action->app];
 
-        if (sim->engine->pairs[action->pair]->record.apps[action->app].using_bytes[action->side] == 0 || vm->lied ||
-            vm->agent_old || others <= OTHERS_LITTLE_BYTES)
+        if (record->using_bytes[action->side] == 0 || vm->lied || vm->agent_old || others <= OTHERS_LITTLE_BYTES ||
+            record->ended || !sim->engine->reclaim_able)
                 return;
         if (action->bytes < (others < vm->plugged[action->app] ? others : vm->plugged[action->app]))
                 checker_violated(sim, "%s is to give up what else runs there needs %" PRIu64 " MiB of",

@@ -187,7 +187,8 @@ static bool is_true(const struct call *call) {
 
 static void begin(enum call_kind kind) {
         stand_in.running = kind != CALL_START;
-        stand_in.paused = stand_in.saved = false;
+        stand_in.paused = kind == CALL_DUMP;
+        stand_in.saved = false;
         stand_in.attached = kind == CALL_DETACH_DISK;
         stand_in.requested_kib = 0;
         stand_in.dump[0] = 0;

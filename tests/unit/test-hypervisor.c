@@ -132,6 +132,8 @@ static void a_dump_that_cannot_be_written_leaves_no_file(void) {
         watch(&t, 0, "test");
         CHECK(act_on(&t, ACTION_DUMP, "../web-1") == -EINVAL);
         CHECK(access(t.evidence_dir, F_OK) < 0);
+        CHECK(act_on(&t, ACTION_DUMP, "web-1") == -ESRCH); /* it does not stand still */
+        CHECK(act_on(&t, ACTION_FREEZE, "") == 0);
         CHECK(act_on(&t, ACTION_DUMP, "web-1") == -EIO); /* the test driver knows no dump of the memory alone */
         snprintf(path, sizeof(path), "%s/web-1/core-a", t.evidence_dir);
         CHECK(access(path, F_OK) < 0 && errno == ENOENT);
