@@ -135,4 +135,5 @@ static struct nbdkit_plugin nbdkit_plugin = {
         .errno_is_preserved = 0,
 };
 
+struct nbdkit_plugin *plugin_init(void); /* which this defines */
 NBDKIT_REGISTER_PLUGIN(nbdkit_plugin)

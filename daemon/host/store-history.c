@@ -67,8 +67,8 @@ int history_write(sqlite3 *db, const struct history_line *line) {
 
 int history_prune(sqlite3 *db, unsigned events, unsigned flows) {
         static const char *const dependent[] = {
-                "DELETE FROM phase WHERE failover IN (SELECT id FROM failover WHERE rowid <= "
-                "(SELECT max(rowid) FROM failover) - ?)",
+                ("DELETE FROM phase WHERE failover IN (SELECT id FROM failover WHERE rowid <= "
+                 "(SELECT max(rowid) FROM failover) - ?)"),
                 "DELETE FROM drill WHERE id <= (SELECT max(id) FROM drill) - ?",
                 "DELETE FROM failover WHERE rowid <= (SELECT max(rowid) FROM failover) - ?",
         };

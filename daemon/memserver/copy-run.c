@@ -136,7 +136,8 @@ static int begin_session(struct copy *copy, struct error *error) {
                 return r;
         copy->link = 1;
         copy->number = copy->answered = 0;
-        copy->filled = copy->refused = false;
+        copy->filled = false;
+        copy->refused = false;
         if (getrandom(&copy->session, sizeof(copy->session), 0) != (ssize_t) sizeof(copy->session) || !copy->session)
                 return error_set(error, -EIO, "no random numbers from the kernel");
         r = send_label(copy, peer, LABEL_FILLING);

@@ -82,8 +82,8 @@ static void hear(struct heard *ret) {
 /* Returns false once no write was left to go wrong. */
 static bool try_fault(enum fault fault, unsigned turn) {
         struct heard heard = { 0 };
+        struct link *link = NULL;
         struct loop *loop;
-        struct link *link;
 
         REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, channel.ends) == 0);
         REQUIRE(loop_new(&loop) == 0 && link_new(loop, &port, &handler, &link) == 0);

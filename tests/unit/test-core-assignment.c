@@ -92,8 +92,8 @@ static const char *const bad_requests[] = {
         "vm-a=--1GiB", "vm-a=+1GB", "vm-a=+1", "vm-a=+-1GiB", "vm-a=-top:", "vm-a=+top:1GiB", "vm-a=-bottom:1GiB",
         "vm-a=+1GiB=2GiB", "-1GiB=vm-a", "1GiB-=vm-a", "1GiB=vm-a", "0-1=vm-a", "0-1GiB=", "0-1GiB=vm/a",
         "0-1GiB=.vm", "vm-a=+99999999999TiB", "0-99999999999TiB=vm-a", "vm\x01\xff=+1GiB",
-        "an-item-that-is-longer-than-any-item-can-be-an-item-that-is-longer-than-any-item-can-be-an-item-that-is-"
-        "longer-than-any-item-can-be-an-item-that-is-longer-than-any-item=+1GiB",
+        ("an-item-that-is-longer-than-any-item-can-be-an-item-that-is-longer-than-any-item-can-be-an-item-that-is-"
+         "longer-than-any-item-can-be-an-item-that-is-longer-than-any-item=+1GiB"),
         "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklm=+1GiB",
         /* no such VM, or a fenced one */
         "vm-x=+1GiB", "0-1GiB=vm-x", "vm-d=-256MiB", "vm-d=+256MiB", "0-1GiB=vm-d", "3GiB-4GiB=vm-a",

@@ -287,11 +287,14 @@ static void without_libvirt_calls_fail_at_once(void) {
 }
 
 static void a_lane_can_be_left_while_a_call_is_stuck(void) {
-        struct outcome stuck = { 0 }, waiting = { 0 };
-        usec_t begin = lane_now();
+        struct outcome first = { 0 }, stuck = { 0 }, waiting = { 0 };
         struct lane_test t;
+        usec_t begin;
 
         lane_test_init(&t, URI, LANE_WORKERS_MAX);
+        submit(t.lane, "a", WAIT_USEC, -1, &first); /* a worker and its connection are there for the next */
+        CHECK(run_until(t.loop, &first.n_done, 1));
+        begin = lane_now();
         submit(t.lane, "a", SHORT_USEC, t.pipe[0], &stuck);
         CHECK(run_until(t.loop, &stuck.n_done, 1));
         submit(t.lane, "b", WAIT_USEC, t.pipe[0], &waiting);

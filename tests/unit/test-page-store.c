@@ -379,7 +379,7 @@ static void pages_at_a_regular_distance_are_walked_with_the_smallest_buffer(void
 
 static uint64_t resident_bytes(void) {
         _cleanup_fclose_ FILE *file = fopen("/proc/self/statm", "re");
-        unsigned long total, resident;
+        unsigned long total = 0, resident = 0;
 
         REQUIRE(file && fscanf(file, "%lu %lu", &total, &resident) == 2);
         return resident * PAGE_BYTES;
