@@ -21,18 +21,18 @@ RUN = "/run/qemu"
 SOCKET = "/run/helper.sock"
 MIB = 1 << 20
 # In MiB. A QEMU of this size has 30 of its own.
-MEMORY = 240                # of this kernel
+MEMORY = 200                # of this kernel
 REGION, SYSTEM = 48, 36
 FIRST = 2                   # of the region: the guest's program is below
 OLD_END, NEW_END = 46, 42   # so much each touches of it
 OLD_AT_MOST = SYSTEM + 16 + REGION - (NEW_END - FIRST)  # what it manages, 16 beside it, what is not touched yet
-HOG = 140
+HOG = 100
 LIMITS = ("memory.min", "memory.low", "memory.high")
 POWER_OFF = 0x4321fedc      # reboot(2)
 
 
-def mount(kind, where):
-    if ctypes.CDLL(None, use_errno=True).mount(kind.encode(), where.encode(), kind.encode(), 0, b"") != 0:
+def mount(kind, where, options=""):
+    if ctypes.CDLL(None, use_errno=True).mount(kind.encode(), where.encode(), kind.encode(), 0, options.encode()) != 0:
         raise OSError(ctypes.get_errno(), f"mount {where}")
 
 
@@ -46,6 +46,10 @@ def number(group, name):
     with open(f"{GROUPS}{group}/{name}") as f:
         text = f.read().strip()
     return text if text == "max" else int(text) // MIB
+
+
+def limits(group):
+    return {limit: number(group, limit) for limit in LIMITS}
 
 
 def killed(group):
@@ -69,20 +73,22 @@ def until(condition, seconds, what):
 
 
 class Vm:
-    """A QEMU as libvirt starts one, as far as failoverd looks, in a group of its own."""
+    """A QEMU as libvirt starts one, as far as failoverd looks, in a group of its own. `start`: what puts it there."""
 
-    def __init__(self, name):
-        self.name, self.group = name, f"/pool/{name}"
-        os.mkdir(f"{GROUPS}{self.group}")
+    def __init__(self, name, group, start=()):
+        self.name, self.group = name, group
         memory = json.dumps({"qom-type": "memory-backend-ram", "id": "memua-db", "size": REGION * MIB},
                             separators=(",", ":"))
         self.process = subprocess.Popen(
-            ["qemu-system-x86_64", "-name", f"guest={name}", "-machine", "q35,memory-backend=memua-db", "-m",
+            [*start, "qemu-system-x86_64", "-name", f"guest={name}", "-machine", "q35,memory-backend=memua-db", "-m",
              str(REGION), "-object", memory, "-nodefaults", "-display", "none", "-serial", "stdio", "-accel",
              "tcg,tb-size=8", "-kernel", f"{BUILD}/tests/guest/toucher"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            preexec_fn=lambda: write(f"{GROUPS}{self.group}/cgroup.procs", 0))
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=None if start else self._enter)
         write(f"{RUN}/{name}.pid", self.process.pid)
+
+    def _enter(self):
+        os.mkdir(f"{GROUPS}{self.group}")
+        write(f"{GROUPS}{self.group}/cgroup.procs", 0)
 
     def answer(self):
         byte = self.process.stdout.read(1)
@@ -152,7 +158,7 @@ class Hog:
 class Story:
     def __init__(self):
         self.found = {"begun": time.monotonic()}
-        self.old, self.new = Vm("old"), Vm("new")
+        self.old, self.new = Vm("old", "/pool/old"), Vm("new", "/pool/new")
         self.groups = {"pool": "/pool", "old": self.old.group, "new": self.new.group}
         self.old.answer()
         self.new.answer()
@@ -160,9 +166,9 @@ class Story:
     def note(self, step, **more):
         self.found[step] = {
             **more, "seconds": round(time.monotonic() - self.found["begun"], 1), "noted": noted(),
-            **{name: {**{limit: number(group, limit) for limit in LIMITS},
-                      "current": number(group, "memory.current"), "swap": number(group, "memory.swap.current"),
-                      "killed": killed(group)} for name, group in self.groups.items()}}
+            **{name: {**limits(group), "current": number(group, "memory.current"),
+                      "swap": number(group, "memory.swap.current"), "killed": killed(group)}
+               for name, group in self.groups.items()}}
 
     def use_all(self):
         """Both go through what they have, so that both want it all."""

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Whose memory goes while a region changes hands, where the kernel has the memory controller of cgroup v2: real QEMUs
-and the real helper under a kernel of their own, once (inside_cgroups.py), and what is to be expected of it.
+and the real helper under a kernel of their own, once without systemd (inside_cgroups.py) and once with it
+(inside_systemd.py), and what is to be expected of it.
 """
 import os
 
 import pytest
 
 import inside_cgroups
+import inside_systemd
 from inside_cgroups import MEMORY, OLD_AT_MOST, REGION, SYSTEM
 from testbed import uml
 
 pytestmark = pytest.mark.skipif(bool(uml.missing()), reason=uml.missing() or "user-mode Linux")
 
 LIMITS = ("memory.min", "memory.low", "memory.high")
+MEMORY_SYSTEMD = 640
 SECONDS = 300   # emulated twice; one alone on a machine takes 45
 
 
@@ -34,7 +37,7 @@ def test_what_each_vm_manages_is_protected_up_the_tree(found):
     step = found["bounded"]
     assert step["new"]["memory.low"] == SYSTEM + REGION and step["new"]["memory.min"] == SYSTEM
     assert step["old"]["memory.low"] == SYSTEM
-    assert step["pool"]["memory.low"] > SYSTEM, "a group above has as much as the VM protected last needs, and more"
+    assert step["pool"]["memory.low"] == 2 * SYSTEM + REGION, "a group above has what both need"
     assert any(f"new: protected: {SYSTEM + REGION} MiB in /pool/new" in line for line in step["said"])
     assert set(step["noted"]) == {"/pool", "/pool/old", "/pool/new"}
 
@@ -71,3 +74,41 @@ def test_a_crash_leaves_nothing_behind_that_the_next_start_does_not_give_back(fo
 
 def test_contents_survive_all_of_it(found):
     assert found["ended"]["intact"] and found["ended"]["old"]["swap"] > 0
+
+
+# ---- where systemd manages the groups ----
+
+@pytest.fixture(scope="module")
+def known():
+    """What systemd knows of it."""
+    told = uml.run(os.path.abspath(inside_systemd.__file__), MEMORY_SYSTEMD, SECONDS)
+    for step in told.values():
+        print(step)
+    assert "error" not in told, f"{told['error']}\n{told['helper']}"
+    return told
+
+
+def in_mib(properties):
+    return {name: "max" if value == "infinity" else int(value) >> 20 for name, value in properties.items()}
+
+
+@pytest.mark.parametrize("step", ("before", "during", "reloaded", "ended"))
+def test_systemd_knows_what_is_in_its_groups(known, step):
+    for files, unit in zip(known[step]["files"], known[step]["units"]):
+        assert in_mib(unit) == {"MemoryMin": files["memory.min"], "MemoryLow": files["memory.low"],
+                                "MemoryHigh": files["memory.high"]}
+
+
+def test_the_helper_sets_it_from_behind_its_walls(known):
+    above, old, new = known["during"]["files"]
+    assert any(line.startswith("reclaim able") for line in known["said"]), known["said"]
+    assert new["memory.low"] == SYSTEM + REGION and old["memory.low"] == SYSTEM
+    assert old["memory.high"] != "max" and new["memory.high"] == "max"
+    assert above["memory.low"] == 2 * SYSTEM + REGION
+    assert known["reloaded"]["files"] == known["during"]["files"]
+
+
+def test_an_operator_s_setting_outlives_a_crash_and_the_end(known):
+    assert known["before"]["units"][1:] == known["ended"]["units"][1:]
+    assert known["ended"]["files"][0] == {**known["before"]["files"][0], "memory.low": 1024}
+    assert known["ended"]["noted"] == []

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 
 from .guests import BUILD
 
@@ -29,7 +30,7 @@ def _memory_dir(mib, otherwise):
 def run(program, memory_mib, seconds):
     """Boots, with `program` as its only process, to its end. Returns what that has written to found.json, as JSON, in
     the directory that OUT in its environment names; BUILD is there, too, and swap is /dev/ubda."""
-    out = tempfile.mkdtemp(prefix="fo-uml")
+    out, begun = tempfile.mkdtemp(prefix="fo-uml"), time.monotonic()
     try:
         swap = os.path.join(out, "swap")
         with open(swap, "wb") as f:
@@ -42,6 +43,7 @@ def run(program, memory_mib, seconds):
                             f"uml_dir={out}", "umid=failoverd-test"],
                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=seconds, check=False,
                            env={**os.environ, "TMPDIR": _memory_dir(memory_mib, out)})
+            print(f"{program}: {time.monotonic() - begun:.0f} s")
             log.seek(0)
             said = log.read()
         if not os.path.exists(os.path.join(out, "found.json")):
