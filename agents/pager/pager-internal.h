@@ -26,6 +26,8 @@ struct pager {
         struct channel *channel; /* borrowed from the thread; NULL: none */
         unsigned n_users;        /* calls on it, and what follows of them in the map */
         unsigned primary;        /* server whose space it is, from 1 as in the map; 0: there is none */
+        uint64_t token;          /* of the present channel's grant, or the last one's */
+        uint64_t acknowledged_token; /* of the grant under which a save was acknowledged last; 0: none was */
         uint64_t n_losses;       /* how often its pages were lost */
         bool stop;
         uint64_t n_takeovers, saved_bytes, returned_bytes;

@@ -54,8 +54,7 @@ static int open_mirror(struct pager *pager, unsigned server, struct error *error
         if (r > 0)
                 r = control_ask_drop(&ask, pager->grant.tried, error);
         if (r >= 0)
-                r = control_ask_open(&ask, SPACE_MIRROR, pager->options.size_bytes, pager->grant.granted, capability,
-                                     error);
+                r = control_ask_open(&ask, SPACE_MIRROR, pager->options.size_bytes, pager->token, capability, error);
         if (r < 0)
                 return r;
         uri = pager_uri(pager, server - 1, capability);

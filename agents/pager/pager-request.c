@@ -178,6 +178,8 @@ static int save(struct pager *pager, struct page_request *request, enum peer_kin
                 r = channel_call(way.channel, kind, buffer, request->length, request->offset);
                 pthread_mutex_lock(&pager->lock);
                 if (!is_lost(pager, &way, r)) {
+                        if (r == 0)
+                                pager->acknowledged_token = pager->token;
                         page_map_end(&pager->map, request, r == 0, pager->primary);
                         leave_way(pager);
                         return r;

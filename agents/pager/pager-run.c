@@ -65,13 +65,13 @@ static int go_on_at(struct pager *pager, size_t server, const char *capability, 
         }
         pager->primary = primary;
         pager->channel = pager->current = channel;
+        pager->token = pager->grant.tried;
         pager->state = PAGER_SERVING;
         pager->text[0] = 0;
         pager->serving_usec = clock_usec(CLOCK_BOOTTIME);
         pager->stalled_usec = 0;
         pthread_cond_broadcast(&pager->changed);
         pthread_mutex_unlock(&pager->lock);
-        pager->grant.granted = pager->grant.tried;
         pager_say(pager, before == 0 ? PAGER_OPENED : before == primary ? PAGER_REGAINED : PAGER_TAKEN_OVER, "at %s",
                   pager->options.servers[server].control);
         return 0;
@@ -99,6 +99,8 @@ static int open_at(struct pager *pager, size_t server, struct error *error) {
         r = control_ask_open(&ask, SPACE_PRIMARY, pager->options.size_bytes, ++pager->grant.tried, capability, error);
         if (r == 0)
                 r = go_on_at(pager, server, capability, error);
+        if (r == 0)
+                pager->grant.opened = pager->grant.granted = pager->grant.tried;
         explicit_bzero(capability, sizeof(capability));
         return r;
 }
@@ -128,22 +130,7 @@ static void look(struct pager *pager, size_t server, struct sight *ret) {
         ret->whole = space.copy == LABEL_COMPLETE;
 }
 
-/* Where to go on. A primary that has just let its deadline pass is asked only where no mirror can stand in. */
-static enum recovery choose(struct pager *pager, struct sight *sights, size_t *ret_server) {
-        size_t n = pager->options.n_servers, primary = pager->primary - 1;
-        enum recovery choice;
-
-        for (size_t i = 0; i < n; i++)
-                if (i != primary || !pager->stalled)
-                        look(pager, i, &sights[i]);
-        choice = recovery_choose(sights, n, &pager->grant, ret_server);
-        if (choice == RECOVERY_WAIT && pager->stalled) {
-                look(pager, primary, &sights[primary]);
-                choice = recovery_choose(sights, n, &pager->grant, ret_server);
-        }
-        return choice;
-}
-
+/* Takes the space, or the mirror. -ESTALE where the server says that the mirror may lack pages. */
 static int take(struct pager *pager, enum recovery choice, size_t server, struct error *error) {
         struct control_ask ask = pager_ask(pager, server);
         char capability[CAPABILITY_LEN];
@@ -155,8 +142,9 @@ static int take(struct pager *pager, enum recovery choice, size_t server, struct
         else
                 r = control_ask_promote(&ask, token, clock_usec(CLOCK_BOOTTIME) - pager->answered_usec, capability,
                                         error);
-        if (r == 0)
-                r = go_on_at(pager, server, capability, error);
+        /* The server has done it, whatever has kept this end from it: that says nothing of the pages. */
+        if (r == 0 && go_on_at(pager, server, capability, error) < 0)
+                r = -ENOTCONN;
         explicit_bzero(capability, sizeof(capability));
         return r;
 }
@@ -189,28 +177,49 @@ static bool out_of_patience(struct pager *pager) {
         return clock_usec(CLOCK_BOOTTIME) >= pager->stalled_usec + pager->options.patience_usec;
 }
 
-/* One attempt to find a server for the space that there is. */
-static void find(struct pager *pager) {
-        struct sight sights[PAGE_HOLDERS_MAX] = { 0 };
+/* Tries what there is to try, and says where that led. */
+static enum recovery try_servers(struct pager *pager, struct sight *sights) {
         struct error error = ERROR_INIT;
         enum recovery choice;
         size_t server;
 
-        for (choice = choose(pager, sights, &server); choice == RECOVERY_GRANT || choice == RECOVERY_PROMOTE;
-             choice = recovery_choose(sights, pager->options.n_servers, &pager->grant, &server)) {
-                if (take(pager, choice, server, &error) == 0)
+        for (;;) {
+                int r;
+
+                choice = recovery_choose(sights, pager->options.n_servers, &pager->grant, &server);
+                if (choice == RECOVERY_ASK) {
+                        look(pager, server, &sights[server]);
+                        continue;
+                }
+                if (choice != RECOVERY_GRANT && choice != RECOVERY_PROMOTE)
+                        break;
+                r = take(pager, choice, server, &error);
+                if (r == 0)
                         break;
                 set_text(pager, error_text(&error));
-                if (choice == RECOVERY_PROMOTE && error.code != -ENOTCONN)
-                        sights[server].whole = false; /* it has said that it may lack pages */
-                else
-                        sights[server] = (struct sight) { 0 };
+                if (r == -ESTALE)
+                        look(pager, server, &sights[server]); /* it may have got a higher token meanwhile */
+                recovery_note_refusal(&sights[server], choice, r);
         }
+        error_deinit(&error);
+        return choice;
+}
+
+/* One attempt to find a server for the space that there is. */
+static void find(struct pager *pager) {
+        struct sight sights[PAGE_HOLDERS_MAX] = { 0 };
+        enum recovery choice;
+
+        for (size_t i = 0; i < pager->options.n_servers; i++)
+                if (i + 1 == pager->primary && pager->stalled)
+                        sights[i].spared = true;
+                else
+                        look(pager, i, &sights[i]);
+        choice = try_servers(pager, sights);
         if (choice == RECOVERY_FENCED)
                 be_fenced(pager);
         else if (choice == RECOVERY_LOST || (choice == RECOVERY_WAIT && out_of_patience(pager)))
                 lose(pager);
-        error_deinit(&error);
 }
 
 /* Where there is no space any more, a new one; until then requests that need a server fail. */
@@ -244,6 +253,8 @@ static void wait_urgent(struct pager *pager, usec_t timeout_usec) {
 
 /* The channel is broken, or to end: waits for those who use it. How it ended decides what is done next. */
 static void bury(struct pager *pager) {
+        uint64_t acknowledged;
+
         pthread_mutex_lock(&pager->lock);
         pager->state = PAGER_RECOVERING;
         pager->channel = NULL;
@@ -251,9 +262,12 @@ static void bury(struct pager *pager) {
         channel_break(pager->current);
         while (pager->n_users > 0)
                 pthread_cond_wait(&pager->changed, &pager->lock);
+        acknowledged = pager->acknowledged_token;
         pthread_mutex_unlock(&pager->lock);
         pager->answered_usec = channel_answered_usec(pager->current);
         pager->stalled = channel_stalled(pager->current);
+        if (pager->grant.granted < acknowledged)
+                pager->grant.granted = acknowledged;
         pager->current = channel_free(pager->current);
         wait_urgent(pager, 0); /* that is what was urgent */
 }

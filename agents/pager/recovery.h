@@ -6,7 +6,11 @@
  *
  * Every way back is a new grant, also to a primary that only the network had taken away: a save of the old connection
  * may still be on its way, and would come after what was saved anew. What holds the truth is known by its token: no
- * server that has a lower one than the grant under which saves were acknowledged, however alive it is.
+ * primary that has a lower one than the grant under which saves were acknowledged, however alive it is, and no mirror
+ * of a space that was given up before this one was opened.
+ *
+ * A primary that has just let its deadline pass is spared: it is asked only where no mirror can stand in, so that a
+ * takeover does not wait for it once more; but it is asked before anything is given up.
  *
  * Pure.
  */
@@ -20,25 +24,31 @@
 /* What one server says. */
 struct sight {
         bool answered;
-        bool there; /* it has a space of that name */
+        bool spared; /* it was not asked yet: the rest is not known */
+        bool there;  /* it has a space of that name */
         enum space_role role;
         uint64_t token;
         bool whole; /* a mirror: it may stand in, as far as it is known */
 };
 
 struct grant {
-        uint64_t granted; /* token of the grant under which saves were acknowledged last */
+        uint64_t opened;  /* token that the space was opened with */
+        uint64_t granted; /* token of the grant under which saves were acknowledged last; >= opened */
         uint64_t tried;   /* the highest that was asked for; >= granted */
 };
 
 enum recovery {
         RECOVERY_GRANT,   /* the space is there: get a new capability */
         RECOVERY_PROMOTE, /* this mirror is to become the primary */
+        RECOVERY_ASK,     /* ask the one that was spared, and choose again */
         RECOVERY_WAIT,    /* not known: a server that may have it does not answer */
         RECOVERY_LOST,    /* no server has it any more */
         RECOVERY_FENCED,  /* it was given to somebody else */
 };
 
-/* `ret_server` is set for the first two. */
+/* `ret_server` is set for the first three. */
 enum recovery recovery_choose(const struct sight *sights, size_t n_sights, const struct grant *grant,
                               size_t *ret_server);
+/* What is still known of a server that was asked for a grant or promotion in vain, with `result`: only -ESTALE to a
+ * promotion says that it may lack pages; after all else nothing is known. `sight` is what it said afterwards. */
+void recovery_note_refusal(struct sight *sight, enum recovery choice, int result);

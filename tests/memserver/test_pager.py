@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import nbd
 import pytest
+from relay import Relay
 from server import MIB, PAGE, page, run
 from testbed.wait import until
 from test_clients import digest
@@ -196,6 +199,56 @@ def test_a_mirror_that_may_lack_pages_is_never_read(servers, pagers):
     with pytest.raises(nbd.Error) as lost:
         handle.pread(PAGE, PAGE)
     assert lost.value.errnum == errno.EIO
+
+
+@pytest.fixture
+def over_relay(servers):
+    """A server whose NBD socket, not its control socket, is reached over a way that can be cut."""
+    relays = []
+
+    def start():
+        server = servers()
+        relays.append(Relay(server.path("relay"), server.socket))
+        return server, relays[-1], SimpleNamespace(control_path=server.control_path, socket=relays[-1].path)
+
+    yield start
+    for relay in relays:
+        relay.close()
+
+
+def test_a_primary_that_went_alone_and_then_stalls_is_asked_again(servers, pagers, over_relay):
+    """The mirror does not know that it was given up, and says so only when it is to be promoted."""
+    primary, (keeper, relay, by_relay) = servers(), over_relay()
+    pager = pagers([primary, by_relay], deadline=DEADLINE, patience="5s")
+    pager.until_mirrored(primary, keeper)
+    relay.open.clear()
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    primary.until_mirror("connecting")
+    primary.stop()
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(handle.pread, PAGE, PAGE)
+        pager.until(state="recovering")
+        primary.go_on()
+        assert read.result() == page(1)
+    pager.until(state="serving", primary=primary.control_path, takeovers=0, lost_bytes=0)
+
+
+def test_a_mirror_that_was_promoted_and_cannot_be_reached_yet_keeps_its_pages(servers, pagers, over_relay):
+    primary, (keeper, relay, by_relay) = servers(), over_relay()
+    pager = pagers([primary, by_relay], deadline=DEADLINE)
+    pager.until_mirrored(primary, keeper)
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    pager.process.send_signal(signal.SIGSTOP)
+    primary.kill()
+    primary.start()    # empty: it has no such space
+    os.rename(relay.path, f"{relay.path}.away")
+    pager.process.send_signal(signal.SIGCONT)
+    until(lambda: keeper.space()["role"] == "primary", 30, pager.log)
+    os.rename(f"{relay.path}.away", relay.path)
+    assert handle.pread(PAGE, PAGE) == page(1)
+    pager.until(takeovers=1, primary=keeper.control_path, lost_bytes=0)
 
 
 def test_a_second_pager_does_not_take_the_space(servers, pagers):

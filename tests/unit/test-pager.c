@@ -134,7 +134,9 @@ static void a_primary_with_an_older_token_is_never_gone_back_to(void) {
 /*
  * A pager's table and its choices among servers that die, stall, wake and begin anew, against a checker that knows what
  * was acknowledged. The servers here keep what theirs promise: a save is acknowledged once the mirror has it, or once
- * the mirror has been given up, and a mirror that may lack a save refuses to be promoted.
+ * the mirror has been given up; a mirror that may lack a save refuses to be promoted, and one that was promoted refuses
+ * what its old primary sends, which then serves nobody any more. A promotion may be carried out long after whoever
+ * asked for it has stopped waiting. The pager itself may run out of patience, and then leaves spaces behind.
  */
 #define PAGES 6
 #define SERVERS 3
@@ -142,40 +144,48 @@ static void a_primary_with_an_older_token_is_never_gone_back_to(void) {
 #define SEEDS 200
 
 struct server {
-        bool stalled, there, whole, says_whole;
+        bool stalled, there, whole, says_whole, replaced;
         enum space_role role;
         uint64_t token;
-        uint64_t page[PAGES]; /* version; 0: zeroes */
+        uint64_t session;      /* of the filling that made this a mirror */
+        size_t copy;           /* where its mirror is, of the session */
+        uint64_t copy_session; /* 0: none */
+        uint64_t promotion;    /* token of one to be carried out when it wakes; 0: none */
+        uint64_t page[PAGES];  /* version; 0: zeroes */
 };
 
 struct world {
-        uint64_t random, version;
+        uint64_t random, version, session;
         struct server servers[SERVERS];
-        size_t primary, mirror; /* SERVERS: none */
-        bool connected;
+        size_t primary; /* SERVERS: none */
+        bool connected, spared; /* it stalled when the connection was lost */
         struct grant grant;
+        uint64_t saved_under; /* the checker's: token of the last save, or of the space */
         struct page_map map;
         uint64_t acknowledged[PAGES], maybe[PAGES]; /* what was tried since, or the same; UINT64_MAX: several */
         bool lost[PAGES];
-        unsigned n_lost, n_takeovers;
+        unsigned n_lost, n_takeovers, n_given_up;
 };
 
 static struct server *primary_of(struct world *w) {
         return &w->servers[w->primary];
 }
 
-static bool has_mirror(const struct world *w) {
-        return w->mirror < SERVERS && w->servers[w->mirror].there && w->servers[w->mirror].role == SPACE_MIRROR;
+/* The mirror that a primary still has; NULL: none. It may have been promoted. */
+static struct server *mirror_of(struct world *w, const struct server *primary) {
+        struct server *mirror = &w->servers[primary->copy];
+
+        return primary->copy_session != 0 && mirror->session == primary->copy_session ? mirror : NULL;
 }
 
 static void open_space(struct world *w) {
-        w->primary = w->mirror = SERVERS;
+        w->primary = SERVERS;
         w->connected = false;
         for (size_t i = 0; i < SERVERS && w->primary == SERVERS; i++)
                 if (!w->servers[i].stalled) {
                         w->servers[i] = (struct server) { .there = true, .role = SPACE_PRIMARY,
                                                           .token = ++w->grant.tried };
-                        w->grant.granted = w->grant.tried;
+                        w->grant.opened = w->grant.granted = w->saved_under = w->grant.tried;
                         w->primary = i;
                         w->connected = true;
                 }
@@ -184,88 +194,127 @@ static void open_space(struct world *w) {
 /* Some other server gets the whole of the primary. */
 static void give_mirror(struct world *w) {
         size_t i = random_below(&w->random, SERVERS);
-        struct server *server = &w->servers[i];
+        struct server *server = &w->servers[i], *primary = primary_of(w);
 
-        if (!w->connected || has_mirror(w) || i == w->primary || server->stalled || primary_of(w)->stalled)
+        if (!w->connected || i == w->primary || server->stalled || primary->stalled || primary->replaced ||
+            !primary->there || (mirror_of(w, primary) && mirror_of(w, primary)->whole))
                 return;
-        *server = *primary_of(w);
+        *server = *primary;
         server->role = SPACE_MIRROR;
-        server->token = w->grant.granted;
+        server->copy_session = server->promotion = 0;
+        server->session = primary->copy_session = ++w->session;
         server->whole = server->says_whole = true;
-        w->mirror = i;
+        primary->copy = i;
 }
 
-/* The checker: an acknowledged page is lost only when nobody who is whole has it any more. */
-static bool holder_lives(const struct world *w) {
-        const struct server *primary = &w->servers[w->primary];
-
-        return (primary->there && primary->token >= w->grant.granted) || (has_mirror(w) && w->servers[w->mirror].whole);
+/* What a pager would be right to go on with. */
+static bool has_truth(const struct world *w, const struct server *server) {
+        if (!server->there || server->replaced)
+                return false;
+        return server->role == SPACE_PRIMARY ? server->token >= w->saved_under
+                                             : server->whole && server->token >= w->grant.opened;
 }
 
-static void lose_space(struct world *w) {
-        CHECK(!holder_lives(w));
+/* The checker: pages are given up only when no server that answers has them any more. */
+static void lose_space(struct world *w, bool out_of_patience) {
+        for (size_t i = 0; i < SERVERS; i++)
+                CHECK(!has_truth(w, &w->servers[i]) || (out_of_patience && w->servers[i].stalled));
         page_map_lose(&w->map);
         for (unsigned i = 0; i < PAGES; i++)
                 w->lost[i] = w->lost[i] || w->acknowledged[i] != 0 || w->maybe[i] != 0;
         w->n_lost++;
+        w->n_given_up += out_of_patience;
         open_space(w);
 }
 
-static void take_over(struct world *w, size_t server) {
-        struct server *s = &w->servers[server];
+static bool carry_out_promotion(struct server *server, uint64_t token) {
+        if (!server->there || server->role != SPACE_MIRROR || !server->whole || token <= server->token)
+                return false;
+        server->role = SPACE_PRIMARY;
+        server->token = token;
+        return true;
+}
 
+/* -ESTALE: refused. -ENOTCONN: no answer, whether it was done, is not, or will be. */
+static int take_over(struct world *w, enum recovery choice, size_t server) {
+        struct server *s = &w->servers[server];
+        uint64_t token = ++w->grant.tried;
+
+        if (choice == RECOVERY_PROMOTE && random_below(&w->random, 8) == 0) {
+                s->stalled = true;
+                s->promotion = token;
+                return -ENOTCONN;
+        }
+        if (choice == RECOVERY_PROMOTE && !carry_out_promotion(s, token))
+                return -ESTALE;
+        s->token = token;
+        if (random_below(&w->random, 4) == 0) {
+                s->stalled = random_below(&w->random, 2) == 0;
+                return -ENOTCONN;
+        }
         if (server != w->primary) {
                 page_map_move(&w->map, (unsigned) w->primary + 1, (unsigned) server + 1);
                 w->n_takeovers++;
-                w->mirror = SERVERS;
         }
-        s->role = SPACE_PRIMARY;
-        s->token = ++w->grant.tried;
-        if (random_below(&w->random, 4) == 0)
-                return; /* the answer was lost */
-        w->grant.granted = w->grant.tried;
         w->primary = server;
         w->connected = true;
+        w->spared = false;
+        return 0;
+}
+
+static struct sight look(const struct server *s) {
+        return (struct sight) { .answered = !s->stalled, .there = !s->stalled && s->there && !s->replaced,
+                                .role = s->role, .token = s->token, .whole = s->says_whole };
 }
 
 static void recover(struct world *w) {
         struct sight sights[SERVERS];
+        enum recovery choice;
+        bool unanswered = false;
         size_t server;
 
-        for (size_t i = 0; i < SERVERS; i++) {
-                struct server *s = &w->servers[i];
-                sights[i] = (struct sight) { .answered = !s->stalled, .there = !s->stalled && s->there,
-                                             .role = s->role, .token = s->token, .whole = s->says_whole };
-        }
-        for (;;) {
-                enum recovery choice = recovery_choose(sights, SERVERS, &w->grant, &server);
+        if (w->primary == SERVERS)
+                return open_space(w);
+        for (size_t i = 0; i < SERVERS; i++)
+                sights[i] = i == w->primary && w->spared ? (struct sight) { .spared = true } : look(&w->servers[i]);
+        while ((choice = recovery_choose(sights, SERVERS, &w->grant, &server)) < RECOVERY_WAIT) {
+                int r = choice == RECOVERY_ASK ? 0 : take_over(w, choice, server);
 
-                CHECK(choice != RECOVERY_FENCED);
-                if (choice == RECOVERY_PROMOTE && !w->servers[server].whole)
-                        sights[server].whole = false;
-                else if (choice == RECOVERY_PROMOTE || choice == RECOVERY_GRANT)
-                        return take_over(w, server);
-                else if (choice == RECOVERY_LOST)
-                        return lose_space(w);
-                else
+                unanswered = unanswered || r == -ENOTCONN;
+                if (w->connected)
                         return;
+                if (choice == RECOVERY_ASK)
+                        sights[server] = look(&w->servers[server]);
+                else
+                        recovery_note_refusal(&sights[server], choice, r);
         }
+        CHECK(choice != RECOVERY_FENCED);
+        if (choice == RECOVERY_LOST || (choice == RECOVERY_WAIT && !unanswered && random_below(&w->random, 2000) == 0))
+                lose_space(w, choice == RECOVERY_WAIT);
 }
 
 /* A save at the primary, and at its mirror unless that is given up. False: no answer, it may have been done or not. */
 static bool save_at_servers(struct world *w, unsigned page, uint64_t version) {
-        struct server *primary = primary_of(w);
+        struct server *primary = primary_of(w), *mirror = mirror_of(w, primary);
 
-        if (!primary->there || primary->stalled)
+        w->spared = primary->stalled;
+        if (!primary->there || primary->replaced || primary->stalled)
                 return false;
         primary->page[page] = version;
         if (random_below(&w->random, 20) == 0)
                 return false; /* dies, or is cut off, before the mirror has it */
-        if (has_mirror(w) && w->servers[w->mirror].stalled)
-                w->servers[w->mirror].whole = false;
-        else if (has_mirror(w))
-                w->servers[w->mirror].page[page] = version;
-        return random_below(&w->random, 20) != 0;
+        if (mirror && mirror->stalled) {
+                mirror->whole = mirror->whole && mirror->role == SPACE_PRIMARY;
+        } else if (mirror && mirror->role == SPACE_PRIMARY) {
+                primary->replaced = true;
+                return false;
+        } else if (mirror) {
+                mirror->page[page] = version;
+        }
+        if (random_below(&w->random, 20) == 0)
+                return false;
+        w->grant.granted = w->saved_under = primary->token;
+        return true;
 }
 
 static void write_page(struct world *w, unsigned page, bool trim) {
@@ -298,14 +347,16 @@ static void read_page(struct world *w, unsigned page) {
                 return;
         }
         if (holder != PAGE_NOBODY) {
-                if (!w->connected || !primary_of(w)->there || primary_of(w)->stalled)
+                if (!w->connected)
+                        recover(w);
+                holder = holder_of(&w->map, page); /* it may have gone elsewhere, or be lost */
+                if (!w->connected || holder == PAGE_LOST || !primary_of(w)->there || primary_of(w)->stalled ||
+                    primary_of(w)->replaced)
                         return;
                 CHECK(holder == w->primary + 1);
                 found = primary_of(w)->page[page];
         }
         CHECK(w->maybe[page] == UINT64_MAX || found == w->acknowledged[page] || found == w->maybe[page]);
-        if (w->maybe[page] != w->acknowledged[page] && w->maybe[page] != UINT64_MAX && holder != PAGE_NOBODY)
-                w->acknowledged[page] = w->maybe[page] = found;
 }
 
 static void misfortune(struct world *w) {
@@ -323,11 +374,14 @@ static void misfortune(struct world *w) {
                 break;
         default:
                 server->stalled = false;
+                if (server->promotion != 0)
+                        (void) carry_out_promotion(server, server->promotion);
+                server->promotion = 0;
                 break;
         }
 }
 
-static void run_world(uint64_t seed, unsigned *n_lost, unsigned *n_takeovers) {
+static void run_world(uint64_t seed, unsigned *n_lost, unsigned *n_given_up, unsigned *n_takeovers) {
         struct world w = { .random = seed };
 
         REQUIRE(page_map_init(&w.map, AT(PAGES)) == 0);
@@ -345,25 +399,71 @@ static void run_world(uint64_t seed, unsigned *n_lost, unsigned *n_takeovers) {
                         misfortune(&w);
         }
         *n_lost += w.n_lost;
+        *n_given_up += w.n_given_up;
         *n_takeovers += w.n_takeovers;
         page_map_deinit(&w.map);
+}
+
+static void a_primary_that_was_spared_is_asked_before_anything_is_given_up(void) {
+        struct sight sights[] = {
+                { .spared = true },
+                { .answered = true, .there = true, .role = SPACE_MIRROR, .token = 6, .whole = true },
+        };
+        struct grant grant = { .opened = 5, .granted = 6, .tried = 6 };
+        size_t server;
+
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_PROMOTE && server == 1);
+        recovery_note_refusal(&sights[1], RECOVERY_PROMOTE, -ESTALE);
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_ASK && server == 0);
+        sights[0] = (struct sight) { .answered = true, .there = true, .role = SPACE_PRIMARY, .token = 6 };
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_GRANT && server == 0);
+        recovery_note_refusal(&sights[0], RECOVERY_GRANT, -ENOTCONN);
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_WAIT);
+}
+
+static void only_a_mirror_that_says_so_may_lack_pages(void) {
+        static const int failures[] = { -ENOTCONN, -ETIMEDOUT, -ENOMEM, -EPERM, -ENOENT };
+        struct grant grant = { .opened = 5, .granted = 6, .tried = 7 };
+        size_t server;
+
+        for (size_t i = 0; i < ELEMENTSOF(failures); i++) {
+                struct sight sights[] = {
+                        { .answered = true },
+                        { .answered = true, .there = true, .role = SPACE_MIRROR, .token = 6, .whole = true },
+                };
+                recovery_note_refusal(&sights[1], RECOVERY_PROMOTE, failures[i]);
+                CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_WAIT);
+        }
+}
+
+static void a_mirror_of_a_space_that_was_given_up_is_never_promoted(void) {
+        struct sight sights[] = {
+                { .answered = true },
+                { .answered = true, .there = true, .role = SPACE_MIRROR, .token = 6, .whole = true },
+        };
+        struct grant grant = { .opened = 7, .granted = 7, .tried = 7 };
+        size_t server;
+
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_LOST);
+        sights[1].token = 7;
+        CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_PROMOTE && server == 1);
 }
 
 static void no_acknowledged_page_is_lost_while_a_holder_lives(void) {
         const char *only = getenv("TEST_SEED");
         uint64_t first = only ? strtoull(only, NULL, 10) : 1, n = only ? 1 : SEEDS;
-        unsigned n_lost = 0, n_takeovers = 0;
+        unsigned n_lost = 0, n_given_up = 0, n_takeovers = 0;
 
         for (uint64_t seed = first; seed < first + n; seed++) {
                 unsigned failed = CU_get_number_of_failures();
-                run_world(seed, &n_lost, &n_takeovers);
+                run_world(seed, &n_lost, &n_given_up, &n_takeovers);
                 if (CU_get_number_of_failures() > failed) {
                         printf("seed %" PRIu64 " ", seed);
                         break;
                 }
         }
-        printf("%u takeovers, %u losses ", n_takeovers, n_lost);
-        CHECK(only || (n_takeovers > n && n_lost > n));
+        printf("%u takeovers, %u losses, %u out of patience ", n_takeovers, n_lost, n_given_up);
+        CHECK(only || (n_takeovers > n && n_lost > n_given_up + n && n_given_up > n));
 }
 
 static void every_enum_table_round_trips(void) {
@@ -388,4 +488,7 @@ TEST_MAIN("pager", TEST(every_enum_table_round_trips), TEST(every_message_id_has
           TEST(a_read_joins_the_fetch_of_its_bytes_and_all_else_waits),
           TEST(exactly_what_was_held_is_lost_until_it_is_written_as_a_whole),
           TEST(a_primary_with_an_older_token_is_never_gone_back_to),
+          TEST(a_primary_that_was_spared_is_asked_before_anything_is_given_up),
+          TEST(only_a_mirror_that_says_so_may_lack_pages),
+          TEST(a_mirror_of_a_space_that_was_given_up_is_never_promoted),
           TEST(no_acknowledged_page_is_lost_while_a_holder_lives))
