@@ -89,3 +89,43 @@ def test_policy_with_an_error_is_refused_and_the_old_one_stays(pair):
     assert "not a multiple of the extent" in done.stdout + done.stderr
     assert pair.status()["state"] == "armed"
     assert pair.application("db")["memory_bytes"] == 128 * MIB
+
+
+# Memory that no application owns, for what is moved by hand.
+EXTRA = """\
+      - {name: extra, kind: memory, memory: 128MiB}
+"""
+
+
+def test_memory_moved_by_hand_is_seen_by_the_guests(request):
+    """One VM is extended by hand, a part of that moves to the other, and all of it comes back."""
+    text = policy(applications=(DB, EXTRA))     # 64 + 256 + 32 reserve + 384 VMs + 128 db; 160 are unused
+    with Stand(text, "p", ("a", "b"), 192, [("db", 128), ("extra", 128)]) as stand:
+        request.node.stand = stand
+        stand.wait_armed()
+
+        def total_mib(vm):
+            return int(stand.shell(vm, "grep MemTotal /proc/meminfo").split()[1]) // 1024
+
+        def by_hand(*words):
+            done = stand.failoverd.ctl("memory", *words)
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        before = {vm: total_mib(vm) for vm in ("a", "b")}
+        assert "a=+128MiB: 128MiB of 128MiB" in by_hand("extend", "a", "128MiB", "--wait")
+        until(lambda: total_mib("a") >= before["a"] + 120, 30, "a has the memory")
+        assert rows(stand)["p:a:extra"] == (128, "a", "a")
+
+        refused = stand.failoverd.ctl("memory", "extend", "b", "128MiB")
+        assert refused.returncode == 1 and "the pool has 32MiB unused" in refused.stderr
+
+        by_hand("assign", "a=-64MiB b=+64MiB", "--wait")
+        until(lambda: total_mib("a") <= before["a"] + 70, 30, "a has given up a part")
+        until(lambda: total_mib("b") >= before["b"] + 60, 30, "b has it")
+        assert rows(stand)["p:a:extra"] == rows(stand)["p:b:extra"][:1] + ("a", "a")
+
+        by_hand("assign", "a=-64MiB b=-top:64MiB", "--wait")
+        until(lambda: total_mib("a") < before["a"] + 8 and total_mib("b") < before["b"] + 8, 30, "all came back")
+        assert rows(stand)["unused"][0] == 160 and stand.status()["state"] == "armed"
+        table_adds_up(stand)
