@@ -102,6 +102,8 @@ static void wrong_arguments_are_clear_errors_and_harm_nobody(void) {
         CHECK_TEXT(MANAGER(&session, "Pause", NULL, "sts", "web", UINT64_C(4000000000) * USEC_PER_SEC, ""), "");
         CHECK_TEXT(MANAGER(&session, "Pause", NULL, "sts", "", UINT64_C(0), "all of them"), "");
         CHECK_TEXT(MANAGER(&session, "Adopt", NULL, "ss", "web", "db-a"), ERROR_PREFIX "InvalidArgument");
+        CHECK_TEXT(MANAGER(&session, "AssignMemory", NULL, "sb", long_text, 0), ERROR_PREFIX "InvalidArgument");
+        CHECK_TEXT(MANAGER(&session, "AssignMemory", NULL, "sb", "web-a=+1GiB", 0), "");
         CHECK_TEXT(MANAGER(&session, "GetHistory", NULL, "su", name, 10), ERROR_PREFIX "InvalidArgument");
         CHECK_TEXT(MANAGER(&session, "GetHistory", NULL, "su", "web-99", 10), ERROR_PREFIX "NoSuchFailover");
         CHECK_TEXT(MANAGER(&session, "ApplyPolicy", NULL, "sb", long_text, 0), ERROR_PREFIX "InvalidArgument");
@@ -352,6 +354,9 @@ static void serve_polkit(const struct session *session, int ready) {
 static bool may_pause_only(struct session *session) {
         return strcmp(MANAGER(session, "Resume", NULL, "s", "web"), "") == 0 &&
                strcmp(MANAGER(session, "Adopt", NULL, "ss", "web", "a"), SD_BUS_ERROR_ACCESS_DENIED) == 0 &&
+               strcmp(MANAGER(session, "AssignMemory", NULL, "sb", "web-a=+1GiB", 0), SD_BUS_ERROR_ACCESS_DENIED) ==
+                       0 &&
+               strcmp(MANAGER(session, "EndAssignment", NULL, ""), SD_BUS_ERROR_ACCESS_DENIED) == 0 &&
                strcmp(call(session, WEB, BUS_PAIR_INTERFACE, "Switch", NULL, "a{sv}", 0), SD_BUS_ERROR_ACCESS_DENIED) ==
                        0;
 }
