@@ -50,7 +50,7 @@ void pager_hurry(struct pager *pager);
 
 /* pager-run.c */
 void *pager_run(void *userdata);
-/* Opens a new space at the first server that takes one. */
+/* Opens a new space at the first server that takes one. -ESTALE where the name is somebody else's now. */
 int pager_open(struct pager *pager, struct error *error);
 struct control_ask pager_ask(const struct pager *pager, size_t server);
 

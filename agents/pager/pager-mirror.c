@@ -7,6 +7,9 @@
 #include "agents/pager/pager-internal.h"
 #include "daemon/base/clock.h"
 
+/* The primary gives a silent mirror up in this part of the time in which the pager would give the primary up for not
+ * answering meanwhile. */
+#define MIRROR_DEADLINE_DIVISOR 2
 #define MIRROR_PATIENCE_USEC (10 * USEC_PER_SEC) /* for a mirror's server, before another one gets the mirror */
 
 /* The capability is the path: nbds://host:10809/CAPABILITY, nbd+unix:///CAPABILITY?socket=... */
@@ -51,6 +54,9 @@ static int open_mirror(struct pager *pager, unsigned server, struct error *error
         char *uri = NULL;
         int r = control_ask_space(&ask, &space, error);
 
+        if (r > 0 && space.role == SPACE_PRIMARY && space.token >= pager->token)
+                return error_set(error, -EEXIST, "%s: that is the primary's own server, which cannot have the mirror "
+                                 "too: name each server once", ask.path);
         if (r > 0)
                 r = control_ask_drop(&ask, pager->grant.tried, error);
         if (r >= 0)
@@ -58,7 +64,8 @@ static int open_mirror(struct pager *pager, unsigned server, struct error *error
         if (r < 0)
                 return r;
         uri = pager_uri(pager, server - 1, capability);
-        r = uri ? control_ask_mirror(&primary, uri, pager->options.deadline_usec, pager->options.fill_rate_bytes, error)
+        r = uri ? control_ask_mirror(&primary, uri, pager->options.deadline_usec / MIRROR_DEADLINE_DIVISOR,
+                                     pager->options.fill_rate_bytes, error)
                 : error_set(error, -ENOMEM, "out of memory");
         if (uri)
                 explicit_bzero(uri, strlen(uri));

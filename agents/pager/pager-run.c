@@ -77,15 +77,17 @@ static int go_on_at(struct pager *pager, size_t server, const char *capability, 
         return 0;
 }
 
-/* Drops what a server has under this name, if anything. */
+/* Drops what a server has under this name, if anything. -ESTALE where that is somebody else's: one that has taken the
+ * name since, while this pager was cut off or beside it. */
 static int clear(struct pager *pager, const struct control_ask *ask, struct error *error) {
         struct space_status space;
         int r = control_ask_space(ask, &space, error);
 
         if (r <= 0)
                 return r;
-        if (pager->grant.tried < space.token)
-                pager->grant.tried = space.token;
+        if (space.token > pager->grant.tried ||
+            (pager->grant.opened == 0 && space.role == SPACE_PRIMARY && space.connections > 0))
+                return error_set(error, -ESTALE, "%s: the space was given to somebody else", ask->path);
         return control_ask_drop(ask, pager->grant.tried, error);
 }
 
@@ -110,7 +112,7 @@ int pager_open(struct pager *pager, struct error *error) {
 
         for (size_t i = 0; i < pager->options.n_servers; i++) {
                 r = open_at(pager, i, error);
-                if (r == 0)
+                if (r == 0 || r == -ESTALE)
                         break;
         }
         return r;
@@ -227,7 +229,9 @@ static void begin_anew(struct pager *pager) {
         struct error error = ERROR_INIT;
         int r = pager_open(pager, &error);
 
-        if (r < 0) {
+        if (r == -ESTALE) {
+                be_fenced(pager);
+        } else if (r < 0) {
                 enum pager_state before;
 
                 pthread_mutex_lock(&pager->lock);

@@ -7,6 +7,11 @@
 #include "agents/pager/channel.h"
 #include "agents/pager/plugin.h"
 
+/* A server takes half of the deadline, for the mirror's, from 20 ms to 10 minutes. */
+#define TIME_MIN_USEC (40 * USEC_PER_MSEC)
+#define DEADLINE_MAX_USEC (600 * USEC_PER_SEC)
+#define PATIENCE_MAX_USEC (3600 * USEC_PER_SEC)
+
 struct pager_options plugin_options = {
         .mirror = true,
         .deadline_usec = USEC_PER_SEC,
@@ -47,15 +52,19 @@ static int read_size(const char *key, const char *value, uint64_t *ret) {
                                                         "as 512MiB");
 }
 
-static int read_time(const char *key, const char *value, usec_t *ret) {
+static int read_time(const char *key, const char *value, usec_t most_usec, usec_t *ret) {
+        char least[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
         usec_t time;
 
         if (duration_parse(value, &time) < 0)
                 return refuse(key, value, "not a time, which is a number and its unit, such as 500ms");
-        if (time < 20 * USEC_PER_MSEC || time > 3600 * USEC_PER_SEC)
-                return refuse(key, value, "it is at least 20ms and at most 1h");
-        *ret = time;
-        return 0;
+        if (time >= TIME_MIN_USEC && time <= most_usec) {
+                *ret = time;
+                return 0;
+        }
+        nbdkit_error("%s=%s: it is at least %s and at most %s", key, value, duration_format(least, TIME_MIN_USEC),
+                     duration_format(most, most_usec));
+        return -1;
 }
 
 static int read_bool(const char *value, bool *ret) {
@@ -93,6 +102,10 @@ static int read_server(const char *key, const char *value) {
                 return refuse(key, value, "6 servers are the most");
         if (*value != '/' || !comma || !strstr(comma + 1, "://"))
                 return refuse(key, value, "not the path of a control socket, a comma and an NBD URI");
+        for (size_t i = 0; i < plugin_options.n_servers; i++)
+                if (strncmp(plugin_options.servers[i].control, value, (size_t) (comma - value)) == 0 &&
+                    plugin_options.servers[i].control[comma - value] == 0)
+                        return refuse(key, value, "that server is named twice");
         server->control = strndup(value, (size_t) (comma - value));
         server->uri = strdup(comma + 1);
         plugin_options.n_servers++;
@@ -128,9 +141,9 @@ int plugin_config(const char *key, const char *value) {
         if (strcmp(key, "mirror") == 0)
                 return read_bool(value, &options->mirror);
         if (strcmp(key, "deadline") == 0)
-                return read_time(key, value, &options->deadline_usec);
+                return read_time(key, value, DEADLINE_MAX_USEC, &options->deadline_usec);
         if (strcmp(key, "patience") == 0)
-                return read_time(key, value, &options->patience_usec);
+                return read_time(key, value, PATIENCE_MAX_USEC, &options->patience_usec);
         if (strcmp(key, "connections") == 0)
                 return read_connections(key, value);
         if (strcmp(key, "bandwidth") == 0)

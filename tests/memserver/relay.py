@@ -10,11 +10,12 @@ import threading
 class Relay:
     """Listens on a unix socket and passes everything on to another one."""
 
-    def __init__(self, path, target):
+    def __init__(self, path, target, keep=False):
         self.path, self.target = path, target
         self.open = threading.Event()
         self.open.set()
         self.pairs = []
+        self.passed = bytearray() if keep else None    # all that was passed on
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         self.listener.listen()
@@ -51,6 +52,8 @@ class Relay:
                     data = one.recv(1 << 20)
                     if data:
                         to[one].sendall(data)
+                        if self.passed is not None:
+                            self.passed += data
                 except OSError:
                     data = b""
                 if not data:

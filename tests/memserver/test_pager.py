@@ -2,6 +2,7 @@
 """A pager over two memory servers: what was acknowledged is there while one of them is, and clients that others wrote
 notice nothing but the time it takes."""
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -249,6 +250,71 @@ def test_a_mirror_that_was_promoted_and_cannot_be_reached_yet_keeps_its_pages(se
     os.rename(f"{relay.path}.away", relay.path)
     assert handle.pread(PAGE, PAGE) == page(1)
     pager.until(takeovers=1, primary=keeper.control_path, lost_bytes=0)
+
+
+@pytest.fixture
+def cut_off(servers):
+    """Ways to servers, both sockets of each, that can all be cut at once."""
+    relays = []
+
+    def start(*those):
+        paths = []
+        for server in those:
+            for kind in ("control", "nbd"):
+                relays.append(Relay(server.path(f"{kind}-relay"), server.path(kind), keep=kind == "control"))
+            paths.append(SimpleNamespace(control_path=relays[-2].path, socket=relays[-1].path))
+        return relays, paths
+
+    yield start
+    for relay in relays:
+        relay.close()
+
+
+def test_a_pager_that_was_cut_off_leaves_the_space_of_its_successor_alone(servers, pagers, cut_off):
+    primary, keeper = servers(), servers()
+    relays, ways = cut_off(primary, keeper)
+    first = pagers(ways, deadline=DEADLINE, patience="300ms")
+    first.until_mirrored(*ways)
+    handle = first.connect()
+    handle.pwrite(page(1), PAGE)
+    for relay in relays:
+        relay.open.clear()
+    with pytest.raises(nbd.Error):
+        handle.pread(PAGE, PAGE)
+    first.until(state="down")
+    until(lambda: primary.space()["connections"] == 0, 30, "the server has noticed")
+    second = pagers([primary, keeper])
+    second.until_mirrored(primary, keeper)
+    new = second.connect()
+    new.pwrite(page(1, "new"), PAGE)
+    for relay in relays:
+        relay.open.set()
+    first.until(state="fenced")
+    assert new.pread(PAGE, PAGE) == page(1, "new")
+    assert second.status()["lost_bytes"] == 0 and primary.events().count("granted") == 0
+
+
+def test_the_primary_gives_a_silent_mirror_up_before_the_pager_gives_up_the_primary(servers, pagers, cut_off):
+    primary, keeper = servers(), servers()
+    relays, ways = cut_off(primary, keeper)
+    pagers(ways, deadline="10s").until_mirrored(*ways)
+    asked = [json.loads(line) for line in relays[0].passed.split(b"\n") if b'"uri"' in line]
+    assert [call["deadline_usec"] for call in asked if call.get("call") == "mirror"] == [5 * 10**6]
+
+
+def test_two_ways_to_one_server_are_no_two_servers(servers, pagers):
+    server = servers()
+    twice = pagers([server, server], start=False)
+    assert twice.process.wait(30) != 0 and "named twice" in twice.log()
+    link = server.path("link")
+    os.symlink(server.control_path, link)
+    pager = pagers([server, SimpleNamespace(control_path=link, socket=server.socket)])
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    until(lambda: "the primary's own server" in pager.status()["text"], 30, lambda: repr(pager.status()))
+    assert handle.pread(PAGE, PAGE) == page(1)
+    assert server.events() == ["opened"]
+    pager.until(state="serving", lost_bytes=0, takeovers=0)
 
 
 def test_a_second_pager_does_not_take_the_space(servers, pagers):
