@@ -458,6 +458,18 @@ bool pair_side_known(const struct pair *pair, enum side side) {
         return member->configured || member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED;
 }
 
+/* Above any that may have been given before: an agent may know of a grant that is not recorded; and of what a lost store
+ * has granted nobody may have heard yet, but no count of grants comes up to the time. */
+static void renew_token(struct step *step, int app) {
+        struct record_app *record = &step->pair->record.apps[app];
+        uint64_t seconds = step->engine->real_usec / USEC_PER_SEC;
+
+        if (record->token > 1)
+                record->token++;
+        if (step->engine->store_lost && record->token < seconds)
+                record->token = seconds;
+}
+
 /* It is owned there, and the table learns what memory it has there. */
 void pair_adopt(struct step *step, int app, enum side side) {
         struct pair *pair = step->pair;
@@ -487,8 +499,13 @@ static void settle(struct step *step) {
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 bool at[SIDE_MAX];
 
-                for (enum side side = 0; side < SIDE_MAX; side++)
-                        at[side] = pair->apps[i].state[side] == APPLICATION_RUNNING;
+                for (enum side side = 0; side < SIDE_MAX; side++) {
+                        enum application_state state = pair->apps[i].state[side];
+
+                        if (state == APPLICATION_STOPPING)
+                                return; /* that ends, and is told */
+                        at[side] = state != APPLICATION_STOPPED && state != APPLICATION_FAILED;
+                }
                 if (at[SIDE_A] && at[SIDE_B]) {
                         pair->record.held = true;
                         snprintf(pair->record.held_reason, sizeof(pair->record.held_reason),
@@ -503,9 +520,8 @@ static void settle(struct step *step) {
                 for (enum side side = 0; side < SIDE_MAX; side++)
                         if (at[side])
                                 pair_adopt(step, (int) i, side);
-                if (!at[SIDE_A] && !at[SIDE_B] && pair->record.apps[i].token > 1)
-                        pair->record.apps[i].token++; /* an agent knows of a grant that is not recorded: this is another
-                                                       * one */
+                if (!at[SIDE_A] && !at[SIDE_B])
+                        renew_token(step, (int) i);
         }
         pair->unsettled = false;
         pair_owner_dirty(pair);
