@@ -64,6 +64,23 @@ static uint64_t follow_states(uint64_t states, const signed char *apps) {
         return moved;
 }
 
+/* What happens to a VM, whatever runs there. */
+static bool is_of_vm(enum item_kind kind) {
+        switch (kind) {
+        case ITEM_BOOTED:
+        case ITEM_QEMU_GONE:
+        case ITEM_LIBVIRT_SEES:
+        case ITEM_AGENT_UP:
+        case ITEM_RESET:
+        case ITEM_STARVED_OVER:
+        case ITEM_HANG_OVER:
+        case ITEM_LINK_BACK:
+                return true;
+        default:
+                return false;
+        }
+}
+
 /* Something that is to happen; what is to happen to an application that is no more does not. */
 static void follow_item(struct item *item, void *userdata) {
         const struct places *places = userdata;
@@ -74,7 +91,7 @@ static void follow_item(struct item *item, void *userdata) {
         place = &places->pairs[item->pair];
         item->pair = (short) place->pair;
         item->message.states = follow_states(item->message.states, place->apps);
-        if (item->app < 0 || item->app >= POLICY_APPLICATIONS_MAX)
+        if (is_of_vm(item->kind) || item->app < 0 || item->app >= POLICY_APPLICATIONS_MAX)
                 return;
         item->app = place->apps[(int) item->app];
         if (item->app < 0)
