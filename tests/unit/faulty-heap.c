@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/unit/faulty-heap.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -94,6 +96,18 @@ char *strdup(const char *text) {
         return strndup(text, PTRDIFF_MAX);
 }
 
+/* A sanitizer asks it in each thread that begins, and does not survive that it fails. */
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attr) {
+        int (*real)(pthread_t, pthread_attr_t *), r;
+        enum heap_spare before = spared;
+
+        spared = HEAP_SPARE_ALL;
+        *(void **) &real = dlsym(RTLD_NEXT, "pthread_getattr_np");
+        r = real ? real(thread, attr) : ENOSYS;
+        spared = before;
+        return r;
+}
+
 void heap_fail_from_environment(void) {
         const char *nth = getenv("HEAP_FAIL");
 
@@ -120,10 +134,11 @@ bool heap_end(void) {
 }
 
 unsigned heap_fail_each(void (*run)(void), enum heap_lack most) {
-        unsigned n = 0;
+        const char *text = getenv("HEAP_EVERY");
+        unsigned n = 0, every = text ? (unsigned) strtoul(text, NULL, 10) : 1;
 
         for (lack = 0; lack <= most; lack++)
-                for (n = 1;; n++) {
+                for (n = 1;; n += every ? every : 1) {
                         atomic_store(&failed, false);
                         atomic_store(&turn, n);
                         run();

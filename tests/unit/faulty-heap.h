@@ -17,7 +17,7 @@ enum heap_lack {
 
 /* Calls `run` with the first allocation failing, then with the second, and so on, until none was left to fail; for
  * each kind of lack up to `most`. `run` brackets what is looked at with heap_begin() and heap_end(), more than once if
- * it likes. Returns how many allocations there were to fail. */
+ * it likes. Returns how many allocations there were to fail. HEAP_EVERY=N in the environment takes one in N. */
 unsigned heap_fail_each(void (*run)(void), enum heap_lack most);
 
 /* For a program that is run with HEAP_FAIL=N in its environment: its Nth allocation fails, and leaves the file

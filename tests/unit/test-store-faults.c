@@ -137,6 +137,15 @@ static void wait_until_stalled(struct faults *faults) {
         REQUIRE(faults_waiting(faults) > 0);
 }
 
+/* A thread that was left behind has ended its work. */
+static void wait_until_closed(struct faults *faults) {
+        usec_t end_usec = clock_now() + PATIENCE_USEC;
+
+        while (faults_open(faults) > 0 && clock_now() < end_usec)
+                sched_yield();
+        REQUIRE(faults_open(faults) == 0);
+}
+
 static void a_stalled_disk_holds_up_neither_steps_nor_answers(void) {
         struct bench *bench = bench_new();
         struct faults *faults = faults_new("state.db");
@@ -184,6 +193,7 @@ static void question_about_history_waits_for_a_stalled_disk_and_nobody_else_does
                 (void) sd_event_run(bench->event, USEC_PER_MSEC);
         CHECK(bench_wait_history(bench, 2 + READER_QUESTIONS_MAX) == 0);
         bench_free(bench);
+        wait_until_closed(faults);
         faults_free(faults);
 }
 
@@ -201,6 +211,7 @@ static void store_that_is_freed_answers_what_was_asked_of_history(void) {
         bench_close(bench);
         CHECK(bench->n_histories == 1 && bench->history_result == -ECANCELED);
         bench_free(bench);
+        wait_until_closed(faults);
         faults_free(faults);
 }
 
@@ -233,7 +244,7 @@ static void a_stalled_disk_does_not_hold_up_the_end(void) {
         struct bench *bench = bench_new();
         struct faults *faults = faults_new("state.db");
         struct record record = make_record("web", 1);
-        usec_t begun_usec, end_usec;
+        usec_t begun_usec;
 
         bench->options.vfs = "faulty";
         REQUIRE(bench_open(bench) == 0);
@@ -244,10 +255,7 @@ static void a_stalled_disk_does_not_hold_up_the_end(void) {
         bench_close(bench);
         CHECK(clock_now() - begun_usec < 10 * USEC_PER_SEC);
         faults_stall(faults, false);
-        end_usec = clock_now() + PATIENCE_USEC;
-        while (faults_open(faults) > 0 && clock_now() < end_usec)
-                sched_yield();
-        CHECK(faults_open(faults) == 0);
+        wait_until_closed(faults);
         CHECK(reopen(bench, "boot-2", "web") == 1); /* and the write was made */
         bench_free(bench);
         faults_free(faults);
