@@ -23,7 +23,8 @@ static struct json_object *lost_runs(const struct page_map *map) {
         struct json_object *runs = json_object_new_array();
         uint64_t begin, end = 0;
 
-        for (int n = 0; n < LOST_RUNS_MAX && page_map_next_lost(map, end, &begin, &end); n++) {
+        for (int n = 0; map->n_held[PAGE_LOST] > 0 && n < LOST_RUNS_MAX &&
+                        page_map_next_lost(map, end, &begin, &end); n++) {
                 struct json_object *run = json_object_new_object();
                 if (json_append(runs, run) < 0)
                         break;

@@ -2,6 +2,7 @@
 #include "agents/pager/pager.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -12,26 +13,45 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
 
+#define TOKEN_MAX (UINT64_MAX / 2) /* of what was there before: above it are tokens for as long as this one lives */
+
 DEFINE_CLEANUP(struct pager *, pager_free)
 
-/* Nobody else has the space: who has, has connections to its primary. Tokens begin with the time, above those that
- * servers may remember which do not answer now. */
+static int in_use(const struct space_status *space, const char *path, const char *why, struct error *error) {
+        return error_set(error, -EEXIST, "%s: space %s of %s on node %s is in use%s: name this one otherwise, or end "
+                         "who uses that one", path, space->space, space->owner, space->node, why);
+}
+
+/* Nobody else has the space: who has, has connections to its primary, and a primary that cannot be seen from here has
+ * one to its mirror. Tokens begin with the time, above those that servers may remember which do not answer now. */
 static int claim(struct pager *pager, struct error *error) {
+        struct space_status kept;
+        size_t keeper = SIZE_MAX;
+        bool unseen = false;
+
         pager->grant.tried = clock_usec(CLOCK_REALTIME);
         for (size_t i = 0; i < pager->options.n_servers; i++) {
                 struct control_ask ask = pager_ask(pager, i);
                 struct space_status space;
+                int r = control_ask_space(&ask, &space, NULL);
 
-                if (control_ask_space(&ask, &space, NULL) <= 0)
+                unseen = unseen || r < 0;
+                if (r <= 0)
                         continue;
                 if (space.role == SPACE_PRIMARY && space.connections > 0)
-                        return error_set(error, -EEXIST, "%s: space %s of %s on node %s is in use: name this one "
-                                         "otherwise, or end who uses that one", ask.path, space.space, space.owner,
-                                         space.node);
+                        return in_use(&space, ask.path, "", error);
+                if (space.token > TOKEN_MAX)
+                        return error_set(error, -ERANGE, "%s: the token of the space, %" PRIu64 ", leaves no room for "
+                                         "further grants: drop it there", ask.path, space.token);
+                if (space.role == SPACE_MIRROR && space.connections > 0) {
+                        keeper = i;
+                        kept = space;
+                }
                 if (pager->grant.tried < space.token)
                         pager->grant.tried = space.token;
         }
-        return 0;
+        return unseen && keeper != SIZE_MAX ? in_use(&kept, pager->options.servers[keeper].control, ", its primary is "
+                                                     "alive at a server that does not answer here", error) : 0;
 }
 
 int pager_new(const struct pager_options *options, struct pager **ret, struct error *error) {
@@ -62,13 +82,13 @@ int pager_new(const struct pager_options *options, struct pager **ret, struct er
         return 0;
 }
 
-static void drop_at(struct pager *pager, unsigned server) {
-        struct control_ask ask;
+/* At whatever server it has been; what is somebody else's has a higher token. */
+static void drop_everywhere(struct pager *pager) {
+        for (size_t i = 0; i < pager->options.n_servers; i++) {
+                struct control_ask ask = pager_ask(pager, i);
 
-        if (server == 0 || pager->state == PAGER_FENCED)
-                return;
-        ask = pager_ask(pager, server - 1);
-        (void) control_ask_drop(&ask, pager->grant.tried, NULL);
+                (void) control_ask_drop(&ask, pager->grant.tried, NULL);
+        }
 }
 
 struct pager *pager_free(struct pager *pager) {
@@ -81,8 +101,8 @@ struct pager *pager_free(struct pager *pager) {
         }
         if (pager->current)
                 (void) channel_free(pager->current);
-        drop_at(pager, pager->primary);
-        drop_at(pager, pager->mirror);
+        if (pager->grant.opened != 0 && pager->state != PAGER_FENCED)
+                drop_everywhere(pager);
         page_map_deinit(&pager->map);
         if (pager->urgent_fd >= 0)
                 (void) close(pager->urgent_fd);

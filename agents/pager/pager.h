@@ -47,7 +47,7 @@ struct pager_options {
 /* Opens the space; spaces of that name that nobody uses are dropped first. -EEXIST where one is in use, and what the
  * last server answered where none takes it. */
 int pager_new(const struct pager_options *options, struct pager **ret, struct error *error);
-/* No request is under way. Drops the space. */
+/* No request is under way. Drops the space, at each server that answers. */
 struct pager *pager_free(struct pager *pager);
 
 /* Requests, inside the space; any number of threads may call at once. -EIO where a page is lost, or where there is no

@@ -94,15 +94,24 @@ static int take_capability(struct json_object *json, struct answer *answer) {
         return 0;
 }
 
-static int take_space(struct json_object *json, struct answer *answer, struct error *error) {
+/* The space that was asked for, and no other. */
+static int take_space(const struct space_name *asked, struct json_object *json, struct answer *answer,
+                      struct error *error) {
+        struct space_status *space = answer->space;
         struct json_object *value;
+        int r;
 
-        if (!answer->space || !json_object_object_get_ex(json, "space", &value))
+        if (!space || !json_object_object_get_ex(json, "space", &value))
                 return 0;
-        *answer->space = (struct space_status) { 0 };
+        *space = (struct space_status) { 0 };
+        r = fields_decode(value, &space_status_fields, space_status_fields.required, UINT64_MAX, space, error);
+        if (r < 0)
+                return r;
+        if (strcmp(space->node, asked->node) != 0 || strcmp(space->owner, asked->owner) != 0 ||
+            strcmp(space->space, asked->space) != 0)
+                return -EBADMSG;
         answer->found = true;
-        return fields_decode(value, &space_status_fields, space_status_fields.required, UINT64_MAX, answer->space,
-                             error);
+        return 0;
 }
 
 /* The item, under whatever name it comes. */
@@ -133,13 +142,15 @@ static int take_line(struct talk *talk, const char *line, size_t length, struct 
         if (r == 0)
                 r = take_capability(json, answer);
         if (r == 0)
-                r = take_space(json, answer, error);
+                r = take_space(talk->ask->name, json, answer, error);
         if (r == 0)
                 r = take_item(json, answer);
+        if (r == 0 && !json_object_object_get_ex(json, "result", &value))
+                return 0;
+        if (r == 0 && (!json_object_is_type(value, json_type_int) || json_object_get_int(value) > 0))
+                r = -EBADMSG;
         if (r < 0)
                 return no_answer(talk->ask, error, "the answer is malformed");
-        if (!json_object_object_get_ex(json, "result", &value))
-                return 0;
         *ret_result = json_object_get_int(value);
         if (*ret_result < 0 && json_object_object_get_ex(json, "text", &text))
                 (void) error_set(error, *ret_result, "%s: %s", talk->ask->path, json_object_get_string(text));
@@ -160,7 +171,9 @@ static int hear(struct talk *talk, struct answer *answer, struct error *error) {
                                 return r < 0 ? r : result;
                 }
                 r = r < 0 ? r : line_reader_fill(&talk->reader, talk->fd);
-                if (r == -EAGAIN || r == -EINTR)
+                if (r > 0 && clock_usec(CLOCK_BOOTTIME) >= talk->until_usec)
+                        r = no_answer(talk->ask, error, "the answer has no end within the deadline");
+                else if (r == -EAGAIN || r == -EINTR)
                         r = wait_for(talk, POLLIN, error);
                 else if (r <= 0)
                         r = no_answer(talk->ask, error, r == 0 ? "the server hung up" : strerror(-r));

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -250,6 +251,61 @@ def test_a_mirror_that_was_promoted_and_cannot_be_reached_yet_keeps_its_pages(se
     os.rename(f"{relay.path}.away", relay.path)
     assert handle.pread(PAGE, PAGE) == page(1)
     pager.until(takeovers=1, primary=keeper.control_path, lost_bytes=0)
+
+
+def test_a_mirror_whose_primary_cannot_be_seen_from_here_is_in_use(servers, pagers):
+    pager, primary, keeper = mirrored(servers, pagers)
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    unseen = SimpleNamespace(control_path=primary.path("nothing"), socket=primary.socket)
+    second = pagers([unseen, keeper], start=False)
+    assert second.process.wait(30) != 0 and "its primary is alive" in second.log()
+    assert "dropped" not in keeper.events()
+
+
+def test_no_space_stays_behind_at_a_server_that_was_left(servers, pagers):
+    pager, primary, keeper, third = mirrored(servers, pagers, n=3, deadline=DEADLINE)
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    primary.stop()
+    assert handle.pread(PAGE, PAGE) == page(1)
+    pager.until_mirrored(keeper, third)
+    primary.go_on()
+    assert len(primary.ask("spaces")) == 1
+    handle.shutdown()
+    pager.process.terminate()
+    pager.process.wait(30)
+    assert primary.ask("spaces") == keeper.ask("spaces") == third.ask("spaces") == []
+
+
+SPACE = {"node": "n1", "owner": "vm1", "space": "swap", "role": "mirror", "size_bytes": 16 * MIB, "held_bytes": 0,
+         "quota_bytes": 0, "token": 1, "connections": 0, "mirror": "none", "hand_over": "none", "filled_bytes": 0,
+         "copy": "none", "persist": False}
+
+
+@pytest.mark.parametrize("answer, says", [
+    ([{"result": 5}], "malformed"),
+    ([{"result": "0"}], "malformed"),
+    ([{"space": {**SPACE, "owner": "vm2"}}, {"result": 0}], "malformed"),
+    ([{"space": {**SPACE, "token": 2**64 - 1}}, {"result": 0}], "leaves no room"),
+])
+def test_an_answer_that_no_server_gives_is_refused(answer, says, pagers, tmp_path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "control"))
+    listener.listen()
+    pager = pagers([SimpleNamespace(control_path=str(tmp_path / "control"), socket=str(tmp_path / "nbd"))], start=False)
+    listener.settimeout(0.05)
+    while pager.process.poll() is None:
+        try:
+            connection = listener.accept()[0]
+        except TimeoutError:
+            continue
+        with connection, connection.makefile("rb") as asked:
+            asked.readline()
+            lines = [json.dumps({"version": 1, "id": 1, **line}) + "\n" for line in answer]
+            connection.sendall("".join(lines).encode())
+    listener.close()
+    assert pager.process.returncode != 0 and says in pager.log()
 
 
 @pytest.fixture
