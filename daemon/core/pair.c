@@ -458,8 +458,8 @@ bool pair_side_known(const struct pair *pair, enum side side) {
         return member->configured || member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED;
 }
 
-/* Above any that may have been given before: an agent may know of a grant that is not recorded; and of what a lost store
- * has granted nobody may have heard yet, but no count of grants comes up to the time. */
+/* Above any that may have been given before: an agent may know of a grant that is not recorded; and of what a lost
+ * store has granted nobody may have heard yet, but no count of grants comes up to the time. */
 static void renew_token(struct step *step, int app) {
         struct record_app *record = &step->pair->record.apps[app];
         uint64_t seconds = step->engine->real_usec / USEC_PER_SEC;
