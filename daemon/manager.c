@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,7 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                 .helper_path = options->helper_path,
                 .evidence_dir = manager->evidence_dir,
         };
+        char lock_path[PATH_MAX];
         int r;
 
         r = hypervisor_new(manager->loop, &hypervisor, &manager->sink, &manager->hypervisor, error);
@@ -174,8 +176,9 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                 fprintf(stderr, "the kernel tells no pressure (%s): a starved host is seen by late wake-ups only\n",
                         strerror(-r));
 
+        snprintf(lock_path, sizeof(lock_path), "%s/cgroups.lock", options->runtime_dir);
         r = reclaim_new(manager->loop,
-                        &(struct reclaim_options){ options->helper_path, "/proc/self/mountinfo" },
+                        &(struct reclaim_options){ options->helper_path, lock_path, "/proc/self/mountinfo" },
                         &manager->sink, &manager->reclaim);
         if (r < 0)
                 return error_set(error, r, "cannot follow memory: %s", strerror(-r));

@@ -33,11 +33,12 @@
 #include "daemon/host/qemu-memory.h"
 
 #define MOUNTINFO "/proc/self/mountinfo"
+#define LOCK_DIR "/run/failoverd-helper" /* the unit's RuntimeDirectory= */
 #define CHILDREN_MAX 16
 #define REQUEST_SEC 10
 
 struct options {
-        const char *user, *run_dir, *socket;
+        const char *user, *run_dir, *socket, *lock;
         uid_t uid;
 };
 
@@ -134,7 +135,8 @@ static int page_region_out(int pid, int pidfd, const struct helper_request *requ
 
 /* The group is the process's for as long as that lives: one that ends takes its group along, and nobody else's is
  * ever named here. */
-static int share(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply) {
+static int share(const struct options *options, int pid, int pidfd, const struct helper_request *request,
+                 struct helper_reply *reply) {
         char root[CGROUP_PATH_LEN], directory[32];
         struct cgroup_vm vm;
         int r;
@@ -145,24 +147,24 @@ static int share(int pid, int pidfd, const struct helper_request *request, struc
                 r = cgroup_memory_find(root, directory, &vm);
         if (r >= 0 && process_ended(pidfd))
                 r = -ESRCH;
-        return r < 0 ? r : cgroup_memory_share(root, &vm, &request->share, &reply->finding);
+        return r < 0 ? r : cgroup_memory_share(root, options->lock, &vm, &request->share, &reply->finding);
 }
 
-static int give_back(struct helper_reply *reply) {
+static int give_back(const struct options *options, struct helper_reply *reply) {
         char root[CGROUP_PATH_LEN];
         int r;
 
         r = cgroup_find_root(MOUNTINFO, root);
         if (r >= 0)
-                r = cgroup_memory_give_back(root);
+                r = cgroup_memory_give_back(root, options->lock);
         if (r > 0)
                 fprintf(stderr, "give-back: %d control groups have their memory limits of before again\n", r);
         reply->bytes = r > 0 ? (uint64_t) r : 0;
         return r < 0 && r != -EOPNOTSUPP ? r : 0;
 }
 
-static int carry_out(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply,
-                     int *ret_fd) {
+static int carry_out(const struct options *options, int pid, int pidfd, const struct helper_request *request,
+                     struct helper_reply *reply, int *ret_fd) {
         switch (request->op) {
         case HELPER_OPEN:
                 *ret_fd = dup(pidfd);
@@ -176,7 +178,7 @@ static int carry_out(int pid, int pidfd, const struct helper_request *request, s
         case HELPER_LOOK:
                 return look(pid, pidfd, request, reply, ret_fd);
         case HELPER_SHARE:
-                return share(pid, pidfd, request, reply);
+                return share(options, pid, pidfd, request, reply);
         default:
                 return page_region_out(pid, pidfd, request);
         }
@@ -210,7 +212,7 @@ static int serve(int fd, const struct options *options) {
                 return EXIT_SUCCESS;
         }
         if (request.op == HELPER_GIVE_BACK) {
-                reply.result = give_back(&reply);
+                reply.result = give_back(options, &reply);
                 send_reply(fd, reply, -1);
                 return EXIT_SUCCESS;
         }
@@ -222,7 +224,7 @@ static int serve(int fd, const struct options *options) {
                 return EXIT_FAILURE;
         }
         if (r == 0)
-                r = carry_out(pid, pidfd, &request, &reply, &passed);
+                r = carry_out(options, pid, pidfd, &request, &reply, &passed);
         if (r < 0 || request.op < HELPER_LOOK) /* those of a handover come by the hundred */
                 fprintf(stderr, "%s %s: pid %d: %s\n", helper_op_table[request.op], request.domain, pid,
                         r == 0 ? "done" : strerror(-r));
@@ -317,8 +319,9 @@ static int run(int listen_fd, const struct options *options) {
 static int parse_options(int argc, char **argv, struct options *options) {
         static const struct option longs[] = {
                 { "user", required_argument, NULL, 'u' },   { "run-dir", required_argument, NULL, 'r' },
-                { "socket", required_argument, NULL, 's' }, { "help", no_argument, NULL, 'h' },
-                { "version", no_argument, NULL, 'V' },      { 0 },
+                { "socket", required_argument, NULL, 's' }, { "lock", required_argument, NULL, 'l' },
+                { "help", no_argument, NULL, 'h' },         { "version", no_argument, NULL, 'V' },
+                { 0 },
         };
         const struct passwd *user;
         int c;
@@ -334,11 +337,14 @@ static int parse_options(int argc, char **argv, struct options *options) {
                 case 's':
                         options->socket = optarg;
                         break;
+                case 'l':
+                        options->lock = optarg;
+                        break;
                 case 'V':
                         printf("failoverd-helper " PROJECT_VERSION "\n");
                         return 0;
                 default:
-                        printf("failoverd-helper --user=NAME [--run-dir=DIR] [--socket=PATH]\n"
+                        printf("failoverd-helper --user=NAME [--run-dir=DIR] [--socket=PATH] [--lock=PATH]\n"
                                "Opens and signals the system's QEMU processes for failoverd, see its manual page.\n");
                         return c == 'h' ? 0 : -EINVAL;
                 }
@@ -356,12 +362,13 @@ static int parse_options(int argc, char **argv, struct options *options) {
 }
 
 int main(int argc, char **argv) {
-        struct options options = { .run_dir = "/run/libvirt/qemu" };
+        struct options options = { .run_dir = "/run/libvirt/qemu", .lock = LOCK_DIR "/lock" };
         int fd = -1, r;
 
         r = parse_options(argc, argv, &options);
         if (r <= 0)
                 return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        (void) mkdir(LOCK_DIR, 0700); /* without systemd; where that fails, work on control groups does, and says so */
         r = open_socket(&options, &fd);
         if (r >= 0)
                 r = run(fd, &options);

@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
@@ -18,6 +20,7 @@
 
 #define NOTE "user.failoverd.memory"
 #define DEPTH_MAX 32
+#define LOCK_USEC (3 * USEC_PER_SEC)
 #define RECLAIM_USEC (4 * USEC_PER_SEC)
 #define RECLAIM_BYTES (64 * MIB) /* in one request: what has come is seen in between */
 #define UNIT_USEC (3 * USEC_PER_SEC)
@@ -38,23 +41,53 @@ struct note {
         uint64_t had[LIMITS], last[LIMITS], now[LIMITS];
 };
 
-/* Groups above are common to many VMs, and several may be asked for at once. */
-static int lock(const char *root) {
-        _cleanup_close_ int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+/* Groups above are common to many VMs, and several may be asked for at once. Not a lock on the tree itself, which
+ * everybody can open, and so lock: on a file that nobody else can open. */
+static int lock(const char *path) {
+        _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        usec_t until = clock_usec(CLOCK_MONOTONIC) + LOCK_USEC;
+        struct stat st;
 
-        if (fd < 0 || flock(fd, LOCK_EX) < 0)
+        if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
+        if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 0077))
+                return -EPERM;
+        while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK)
+                        return -errno;
+                if (clock_usec(CLOCK_MONOTONIC) > until)
+                        return -EAGAIN;
+                poll(NULL, 0, 10);
+        }
         return steal_fd(&fd);
 }
 
 /* ---- notes ---------------------------------------------------------------------------------------------- */
 
+/* Whoever may write into a group's directory can put a note there: one is believed, and made, only where that is
+ * nobody but us. */
+static int is_our_group(const char *root, const char *path) {
+        char name[2 * CGROUP_PATH_LEN];
+        struct stat st;
+
+        snprintf(name, sizeof(name), "%s%s", root, path);
+        if (lstat(name, &st) < 0)
+                return -errno;
+        return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
+
+/* 0, and an empty one, where there is none that is ours. */
 static int note_read(const char *root, const char *path, struct note *ret) {
         char name[2 * CGROUP_PATH_LEN], text[512];
         const char *at = text;
         ssize_t size;
 
+        int r;
+
         *ret = (struct note) { 0 };
+        r = is_our_group(root, path);
+        if (r <= 0)
+                return r;
         snprintf(name, sizeof(name), "%s%s", root, path);
         size = getxattr(name, NOTE, text, sizeof(text) - 1);
         if (size < 0)
@@ -75,7 +108,11 @@ static int note_read(const char *root, const char *path, struct note *ret) {
 static int note_write(const char *root, const char *path, const struct note *note) {
         char name[2 * CGROUP_PATH_LEN], text[512];
         size_t n = 0;
+        int r;
 
+        r = is_our_group(root, path);
+        if (r <= 0)
+                return r < 0 ? r : -EPERM;
         for (unsigned i = 0; i < LIMITS; i++)
                 n += (size_t) snprintf(text + n, sizeof(text) - n, "%d %" PRIu64 " %" PRIu64 " %" PRIu64 " ",
                                        note->given[i], note->had[i], note->last[i], note->now[i]);
@@ -96,10 +133,13 @@ static uint64_t round_up(uint64_t bytes) {
 /* systemd answers before it has done it. */
 static int set(const char *root, const char *path, enum limit limit, uint64_t bytes) {
         usec_t until = clock_usec(CLOCK_MONOTONIC) + UNIT_USEC;
-        const char *unit = cgroup_unit(root, path);
         uint64_t found = bytes;
+        const char *unit;
         int r;
 
+        r = cgroup_unit(root, path, &unit);
+        if (r < 0)
+                return r;
         if (!unit)
                 return cgroup_write(root, path, limits[limit].file, bytes);
         r = cgroup_set_unit(unit, limits[limit].property, bytes);
@@ -117,10 +157,13 @@ static int set(const char *root, const char *path, enum limit limit, uint64_t by
 /* The note first: what is not noted is not changed. */
 static int give(const char *root, const char *path, enum limit limit, uint64_t bytes) {
         struct note note;
+        const char *unit;
         uint64_t found;
         int r;
 
-        r = note_read(root, path, &note);
+        r = cgroup_unit(root, path, &unit);
+        if (r >= 0)
+                r = note_read(root, path, &note);
         if (r >= 0)
                 r = cgroup_read(root, path, limits[limit].file, &found);
         if (r < 0)
@@ -166,21 +209,25 @@ static int give_back(const char *root, const char *path) {
 
 /* ---- finding -------------------------------------------------------------------------------------------- */
 
-/* Is the process of this directory in /proc the only one in the group? */
+/* Is the process of this directory in /proc the only one in the group? It is not in it where it is in one below that
+ * counts no memory of its own, as others may be. */
 static int is_alone(const char *root, const char *path, const char *directory) {
         _cleanup_fclose_ FILE *f = NULL;
         const char *self = strrchr(directory, '/');
         char name[2 * CGROUP_PATH_LEN + 32];
+        bool found = false;
         int pid;
 
         snprintf(name, sizeof(name), "%s%s/cgroup.procs", root, path);
         f = fopen(name, "re");
         if (!f || !self)
                 return f ? -EINVAL : -errno;
-        while (fscanf(f, "%d", &pid) == 1)
+        while (fscanf(f, "%d", &pid) == 1) {
                 if (pid != atoi(self + 1))
                         return 0;
-        return 1;
+                found = true;
+        }
+        return found;
 }
 
 /* libvirt puts a VM into a scope of its own, with what serves it; QEMU is some groups below. */
@@ -280,9 +327,9 @@ static int protect_by(const char *root, const struct cgroup_vm *vm, enum limit l
         return 0;
 }
 
-static int protect(const char *root, const struct cgroup_vm *vm, const struct cgroup_share *share,
-                   struct cgroup_finding *finding) {
-        _cleanup_close_ int held = lock(root);
+static int protect(const char *root, const char *lock_path, const struct cgroup_vm *vm,
+                   const struct cgroup_share *share, struct cgroup_finding *finding) {
+        _cleanup_close_ int held = lock(lock_path);
         char capped_by[CGROUP_PATH_LEN];
         uint64_t min;
         int r;
@@ -311,14 +358,15 @@ static void reclaim(const char *root, const char *group, uint64_t high_bytes, ui
         *ret_current = current;
 }
 
-static int bound(const char *root, const char *group, uint64_t high_bytes, uint64_t *ret_bytes) {
+static int bound(const char *root, const char *lock_path, const char *group, uint64_t high_bytes,
+                 uint64_t *ret_bytes) {
         _cleanup_close_ int held = -1;
         uint64_t current = 0;
         int r;
 
         if (high_bytes != CGROUP_NO_LIMIT)
                 reclaim(root, group, high_bytes, &current);
-        held = lock(root);
+        held = lock(lock_path);
         if (held < 0)
                 return held;
         r = give(root, group, LIMIT_HIGH, round_up(current > high_bytes ? current : high_bytes));
@@ -339,15 +387,15 @@ static void find_bound(const char *root, const char *group, struct cgroup_findin
                 }
 }
 
-int cgroup_memory_share(const char *root, const struct cgroup_vm *vm, const struct cgroup_share *share,
-                        struct cgroup_finding *ret) {
+int cgroup_memory_share(const char *root, const char *lock_path, const struct cgroup_vm *vm,
+                        const struct cgroup_share *share, struct cgroup_finding *ret) {
         struct cgroup_finding finding = { 0 };
         int r;
 
         memcpy(finding.group, vm->group, sizeof(finding.group));
-        r = protect(root, vm, share, &finding);
+        r = protect(root, lock_path, vm, share, &finding);
         if (r >= 0)
-                r = bound(root, vm->group, share->high_bytes, &finding.high_bytes);
+                r = bound(root, lock_path, vm->group, share->high_bytes, &finding.high_bytes);
         if (r < 0)
                 return r;
         find_bound(root, vm->group, &finding);
@@ -356,6 +404,16 @@ int cgroup_memory_share(const char *root, const struct cgroup_vm *vm, const stru
 }
 
 /* ---- giving back ---------------------------------------------------------------------------------------- */
+
+/* Nobody is kept by a group of another user's, however it is made, from getting back what is theirs. */
+static bool is_to_be_walked(const char *root, const char *path) {
+        char name[2 * CGROUP_PATH_LEN];
+        struct stat st;
+
+        snprintf(name, sizeof(name), "%s%s", root, path);
+        return lstat(name, &st) == 0 && S_ISDIR(st.st_mode) && (st.st_uid == 0 || st.st_uid == geteuid()) &&
+               (st.st_uid == geteuid() || access(name, R_OK | X_OK) == 0);
+}
 
 /* Children first. Counts into `n`. */
 static int walk(const char *root, const char *path, unsigned depth, int *n) {
@@ -373,7 +431,8 @@ static int walk(const char *root, const char *path, unsigned depth, int *n) {
                 char child[CGROUP_PATH_LEN];
 
                 if (e->d_type != DT_DIR || e->d_name[0] == '.' || depth >= DEPTH_MAX ||
-                    (size_t) snprintf(child, sizeof(child), "%s/%s", path, e->d_name) >= sizeof(child))
+                    (size_t) snprintf(child, sizeof(child), "%s/%s", path, e->d_name) >= sizeof(child) ||
+                    !is_to_be_walked(root, child))
                         continue;
                 r = walk(root, child, depth + 1, n);
                 if (r < 0)
@@ -385,8 +444,8 @@ static int walk(const char *root, const char *path, unsigned depth, int *n) {
         return r < 0 ? r : worst;
 }
 
-int cgroup_memory_give_back(const char *root) {
-        _cleanup_close_ int held = lock(root);
+int cgroup_memory_give_back(const char *root, const char *lock_path) {
+        _cleanup_close_ int held = lock(lock_path);
         int n = 0, r;
 
         if (held < 0)

@@ -133,13 +133,31 @@ static bool ends_with(const char *text, const char *end) {
         return n > m && strcmp(text + n - m, end) == 0;
 }
 
-const char *cgroup_unit(const char *root, const char *path) {
+/* Names are free below a unit that is delegated: whoever it belongs to may call a group "system.slice" there. */
+int cgroup_unit_of_path(const char *path, const char **ret_unit) {
         const char *name = strrchr(path, '/');
+        char above[CGROUP_PATH_LEN];
+
+        *ret_unit = NULL;
+        if (!name || (!ends_with(name, ".slice") && !ends_with(name, ".scope") && !ends_with(name, ".service")))
+                return 0;
+        if (strlen(path) >= sizeof(above))
+                return -ENAMETOOLONG;
+        strcpy(above, path);
+        while (cgroup_parent(above) && above[0])
+                if (!ends_with(above, ".slice"))
+                        return -EPERM;
+        *ret_unit = name + 1;
+        return 0;
+}
+
+int cgroup_unit(const char *root, const char *path, const char **ret_unit) {
         struct statfs mounted;
 
-        if (!name || sd_booted() <= 0 || statfs(root, &mounted) < 0 || mounted.f_type != CGROUP2_SUPER_MAGIC)
-                return NULL;
-        return ends_with(name, ".slice") || ends_with(name, ".scope") || ends_with(name, ".service") ? name + 1 : NULL;
+        *ret_unit = NULL;
+        if (sd_booted() <= 0 || statfs(root, &mounted) < 0 || mounted.f_type != CGROUP2_SUPER_MAGIC)
+                return 0;
+        return cgroup_unit_of_path(path, ret_unit);
 }
 
 int cgroup_set_unit(const char *unit, const char *property, uint64_t value) {

@@ -23,8 +23,11 @@ bool cgroup_has(const char *root, const char *path, const char *file);
 /* One number of a group. -ENOENT: the group is gone, or has not this file. */
 int cgroup_read(const char *root, const char *path, const char *file, uint64_t *ret);
 int cgroup_write(const char *root, const char *path, const char *file, uint64_t value);
-/* The unit of systemd that a group is; NULL where systemd does not manage it. */
-const char *cgroup_unit(const char *root, const char *path);
+/* The unit of the system's systemd that a group is by its path, which it points into: only slices lead there. NULL where
+ * a group is none. -EPERM where its name is a unit's but the unit another manager's: that of a user, of a container. */
+int cgroup_unit_of_path(const char *path, const char **ret_unit);
+/* The same for a group of this host: NULL as well where systemd does not run here. */
+int cgroup_unit(const char *root, const char *path, const char **ret_unit);
 /* Sets a property of such a unit until the next boot, with systemd's knowledge: it would overwrite what others write
  * into its groups. Waits up to 3 s. */
 int cgroup_set_unit(const char *unit, const char *property, uint64_t value);

@@ -482,7 +482,7 @@ int reclaim_new(sd_event *loop, const struct reclaim_options *options, const str
         else
                 r = sd_event_add_io(loop, &reclaim->source, reclaim->notify_fd, EPOLLIN, on_notify, reclaim);
         if (r >= 0)
-                r = shares_new(options->helper_path, options->mountinfo, &reclaim->shares);
+                r = shares_new(options->helper_path, options->lock_path, options->mountinfo, &reclaim->shares);
         if (r >= 0)
                 r = start_threads(reclaim);
         if (r < 0) {

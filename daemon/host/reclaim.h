@@ -22,6 +22,7 @@ struct action;
 
 struct reclaim_options {
         const char *helper_path; /* socket of failoverd-helper; NULL: QEMUs are this user's own */
+        const char *lock_path;   /* a file in a directory of this user's, locked for work on control groups */
         const char *mountinfo;   /* "/proc/self/mountinfo": has this host control groups of version 2? */
 };
 

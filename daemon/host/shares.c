@@ -50,7 +50,7 @@ struct shares {
         unsigned n_refs;
         bool ending, ended;
         bool give_back;      /* to be done, before anything else */
-        char *helper_path, *mountinfo;
+        char *helper_path, *lock_path, *mountinfo;
         struct kept *kept;
         struct vm *vms;
 };
@@ -79,6 +79,7 @@ static void shares_unref(struct shares *shares) {
         pthread_cond_destroy(&shares->done);
         pthread_mutex_destroy(&shares->lock);
         free(shares->helper_path);
+        free(shares->lock_path);
         free(shares->mountinfo);
         free(shares);
 }
@@ -134,7 +135,7 @@ static int share_own(const struct shares *shares, int pid, const struct cgroup_s
         r = cgroup_find_root(shares->mountinfo, root);
         if (r >= 0)
                 r = cgroup_memory_find(root, directory, &groups);
-        return r < 0 ? r : cgroup_memory_share(root, &groups, share, ret);
+        return r < 0 ? r : cgroup_memory_share(root, shares->lock_path, &groups, share, ret);
 }
 
 static int share(const struct shares *shares, const char *domain, int pid, const struct cgroup_share *share,
@@ -163,7 +164,7 @@ static int give_back(const struct shares *shares) {
                 return r == -EOPNOTSUPP ? 0 : r; /* there is nothing */
         if (shares->helper_path)
                 return helper_ask(shares->helper_path, &request, HELPER_USEC, NULL, NULL);
-        r = cgroup_memory_give_back(root);
+        r = cgroup_memory_give_back(root, shares->lock_path);
         return r < 0 ? r : 0;
 }
 
@@ -175,6 +176,7 @@ static void describe(const struct vm *vm, char text[SHARES_TEXT_LEN]) {
                 snprintf(text, SHARES_TEXT_LEN, "not protected: %s",
                          vm->result == -EOPNOTSUPP ? "no cgroup v2 memory controller; process_madvise alone takes pages"
                          : vm->result == -EBUSY    ? "its QEMU shares its control group with other processes"
+                         : vm->result == -EAGAIN   ? "control groups are at work already; tried again"
                          : vm->result == -ENOTCONN ? "failoverd-helper does not answer"
                                                    : strerror(-vm->result));
                 return;
@@ -269,7 +271,7 @@ static void *run(void *userdata) {
 
 /* ---- the owner's side ------------------------------------------------------------------------------------ */
 
-int shares_new(const char *helper_path, const char *mountinfo, struct shares **ret) {
+int shares_new(const char *helper_path, const char *lock_path, const char *mountinfo, struct shares **ret) {
         struct shares *shares = calloc(1, sizeof(*shares));
         int r = 0;
 
@@ -281,8 +283,9 @@ int shares_new(const char *helper_path, const char *mountinfo, struct shares **r
         shares->n_refs = 2;
         shares->give_back = true;
         shares->mountinfo = strdup(mountinfo);
+        shares->lock_path = strdup(lock_path);
         shares->helper_path = helper_path ? strdup(helper_path) : NULL;
-        if (!shares->mountinfo || (helper_path && !shares->helper_path))
+        if (!shares->mountinfo || !shares->lock_path || (helper_path && !shares->helper_path))
                 r = -ENOMEM;
         if (r >= 0)
                 r = thread_start(run, shares);

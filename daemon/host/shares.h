@@ -23,9 +23,10 @@ struct reclaim_region;
 
 #define SHARES_TEXT_LEN 512
 
-/* `helper_path`: socket of failoverd-helper, which does it; NULL: this process does, with the rights that it has.
- * `mountinfo`: "/proc/self/mountinfo". Both are copied. -ENOMEM or another errno. */
-int shares_new(const char *helper_path, const char *mountinfo, struct shares **ret);
+/* `helper_path`: socket of failoverd-helper, which does it; NULL: this process does, with the rights that it has,
+ * and locks the file `lock_path` for it. `mountinfo`: "/proc/self/mountinfo". All are copied. -ENOMEM or another
+ * errno. */
+int shares_new(const char *helper_path, const char *lock_path, const char *mountinfo, struct shares **ret);
 /* Gives back what was given, and waits for that at most a second. What is kept from then on has no effect. */
 void shares_end(struct shares *shares);
 /* A thread that is at work ends by itself. Takes NULL; returns NULL. */

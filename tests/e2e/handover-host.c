@@ -74,7 +74,7 @@ static int on_input(sd_event_source *source, int fd, uint32_t revents, void *use
 }
 
 static int run(struct host *host, const char *helper) {
-        const struct reclaim_options options = { helper, "/proc/self/mountinfo" };
+        const struct reclaim_options options = { helper, "/run/host.lock", "/proc/self/mountinfo" };
         const struct sink sink = { on_event, host };
         sd_event_source *timer = NULL;
         int r;

@@ -6,9 +6,11 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -24,7 +26,7 @@
 #define READ_ONLY "/proc/sys/kernel/ngroups_max" /* a number that nobody can write */
 #define NOTE "user.failoverd.memory"
 
-static char root[CGROUP_PATH_LEN - 128];
+static char root[CGROUP_PATH_LEN - 128], lock_file[CGROUP_PATH_LEN];
 
 static void put(const char *path, const char *file, const char *text) {
         char name[2 * CGROUP_PATH_LEN];
@@ -51,6 +53,7 @@ static void make_group(const char *path) {
 static void tree_init(void) {
         snprintf(root, sizeof(root), "%s/test-cgroup-XXXXXX", P_tmpdir);
         REQUIRE(mkdtemp(root) != NULL);
+        snprintf(lock_file, sizeof(lock_file), "%s/lock", root);
         make_group("/machine.slice");
         make_group(SCOPE);
         make_group(VM);
@@ -91,7 +94,7 @@ static struct cgroup_finding share(unsigned min_mib, unsigned low_mib, uint64_t 
         const struct cgroup_vm groups = vm();
         struct cgroup_finding finding = { 0 };
 
-        CHECK(cgroup_memory_share(root, &groups, &wanted, &finding) == 0);
+        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, &finding) == 0);
         return finding;
 }
 
@@ -155,6 +158,8 @@ static void a_vm_is_the_scope_that_libvirt_made_for_it(void) {
         put("/4711", "cgroup", "0::/all-of-them\n");
         put("/all-of-them", "cgroup.procs", "4711\n4712\n");
         CHECK(cgroup_memory_find(root, directory, &found) == -EBUSY);
+        put("/all-of-them", "cgroup.procs", ""); /* it is in a group below, without memory files: as others may be */
+        CHECK(cgroup_memory_find(root, directory, &found) == -EBUSY);
         put("/all-of-them", "cgroup.procs", "4711\n");
         REQUIRE(cgroup_memory_find(root, directory, &found) == 0);
         CHECK_TEXT(found.group, "/all-of-them");
@@ -190,11 +195,11 @@ static void two_vms_that_share_are_protected_for_both(void) {
 
         tree_init();
         share(0, 500, CGROUP_NO_LIMIT);
-        CHECK(cgroup_memory_share(root, &other, &wanted, &finding) == 0); /* of which it uses 100 so far */
+        CHECK(cgroup_memory_share(root, lock_file, &other, &wanted, &finding) == 0); /* of which it uses 100 so far */
         CHECK(mib("/machine.slice", "memory.low") == 900);
         share(0, 500, CGROUP_NO_LIMIT);
         CHECK(mib("/machine.slice", "memory.low") == 900);
-        CHECK(cgroup_memory_give_back(root) == 4);
+        CHECK(cgroup_memory_give_back(root, lock_file) == 4);
         CHECK(mib("/machine.slice", "memory.low") == 0);
         tree_deinit();
 }
@@ -242,9 +247,28 @@ static void a_vm_whose_group_is_gone_is_an_error(void) {
         struct cgroup_finding finding;
 
         tree_init();
-        CHECK(cgroup_memory_share(root, &gone, &wanted, &finding) == -ENOENT);
+        CHECK(cgroup_memory_share(root, lock_file, &gone, &wanted, &finding) == -ENOENT);
         CHECK(mib("/machine.slice", "memory.low") == 0);
         tree_deinit();
+}
+
+/* What a path ends in says nothing below a unit that is delegated: names are free there. */
+static void only_slices_lead_to_a_unit_of_the_system(void) {
+        static const char *const foreign[] = {
+                "/user.slice/user-1000.slice/user@1000.service/ssh.service",
+                "/user.slice/user-1000.slice/user@1000.service/system.slice",
+                "/machine.slice/machine-lxc.scope/system.slice/ssh.service",
+                "/by-hand/system.slice",
+        };
+        const char *unit;
+
+        CHECK(cgroup_unit_of_path("/machine.slice", &unit) == 0 && unit && strcmp(unit, "machine.slice") == 0);
+        CHECK(cgroup_unit_of_path(SCOPE, &unit) == 0 && unit && strcmp(unit, strrchr(SCOPE, '/') + 1) == 0);
+        CHECK(cgroup_unit_of_path("/user.slice/user-1000.slice/user@1000.service", &unit) == 0 && unit);
+        CHECK(cgroup_unit_of_path(VM, &unit) == 0 && !unit);
+        CHECK(cgroup_unit_of_path("", &unit) == 0 && !unit);
+        for (unsigned i = 0; i < ELEMENTSOF(foreign); i++)
+                CHECK(cgroup_unit_of_path(foreign[i], &unit) == -EPERM && !unit);
 }
 
 /* ---- giving back ------------------------------------------------------------------------------------------ */
@@ -252,11 +276,11 @@ static void a_vm_whose_group_is_gone_is_an_error(void) {
 static void everything_is_as_before_when_it_is_given_back(void) {
         tree_init();
         put("/machine.slice", "memory.low", "10485760\n");
-        CHECK(cgroup_memory_give_back(root) == 0); /* nothing was given */
+        CHECK(cgroup_memory_give_back(root, lock_file) == 0); /* nothing was given */
         share(200, 500, 400 * MIB);
         share(200, 600, 300 * MIB); /* the second note still tells of the first beginning */
         CHECK(noted(VM) && noted(SCOPE) && noted("/machine.slice"));
-        CHECK(cgroup_memory_give_back(root) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
         CHECK(mib("/machine.slice", "memory.low") == 10 && mib("/machine.slice", "memory.min") == 0);
         CHECK(mib(SCOPE, "memory.low") == 0 && mib(VM, "memory.low") == 0 && mib(VM, "memory.min") == 0);
         CHECK(mib(SCOPE, "memory.high") == CGROUP_NO_LIMIT);
@@ -271,7 +295,7 @@ static void what_an_operator_sets_meanwhile_stays(void) {
         CHECK(share(0, 600, 300 * MIB).low_bytes == 600 * MIB);
         CHECK(mib(SCOPE, "memory.low") == 700);
         put(SCOPE, "memory.high", "max\n");
-        CHECK(cgroup_memory_give_back(root) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
         CHECK(mib(SCOPE, "memory.low") == 700 && mib(SCOPE, "memory.high") == CGROUP_NO_LIMIT);
         CHECK(mib("/machine.slice", "memory.low") == 0);
         tree_deinit();
@@ -283,13 +307,13 @@ static void a_crash_between_note_and_value_leaves_nothing_behind(void) {
         share(0, 500, CGROUP_NO_LIMIT);
         share(0, 600, CGROUP_NO_LIMIT);
         put(SCOPE, "memory.low", "524288000\n"); /* 500 MiB: the second was noted, not written */
-        CHECK(cgroup_memory_give_back(root) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
         CHECK(mib(SCOPE, "memory.low") == 0);
 
         share(0, 500, CGROUP_NO_LIMIT);
         put(SCOPE, "memory.low", "0\n"); /* noted, and nothing written at all */
         CHECK(share(0, 500, CGROUP_NO_LIMIT).low_bytes == 500 * MIB);
-        CHECK(cgroup_memory_give_back(root) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
         CHECK(mib(SCOPE, "memory.low") == 0);
         tree_deinit();
 }
@@ -303,8 +327,76 @@ static void a_note_that_nobody_can_read_is_left_alone(void) {
         tree_init();
         snprintf(name, sizeof(name), "%s%s", root, SCOPE);
         REQUIRE(setxattr(name, NOTE, "1 2 nonsense", 12, 0) == 0);
-        CHECK(cgroup_memory_share(root, &groups, &wanted, &finding) == -EBADMSG);
-        CHECK(mib(SCOPE, "memory.low") == 0 && cgroup_memory_give_back(root) == -EBADMSG && noted(SCOPE));
+        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, &finding) == -EBADMSG);
+        CHECK(mib(SCOPE, "memory.low") == 0 && cgroup_memory_give_back(root, lock_file) == -EBADMSG && noted(SCOPE));
+        tree_deinit();
+}
+
+/* Whoever a group is delegated to may write there: files, groups, and notes. The note says that memory.low was 1 MiB. */
+static void a_note_that_somebody_else_may_have_written_is_not_believed(void) {
+        static const char forged[] = "0 0 0 0 1 1048576 0 524288000 0 0 0 0 ";
+        const struct cgroup_share wanted = share_of(0, 600, CGROUP_NO_LIMIT);
+        const struct cgroup_vm foreign = { "/user.slice/delegated", "/user.slice/delegated" };
+        struct cgroup_finding finding;
+        char name[2 * CGROUP_PATH_LEN], below[3 * CGROUP_PATH_LEN];
+
+        tree_init();
+        make_group("/user.slice");
+        make_group("/user.slice/delegated");
+        make_group("/user.slice/delegated/below");
+        put("/user.slice/delegated", "memory.low", "524288000\n"); /* 500 MiB, as if we had given it */
+        put("/user.slice/delegated/below", "memory.low", "524288000\n");
+        snprintf(name, sizeof(name), "%s/user.slice/delegated", root);
+        snprintf(below, sizeof(below), "%s/below", name);
+        REQUIRE(setxattr(name, NOTE, forged, strlen(forged), 0) == 0);
+        REQUIRE(setxattr(below, NOTE, forged, strlen(forged), 0) == 0);
+
+        REQUIRE(chmod(name, 0777) == 0); /* ours, and everybody's to write */
+        CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, &finding) == -EPERM);
+        CHECK(cgroup_memory_give_back(root, lock_file) == 1); /* the one below, which is */
+        CHECK(mib("/user.slice/delegated", "memory.low") == 500 && mib("/user.slice/delegated/below", "memory.low") == 1);
+
+        if (geteuid() == 0) { /* only root can give a directory away */
+                put("/user.slice/delegated/below", "memory.low", "524288000\n");
+                REQUIRE(setxattr(below, NOTE, forged, strlen(forged), 0) == 0);
+                REQUIRE(chmod(name, 0700) == 0 && chown(name, 65534, 65534) == 0);
+                CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, &finding) == -EPERM);
+                CHECK(cgroup_memory_give_back(root, lock_file) == 0); /* nor is what lies below */
+                CHECK(mib("/user.slice/delegated", "memory.low") == 500);
+                CHECK(mib("/user.slice/delegated/below", "memory.low") == 500);
+        }
+        tree_deinit();
+}
+
+/* The tree can be opened, and so locked, by everybody. */
+static void nobody_else_can_hold_up_the_work(void) {
+        const struct cgroup_share wanted = share_of(0, 500, CGROUP_NO_LIMIT);
+        const struct cgroup_vm groups = vm();
+        struct cgroup_finding finding;
+        int fd;
+
+        tree_init();
+        fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        REQUIRE(fd >= 0 && flock(fd, LOCK_EX) == 0);
+        CHECK(share(0, 500, CGROUP_NO_LIMIT).low_bytes == 500 * MIB);
+        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
+        close(fd);
+        REQUIRE(chmod(lock_file, 0644) == 0); /* as one that somebody else could lock */
+        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, &finding) == -EPERM);
+        CHECK(cgroup_memory_give_back(root, lock_file) == -EPERM);
+        tree_deinit();
+}
+
+/* One that is stuck in the kernel must not hold up those that come later for good. */
+static void work_that_is_going_on_is_not_waited_for_for_good(void) {
+        int fd;
+
+        tree_init();
+        fd = open(lock_file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        REQUIRE(fd >= 0 && flock(fd, LOCK_EX) == 0);
+        CHECK(cgroup_memory_give_back(root, lock_file) == -EAGAIN);
+        close(fd);
+        CHECK(cgroup_memory_give_back(root, lock_file) == 0);
         tree_deinit();
 }
 
@@ -323,6 +415,10 @@ int main(void) {
                 TEST(what_an_operator_sets_meanwhile_stays),
                 TEST(a_crash_between_note_and_value_leaves_nothing_behind),
                 TEST(a_note_that_nobody_can_read_is_left_alone),
+                TEST(a_note_that_somebody_else_may_have_written_is_not_believed),
+                TEST(nobody_else_can_hold_up_the_work),
+                TEST(work_that_is_going_on_is_not_waited_for_for_good),
+                TEST(only_slices_lead_to_a_unit_of_the_system),
         };
 
         snprintf(root, sizeof(root), "%s/test-cgroup-XXXXXX", P_tmpdir);

@@ -128,7 +128,7 @@ static void on_event(void *userdata, const struct event *event) {
 }
 
 static void told_init(struct told *told) {
-        const struct reclaim_options options = { NULL, "/proc/self/mountinfo" };
+        const struct reclaim_options options = { NULL, P_tmpdir "/test-reclaim.lock", "/proc/self/mountinfo" };
         const struct sink sink = { on_event, told };
 
         *told = (struct told) { 0 };
