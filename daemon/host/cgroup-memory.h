@@ -11,8 +11,8 @@
  * first. So nothing can be left behind: the note lives as long as the group, and whoever comes after a crash finds it
  * there. What an operator has set meanwhile is left alone.
  *
- * A note is believed, and made, only in a directory that is this process's user's and nobody else's to write: below a
- * unit that is delegated to a user, that user may write what they like into theirs. What belongs to others is passed by.
+ * A note is believed, and made, only in a directory that is this process's user's and nobody else's to write: in a unit
+ * that is delegated to a user, that user may write what they like. What belongs to others is passed by.
  *
  * All of this may wait for the kernel, and for systemd, for seconds: for workers.
  */
@@ -44,9 +44,9 @@ struct cgroup_finding {
 int cgroup_memory_find(const char *root, const char *directory, struct cgroup_vm *ret);
 /* Gives a VM this share, again and again if need be. What is above its limit is paged out first, for some seconds at
  * most; the limit stays above what remains. Values are rounded up to MiB. Returns 0, also where a group above cannot be
- * changed; -EOPNOTSUPP where notes cannot be kept; -EAGAIN where another process has been at work on the tree for seconds;
- * -EPERM and the like for the VM's own group. `lock_path`: a file for that, which is made; -EPERM where others than this
- * process's user could open it. */
+ * changed; -EOPNOTSUPP where notes cannot be kept; -EAGAIN where another process has been at work on the tree for
+ * seconds; -EPERM and the like for the VM's own group. `lock_path`: a file for that, which is made; -EPERM where others
+ * than this process's user could open it. */
 int cgroup_memory_share(const char *root, const char *lock_path, const struct cgroup_vm *vm,
                         const struct cgroup_share *share, struct cgroup_finding *ret);
 /* Brings every group back to what it had before. Returns how many there were, or a negative errno; what could not be

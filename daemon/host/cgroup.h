@@ -23,8 +23,8 @@ bool cgroup_has(const char *root, const char *path, const char *file);
 /* One number of a group. -ENOENT: the group is gone, or has not this file. */
 int cgroup_read(const char *root, const char *path, const char *file, uint64_t *ret);
 int cgroup_write(const char *root, const char *path, const char *file, uint64_t value);
-/* The unit of the system's systemd that a group is by its path, which it points into: only slices lead there. NULL where
- * a group is none. -EPERM where its name is a unit's but the unit another manager's: that of a user, of a container. */
+/* The unit of the system's systemd that a group is by its path, which it points into: only slices lead there. NULL
+ * where a group is none. -EPERM where its name is a unit's but the unit another manager's: a user's, a container's. */
 int cgroup_unit_of_path(const char *path, const char **ret_unit);
 /* The same for a group of this host: NULL as well where systemd does not run here. */
 int cgroup_unit(const char *root, const char *path, const char **ret_unit);

@@ -332,7 +332,7 @@ static void a_note_that_nobody_can_read_is_left_alone(void) {
         tree_deinit();
 }
 
-/* Whoever a group is delegated to may write there: files, groups, and notes. The note says that memory.low was 1 MiB. */
+/* Whoever a group is delegated to may write there: files, groups, and notes. This one says memory.low was 1 MiB. */
 static void a_note_that_somebody_else_may_have_written_is_not_believed(void) {
         static const char forged[] = "0 0 0 0 1 1048576 0 524288000 0 0 0 0 ";
         const struct cgroup_share wanted = share_of(0, 600, CGROUP_NO_LIMIT);
@@ -354,7 +354,8 @@ static void a_note_that_somebody_else_may_have_written_is_not_believed(void) {
         REQUIRE(chmod(name, 0777) == 0); /* ours, and everybody's to write */
         CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, &finding) == -EPERM);
         CHECK(cgroup_memory_give_back(root, lock_file) == 1); /* the one below, which is */
-        CHECK(mib("/user.slice/delegated", "memory.low") == 500 && mib("/user.slice/delegated/below", "memory.low") == 1);
+        CHECK(mib("/user.slice/delegated", "memory.low") == 500);
+        CHECK(mib("/user.slice/delegated/below", "memory.low") == 1);
 
         if (geteuid() == 0) { /* only root can give a directory away */
                 put("/user.slice/delegated/below", "memory.low", "524288000\n");
