@@ -8,7 +8,8 @@
  * reads nothing that a guest wrote. In control groups it writes memory.min, memory.low, memory.high and memory.reclaim.
  *
  * Each connection is served by a child of its own, which a process that cannot be looked at may hold up for ten
- * seconds, and one request; more than 16 at once wait in the kernel's queue.
+ * seconds, and one request; more than 16 at once wait in the kernel's queue. Work on memory has slots of its own
+ * (slots.h), so that there are always some left to open and to signal.
  */
 
 #include <errno.h>
@@ -26,7 +27,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/helper/protocol.h"
+#include "daemon/helper/slots.h"
 #include "daemon/host/cgroup-memory.h"
 #include "daemon/host/page-out.h"
 #include "daemon/host/process.h"
@@ -40,6 +41,7 @@
 struct options {
         const char *user, *run_dir, *socket, *lock;
         uid_t uid;
+        int slots_fd;
 };
 
 static const char *const helper_op_table[] = {
@@ -211,6 +213,12 @@ static int serve(int fd, const struct options *options) {
                 send_reply(fd, (struct helper_reply){ .result = page_out_possible(page_out_swap_bytes()) }, -1);
                 return EXIT_SUCCESS;
         }
+        r = slots_take(options->slots_fd, request.op);
+        if (r < 0) {
+                fprintf(stderr, "%s: too many are at work: %s\n", helper_op_table[request.op], strerror(-r));
+                send_reply(fd, (struct helper_reply){ .result = r }, -1);
+                return EXIT_FAILURE;
+        }
         if (request.op == HELPER_GIVE_BACK) {
                 reply.result = give_back(options, &reply);
                 send_reply(fd, reply, -1);
@@ -369,7 +377,9 @@ int main(int argc, char **argv) {
         if (r <= 0)
                 return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
         (void) mkdir(LOCK_DIR, 0700); /* without systemd; where that fails, work on control groups does, and says so */
-        r = open_socket(&options, &fd);
+        r = options.slots_fd = slots_open();
+        if (r >= 0)
+                r = open_socket(&options, &fd);
         if (r >= 0)
                 r = run(fd, &options);
         if (r < 0) {
