@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
@@ -184,6 +185,71 @@ void assigned_restore(struct engine *engine, struct update *update) {
         rights_deinit(&map);
 }
 
+/* What the records say that each VM was given, by application. */
+struct given {
+        uint64_t bytes[POLICY_APPLICATIONS_MAX][SIDE_MAX];
+};
+
+/* Each VM has what it was given by hand, as far as it is to have it; or nothing. */
+static void cut_given(struct engine *engine, const struct given *given, bool to_nothing) {
+        for (int i = 0; i < engine->n_pairs; i++)
+                for (int app = 0; engine->pairs[i] && app < (int) engine->pairs[i]->policy->n_applications; app++)
+                        for (enum side side = 0; pair_is_memory(engine->pairs[i], app) && side < SIDE_MAX; side++) {
+                                uint64_t target = assigned_target(engine, engine->pairs[i], app, side);
+                                uint64_t *bytes = &engine->pairs[i]->record.apps[app].granted_bytes[side];
+
+                                if (to_nothing || target < given[i].bytes[app][side])
+                                        *bytes = to_nothing ? 0 : target;
+                        }
+}
+
+static void say_cut(struct engine *engine, const struct given *given, struct update *update) {
+        for (int i = 0; i < engine->n_pairs; i++) {
+                struct step step = step_begin(engine, engine->pairs[i], update);
+
+                for (int app = 0; step.pair && app < (int) step.pair->policy->n_applications; app++)
+                        for (enum side side = 0; side < SIDE_MAX; side++) {
+                                uint64_t before = given[i].bytes[app][side];
+                                uint64_t now = step.pair->record.apps[app].granted_bytes[side];
+
+                                if (now == before)
+                                        continue;
+                                pair_owner_dirty(step.pair);
+                                step_say(&step, RECORD_TABLE_MISMATCH, side, "%s: of the %" PRIu64 " MiB that were "
+                                         "recorded as given to it by hand the pool covers %" PRIu64 " MiB; what it is "
+                                         "still to have it gets once that is unused",
+                                         pair_domain(step.pair, side), before / MIB, now / MIB);
+                        }
+        }
+}
+
+int assigned_build_table(struct engine *engine, struct table *ret, struct update *update) {
+        struct given *given;
+        int r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, ret);
+
+        if (r >= 0 || r == -ENOMEM)
+                return r;
+        given = calloc((size_t) engine->n_pairs + 1, sizeof(*given));
+        if (!given)
+                return -ENOMEM;
+        for (int i = 0; i < engine->n_pairs; i++)
+                for (size_t app = 0; engine->pairs[i] && app < POLICY_APPLICATIONS_MAX; app++)
+                        memcpy(given[i].bytes[app], engine->pairs[i]->record.apps[app].granted_bytes,
+                               sizeof(given[i].bytes[app]));
+        for (int round = 0; r < 0 && r != -ENOMEM && round < 2; round++) {
+                cut_given(engine, given, round > 0);
+                r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, ret);
+        }
+        if (r >= 0)
+                say_cut(engine, given, update);
+        for (int i = 0; r < 0 && i < engine->n_pairs; i++) /* it is not what the pool lacks */
+                for (size_t app = 0; engine->pairs[i] && app < POLICY_APPLICATIONS_MAX; app++)
+                        memcpy(engine->pairs[i]->record.apps[app].granted_bytes, given[i].bytes[app],
+                               sizeof(given[i].bytes[app]));
+        free(given);
+        return r;
+}
+
 /* ---- one VM follows --------------------------------------------------------------------------------------- */
 
 void assigned_give_way(struct step *step) {
@@ -300,6 +366,8 @@ static void release(struct step *step, int app, enum side side, uint64_t target)
                 (void) table_release(&step->engine->table, pair_holder(pair, side), record->granted_bytes[side] - left);
         record->granted_bytes[side] = left;
         pair_dirty(pair);
+        if (left == assigned_bytes(pair, side))
+                pair_owner_dirty(pair); /* it is another's from now on, after a power loss too */
         step->again = step->changed = true;
 }
 
@@ -320,6 +388,8 @@ static void bring_online(struct step *step, int app, enum side side) {
 void advance_assigned(struct step *step, int app) {
         struct pair *pair = step->pair;
 
+        if (step->engine->pool_short)
+                return; /* the table does not know what was given out */
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 struct record_app *record = &pair->record.apps[app];
                 uint64_t target = assigned_target(step->engine, pair, app, side);

@@ -146,7 +146,7 @@ static void become_ready(struct engine *engine, struct update *update) {
         if (!engine->policy)
                 return;
         assigned_restore(engine, update);
-        r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, &table);
+        r = assigned_build_table(engine, &table, update);
         if (r >= 0) {
                 table_deinit(&engine->table);
                 engine->table = table;

@@ -232,6 +232,11 @@ void assigned_give_way(struct step *step);
 bool assigned_refuses_policy(const struct engine *engine, const struct policy *policy, char *why, size_t size);
 /* Start-up: what the records say is made to fit the policy, and each other. */
 void assigned_restore(struct engine *engine, struct update *update);
+/* Start-up: engine_build_table() from the records. Those of two pairs may be of different times, so that one still says
+ * what another VM was given since: what the pool does not cover is then cut where it was given by hand, first to what
+ * each VM is to have, and else to nothing, from where it grows again as memory is unused. What a VM has beyond that is
+ * a mismatch, and is taken back. -ENOSPC, with nothing cut, where that does not help. */
+int assigned_build_table(struct engine *engine, struct table *ret, struct update *update);
 
 /* engine-assign.c */
 void engine_assign(struct engine *engine, const struct operator_command *command, struct update *update);

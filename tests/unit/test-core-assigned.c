@@ -257,10 +257,71 @@ static void a_store_that_says_more_than_the_pool_has_is_no_crash(void) {
         end(&w);
 }
 
+/* Both pairs with all that their regions hold, which is 3 GiB; the pool has 2752 MiB for that. */
+static void restore_full(struct world *w, uint64_t db_bytes, uint64_t a_is_to_have) {
+        struct record records[] = { record_of("p", "db", "extra"), record_of("q", "web", "more") };
+
+        records[0].apps[0].granted_bytes[SIDE_A] = db_bytes;
+        for (int i = 0; i < 2; i++)
+                for (enum side side = 0; side < SIDE_MAX; side++) {
+                        uint64_t bytes = i == 0 ? GIB : 512 * MIB, start = (uint64_t) i * 2 * GIB + side * bytes;
+                        uint64_t is_to_have = i == 0 && side == SIDE_A ? a_is_to_have : bytes;
+
+                        records[i].apps[1].granted_bytes[side] = bytes;
+                        records[i].assigned[side] = (struct assigned) { .n_spans = is_to_have ? 1 : 0,
+                                                                        .spans = { { start, start + is_to_have } } };
+                }
+        for (int i = 0; i < 2; i++)
+                step(w, (struct event) { .kind = EVENT_RESTORED, .pair = i, .record = &records[i] });
+        step(w, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+}
+
+static uint64_t has(const struct world *w, int pair, enum side side) {
+        return w->engine->pairs[pair]->record.apps[1].granted_bytes[side];
+}
+
+static void what_is_recorded_for_two_vms_is_only_whose_it_is_now(void) {
+        struct world w = begin();
+
+        restore_full(&w, 0, 512 * MIB);
+        CHECK(!w.engine->pool_short && !w.engine->pairs[0]->record.held);
+        CHECK(has(&w, 0, SIDE_A) == 512 * MIB && has(&w, 0, SIDE_B) == GIB);
+        CHECK(has(&w, 1, SIDE_A) == 512 * MIB && has(&w, 1, SIDE_B) == 512 * MIB);
+        CHECK(table_unused(&w.engine->table) == 192 * MIB);
+        CHECK(w.engine->pairs[0]->owner_seq == w.engine->pairs[0]->record.seq);
+        end(&w);
+}
+
+static void hand_memory_that_the_pool_does_not_cover_is_taken_from_nothing_on(void) {
+        struct world w = begin();
+
+        restore_full(&w, 0, GIB);
+        CHECK(!w.engine->pool_short && !w.engine->pairs[0]->record.held && !w.engine->pairs[1]->record.held);
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                CHECK(has(&w, 0, side) == 0 && has(&w, 1, side) == 0);
+                CHECK(assigned_bytes(w.engine->pairs[0], side) == GIB); /* it still manages that */
+        }
+        CHECK(table_unused(&w.engine->table) == 2752 * MIB);
+        end(&w);
+}
+
+static void a_pool_that_is_short_without_hand_memory_too_leaves_it_as_it_is(void) {
+        struct world w = begin();
+
+        restore_full(&w, 4 * GIB, 512 * MIB);
+        CHECK(w.engine->pool_short && w.engine->pairs[0]->record.held && w.engine->pairs[1]->record.held);
+        CHECK(has(&w, 0, SIDE_A) == GIB && has(&w, 0, SIDE_B) == GIB && has(&w, 1, SIDE_A) == 512 * MIB);
+        CHECK(!w.engine->pairs[0]->record.apps[1].releasing[SIDE_A]);
+        end(&w);
+}
+
 TEST_MAIN("core-assigned", TEST(management_moves_in_the_step_that_asks_for_it), TEST(a_plan_changes_nothing),
           TEST(a_plan_is_told_step_by_step), TEST(what_is_assigned_is_told_place_by_place),
           TEST(a_vm_is_not_extended_beyond_its_region),
           TEST(what_is_promised_to_hot_standby_applications_is_not_assigned),
           TEST(a_second_request_is_refused_and_names_the_first), TEST(ended_by_hand_each_vm_manages_what_it_has),
           TEST(records_of_different_times_are_made_to_fit),
-          TEST(a_store_that_says_more_than_the_pool_has_is_no_crash))
+          TEST(a_store_that_says_more_than_the_pool_has_is_no_crash),
+          TEST(what_is_recorded_for_two_vms_is_only_whose_it_is_now),
+          TEST(hand_memory_that_the_pool_does_not_cover_is_taken_from_nothing_on),
+          TEST(a_pool_that_is_short_without_hand_memory_too_leaves_it_as_it_is))
