@@ -35,7 +35,7 @@ static const struct {
         [LIMIT_HIGH] = { "memory.high", "MemoryHigh" },
 };
 
-/* What a group had, and what it was given: the last value, and the one before that, in case that was not reached. */
+/* What a group had, and what it was given: the last value, and the one before that, in case that is not there yet. */
 struct note {
         bool given[LIMITS];
         uint64_t had[LIMITS], last[LIMITS], now[LIMITS];
@@ -121,7 +121,8 @@ static int note_write(const char *root, const char *path, const struct note *not
 }
 
 static bool is_ours(const struct note *note, enum limit limit, uint64_t value) {
-        return note->given[limit] && (value == note->now[limit] || value == note->last[limit]);
+        return note->given[limit] &&
+               (value == note->now[limit] || value == note->last[limit] || value == note->had[limit]);
 }
 
 /* ---- one group ------------------------------------------------------------------------------------------ */
@@ -174,28 +175,34 @@ static int give(const char *root, const char *path, enum limit limit, uint64_t b
                 bytes = note.had[limit]; /* an operator's protection is never lowered, nor a limit of theirs raised */
         if (limit == LIMIT_HIGH && bytes > note.had[limit])
                 bytes = note.had[limit];
-        if (bytes == found)
-                return 0;
+        if (bytes == found && (!unit || !note.given[limit] || note.now[limit] == bytes))
+                return 0; /* and systemd has nothing else in hand */
+        note.last[limit] = note.given[limit] && (found == note.had[limit] || found == bytes) ? note.now[limit] : found;
         note.given[limit] = true;
-        note.last[limit] = found;
         note.now[limit] = bytes;
         r = note_write(root, path, &note);
         return r < 0 ? r : set(root, path, limit, bytes);
 }
 
+/* Where systemd was asked, a group that has its value of before may only not have the given one yet. */
 static int give_back(const char *root, const char *path) {
         char name[2 * CGROUP_PATH_LEN];
+        const char *unit;
         struct note note;
         int r, worst = 0;
 
-        r = note_read(root, path, &note);
+        r = cgroup_unit(root, path, &unit);
+        if (r == -EPERM)
+                return 0; /* so it was never given anything */
+        if (r >= 0)
+                r = note_read(root, path, &note);
         if (r <= 0)
                 return r == -ENOENT || r == -EOPNOTSUPP ? 0 : r;
         for (enum limit limit = 0; limit < LIMITS; limit++) {
                 uint64_t found;
 
                 if (!note.given[limit] || cgroup_read(root, path, limits[limit].file, &found) < 0 ||
-                    !is_ours(&note, limit, found) || found == note.had[limit])
+                    !is_ours(&note, limit, found) || (found == note.had[limit] && !unit))
                         continue;
                 r = set(root, path, limit, note.had[limit]);
                 if (r < 0)

@@ -18,6 +18,7 @@
 #define HELPER_USEC (10 * USEC_PER_SEC)
 #define STEP_USEC (500 * USEC_PER_MSEC)
 #define AGAIN_USEC (5 * USEC_PER_SEC) /* what others may have changed is looked at as often */
+#define GIVE_BACK_USEC (2 * USEC_PER_SEC)
 #define END_USEC USEC_PER_SEC
 /* What an old user may have beside its share before it is held up for it: the manager's touches come first, and QEMU's
  * own memory moves. */
@@ -37,6 +38,7 @@ struct vm {
         char domain[NAME_LEN];
         struct cgroup_share share, given;
         bool kept;           /* some region of it is on its way */
+        bool holds;          /* it was given something that it has not given back */
         usec_t given_usec;   /* 0: not yet */
         int result;
         struct cgroup_finding finding;
@@ -49,7 +51,8 @@ struct shares {
         pthread_cond_t work, done;
         unsigned n_refs;
         bool ending, ended;
-        bool give_back;      /* to be done, before anything else */
+        usec_t give_back_usec; /* when all is to be given back, before anything else; USEC_INFINITY: not */
+        int give_back_result;
         char *helper_path, *lock_path, *mountinfo;
         struct kept *kept;
         struct vm *vms;
@@ -95,8 +98,10 @@ static struct vm *find_vm(struct shares *shares, int pair, enum side side) {
 
 /* With the lock held: adds up what its regions mean for each VM. */
 static void add_up(struct shares *shares) {
-        for (struct vm *vm = shares->vms; vm; vm = vm->next)
+        for (struct vm *vm = shares->vms; vm; vm = vm->next) {
                 vm->kept = false;
+                vm->share = (struct cgroup_share){ 0, 0, CGROUP_NO_LIMIT }; /* as it was before */
+        }
         for (const struct kept *kept = shares->kept; kept; kept = kept->next)
                 for (enum side side = 0; side < SIDE_MAX; side++) {
                         const struct reclaim_region *region = &kept->region;
@@ -116,11 +121,29 @@ static void add_up(struct shares *shares) {
 }
 
 static bool is_due(const struct vm *vm, usec_t now) {
-        if (!vm->kept || vm->pid <= 0)
+        if (vm->pid <= 0 || (!vm->kept && !vm->holds))
                 return false;
         if (!vm->given_usec || now >= vm->given_usec + AGAIN_USEC)
                 return true;
         return now >= vm->given_usec + STEP_USEC && memcmp(&vm->share, &vm->given, sizeof(vm->share)) != 0;
+}
+
+/* With the lock held. A bound may have to wait for the swap; who only needs protection does not wait for that, nor does
+ * one bounded VM for another for ever. A VM's first turn is for its protection alone. */
+static struct vm *first_due(struct shares *shares, usec_t now) {
+        struct vm *first = NULL;
+
+        for (struct vm *vm = shares->vms; vm; vm = vm->next) {
+                bool quick = !vm->given_usec || vm->share.high_bytes == CGROUP_NO_LIMIT;
+                bool first_quick = first && (!first->given_usec || first->share.high_bytes == CGROUP_NO_LIMIT);
+
+                if (!is_due(vm, now))
+                        continue;
+                if (!first || (quick && !first_quick) ||
+                    (quick == first_quick && vm->given_usec < first->given_usec))
+                        first = vm;
+        }
+        return first;
 }
 
 /* ---- setting it ----------------------------------------------------------------------------------------- */
@@ -213,51 +236,61 @@ static void give_share(struct shares *shares, struct vm *vm) {
         struct vm before = *vm;
         int r;
 
+        if (!vm->given_usec)
+                wanted.high_bytes = CGROUP_NO_LIMIT;
+        vm->holds = true;
         pthread_mutex_unlock(&shares->lock);
         r = share(shares, before.domain, before.pid, &wanted, &finding);
         pthread_mutex_lock(&shares->lock);
         vm->given = wanted;
         vm->result = r;
         vm->finding = finding;
-        log_change(vm, before.result, before.finding.capped_by);
+        if (before.kept)
+                log_change(vm, before.result, before.finding.capped_by);
+        else
+                vm->holds = r < 0 && r != -ESRCH && r != -ENOENT && r != -EOPNOTSUPP; /* gone, and its groups */
         vm->given_usec = clock_usec(CLOCK_MONOTONIC);
 }
 
-/* All of it, for it is little and rare; what is still wanted is given anew at once. With the lock held, as above. */
+/* All of it, where nothing is on its way; what is wanted meanwhile is given anew at once. With the lock held, as
+ * above. */
 static void give_all_back(struct shares *shares) {
         int r;
 
-        shares->give_back = false;
-        for (struct vm *vm = shares->vms; vm; vm = vm->next)
+        shares->give_back_usec = USEC_INFINITY;
+        for (struct vm *vm = shares->vms; vm; vm = vm->next) {
                 vm->given_usec = 0;
+                vm->holds = false;
+        }
         pthread_mutex_unlock(&shares->lock);
         r = give_back(shares);
-        if (r < 0)
-                fprintf(stderr, "memory limits of VMs' control groups cannot be given back: %s; tried again when the "
-                                "next region has changed hands, and when failoverd starts\n",
-                        strerror(-r));
+        if (r < 0 && r != shares->give_back_result)
+                fprintf(stderr, "memory limits of VMs' control groups cannot be given back: %s; tried again every "
+                                "%d s, and when failoverd starts\n",
+                        strerror(-r), (int) (GIVE_BACK_USEC / USEC_PER_SEC));
+        shares->give_back_result = r;
         pthread_mutex_lock(&shares->lock);
+        if (r < 0 && !shares->ending && shares->give_back_usec == USEC_INFINITY)
+                shares->give_back_usec = clock_usec(CLOCK_MONOTONIC) + GIVE_BACK_USEC;
 }
 
 static void *run(void *userdata) {
         struct shares *shares = userdata;
 
         pthread_mutex_lock(&shares->lock);
-        while (!shares->ending || shares->give_back) {
+        while (!shares->ending || shares->give_back_usec == 0) {
                 usec_t now = clock_usec(CLOCK_MONOTONIC);
-                struct vm *due = NULL;
+                struct vm *due;
 
-                if (shares->give_back) {
+                if (now >= shares->give_back_usec) {
                         give_all_back(shares);
                         continue;
                 }
                 add_up(shares);
-                for (struct vm *vm = shares->vms; vm && !due; vm = vm->next)
-                        if (is_due(vm, now))
-                                due = vm;
+                due = first_due(shares, now);
                 if (due)
                         give_share(shares, due);
-                else if (shares->kept)
+                else if (shares->kept || shares->give_back_usec != USEC_INFINITY)
                         condition_wait(&shares->work, &shares->lock, STEP_USEC);
                 else
                         (void) pthread_cond_wait(&shares->work, &shares->lock);
@@ -281,7 +314,7 @@ int shares_new(const char *helper_path, const char *lock_path, const char *mount
         condition_init(&shares->work);
         condition_init(&shares->done);
         shares->n_refs = 2;
-        shares->give_back = true;
+        shares->give_back_usec = 0;
         shares->mountinfo = strdup(mountinfo);
         shares->lock_path = strdup(lock_path);
         shares->helper_path = helper_path ? strdup(helper_path) : NULL;
@@ -303,8 +336,8 @@ void shares_end(struct shares *shares) {
 
         pthread_mutex_lock(&shares->lock);
         shares->ending = true;
-        if (shares->kept)
-                shares->give_back = true;
+        if (shares->kept || shares->give_back_usec != USEC_INFINITY)
+                shares->give_back_usec = 0;
         pthread_cond_signal(&shares->work);
         while (!shares->ended && clock_usec(CLOCK_MONOTONIC) < until)
                 condition_wait(&shares->done, &shares->lock, END_USEC);
@@ -380,7 +413,8 @@ void shares_forget(struct shares *shares, int pair, int app) {
 
                         *at = gone->next;
                         free(gone);
-                        shares->give_back = true;
+                        if (!shares->kept)
+                                shares->give_back_usec = 0;
                         pthread_cond_signal(&shares->work);
                         break;
                 }

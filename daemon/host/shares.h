@@ -8,8 +8,9 @@
  * short, and not the manager's. Which of its pages go is not the kernel's choice alone: those of the region are paged
  * out extent by extent (page-out.h), which control groups cannot be asked for.
  *
- * A thread of its own sets the shares, twice a second while something moves, and gives them back: when the last region
- * of a VM has been handed over, at the beginning (a failoverd that crashed leaves them) and at the end.
+ * A thread of its own sets the shares, twice a second while something moves, protections before bounds, and gives them
+ * back: a VM's when its last region has been handed over, and all when nothing is on its way, at the beginning (a
+ * failoverd that crashed leaves them) and at the end. What could not be given back is tried again.
  */
 
 #include <stdbool.h>

@@ -28,6 +28,28 @@
 
 static char root[CGROUP_PATH_LEN - 128], lock_file[CGROUP_PATH_LEN];
 
+/* systemd's place: where `has_systemd` is set, units are its own, and what it is told is written at once. */
+static unsigned asked;
+static bool has_systemd;
+
+int __wrap_cgroup_unit(const char *tree, const char *path, const char **ret_unit);
+int __wrap_cgroup_set_unit(const char *unit, const char *property, uint64_t value);
+
+int __wrap_cgroup_unit(const char *tree, const char *path, const char **ret_unit) {
+        *ret_unit = NULL;
+        return has_systemd ? cgroup_unit_of_path(path, ret_unit) : 0;
+}
+
+int __wrap_cgroup_set_unit(const char *unit, const char *property, uint64_t value) {
+        CHECK(strcmp(property, "MemoryLow") == 0 || strcmp(property, "MemoryMin") == 0 ||
+              strcmp(property, "MemoryHigh") == 0);
+        asked++;
+        return cgroup_write(root, strcmp(unit, "machine.slice") == 0 ? "/machine.slice" : SCOPE,
+                            strcmp(property, "MemoryLow") == 0   ? "memory.low"
+                            : strcmp(property, "MemoryMin") == 0 ? "memory.min"
+                                                                 : "memory.high", value);
+}
+
 static void put(const char *path, const char *file, const char *text) {
         char name[2 * CGROUP_PATH_LEN];
         FILE *f;
@@ -318,6 +340,30 @@ static void a_crash_between_note_and_value_leaves_nothing_behind(void) {
         tree_deinit();
 }
 
+/* It answers before it has done it: what it has in hand would come after the note is gone, and stay. */
+static void systemd_is_told_to_give_back_what_it_has_not_given_yet(void) {
+        static const char note[] = "0 0 0 0 1 0 0 524288000 0 0 0 0 "; /* memory.low: 0 before, 500 MiB now */
+        char name[2 * CGROUP_PATH_LEN];
+
+        tree_init();
+        snprintf(name, sizeof(name), "%s%s", root, SCOPE);
+        REQUIRE(setxattr(name, NOTE, note, strlen(note), 0) == 0);
+        has_systemd = true;
+        asked = 0;
+        CHECK(cgroup_memory_give_back(root, lock_file) == 1);
+        CHECK(asked == 1 && mib(SCOPE, "memory.low") == 0 && !noted(SCOPE));
+
+        REQUIRE(setxattr(name, NOTE, note, strlen(note), 0) == 0);
+        asked = 0;
+        CHECK(share(0, 0, CGROUP_NO_LIMIT).low_bytes == 0); /* nor where a share is nothing again */
+        CHECK(asked == 1);
+        put(SCOPE, "memory.low", "524288000\n"); /* had it come all the same, it would be known */
+        CHECK(cgroup_memory_give_back(root, lock_file) == 1);
+        CHECK(mib(SCOPE, "memory.low") == 0);
+        has_systemd = false;
+        tree_deinit();
+}
+
 static void a_note_that_nobody_can_read_is_left_alone(void) {
         const struct cgroup_share wanted = share_of(0, 500, CGROUP_NO_LIMIT);
         const struct cgroup_vm groups = vm();
@@ -415,6 +461,7 @@ int main(void) {
                 TEST(everything_is_as_before_when_it_is_given_back),
                 TEST(what_an_operator_sets_meanwhile_stays),
                 TEST(a_crash_between_note_and_value_leaves_nothing_behind),
+                TEST(systemd_is_told_to_give_back_what_it_has_not_given_yet),
                 TEST(a_note_that_nobody_can_read_is_left_alone),
                 TEST(a_note_that_somebody_else_may_have_written_is_not_believed),
                 TEST(nobody_else_can_hold_up_the_work),

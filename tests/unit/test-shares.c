@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Which VM gets its share when, and what is given back: against a helper that only answers, as slowly and as badly as
+ * is wanted. That a share does what it says is seen by tests/e2e/test_cgroups.py.
+ */
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/base/units.h"
+#include "daemon/helper/protocol.h"
+#include "daemon/host/reclaim.h"
+#include "tests/unit/test.h"
+
+#define WAIT_USEC (20 * USEC_PER_SEC)
+#define REQUESTS_MAX 64
+
+struct helper {
+        char dir[64], path[96], mountinfo[96], lock_path[96];
+        int listen_fd;
+        pthread_t thread;
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        bool held;                  /* nothing is answered */
+        int give_backs_that_fail;
+        struct helper_request requests[REQUESTS_MAX];
+        unsigned n;
+};
+
+static void put(const char *path, const char *text) {
+        FILE *f = fopen(path, "we");
+
+        REQUIRE(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void *serve(void *userdata) {
+        struct helper *helper = userdata;
+        int fd;
+
+        while ((fd = accept(helper->listen_fd, NULL, NULL)) >= 0) {
+                struct helper_reply reply = { .magic = HELPER_MAGIC };
+                struct helper_request request;
+
+                if (recv(fd, &request, sizeof(request), 0) == (ssize_t) sizeof(request)) {
+                        pthread_mutex_lock(&helper->lock);
+                        if (helper->n < REQUESTS_MAX)
+                                helper->requests[helper->n++] = request;
+                        pthread_cond_broadcast(&helper->changed);
+                        while (helper->held)
+                                pthread_cond_wait(&helper->changed, &helper->lock);
+                        if (request.op == HELPER_GIVE_BACK && helper->give_backs_that_fail > 0) {
+                                helper->give_backs_that_fail--;
+                                reply.result = -EBUSY;
+                        }
+                        pthread_mutex_unlock(&helper->lock);
+                        reply.finding.low_bytes = request.share.low_bytes;
+                        reply.finding.high_bytes = request.share.high_bytes;
+                        (void) send(fd, &reply, sizeof(reply), MSG_NOSIGNAL);
+                }
+                close(fd);
+        }
+        return NULL;
+}
+
+static void helper_init(struct helper *helper) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        char text[256];
+
+        *helper = (struct helper) { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+        snprintf(helper->dir, sizeof(helper->dir), "%s/test-shares-XXXXXX", P_tmpdir);
+        REQUIRE(mkdtemp(helper->dir) != NULL);
+        snprintf(helper->path, sizeof(helper->path), "%s/socket", helper->dir);
+        snprintf(helper->mountinfo, sizeof(helper->mountinfo), "%s/cgroup.controllers", helper->dir);
+        put(helper->mountinfo, "memory\n");
+        snprintf(helper->mountinfo, sizeof(helper->mountinfo), "%s/mountinfo", helper->dir);
+        snprintf(text, sizeof(text), "31 23 0:27 / %s rw - cgroup2 cgroup2 rw\n", helper->dir);
+        put(helper->mountinfo, text);
+        helper->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        strcpy(address.sun_path, helper->path);
+        REQUIRE(helper->listen_fd >= 0 &&
+                bind(helper->listen_fd, (struct sockaddr *) &address, sizeof(address)) == 0 &&
+                listen(helper->listen_fd, 4) == 0);
+        REQUIRE(pthread_create(&helper->thread, NULL, serve, helper) == 0);
+}
+
+static void helper_hold(struct helper *helper, bool held) {
+        pthread_mutex_lock(&helper->lock);
+        helper->held = held;
+        pthread_cond_broadcast(&helper->changed);
+        pthread_mutex_unlock(&helper->lock);
+}
+
+static void helper_deinit(struct helper *helper) {
+        char command[128];
+
+        helper_hold(helper, false);
+        shutdown(helper->listen_fd, SHUT_RDWR);
+        pthread_join(helper->thread, NULL);
+        close(helper->listen_fd);
+        snprintf(command, sizeof(command), "rm -rf '%s'", helper->dir);
+        CHECK(system(command) == 0);
+}
+
+/* Waits for the request with this number, which is then `ret`. */
+static bool nth(struct helper *helper, unsigned n, struct helper_request *ret) {
+        usec_t until = clock_usec(CLOCK_REALTIME) + WAIT_USEC;
+        const struct timespec time = { .tv_sec = (time_t) (until / USEC_PER_SEC) };
+        int r = 0;
+
+        pthread_mutex_lock(&helper->lock);
+        while (helper->n <= n && r == 0)
+                r = pthread_cond_timedwait(&helper->changed, &helper->lock, &time);
+        if (helper->n > n)
+                *ret = helper->requests[n];
+        pthread_mutex_unlock(&helper->lock);
+        return r == 0;
+}
+
+/* Waits for the next request of a domain from number `*at` on; `*at` is then the one after it. */
+static struct helper_request next_of(struct helper *helper, unsigned *at, const char *domain) {
+        struct helper_request request = { .op = HELPER_OP_MAX };
+
+        while (nth(helper, (*at)++, &request))
+                if (request.op == HELPER_SHARE && strcmp(request.domain, domain) == 0)
+                        return request;
+        CHECK(false);
+        return request;
+}
+
+static struct reclaim_region region_of(int pair, const char *old_user, const char *new_user) {
+        struct reclaim_region region = { .pair = pair, .app = 0, .from = SIDE_A, .pids = { 1, 1 }, .bytes = 256 * MIB,
+                                         .system_bytes = { 64 * MIB, 64 * MIB },
+                                         .managed_bytes = { 64 * MIB, 320 * MIB } };
+
+        snprintf(region.domains[SIDE_A], sizeof(region.domains[SIDE_A]), "%s", old_user);
+        snprintf(region.domains[SIDE_B], sizeof(region.domains[SIDE_B]), "%s", new_user);
+        return region;
+}
+
+static struct shares *start(struct helper *helper, unsigned *at) {
+        struct helper_request request;
+        struct shares *shares;
+
+        helper_init(helper);
+        REQUIRE(shares_new(helper->path, helper->lock_path, helper->mountinfo, &shares) == 0);
+        CHECK(nth(helper, *at, &request) && request.op == HELPER_GIVE_BACK); /* what a crash may have left */
+        (*at)++;
+        return shares;
+}
+
+/* ---- tests ------------------------------------------------------------------------------------------------ */
+
+static void who_is_only_protected_never_waits_for_a_bound(void) {
+        struct reclaim_region first = region_of(0, "a0", "b0"), second = region_of(1, "a1", "b1");
+        struct helper_request request;
+        struct helper helper;
+        unsigned at = 0;
+        struct shares *shares = start(&helper, &at);
+
+        helper_hold(&helper, true);
+        CHECK(shares_keep(shares, &first, 0, true) == 0 && shares_keep(shares, &second, 0, true) == 0);
+        CHECK(nth(&helper, at, &request));
+        helper_hold(&helper, false);
+        for (unsigned i = 0; i < 4; i++) { /* each has its protection before one is bounded */
+                REQUIRE(nth(&helper, at + i, &request));
+                CHECK(request.op == HELPER_SHARE && request.share.low_bytes >= 64 * MIB);
+                CHECK(request.share.high_bytes == CGROUP_NO_LIMIT);
+        }
+        at += 4;
+        CHECK(next_of(&helper, &at, "a0").share.high_bytes == 64 * MIB + 16 * MIB + 256 * MIB);
+        shares_free(shares);
+        helper_deinit(&helper);
+}
+
+/* Others go on meanwhile: theirs is not taken away for that. */
+static void a_vm_gives_back_what_it_has_when_its_last_region_is_there(void) {
+        struct reclaim_region first = region_of(0, "a0", "b0"), second = region_of(1, "a1", "b1");
+        struct helper_request request;
+        struct helper helper;
+        unsigned at = 0, before;
+        struct shares *shares = start(&helper, &at);
+
+        CHECK(shares_keep(shares, &first, 0, true) == 0 && shares_keep(shares, &second, 0, true) == 0);
+        next_of(&helper, &(unsigned){ at }, "b0");
+        next_of(&helper, &at, "b1");
+        shares_forget(shares, 0, 0);
+        before = at;
+        do {
+                request = next_of(&helper, &at, "b0");
+        } while (request.share.low_bytes != 0 && at < REQUESTS_MAX);
+        CHECK(request.share.min_bytes == 0 && request.share.high_bytes == CGROUP_NO_LIMIT);
+        for (; before < at; before++) {
+                CHECK(nth(&helper, before, &request) && request.op == HELPER_SHARE);
+        }
+        shares_forget(shares, 1, 0);
+        do {
+                CHECK(nth(&helper, at, &request));
+        } while (request.op != HELPER_GIVE_BACK && ++at < REQUESTS_MAX);
+        CHECK(request.op == HELPER_GIVE_BACK);
+        shares_free(shares);
+        helper_deinit(&helper);
+}
+
+static void what_could_not_be_given_back_is_tried_again(void) {
+        struct helper_request request;
+        struct helper helper;
+        struct shares *shares;
+
+        helper_init(&helper);
+        helper.give_backs_that_fail = 1;
+        REQUIRE(shares_new(helper.path, helper.lock_path, helper.mountinfo, &shares) == 0);
+        CHECK(nth(&helper, 0, &request) && request.op == HELPER_GIVE_BACK);
+        CHECK(nth(&helper, 1, &request) && request.op == HELPER_GIVE_BACK);
+        shares_free(shares);
+        helper_deinit(&helper);
+}
+
+int main(void) {
+        static const struct test tests[] = {
+                TEST(who_is_only_protected_never_waits_for_a_bound),
+                TEST(a_vm_gives_back_what_it_has_when_its_last_region_is_there),
+                TEST(what_could_not_be_given_back_is_tried_again),
+        };
+
+        return test_run("shares", tests, ELEMENTSOF(tests));
+}
