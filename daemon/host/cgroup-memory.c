@@ -23,6 +23,7 @@
 #define LOCK_USEC (3 * USEC_PER_SEC)
 #define RECLAIM_USEC (4 * USEC_PER_SEC)
 #define RECLAIM_BYTES (64 * MIB) /* in one request: what has come is seen in between */
+#define ROOM_BYTES (64 * MIB) /* above what is in use, where that cannot be taken back */
 #define UNIT_USEC (3 * USEC_PER_SEC)
 
 enum limit { LIMIT_MIN, LIMIT_LOW, LIMIT_HIGH, LIMITS };
@@ -347,9 +348,22 @@ static int protect(const char *root, const char *lock_path, const struct cgroup_
         return r < 0 ? r : protect_by(root, vm, LIMIT_MIN, round_up(share->min_bytes), &min, capped_by);
 }
 
+/* Has what is above a limit somewhere to go, as far as groups say? */
+static bool may_swap(const char *root, const char *group) {
+        char path[CGROUP_PATH_LEN];
+        uint64_t bytes;
+
+        memcpy(path, group, sizeof(path));
+        do
+                if (cgroup_read(root, path, "memory.swap.max", &bytes) >= 0 && bytes < MIB)
+                        return false;
+        while (cgroup_parent(path) && path[0]);
+        return true;
+}
+
 /* What is above the limit goes to the swap. Done here, and not left to who writes memory.high: for a scope that is
  * systemd, which would have to wait for the swap. */
-static void reclaim(const char *root, const char *group, uint64_t high_bytes, uint64_t *ret_current) {
+static void reclaim(const char *root, const char *group, uint64_t high_bytes) {
         usec_t until = clock_usec(CLOCK_MONOTONIC) + RECLAIM_USEC;
         uint64_t current = 0;
 
@@ -357,27 +371,61 @@ static void reclaim(const char *root, const char *group, uint64_t high_bytes, ui
                clock_usec(CLOCK_MONOTONIC) < until) {
                 uint64_t more = current - high_bytes < RECLAIM_BYTES ? current - high_bytes : RECLAIM_BYTES;
 
-                if (cgroup_write(root, group, "memory.reclaim", more) < 0) {
-                        (void) cgroup_read(root, group, "memory.current", &current);
+                if (cgroup_write(root, group, "memory.reclaim", more) < 0)
                         break;
-                }
         }
-        *ret_current = current;
 }
 
-static int bound(const char *root, const char *lock_path, const char *group, uint64_t high_bytes,
-                 uint64_t *ret_bytes) {
-        _cleanup_close_ int held = -1;
-        uint64_t current = 0;
+/* With the lock held: a limit that holds nobody up. What is in use now has not been taken back, because it cannot be
+ * (locked, no swap left) or not so soon: a limit below it, or right at it, would stop QEMU at each page. Where systemd
+ * is to write it, it grows meanwhile. */
+static int bearable(const char *root, const char *group, uint64_t *high_bytes) {
+        uint64_t current, room;
+        const char *unit;
         int r;
 
+        if (*high_bytes == CGROUP_NO_LIMIT)
+                return 0;
+        r = cgroup_unit(root, group, &unit);
+        if (r >= 0)
+                r = cgroup_read(root, group, "memory.current", &current);
+        if (r < 0)
+                return r;
+        room = current / 16 > ROOM_BYTES ? current / 16 : ROOM_BYTES;
+        if (unit ? current + room > *high_bytes : current > *high_bytes + MIB)
+                *high_bytes = current + room;
+        return 0;
+}
+
+/* On the leaf: where libvirt has its own groups in a VM's scope, that is none of systemd's. */
+static int bound(const char *root, const char *lock_path, const struct cgroup_vm *vm, uint64_t high_bytes,
+                 uint64_t *ret_bytes) {
+        _cleanup_close_ int held = -1;
+        uint64_t found, lowest;
+        char path[CGROUP_PATH_LEN];
+        int r;
+
+        if (!may_swap(root, vm->leaf))
+                high_bytes = CGROUP_NO_LIMIT;
         if (high_bytes != CGROUP_NO_LIMIT)
-                reclaim(root, group, high_bytes, &current);
+                reclaim(root, vm->leaf, high_bytes);
         held = lock(lock_path);
         if (held < 0)
                 return held;
-        r = give(root, group, LIMIT_HIGH, round_up(current > high_bytes ? current : high_bytes));
-        return r < 0 ? r : cgroup_read(root, group, limits[LIMIT_HIGH].file, ret_bytes);
+        r = bearable(root, vm->leaf, &high_bytes);
+        if (r >= 0)
+                r = give(root, vm->leaf, LIMIT_HIGH, round_up(high_bytes));
+        if (r >= 0)
+                r = cgroup_read(root, vm->leaf, limits[LIMIT_HIGH].file, &lowest);
+        memcpy(path, vm->leaf, sizeof(path));
+        while (r >= 0 && strcmp(path, vm->group) != 0 && cgroup_parent(path)) {
+                r = cgroup_read(root, path, limits[LIMIT_HIGH].file, &found);
+                if (r >= 0 && found < lowest)
+                        lowest = found;
+        }
+        if (r >= 0)
+                *ret_bytes = lowest;
+        return r;
 }
 
 /* The nearest group above with a hard limit: where an operator has put the VMs of a pool into one. */
@@ -402,7 +450,7 @@ int cgroup_memory_share(const char *root, const char *lock_path, const struct cg
         memcpy(finding.group, vm->group, sizeof(finding.group));
         r = protect(root, lock_path, vm, share, &finding);
         if (r >= 0)
-                r = bound(root, lock_path, vm->group, share->high_bytes, &finding.high_bytes);
+                r = bound(root, lock_path, vm, share->high_bytes, &finding.high_bytes);
         if (r < 0)
                 return r;
         find_bound(root, vm->group, &finding);

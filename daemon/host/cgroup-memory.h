@@ -43,10 +43,10 @@ struct cgroup_finding {
  * -EBUSY: it shares its group with other processes, or groups of others count there. */
 int cgroup_memory_find(const char *root, const char *directory, struct cgroup_vm *ret);
 /* Gives a VM this share, again and again if need be. What is above its limit is paged out first, for some seconds at
- * most; the limit stays above what remains. Values are rounded up to MiB. Returns 0, also where a group above cannot be
- * changed; -EOPNOTSUPP where notes cannot be kept; -EAGAIN where another process has been at work on the tree for
- * seconds; -EPERM and the like for the VM's own group. `lock_path`: a file for that, which is made; -EPERM where others
- * than this process's user could open it. */
+ * most; the limit stays well above what remains, and there is none where groups may not swap. Values are rounded up to
+ * MiB. Returns 0, also where a group above cannot be changed; -EOPNOTSUPP where notes cannot be kept; -EAGAIN where
+ * another process has been at work on the tree for seconds; -EPERM and the like for the VM's own group. `lock_path`: a
+ * file for that, which is made; -EPERM where others than this process's user could open it. */
 int cgroup_memory_share(const char *root, const char *lock_path, const struct cgroup_vm *vm,
                         const struct cgroup_share *share, struct cgroup_finding *ret);
 /* Brings every group back to what it had before. Returns how many there were, or a negative errno; what could not be

@@ -211,6 +211,10 @@ static void describe(const struct vm *vm, char text[SHARES_TEXT_LEN]) {
                                        vm->given.low_bytes / MIB, f->capped_by);
         if (f->high_bytes != CGROUP_NO_LIMIT)
                 n += (size_t) snprintf(text + n, SHARES_TEXT_LEN - n, ", at most %" PRIu64 " MiB", f->high_bytes / MIB);
+        if (f->high_bytes / MIB > vm->given.high_bytes / MIB + 1)
+                n += (size_t) snprintf(text + n, SHARES_TEXT_LEN - n,
+                                       " (%" PRIu64 " MiB would be its share: what it has cannot be paged out so far)",
+                                       vm->given.high_bytes / MIB);
         if (f->bounded_by[0])
                 (void) snprintf(text + n, SHARES_TEXT_LEN - n, "; hard limit of all in %.100s: %" PRIu64 " MiB",
                                 f->bounded_by, f->max_bytes / MIB);

@@ -254,12 +254,41 @@ static void what_an_operator_has_set_is_never_weakened(void) {
         tree_deinit();
 }
 
-/* Whoever writes a lower limit has to wait for the swap: that is systemd. */
-static void a_limit_stays_above_what_cannot_be_taken_back(void) {
+/* One right at it would stop QEMU at each page. */
+static void a_limit_stays_well_above_what_cannot_be_taken_back(void) {
         tree_init();
-        CHECK(share(0, 50, 60 * MIB).high_bytes == 100 * MIB); /* memory.current */
-        put(SCOPE, "memory.current", "10485760\n");
+        CHECK(share(0, 50, 60 * MIB).high_bytes == 164 * MIB); /* memory.current and 64 MiB */
+        put(VM, "memory.current", "3221225472\n");
+        CHECK(share(0, 50, 60 * MIB).high_bytes == (3072 + 192) * MIB);
+        put(VM, "memory.current", "10485760\n");
         CHECK(share(0, 50, 60 * MIB).high_bytes == 60 * MIB);
+        CHECK(mib(VM, "memory.high") == 60 && mib(SCOPE, "memory.high") == CGROUP_NO_LIMIT);
+        tree_deinit();
+}
+
+/* Whoever writes a limit below what is used waits for the swap: that must never be systemd. */
+static void systemd_is_never_given_a_limit_that_it_had_to_wait_for(void) {
+        const struct cgroup_vm flat = { SCOPE, SCOPE };
+        const struct cgroup_share wanted = share_of(0, 0, 104 * MIB);
+        struct cgroup_finding finding;
+
+        tree_init();
+        has_systemd = true;
+        asked = 0;
+        CHECK(share(0, 0, 104 * MIB).high_bytes == 104 * MIB && asked == 0); /* a group of libvirt's; it uses 100 */
+        CHECK(cgroup_memory_share(root, lock_file, &flat, &wanted, &finding) == 0);
+        CHECK(asked == 1 && finding.high_bytes == 164 * MIB && mib(SCOPE, "memory.high") == 164);
+        has_systemd = false;
+        tree_deinit();
+}
+
+static void what_may_not_swap_is_not_bounded(void) {
+        tree_init();
+        CHECK(share(0, 50, 120 * MIB).high_bytes == 120 * MIB);
+        put("/machine.slice", "memory.swap.max", "0\n");
+        CHECK(share(0, 50, 120 * MIB).high_bytes == CGROUP_NO_LIMIT);
+        put("/machine.slice", "memory.swap.max", "max\n");
+        CHECK(share(0, 50, 120 * MIB).high_bytes == 120 * MIB);
         tree_deinit();
 }
 
@@ -456,7 +485,9 @@ int main(void) {
                 TEST(two_vms_that_share_are_protected_for_both),
                 TEST(a_group_above_that_has_less_is_named),
                 TEST(what_an_operator_has_set_is_never_weakened),
-                TEST(a_limit_stays_above_what_cannot_be_taken_back),
+                TEST(a_limit_stays_well_above_what_cannot_be_taken_back),
+                TEST(systemd_is_never_given_a_limit_that_it_had_to_wait_for),
+                TEST(what_may_not_swap_is_not_bounded),
                 TEST(a_vm_whose_group_is_gone_is_an_error),
                 TEST(everything_is_as_before_when_it_is_given_back),
                 TEST(what_an_operator_sets_meanwhile_stays),
