@@ -162,23 +162,31 @@ static void act_persist(struct manager *manager, const struct action *action) {
                 answer_failure(manager, action, r);
 }
 
-/* What a VM manages, of its own and with all regions but that of `but_app`: by the table, and QEMU's overhead. */
-static void count_managed(const struct engine *engine, struct holder vm, int but_app, uint64_t *ret_system,
-                          uint64_t *ret_managed) {
-        const struct region *system = table_find_system(&engine->table, vm);
+/* What a VM is and manages now: by the table, and QEMU's overhead. */
+static void tell_vm(struct manager *manager, const struct pair *pair, enum side side) {
+        const struct engine *engine = manager->engine;
+        const struct holder holder = { pair->slot, side };
+        const struct region *system = table_find_system(&engine->table, holder);
+        struct shares_vm vm = { .pair = pair->slot, .side = side };
 
-        *ret_system = *ret_managed = (system ? system->usage_bytes : 0) + engine->policy->overhead_bytes;
+        vm.pid = hypervisor_pid(manager->hypervisor, pair->slot, side);
+        memcpy(vm.domain, pair->policy->members[side].domain, sizeof(vm.domain));
+        vm.system_bytes = vm.managed_bytes = (system ? system->usage_bytes : 0) + engine->policy->overhead_bytes;
         for (int app = 0; app < POLICY_APPLICATIONS_MAX; app++) {
-                const struct region *region = table_find_application(&engine->table, vm, app);
+                const struct region *region = table_find_application(&engine->table, holder, app);
 
-                *ret_managed += region && app != but_app ? region->usage_bytes : 0;
+                vm.managed_bytes += region ? region->usage_bytes : 0;
         }
+        reclaim_set_vm(manager->reclaim, &vm);
 }
 
 static void act_follow(struct manager *manager, const struct action *action) {
         const struct pair *pair = manager->engine->pairs[action->pair];
+        struct manager_pair *slot = find_pair(manager, action->pair);
         struct reclaim_region region = { .pair = action->pair, .app = action->app, .from = action->side };
 
+        if (slot)
+                slot->followed[action->app] = action->count != 0 && pair;
         if (action->count == 0 || !pair) {
                 reclaim_forget(manager->reclaim, action->pair, action->app);
                 return;
@@ -188,12 +196,22 @@ static void act_follow(struct manager *manager, const struct action *action) {
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 memcpy(region.domains[side], pair->policy->members[side].domain, sizeof(region.domains[side]));
                 region.pids[side] = hypervisor_pid(manager->hypervisor, action->pair, side);
-                count_managed(manager->engine, (struct holder){ action->pair, side }, action->app,
-                              &region.system_bytes[side], &region.managed_bytes[side]);
+                tell_vm(manager, pair, side);
         }
-        region.managed_bytes[side_other(action->side)] += region.bytes;
         if (reclaim_follow(manager->reclaim, &region) < 0)
                 fprintf(stderr, "out of memory: a region that changes hands is not followed, ignoring\n");
+}
+
+void manager_tell_shares(struct manager *manager) {
+        for (int i = 0; i < manager->n_pairs; i++) {
+                const struct pair *pair = manager->engine->pairs[i];
+                bool followed = false;
+
+                for (int app = 0; app < POLICY_APPLICATIONS_MAX; app++)
+                        followed |= manager->pairs[i] && manager->pairs[i]->followed[app];
+                for (enum side side = 0; followed && pair && side < SIDE_MAX; side++)
+                        tell_vm(manager, pair, side);
+        }
 }
 
 static void act_page_out(struct manager *manager, const struct action *action) {

@@ -32,6 +32,7 @@ struct manager_pair {
         sd_event_source *wake;
         usec_t due_usec;
         struct processor_use processor[SIDE_MAX];
+        bool followed[POLICY_APPLICATIONS_MAX]; /* its region is on its way (ACTION_FOLLOW) */
         usec_t kept_usec[RECORD_KIND_MAX]; /* when a recording of such a decision was kept last, 0: never */
 };
 
@@ -117,6 +118,8 @@ const struct host_facts *manager_facts(struct manager *manager);
 
 /* manager-act.c */
 void manager_act(struct manager *manager, const struct action *action);
+/* After each step: what the table says now of VMs with a region on its way. */
+void manager_tell_shares(struct manager *manager);
 
 /* manager-policy.c */
 int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report);

@@ -58,6 +58,7 @@ void manager_event(struct manager *manager, struct event *event) {
                 manager_act(manager, action);
                 crash_point_action(action, true);
         }
+        manager_tell_shares(manager);
         for (size_t i = 0; i < manager->update.n_actions; i++)
                 if (manager->update.actions[i].kind == ACTION_PHASE &&
                     manager->update.actions[i].phase == PHASE_DECIDED)

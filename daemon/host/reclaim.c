@@ -550,6 +550,17 @@ void reclaim_forget(struct reclaim *reclaim, int pair, int app) {
         pthread_mutex_unlock(&reclaim->lock);
 }
 
+void reclaim_set_vm(struct reclaim *reclaim, const struct shares_vm *vm) {
+        (void) shares_set_vm(reclaim->shares, vm); /* out of memory: told again with the next event */
+        pthread_mutex_lock(&reclaim->lock);
+        for (struct follow *follow = reclaim->follows; follow; follow = follow->next)
+                if (follow->region.pair == vm->pair && !follow->at_work) {
+                        follow->region.pids[vm->side] = vm->pid;
+                        memcpy(follow->region.domains[vm->side], vm->domain, sizeof(vm->domain));
+                }
+        pthread_mutex_unlock(&reclaim->lock);
+}
+
 int reclaim_page_out(struct reclaim *reclaim, const struct action *action) {
         struct job *job = calloc(1, sizeof(*job));
         const struct follow *follow;

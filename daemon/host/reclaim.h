@@ -39,13 +39,13 @@ struct reclaim_region {
         char domains[SIDE_MAX][NAME_LEN];
         int pids[SIDE_MAX];        /* of their QEMUs; 0: not known, that side stays unknown */
         uint64_t bytes;
-        uint64_t system_bytes[SIDE_MAX];  /* of those VMs' own: base memory, what they hold beside, QEMU's overhead */
-        uint64_t managed_bytes[SIDE_MAX]; /* that, and all regions that they manage: this one is the new user's */
 };
 
 /* Follows a region until reclaim_forget(); one that is followed already, as it is told now. -ENOMEM. */
 int reclaim_follow(struct reclaim *reclaim, const struct reclaim_region *region);
 void reclaim_forget(struct reclaim *reclaim, int pair, int app);
+/* What a VM of a followed region is and manages: before that is followed, and again whenever it may have changed. */
+void reclaim_set_vm(struct reclaim *reclaim, const struct shares_vm *vm);
 /* ACTION_PAGE_OUT of a region that is followed: -ENOENT where it is not, -ENOMEM. */
 int reclaim_page_out(struct reclaim *reclaim, const struct action *action);
 /* What protects and bounds a VM while a region of it changes hands, for people; empty: no region does. */

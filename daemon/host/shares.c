@@ -33,9 +33,7 @@ struct kept {
 
 /* One VM: what follows from all its regions, and what came of it. */
 struct vm {
-        int pair, pid;
-        enum side side;
-        char domain[NAME_LEN];
+        struct shares_vm is;
         struct cgroup_share share, given;
         bool kept;           /* some region of it is on its way */
         bool holds;          /* it was given something that it has not given back */
@@ -91,7 +89,7 @@ static void shares_unref(struct shares *shares) {
 
 static struct vm *find_vm(struct shares *shares, int pair, enum side side) {
         for (struct vm *vm = shares->vms; vm; vm = vm->next)
-                if (vm->pair == pair && vm->side == side)
+                if (vm->is.pair == pair && vm->is.side == side)
                         return vm;
         return NULL;
 }
@@ -109,19 +107,19 @@ static void add_up(struct shares *shares) {
                         uint64_t left = region->bytes > kept->touched_bytes ? region->bytes - kept->touched_bytes : 0;
 
                         if (!vm->kept)
-                                vm->share = (struct cgroup_share){ region->system_bytes[side],
-                                                                   region->managed_bytes[side], CGROUP_NO_LIMIT };
+                                vm->share = (struct cgroup_share){ vm->is.system_bytes, vm->is.managed_bytes,
+                                                                   CGROUP_NO_LIMIT };
                         vm->kept = true;
                         if (side != region->from || !kept->able)
                                 continue;
                         if (vm->share.high_bytes == CGROUP_NO_LIMIT)
-                                vm->share.high_bytes = region->managed_bytes[side] + SLACK_BYTES;
+                                vm->share.high_bytes = vm->is.managed_bytes + SLACK_BYTES;
                         vm->share.high_bytes += left;
                 }
 }
 
 static bool is_due(const struct vm *vm, usec_t now) {
-        if (vm->pid <= 0 || (!vm->kept && !vm->holds))
+        if (vm->is.pid <= 0 || (!vm->kept && !vm->holds))
                 return false;
         if (!vm->given_usec || now >= vm->given_usec + AGAIN_USEC)
                 return true;
@@ -230,7 +228,7 @@ static void log_change(const struct vm *vm, int before, const char *capped_befor
         if (vm->given_usec && vm->result == before && strcmp(vm->finding.capped_by, capped_before) == 0)
                 return;
         describe(vm, text);
-        fprintf(stderr, "%s: memory while a region changes hands: %s\n", vm->domain, text);
+        fprintf(stderr, "%s: memory while a region changes hands: %s\n", vm->is.domain, text);
 }
 
 /* With the lock held, which it lets go meanwhile. VMs are only freed with all. */
@@ -244,7 +242,7 @@ static void give_share(struct shares *shares, struct vm *vm) {
                 wanted.high_bytes = CGROUP_NO_LIMIT;
         vm->holds = true;
         pthread_mutex_unlock(&shares->lock);
-        r = share(shares, before.domain, before.pid, &wanted, &finding);
+        r = share(shares, before.is.domain, before.is.pid, &wanted, &finding);
         pthread_mutex_lock(&shares->lock);
         vm->given = wanted;
         vm->result = r;
@@ -357,23 +355,35 @@ struct shares *shares_free(struct shares *shares) {
 }
 
 /* With the lock held: NULL when out of memory. */
-static struct vm *make_vm(struct shares *shares, const struct reclaim_region *region, enum side side) {
-        struct vm *vm = find_vm(shares, region->pair, side);
+static struct vm *make_vm(struct shares *shares, int pair, enum side side) {
+        struct vm *vm = find_vm(shares, pair, side);
 
         if (!vm) {
                 vm = calloc(1, sizeof(*vm));
                 if (!vm)
                         return NULL;
-                vm->pair = region->pair;
-                vm->side = side;
+                vm->is.pair = pair;
+                vm->is.side = side;
                 vm->next = shares->vms;
                 shares->vms = vm;
         }
-        if (vm->pid != region->pids[side] || strcmp(vm->domain, region->domains[side]) != 0)
-                vm->given_usec = 0;
-        vm->pid = region->pids[side];
-        memcpy(vm->domain, region->domains[side], sizeof(vm->domain));
         return vm;
+}
+
+int shares_set_vm(struct shares *shares, const struct shares_vm *is) {
+        struct vm *vm;
+
+        pthread_mutex_lock(&shares->lock);
+        vm = make_vm(shares, is->pair, is->side);
+        if (vm) {
+                if (vm->is.pid != is->pid || strcmp(vm->is.domain, is->domain) != 0) {
+                        vm->given_usec = 0;
+                        pthread_cond_signal(&shares->work);
+                }
+                vm->is = *is;
+        }
+        pthread_mutex_unlock(&shares->lock);
+        return vm ? 0 : -ENOMEM;
 }
 
 static struct kept *find_kept(struct shares *shares, int pair, int app) {
@@ -389,7 +399,7 @@ int shares_keep(struct shares *shares, const struct reclaim_region *region, uint
 
         pthread_mutex_lock(&shares->lock);
         kept = find_kept(shares, region->pair, region->app);
-        if (!make_vm(shares, region, SIDE_A) || !make_vm(shares, region, SIDE_B))
+        if (!make_vm(shares, region->pair, SIDE_A) || !make_vm(shares, region->pair, SIDE_B))
                 r = -ENOMEM;
         if (r >= 0 && !kept) {
                 kept = calloc(1, sizeof(*kept));

@@ -33,6 +33,18 @@ void shares_end(struct shares *shares);
 /* A thread that is at work ends by itself. Takes NULL; returns NULL. */
 struct shares *shares_free(struct shares *shares);
 
+/* What a VM is to have while a region of its pair is on its way. */
+struct shares_vm {
+        int pair, pid;         /* of its QEMU; 0: not known, then it has no share yet */
+        enum side side;
+        char domain[NAME_LEN];
+        uint64_t system_bytes;  /* its own: base memory, what it holds beside, QEMU's overhead */
+        uint64_t managed_bytes; /* that, and all regions that it manages */
+};
+
+/* A VM is, and has, so much: before a region of it is kept, and again whenever that may have changed. From any thread.
+ * -ENOMEM. */
+int shares_set_vm(struct shares *shares, const struct shares_vm *vm);
 /* A region is on its way, and its manager has touched so much of it; again whenever that has changed. `able`: the old
  * user's pages have somewhere to go, so it may be bounded. From any thread. -ENOMEM. */
 int shares_keep(struct shares *shares, const struct reclaim_region *region, uint64_t touched_bytes, bool able);

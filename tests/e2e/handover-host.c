@@ -28,6 +28,7 @@ struct host {
         sd_event *loop;
         struct reclaim *reclaim;
         struct reclaim_region region;
+        struct shares_vm vms[SIDE_MAX];
         uint64_t seen_mib[SIDE_MAX];
         char protections[SIDE_MAX][SHARES_TEXT_LEN];
 };
@@ -82,6 +83,8 @@ static int run(struct host *host, const char *helper) {
         r = sd_event_new(&host->loop);
         if (r >= 0)
                 r = reclaim_new(host->loop, &options, &sink, &host->reclaim);
+        for (enum side side = 0; r >= 0 && side < SIDE_MAX; side++)
+                reclaim_set_vm(host->reclaim, &host->vms[side]);
         if (r >= 0)
                 r = reclaim_follow(host->reclaim, &host->region);
         if (r >= 0)
@@ -113,8 +116,11 @@ int main(int argc, char **argv) {
         host.region.bytes = strtoull(argv[6], NULL, 10) * MIB;
         system_bytes = strtoull(argv[7], NULL, 10) * MIB;
         for (enum side side = 0; side < SIDE_MAX; side++) {
-                host.region.system_bytes[side] = system_bytes;
-                host.region.managed_bytes[side] = system_bytes + (side == SIDE_B ? host.region.bytes : 0);
+                host.vms[side] = (struct shares_vm){
+                        .side = side, .pid = host.region.pids[side], .system_bytes = system_bytes,
+                        .managed_bytes = system_bytes + (side == SIDE_B ? host.region.bytes : 0),
+                };
+                memcpy(host.vms[side].domain, host.region.domains[side], NAME_LEN);
         }
         r = run(&host, argv[1]);
         if (r < 0)

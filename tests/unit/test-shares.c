@@ -137,13 +137,25 @@ static struct helper_request next_of(struct helper *helper, unsigned *at, const 
 }
 
 static struct reclaim_region region_of(int pair, const char *old_user, const char *new_user) {
-        struct reclaim_region region = { .pair = pair, .app = 0, .from = SIDE_A, .pids = { 1, 1 }, .bytes = 256 * MIB,
-                                         .system_bytes = { 64 * MIB, 64 * MIB },
-                                         .managed_bytes = { 64 * MIB, 320 * MIB } };
+        struct reclaim_region region = { .pair = pair, .app = 0, .from = SIDE_A, .pids = { 1, 1 }, .bytes = 256 * MIB };
 
         snprintf(region.domains[SIDE_A], sizeof(region.domains[SIDE_A]), "%s", old_user);
         snprintf(region.domains[SIDE_B], sizeof(region.domains[SIDE_B]), "%s", new_user);
         return region;
+}
+
+static void tell(struct shares *shares, const struct reclaim_region *region, enum side side, int pid, unsigned mib) {
+        struct shares_vm vm = { .pair = region->pair, .side = side, .pid = pid, .system_bytes = 64 * MIB,
+                                .managed_bytes = mib * MIB };
+
+        memcpy(vm.domain, region->domains[side], sizeof(vm.domain));
+        CHECK(shares_set_vm(shares, &vm) == 0);
+}
+
+static void keep(struct shares *shares, const struct reclaim_region *region) {
+        tell(shares, region, SIDE_A, 1, 64);
+        tell(shares, region, SIDE_B, 1, 320);
+        CHECK(shares_keep(shares, region, 0, true) == 0);
 }
 
 static struct shares *start(struct helper *helper, unsigned *at) {
@@ -167,7 +179,8 @@ static void who_is_only_protected_never_waits_for_a_bound(void) {
         struct shares *shares = start(&helper, &at);
 
         helper_hold(&helper, true);
-        CHECK(shares_keep(shares, &first, 0, true) == 0 && shares_keep(shares, &second, 0, true) == 0);
+        keep(shares, &first);
+        keep(shares, &second);
         CHECK(nth(&helper, at, &request));
         helper_hold(&helper, false);
         for (unsigned i = 0; i < 4; i++) { /* each has its protection before one is bounded */
@@ -189,7 +202,8 @@ static void a_vm_gives_back_what_it_has_when_its_last_region_is_there(void) {
         unsigned at = 0, before;
         struct shares *shares = start(&helper, &at);
 
-        CHECK(shares_keep(shares, &first, 0, true) == 0 && shares_keep(shares, &second, 0, true) == 0);
+        keep(shares, &first);
+        keep(shares, &second);
         next_of(&helper, &(unsigned){ at }, "b0");
         next_of(&helper, &at, "b1");
         shares_forget(shares, 0, 0);
@@ -206,6 +220,32 @@ static void a_vm_gives_back_what_it_has_when_its_last_region_is_there(void) {
                 CHECK(nth(&helper, at, &request));
         } while (request.op != HELPER_GIVE_BACK && ++at < REQUESTS_MAX);
         CHECK(request.op == HELPER_GIVE_BACK);
+        shares_free(shares);
+        helper_deinit(&helper);
+}
+
+/* The table goes on while a region is on its way: another region comes or goes, a VM starts anew. */
+static void a_share_is_what_the_table_says_now(void) {
+        struct reclaim_region region = region_of(0, "a0", "b0");
+        struct helper_request request;
+        struct helper helper;
+        unsigned at = 0;
+        struct shares *shares = start(&helper, &at);
+
+        tell(shares, &region, SIDE_A, 1, 64);
+        tell(shares, &region, SIDE_B, 0, 320); /* not known yet */
+        CHECK(shares_keep(shares, &region, 0, true) == 0);
+        while ((request = next_of(&helper, &at, "a0")).share.high_bytes == CGROUP_NO_LIMIT && at < REQUESTS_MAX)
+                ;
+        CHECK(request.share.low_bytes == 64 * MIB && request.share.high_bytes == (64 + 16 + 256) * MIB);
+        tell(shares, &region, SIDE_A, 1, 192);
+        tell(shares, &region, SIDE_B, 7, 320);
+        CHECK(shares_keep(shares, &region, 0, true) == 0); /* a look, that knows nothing of it */
+        while ((request = next_of(&helper, &at, "a0")).share.low_bytes == 64 * MIB && at < REQUESTS_MAX)
+                ;
+        CHECK(request.share.low_bytes == 192 * MIB && request.share.high_bytes == (192 + 16 + 256) * MIB);
+        at = 0;
+        CHECK(next_of(&helper, &at, "b0").share.low_bytes == 320 * MIB);
         shares_free(shares);
         helper_deinit(&helper);
 }
@@ -228,6 +268,7 @@ int main(void) {
         static const struct test tests[] = {
                 TEST(who_is_only_protected_never_waits_for_a_bound),
                 TEST(a_vm_gives_back_what_it_has_when_its_last_region_is_there),
+                TEST(a_share_is_what_the_table_says_now),
                 TEST(what_could_not_be_given_back_is_tried_again),
         };
 
