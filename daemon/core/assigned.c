@@ -36,20 +36,22 @@ uint64_t assigned_most(const struct pair *pair, int app) {
         return most;
 }
 
-static bool called_back(const struct engine *engine) {
+bool assigned_called_back(const struct engine *engine) {
         return engine->assigned_short_usec && engine->now_usec < engine->assigned_short_usec + GIVE_WAY_USEC;
 }
 
 uint64_t assigned_target(const struct engine *engine, const struct pair *pair, int app, enum side side) {
         const struct assigning *assigning = &engine->assigning;
+        const struct application *region = &pair->policy->applications[app];
         struct holder vm = pair_holder(pair, side);
+        uint64_t target = assigned_bytes(pair, side);
 
-        if (called_back(engine) || pair->policy->applications[app].retired)
+        if (assigned_called_back(engine) || region->retired)
                 return 0;
         for (size_t i = 0; assigning->plan.running && i < assigning->plan.n_vms; i++)
                 if (holder_equal(assigning->plan.vms[i].holder, vm))
-                        return assigning->vms[i].target_bytes;
-        return assigned_bytes(pair, side);
+                        target = assigning->vms[i].target_bytes;
+        return target < region->memory_bytes ? target : region->memory_bytes;
 }
 
 uint64_t assigned_available(const struct engine *engine) {
@@ -254,7 +256,7 @@ int assigned_build_table(struct engine *engine, struct table *ret, struct update
 
 void assigned_give_way(struct step *step) {
         struct engine *engine = step->engine;
-        bool before = called_back(engine), any = false;
+        bool before = assigned_called_back(engine), any = false;
 
         engine->assigned_short_usec = step->now;
         for (int i = 0; !before && i < engine->n_pairs; i++) {

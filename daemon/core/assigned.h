@@ -46,7 +46,8 @@ struct assigning {
         struct assignment plan;
         struct assigning_vm vms[ASSIGNMENT_VMS_MAX]; /* as in `plan` */
         char who[NAME_LEN];
-        uint64_t command_id; /* it waits to hear that it is granted, which is so once the records say it */
+        uint64_t command_id; /* it waits to hear that it is granted, or ended, which is so once the records say it, */
+        usec_t asked_usec;   /* since then */
         usec_t begun_usec; /* 0: there was none */
         usec_t ended_usec; /* 0: it is under way */
 };
@@ -55,8 +56,10 @@ struct engine;
 
 /* What the VM manages by hand assignment. */
 uint64_t assigned_bytes(const struct pair *pair, enum side side);
-/* How much of `app`, a region of kind memory, a VM is to have now: that, less where it is called back, or where the
- * request under way has not asked for it yet. */
+/* Is what was assigned by hand called back for hot-standby applications now? */
+bool assigned_called_back(const struct engine *engine);
+/* How much of `app`, a region of kind memory, a VM is to have now: that, as far as the region holds it; less where it
+ * is called back, or where the request under way has not asked for it yet. */
 uint64_t assigned_target(const struct engine *engine, const struct pair *pair, int app, enum side side);
 /* What the pool could still assign: unused, less what is promised and what has been granted and not followed yet. */
 uint64_t assigned_available(const struct engine *engine);

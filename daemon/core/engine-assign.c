@@ -305,7 +305,8 @@ static void commit(struct engine *engine, const struct rights *map, struct updat
         }
 }
 
-/* Says that the request is granted, once that is written down; or the writing is late, which is said elsewhere. */
+/* Says that the request is granted, or ended, once that is written down; or the writing is late, which is said
+ * elsewhere. */
 static void answer(struct engine *engine, bool at_once, struct update *update) {
         struct assigning *assigning = &engine->assigning;
         struct step step = step_begin(engine, NULL, update);
@@ -314,14 +315,19 @@ static void answer(struct engine *engine, bool at_once, struct update *update) {
 
         if (assigning->command_id == 0)
                 return;
-        for (size_t i = 0; !at_once && assigning->plan.running && i < assigning->plan.n_vms; i++)
-                if (!pair_step_safe(pair_of(engine, assigning->plan.vms[i].holder)) &&
-                    engine->now_usec < assigning->begun_usec + WRITE_USEC)
-                        return;
+        for (size_t i = 0; !at_once && i < assigning->plan.n_vms; i++) {
+                const struct pair *pair = engine->pairs[assigning->plan.vms[i].holder.pair];
+
+                if (pair && !pair_step_safe(pair) && engine->now_usec < assigning->asked_usec + WRITE_USEC)
+                        return; /* where it is over, its pair may be no more */
+        }
         for (size_t i = 0; i < assigning->plan.n_items; i++)
                 used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%s", used ? " " : "",
                                           assignment_item_format(&assigning->plan.items[i], item));
-        command_reply(&step, assigning->command_id, 0, "granted: %.180s; usage follows", text);
+        if (assigning->plan.cancelled)
+                command_reply(&step, assigning->command_id, 0, "ended: each VM of it manages what it has now");
+        else
+                command_reply(&step, assigning->command_id, 0, "granted: %.180s; usage follows", text);
         assigning->command_id = 0;
 }
 
@@ -350,39 +356,50 @@ static void begin(struct engine *engine, const struct operator_command *command,
         }
         step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory assigned by %s: %.180s", command->who, command->request);
         assigning->command_id = command->id;
+        assigning->asked_usec = engine->now_usec;
         commit(engine, &map, update);
         rights_deinit(&map);
 }
 
 /* ---- given up -------------------------------------------------------------------------------------------- */
 
-/* Each VM manages what it has. */
+/* Each VM of the request manages what it has. */
 static int keep_what_is_there(const struct engine *engine, struct rights *map) {
+        const struct assignment *plan = &engine->assigning.plan;
         int r = 0;
 
         for (int round = 0; round < 2; round++)
-                for (int i = 0; i < engine->n_pairs; i++) {
-                        const struct pair *pair = engine->pairs[i];
-                        int app = pair ? pair_policy_find_memory(pair->policy) : -1;
+                for (size_t i = 0; r >= 0 && i < plan->n_vms; i++) {
+                        struct holder vm = plan->vms[i].holder;
+                        const struct pair *pair = pair_of(engine, vm);
+                        const struct record_app *app = &pair->record.apps[pair_policy_find_memory(pair->policy)];
+                        uint64_t extent = map->extent_bytes, now = assigned_bytes(pair, vm.side);
+                        uint64_t has = (app->granted_bytes[vm.side] + extent - 1) / extent * extent;
 
-                        for (enum side side = 0; app >= 0 && r >= 0 && side < SIDE_MAX; side++) {
-                                uint64_t extent = map->extent_bytes, now = assigned_bytes(pair, side);
-                                uint64_t has = (pair->record.apps[app].granted_bytes[side] + extent - 1) / extent *
-                                               extent;
-
-                                if (is_fenced(pair, side))
-                                        continue;
-                                if (round == 0 && now > has)
-                                        r = take_top(map, pair_holder(pair, side), now - has);
-                                else if (round == 1 && now < has)
-                                        r = give(map, pair_holder(pair, side), has - now, true);
-                        }
+                        if (is_fenced(pair, vm.side))
+                                continue;
+                        if (round == 0 && now > has)
+                                r = take_top(map, vm, now - has);
+                        else if (round == 1 && now < has)
+                                r = give(map, vm, has - now, true);
                 }
         return r;
 }
 
+static void stop(struct engine *engine) {
+        struct assigning *assigning = &engine->assigning;
+
+        assignment_cancel(&assigning->plan);
+        for (size_t i = 0; i < assigning->plan.n_vms; i++)
+                if (assigning->vms[i].request_id)
+                        assignment_done(&assigning->plan, assigning->vms[i].request_id, ASSIGN_DONE,
+                                        assigning->vms[i].seen_bytes, "cancelled");
+}
+
+/* What is called back has nobody at present: it stays as it was granted. */
 static void cancel(struct engine *engine, const struct operator_command *command, struct update *update) {
         struct step step = step_begin(engine, NULL, update);
+        bool keeps = !assigned_called_back(engine);
         struct rights map;
         int r;
 
@@ -391,23 +408,25 @@ static void cancel(struct engine *engine, const struct operator_command *command
                 return;
         }
         r = assigned_map(engine, &map);
-        if (r >= 0)
+        if (r >= 0 && keeps)
                 r = keep_what_is_there(engine, &map);
         if (r < 0) {
                 command_reply(&step, command->id, r, "it cannot be ended now: %s", strerror(-r));
                 return;
         }
-        assignment_cancel(&engine->assigning.plan);
-        for (size_t i = 0; i < engine->assigning.plan.n_vms; i++)
-                if (engine->assigning.vms[i].request_id)
-                        assignment_done(&engine->assigning.plan, engine->assigning.vms[i].request_id, ASSIGN_DONE,
-                                        engine->assigning.vms[i].seen_bytes, "cancelled");
-        step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory: the request of %s was ended by %s; each VM manages what "
-                 "it has", engine->assigning.who, command->who);
+        answer(engine, true, update); /* the request's own, whose writing is late */
+        stop(engine);
+        step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory: the request of %s was ended by %s; each VM of it manages "
+                 "what it %s", engine->assigning.who, command->who, keeps ? "has" : "was granted");
+        if (keeps) {
+                engine->assigning.command_id = command->id;
+                engine->assigning.asked_usec = engine->now_usec;
+        } else
+                command_reply(&step, command->id, 0, "ended: what is assigned by hand is called back for a hot-standby "
+                              "application, and each VM of it has what it was granted when that is over");
         commit(engine, &map, update);
         rights_deinit(&map);
         engine_advance_assignment(engine, NULL, update);
-        command_reply(&step, command->id, 0, "ended: each VM manages what it has now");
 }
 
 void engine_assign(struct engine *engine, const struct operator_command *command, struct update *update) {
@@ -432,8 +451,8 @@ static uint64_t moved(const struct pair *pair, enum side side, const struct assi
         return bytes < vm->bytes ? bytes : vm->bytes;
 }
 
-/* Looks how far a VM has come; its request may have ended. */
-static void look(struct engine *engine, size_t i) {
+/* Looks how far a VM has come; its request may have ended. True where less is asked of it now. */
+static bool look(struct engine *engine, size_t i) {
         struct assigning *assigning = &engine->assigning;
         struct assigning_vm *vm = &assigning->vms[i];
         struct holder holder = assigning->plan.vms[i].holder;
@@ -443,7 +462,7 @@ static void look(struct engine *engine, size_t i) {
         uint64_t bytes;
 
         if (vm->request_id == 0)
-                return;
+                return false;
         bytes = moved(pair, holder.side, vm);
         if (bytes != vm->seen_bytes) {
                 vm->seen_bytes = bytes;
@@ -454,7 +473,7 @@ static void look(struct engine *engine, size_t i) {
                 snprintf(why, sizeof(why), "%s has failed; what it manages is given to it again when it is back",
                          pair_domain(pair, holder.side));
         } else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + PATIENCE_USEC)
-                return;
+                return false;
         else if (bytes < vm->bytes)
                 snprintf(why, sizeof(why), "%s%s%s", vm->extend ? "no memory has become free for " : "the guest of ",
                          pair_domain(pair, holder.side),
@@ -462,6 +481,13 @@ static void look(struct engine *engine, size_t i) {
                                     : " has let nothing go for a minute; it is still asked to");
         assignment_done(&assigning->plan, vm->request_id, outcome, bytes, why);
         vm->request_id = 0;
+        if (vm->extend && bytes < vm->bytes) { /* the rest may be asked for once more */
+                uint64_t extent = engine->policy->extent_bytes;
+
+                vm->target_bytes = vm->before_bytes + bytes / extent * extent;
+                return true;
+        }
+        return false;
 }
 
 static size_t index_of(const struct assignment *plan, struct holder vm) {
@@ -515,6 +541,7 @@ static void advance_waiting(struct engine *engine, struct update *update) {
 void engine_advance_assignment(struct engine *engine, const struct event *event, struct update *update) {
         struct assigning *assigning = &engine->assigning;
         struct assignment_request request;
+        bool less[ASSIGNMENT_VMS_MAX];
 
         if (engine->ready && event && event->kind == EVENT_WAKE && event->pair < 0)
                 advance_waiting(engine, update);
@@ -522,9 +549,12 @@ void engine_advance_assignment(struct engine *engine, const struct event *event,
         if (!assigning->plan.running)
                 return;
         for (size_t i = 0; i < assigning->plan.n_vms; i++)
-                look(engine, i);
+                less[i] = look(engine, i);
         while (assignment_next(&assigning->plan, &request))
                 issue(engine, &request, update);
         if (!assigning->plan.running)
                 say_end(engine, update);
+        for (size_t i = 0; assigning->plan.running && i < assigning->plan.n_vms; i++)
+                if (less[i])
+                        advance_pair(engine, assigning->plan.vms[i].holder.pair, update);
 }

@@ -475,7 +475,8 @@ static const struct layout assigning_vm_layout = LAYOUT(T, assigning_vm_rows);
 #define T struct assigning
 static const struct layout_row assigning_rows[] = {
         INSIDE(T, plan, assignment_layout), INSIDES(T, vms, assigning_vm_layout), TEXT(T, who),
-        NUMBER(T, command_id),              NUMBER(T, begun_usec),                NUMBER(T, ended_usec),
+        NUMBER(T, command_id),              NUMBER(T, asked_usec),                NUMBER(T, begun_usec),
+        NUMBER(T, ended_usec),
 };
 static const struct layout assigning_layout = LAYOUT(T, assigning_rows);
 #undef T

@@ -225,6 +225,54 @@ static void ended_by_hand_each_vm_manages_what_it_has(void) {
         end(&w);
 }
 
+static void only_vms_of_the_request_that_is_ended_are_concerned(void) {
+        struct world w = begin_ready();
+        const char *text = "";
+
+        /* c is off, and has nothing of what it manages */
+        CHECK(ask(&w, COMMAND_ASSIGN, "c=+256MiB", &text) == 0);
+        w.engine->assigning.plan.running = false;
+        CHECK(ask(&w, COMMAND_ASSIGN, "a=+256MiB", &text) == 0);
+        CHECK(ask(&w, COMMAND_ASSIGN_CANCEL, "", &text) == 0);
+        CHECK_TEXT(text, "ended: each VM of it manages what it has now");
+        CHECK(assigned_bytes(w.engine->pairs[0], SIDE_A) == 0);
+        CHECK(assigned_bytes(w.engine->pairs[1], SIDE_A) == 256 * MIB);
+        end(&w);
+}
+
+static void what_is_called_back_is_not_lost_to_the_end_of_a_request(void) {
+        struct world w = begin_ready();
+        const char *text = "";
+
+        CHECK(ask(&w, COMMAND_ASSIGN, "a=+256MiB", &text) == 0);
+        w.engine->assigned_short_usec = w.now_usec;
+        CHECK(ask(&w, COMMAND_ASSIGN_CANCEL, "", &text) == 0);
+        CHECK(strstr(text, "has what it was granted when that is over") != NULL);
+        CHECK(!w.engine->assigning.plan.running);
+        CHECK(assigned_bytes(w.engine->pairs[0], SIDE_A) == 256 * MIB);
+        end(&w);
+}
+
+static void the_end_of_a_request_is_told_once_it_is_written(void) {
+        struct world w = begin_ready();
+        struct operator_command command = { .verb = COMMAND_ASSIGN_CANCEL, .id = 8, .who = "root" };
+        char reply[EVENT_TEXT_LEN] = "";
+        const char *text = "";
+        const struct pair *pair = w.engine->pairs[0];
+
+        CHECK(ask(&w, COMMAND_ASSIGN, "a=+256MiB", &text) == 0);
+        step(&w, (struct event) { .kind = EVENT_COMMAND, .pair = NO_PAIR, .command = &command });
+        CHECK(find_reply(&w.update, reply) == -EINPROGRESS);
+        while (pair->persist_seq[PERSIST_STEP] < pair->record.seq) {
+                REQUIRE(pair->persist[PERSIST_STEP].id != 0);
+                step(&w, (struct event) { .kind = EVENT_DONE, .pair = 0, .side = SIDE_INVALID, .app = NO_APP,
+                                          .action = ACTION_PERSIST,
+                                          .action_id = pair->persist[PERSIST_STEP].id });
+        }
+        CHECK(find_reply(&w.update, reply) == 0);
+        end(&w);
+}
+
 static void records_of_different_times_are_made_to_fit(void) {
         struct world w = begin();
         struct record p = record_of("p", "db", "extra"), q = record_of("q", "web", "more");
@@ -320,6 +368,9 @@ TEST_MAIN("core-assigned", TEST(management_moves_in_the_step_that_asks_for_it), 
           TEST(a_vm_is_not_extended_beyond_its_region),
           TEST(what_is_promised_to_hot_standby_applications_is_not_assigned),
           TEST(a_second_request_is_refused_and_names_the_first), TEST(ended_by_hand_each_vm_manages_what_it_has),
+          TEST(only_vms_of_the_request_that_is_ended_are_concerned),
+          TEST(what_is_called_back_is_not_lost_to_the_end_of_a_request),
+          TEST(the_end_of_a_request_is_told_once_it_is_written),
           TEST(records_of_different_times_are_made_to_fit),
           TEST(a_store_that_says_more_than_the_pool_has_is_no_crash),
           TEST(what_is_recorded_for_two_vms_is_only_whose_it_is_now),
