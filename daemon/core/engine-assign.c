@@ -416,8 +416,8 @@ static void cancel(struct engine *engine, const struct operator_command *command
         }
         answer(engine, true, update); /* the request's own, whose writing is late */
         stop(engine);
-        step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory: the request of %s was ended by %s; each VM of it manages "
-                 "what it %s", engine->assigning.who, command->who, keeps ? "has" : "was granted");
+        step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory: the request of %s was ended by %s; each VM of it "
+                 "manages what it %s", engine->assigning.who, command->who, keeps ? "has" : "was granted");
         if (keeps) {
                 engine->assigning.command_id = command->id;
                 engine->assigning.asked_usec = engine->now_usec;
