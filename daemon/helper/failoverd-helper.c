@@ -135,23 +135,6 @@ static int page_region_out(int pid, int pidfd, const struct helper_request *requ
         return page_out(pidfd, block.start + request->offset, request->bytes);
 }
 
-/* The group is the process's for as long as that lives: one that ends takes its group along, and nobody else's is
- * ever named here. */
-static int share(const struct options *options, int pid, int pidfd, const struct helper_request *request,
-                 struct helper_reply *reply) {
-        char root[CGROUP_PATH_LEN], directory[32];
-        struct cgroup_vm vm;
-        int r;
-
-        snprintf(directory, sizeof(directory), "/proc/%d", pid);
-        r = cgroup_find_root(MOUNTINFO, root);
-        if (r >= 0)
-                r = cgroup_memory_find(root, directory, &vm);
-        if (r >= 0 && process_ended(pidfd))
-                r = -ESRCH;
-        return r < 0 ? r : cgroup_memory_share(root, options->lock, &vm, &request->share, &reply->finding);
-}
-
 static int give_back(const struct options *options, struct helper_reply *reply) {
         char root[CGROUP_PATH_LEN];
         int r;
@@ -165,8 +148,35 @@ static int give_back(const struct options *options, struct helper_reply *reply) 
         return r < 0 && r != -EOPNOTSUPP ? r : 0;
 }
 
-static int carry_out(const struct options *options, int pid, int pidfd, const struct helper_request *request,
-                     struct helper_reply *reply, int *ret_fd) {
+/* The group is the process's for as long as that lives: one that ends takes its group along, and nobody else's is
+ * ever named here. A failoverd that stops meanwhile does not wait, so what it began is given back here. */
+static int share(int asker_fd, const struct options *options, int pid, int pidfd,
+                 const struct helper_request *request, struct helper_reply *reply) {
+        struct cgroup_share wanted = request->share;
+        char root[CGROUP_PATH_LEN], directory[32];
+        struct cgroup_vm vm;
+        int r;
+
+        snprintf(directory, sizeof(directory), "/proc/%d", pid);
+        r = cgroup_share_check(directory, &wanted);
+        if (r >= 0)
+                r = cgroup_find_root(MOUNTINFO, root);
+        if (r >= 0)
+                r = cgroup_memory_find(root, directory, &vm);
+        if (r >= 0 && process_ended(pidfd))
+                r = -ESRCH;
+        if (r < 0)
+                return r;
+        r = cgroup_memory_share(root, options->lock, &vm, &wanted, asker_fd, &reply->finding);
+        if (cgroup_asker_is_gone(asker_fd)) {
+                alarm(REQUEST_SEC);
+                (void) give_back(options, reply);
+        }
+        return r;
+}
+
+static int carry_out(int asker_fd, const struct options *options, int pid, int pidfd,
+                     const struct helper_request *request, struct helper_reply *reply, int *ret_fd) {
         switch (request->op) {
         case HELPER_OPEN:
                 *ret_fd = dup(pidfd);
@@ -180,7 +190,7 @@ static int carry_out(const struct options *options, int pid, int pidfd, const st
         case HELPER_LOOK:
                 return look(pid, pidfd, request, reply, ret_fd);
         case HELPER_SHARE:
-                return share(options, pid, pidfd, request, reply);
+                return share(asker_fd, options, pid, pidfd, request, reply);
         default:
                 return page_region_out(pid, pidfd, request);
         }
@@ -232,7 +242,7 @@ static int serve(int fd, const struct options *options) {
                 return EXIT_FAILURE;
         }
         if (r == 0)
-                r = carry_out(options, pid, pidfd, &request, &reply, &passed);
+                r = carry_out(fd, options, pid, pidfd, &request, &reply, &passed);
         if (r < 0 || request.op < HELPER_LOOK) /* those of a handover come by the hundred */
                 fprintf(stderr, "%s %s: pid %d: %s\n", helper_op_table[request.op], request.domain, pid,
                         r == 0 ? "done" : strerror(-r));

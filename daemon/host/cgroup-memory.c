@@ -24,6 +24,7 @@
 #define RECLAIM_USEC (4 * USEC_PER_SEC)
 #define RECLAIM_BYTES (64 * MIB) /* in one request: what has come is seen in between */
 #define ROOM_BYTES (64 * MIB) /* above what is in use, where that cannot be taken back */
+#define BESIDE_BYTES GIB /* of a budget for what QEMU needs beside, which it need not have mapped yet */
 #define UNIT_USEC (3 * USEC_PER_SEC)
 
 enum limit { LIMIT_MIN, LIMIT_LOW, LIMIT_HIGH, LIMITS };
@@ -363,12 +364,12 @@ static bool may_swap(const char *root, const char *group) {
 
 /* What is above the limit goes to the swap. Done here, and not left to who writes memory.high: for a scope that is
  * systemd, which would have to wait for the swap. */
-static void reclaim(const char *root, const char *group, uint64_t high_bytes) {
+static void reclaim(const char *root, const char *group, uint64_t high_bytes, int asker_fd) {
         usec_t until = clock_usec(CLOCK_MONOTONIC) + RECLAIM_USEC;
         uint64_t current = 0;
 
         while (cgroup_read(root, group, "memory.current", &current) >= 0 && current > high_bytes &&
-               clock_usec(CLOCK_MONOTONIC) < until) {
+               clock_usec(CLOCK_MONOTONIC) < until && !cgroup_asker_is_gone(asker_fd)) {
                 uint64_t more = current - high_bytes < RECLAIM_BYTES ? current - high_bytes : RECLAIM_BYTES;
 
                 if (cgroup_write(root, group, "memory.reclaim", more) < 0)
@@ -399,7 +400,7 @@ static int bearable(const char *root, const char *group, uint64_t *high_bytes) {
 
 /* On the leaf: where libvirt has its own groups in a VM's scope, that is none of systemd's. */
 static int bound(const char *root, const char *lock_path, const struct cgroup_vm *vm, uint64_t high_bytes,
-                 uint64_t *ret_bytes) {
+                 int asker_fd, uint64_t *ret_bytes) {
         _cleanup_close_ int held = -1;
         uint64_t found, lowest;
         char path[CGROUP_PATH_LEN];
@@ -408,10 +409,12 @@ static int bound(const char *root, const char *lock_path, const struct cgroup_vm
         if (!may_swap(root, vm->leaf))
                 high_bytes = CGROUP_NO_LIMIT;
         if (high_bytes != CGROUP_NO_LIMIT)
-                reclaim(root, vm->leaf, high_bytes);
+                reclaim(root, vm->leaf, high_bytes, asker_fd);
         held = lock(lock_path);
         if (held < 0)
                 return held;
+        if (cgroup_asker_is_gone(asker_fd))
+                return -ECANCELED;
         r = bearable(root, vm->leaf, &high_bytes);
         if (r >= 0)
                 r = give(root, vm->leaf, LIMIT_HIGH, round_up(high_bytes));
@@ -442,15 +445,42 @@ static void find_bound(const char *root, const char *group, struct cgroup_findin
                 }
 }
 
+int cgroup_share_check(const char *directory, struct cgroup_share *share) {
+        _cleanup_fclose_ FILE *f = NULL;
+        char name[CGROUP_PATH_LEN];
+        uint64_t pages, most;
+
+        if (share->min_bytes > share->low_bytes || share->low_bytes > share->high_bytes)
+                return -ERANGE;
+        snprintf(name, sizeof(name), "%s/statm", directory);
+        f = fopen(name, "re");
+        if (!f)
+                return -errno;
+        if (fscanf(f, "%" SCNu64, &pages) != 1 || pages > UINT64_MAX / 2 / (uint64_t) sysconf(_SC_PAGESIZE))
+                return -EBADMSG;
+        most = pages * (uint64_t) sysconf(_SC_PAGESIZE) + BESIDE_BYTES;
+        if (share->low_bytes > most)
+                share->low_bytes = most;
+        if (share->min_bytes > most)
+                share->min_bytes = most;
+        return 0;
+}
+
+bool cgroup_asker_is_gone(int fd) {
+        struct pollfd asker = { .fd = fd };
+
+        return fd >= 0 && poll(&asker, 1, 0) > 0 && (asker.revents & (POLLHUP | POLLERR));
+}
+
 int cgroup_memory_share(const char *root, const char *lock_path, const struct cgroup_vm *vm,
-                        const struct cgroup_share *share, struct cgroup_finding *ret) {
+                        const struct cgroup_share *share, int asker_fd, struct cgroup_finding *ret) {
         struct cgroup_finding finding = { 0 };
         int r;
 
         memcpy(finding.group, vm->group, sizeof(finding.group));
         r = protect(root, lock_path, vm, share, &finding);
         if (r >= 0)
-                r = bound(root, lock_path, vm, share->high_bytes, &finding.high_bytes);
+                r = bound(root, lock_path, vm, share->high_bytes, asker_fd, &finding.high_bytes);
         if (r < 0)
                 return r;
         find_bound(root, vm->group, &finding);

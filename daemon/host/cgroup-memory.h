@@ -42,13 +42,19 @@ struct cgroup_finding {
 /* The groups of the process with this directory in /proc. -EOPNOTSUPP: it is in none with the memory controller;
  * -EBUSY: it shares its group with other processes, or groups of others count there. */
 int cgroup_memory_find(const char *root, const char *directory, struct cgroup_vm *ret);
+/* A share that is asked for by another process: -ERANGE where it makes no sense. No more is protected than the process
+ * with this `directory` in /proc has mapped and a GiB beside. */
+int cgroup_share_check(const char *directory, struct cgroup_share *share);
+/* Whether the other end of a connection is closed; false for -1. */
+bool cgroup_asker_is_gone(int fd);
 /* Gives a VM this share, again and again if need be. What is above its limit is paged out first, for some seconds at
  * most; the limit stays well above what remains, and there is none where groups may not swap. Values are rounded up to
  * MiB. Returns 0, also where a group above cannot be changed; -EOPNOTSUPP where notes cannot be kept; -EAGAIN where
  * another process has been at work on the tree for seconds; -EPERM and the like for the VM's own group. `lock_path`: a
- * file for that, which is made; -EPERM where others than this process's user could open it. */
+ * file for that, which is made; -EPERM where others than this process's user could open it. `asker_fd`:
+ * connection of who wants it, or -1; -ECANCELED, and no limit, where that is closed meanwhile. */
 int cgroup_memory_share(const char *root, const char *lock_path, const struct cgroup_vm *vm,
-                        const struct cgroup_share *share, struct cgroup_finding *ret);
+                        const struct cgroup_share *share, int asker_fd, struct cgroup_finding *ret);
 /* Brings every group back to what it had before. Returns how many there were, or a negative errno; what could not be
  * brought back keeps its note. */
 int cgroup_memory_give_back(const char *root, const char *lock_path);

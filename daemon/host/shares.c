@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
 #include "daemon/host/cgroup-memory.h"
 #include "daemon/host/helper-client.h"
+#include "daemon/host/process.h"
 #include "daemon/host/reclaim.h"
 
 #define HELPER_USEC (10 * USEC_PER_SEC)
@@ -148,15 +150,20 @@ static struct vm *first_due(struct shares *shares, usec_t now) {
 
 static int share_own(const struct shares *shares, int pid, const struct cgroup_share *share,
                      struct cgroup_finding *ret) {
+        _cleanup_close_ int pidfd = pidfd_open(pid, 0);
         char root[CGROUP_PATH_LEN], directory[32];
         struct cgroup_vm groups;
         int r;
 
+        if (pidfd < 0)
+                return -errno;
         snprintf(directory, sizeof(directory), "/proc/%d", pid);
         r = cgroup_find_root(shares->mountinfo, root);
         if (r >= 0)
                 r = cgroup_memory_find(root, directory, &groups);
-        return r < 0 ? r : cgroup_memory_share(root, shares->lock_path, &groups, share, ret);
+        if (r >= 0 && process_ended(pidfd))
+                r = -ESRCH;
+        return r < 0 ? r : cgroup_memory_share(root, shares->lock_path, &groups, share, -1, ret);
 }
 
 static int share(const struct shares *shares, const char *domain, int pid, const struct cgroup_share *share,

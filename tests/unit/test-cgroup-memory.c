@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -116,7 +117,7 @@ static struct cgroup_finding share(unsigned min_mib, unsigned low_mib, uint64_t 
         const struct cgroup_vm groups = vm();
         struct cgroup_finding finding = { 0 };
 
-        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, &finding) == 0);
+        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, -1, &finding) == 0);
         return finding;
 }
 
@@ -217,7 +218,7 @@ static void two_vms_that_share_are_protected_for_both(void) {
 
         tree_init();
         share(0, 500, CGROUP_NO_LIMIT);
-        CHECK(cgroup_memory_share(root, lock_file, &other, &wanted, &finding) == 0); /* of which it uses 100 so far */
+        CHECK(cgroup_memory_share(root, lock_file, &other, &wanted, -1, &finding) == 0); /* it uses 100 */
         CHECK(mib("/machine.slice", "memory.low") == 900);
         share(0, 500, CGROUP_NO_LIMIT);
         CHECK(mib("/machine.slice", "memory.low") == 900);
@@ -276,7 +277,7 @@ static void systemd_is_never_given_a_limit_that_it_had_to_wait_for(void) {
         has_systemd = true;
         asked = 0;
         CHECK(share(0, 0, 104 * MIB).high_bytes == 104 * MIB && asked == 0); /* a group of libvirt's; it uses 100 */
-        CHECK(cgroup_memory_share(root, lock_file, &flat, &wanted, &finding) == 0);
+        CHECK(cgroup_memory_share(root, lock_file, &flat, &wanted, -1, &finding) == 0);
         CHECK(asked == 1 && finding.high_bytes == 164 * MIB && mib(SCOPE, "memory.high") == 164);
         has_systemd = false;
         tree_deinit();
@@ -292,13 +293,55 @@ static void what_may_not_swap_is_not_bounded(void) {
         tree_deinit();
 }
 
+/* It would not be given back by who stops meanwhile. */
+static void nothing_is_bounded_for_who_is_gone(void) {
+        const struct cgroup_share wanted = share_of(0, 50, 120 * MIB);
+        const struct cgroup_vm groups = vm();
+        struct cgroup_finding finding;
+        int ends[2];
+
+        tree_init();
+        REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+        CHECK(!cgroup_asker_is_gone(-1) && !cgroup_asker_is_gone(ends[0]));
+        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, ends[0], &finding) == 0);
+        CHECK(mib(VM, "memory.high") == 120 && cgroup_memory_give_back(root, lock_file) == 3);
+        close(ends[1]);
+        CHECK(cgroup_asker_is_gone(ends[0]));
+        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, ends[0], &finding) == -ECANCELED);
+        CHECK(mib(VM, "memory.high") == CGROUP_NO_LIMIT);
+        close(ends[0]);
+        tree_deinit();
+}
+
+/* As far as a request can tell: no VM is protected for more than it could have. */
+static void a_share_has_to_make_sense(void) {
+        struct cgroup_share wanted = share_of(200, 100, CGROUP_NO_LIMIT);
+        char text[64];
+
+        tree_init();
+        CHECK(cgroup_share_check(root, &wanted) == -ERANGE);
+        wanted = share_of(50, 100, 80 * MIB);
+        CHECK(cgroup_share_check(root, &wanted) == -ERANGE);
+        wanted = share_of(50, 100, 200 * MIB);
+        CHECK(cgroup_share_check(root, &wanted) == -ENOENT);
+        put("", "statm", "nonsense\n");
+        CHECK(cgroup_share_check(root, &wanted) == -EBADMSG);
+        snprintf(text, sizeof(text), "%lu 1 2 3\n", (unsigned long) (500 * MIB / (uint64_t) sysconf(_SC_PAGESIZE)));
+        put("", "statm", text);
+        CHECK(cgroup_share_check(root, &wanted) == 0 && wanted.low_bytes == 100 * MIB && wanted.min_bytes == 50 * MIB);
+        wanted = share_of(50, 5000, CGROUP_NO_LIMIT);
+        CHECK(cgroup_share_check(root, &wanted) == 0 && wanted.low_bytes == 500 * MIB + GIB);
+        CHECK(wanted.min_bytes == 50 * MIB && wanted.high_bytes == CGROUP_NO_LIMIT);
+        tree_deinit();
+}
+
 static void a_vm_whose_group_is_gone_is_an_error(void) {
         const struct cgroup_vm gone = { "/machine.slice/gone.scope", "/machine.slice/gone.scope" };
         const struct cgroup_share wanted = share_of(0, 500, CGROUP_NO_LIMIT);
         struct cgroup_finding finding;
 
         tree_init();
-        CHECK(cgroup_memory_share(root, lock_file, &gone, &wanted, &finding) == -ENOENT);
+        CHECK(cgroup_memory_share(root, lock_file, &gone, &wanted, -1, &finding) == -ENOENT);
         CHECK(mib("/machine.slice", "memory.low") == 0);
         tree_deinit();
 }
@@ -402,7 +445,7 @@ static void a_note_that_nobody_can_read_is_left_alone(void) {
         tree_init();
         snprintf(name, sizeof(name), "%s%s", root, SCOPE);
         REQUIRE(setxattr(name, NOTE, "1 2 nonsense", 12, 0) == 0);
-        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, &finding) == -EBADMSG);
+        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, -1, &finding) == -EBADMSG);
         CHECK(mib(SCOPE, "memory.low") == 0 && cgroup_memory_give_back(root, lock_file) == -EBADMSG && noted(SCOPE));
         tree_deinit();
 }
@@ -427,7 +470,7 @@ static void a_note_that_somebody_else_may_have_written_is_not_believed(void) {
         REQUIRE(setxattr(below, NOTE, forged, strlen(forged), 0) == 0);
 
         REQUIRE(chmod(name, 0777) == 0); /* ours, and everybody's to write */
-        CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, &finding) == -EPERM);
+        CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, -1, &finding) == -EPERM);
         CHECK(cgroup_memory_give_back(root, lock_file) == 1); /* the one below, which is */
         CHECK(mib("/user.slice/delegated", "memory.low") == 500);
         CHECK(mib("/user.slice/delegated/below", "memory.low") == 1);
@@ -436,7 +479,7 @@ static void a_note_that_somebody_else_may_have_written_is_not_believed(void) {
                 put("/user.slice/delegated/below", "memory.low", "524288000\n");
                 REQUIRE(setxattr(below, NOTE, forged, strlen(forged), 0) == 0);
                 REQUIRE(chmod(name, 0700) == 0 && chown(name, 65534, 65534) == 0);
-                CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, &finding) == -EPERM);
+                CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, -1, &finding) == -EPERM);
                 CHECK(cgroup_memory_give_back(root, lock_file) == 0); /* nor is what lies below */
                 CHECK(mib("/user.slice/delegated", "memory.low") == 500);
                 CHECK(mib("/user.slice/delegated/below", "memory.low") == 500);
@@ -458,7 +501,7 @@ static void nobody_else_can_hold_up_the_work(void) {
         CHECK(cgroup_memory_give_back(root, lock_file) == 3);
         close(fd);
         REQUIRE(chmod(lock_file, 0644) == 0); /* as one that somebody else could lock */
-        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, &finding) == -EPERM);
+        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, -1, &finding) == -EPERM);
         CHECK(cgroup_memory_give_back(root, lock_file) == -EPERM);
         tree_deinit();
 }
@@ -488,6 +531,8 @@ int main(void) {
                 TEST(a_limit_stays_well_above_what_cannot_be_taken_back),
                 TEST(systemd_is_never_given_a_limit_that_it_had_to_wait_for),
                 TEST(what_may_not_swap_is_not_bounded),
+                TEST(nothing_is_bounded_for_who_is_gone),
+                TEST(a_share_has_to_make_sense),
                 TEST(a_vm_whose_group_is_gone_is_an_error),
                 TEST(everything_is_as_before_when_it_is_given_back),
                 TEST(what_an_operator_sets_meanwhile_stays),

@@ -376,6 +376,7 @@ static void the_helper_opens_and_signals_the_domain_s_process(void) {
         struct place place;
         struct qemu qemu;
         char path[108];
+        struct helper_request senseless = { .op = HELPER_SHARE, .share = { .min_bytes = 2, .low_bytes = 1 } };
         pid_t helper;
         int pid = 0, status;
 
@@ -386,6 +387,8 @@ static void the_helper_opens_and_signals_the_domain_s_process(void) {
         write_pid_file(&place, qemu.pid);
         REQUIRE(helper_call(path, HELPER_OPEN, place.name, WAIT_USEC, &pid, &fd) == 0);
         CHECK(pid == qemu.pid && !process_ended(fd));
+        snprintf(senseless.domain, sizeof(senseless.domain), "%s", place.name);
+        CHECK(helper_ask(path, &senseless, WAIT_USEC, NULL, NULL) == -ERANGE);
         CHECK(helper_call(path, HELPER_STOP, place.name, WAIT_USEC, NULL, NULL) == 0);
         CHECK(waitpid(qemu.pid, &status, WUNTRACED) == qemu.pid && WIFSTOPPED(status));
         CHECK(helper_call(path, HELPER_CONT, place.name, WAIT_USEC, NULL, NULL) == 0);
