@@ -256,7 +256,9 @@ static void what_could_not_be_given_back_is_tried_again(void) {
         struct shares *shares;
 
         helper_init(&helper);
+        pthread_mutex_lock(&helper.lock);
         helper.give_backs_that_fail = 1;
+        pthread_mutex_unlock(&helper.lock);
         REQUIRE(shares_new(helper.path, helper.lock_path, helper.mountinfo, &shares) == 0);
         CHECK(nth(&helper, 0, &request) && request.op == HELPER_GIVE_BACK);
         CHECK(nth(&helper, 1, &request) && request.op == HELPER_GIVE_BACK);
