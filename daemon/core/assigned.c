@@ -128,44 +128,50 @@ bool assigned_refuses_policy(const struct engine *engine, const struct policy *p
         return false;
 }
 
-/* One stretch as it was recorded: whole extents of the pool that nobody has yet, or nothing. */
-static struct span fit(const struct rights *map, struct span span) {
+/* The first stretch of whole extents within `span` that nobody has yet; empty where there is none. */
+static struct span find_free(const struct rights *map, struct span span) {
+        uint64_t at;
+
         span.start = (span.start + map->extent_bytes - 1) / map->extent_bytes * map->extent_bytes;
         span.end = span.end / map->extent_bytes * map->extent_bytes;
         if (span.end > map->size_bytes)
                 span.end = map->size_bytes;
-        for (uint64_t at = span.start; at < span.end;) {
-                const struct rights_range *range = rights_find(map, at);
-
-                if (holder_is_vm(range->manager))
-                        span.end = at;
-                else
-                        at = range->span.end;
-        }
+        while (span.start < span.end && holder_is_vm(rights_find(map, span.start)->manager))
+                span.start = rights_find(map, span.start)->span.end;
+        for (at = span.start; at < span.end && !holder_is_vm(rights_find(map, at)->manager);)
+                at = rights_find(map, at)->span.end;
+        if (at < span.end)
+                span.end = at;
         return span.start < span.end ? span : (struct span) { 0 };
 }
 
-static int restore_side(struct step *step, struct rights *map, enum side side) {
+static int restore_side(struct step *step, struct rights *map, enum side side, uint64_t region_bytes) {
         struct assigned *assigned = &step->pair->record.assigned[side], fits = { 0 };
-        uint64_t before = sum(assigned), after;
+        uint64_t before = sum(assigned), left = region_bytes / map->extent_bytes * map->extent_bytes;
         int r = 0;
 
         for (unsigned i = 0; r >= 0 && i < assigned->n_spans; i++) {
-                struct span span = fit(map, assigned->spans[i]);
+                struct span rest = assigned->spans[i], span;
 
-                if (span.start == span.end)
-                        continue;
-                fits.spans[fits.n_spans++] = span;
-                r = rights_assign(map, span, pair_holder(step->pair, side), step->now);
+                while (r >= 0 && left > 0 && fits.n_spans < ASSIGNED_SPANS_MAX) {
+                        span = find_free(map, rest);
+                        if (span.start == span.end)
+                                break;
+                        if (span_bytes(span) > left)
+                                span.end = span.start + left;
+                        left -= span_bytes(span);
+                        fits.spans[fits.n_spans++] = span;
+                        r = rights_assign(map, span, pair_holder(step->pair, side), step->now);
+                        rest.start = span.end;
+                }
         }
-        after = sum(&fits);
-        if (r < 0 || after == before)
+        if (r < 0 || sum(&fits) == before)
                 return r;
         *assigned = fits;
         pair_owner_dirty(step->pair);
         step_say(step, RECORD_TABLE_MISMATCH, side, "%s: %" PRIu64 " MiB of what it was assigned by hand are another "
-                 "VM's by now, or do not fit the pool; it goes on with %" PRIu64 " MiB, ask for the rest again",
-                 pair_domain(step->pair, side), (before - after) / MIB, after / MIB);
+                 "VM's by now, or do not fit the pool or its region; it goes on with %" PRIu64 " MiB, ask for the rest "
+                 "again", pair_domain(step->pair, side), (before - sum(&fits)) / MIB, sum(&fits) / MIB);
         return 0;
 }
 
@@ -177,11 +183,13 @@ void assigned_restore(struct engine *engine, struct update *update) {
                 return;
         for (int i = 0; i < engine->n_pairs; i++) {
                 struct step step = step_begin(engine, engine->pairs[i], update);
+                int app = step.pair ? pair_policy_find_memory(step.pair->policy) : -1;
 
-                if (step.pair && pair_policy_find_memory(step.pair->policy) < 0)
+                if (step.pair && app < 0)
                         memset(step.pair->record.assigned, 0, sizeof(step.pair->record.assigned));
-                for (enum side side = 0; step.pair && side < SIDE_MAX; side++)
-                        if (restore_side(&step, &map, side) == -ENOMEM)
+                for (enum side side = 0; app >= 0 && side < SIDE_MAX; side++)
+                        if (restore_side(&step, &map, side, step.pair->policy->applications[app].memory_bytes) ==
+                            -ENOMEM)
                                 update->failed = true;
         }
         rights_deinit(&map);
@@ -299,10 +307,17 @@ static bool grow_row(struct step *step, int app, enum side side, uint64_t bytes)
         return false;
 }
 
-static bool any_flow(const struct engine *engine) {
-        for (int i = 0; i < engine->n_pairs; i++)
-                if (engine->pairs[i] && pair_flow_active(engine->pairs[i]))
+/* Is a failover under way, or is a VM that lost its memory to one still there? */
+static bool any_failover(const struct engine *engine) {
+        for (int i = 0; i < engine->n_pairs; i++) {
+                const struct pair *pair = engine->pairs[i];
+
+                if (pair && pair_flow_active(pair))
                         return true;
+                for (enum side side = 0; pair && side < SIDE_MAX; side++)
+                        if (pair->record.fence_wanted[side] && !member_is_gone(&pair->members[side]))
+                                return true;
+        }
         return false;
 }
 
@@ -311,7 +326,7 @@ static uint64_t may_have(const struct engine *engine, uint64_t lacks) {
         uint64_t unused = table_unused(&engine->table), promised = engine_promised_bytes(engine);
         uint64_t extent = engine->policy->extent_bytes;
 
-        if (unused <= promised || any_flow(engine))
+        if (unused <= promised || any_failover(engine))
                 return 0;
         return unused - promised >= lacks ? lacks : (unused - promised) / extent * extent;
 }

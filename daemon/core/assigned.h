@@ -22,9 +22,9 @@
  * reports. When it is over, however it came to that, what has not followed yet goes on following.
  *
  * What comes first. A VM that is fenced keeps what it manages and loses what it uses: that is unused for the failover,
- * and is given to it again afterwards. While any failover is under way nobody is extended. When a hot-standby
- * application is short of memory, all that was assigned by hand is called back, and given again once nobody has been
- * short for a while. A policy that would not leave room for what is assigned is refused.
+ * and is given to it again afterwards. While a failover is under way, or a VM that was fenced is not gone, nobody is
+ * extended. When a hot-standby application is short of memory, all that was assigned by hand is called back, and given
+ * again once nobody has been short for a while. A policy that would not leave room for what is assigned is refused.
  */
 
 #include "daemon/core/assignment.h"
@@ -37,8 +37,9 @@ struct assigning_vm {
         bool extend;
         uint64_t bytes;      /* of that */
         uint64_t before_bytes; /* the target before it */
-        uint64_t seen_bytes; /* how much of it had been done when that was last seen to change, */
-        usec_t seen_usec;    /* which was then */
+        uint64_t seen_bytes; /* the most of it that was ever seen to be done, */
+        usec_t seen_usec;    /* since then */
+        usec_t issued_usec;
 };
 
 /* The request under way, or the last one. After a start of failoverd there is none. */

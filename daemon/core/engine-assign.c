@@ -16,7 +16,8 @@
 #define PIECE_BYTES (256 * MIB) /* of one request to a VM, at most; at least an extent */
 #define OVERLAP 2
 #define WRITE_USEC (2 * USEC_PER_SEC)
-#define PATIENCE_USEC (60 * USEC_PER_SEC) /* a VM may make no progress for so long */
+#define PATIENCE_USEC (60 * USEC_PER_SEC) /* a VM may make no progress for so long, */
+#define PIECE_USEC (10 * PATIENCE_USEC)   /* and take so long for a piece */
 
 /* ---- who may be named ---------------------------------------------------------------------------------- */
 
@@ -386,14 +387,31 @@ static int keep_what_is_there(const struct engine *engine, struct rights *map) {
         return r;
 }
 
+/* How much of what a VM is asked for is done. */
+static uint64_t moved(const struct pair *pair, enum side side, const struct assigning_vm *vm) {
+        int app = pair_policy_find_memory(pair->policy);
+        uint64_t granted = pair->record.apps[app].granted_bytes[side], plugged = pair->members[side].plugged_bytes[app];
+        uint64_t has = vm->extend && plugged < granted ? plugged : granted, bytes;
+
+        if (vm->extend)
+                bytes = has > vm->before_bytes ? has - vm->before_bytes : 0;
+        else
+                bytes = has < vm->before_bytes ? vm->before_bytes - has : 0;
+        return bytes < vm->bytes ? bytes : vm->bytes;
+}
+
 static void stop(struct engine *engine) {
         struct assigning *assigning = &engine->assigning;
 
         assignment_cancel(&assigning->plan);
-        for (size_t i = 0; i < assigning->plan.n_vms; i++)
-                if (assigning->vms[i].request_id)
-                        assignment_done(&assigning->plan, assigning->vms[i].request_id, ASSIGN_DONE,
-                                        assigning->vms[i].seen_bytes, "cancelled");
+        for (size_t i = 0; i < assigning->plan.n_vms; i++) {
+                const struct assigning_vm *vm = &assigning->vms[i];
+                struct holder holder = assigning->plan.vms[i].holder;
+
+                if (vm->request_id)
+                        assignment_done(&assigning->plan, vm->request_id, ASSIGN_DONE,
+                                        moved(pair_of(engine, holder), holder.side, vm), "cancelled");
+        }
 }
 
 /* What is called back has nobody at present: it stays as it was granted. */
@@ -438,19 +456,6 @@ void engine_assign(struct engine *engine, const struct operator_command *command
 
 /* ---- usage follows --------------------------------------------------------------------------------------- */
 
-/* How much of what a VM is asked for is done. */
-static uint64_t moved(const struct pair *pair, enum side side, const struct assigning_vm *vm) {
-        int app = pair_policy_find_memory(pair->policy);
-        uint64_t granted = pair->record.apps[app].granted_bytes[side], plugged = pair->members[side].plugged_bytes[app];
-        uint64_t has = vm->extend && plugged < granted ? plugged : granted, bytes;
-
-        if (vm->extend)
-                bytes = has > vm->before_bytes ? has - vm->before_bytes : 0;
-        else
-                bytes = has < vm->before_bytes ? vm->before_bytes - has : 0;
-        return bytes < vm->bytes ? bytes : vm->bytes;
-}
-
 /* Looks how far a VM has come; its request may have ended. True where less is asked of it now. */
 static bool look(struct engine *engine, size_t i) {
         struct assigning *assigning = &engine->assigning;
@@ -464,7 +469,7 @@ static bool look(struct engine *engine, size_t i) {
         if (vm->request_id == 0)
                 return false;
         bytes = moved(pair, holder.side, vm);
-        if (bytes != vm->seen_bytes) {
+        if (bytes > vm->seen_bytes) {
                 vm->seen_bytes = bytes;
                 vm->seen_usec = engine->now_usec;
         }
@@ -472,8 +477,15 @@ static bool look(struct engine *engine, size_t i) {
                 outcome = ASSIGN_FAILED;
                 snprintf(why, sizeof(why), "%s has failed; what it manages is given to it again when it is back",
                          pair_domain(pair, holder.side));
-        } else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + PATIENCE_USEC)
+        } else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + PATIENCE_USEC &&
+                   engine->now_usec < vm->issued_usec + PIECE_USEC)
                 return false;
+        else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + PATIENCE_USEC)
+                snprintf(why, sizeof(why), vm->extend ? "%s has not taken all of it in ten minutes; it gets the rest "
+                                                        "when it is there"
+                                                      : "the guest of %s has not let all of it go in ten minutes; it "
+                                                        "is still asked to",
+                         pair_domain(pair, holder.side));
         else if (bytes < vm->bytes)
                 snprintf(why, sizeof(why), "%s%s%s", vm->extend ? "no memory has become free for " : "the guest of ",
                          pair_domain(pair, holder.side),
@@ -507,7 +519,7 @@ static void issue(struct engine *engine, const struct assignment_request *reques
         vm->before_bytes = vm->target_bytes;
         vm->target_bytes = request->extend ? vm->target_bytes + request->bytes : vm->target_bytes - request->bytes;
         vm->seen_bytes = 0;
-        vm->seen_usec = engine->now_usec;
+        vm->seen_usec = vm->issued_usec = engine->now_usec;
         advance_pair(engine, request->vm.pair, update);
 }
 

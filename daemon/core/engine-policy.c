@@ -237,6 +237,12 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
                                  pair->policy->name, old->name, policy->applications[memory].name);
                         return true;
                 }
+                if (by_hand && memory >= 0 && memory != now && policy->applications[memory].memory_bytes < granted) {
+                        snprintf(why, size, "%s: up to %" PRIu64 " MiB of %s are assigned by hand, and %s would hold "
+                                 "less; release some first (failoverctl memory release)", pair->policy->name,
+                                 granted / MIB, old->name, policy->applications[memory].name);
+                        return true;
+                }
                 if (now < 0)
                         continue;
                 if (by_hand != (policy->applications[now].kind == APPLICATION_MEMORY) &&
@@ -269,7 +275,8 @@ static bool holds_nothing(const struct pair *pair, size_t app) {
 }
 
 static int retire_pair(const struct pair *pair, struct policy *policy) {
-        bool clean = true;
+        /* Its record says so for good, which is then the last that the store has of it. */
+        bool clean = assigned_bytes(pair, SIDE_A) + assigned_bytes(pair, SIDE_B) == 0;
 
         for (size_t k = 0; k < pair->policy->n_applications; k++)
                 clean &= holds_nothing(pair, k);

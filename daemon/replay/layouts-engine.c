@@ -467,7 +467,7 @@ static const struct layout assignment_layout = LAYOUT(T, assignment_rows);
 #define T struct assigning_vm
 static const struct layout_row assigning_vm_rows[] = {
         NUMBER(T, target_bytes), NUMBER(T, request_id), NUMBER(T, extend),    NUMBER(T, bytes),
-        NUMBER(T, before_bytes), NUMBER(T, seen_bytes), NUMBER(T, seen_usec),
+        NUMBER(T, before_bytes), NUMBER(T, seen_bytes), NUMBER(T, seen_usec), NUMBER(T, issued_usec),
 };
 static const struct layout assigning_vm_layout = LAYOUT(T, assigning_vm_rows);
 #undef T

@@ -285,9 +285,11 @@ static void records_of_different_times_are_made_to_fit(void) {
         step(&w, (struct event) { .kind = EVENT_RESTORED, .pair = 1, .record = &q });
         step(&w, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
         CHECK(assigned_bytes(w.engine->pairs[0], SIDE_A) == 512 * MIB);
-        /* the place that is both's stays with the first, the other keeps what is its alone above and below */
-        CHECK(assigned_bytes(w.engine->pairs[1], SIDE_A) == 128 * MIB);
-        CHECK(w.engine->pairs[1]->record.assigned[SIDE_A].spans[0].start == GIB);
+        /* the place that is both's stays with the first, the other keeps what is its alone beside it */
+        CHECK(assigned_bytes(w.engine->pairs[1], SIDE_A) == 384 * MIB);
+        CHECK(w.engine->pairs[1]->record.assigned[SIDE_A].n_spans == 2);
+        CHECK(w.engine->pairs[1]->record.assigned[SIDE_A].spans[0].start == 512 * MIB);
+        CHECK(w.engine->pairs[1]->record.assigned[SIDE_A].spans[1].start == GIB);
         CHECK(assigned_bytes(w.engine->pairs[1], SIDE_B) == 0);
         end(&w);
 }
@@ -363,6 +365,115 @@ static void a_pool_that_is_short_without_hand_memory_too_leaves_it_as_it_is(void
         end(&w);
 }
 
+/* A guest that tells so of its device, each half minute. */
+static int half_minutes_until_the_end(struct world *w, const uint64_t *told, int n_told, uint64_t more) {
+        struct pair *pair = w->engine->pairs[0];
+        uint64_t plugged = 0;
+        const char *text = "";
+        int n = 0;
+
+        CHECK(ask(w, COMMAND_ASSIGN, "a=+256MiB", &text) == 0);
+        pair->record.apps[1].granted_bytes[SIDE_A] = 256 * MIB;
+        for (; n < 100 && w->engine->assigning.plan.running; n++) {
+                plugged = n_told ? told[n % n_told] : plugged + more;
+                pair->members[SIDE_A].plugged_bytes[1] = plugged;
+                w->now_usec += 30 * USEC_PER_SEC;
+                step(w, (struct event) { .kind = EVENT_WAKE, .pair = NO_PAIR });
+        }
+        return n;
+}
+
+static void a_guest_that_goes_up_and_down_does_not_hold_a_request_up(void) {
+        const uint64_t told[] = { 128 * MIB, 64 * MIB };
+        struct world w = begin_ready();
+
+        CHECK(half_minutes_until_the_end(&w, told, 2, 0) == 3);
+        end(&w);
+}
+
+static void a_guest_that_takes_hours_does_not_hold_a_request_up(void) {
+        struct world w = begin_ready();
+
+        CHECK(half_minutes_until_the_end(&w, NULL, 0, 2 * MIB) == 20);
+        CHECK(strstr(w.engine->assigning.plan.why[0], "a has not taken all of it in ten minutes") != NULL);
+        end(&w);
+}
+
+static void a_record_of_more_than_the_region_is_cut_to_it(void) {
+        struct world w = begin();
+        struct record q = record_of("q", "web", "more");
+
+        q.assigned[SIDE_A] = (struct assigned) { .n_spans = 2, .spans = { { 0, 384 * MIB }, { GIB, 2 * GIB } } };
+        step(&w, (struct event) { .kind = EVENT_RESTORED, .pair = 1, .record = &q });
+        step(&w, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+        CHECK(assigned_bytes(w.engine->pairs[1], SIDE_A) == 512 * MIB);
+        CHECK(w.engine->pairs[1]->record.assigned[SIDE_A].spans[1].end == GIB + 128 * MIB);
+        end(&w);
+}
+
+static int try_policy(struct world *w, const char *text, char why[EVENT_TEXT_LEN]) {
+        struct diagnostics diagnostics = { 0 };
+        struct policy *policy = NULL;
+        int r;
+
+        REQUIRE(policy_parse(text, strlen(text), "policy", &policy, &diagnostics) == 0);
+        diagnostics_deinit(&diagnostics);
+        r = engine_try_policy(w->engine, policy, why, EVENT_TEXT_LEN);
+        if (r >= 0)
+                step(w, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        policy_free(policy);
+        return r;
+}
+
+/* The pair p has a place, and no memory there; so has q. */
+static struct world begin_assigned(void) {
+        struct world w = begin();
+        struct record records[] = { record_of("p", "db", "extra"), record_of("q", "web", "more") };
+
+        for (int i = 0; i < 2; i++) {
+                uint64_t start = (uint64_t) i * GIB;
+
+                records[i].assigned[SIDE_A] = (struct assigned) { .n_spans = 1,
+                                                                  .spans = { { start, start + 512 * MIB } } };
+                step(&w, (struct event) { .kind = EVENT_RESTORED, .pair = i, .record = &records[i] });
+        }
+        step(&w, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+        return w;
+}
+
+static void a_region_of_another_name_holds_what_is_assigned(void) {
+        struct world w = begin_assigned();
+        char text[sizeof(two_pairs)], why[EVENT_TEXT_LEN] = "";
+        char *region;
+
+        strcpy(text, two_pairs);
+        region = strstr(text, "{name: more, kind: memory, memory: 512MiB}");
+        REQUIRE(region != NULL);
+        memcpy(region, "{name: less, kind: memory, memory: 256MiB}", strlen(region) - 1); /* it is the last */
+        CHECK(try_policy(&w, text, why) == -EBUSY);
+        CHECK_TEXT(why, "q: up to 512 MiB of more are assigned by hand, and less would hold less; release some first "
+                        "(failoverctl memory release)");
+        end(&w);
+}
+
+static void what_a_removed_pair_was_assigned_is_forgotten_by_the_store_too(void) {
+        struct world w = begin_assigned();
+        char text[sizeof(two_pairs)], why[EVENT_TEXT_LEN] = "";
+
+        for (int app = 0; app < 2; app++)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        w.engine->pairs[1]->apps[app].state[side] = APPLICATION_STOPPED;
+        strcpy(text, two_pairs);
+        *strstr(text, "  - name: q") = 0;
+        CHECK(try_policy(&w, text, why) == 0);
+        REQUIRE(w.engine->pairs[1] != NULL);
+        CHECK(assigned_bytes(w.engine->pairs[1], SIDE_A) == 0);
+        CHECK(w.engine->pairs[1]->persist[PERSIST_OWNER].id != 0);
+        CHECK(try_policy(&w, text, why) == 0);
+        CHECK(w.engine->pairs[1] == NULL);
+        end(&w);
+}
+
 TEST_MAIN("core-assigned", TEST(management_moves_in_the_step_that_asks_for_it), TEST(a_plan_changes_nothing),
           TEST(a_plan_is_told_step_by_step), TEST(what_is_assigned_is_told_place_by_place),
           TEST(a_vm_is_not_extended_beyond_its_region),
@@ -373,6 +484,10 @@ TEST_MAIN("core-assigned", TEST(management_moves_in_the_step_that_asks_for_it), 
           TEST(the_end_of_a_request_is_told_once_it_is_written),
           TEST(records_of_different_times_are_made_to_fit),
           TEST(a_store_that_says_more_than_the_pool_has_is_no_crash),
+          TEST(a_guest_that_goes_up_and_down_does_not_hold_a_request_up),
+          TEST(a_guest_that_takes_hours_does_not_hold_a_request_up),
+          TEST(a_record_of_more_than_the_region_is_cut_to_it), TEST(a_region_of_another_name_holds_what_is_assigned),
+          TEST(what_a_removed_pair_was_assigned_is_forgotten_by_the_store_too),
           TEST(what_is_recorded_for_two_vms_is_only_whose_it_is_now),
           TEST(hand_memory_that_the_pool_does_not_cover_is_taken_from_nothing_on),
           TEST(a_pool_that_is_short_without_hand_memory_too_leaves_it_as_it_is))
