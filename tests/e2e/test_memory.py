@@ -82,16 +82,6 @@ def test_pool_too_small_refuses_the_start_with_the_reason_and_a_grown_pool_gives
         table_adds_up(stand)
 
 
-def test_policy_with_an_error_is_refused_and_the_old_one_stays(pair):
-    path = pair.session.write("bad.yaml", pair.policy.replace("memory: 128MiB", "memory: 130MiB"))
-    done = pair.failoverd.ctl("policy", "apply", path)
-    assert done.returncode != 0
-    assert "not a multiple of the extent" in done.stdout + done.stderr
-    assert pair.status()["state"] == "armed"
-    assert pair.application("db")["memory_bytes"] == 128 * MIB
-
-
-# Memory that no application owns, for what is moved by hand.
 EXTRA = """\
       - {name: extra, kind: memory, memory: 128MiB}
 """
@@ -129,3 +119,15 @@ def test_memory_moved_by_hand_is_seen_by_the_guests(request):
         until(lambda: total_mib("a") < before["a"] + 8 and total_mib("b") < before["b"] + 8, 30, "all came back")
         assert rows(stand)["unused"][0] == 160 and stand.status()["state"] == "armed"
         table_adds_up(stand)
+
+
+def test_policy_with_an_error_is_refused_and_the_old_one_stays(pair):
+    path = pair.session.write("bad.yaml", pair.policy.replace("memory: 128MiB", "memory: 130MiB"))
+    done = pair.failoverd.ctl("policy", "apply", path)
+    assert done.returncode != 0
+    assert "not a multiple of the extent" in done.stdout + done.stderr
+    assert pair.status()["state"] == "armed"
+    assert pair.application("db")["memory_bytes"] == 128 * MIB
+
+
+# Memory that no application owns, for what is moved by hand.

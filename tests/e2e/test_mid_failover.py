@@ -104,8 +104,11 @@ def test_active_vm_stopped_before_its_application_has(pair):
                                          ("standby", "after:send-start:1")])
 def test_agent_killed_in_mid_command(pair, side, point):
     sides = dict(zip(("active", "standby"), in_the_middle(pair, "kill", point)))
-    pair.shell(sides[side], "kill -KILL $(cat /run/agent.pid)")
+    vm = sides[side]
+    agent = pair.shell(vm, "cat /run/agent.pid").strip()
+    pair.shell(vm, f"kill -KILL {agent}")
     pair.go_on()
+    until(lambda: pair.shell(vm, "cat /run/agent.pid").strip() != agent, 60, "it has a successor")
     ends_well(pair)
 
 

@@ -21,6 +21,7 @@ MESSAGE_PHASE = "4fa70e4ff1d24e3c8dbfd0b2d1a8f0c1"
 FILES = """
 /usr/bin/failoverctl
 /usr/lib/systemd/catalog/failover-memserver.catalog
+/usr/lib/systemd/catalog/failover-pager.catalog
 /usr/lib/systemd/catalog/failoverd.catalog
 /usr/lib/systemd/system/failover-drill@.service
 /usr/lib/systemd/system/failover-drill@.timer
@@ -44,6 +45,7 @@ FILES = """
 /usr/share/failoverd/policy.example-minimal.yaml
 /usr/share/failoverd/policy.example.yaml
 /usr/share/failoverd/policy.schema.json
+/usr/share/man/man1/failover-pager-plugin.1
 /usr/share/man/man1/failoverctl.1
 /usr/share/man/man5/failover-memserver.yaml.5
 /usr/share/man/man5/failover-recording.5
@@ -119,7 +121,8 @@ def container(stand):
 
 def test_meson_install_brings_everything_in_place(system):
     config = dict(line.split("=", 1) for line in container(system).run("nbdkit", "--dump-config").stdout.splitlines())
-    assert system.session.installed == sorted([*FILES, f"{config['plugindir']}/failover-memserver-plugin.so"])
+    plugins = [f"{config['plugindir']}/failover-{name}-plugin.so" for name in ("memserver", "pager")]
+    assert system.session.installed == sorted([*FILES, *plugins])
 
 
 def test_pages_that_man_pages_refer_to_are_installed(system):
