@@ -366,6 +366,8 @@ static void device_size(struct step *step, const struct event *event) {
                 step->changed = true;
         member->plugged_bytes[event->app] = event->bytes;
         member->plugged_usec[event->app] = step->now;
+        if (pair_is_memory(pair, event->app) && member->inspect.id) /* perhaps it tells what was so when it began */
+                member->plugged_usec[event->app] = member->inspect.sent_usec;
         step->again = true;
 }
 

@@ -474,6 +474,28 @@ static void what_a_removed_pair_was_assigned_is_forgotten_by_the_store_too(void)
         end(&w);
 }
 
+static void what_a_look_saw_before_the_guest_was_asked_ends_no_release(void) {
+        struct world w = begin();
+        struct event told = { .kind = EVENT_DEVICE_SIZE, .pair = 0, .side = SIDE_A, .app = 1, .bytes = 128 * MIB };
+        struct member_state *member;
+
+        restore_full(&w, 0, 512 * MIB);
+        REQUIRE(has(&w, 0, SIDE_A) == 512 * MIB);
+        member = &w.engine->pairs[0]->members[SIDE_A];
+        w.engine->pairs[0]->record.assigned[SIDE_A].spans[0].end = 256 * MIB;
+        member->requested_known[1] = true;
+        member->requested_bytes[1] = 256 * MIB;
+        member->inspect.sent_usec = w.now_usec;
+        member->inspect.id = 1000;
+        member->resize[1].sent_usec = w.now_usec + 1;
+        step(&w, told);
+        CHECK(has(&w, 0, SIDE_A) == 512 * MIB);
+        member->inspect.id = 0;
+        step(&w, told);
+        CHECK(has(&w, 0, SIDE_A) == 256 * MIB);
+        end(&w);
+}
+
 TEST_MAIN("core-assigned", TEST(management_moves_in_the_step_that_asks_for_it), TEST(a_plan_changes_nothing),
           TEST(a_plan_is_told_step_by_step), TEST(what_is_assigned_is_told_place_by_place),
           TEST(a_vm_is_not_extended_beyond_its_region),
@@ -490,4 +512,5 @@ TEST_MAIN("core-assigned", TEST(management_moves_in_the_step_that_asks_for_it), 
           TEST(what_a_removed_pair_was_assigned_is_forgotten_by_the_store_too),
           TEST(what_is_recorded_for_two_vms_is_only_whose_it_is_now),
           TEST(hand_memory_that_the_pool_does_not_cover_is_taken_from_nothing_on),
+          TEST(what_a_look_saw_before_the_guest_was_asked_ends_no_release),
           TEST(a_pool_that_is_short_without_hand_memory_too_leaves_it_as_it_is))
