@@ -23,6 +23,17 @@ def panic(stand):
     return stand.wait_failover(before, 60)
 
 
+def panicked_and_rejoined(request, keeper, dump):
+    """A pair with that `core-dump`, armed again after its active guest has panicked; who was active; and the
+    failover."""
+    stand = make(request, keeper, dump)
+    active, standby = stand.active, stand.standby
+    flow = panic(stand)
+    moved(stand, flow, "os-failure", active, standby)
+    rejoined(stand, active, standby, flow)
+    return stand, active, flow
+
+
 def evidence(stand, flow):
     found = stand.failoverd.json("history", flow["id"])["evidence"]
     return found["directory"], {file["name"]: file["bytes"] for file in found["files"]}
@@ -45,11 +56,7 @@ def test_explain_tells_what_an_armed_pair_lives_by(pair):
 
 
 def test_a_guest_that_panicked_is_dumped_before_it_is_killed(keeper, request):
-    stand = make(request, keeper, "{within: 1min, limit: 512MiB}")
-    active, standby = stand.active, stand.standby
-    flow = panic(stand)
-    moved(stand, flow, "os-failure", active, standby)
-    rejoined(stand, active, standby, flow)
+    stand, active, flow = panicked_and_rejoined(request, keeper, "{within: 1min, limit: 512MiB}")
     directory, files = evidence(stand, flow)
     core = f"core-{'a' if active == stand.domains[0] else 'b'}"
     assert files[core] > 100 << 20, files
@@ -61,10 +68,6 @@ def test_a_guest_that_panicked_is_dumped_before_it_is_killed(keeper, request):
 
 
 def test_a_dump_that_takes_too_long_is_given_up_and_leaves_no_file(keeper, request):
-    stand = make(request, keeper, "{within: 50ms, limit: 512MiB}")
-    active, standby = stand.active, stand.standby
-    flow = panic(stand)
-    moved(stand, flow, "os-failure", active, standby)
-    rejoined(stand, active, standby, flow)
+    stand, active, flow = panicked_and_rejoined(request, keeper, "{within: 50ms, limit: 512MiB}")
     assert said(stand, "ignored", "it has not ended in the policy's time", active)
     until(lambda: not any(name.startswith("core-") for name in evidence(stand, flow)[1]), 20, "no part of it stays")

@@ -19,26 +19,12 @@
 #include "daemon/sim/inject.h"
 #include "daemon/sim/simulate.h"
 #include "policy/text.h"
+#include "tests/sim/orders-policy.h"
 
 #define TIMELINE_LEN 512
 #define OUTCOME_LEN 256
 
-static const char policy_text[] =
-        "version: 1\n"
-        "pool: {memory: 4GiB, reserve: 256MiB, extent: 128MiB, monitor: 64MiB, overhead: 128MiB}\n"
-        "pairs:\n"
-        "  - name: orders\n"
-        "    active: {domain: vm-a, base: 512MiB}\n"
-        "    standby: {domain: vm-b, base: 512MiB}\n"
-        "    flap: {failovers: 8, within: 1h}\n"
-        "    applications:\n"
-        "      - name: db\n"
-        "        kind: hot-standby\n"
-        "        memory: 512MiB\n"
-        "        start: {command: [/bin/db]}\n"
-        "        severity: [{signal: any, is: major}]\n"
-        "        resources: {disks: [vdb]}\n"
-        "      - {name: report, kind: plain, memory: 256MiB, start: {active: {command: [/bin/report]}}}\n";
+static const char policy_text[] = ORDERS_POLICY("disks: [vdb]");
 
 /* One of each kind. V is the VM. */
 static const char *const faults[] = {

@@ -240,46 +240,54 @@ static bool run_until(sd_event *loop, const unsigned *count, unsigned wanted) {
         return true;
 }
 
-static void count_gone(struct process *process, int signal_number, void *userdata) {
-        (*(unsigned *) userdata)++;
-}
-
-static void the_end_of_a_process_is_told_once(void) {
-        struct process *process = NULL;
-        unsigned n_gone = 0;
-        sd_event *loop = NULL;
+/* A QEMU whose process is watched, and what is told of its end. */
+struct watched {
         struct place place;
         struct qemu qemu;
-        int pid, fd;
-
-        place_init(&place);
-        REQUIRE(sd_event_new(&loop) >= 0);
-        qemu = qemu_start(&place, place.name);
-        write_pid_file(&place, qemu.pid);
-        REQUIRE(find(&place, &pid, &fd) == 0);
-        REQUIRE(process_new(loop, pid, fd, count_gone, &n_gone, &process) == 0);
-        CHECK(process_pid(process) == qemu.pid && process_pidfd(process) == fd);
-        REQUIRE(sd_event_run(loop, 0) >= 0);
-        CHECK(n_gone == 0);
-        qemu_end(&qemu);
-        CHECK(run_until(loop, &n_gone, 1));
-        REQUIRE(sd_event_run(loop, 0) >= 0);
-        CHECK(n_gone == 1);
-        process_free(process);
-        sd_event_unref(loop);
-        place_deinit(&place);
-}
-
-struct told {
-        unsigned n;
+        sd_event *loop;
+        struct process *process;
+        int pidfd;
+        unsigned n_gone;
         int signal_number;
 };
 
-static void note_signal(struct process *process, int signal_number, void *userdata) {
-        struct told *told = userdata;
+static void note_gone(struct process *process, int signal_number, void *userdata) {
+        struct watched *w = userdata;
 
-        told->n++;
-        told->signal_number = signal_number;
+        w->n_gone++;
+        w->signal_number = signal_number;
+}
+
+static void watched_init(struct watched *w) {
+        int pid;
+
+        *w = (struct watched) { 0 };
+        place_init(&w->place);
+        REQUIRE(sd_event_new(&w->loop) >= 0);
+        w->qemu = qemu_start(&w->place, w->place.name);
+        write_pid_file(&w->place, w->qemu.pid);
+        REQUIRE(find(&w->place, &pid, &w->pidfd) == 0);
+        REQUIRE(process_new(w->loop, pid, w->pidfd, note_gone, w, &w->process) == 0);
+}
+
+static void watched_deinit(struct watched *w) {
+        process_free(w->process);
+        sd_event_unref(w->loop);
+        place_deinit(&w->place);
+}
+
+static void the_end_of_a_process_is_told_once(void) {
+        struct watched w;
+
+        watched_init(&w);
+        CHECK(process_pid(w.process) == w.qemu.pid && process_pidfd(w.process) == w.pidfd);
+        REQUIRE(sd_event_run(w.loop, 0) >= 0);
+        CHECK(w.n_gone == 0);
+        qemu_end(&w.qemu);
+        CHECK(run_until(w.loop, &w.n_gone, 1));
+        REQUIRE(sd_event_run(w.loop, 0) >= 0);
+        CHECK(w.n_gone == 1);
+        watched_deinit(&w);
 }
 
 static bool kernel_tells_signals(void) {
@@ -292,29 +300,17 @@ static bool kernel_tells_signals(void) {
 
 /* Ends a process by that signal; returns the one that is told. */
 static int told_of(int signal_number) {
-        struct process *process = NULL;
-        struct told told = { 0 };
-        sd_event *loop = NULL;
-        struct place place;
-        struct qemu qemu;
-        int pid, fd;
+        struct watched w;
 
-        place_init(&place);
-        REQUIRE(sd_event_new(&loop) >= 0);
-        qemu = qemu_start(&place, place.name);
-        write_pid_file(&place, qemu.pid);
-        REQUIRE(find(&place, &pid, &fd) == 0);
-        REQUIRE(process_new(loop, pid, fd, note_signal, &told, &process) == 0);
-        REQUIRE(kill(pid, signal_number) == 0);
-        CHECK(run_until(loop, &told.n, 1));
-        CHECK(told.signal_number == 0); /* its parent has not taken notice */
-        qemu_end(&qemu);
-        while (sd_event_run(loop, 0) > 0)
+        watched_init(&w);
+        REQUIRE(kill(w.qemu.pid, signal_number) == 0);
+        CHECK(run_until(w.loop, &w.n_gone, 1));
+        CHECK(w.signal_number == 0); /* its parent has not taken notice */
+        qemu_end(&w.qemu);
+        while (sd_event_run(w.loop, 0) > 0)
                 ;
-        process_free(process);
-        sd_event_unref(loop);
-        place_deinit(&place);
-        return told.signal_number;
+        watched_deinit(&w);
+        return w.signal_number;
 }
 
 static void the_signal_that_ended_a_process_is_told_where_the_kernel_knows(void) {
