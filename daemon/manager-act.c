@@ -185,8 +185,10 @@ static void act_follow(struct manager *manager, const struct action *action) {
         struct manager_pair *slot = find_pair(manager, action->pair);
         struct reclaim_region region = { .pair = action->pair, .app = action->app, .from = action->side };
 
-        if (slot)
-                slot->followed[action->app] = action->count != 0 && pair;
+        if (slot && action->count != 0 && pair)
+                slot->followed |= UINT32_C(1) << action->app;
+        else if (slot)
+                slot->followed &= ~(UINT32_C(1) << action->app);
         if (action->count == 0 || !pair) {
                 reclaim_forget(manager->reclaim, action->pair, action->app);
                 return;
@@ -196,7 +198,6 @@ static void act_follow(struct manager *manager, const struct action *action) {
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 memcpy(region.domains[side], pair->policy->members[side].domain, sizeof(region.domains[side]));
                 region.pids[side] = hypervisor_pid(manager->hypervisor, action->pair, side);
-                tell_vm(manager, pair, side);
         }
         if (reclaim_follow(manager->reclaim, &region) < 0)
                 fprintf(stderr, "out of memory: a region that changes hands is not followed, ignoring\n");
@@ -205,11 +206,9 @@ static void act_follow(struct manager *manager, const struct action *action) {
 void manager_tell_shares(struct manager *manager) {
         for (int i = 0; i < manager->n_pairs; i++) {
                 const struct pair *pair = manager->engine->pairs[i];
-                bool followed = false;
+                bool followed = pair && manager->pairs[i] && manager->pairs[i]->followed;
 
-                for (int app = 0; app < POLICY_APPLICATIONS_MAX; app++)
-                        followed |= manager->pairs[i] && manager->pairs[i]->followed[app];
-                for (enum side side = 0; followed && pair && side < SIDE_MAX; side++)
+                for (enum side side = 0; followed && side < SIDE_MAX; side++)
                         tell_vm(manager, pair, side);
         }
 }

@@ -32,7 +32,7 @@ struct manager_pair {
         sd_event_source *wake;
         usec_t due_usec;
         struct processor_use processor[SIDE_MAX];
-        bool followed[POLICY_APPLICATIONS_MAX]; /* its region is on its way (ACTION_FOLLOW) */
+        uint32_t followed; /* bits by application: its region is on its way (ACTION_FOLLOW) */
         usec_t kept_usec[RECORD_KIND_MAX]; /* when a recording of such a decision was kept last, 0: never */
 };
 

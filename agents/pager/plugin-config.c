@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,14 +82,10 @@ static int read_path(const char *value, const char **ret) {
 }
 
 static int read_name(const char *key, const char *value, char ret[static NAME_LEN]) {
-        const char *letter = value;
-
-        while (isalnum((unsigned char) *letter) || (letter != value && *letter && strchr("_.:@+-", *letter)))
-                letter++;
-        if (*letter || letter == value || letter - value >= NAME_LEN)
+        if (!space_word_is_valid(value) || strlen(value) >= NAME_LEN)
                 return refuse(key, value, "a name is of letters, digits and _.:@+-, begins with a letter or digit and "
                               "has at most 63");
-        memcpy(ret, value, (size_t) (letter - value) + 1);
+        strcpy(ret, value);
         return 0;
 }
 

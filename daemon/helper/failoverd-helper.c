@@ -148,26 +148,18 @@ static int give_back(const struct options *options, struct helper_reply *reply) 
         return r < 0 && r != -EOPNOTSUPP ? r : 0;
 }
 
-/* The group is the process's for as long as that lives: one that ends takes its group along, and nobody else's is
- * ever named here. A failoverd that stops meanwhile does not wait, so what it began is given back here. */
+/* A failoverd that stops meanwhile does not wait, so what it began is given back here. */
 static int share(int asker_fd, const struct options *options, int pid, int pidfd,
                  const struct helper_request *request, struct helper_reply *reply) {
         struct cgroup_share wanted = request->share;
-        char root[CGROUP_PATH_LEN], directory[32];
-        struct cgroup_vm vm;
+        char directory[32];
         int r;
 
         snprintf(directory, sizeof(directory), "/proc/%d", pid);
         r = cgroup_share_check(directory, &wanted);
-        if (r >= 0)
-                r = cgroup_find_root(MOUNTINFO, root);
-        if (r >= 0)
-                r = cgroup_memory_find(root, directory, &vm);
-        if (r >= 0 && process_ended(pidfd))
-                r = -ESRCH;
         if (r < 0)
                 return r;
-        r = cgroup_memory_share(root, options->lock, &vm, &wanted, asker_fd, &reply->finding);
+        r = cgroup_memory_share_process(MOUNTINFO, options->lock, pid, pidfd, &wanted, asker_fd, &reply->finding);
         if (cgroup_asker_is_gone(asker_fd)) {
                 alarm(REQUEST_SEC);
                 (void) give_back(options, reply);

@@ -17,6 +17,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/units.h"
+#include "daemon/host/process.h"
 
 #define NOTE "user.failoverd.memory"
 #define DEPTH_MAX 32
@@ -83,7 +84,6 @@ static int note_read(const char *root, const char *path, struct note *ret) {
         char name[2 * CGROUP_PATH_LEN], text[512];
         const char *at = text;
         ssize_t size;
-
         int r;
 
         *ret = (struct note) { 0 };
@@ -486,6 +486,21 @@ int cgroup_memory_share(const char *root, const char *lock_path, const struct cg
         find_bound(root, vm->group, &finding);
         *ret = finding;
         return 0;
+}
+
+int cgroup_memory_share_process(const char *mountinfo, const char *lock_path, int pid, int pidfd,
+                                const struct cgroup_share *share, int asker_fd, struct cgroup_finding *ret) {
+        char root[CGROUP_PATH_LEN], directory[32];
+        struct cgroup_vm vm;
+        int r;
+
+        snprintf(directory, sizeof(directory), "/proc/%d", pid);
+        r = cgroup_find_root(mountinfo, root);
+        if (r >= 0)
+                r = cgroup_memory_find(root, directory, &vm);
+        if (r >= 0 && process_ended(pidfd))
+                r = -ESRCH;
+        return r < 0 ? r : cgroup_memory_share(root, lock_path, &vm, share, asker_fd, ret);
 }
 
 /* ---- giving back ---------------------------------------------------------------------------------------- */

@@ -55,6 +55,11 @@ bool cgroup_asker_is_gone(int fd);
  * connection of who wants it, or -1; -ECANCELED, and no limit, where that is closed meanwhile. */
 int cgroup_memory_share(const char *root, const char *lock_path, const struct cgroup_vm *vm,
                         const struct cgroup_share *share, int asker_fd, struct cgroup_finding *ret);
+/* The same for a process, found by `mountinfo` and held by `pidfd`: its group is the process's for as long as that
+ * lives, since one that ends takes its group along, so that nobody else's is given anything. -ESRCH where it has ended;
+ * and what cgroup_find_root() and cgroup_memory_find() return. */
+int cgroup_memory_share_process(const char *mountinfo, const char *lock_path, int pid, int pidfd,
+                                const struct cgroup_share *share, int asker_fd, struct cgroup_finding *ret);
 /* Brings every group back to what it had before. Returns how many there were, or a negative errno; what could not be
  * brought back keeps its note. */
 int cgroup_memory_give_back(const char *root, const char *lock_path);

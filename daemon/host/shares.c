@@ -151,19 +151,10 @@ static struct vm *first_due(struct shares *shares, usec_t now) {
 static int share_own(const struct shares *shares, int pid, const struct cgroup_share *share,
                      struct cgroup_finding *ret) {
         _cleanup_close_ int pidfd = pidfd_open(pid, 0);
-        char root[CGROUP_PATH_LEN], directory[32];
-        struct cgroup_vm groups;
-        int r;
 
         if (pidfd < 0)
                 return -errno;
-        snprintf(directory, sizeof(directory), "/proc/%d", pid);
-        r = cgroup_find_root(shares->mountinfo, root);
-        if (r >= 0)
-                r = cgroup_memory_find(root, directory, &groups);
-        if (r >= 0 && process_ended(pidfd))
-                r = -ESRCH;
-        return r < 0 ? r : cgroup_memory_share(root, shares->lock_path, &groups, share, -1, ret);
+        return cgroup_memory_share_process(shares->mountinfo, shares->lock_path, pid, pidfd, share, -1, ret);
 }
 
 static int share(const struct shares *shares, const char *domain, int pid, const struct cgroup_share *share,

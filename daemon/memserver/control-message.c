@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/memserver/control-message.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #include "agents/protocol/json-text.h"
@@ -35,16 +34,6 @@ FIELD_WORDS(label_state)
 
 #define DEADLINE_MAX (10 * 60 * USEC_PER_SEC)
 
-/* Nodes, owners and spaces: as a policy's names, and what host names, process numbers and addresses have besides. */
-static int valid_name(const char *string) {
-        if (!isalnum((unsigned char) *string))
-                return 0;
-        for (; *string; string++)
-                if (!isalnum((unsigned char) *string) && !strchr("_.:@+-", *string))
-                        return 0;
-        return 1;
-}
-
 enum {
         ROW_VERSION, ROW_ID, ROW_CALL, ROW_NODE, ROW_OWNER, ROW_SPACE, ROW_ROLE, ROW_SIZE, ROW_QUOTA, ROW_TOKEN,
         ROW_SINCE, ROW_AFTER, ROW_ON, ROW_URI, ROW_DEADLINE, ROW_LOST, ROW_RATE, ROW_RELAXED, ROW_FORCE,
@@ -56,9 +45,9 @@ static const struct field request_rows[] = {
         [ROW_VERSION] = INT_FIELD(REQUEST, version, 1, 65535),
         [ROW_ID] = UINT64_FIELD(REQUEST, id),
         [ROW_CALL] = WORD_FIELD(REQUEST, call, control_call),
-        [ROW_NODE] = CHARS_FIELD(REQUEST, node, valid_name),
-        [ROW_OWNER] = CHARS_FIELD(REQUEST, owner, valid_name),
-        [ROW_SPACE] = CHARS_FIELD(REQUEST, space, valid_name),
+        [ROW_NODE] = CHARS_FIELD(REQUEST, node, space_word_is_valid),
+        [ROW_OWNER] = CHARS_FIELD(REQUEST, owner, space_word_is_valid),
+        [ROW_SPACE] = CHARS_FIELD(REQUEST, space, space_word_is_valid),
         [ROW_ROLE] = WORD_FIELD(REQUEST, role, space_role),
         [ROW_SIZE] = BYTES_FIELD(REQUEST, size_bytes),
         [ROW_QUOTA] = BYTES_FIELD(REQUEST, quota_bytes),
@@ -96,11 +85,11 @@ static const struct {
 };
 
 #define NAME_ROWS(type) \
-        CHARS_FIELD(type, node, valid_name), CHARS_FIELD(type, owner, valid_name)
+        CHARS_FIELD(type, node, space_word_is_valid), CHARS_FIELD(type, owner, space_word_is_valid)
 
 #define STATUS struct space_status
 static const struct field space_rows[] = {
-        NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, valid_name), WORD_FIELD(STATUS, role, space_role),
+        NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, space_word_is_valid), WORD_FIELD(STATUS, role, space_role),
         UINT64_FIELD(STATUS, size_bytes), UINT64_FIELD(STATUS, held_bytes), UINT64_FIELD(STATUS, quota_bytes),
         UINT64_FIELD(STATUS, token), UINT64_FIELD(STATUS, connections), WORD_FIELD(STATUS, mirror, copy_state),
         WORD_FIELD(STATUS, hand_over, copy_state), UINT64_FIELD(STATUS, filled_bytes),
@@ -133,7 +122,7 @@ const struct fields load_status_fields = { load_rows, ELEMENTSOF(load_rows), UIN
 #define STATUS struct event_status
 static const struct field event_rows[] = {
         UINT64_FIELD(STATUS, number), UINT64_FIELD(STATUS, age_usec), WORD_FIELD(STATUS, kind, space_event_kind),
-        NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, valid_name), CHARS_FIELD(STATUS, text, text_valid),
+        NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, space_word_is_valid), CHARS_FIELD(STATUS, text, text_valid),
 };
 #undef STATUS
 const struct fields event_status_fields = { event_rows, ELEMENTSOF(event_rows), UINT64_MAX };
