@@ -39,11 +39,6 @@ static int valid_boot(const char *string) {
         return *string && strspn(string, "0123456789abcdef-") == strlen(string);
 }
 
-/* Names are those of the policy, which nothing from a guest may stretch. */
-static int valid_name(const char *string) {
-        return isalnum((unsigned char) *string) && only(string, "_.-");
-}
-
 static int valid_unit(const char *string) {
         return only(string, ":_.\\@-");
 }
@@ -67,7 +62,7 @@ static const struct field address_rows[] = {
 static const struct fields address_fields = { address_rows, ELEMENTSOF(address_rows), FIELD_BIT(0) | FIELD_BIT(1) };
 
 static const struct field report_rows[] = {
-        CHARS_FIELD(struct application_report, app, valid_name),
+        CHARS_FIELD(struct application_report, app, text_is_name),
         WORD_FIELD(struct application_report, state, application_state),
         UINT64_FIELD(struct application_report, token),
         BYTES_FIELD(struct application_report, bytes),
@@ -81,7 +76,7 @@ static const struct fields report_fields = {
 #define SPEC struct application_spec
 
 static const struct field spec_rows[] = {
-        CHARS_FIELD(SPEC, app, valid_name),
+        CHARS_FIELD(SPEC, app, text_is_name),
         INT_FIELD(SPEC, node, -1, NODE_MAX),
         BYTES_FIELD(SPEC, memory_bytes),
         BYTES_FIELD(SPEC, stop_timeout_usec),
@@ -122,7 +117,7 @@ static const struct field message_rows[] = {
         [ROW_SESSION] = CHARS_FIELD(MESSAGE, session, valid_hex),
         [ROW_SEQ] = UINT64_FIELD(MESSAGE, seq),
         [ROW_ID] = UINT64_FIELD(MESSAGE, id),
-        [ROW_APP] = CHARS_FIELD(MESSAGE, app, valid_name),
+        [ROW_APP] = CHARS_FIELD(MESSAGE, app, text_is_name),
         [ROW_TOKEN] = UINT64_FIELD(MESSAGE, token),
         [ROW_BYTES] = BYTES_FIELD(MESSAGE, bytes),
         [ROW_NONCE] = UINT64_FIELD(MESSAGE, nonce),

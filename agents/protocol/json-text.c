@@ -60,6 +60,15 @@ int text_valid(const char *string) {
         return 1;
 }
 
+int text_is_name(const char *string) {
+        if (!isalnum((unsigned char) *string))
+                return 0;
+        for (; *string; string++)
+                if (!isalnum((unsigned char) *string) && !strchr("_.-", *string))
+                        return 0;
+        return 1;
+}
+
 void text_clean(char *text) {
         size_t left = strlen(text);
 

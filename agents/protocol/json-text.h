@@ -28,5 +28,9 @@ int json_append(struct json_object *array, struct json_object *value);
 /* Non-zero for valid UTF-8 without control characters, which could drive the terminal of whoever reads it. */
 int text_valid(const char *string);
 
+/* Non-zero for a name as a policy has them, which nothing from outside may stretch: letters, digits and "_.-", with a
+ * letter or digit in front. How long it may be is its place's matter. */
+int text_is_name(const char *string);
+
 /* Replaces what text_valid() would refuse with question marks, in place. */
 void text_clean(char *text);
