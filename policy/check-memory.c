@@ -7,11 +7,12 @@
 
 /*
  * Memory as the policy promises it. The table's rows add up to the pool at any time, so everything that may have
- * to be held at once must fit: the monitor's own, QEMU's overhead of each VM, the reserve, the base of each standby
- * and the memory of each active VM, and the regions of hot-standby applications where the active VM does not hold
- * enough above its base to cover them (H: from state A to state B nothing is added; what does not fit is asked
- * for). Either member may be the active one, so the larger of the two ways counts. Regions of plain applications
- * come out of what is left, or are refused.
+ * to be held at once must fit: the monitor's own, memory servers on this host, QEMU's overhead of each VM, the reserve,
+ * the base of each standby and the memory of each active VM, and the regions of hot-standby applications where the
+ * active VM does not hold enough above its base to cover them (H: from state A to state B nothing is added; what does
+ * not fit is asked for). What an application may have as overflow where the pool is short need not be there. Either
+ * member may be the active one, so the larger of the two ways counts. Regions of plain applications come out of what
+ * is left, or are refused.
  */
 
 struct demand {
@@ -28,7 +29,8 @@ static struct demand pair_demand(const struct pair_policy *pair, enum side activ
 
         for (size_t i = 0; i < pair->n_applications; i++)
                 if (pair->applications[i].kind == APPLICATION_HOT_STANDBY)
-                        regions += pair->applications[i].memory_bytes;
+                        regions += pair->applications[i].memory_bytes -
+                                   application_remote_bytes(&pair->applications[i]);
         return (struct demand) {
                 .members = a->memory_bytes + s->base_bytes,
                 .regions = regions > above ? regions - above : 0,
@@ -58,7 +60,8 @@ static bool sizes_are_known(const struct check *c) {
 static void check_sum(struct check *c) {
         const struct policy *p = c->policy;
         uint64_t overhead = p->overhead_bytes * p->n_pairs * SIDE_MAX, members = 0, regions = 0, sum;
-        char text[8][UNITS_TEXT_MAX];
+        uint64_t servers = policy_monitor_bytes(p) - p->monitor_bytes;
+        char text[9][UNITS_TEXT_MAX], of_servers[UNITS_TEXT_MAX + 32] = "";
 
         if (!sizes_are_known(c))
                 return;
@@ -69,13 +72,16 @@ static void check_sum(struct check *c) {
                 members += more->members;
                 regions += more->regions;
         }
-        sum = p->monitor_bytes + overhead + p->reserve_bytes + members + regions;
+        sum = p->monitor_bytes + servers + overhead + p->reserve_bytes + members + regions;
         if (sum <= p->pool_bytes)
                 return;
-        check_error(c, "pool.memory", "%s is too small: %s are needed, made up of monitor %s, overhead of %zu VMs %s, "
-                    "reserve %s, VMs %s and hot-standby regions that no active VM covers %s; add %s",
+        if (servers > 0)
+                snprintf(of_servers, sizeof(of_servers), "memory servers here %s, ", size_format(text[8], servers));
+        check_error(c, "pool.memory", "%s is too small: %s are needed, made up of monitor %s, %soverhead of %zu VMs "
+                    "%s, reserve %s, VMs %s and hot-standby regions that no active VM covers %s; add %s",
                     size_format(text[0], p->pool_bytes), size_format(text[1], sum),
-                    size_format(text[2], p->monitor_bytes), p->n_pairs * SIDE_MAX, size_format(text[3], overhead),
+                    size_format(text[2], p->monitor_bytes), of_servers, p->n_pairs * SIDE_MAX,
+                    size_format(text[3], overhead),
                     size_format(text[4], p->reserve_bytes), size_format(text[5], members),
                     size_format(text[6], regions), size_format(text[7], sum - p->pool_bytes));
 }

@@ -175,8 +175,28 @@ static void check_addresses(struct check *c) {
         entries_report(c, &entries, "an address belongs to one application");
 }
 
+/* Two names for one server would make a mirror of it that is none. */
+static void check_server_names(struct check *c) {
+        _cleanup_(entries_deinit) struct entries names = { 0 };
+        _cleanup_(entries_deinit) struct entries controls = { 0 };
+        char path[NODE_PATH_LEN];
+
+        if (entries_reserve(&names, c->policy->n_servers) < 0 || entries_reserve(&controls, c->policy->n_servers) < 0) {
+                c->error = -ENOMEM;
+                return;
+        }
+        for (size_t i = 0; i < c->policy->n_servers; i++) {
+                entries_add(c, &names, c->policy->servers[i].name, check_path(path, "memory-servers[%zu].name", i));
+                entries_add(c, &controls, c->policy->servers[i].control,
+                            check_path(path, "memory-servers[%zu].control", i));
+        }
+        entries_report(c, &names, "give each memory server a name of its own");
+        entries_report(c, &controls, "a memory server stands here once");
+}
+
 /* Names, disks and addresses that may be there only once. */
 void check_names(struct check *c) {
+        check_server_names(c);
         check_pair_names(c);
         check_domain_names(c);
         check_application_names(c);

@@ -77,6 +77,7 @@ int policy_check(const struct policy *policy, const struct node *root, struct di
                         check_application(&c, i, j);
         }
         check_names(&c);
+        check_servers(&c);
         check_memory(&c);
         for (size_t i = 0; i < policy->n_pairs; i++)
                 check_commands(&c, i);

@@ -19,6 +19,7 @@ struct check {
 void check_memory(struct check *c); /* extents, floors, the pool's sum */
 void check_names(struct check *c);  /* what may occur once only */
 void check_pair_times(struct check *c, size_t pair);
+void check_servers(struct check *c); /* memory servers and who overflows to them */
 void check_application(struct check *c, size_t pair, size_t application);
 void check_commands(struct check *c, size_t pair);
 

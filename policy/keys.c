@@ -22,6 +22,8 @@ DEFINE_WORDS(early_measure)
 DEFINE_WORDS(early_count)
 DEFINE_WORDS(early_take)
 DEFINE_WORDS(store_lost)
+DEFINE_WORDS(yes_no)
+DEFINE_WORDS(overflow_when)
 
 #define SEC USEC_PER_SEC
 #define MSEC USEC_PER_MSEC
@@ -89,6 +91,22 @@ static const struct key restart_keys[] = {
         { NULL },
 };
 
+#define OVERFLOW_KEYS                                                                                            \
+        { "servers", KEY_NAMES, AT(overflow_keys, servers), .min = 1, .max = OVERFLOW_SERVERS_MAX, .required = true, \
+          .count_offset = offsetof(struct overflow_keys, n_servers) },                                           \
+        { "mirror", KEY_WORD, AT(overflow_keys, mirror), .word = yes_no_word },                                  \
+        { "size", KEY_SIZE, AT(overflow_keys, size_bytes), .min = 4 * MIB, .max = POLICY_SIZE_MAX, .required = true }
+
+static const struct key overflow_keys[] = {
+        OVERFLOW_KEYS,
+        { NULL },
+};
+static const struct key application_overflow_keys[] = {
+        OVERFLOW_KEYS,
+        { "when", KEY_WORD, AT(overflow_keys, when), .word = overflow_when_word },
+        { NULL },
+};
+
 const struct key address_keys[] = {
         { "address", KEY_TEXT, AT(address, cidr), .required = true },
         { "link", KEY_TEXT, AT(address, link), .required = true },
@@ -116,6 +134,8 @@ const struct key application_keys[] = {
         { "restart", KEY_BLOCK, .children = restart_keys },
         { "severity", KEY_RULES, .max = POLICY_RULES_MAX },
         { "resources", KEY_BLOCK, .children = resource_keys },
+        { "overflow", KEY_BLOCK, AT(application, overflow), .children = application_overflow_keys,
+          .count_offset = offsetof(struct overflow_keys, n_servers) },
         { NULL },
 };
 
@@ -123,6 +143,8 @@ static const struct key member_keys[] = {
         { "domain", KEY_NAME, AT(member, domain), .required = true },
         { "base", KEY_SIZE, AT(member, base_bytes), .min = 64 * MIB, .max = POLICY_SIZE_MAX, .required = true },
         { "memory", KEY_SIZE, AT(member, memory_bytes), .min = 64 * MIB, .max = POLICY_SIZE_MAX },
+        { "overflow", KEY_BLOCK, AT(member, overflow), .children = overflow_keys,
+          .count_offset = offsetof(struct overflow_keys, n_servers) },
         { NULL },
 };
 static const struct key detect_keys[] = {
@@ -192,11 +214,25 @@ static const struct key pool_keys[] = {
         { NULL },
 };
 
+static const struct key server_keys[] = {
+        { "name", KEY_NAME, AT(memory_server, name), .required = true },
+        { "control", KEY_TEXT, AT(memory_server, control), .required = true },
+        { "uri", KEY_TEXT, AT(memory_server, uri), .required = true },
+        { "psk", KEY_TEXT, AT(memory_server, psk) },
+        { "certificates", KEY_TEXT, AT(memory_server, certificates) },
+        { "unencrypted", KEY_WORD, AT(memory_server, unencrypted), .word = yes_no_word },
+        { "memory", KEY_SIZE, AT(memory_server, memory_bytes), .min = 0, .max = POLICY_SIZE_MAX },
+        { NULL },
+};
+
 const struct key policy_keys[] = {
         { "version", KEY_COUNT, AT(policy, version), .min = POLICY_VERSION, .max = POLICY_VERSION },
         { "hypervisor", KEY_TEXT, AT(policy, hypervisor_uri) },
         { "pool", KEY_BLOCK, .required = true, .children = pool_keys },
         { "store-lost", KEY_WORD, AT(policy, on_store_lost), .word = store_lost_word },
+        { "memory-servers", KEY_LIST, AT(policy, servers), .max = POLICY_SERVERS_MAX, .children = server_keys,
+          .read = read_servers, .item_size = sizeof(struct memory_server),
+          .count_offset = offsetof(struct policy, n_servers) },
         { "pairs", KEY_LIST, AT(policy, pairs), .max = POLICY_PAIRS_MAX, .required = true, .children = pair_keys,
           .read = read_pairs, .item_size = sizeof(struct pair_policy),
           .count_offset = offsetof(struct policy, n_pairs) },
@@ -268,6 +304,7 @@ static void print_keys(FILE *f, const char *prefix, const struct key *keys) {
                         break;
                 case KEY_COMMAND:
                 case KEY_DISKS:
+                case KEY_NAMES:
                         fprintf(f, "%s list\n", path);
                         break;
                 case KEY_BLOCK:

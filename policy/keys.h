@@ -31,6 +31,7 @@ enum key_kind {
         KEY_RUN,      /* `children` describe one application_side; "active" and "standby" may differ */
         KEY_RULES,    /* severity rules of an application */
         KEY_DISKS,    /* disks of an application */
+        KEY_NAMES,    /* char[max][NAME_LEN] */
         KEY_LIST,     /* list of objects that `children` describe */
 };
 
@@ -47,7 +48,9 @@ struct key {
         const char *(*word)(int); /* of KEY_WORD: the words, NULL past the last */
         const struct key *children; /* ends with a name of NULL */
         void (*read)(struct reader *r, const struct node *list, const struct key *key, void *object); /* KEY_LIST */
-        size_t item_size, count_offset; /* KEY_LIST: its items lie at `offset`, as an array or behind a pointer */
+        size_t item_size, count_offset; /* KEY_LIST: its items lie at `offset`, as an array or behind a pointer.
+                                         * KEY_NAMES: how many there are. KEY_BLOCK: counted in the block, and with
+                                         * 0 the block is not there */
         bool inside;                    /* KEY_LIST: the array is part of the object */
 };
 
@@ -73,3 +76,4 @@ void policy_keys_print(FILE *f);
 void read_pairs(struct reader *r, const struct node *list, const struct key *key, void *object);
 void read_applications(struct reader *r, const struct node *list, const struct key *key, void *object);
 void read_addresses(struct reader *r, const struct node *list, const struct key *key, void *object);
+void read_servers(struct reader *r, const struct node *list, const struct key *key, void *object);

@@ -49,6 +49,18 @@ static const char *const exclusive_stuck_table[EXCLUSIVE_STUCK_MAX] = {
 };
 DEFINE_ENUM_TABLE(exclusive_stuck, exclusive_stuck_table)
 
+static const char *const yes_no_table[YES_NO_MAX] = {
+        [SAID_NO] = "no",
+        [SAID_YES] = "yes",
+};
+DEFINE_ENUM_TABLE(yes_no, yes_no_table)
+
+static const char *const overflow_when_table[OVERFLOW_WHEN_MAX] = {
+        [OVERFLOW_ALWAYS] = "always",
+        [OVERFLOW_SHORT] = "short",
+};
+DEFINE_ENUM_TABLE(overflow_when, overflow_when_table)
+
 static const char *const handover_mode_table[HANDOVER_MODE_MAX] = {
         [HANDOVER_LAZY] = "lazy",
         [HANDOVER_EAGER] = "eager",
@@ -166,6 +178,7 @@ void application_init(struct application *application) {
                 .canary_timeout_usec = CANARY_TIMEOUT_USEC,
                 .restart_budget = 3,
                 .restart_window_usec = 600 * USEC_PER_SEC,
+                .overflow.mirror = SAID_YES,
         };
 
         memcpy(application, &defaults, sizeof(defaults)); /* pair_policy_same() compares what is between members too */
@@ -262,6 +275,7 @@ void pair_policy_init(struct pair_policy *pair) {
                 },
                 .flap_limit = 3,
                 .flap_window_usec = 3600 * USEC_PER_SEC,
+                .members = { [SIDE_A].overflow.mirror = SAID_YES, [SIDE_B].overflow.mirror = SAID_YES },
         };
 
         memcpy(pair, &defaults, sizeof(defaults));
@@ -300,6 +314,44 @@ static int pair_policy_copy(const struct pair_policy *from, struct pair_policy *
         return 0;
 }
 
+static void memory_server_deinit(struct memory_server *server) {
+        free(server->control);
+        free(server->uri);
+        free(server->psk);
+        free(server->certificates);
+        *server = (struct memory_server) { 0 };
+}
+
+/* Copies into `to`, which the caller deinitialises whether this succeeds or not. */
+static int memory_server_copy(const struct memory_server *from, struct memory_server *to) {
+        int r;
+
+        *to = *from;
+        to->control = to->uri = to->psk = to->certificates = NULL;
+        r = copy_text(from->control, &to->control);
+        if (r >= 0)
+                r = copy_text(from->uri, &to->uri);
+        if (r >= 0)
+                r = copy_text(from->psk, &to->psk);
+        if (r >= 0)
+                r = copy_text(from->certificates, &to->certificates);
+        return r;
+}
+
+/* Copies into `to`, which is freed with its policy whether this succeeds or not. */
+static int policy_copy_servers(const struct policy *from, struct policy *to) {
+        int r = 0;
+
+        if (from->n_servers == 0)
+                return 0;
+        to->servers = calloc(from->n_servers, sizeof(*to->servers));
+        if (!to->servers)
+                return -ENOMEM;
+        for (size_t i = 0; i < from->n_servers && r >= 0; i++)
+                r = memory_server_copy(&from->servers[i], &to->servers[to->n_servers++]);
+        return r;
+}
+
 /* An empty policy with every default that does not depend on the text; the caller owns it. NULL when out of
  * memory. */
 struct policy *policy_new(void) {
@@ -327,6 +379,9 @@ struct policy *policy_free(struct policy *policy) {
         for (size_t i = 0; i < policy->n_pairs; i++)
                 pair_policy_deinit(&policy->pairs[i]);
         free(policy->pairs);
+        for (size_t i = 0; i < policy->n_servers; i++)
+                memory_server_deinit(&policy->servers[i]);
+        free(policy->servers);
         free(policy->hypervisor_uri);
         free(policy);
         return NULL;
@@ -340,10 +395,11 @@ struct policy *policy_copy(const struct policy *policy) {
                 return NULL;
         *copy = *policy;
         copy->hypervisor_uri = NULL;
+        copy->servers = NULL;
         copy->pairs = NULL;
-        copy->n_pairs = 0;
+        copy->n_servers = copy->n_pairs = 0;
 
-        if (copy_text(policy->hypervisor_uri, &copy->hypervisor_uri) < 0)
+        if (copy_text(policy->hypervisor_uri, &copy->hypervisor_uri) < 0 || policy_copy_servers(policy, copy) < 0)
                 return NULL;
         if (policy->n_pairs > 0) {
                 copy->pairs = calloc(policy->n_pairs, sizeof(*copy->pairs));
@@ -354,6 +410,32 @@ struct policy *policy_copy(const struct policy *policy) {
                 if (pair_policy_copy(&policy->pairs[i], &copy->pairs[copy->n_pairs++]) < 0)
                         return NULL;
         return steal_ptr(copy);
+}
+
+/* See policy.h. */
+uint64_t policy_monitor_bytes(const struct policy *policy) {
+        uint64_t bytes = policy->monitor_bytes;
+
+        for (size_t i = 0; i < policy->n_servers; i++)
+                bytes += policy->servers[i].memory_bytes;
+        return bytes;
+}
+
+/* See policy.h. */
+uint64_t application_remote_bytes(const struct application *application) {
+        const struct overflow_keys *overflow = &application->overflow;
+
+        if (overflow->n_servers == 0 || overflow->when != OVERFLOW_SHORT)
+                return 0;
+        return overflow->size_bytes < application->memory_bytes ? overflow->size_bytes : application->memory_bytes;
+}
+
+/* Index of a memory server by name, or -ENOENT. */
+int policy_find_server(const struct policy *policy, const char *name) {
+        for (size_t i = 0; i < policy->n_servers; i++)
+                if (strcmp(policy->servers[i].name, name) == 0)
+                        return (int) i;
+        return -ENOENT;
 }
 
 /* Index of a pair by name, or -ENOENT. */

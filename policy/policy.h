@@ -32,6 +32,8 @@
 #define POLICY_FLAPS_MAX 16        /* failovers that are remembered for the flap limit */
 #define CANARY_TIMEOUT_USEC (10 * USEC_PER_SEC) /* where the policy says nothing */
 #define POLICY_RESOURCES_MAX 8     /* disks, and addresses, of one application */
+#define POLICY_SERVERS_MAX 64      /* memory servers */
+#define OVERFLOW_SERVERS_MAX 6     /* of one overflow: as many as a pager speaks to */
 
 /* The two members of a pair. Which of them is active changes with every failover; which of them the policy
  * lists first does not: SIDE_A is the policy's `active` domain, its home side. */
@@ -154,6 +156,38 @@ DECLARE_ENUM_TABLE(store_lost); /* "hold", "trust-running" */
 enum prefault { PREFAULT_NONE, PREFAULT_BACKGROUND, PREFAULT_BEFORE_START, PREFAULT_MAX, PREFAULT_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(prefault); /* "none", "background", "before-start" */
 
+enum yes_no { SAID_NO, SAID_YES, YES_NO_MAX, YES_NO_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(yes_no); /* "no", "yes" */
+
+/* When an application's VM has overflow. */
+enum overflow_when {
+        OVERFLOW_ALWAYS, /* while the application is there */
+        OVERFLOW_SHORT,  /* in place of what the pool has not enough for when its region moves (I: part 6) */
+        OVERFLOW_WHEN_MAX,
+        OVERFLOW_WHEN_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(overflow_when); /* "always", "short" */
+
+/* Memory beyond a VM's own: a disk to swap to, whose pages are on memory servers (T, I). */
+struct overflow_keys {
+        char servers[OVERFLOW_SERVERS_MAX][NAME_LEN]; /* the first is the primary at first */
+        size_t n_servers;                             /* 0: there is no overflow */
+        enum yes_no mirror;                           /* each page at two of them */
+        enum overflow_when when;
+        uint64_t size_bytes;
+};
+
+/* A memory server that spaces may be opened at (failover-memserver(8)). */
+struct memory_server {
+        char name[NAME_LEN];
+        char *control;           /* path of its control socket on this host */
+        char *uri;               /* NBD URI without an export name */
+        char *psk;               /* file of pre-shared keys; NULL: none */
+        char *certificates;      /* directory of X.509 certificates; NULL: none */
+        enum yes_no unencrypted; /* may be spoken to over a network without TLS */
+        uint64_t memory_bytes;   /* what it may hold of this host's memory, and of the pool; 0: it is elsewhere */
+};
+
 /* A command line; empty (n_words 0) where there is none. NULL-terminated. */
 struct command {
         char **words;
@@ -205,6 +239,7 @@ struct application {
         size_t n_disks;
         struct address addresses[POLICY_RESOURCES_MAX];
         size_t n_addresses;
+        struct overflow_keys overflow; /* of the VM in which it is */
 };
 
 /* One VM of a pair. */
@@ -214,6 +249,7 @@ struct member {
         uint64_t memory_bytes; /* what it holds as an active VM before applications start; >= base_bytes. The
                                 * part above the base is plugged into its application devices in order
                                 * (H: state A of the worked example) */
+        struct overflow_keys overflow;
 };
 
 struct pair_policy {
@@ -260,6 +296,9 @@ struct policy {
 
         enum store_lost on_store_lost;
 
+        struct memory_server *servers;
+        size_t n_servers;
+
         struct pair_policy *pairs;
         size_t n_pairs;
 };
@@ -287,6 +326,13 @@ int policy_retire_pair(struct policy *policy, const struct pair_policy *pair);
 /* Takes retired pairs and applications out again, for the policy's text. */
 void policy_drop_retired(struct policy *policy);
 
+/* What the monitor's row holds: failoverd itself, and the memory servers on this host. */
+uint64_t policy_monitor_bytes(const struct policy *policy);
+/* What of a region may be overflow where the pool is short. */
+uint64_t application_remote_bytes(const struct application *application);
+
+/* Index of a memory server by name, or -ENOENT. */
+int policy_find_server(const struct policy *policy, const char *name);
 /* Index of a pair or application by name, or -ENOENT. */
 int policy_find_pair(const struct policy *policy, const char *name);
 int pair_policy_find_application(const struct pair_policy *pair, const char *name);

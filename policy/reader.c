@@ -357,6 +357,8 @@ static void read_value(struct reader *r, const struct node *node, const struct k
                 return read_rules(r, node, object);
         case KEY_DISKS:
                 return read_disks(r, node, object);
+        case KEY_NAMES:
+                return read_names(r, node, key, object);
         case KEY_LIST:
                 return key->read(r, node, key, object);
         }

@@ -32,3 +32,4 @@ const char *nearest_word(const char *text, const char *(*word)(int i, const void
 void read_run(struct reader *r, const struct node *node, const struct key *key, void *object);
 void read_rules(struct reader *r, const struct node *node, void *object);
 void read_disks(struct reader *r, const struct node *node, void *object);
+void read_names(struct reader *r, const struct node *node, const struct key *key, void *object);

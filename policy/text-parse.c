@@ -231,6 +231,32 @@ void read_disks(struct reader *r, const struct node *node, void *object) {
         }
 }
 
+/* Reads a list of names. One that is no name stays empty in its place, so that places are the text's. */
+void read_names(struct reader *r, const struct node *node, const struct key *key, void *object) {
+        char (*names)[NAME_LEN] = (void *) ((char *) object + key->offset);
+        size_t *n = (void *) ((char *) object + key->count_offset);
+
+        if (!list_fits(r, node, key->min, key->max, "a list of names such as [one, two]"))
+                return;
+        for (const struct node *child = node->first; child; child = child->next)
+                (void) read_name(r, child, names[(*n)++]);
+}
+
+/* Reads the memory servers. Their indices are the text's. */
+void read_servers(struct reader *r, const struct node *list, const struct key *key, void *object) {
+        struct policy *policy = object;
+
+        if (!list_fits(r, list, key->min, key->max, "a list of memory servers") || list->n_children == 0)
+                return;
+        policy->servers = calloc(list->n_children, sizeof(*policy->servers));
+        if (!policy->servers) {
+                r->error = -ENOMEM;
+                return;
+        }
+        for (const struct node *child = list->first; child; child = child->next)
+                read_keys(r, child, key->children, &policy->servers[policy->n_servers++]);
+}
+
 /* Reads the addresses of an application. Their meaning is checked later, with their places. */
 void read_addresses(struct reader *r, const struct node *list, const struct key *key, void *object) {
         struct application *application = object;

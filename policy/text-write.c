@@ -125,6 +125,26 @@ static void write_disks(FILE *f, const struct application *application, int dept
         write_words(f, application->disks, application->n_disks);
 }
 
+static void write_names(FILE *f, const struct key *key, const void *object, int depth) {
+        const char (*names)[NAME_LEN] = (const void *) ((const char *) object + key->offset);
+        size_t n = *(const size_t *) (const void *) ((const char *) object + key->count_offset);
+
+        indent(f, depth);
+        fprintf(f, "%s: [", key->name);
+        for (size_t i = 0; i < n; i++) {
+                fputs(i > 0 ? ", " : "", f);
+                write_quoted(f, names[i]);
+        }
+        fputs("]\n", f);
+}
+
+/* False for a block that counts nothing. */
+static bool block_is_there(const struct key *key, const void *block) {
+        const void *count = (const char *) block + key->count_offset;
+
+        return key->count_offset == 0 || *(const size_t *) count > 0;
+}
+
 static void write_list(FILE *f, const struct key *key, const void *object, int depth) {
         size_t n = *(const size_t *) (const void *) ((const char *) object + key->count_offset);
         const char *items = (const char *) object + key->offset;
@@ -181,6 +201,8 @@ static void write_keys(FILE *f, const struct key *keys, const void *object, int 
                         continue;
                 if (key->kind == KEY_COMMAND && ((const struct command *) at)->n_words == 0)
                         continue;
+                if (key->kind == KEY_BLOCK && !block_is_there(key, at))
+                        continue;
                 switch (key->kind) {
                 case KEY_BLOCK:
                         indent(f, d);
@@ -195,6 +217,9 @@ static void write_keys(FILE *f, const struct key *keys, const void *object, int 
                         break;
                 case KEY_DISKS:
                         write_disks(f, object, depth);
+                        break;
+                case KEY_NAMES:
+                        write_names(f, key, object, d);
                         break;
                 case KEY_LIST:
                         write_list(f, key, object, depth);

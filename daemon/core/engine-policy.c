@@ -72,7 +72,7 @@ int engine_build_table(struct engine *engine, const struct policy *policy, struc
 
         if (policy->pool_bytes < engine->lost_bytes)
                 return -ENOSPC;
-        r = table_init(&table, policy->pool_bytes - engine->lost_bytes, policy->monitor_bytes, reserve);
+        r = table_init(&table, policy->pool_bytes - engine->lost_bytes, policy_monitor_bytes(policy), reserve);
         for (int i = 0; r >= 0 && i < n_pairs; i++)
                 for (enum side side = 0; r >= 0 && pairs[i] && side < SIDE_MAX; side++)
                         r = add_member(engine, &table, policy, pairs[i], side);

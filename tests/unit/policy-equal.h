@@ -21,6 +21,21 @@ static inline bool command_equal(const struct command *a, const struct command *
         return a->n_words == 0 || (!a->words[a->n_words] && !b->words[b->n_words]);
 }
 
+static inline bool overflow_equal(const struct overflow_keys *a, const struct overflow_keys *b) {
+        bool same = a->n_servers == b->n_servers && a->mirror == b->mirror && a->when == b->when &&
+                    a->size_bytes == b->size_bytes;
+
+        for (size_t i = 0; same && i < a->n_servers; i++)
+                same = text_equal(a->servers[i], b->servers[i]);
+        return same;
+}
+
+static inline bool server_equal(const struct memory_server *a, const struct memory_server *b) {
+        return text_equal(a->name, b->name) && text_equal(a->control, b->control) && text_equal(a->uri, b->uri) &&
+               text_equal(a->psk, b->psk) && text_equal(a->certificates, b->certificates) &&
+               a->unencrypted == b->unencrypted && a->memory_bytes == b->memory_bytes;
+}
+
 static inline bool application_equal(const struct application *a, const struct application *b) {
         bool same = text_equal(a->name, b->name) && a->kind == b->kind && a->memory_bytes == b->memory_bytes &&
                     a->prefault == b->prefault && a->stop_timeout_usec == b->stop_timeout_usec &&
@@ -29,7 +44,8 @@ static inline bool application_equal(const struct application *a, const struct a
                     a->health_grace_usec == b->health_grace_usec && a->canary_timeout_usec == b->canary_timeout_usec &&
                     a->restart_budget == b->restart_budget && a->restart_window_usec == b->restart_window_usec &&
                     a->restart_expected_usec == b->restart_expected_usec && a->n_rules == b->n_rules &&
-                    a->vcpus == b->vcpus && a->n_disks == b->n_disks && a->n_addresses == b->n_addresses;
+                    a->vcpus == b->vcpus && a->n_disks == b->n_disks && a->n_addresses == b->n_addresses &&
+                    overflow_equal(&a->overflow, &b->overflow);
 
         for (enum side side = SIDE_A; same && side < SIDE_MAX; side++)
                 same = text_equal(a->sides[side].unit, b->sides[side].unit) &&
@@ -73,7 +89,8 @@ static inline bool pair_policy_equal(const struct pair_policy *a, const struct p
         for (enum side side = SIDE_A; same && side < SIDE_MAX; side++)
                 same = text_equal(a->members[side].domain, b->members[side].domain) &&
                        a->members[side].base_bytes == b->members[side].base_bytes &&
-                       a->members[side].memory_bytes == b->members[side].memory_bytes;
+                       a->members[side].memory_bytes == b->members[side].memory_bytes &&
+                       overflow_equal(&a->members[side].overflow, &b->members[side].overflow);
         for (size_t i = 0; same && i < a->n_applications; i++)
                 same = application_equal(&a->applications[i], &b->applications[i]);
         return same;
@@ -84,8 +101,10 @@ static inline bool policy_equal(const struct policy *a, const struct policy *b) 
                     a->pool_bytes == b->pool_bytes && a->reserve_bytes == b->reserve_bytes &&
                     a->extent_bytes == b->extent_bytes && a->monitor_bytes == b->monitor_bytes &&
                     a->overhead_bytes == b->overhead_bytes && a->on_store_lost == b->on_store_lost &&
-                    a->n_pairs == b->n_pairs;
+                    a->n_pairs == b->n_pairs && a->n_servers == b->n_servers;
 
+        for (size_t i = 0; same && i < a->n_servers; i++)
+                same = server_equal(&a->servers[i], &b->servers[i]);
         for (size_t i = 0; same && i < a->n_pairs; i++)
                 same = pair_policy_equal(&a->pairs[i], &b->pairs[i]);
         return same;

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "daemon/base/cleanup.h"
+#include "policy/check.h"
+
+/* Memory servers, and the VMs and applications that overflow to them. */
+
+static const char *quote(const char *text, char buffer[static QUOTE_LEN]) {
+        return text_quote(text, strlen(text), buffer);
+}
+
+static bool starts_with(const char *text, const char *prefix) {
+        return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* What stands in front of the scheme's "://" for each way to reach a server. */
+enum way { WAY_UNIX, WAY_PLAIN, WAY_TLS, WAY_NONE };
+
+static enum way way_of(const char *uri) {
+        static const struct {
+                const char *scheme;
+                enum way way;
+        } ways[] = {
+                { "nbd+unix://", WAY_UNIX }, { "nbds+unix://", WAY_UNIX }, { "nbd://", WAY_PLAIN },
+                { "nbd+vsock://", WAY_PLAIN }, { "nbds://", WAY_TLS }, { "nbds+vsock://", WAY_TLS },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(ways); i++)
+                if (starts_with(uri, ways[i].scheme))
+                        return ways[i].way;
+        return WAY_NONE;
+}
+
+/* Whether it names an export: that is the space's capability, which the server gives. */
+static bool names_export(const char *uri) {
+        const char *path = strchr(strstr(uri, "://") + 3, '/');
+
+        return path && path[1] && path[1] != '?';
+}
+
+static void check_path_key(struct check *c, const char *at, const char *text, size_t length_max) {
+        char quoted[QUOTE_LEN];
+
+        if (!text || !check_usable(c, at))
+                return;
+        if (*text != '/')
+                check_error(c, at, "\"%s\" is no absolute path; begin it with \"/\"", quote(text, quoted));
+        else if (strlen(text) > length_max)
+                check_error(c, at, "is %zu bytes long; the path of a socket has at most %zu", strlen(text), length_max);
+        else if (strchr(text, ','))
+                check_error(c, at, "\"%s\" has a comma in it; choose another name", quote(text, quoted));
+}
+
+static void check_uri_key(struct check *c, const char *at, const struct memory_server *server) {
+        char quoted[QUOTE_LEN];
+        enum way way;
+
+        if (!server->uri || !check_usable(c, at))
+                return;
+        quote(server->uri, quoted);
+        way = way_of(server->uri);
+        if (way == WAY_NONE || strpbrk(server->uri, " \t\n\"'\\"))
+                check_error(c, at, "\"%s\" is no NBD URI; write one such as nbds://192.0.2.10/ or "
+                            "nbd+unix:///?socket=/run/failover-memserver/nbd.sock", quoted);
+        else if (way == WAY_UNIX && !strstr(server->uri, "?socket=/"))
+                check_error(c, at, "\"%s\" does not say which socket; add ?socket=/PATH", quoted);
+        else if (names_export(server->uri))
+                check_error(c, at, "\"%s\" names an export; leave it out, since each space has its own", quoted);
+        else if (way == WAY_PLAIN && server->unencrypted == SAID_NO)
+                check_error(c, at, "\"%s\" is a way over the network without TLS; write nbds, or unencrypted: yes",
+                            quoted);
+        else if (way != WAY_PLAIN && server->unencrypted == SAID_YES)
+                check_warning(c, at, "\"%s\" goes over no network without TLS; leave unencrypted: yes out", quoted);
+}
+
+static void check_server(struct check *c, size_t i) {
+        const struct memory_server *server = &c->policy->servers[i];
+        char path[NODE_PATH_LEN];
+
+        check_path_key(c, check_path(path, "memory-servers[%zu].control", i), server->control,
+                       sizeof(((struct sockaddr_un *) NULL)->sun_path) - 1);
+        check_uri_key(c, check_path(path, "memory-servers[%zu].uri", i), server);
+        check_path_key(c, check_path(path, "memory-servers[%zu].psk", i), server->psk, SIZE_MAX);
+        check_path_key(c, check_path(path, "memory-servers[%zu].certificates", i), server->certificates, SIZE_MAX);
+        if (server->psk && server->certificates)
+                check_error(c, check_path(path, "memory-servers[%zu]", i),
+                            "has both psk and certificates; keep one of them");
+}
+
+/* The servers of one overflow: known, each once, enough of them, and with one kind of keys, since a pager has one. */
+static void check_names_of(struct check *c, const struct overflow_keys *overflow, const char *at) {
+        const struct policy *policy = c->policy;
+        const struct memory_server *keyed = NULL, *server;
+        char path[NODE_PATH_LEN];
+        int found;
+
+        for (size_t i = 0; i < overflow->n_servers; i++) {
+                check_path(path, "%s.servers[%zu]", at, i);
+                if (!*overflow->servers[i] || !check_usable(c, path))
+                        continue;
+                for (size_t k = 0; k < i; k++)
+                        if (strcmp(overflow->servers[k], overflow->servers[i]) == 0) {
+                                check_error(c, path, "\"%s\" stands here twice; leave one out", overflow->servers[i]);
+                                return;
+                        }
+                found = policy_find_server(policy, overflow->servers[i]);
+                if (found < 0) {
+                        check_error(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name "
+                                    "one of those", overflow->servers[i]);
+                        continue;
+                }
+                server = &policy->servers[found];
+                if (!server->psk && !server->certificates)
+                        continue;
+                if (keyed && ((!keyed->psk) != (!server->psk) ||
+                              strcmp(keyed->psk ? keyed->psk : keyed->certificates,
+                                     server->psk ? server->psk : server->certificates) != 0))
+                        check_error(c, path, "\"%s\" has other keys than \"%s\"; the servers of one overflow have the "
+                                    "same", server->name, keyed->name);
+                keyed = server;
+        }
+        check_path(path, "%s.mirror", at);
+        if (overflow->mirror == SAID_YES && overflow->n_servers == 1 && check_usable(c, path))
+                check_error(c, path, "a mirror is at a second server; name two in servers, or write mirror: no");
+}
+
+static void check_overflow(struct check *c, const struct overflow_keys *overflow, const char *at) {
+        char path[NODE_PATH_LEN], text[UNITS_TEXT_MAX];
+
+        if (overflow->n_servers == 0 || !check_usable(c, at))
+                return;
+        check_names_of(c, overflow, at);
+        check_path(path, "%s.size", at);
+        if (overflow->size_bytes % (4 * KIB) != 0 && check_usable(c, path))
+                check_error(c, path, "%s is not a multiple of 4KiB, a page; round it up",
+                            size_format(text, overflow->size_bytes));
+}
+
+static void check_application_overflow(struct check *c, size_t pair, size_t application) {
+        const struct application *a = &c->policy->pairs[pair].applications[application];
+        char path[NODE_PATH_LEN], when[NODE_PATH_LEN];
+
+        check_path(path, "pairs[%zu].applications[%zu].overflow", pair, application);
+        check_overflow(c, &a->overflow, path);
+        if (a->overflow.n_servers == 0 || !check_usable(c, path))
+                return;
+        if (a->kind == APPLICATION_MEMORY)
+                check_error(c, path, "no application is there that could need it; give it to the VM, as "
+                            "pairs[%zu].active.overflow", pair);
+        else if (a->overflow.when == OVERFLOW_SHORT && a->kind == APPLICATION_PLAIN &&
+                 check_usable(c, check_path(when, "%s.when", path)))
+                check_error(c, when, "a plain application's region never moves; write always, or make it hot-standby");
+}
+
+/* True where `overflow` names the server. */
+static bool names_server(const struct overflow_keys *overflow, const char *name) {
+        for (size_t i = 0; i < overflow->n_servers; i++)
+                if (strcmp(overflow->servers[i], name) == 0)
+                        return true;
+        return false;
+}
+
+/* What all who may overflow to a server could save there. */
+static uint64_t server_demand(const struct policy *policy, const char *name) {
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < policy->n_pairs; i++) {
+                const struct pair_policy *pair = &policy->pairs[i];
+
+                for (enum side side = SIDE_A; side < SIDE_MAX; side++)
+                        if (names_server(&pair->members[side].overflow, name))
+                                sum += pair->members[side].overflow.size_bytes;
+                for (size_t j = 0; j < pair->n_applications; j++)
+                        if (names_server(&pair->applications[j].overflow, name))
+                                sum += pair->applications[j].overflow.size_bytes;
+        }
+        return sum;
+}
+
+/* It is no error: not all of them outgrow their memory at once, and a server that is full loses nothing. */
+static void check_demand(struct check *c, size_t i) {
+        const struct memory_server *server = &c->policy->servers[i];
+        char path[NODE_PATH_LEN], held[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
+        uint64_t demand;
+
+        if (server->memory_bytes == 0 || !check_usable(c, check_path(path, "memory-servers[%zu].memory", i)))
+                return;
+        demand = server_demand(c->policy, server->name);
+        if (demand > server->memory_bytes)
+                check_warning(c, path, "%s is less than the %s that VMs and applications may send there; a server that "
+                              "is full refuses what they save", size_format(held, server->memory_bytes),
+                              size_format(wanted, demand));
+}
+
+void check_servers(struct check *c) {
+        char path[NODE_PATH_LEN];
+
+        for (size_t i = 0; i < c->policy->n_servers; i++) {
+                check_server(c, i);
+                check_demand(c, i);
+        }
+        for (size_t i = 0; i < c->policy->n_pairs; i++) {
+                const struct pair_policy *pair = &c->policy->pairs[i];
+
+                for (enum side side = SIDE_A; side < SIDE_MAX; side++)
+                        check_overflow(c, &pair->members[side].overflow,
+                                       check_path(path, "pairs[%zu].%s.overflow", i,
+                                                  side == SIDE_A ? "active" : "standby"));
+                for (size_t j = 0; j < pair->n_applications; j++)
+                        check_application_overflow(c, i, j);
+        }
+}
