@@ -60,6 +60,9 @@ int engine_try_policy(struct engine *engine, const struct policy *policy, char *
 /* What the policy promises to hot-standby applications and they have not got yet: nobody else gets it meanwhile, so
  * that the policy's sums hold in whichever order applications start. */
 uint64_t engine_promised_bytes(const struct engine *engine);
+/* What the table counts as unused although VMs that are to be ended still hold it: until their processes are gone, a
+ * core dump included, it is given to nothing but a failover. */
+uint64_t engine_dropped_bytes(const struct engine *engine);
 
 /* Slot of a pair by name, or -ENOENT. */
 int engine_find_pair(const struct engine *engine, const char *name);

@@ -36,14 +36,46 @@ uint64_t engine_promised_bytes(const struct engine *engine) {
         return sum;
 }
 
+/* What a region that nobody moves has beyond what the table grants there. */
+static uint64_t dropped_bytes(const struct pair *pair, int app, enum side side) {
+        const struct record_app *record = &pair->record.apps[app];
+        uint64_t plugged = pair->members[side].plugged_bytes[app], granted = record->granted_bytes[side];
+
+        if (!pair_is_memory(pair, app))
+                granted += record->granted_bytes[side_other(side)]; /* a region that moved is the other side's */
+        return plugged > granted ? plugged - granted : 0;
+}
+
+uint64_t engine_dropped_bytes(const struct engine *engine) {
+        uint64_t sum = 0;
+
+        for (int i = 0; i < engine->n_pairs; i++)
+                for (enum side side = 0; engine->pairs[i] && side < SIDE_MAX; side++) {
+                        const struct pair *pair = engine->pairs[i];
+
+                        if (!pair->record.fence_wanted[side] || member_is_gone(&pair->members[side]))
+                                continue;
+                        for (size_t k = 0; k < pair->policy->n_applications; k++)
+                                sum += dropped_bytes(pair, (int) k, side);
+                }
+        return sum;
+}
+
 /* What the pool can give this application now. */
 static uint64_t available_bytes(const struct step *step, int app) {
-        uint64_t unused = table_unused(&step->engine->table), promised;
+        uint64_t unused = table_unused(&step->engine->table), spent = engine_dropped_bytes(step->engine);
 
-        if (pair_is_hot(step->pair, app))
-                return unused;
-        promised = engine_promised_bytes(step->engine);
-        return unused > promised ? unused - promised : 0;
+        if (!pair_is_hot(step->pair, app))
+                spent += engine_promised_bytes(step->engine);
+        return unused > spent ? unused - spent : 0;
+}
+
+/* Why not all of the unused memory is available. */
+static const char *held_back(const struct step *step, uint64_t available) {
+        if (engine_dropped_bytes(step->engine) > 0)
+                return " beside what VMs that are being ended still hold";
+        return available < table_unused(&step->engine->table) ? " beside what is promised to hot-standby applications"
+                                                              : "";
 }
 
 int app_request(struct step *step, int app, enum side side, uint64_t bytes, char reason[MESSAGE_TEXT_LEN]) {
@@ -81,10 +113,7 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
                 snprintf(reason, MESSAGE_TEXT_LEN,
                          "%s needs %" PRIu64 " MiB more and the pool has %" PRIu64
                          " MiB unused%s; stop something or grow the pool (policy: pool.memory)",
-                         policy->name, bytes / MIB, available / MIB,
-                         available < table_unused(&step->engine->table)
-                                 ? " beside what is promised to hot-standby applications"
-                                 : "");
+                         policy->name, bytes / MIB, available / MIB, held_back(step, available));
                 rehearsals_give_way(step);
                 if (pair_is_hot(pair, app))
                         assigned_give_way(step);

@@ -104,6 +104,8 @@ bool pair_owns_hot(const struct pair *pair, enum side side);
 bool pair_too_early(struct step *step, enum side to);
 /* Is it known what runs on that side: has its agent said so, or is its VM off? */
 bool pair_side_known(const struct pair *pair, enum side side);
+/* Raises an application's token above any that may have been given before. */
+void pair_renew_token(struct step *step, int app);
 bool pair_flow_active(const struct pair *pair);
 
 /* An application without a record is owned by that side; the table learns what memory it has there. */

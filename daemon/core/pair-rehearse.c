@@ -179,10 +179,12 @@ static void grant(struct step *step, int app) {
         enum side to = pair->record.rehearsal_side;
         struct holder vm = pair_holder(pair, to);
         uint64_t bytes = pair->policy->applications[app].memory_bytes;
+        uint64_t unused = table_unused(table), dropped = engine_dropped_bytes(step->engine);
 
+        unused = unused > dropped ? unused - dropped : 0;
         pair->rehearsal.result.wanted_bytes += bytes;
-        if (bytes > table_unused(table))
-                bytes = table_unused(table) / step->engine->policy->extent_bytes * step->engine->policy->extent_bytes;
+        if (bytes > unused)
+                bytes = unused / step->engine->policy->extent_bytes * step->engine->policy->extent_bytes;
         if (bytes == 0 || table_grant(table, vm, bytes) < 0)
                 return;
         if (table_carve_rehearsal(table, vm, pair->policy->members[to].base_bytes, app, pair_app_name(pair, app),

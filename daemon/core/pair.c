@@ -458,16 +458,27 @@ bool pair_side_known(const struct pair *pair, enum side side) {
         return member->configured || member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED;
 }
 
-/* Above any that may have been given before: an agent may know of a grant that is not recorded; and of what a lost
- * store has granted nobody may have heard yet, but no count of grants comes up to the time. */
-static void renew_token(struct step *step, int app) {
-        struct record_app *record = &step->pair->record.apps[app];
-        uint64_t seconds = step->engine->real_usec / USEC_PER_SEC;
+/* Is it all known which grants there were? An agent tells of the last that it has heard of; of what a lost store has
+ * granted nobody may have heard yet. */
+static bool grants_known(const struct step *step, int app) {
+        const struct pair *pair = step->pair;
+        bool known = !step->engine->store_lost && !pair->record.held;
 
-        if (record->token > 1)
-                record->token++;
-        if (step->engine->store_lost && record->token < seconds)
-                record->token = seconds;
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                known = known && pair_side_known(pair, side) && (pair->apps[app].state[side] == APPLICATION_STOPPED ||
+                                                                 pair->apps[app].state[side] == APPLICATION_FAILED);
+        return known;
+}
+
+/* Where not all grants are known the token is the time: no count of grants comes up to that. */
+void pair_renew_token(struct step *step, int app) {
+        uint64_t *token = &step->pair->record.apps[app].token, seconds = step->engine->real_usec / USEC_PER_SEC;
+        bool known = grants_known(step, app);
+
+        if (!known || *token > 1)
+                (*token)++;
+        if (!known && *token < seconds)
+                *token = seconds;
 }
 
 /* It is owned there, and the table learns what memory it has there. */
@@ -521,7 +532,7 @@ static void settle(struct step *step) {
                         if (at[side])
                                 pair_adopt(step, (int) i, side);
                 if (!at[SIDE_A] && !at[SIDE_B])
-                        renew_token(step, (int) i);
+                        pair_renew_token(step, (int) i);
         }
         pair->unsettled = false;
         pair_owner_dirty(pair);

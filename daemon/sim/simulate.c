@@ -55,7 +55,7 @@ static void libvirt_back(struct sim *sim) {
         host_libvirt(sim, true);
         for (int i = 0; i < sim->n_pairs; i++)
                 for (int side = 0; side < SIDE_MAX; side++)
-                        host_unstick(sim, i, side);
+                        libvirt_unstick(sim, i, side);
 }
 
 static void dispatch(struct sim *sim, struct item *item) {
@@ -69,7 +69,7 @@ static void dispatch(struct sim *sim, struct item *item) {
                 vm_runs_again(sim, item);
                 break;
         case ITEM_HANG_OVER:
-                host_unstick(sim, item->pair, item->side);
+                libvirt_unstick(sim, item->pair, item->side);
                 break;
         case ITEM_LINK_BACK:
                 link_back(sim, item);

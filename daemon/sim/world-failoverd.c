@@ -96,7 +96,7 @@ void failoverd_start(struct sim *sim) {
                         CONNECT_USEC);
         for (int i = 0; sim->engine && i < sim->n_pairs; i++)
                 for (int side = 0; sim->pairs[i].present && side < SIDE_MAX; side++)
-                        host_inspect(sim, i, side, false, 0);
+                        libvirt_inspect(sim, i, side, false, 0);
 }
 
 /* It ends at once: what was under way for it has no receiver any more. */

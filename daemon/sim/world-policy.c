@@ -236,7 +236,7 @@ void policy_in_force(struct sim *sim) {
                 pairs[i].present = true;
                 pairs[i].policy = &now->pairs[found];
                 for (int side = 0; fresh && side < SIDE_MAX; side++)
-                        host_inspect(sim, i, side, false, 0);
+                        libvirt_inspect(sim, i, side, false, 0);
         }
 }
 

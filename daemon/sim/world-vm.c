@@ -74,7 +74,7 @@ void vm_start(struct sim *sim, int pair, int side) {
         for (size_t i = 0; policy && side == SIDE_A && i < policy->n_applications; i++)
                 vm->disks[i] = 0;
         boot(sim, pair, side);
-        host_inspect(sim, pair, side, false, 0);
+        libvirt_inspect(sim, pair, side, false, 0);
         if (!vm->link_cut)
                 host_link(sim, pair, side, true);
 }
@@ -139,7 +139,7 @@ static void libvirt_sees(struct sim *sim, struct item *item) {
                 return;
         vm->domain = DOMAIN_SHUTOFF;
         vm->reason = sim->libvirt_up ? (enum domain_reason) item->value : REASON_FAILED;
-        host_unstick(sim, item->pair, item->side);
+        libvirt_unstick(sim, item->pair, item->side);
         host_tell_domain(sim, item->pair, item->side);
 }
 

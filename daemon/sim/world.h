@@ -29,6 +29,7 @@
 #include "daemon/sim/timeline.h"
 
 /* The world was there before the timeline begins, so that no instant is 0. */
+#define ANSWER_USEC 200 /* of what is not waited for */
 #define SIM_BEGIN_USEC (100 * USEC_PER_SEC)
 #define SIM_REAL_USEC (UINT64_C(1800000000) * USEC_PER_SEC)
 #define SIM_COMMANDS_MAX 64
@@ -277,10 +278,14 @@ void host_tell_domain(struct sim *sim, int pair, int side);
 void host_link(struct sim *sim, int pair, int side, bool up);
 void host_repeat_welcome(struct sim *sim, int pair, int side);
 void host_libvirt(struct sim *sim, bool up);
-void host_unstick(struct sim *sim, int pair, int side);
-bool host_stuck(const struct sim *sim, const struct sim_vm *vm, int action);
-void host_call_end(struct sim *sim, struct item *item);
-void host_inspect(struct sim *sim, int pair, int side, bool answer, uint64_t id);
+
+/* world-libvirt.c */
+void libvirt_call(struct sim *sim, const struct action *action);
+bool libvirt_call_fails(struct sim *sim); /* is it the turn of this call to fail? */
+void libvirt_call_end(struct sim *sim, struct item *item);
+bool libvirt_stuck(const struct sim *sim, const struct sim_vm *vm, int action);
+void libvirt_unstick(struct sim *sim, int pair, int side);
+void libvirt_inspect(struct sim *sim, int pair, int side, bool answer, uint64_t id);
 
 /* world-failoverd.c */
 void failoverd_start(struct sim *sim);

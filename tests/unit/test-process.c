@@ -4,71 +4,21 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-#include "daemon/base/cleanup.h"
-#include "daemon/host/echo.h"
 #include "daemon/host/helper-client.h"
-#include "daemon/host/paging.h"
-#include "daemon/host/pressure.h"
 #include "daemon/host/process.h"
-#include "tests/unit/test.h"
-
-#define WAIT_USEC (10 * USEC_PER_SEC) /* for what has to happen */
-
-/* A directory with a shell that is called qemu-system-x86_64, and libvirt's pid files. */
-struct place {
-        char dir[64], qemu[128];
-        char name[NAME_LEN]; /* of a domain that nobody else on this machine has */
-};
+#include "tests/unit/place.h"
 
 /* A process that looks like a domain's QEMU; ends when `stdin_fd` is closed. */
 struct qemu {
         pid_t pid;
         int stdin_fd;
 };
-
-static void place_init(struct place *place) {
-        strcpy(place->dir, "/tmp/test-process-XXXXXX");
-        REQUIRE(mkdtemp(place->dir) != NULL);
-        snprintf(place->qemu, sizeof(place->qemu), "%s/qemu-system-x86_64", place->dir);
-        REQUIRE(symlink("/bin/sh", place->qemu) == 0);
-        snprintf(place->name, sizeof(place->name), "test-%d-a", (int) getpid());
-}
-
-static void place_remove(const struct place *place, const char *name) {
-        char path[256];
-
-        snprintf(path, sizeof(path), "%s/%s", place->dir, name);
-        unlink(path);
-}
-
-static void place_deinit(struct place *place) {
-        char file[NAME_LEN + 8];
-
-        snprintf(file, sizeof(file), "%s.pid", place->name);
-        place_remove(place, file);
-        place_remove(place, "qemu-system-x86_64");
-        place_remove(place, "memory");
-        place_remove(place, "io");
-        place_remove(place, "socket");
-        REQUIRE(rmdir(place->dir) == 0);
-}
-
-static void write_file(const struct place *place, const char *name, const char *text) {
-        _cleanup_fclose_ FILE *f = NULL;
-        char path[256];
-
-        snprintf(path, sizeof(path), "%s/%s", place->dir, name);
-        f = fopen(path, "we");
-        REQUIRE(f && fputs(text, f) >= 0);
-}
 
 static void write_pid_file(const struct place *place, pid_t pid) {
         char file[NAME_LEN + 8], text[32];
@@ -104,13 +54,6 @@ static struct qemu qemu_start(const struct place *place, const char *guest) {
 static void qemu_end(struct qemu *qemu) {
         close(qemu->stdin_fd);
         REQUIRE(waitpid(qemu->pid, NULL, 0) == qemu->pid);
-}
-
-static usec_t now_usec(void) {
-        struct timespec t;
-
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_nsec / 1000;
 }
 
 /* process_find(), again while some other QEMU of this machine is just starting or ending. */
@@ -230,16 +173,6 @@ static void pid_files_are_looked_for_by_uri(void) {
         CHECK(process_run_dir("qemu:///session", dir, sizeof(dir)) == (geteuid() == 0 ? 0 : -ENOENT));
 }
 
-/* Runs the loop until `*count` is at least `wanted`. False when that does not happen. */
-static bool run_until(sd_event *loop, const unsigned *count, unsigned wanted) {
-        usec_t end = now_usec() + WAIT_USEC;
-
-        while (*count < wanted)
-                if (now_usec() >= end || sd_event_run(loop, end - now_usec()) < 0)
-                        return false;
-        return true;
-}
-
 /* A QEMU whose process is watched, and what is told of its end. */
 struct watched {
         struct place place;
@@ -318,17 +251,6 @@ static void the_signal_that_ended_a_process_is_told_where_the_kernel_knows(void)
         CHECK(told_of(SIGTERM) == 0); /* it was asked to end */
 }
 
-static int listen_unix(const struct place *place, int type, char path[108]) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-
-        snprintf(path, 108, "%s/socket", place->dir);
-        strcpy(address.sun_path, path);
-        REQUIRE(fd >= 0 && bind(fd, (struct sockaddr *) &address, sizeof(address)) == 0 && listen(fd, 4) == 0);
-        return fd;
-}
-
-/* Starts failoverd-helper on an activated socket; returns its pid. */
 static pid_t helper_start(const struct place *place, const char *user, int listen_fd) {
         char program[PATH_MAX], user_option[128], dir_option[128], pid_text[32];
         pid_t pid;
@@ -430,185 +352,6 @@ static void the_helper_refuses_other_users_processes_and_nonsense(void) {
         CHECK(helper_call(path, HELPER_KILL, place.name, WAIT_USEC, NULL, NULL) == -ENOTCONN);
 }
 
-static void count_heard(void *userdata) {
-        (*(unsigned *) userdata)++;
-}
-
-/* The guest's side of an echo port, and what it has heard. */
-struct guest_port {
-        struct place place;
-        sd_event *loop;
-        struct echo *echo;
-        int listen_fd, fd;
-        unsigned n_heard;
-};
-
-static void guest_port_init(struct guest_port *port) {
-        char path[108];
-
-        *port = (struct guest_port){ .fd = -1 };
-        place_init(&port->place);
-        REQUIRE(sd_event_new(&port->loop) >= 0);
-        port->listen_fd = listen_unix(&port->place, SOCK_STREAM, path);
-        REQUIRE(echo_new(port->loop, path, count_heard, &port->n_heard, &port->echo) == 0);
-        REQUIRE(echo_probe(port->echo) == 0);
-        port->fd = accept4(port->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-        REQUIRE(port->fd >= 0);
-}
-
-static void guest_port_deinit(struct guest_port *port) {
-        echo_free(port->echo);
-        close(port->fd);
-        close(port->listen_fd);
-        sd_event_unref(port->loop);
-        place_deinit(&port->place);
-}
-
-static void guest_writes(struct guest_port *port, const char *text) {
-        REQUIRE(write(port->fd, text, strlen(text)) == (ssize_t) strlen(text));
-        REQUIRE(sd_event_run(port->loop, WAIT_USEC) > 0);
-}
-
-static void read_token(struct guest_port *port, char token[4]) {
-        REQUIRE(recv(port->fd, token, 3, MSG_WAITALL) == 3);
-        token[3] = '\0';
-}
-
-static void only_what_was_written_counts_as_an_echo(void) {
-        struct guest_port port;
-        char token[4], other[4];
-
-        guest_port_init(&port);
-        read_token(&port, token);
-        CHECK(token[0] == '~');
-        guest_writes(&port, "[    1.234567] random: crng init done\r\n~~zz~");
-        CHECK(port.n_heard == 0);
-        guest_writes(&port, token);
-        CHECK(port.n_heard == 1);
-        guest_writes(&port, token); /* has been heard before */
-        CHECK(port.n_heard == 1);
-
-        REQUIRE(echo_probe(port.echo) == 0);
-        read_token(&port, other);
-        CHECK(strcmp(token, other) != 0);
-        guest_writes(&port, (char[]){ 'x', other[0], '\0' });
-        guest_writes(&port, (char[]){ other[1], '\0' });
-        CHECK(port.n_heard == 1);
-        guest_writes(&port, (char[]){ other[2], 'y', '\0' });
-        CHECK(port.n_heard == 2);
-        guest_port_deinit(&port);
-}
-
-static void a_silent_guest_is_not_flooded(void) {
-        struct guest_port port;
-        char buffer[1024], token[4];
-        ssize_t n;
-
-        guest_port_init(&port);
-        for (unsigned i = 0; i < 200; i++)
-                REQUIRE(echo_probe(port.echo) == 0);
-        n = recv(port.fd, buffer, sizeof(buffer), MSG_DONTWAIT);
-        CHECK(n >= 3 * 16 && n <= 3 * 18);
-        /* it comes back and answers the last one: all is well again */
-        memcpy(token, buffer + n - 3, 3);
-        token[3] = '\0';
-        guest_writes(&port, token);
-        CHECK(port.n_heard == 1);
-        REQUIRE(echo_probe(port.echo) == 0);
-        CHECK(recv(port.fd, buffer, sizeof(buffer), MSG_DONTWAIT) == 3);
-        guest_port_deinit(&port);
-}
-
-static void a_port_that_was_closed_is_connected_anew(void) {
-        struct guest_port port;
-        char token[4];
-
-        guest_port_init(&port);
-        close(port.fd);
-        REQUIRE(sd_event_run(port.loop, WAIT_USEC) > 0);
-        REQUIRE(echo_probe(port.echo) == 0);
-        port.fd = accept4(port.listen_fd, NULL, NULL, SOCK_CLOEXEC);
-        REQUIRE(port.fd >= 0);
-        read_token(&port, token);
-        guest_writes(&port, token);
-        CHECK(port.n_heard == 1);
-        close(port.listen_fd);
-        close(port.fd);
-        REQUIRE(sd_event_run(port.loop, WAIT_USEC) > 0);
-        CHECK(echo_probe(port.echo) == -ECONNREFUSED);
-        port.fd = port.listen_fd = -1;
-        guest_port_deinit(&port);
-}
-
-static void stall_time_is_read_from_its_line(void) {
-        usec_t total = 0;
-
-        CHECK(pressure_parse("some avg10=1.00 avg60=0.00 avg300=0.00 total=7\n"
-                             "full avg10=0.00 avg60=0.00 avg300=0.00 total=1234567\n", "full", &total) == 0);
-        CHECK(total == 1234567);
-        CHECK(pressure_parse("some avg10=1.00 avg60=0.00 avg300=0.00 total=7\n", "full", &total) == -ENODATA);
-        CHECK(pressure_parse("full avg10=1.00\nsome total=7\n", "full", &total) == -ENODATA);
-        CHECK(pressure_parse("", "full", &total) == -ENODATA);
-        CHECK(total == 1234567);
-        CHECK(pressure_parse("full avg10=1.00 total=8\nsome avg10=0.00 total=7\n", "some", &total) == 0 && total == 7);
-}
-
-static void swapped_process_is_told_by_the_pages_that_it_waits_for(void) {
-        struct paging paging = { 0 };
-
-        CHECK(paging_look(&paging, 4, 1000000, USEC_PER_SEC) == 0); /* since when? */
-        CHECK(paging_look(&paging, 4, 1000049, 2 * USEC_PER_SEC) == 0); /* few */
-        CHECK(paging_look(&paging, 4, 1000149, 3 * USEC_PER_SEC) == 100);
-        CHECK(paging_look(&paging, 4, 1009999, 3 * USEC_PER_SEC + USEC_PER_MSEC) == 0); /* too soon */
-        CHECK(paging_look(&paging, 4, 1000159, 3 * USEC_PER_SEC + 100 * USEC_PER_MSEC) == 100);
-        CHECK(paging_look(&paging, 5, 9999999, 4 * USEC_PER_SEC) == 0); /* another process */
-        CHECK(paging_look(&paging, 5, 10000999, 5 * USEC_PER_SEC) == 1000);
-}
-
-struct pressure_log {
-        unsigned n, n_short;
-        uint64_t last_ppm;
-};
-
-static void on_memory_short(void *userdata) {
-        ((struct pressure_log *) userdata)->n_short++;
-}
-
-static void on_pressure(void *userdata, const struct event *event) {
-        struct pressure_log *log = userdata;
-
-        CHECK(event->kind == EVENT_PRESSURE && event->pair == NO_PAIR);
-        log->n++;
-        log->last_ppm = event->bytes;
-}
-
-static void a_stall_and_its_end_are_told(void) {
-        struct pressure *pressure = NULL;
-        struct pressure_log log = { 0 };
-        struct sink sink = { .event = on_pressure, .userdata = &log };
-        sd_event *loop = NULL;
-        struct place place;
-
-        place_init(&place);
-        REQUIRE(sd_event_new(&loop) >= 0);
-        CHECK(pressure_new(loop, place.dir, &sink, on_memory_short, &log, &pressure) == -ENOENT);
-        write_file(&place, "memory", "full avg10=0.00 avg60=0.00 avg300=0.00 total=1000000\n");
-        write_file(&place, "io", "full avg10=0.00 avg60=0.00 avg300=0.00 total=5\n");
-        REQUIRE(pressure_new(loop, place.dir, &sink, on_memory_short, &log, &pressure) == 0);
-        write_file(&place, "memory", "full avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\n");
-        CHECK(run_until(loop, &log.n, 1));
-        CHECK(log.last_ppm > 100000 && log.last_ppm <= 500000);
-        CHECK(run_until(loop, &log.n, 2));
-        CHECK(log.last_ppm == 0 && log.n_short == 0);
-        write_file(&place, "memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=900000\n"
-                                     "full avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\n");
-        CHECK(run_until(loop, &log.n_short, 1));
-        CHECK(log.n == 2);
-        pressure_free(pressure);
-        sd_event_unref(loop);
-        place_deinit(&place);
-}
-
 TEST_MAIN("process",
           TEST(the_process_in_the_pid_file_is_found),
           TEST(only_the_exact_name_is_taken),
@@ -620,10 +363,4 @@ TEST_MAIN("process",
           TEST(the_end_of_a_process_is_told_once),
           TEST(the_signal_that_ended_a_process_is_told_where_the_kernel_knows),
           TEST(the_helper_opens_and_signals_the_domain_s_process),
-          TEST(the_helper_refuses_other_users_processes_and_nonsense),
-          TEST(only_what_was_written_counts_as_an_echo),
-          TEST(a_silent_guest_is_not_flooded),
-          TEST(a_port_that_was_closed_is_connected_anew),
-          TEST(stall_time_is_read_from_its_line),
-          TEST(swapped_process_is_told_by_the_pages_that_it_waits_for),
-          TEST(a_stall_and_its_end_are_told))
+          TEST(the_helper_refuses_other_users_processes_and_nonsense))
