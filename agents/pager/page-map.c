@@ -99,6 +99,17 @@ unsigned page_map_run(const struct page_map *map, uint64_t offset, uint64_t end,
         return holder;
 }
 
+bool page_map_extent(const struct page_map *map, uint64_t length, uint64_t offset, uint64_t *ret_length) {
+        uint64_t at = offset, end;
+        bool anywhere = page_map_run(map, at, offset + length, &end) != PAGE_NOBODY;
+
+        for (at = end; at < offset + length; at = end)
+                if ((page_map_run(map, at, offset + length, &end) != PAGE_NOBODY) != anywhere)
+                        break;
+        *ret_length = at - offset;
+        return anywhere;
+}
+
 static bool is_lost_part(const struct page_map *map, const struct page_request *request, uint64_t page) {
         return (map->pages[page] & HOLDER) == PAGE_LOST && !is_whole(request, page);
 }

@@ -60,6 +60,8 @@ enum page_verdict {
 enum page_verdict page_map_begin(struct page_map *map, struct page_request *request);
 /* The holder of the page at `offset`, and up to where, below `end`, all are of that holder. */
 unsigned page_map_run(const struct page_map *map, uint64_t offset, uint64_t end, uint64_t *ret_end);
+/* Whether the page at `offset` is anywhere, and for how many bytes, at most `length`, that is so. */
+bool page_map_extent(const struct page_map *map, uint64_t length, uint64_t offset, uint64_t *ret_length);
 /* Whether a write needs what is lost: a lost page of which it writes only a part. */
 bool page_map_needs_lost(const struct page_map *map, const struct page_request *request);
 /* A request that went is over: `holder` has done it, or, where it failed, may have done any part of it; PAGE_NOBODY

@@ -236,15 +236,10 @@ int pager_flush(struct pager *pager) {
 }
 
 bool pager_extent(struct pager *pager, uint64_t length, uint64_t offset, uint64_t *ret_length) {
-        uint64_t at = offset, end;
         bool anywhere;
 
         pthread_mutex_lock(&pager->lock);
-        anywhere = page_map_run(&pager->map, at, offset + length, &end) != PAGE_NOBODY;
-        for (at = end; at < offset + length; at = end)
-                if ((page_map_run(&pager->map, at, offset + length, &end) != PAGE_NOBODY) != anywhere)
-                        break;
+        anywhere = page_map_extent(&pager->map, length, offset, ret_length);
         pthread_mutex_unlock(&pager->lock);
-        *ret_length = at - offset;
         return anywhere;
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agents/pager/pager-internal.h"
+#include "agents/pager/status-file.h"
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
@@ -40,12 +41,47 @@ static struct json_object *server_of(const struct pager *pager, unsigned server)
 }
 
 /* With the lock held. */
-static void describe(struct pager *pager, struct json_object *json) {
+static void take_view(const struct pager *pager, struct pager_view *ret) {
         const struct page_map *map = &pager->map;
         uint64_t held = 0;
 
         for (unsigned i = 1; i <= PAGE_HOLDERS_MAX; i++)
                 held += map->n_held[i];
+        *ret = (struct pager_view) {
+                .state = pager->state,
+                .primary = pager->primary,
+                .mirror = pager->mirror,
+                .mirror_state = (int) pager->mirror_state,
+                .n_takeovers = pager->n_takeovers,
+                .held_bytes = held * PAGE_BYTES,
+                .unclean_bytes = map->n_unclean * PAGE_BYTES,
+                .lost_bytes = map->n_held[PAGE_LOST] * PAGE_BYTES,
+                .saved_bytes = pager->saved_bytes,
+                .returned_bytes = pager->returned_bytes,
+        };
+}
+
+void pager_look(struct pager *pager, struct pager_view *ret) {
+        pthread_mutex_lock(&pager->lock);
+        take_view(pager, ret);
+        pthread_mutex_unlock(&pager->lock);
+}
+
+bool pager_is_serving(struct pager *pager) {
+        bool serving;
+
+        pthread_mutex_lock(&pager->lock);
+        serving = pager->state == PAGER_SERVING;
+        pthread_mutex_unlock(&pager->lock);
+        return serving;
+}
+
+/* With the lock held. */
+static void describe(struct pager *pager, struct json_object *json) {
+        const struct page_map *map = &pager->map;
+        struct pager_view view;
+
+        take_view(pager, &view);
         (void) json_add(json, "version", json_object_new_int(1));
         add_bytes(json, "time_usec", clock_usec(CLOCK_REALTIME));
         (void) json_add(json, "node", json_object_new_string(pager->options.name.node));
@@ -57,28 +93,13 @@ static void describe(struct pager *pager, struct json_object *json) {
         (void) json_add(json, "mirror_state", json_object_new_string(copy_state_to_string(pager->mirror_state)));
         add_bytes(json, "takeovers", pager->n_takeovers);
         add_bytes(json, "size_bytes", pager->options.size_bytes);
-        add_bytes(json, "held_bytes", held * PAGE_BYTES);
-        add_bytes(json, "unclean_bytes", map->n_unclean * PAGE_BYTES);
-        add_bytes(json, "lost_bytes", map->n_held[PAGE_LOST] * PAGE_BYTES);
+        add_bytes(json, "held_bytes", view.held_bytes);
+        add_bytes(json, "unclean_bytes", view.unclean_bytes);
+        add_bytes(json, "lost_bytes", view.lost_bytes);
         (void) json_add(json, "lost", lost_runs(map));
         add_bytes(json, "saved_bytes", pager->saved_bytes);
         add_bytes(json, "returned_bytes", pager->returned_bytes);
         (void) json_add(json, "text", json_object_new_string(pager->text));
-}
-
-/* Under another name first, so that nobody reads half of it. */
-static int replace_file(const char *path, const char *text) {
-        _cleanup_free_ char *aside = NULL;
-        _cleanup_fclose_ FILE *file = NULL;
-        bool written;
-
-        if (asprintf(&aside, "%s.new", path) < 0)
-                return -ENOMEM;
-        file = fopen(aside, "we");
-        if (!file)
-                return -errno;
-        written = fprintf(file, "%s\n", text) > 0 && fflush(file) == 0;
-        return written && rename(aside, path) == 0 ? 0 : -errno;
 }
 
 void pager_tell(struct pager *pager) {
@@ -95,7 +116,7 @@ void pager_tell(struct pager *pager) {
         pthread_mutex_unlock(&pager->lock);
         text = json_text_print(json, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, NULL);
         if (text)
-                (void) replace_file(pager->options.status_path, text);
+                (void) status_file_replace(pager->options.status_path, text);
 }
 
 void pager_say(struct pager *pager, enum pager_event event, const char *format, ...) {

@@ -58,3 +58,14 @@ int pager_trim(struct pager *pager, uint64_t length, uint64_t offset);
 int pager_flush(struct pager *pager);
 /* Whether the page at `offset` is anywhere, and for how many bytes, at most `length`, that is so. */
 bool pager_extent(struct pager *pager, uint64_t length, uint64_t offset, uint64_t *ret_length);
+
+/* How it is. Servers are counted from 1; 0: there is none. */
+struct pager_view {
+        enum pager_state state;
+        unsigned primary, mirror;
+        int mirror_state; /* enum copy_state */
+        uint64_t n_takeovers, held_bytes, unclean_bytes, lost_bytes, saved_bytes, returned_bytes;
+};
+
+void pager_look(struct pager *pager, struct pager_view *ret);
+bool pager_is_serving(struct pager *pager);

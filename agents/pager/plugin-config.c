@@ -11,14 +11,16 @@
 #define DEADLINE_MAX_USEC (600 * USEC_PER_SEC)
 #define PATIENCE_MAX_USEC (3600 * USEC_PER_SEC)
 
-struct pager_options plugin_options = {
-        .mirror = true,
-        .deadline_usec = USEC_PER_SEC,
-        .patience_usec = 30 * USEC_PER_SEC,
-        .n_connections = 4,
-        .fill_rate_bytes = 64 * MIB,
-        .tls_required = true,
-        .tell = plugin_tell,
+struct spread_options plugin_options = {
+        .pager = {
+                .mirror = true,
+                .deadline_usec = USEC_PER_SEC,
+                .patience_usec = 30 * USEC_PER_SEC,
+                .n_connections = 4,
+                .fill_rate_bytes = 64 * MIB,
+                .tls_required = true,
+                .tell = plugin_tell,
+        },
 };
 bool plugin_lock = true;
 
@@ -30,6 +32,7 @@ const char plugin_config_help[] =
         "owner=NAME             (required)\n"
         "space=NAME             (default: swap)\n"
         "mirror=yes|no          each page at two servers (default: yes, where there are two)\n"
+        "save=fixed|per-save    all pages at one server, or each at one that is chosen anew (default: fixed)\n"
         "deadline=TIME          for a server's answer (default: 1s)\n"
         "patience=TIME          how long requests wait before pages are given up (default: 30s)\n"
         "connections=N          to the primary (default: 4)\n"
@@ -90,20 +93,20 @@ static int read_name(const char *key, const char *value, char ret[static NAME_LE
 }
 
 static int read_server(const char *key, const char *value) {
-        struct pager_server *server = &plugin_options.servers[plugin_options.n_servers];
+        struct pager_server *server = &plugin_options.pager.servers[plugin_options.pager.n_servers];
         const char *comma = strchr(value, ',');
 
-        if (plugin_options.n_servers == PAGE_HOLDERS_MAX)
+        if (plugin_options.pager.n_servers == PAGE_HOLDERS_MAX)
                 return refuse(key, value, "6 servers are the most");
         if (*value != '/' || !comma || !strstr(comma + 1, "://"))
                 return refuse(key, value, "not the path of a control socket, a comma and an NBD URI");
-        for (size_t i = 0; i < plugin_options.n_servers; i++)
-                if (strncmp(plugin_options.servers[i].control, value, (size_t) (comma - value)) == 0 &&
-                    plugin_options.servers[i].control[comma - value] == 0)
+        for (size_t i = 0; i < plugin_options.pager.n_servers; i++)
+                if (strncmp(plugin_options.pager.servers[i].control, value, (size_t) (comma - value)) == 0 &&
+                    plugin_options.pager.servers[i].control[comma - value] == 0)
                         return refuse(key, value, "that server is named twice");
         server->control = strndup(value, (size_t) (comma - value));
         server->uri = strdup(comma + 1);
-        plugin_options.n_servers++;
+        plugin_options.pager.n_servers++;
         if (server->control && server->uri)
                 return 0;
         return refuse(key, value, strerror(ENOMEM));
@@ -116,12 +119,21 @@ static int read_connections(const char *key, const char *value) {
                 return -1;
         if (n < 1 || n > CHANNEL_CONNECTIONS_MAX)
                 return refuse(key, value, "1 to 16 connections");
-        plugin_options.n_connections = n;
+        plugin_options.pager.n_connections = n;
+        return 0;
+}
+
+static int read_save(const char *key, const char *value) {
+        enum placement_save save = placement_save_from_string(value);
+
+        if (save == PLACEMENT_SAVE_INVALID)
+                return refuse(key, value, "fixed or per-save");
+        plugin_options.save = save;
         return 0;
 }
 
 int plugin_config(const char *key, const char *value) {
-        struct pager_options *options = &plugin_options;
+        struct pager_options *options = &plugin_options.pager;
 
         if (strcmp(key, "size") == 0)
                 return read_size(key, value, &options->size_bytes);
@@ -135,6 +147,8 @@ int plugin_config(const char *key, const char *value) {
                 return read_name(key, value, options->name.space);
         if (strcmp(key, "mirror") == 0)
                 return read_bool(value, &options->mirror);
+        if (strcmp(key, "save") == 0)
+                return read_save(key, value);
         if (strcmp(key, "deadline") == 0)
                 return read_time(key, value, DEADLINE_MAX_USEC, &options->deadline_usec);
         if (strcmp(key, "patience") == 0)
@@ -160,7 +174,7 @@ int plugin_config(const char *key, const char *value) {
 }
 
 int plugin_config_complete(void) {
-        struct pager_options *options = &plugin_options;
+        struct pager_options *options = &plugin_options.pager;
 
         if (options->size_bytes == 0 || options->size_bytes % PAGE_BYTES != 0) {
                 nbdkit_error("size= is missing, or no multiple of 4096 bytes");
@@ -181,11 +195,11 @@ int plugin_config_complete(void) {
 }
 
 void plugin_config_free(void) {
-        for (size_t i = 0; i < plugin_options.n_servers; i++) {
-                free((char *) plugin_options.servers[i].control);
-                free((char *) plugin_options.servers[i].uri);
+        for (size_t i = 0; i < plugin_options.pager.n_servers; i++) {
+                free((char *) plugin_options.pager.servers[i].control);
+                free((char *) plugin_options.pager.servers[i].uri);
         }
-        free((char *) plugin_options.psk_file);
-        free((char *) plugin_options.certificates);
-        free((char *) plugin_options.status_path);
+        free((char *) plugin_options.pager.psk_file);
+        free((char *) plugin_options.pager.certificates);
+        free((char *) plugin_options.pager.status_path);
 }

@@ -14,7 +14,7 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-struct pager *pager;
+static struct spread *spread;
 
 /* In the process that serves, since threads do not survive a fork. */
 static int after_fork(void) {
@@ -24,7 +24,7 @@ static int after_fork(void) {
         if (plugin_lock && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
                 fprintf(stderr, "<4>the pager may be paged out, since it cannot be locked in memory: %s: raise the "
                         "limit (LimitMEMLOCK=), ignoring\n", strerror(errno));
-        r = pager_new(&plugin_options, &pager, &error);
+        r = spread_new(&plugin_options, &spread, &error);
         if (r < 0)
                 nbdkit_error("%s", error_text(&error));
         else
@@ -35,8 +35,8 @@ static int after_fork(void) {
 
 /* No connection is served any more. */
 static void cleanup(void) {
-        if (pager)
-                pager = pager_free(pager);
+        if (spread)
+                spread = spread_free(spread);
 }
 
 static int thread_model(void) {
@@ -48,7 +48,7 @@ static void *plugin_open(int readonly) {
 }
 
 static int64_t get_size(void *handle) {
-        return (int64_t) plugin_options.size_bytes;
+        return (int64_t) plugin_options.pager.size_bytes;
 }
 
 static int block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum) {
@@ -78,20 +78,20 @@ static int done(int r) {
 }
 
 static int plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset, uint32_t flags) {
-        return done(pager_read(pager, buffer, count, offset));
+        return done(spread_read(spread, buffer, count, offset));
 }
 
 static int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint64_t offset, uint32_t flags) {
-        return done(pager_write(pager, buffer, count, offset));
+        return done(spread_write(spread, buffer, count, offset));
 }
 
 /* A page that is trimmed or zeroed is nowhere, and what is nowhere reads as zeroes. */
 static int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags) {
-        return done(pager_trim(pager, count, offset));
+        return done(spread_trim(spread, count, offset));
 }
 
 static int plugin_flush(void *handle, uint32_t flags) {
-        return done(pager_flush(pager));
+        return done(spread_flush(spread));
 }
 
 static int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags,
@@ -99,7 +99,7 @@ static int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_
         uint64_t end = offset + count, length;
 
         do {
-                bool anywhere = pager_extent(pager, end - offset, offset, &length);
+                bool anywhere = spread_extent(spread, end - offset, offset, &length);
                 if (nbdkit_add_extent(extents, offset, length,
                                       anywhere ? 0 : NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO) < 0)
                         return -1;

@@ -7,9 +7,9 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "agents/pager/pager.h"
+#include "agents/pager/spread.h"
 
-extern struct pager_options plugin_options;
+extern struct spread_options plugin_options;
 extern bool plugin_lock; /* keep the pager in memory */
 
 int plugin_config(const char *key, const char *value);
