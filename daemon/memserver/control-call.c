@@ -161,6 +161,16 @@ static void tell_keeper(const struct space *space, struct space_status *status) 
         error_deinit(&error);
 }
 
+static void tell_epochs(struct space *space, struct space_status *status) {
+        usec_t applied_usec = space->epochs.applied_usec;
+
+        status->epochs = space->epochs.number;
+        status->staged_bytes = space->epochs.staged_bytes;
+        if (applied_usec > 0)
+                status->epoch_age_usec = clock_usec(CLOCK_BOOTTIME) - applied_usec + 1;
+        (void) space_epoch_writer(space, status->writer);
+}
+
 static void tell_space(struct space *space, struct space_status *ret) {
         *ret = (struct space_status) { 0 };
         memcpy(ret->node, space->name.node, NAME_LEN);
@@ -176,6 +186,7 @@ static void tell_space(struct space *space, struct space_status *ret) {
         ret->token = space->token;
         tell_copy(space->mirror, &ret->mirror, ret);
         tell_copy(space->move, &ret->hand_over, ret);
+        tell_epochs(space, ret);
         if (space->role == SPACE_MIRROR)
                 tell_keeper(space, ret);
         gate_leave(&space->gate);

@@ -94,10 +94,13 @@ static const struct field space_rows[] = {
         UINT64_FIELD(STATUS, token), UINT64_FIELD(STATUS, connections), WORD_FIELD(STATUS, mirror, copy_state),
         WORD_FIELD(STATUS, hand_over, copy_state), UINT64_FIELD(STATUS, filled_bytes),
         WORD_FIELD(STATUS, copy, label_state), { FIELD_AT(STATUS, persist), .kind = FIELD_BOOL },
-        UINT64_FIELD(STATUS, silent_usec), CHARS_FIELD(STATUS, text, text_valid),
+        UINT64_FIELD(STATUS, silent_usec), UINT64_FIELD(STATUS, epochs), UINT64_FIELD(STATUS, epoch_age_usec),
+        UINT64_FIELD(STATUS, staged_bytes), CHARS_FIELD(STATUS, writer, text_valid),
+        CHARS_FIELD(STATUS, text, text_valid),
 };
 #undef STATUS
-#define MAY_BE_MISSING (FIELD_BIT(ELEMENTSOF(space_rows) - 1) | FIELD_BIT(ELEMENTSOF(space_rows) - 2))
+#define N_MAY_BE_MISSING 6
+#define MAY_BE_MISSING (~UINT64_C(0) << (ELEMENTSOF(space_rows) - N_MAY_BE_MISSING))
 const struct fields space_status_fields = { space_rows, ELEMENTSOF(space_rows), ~MAY_BE_MISSING };
 
 #define STATUS struct client_status

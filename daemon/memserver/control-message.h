@@ -60,6 +60,10 @@ struct space_status {
         int copy;                 /* enum label_state, of a mirror here */
         uint64_t silent_usec;     /* since its primary was heard; 0: never */
         bool persist;
+        uint64_t epochs;          /* number of the last one that was applied; 0: none */
+        uint64_t epoch_age_usec;  /* since then; 0: not applied by this server */
+        uint64_t staged_bytes;    /* of the next one, and part of held_bytes */
+        char writer[EPOCH_WRITER_LEN]; /* who stages it; "": nobody */
         char text[COPY_TEXT_LEN]; /* what is wrong with a copy */
 };
 

@@ -2,7 +2,7 @@
 #pragma once
 
 /* What the parts of a copy share: copy.c has what requests use, copy-run.c the thread with its connections and labels,
- * copy-fill.c the filling. */
+ * copy-fill.c the filling, copy-epoch.c epochs. */
 
 #include "daemon/memserver/copy.h"
 #include "daemon/memserver/label.h"
@@ -43,7 +43,9 @@ static inline usec_t copy_beat_interval(const struct copy *copy) {
         return copy->options.peer.deadline_usec / 4;
 }
 
-/* copy.c, with the lock held */
+/* copy.c: a request's call. 0 when it was answered, or when a mirror's space is alone; errors as copy_save(). */
+int copy_request(struct copy *copy, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset);
+/* with the lock held */
 void copy_set_state(struct copy *copy, enum copy_state state, const char *text);
 /* The connection is not there any more: what was complete is reached for, what was not is given up. */
 void copy_lose(struct copy *copy, const char *text);

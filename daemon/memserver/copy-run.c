@@ -77,8 +77,9 @@ static int check_identity(struct copy *copy, struct peer *peer, struct error *er
         struct label label;
         int r;
 
-        if (peer_size(peer) != size + LABEL_BYTES)
-                return error_set(error, -EINVAL, "what was opened there is no mirror of this size");
+        if (peer_size(peer) != mirror_size(size))
+                return error_set(error, -EINVAL, "what was opened there is no mirror of this size, or its server is of "
+                                 "another version");
         r = peer_call(peer, PEER_READ, page, LABEL_BYTES, size);
         if (r < 0)
                 return error_set(error, r, "its label cannot be read: %s", strerror(-r));

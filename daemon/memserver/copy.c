@@ -188,7 +188,7 @@ static void give_peer(struct copy *copy, const struct peer *peer, int r) {
         pthread_mutex_unlock(&copy->lock);
 }
 
-static int call(struct copy *copy, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset) {
+int copy_request(struct copy *copy, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset) {
         struct peer *peer;
         int r;
 
@@ -233,7 +233,7 @@ static int save_late(struct copy *copy, const void *buffer, uint64_t length, uin
         int r;
 
         if (!late)
-                return call(copy, buffer ? PEER_WRITE : PEER_ZERO, (void *) buffer, length, offset);
+                return copy_request(copy, buffer ? PEER_WRITE : PEER_ZERO, (void *) buffer, length, offset);
         pthread_mutex_lock(&copy->lock);
         while (copy->late_bytes > 0 && copy->late_bytes + length > LATE_BYTES_MAX)
                 copy_wait(copy, USEC_PER_SEC);
@@ -264,7 +264,7 @@ int copy_save(struct copy *copy, const void *buffer, uint64_t length, uint64_t o
                 return 0;
         if (copy->options.relaxed && copy_is_mirror(copy))
                 return save_late(copy, buffer, length, offset);
-        return call(copy, buffer ? PEER_WRITE : PEER_ZERO, (void *) buffer, length, offset);
+        return copy_request(copy, buffer ? PEER_WRITE : PEER_ZERO, (void *) buffer, length, offset);
 }
 
 void copy_give_up(struct copy *copy, const char *text) {
@@ -279,7 +279,7 @@ bool copy_begun(const struct copy *copy) {
 }
 
 int copy_return(struct copy *copy, void *buffer, uint64_t length, uint64_t offset) {
-        return call(copy, PEER_READ, buffer, length, offset);
+        return copy_request(copy, PEER_READ, buffer, length, offset);
 }
 
 int copy_flush(struct copy *copy) {
@@ -287,5 +287,5 @@ int copy_flush(struct copy *copy) {
         while (copy->late_bytes > 0)
                 copy_wait(copy, USEC_PER_SEC);
         pthread_mutex_unlock(&copy->lock);
-        return copy->begun ? call(copy, PEER_FLUSH, NULL, 0, 0) : 0;
+        return copy->begun ? copy_request(copy, PEER_FLUSH, NULL, 0, 0) : 0;
 }

@@ -75,5 +75,8 @@ int copy_return(struct copy *copy, void *buffer, uint64_t length, uint64_t offse
 void copy_give_up(struct copy *copy, const char *text);
 /* Saves go there; changed while the space's gate is shut. */
 bool copy_begun(const struct copy *copy);
+/* A mirror: it has the epoch, number `number` of the space's, and has applied it, or the space is alone. -EIO where
+ * what was staged cannot be read; it has not applied it then. */
+int copy_send_epoch(struct copy *copy, struct epoch *epoch, uint64_t number);
 /* A mirror: waits for saves that were acknowledged before it had them, and until it has flushed them. */
 int copy_flush(struct copy *copy);

@@ -17,6 +17,12 @@
 
 #define LABEL_BYTES PAGE_BYTES
 
+/* A mirror as its primary sees it: the pages, the label, then, where epochs are staged (epoch.h), as many pages again,
+ * and a label that begins one (LABEL_FILLING) or has it applied (LABEL_COMPLETE), by its number. */
+static inline uint64_t mirror_size(uint64_t size_bytes) {
+        return 2 * (size_bytes + LABEL_BYTES);
+}
+
 enum label_state {
         LABEL_NONE,     /* nothing was said yet; never sent by a primary */
         LABEL_FILLING,  /* pages are missing */

@@ -2,7 +2,7 @@
 #pragma once
 
 /* What the parts of the page store share: page-frame.c gives places out, page-table.c finds them, page-request.c
- * reads and writes, page-store.c has the store and its spaces. */
+ * reads and writes, page-take.c moves them between spaces, page-store.c has the store and its spaces. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -57,7 +57,7 @@ struct page_space {
         struct page_store *store;
         uint64_t id; /* 1 .. PAGE_SPACES_MAX */
         uint64_t size_bytes, chunk_pages;
-        struct page_quota own, *shared;
+        struct page_quota own;
         _Atomic uint32_t chunks[CHUNKS]; /* pages stored in each */
 };
 
@@ -113,6 +113,8 @@ static inline uint64_t key_of(uint64_t space_id, uint64_t page) {
 /* page-store.c: accounts for one more page of the space (-EDQUOT), or one less. */
 int page_admit(struct page_space *space, uint64_t page);
 void page_forget(struct page_space *space, uint64_t page);
+/* The same for a page that `from` has given to `to`, and that counts for both. */
+void page_pass(struct page_space *to, struct page_space *from, uint64_t page);
 
 /* Every byte is 0. */
 static inline bool bytes_are_zero(const void *bytes, size_t n) {

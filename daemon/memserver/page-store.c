@@ -90,9 +90,13 @@ int page_space_new(struct page_store *store, uint64_t size_bytes, uint64_t limit
         space->size_bytes = size_bytes;
         space->chunk_pages = (n_pages / CHUNKS / GROUP_PAGES + 1) * GROUP_PAGES;
         space->own.limit = limit_pages;
-        space->shared = shared;
+        space->own.wider = shared;
         *ret = space;
         return 0;
+}
+
+int page_space_new_beside(struct page_space *space, struct page_space **ret) {
+        return page_space_new(space->store, space->size_bytes, 0, &space->own, ret);
 }
 
 struct page_space *page_space_free(struct page_space *space) {
@@ -110,35 +114,40 @@ uint64_t page_space_pages(const struct page_space *space) {
         return atomic_load_explicit(&space->own.pages, memory_order_relaxed);
 }
 
-static int quota_charge(struct page_quota *quota) {
-        if (!quota)
-                return 0;
-        if (atomic_fetch_add(&quota->pages, 1) < quota->limit || quota->limit == 0)
-                return 0;
-        atomic_fetch_sub(&quota->pages, 1);
-        return -EDQUOT;
+/* Of the quota and all wider ones before `end`. */
+static void quota_refund(struct page_quota *quota, const struct page_quota *end) {
+        for (; quota != end; quota = quota->wider)
+                atomic_fetch_sub(&quota->pages, 1);
 }
 
-static void quota_refund(struct page_quota *quota) {
-        if (quota)
-                atomic_fetch_sub(&quota->pages, 1);
+static int quota_charge(struct page_quota *quota) {
+        for (struct page_quota *q = quota; q; q = q->wider)
+                if (atomic_fetch_add(&q->pages, 1) >= q->limit && q->limit > 0) {
+                        quota_refund(quota, q->wider);
+                        return -EDQUOT;
+                }
+        return 0;
+}
+
+static _Atomic uint32_t *chunk_of(struct page_space *space, uint64_t page) {
+        return &space->chunks[page / space->chunk_pages];
 }
 
 int page_admit(struct page_space *space, uint64_t page) {
         int r = quota_charge(&space->own);
 
-        if (r == 0) {
-                r = quota_charge(space->shared);
-                if (r < 0)
-                        quota_refund(&space->own);
-        }
         if (r == 0)
-                atomic_fetch_add_explicit(&space->chunks[page / space->chunk_pages], 1, memory_order_relaxed);
+                atomic_fetch_add_explicit(chunk_of(space, page), 1, memory_order_relaxed);
         return r;
 }
 
 void page_forget(struct page_space *space, uint64_t page) {
-        atomic_fetch_sub_explicit(&space->chunks[page / space->chunk_pages], 1, memory_order_relaxed);
-        quota_refund(space->shared);
-        quota_refund(&space->own);
+        atomic_fetch_sub_explicit(chunk_of(space, page), 1, memory_order_relaxed);
+        quota_refund(&space->own, NULL);
+}
+
+void page_pass(struct page_space *to, struct page_space *from, uint64_t page) {
+        atomic_fetch_add_explicit(chunk_of(to, page), 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(chunk_of(from, page), 1, memory_order_relaxed);
+        quota_refund(&from->own, &to->own);
 }

@@ -45,6 +45,7 @@ struct page_store_options {
 struct page_quota {
         uint64_t limit; /* pages; 0: none */
         _Atomic uint64_t pages;
+        struct page_quota *wider; /* counts these pages too; NULL: none */
 };
 
 struct page_store_load {
@@ -64,10 +65,12 @@ void page_store_load(struct page_store *store, struct page_store_load *ret);
  * -ENOMEM, -EMFILE past PAGE_SPACES_MAX. */
 int page_space_new(struct page_store *store, uint64_t size_bytes, uint64_t limit_pages, struct page_quota *shared,
                    struct page_space **ret);
+/* The same beside `space`, as large, with pages that count as its own. It ends before that. */
+int page_space_new_beside(struct page_space *space, struct page_space **ret);
 /* Drops its pages. Nobody else may be using the space. */
 struct page_space *page_space_free(struct page_space *space);
 uint64_t page_space_size(const struct page_space *space);
-/* Pages held, in memory or spilled. */
+/* Pages held, in memory or spilled, with those of spaces beside it. */
 uint64_t page_space_pages(const struct page_space *space);
 
 /* Ranges outside the space are -EINVAL. Reading: -EIO where the spill file does not give a page back as it was. */
@@ -77,6 +80,10 @@ int page_space_read(struct page_space *space, void *buffer, uint64_t length, uin
 int page_space_write(struct page_space *space, const void *buffer, uint64_t length, uint64_t offset);
 /* The range reads as zeroes from now on and what it took is given back. -EIO as above, for parts of a page. */
 int page_space_trim(struct page_space *space, uint64_t length, uint64_t offset);
+
+/* Page number `page` of `from`, a space beside `to`, becomes that of `to` where it lies: one that reads as zeroes
+ * leaves none there. Cannot fail. */
+void page_space_take(struct page_space *to, struct page_space *from, uint64_t page);
 
 /* What the range begins with: 1 for stored pages, 0 for a hole. At least one byte, at most `length`; a long hole may
  * be told in parts. */

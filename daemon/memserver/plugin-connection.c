@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -9,6 +11,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/memserver/plugin.h"
 
+#define EPOCH_SUFFIX ".epoch"
 #define LOG_INTERVAL_USEC (60 * USEC_PER_SEC)
 
 /* There is nothing to find out here: a name opens a space to whoever knows it. */
@@ -47,10 +50,59 @@ static bool peer_is_local(void) {
         return nbdkit_peer_name((struct sockaddr *) &address, &length) == 0 && address.ss_family == AF_UNIX;
 }
 
+/* For the log and the control socket. */
+static void name_peer(char *ret, size_t size) {
+        struct sockaddr_storage address = { 0 };
+        socklen_t length = sizeof(address);
+        char host[64], port[16];
+
+        if (nbdkit_peer_name((struct sockaddr *) &address, &length) < 0)
+                snprintf(ret, size, "a client");
+        else if (address.ss_family == AF_UNIX)
+                snprintf(ret, size, "process %" PRIi64, nbdkit_peer_pid());
+        else if (getnameinfo((const struct sockaddr *) &address, length, host, sizeof(host), port, sizeof(port),
+                             NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+                snprintf(ret, size, "%s port %s", host, port);
+        else
+                snprintf(ret, size, "a client over %s", address.ss_family == AF_VSOCK ? "vsock" : "the network");
+}
+
+/* The one writer of epochs. */
+static int begin_epochs(struct connection *connection) {
+        struct space *space = connection->space;
+        char name[EPOCH_WRITER_LEN], text[2 * EPOCH_WRITER_LEN];
+        int r = space_enter(space, connection->grant);
+
+        if (r < 0)
+                return r;
+        name_peer(name, sizeof(name));
+        r = space_epoch_begin(space, connection, name);
+        connection->epochs = r == 0;
+        if (r == -EBUSY && space_epoch_writer(space, name))
+                snprintf(text, sizeof(text), "%s writes epochs already", name);
+        else
+                snprintf(text, sizeof(text), "it cannot write epochs: %s", strerror(-r));
+        space_leave(space);
+        if (r < 0)
+                refuse(-r, text);
+        return r;
+}
+
+/* The name of an export is a capability, with EPOCH_SUFFIX for a writer of epochs. */
+static bool cut_suffix(const char *export, char *ret_capability) {
+        size_t length = strlen(export), n = strlen(EPOCH_SUFFIX);
+        bool epochs = length > n && strcmp(export + length - n, EPOCH_SUFFIX) == 0;
+
+        snprintf(ret_capability, CAPABILITY_LEN + 1, "%.*s", (int) (epochs ? length - n : length), export);
+        return epochs;
+}
+
 void *plugin_open(int readonly) {
-        const char *capability = nbdkit_export_name();
+        const char *name = nbdkit_export_name();
+        char capability[CAPABILITY_LEN + 1]; /* one more, so that a longer one is none */
         struct connection *connection;
         uint64_t grant;
+        bool epochs;
         int r;
 
         if (plugin.tls_required && nbdkit_is_tls() != 1 && !peer_is_local()) {
@@ -58,10 +110,16 @@ void *plugin_open(int readonly) {
                 return NULL;
         }
         connection = calloc(1, sizeof(*connection));
-        r = connection && capability ? server_connect(plugin.server, capability, &connection->space, &grant) : -ENOMEM;
+        epochs = name && cut_suffix(name, capability);
+        r = connection && name ? server_connect(plugin.server, capability, &connection->space, &grant) : -ENOMEM;
+        explicit_bzero(capability, sizeof(capability));
         if (r == 0) {
                 connection->grant = grant;
-                return connection;
+                if (!epochs || begin_epochs(connection) == 0)
+                        return connection;
+                server_disconnect(connection->space);
+                free(connection);
+                return NULL;
         }
         refuse(-r, r == -EACCES ? "it named no space that is open" : strerror(-r));
         free(connection);
@@ -71,8 +129,24 @@ void *plugin_open(int readonly) {
 void plugin_close(void *handle) {
         struct connection *connection = handle;
 
+        if (connection->epochs)
+                space_epoch_end(connection->space, connection);
         server_disconnect(connection->space);
         free(connection);
+}
+
+/* All connections to a space see one truth, but what is staged. */
+int plugin_can_multi_conn(void *handle) {
+        const struct connection *connection = handle;
+
+        return !connection->epochs;
+}
+
+/* A single save is no epoch. */
+int plugin_can_fua(void *handle) {
+        const struct connection *connection = handle;
+
+        return connection->epochs ? NBDKIT_FUA_NONE : NBDKIT_FUA_NATIVE;
 }
 
 int64_t plugin_get_size(void *handle) {

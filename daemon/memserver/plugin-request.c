@@ -27,6 +27,19 @@ static int whole(struct connection *connection, int r, uint32_t flags) {
         return r == 0 && flags & NBDKIT_FLAG_FUA ? space_flush(connection->space) : r;
 }
 
+/* Where an epoch of a mirror begins and ends. */
+static bool is_turn(const struct space *space, uint32_t count, uint64_t offset) {
+        return space->role == SPACE_MIRROR && count == LABEL_BYTES && offset == space_turn_offset(space);
+}
+
+static int save(struct connection *connection, const void *buffer, uint32_t count, uint64_t offset) {
+        if (connection->epochs)
+                return space_epoch_write(connection->space, buffer, count, offset);
+        if (is_turn(connection->space, count, offset))
+                return space_hear_turn(connection->space, buffer);
+        return space_write(connection->space, buffer, count, offset);
+}
+
 /* The page behind the end of a mirror. */
 static bool is_label(const struct connection *connection, uint32_t count, uint64_t offset) {
         return count == LABEL_BYTES && offset == page_space_size(connection->space->pages);
@@ -55,7 +68,7 @@ int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint64_t off
         }
         if (begin(connection, count) < 0)
                 return -1;
-        return done(connection, whole(connection, space_write(connection->space, buffer, count, offset), flags));
+        return done(connection, whole(connection, save(connection, buffer, count, offset), flags));
 }
 
 /* Trims and zeroes alike. */
@@ -64,6 +77,8 @@ int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags) {
 
         if (begin(connection, 0) < 0)
                 return -1;
+        if (connection->epochs)
+                return done(connection, space_epoch_trim(connection->space, count, offset));
         return done(connection, whole(connection, space_trim(connection->space, count, offset), flags));
 }
 
@@ -72,7 +87,8 @@ int plugin_flush(void *handle, uint32_t flags) {
 
         if (begin(connection, 0) < 0)
                 return -1;
-        return done(connection, space_flush(connection->space));
+        return done(connection, connection->epochs ? space_epoch_flush(connection->space)
+                                                   : space_flush(connection->space));
 }
 
 static int add_extents(struct space *space, uint64_t at, uint64_t end, bool one, struct nbdkit_extents *extents) {

@@ -67,15 +67,6 @@ static int can_fast_zero(void *handle) {
         return 1;
 }
 
-/* All connections to a space see one truth. */
-static int can_multi_conn(void *handle) {
-        return 1;
-}
-
-static int can_fua(void *handle) {
-        return NBDKIT_FUA_NATIVE;
-}
-
 static int thread_model(void) {
         return nbdkit_thread_model_here();
 }
@@ -100,8 +91,8 @@ static struct nbdkit_plugin nbdkit_plugin = {
         .get_size = plugin_get_size,
         .block_size = plugin_block_size,
         .can_fast_zero = can_fast_zero,
-        .can_multi_conn = can_multi_conn,
-        .can_fua = can_fua,
+        .can_multi_conn = plugin_can_multi_conn,
+        .can_fua = plugin_can_fua,
         .pread = plugin_pread,
         .pwrite = plugin_pwrite,
         .trim = plugin_trim,

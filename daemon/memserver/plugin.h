@@ -33,6 +33,7 @@ extern struct plugin plugin;
 struct connection {
         struct space *space;
         _Atomic uint64_t grant;
+        bool epochs; /* its saves are staged until it flushes (epoch.h) */
 };
 
 /* Puts an event into the journal, or on standard error where there is none. */
@@ -46,6 +47,8 @@ int plugin_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports
 const char *plugin_default_export(int readonly, int is_tls);
 void *plugin_open(int readonly);
 void plugin_close(void *handle);
+int plugin_can_multi_conn(void *handle);
+int plugin_can_fua(void *handle);
 int64_t plugin_get_size(void *handle);
 int plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum);
 

@@ -10,8 +10,9 @@
 #include "daemon/memserver/server-internal.h"
 
 /* With the gate shut. */
-static int may_have_copy(const struct space *space, enum copy_kind kind, struct error *error) {
+static int may_have_copy(struct space *space, enum copy_kind kind, struct error *error) {
         struct copy_status mirror = { .state = COPY_NONE };
+        char writer[EPOCH_WRITER_LEN];
 
         if (space->mirror)
                 copy_tell(space->mirror, &mirror);
@@ -21,6 +22,8 @@ static int may_have_copy(const struct space *space, enum copy_kind kind, struct 
                 return error_set(error, kind == COPY_MOVE ? -EALREADY : -EBUSY, "it is being handed over");
         if (kind == COPY_MIRROR && space->mirror)
                 return error_set(error, -EEXIST, "it has a mirror; unmirror ends it");
+        if (kind == COPY_MOVE && space_epoch_writer(space, writer))
+                return error_set(error, -EBUSY, "%s writes epochs to it", writer);
         if (kind == COPY_MOVE && mirror.state == COPY_FILLING)
                 return error_set(error, -EBUSY, "its mirror is being filled");
         return 0;

@@ -234,6 +234,7 @@ int server_new_grant(struct server *server, struct space *space, uint64_t token,
         memcpy(space->capability, ret_capability, CAPABILITY_LEN);
         space->token = token;
         space->grants++;
+        space_epoch_forget(space);
         pthread_mutex_unlock(&server->lock);
         return 0;
 }
@@ -275,6 +276,7 @@ static int drop(struct server *server, struct space *space, uint64_t token, stru
                 persist_remove(space->file);
         remove_space(server, space);
         /* Connections may keep the space a while, but not its pages. */
+        space_epoch_forget(space);
         (void) page_space_trim(space->pages, page_space_size(space->pages), 0);
         return 0;
 }

@@ -18,7 +18,8 @@
 #include "daemon/memserver/space.h"
 
 uint64_t space_size(const struct space *space) {
-        return page_space_size(space->pages) + (space->role == SPACE_MIRROR ? LABEL_BYTES : 0);
+        return space->role == SPACE_MIRROR ? mirror_size(page_space_size(space->pages))
+                                           : page_space_size(space->pages);
 }
 
 static bool moving(const struct space *space) {
@@ -136,9 +137,16 @@ static int write_copied(struct space *space, const void *buffer, uint64_t length
         return r;
 }
 
-int space_write(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
-        int r = check_range(space, length, offset);
+static bool is_staged(const struct space *space, uint64_t offset) {
+        return space->role == SPACE_MIRROR && offset >= space_staging_offset(space);
+}
 
+int space_write(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
+        int r;
+
+        if (is_staged(space, offset))
+                return space_epoch_write(space, buffer, length, offset - space_staging_offset(space));
+        r = check_range(space, length, offset);
         if (r < 0)
                 return r;
         if (in_order(space))
@@ -170,8 +178,11 @@ static int trim_copied(struct space *space, uint64_t length, uint64_t offset) {
 }
 
 int space_trim(struct space *space, uint64_t length, uint64_t offset) {
-        int r = check_range(space, length, offset);
+        int r;
 
+        if (is_staged(space, offset))
+                return space_epoch_trim(space, length, offset - space_staging_offset(space));
+        r = check_range(space, length, offset);
         if (r < 0)
                 return r;
         r = in_order(space) ? trim_copied(space, length, offset) : page_space_trim(space->pages, length, offset);

@@ -58,6 +58,7 @@ static int hear(struct space *space, _Atomic uint64_t *grant, const struct label
                 *grant = ++space->grants;
         if (turn == KEEPER_NEW_SESSION) {
                 (void) page_space_trim(space->pages, page_space_size(space->pages), 0);
+                space_epoch_forget(space);
                 space->spoilt = space->restored = false;
         }
         if (label->token > space->token)

@@ -24,6 +24,8 @@ int space_new(const struct space_name *name, struct client *client, struct page_
         space->n_references = 1;
         (void) pthread_mutex_init(&space->admin, NULL);
         gate_init(&space->gate);
+        (void) pthread_mutex_init(&space->epochs.lock, NULL);
+        (void) pthread_mutex_init(&space->epochs.writer_lock, NULL);
         ranges_init(&space->ranges);
         *ret = space;
         return 0;
@@ -39,9 +41,13 @@ struct space *space_unref(struct space *space) {
                 return NULL;
         if (space->file)
                 persist_free(space->file);
+        if (space->epochs.staged)
+                epoch_free(space->epochs.staged);
         page_space_free(space->pages);
         client_unref(space->client);
         gate_deinit(&space->gate);
+        (void) pthread_mutex_destroy(&space->epochs.lock);
+        (void) pthread_mutex_destroy(&space->epochs.writer_lock);
         (void) pthread_mutex_destroy(&space->admin);
         ranges_deinit(&space->ranges);
         explicit_bzero(space->capability, sizeof(space->capability));

@@ -16,6 +16,7 @@
 #include "daemon/base/enum-table.h"
 #include "daemon/base/error.h"
 #include "daemon/memserver/client.h"
+#include "daemon/memserver/epoch.h"
 #include "daemon/memserver/gate.h"
 #include "daemon/memserver/keeper.h"
 #include "daemon/memserver/page-store.h"
@@ -36,6 +37,21 @@ enum space_role {
 };
 DECLARE_ENUM_TABLE(space_role); /* "primary", "mirror" */
 
+#define EPOCH_WRITER_LEN 96
+
+/* What there is of epochs. */
+struct space_epochs {
+        pthread_mutex_t lock;  /* held inside the gate, as long as something is staged or applied */
+        struct epoch *staged;  /* owned; NULL: nobody has begun one */
+        uint64_t receiving;    /* of a mirror: number of the one that its primary stages; 0: none */
+        pthread_mutex_t writer_lock;
+        const void *writer;    /* of a primary: the connection that stages. Compared only; NULL: none */
+        char writer_name[EPOCH_WRITER_LEN];
+        _Atomic uint64_t number;       /* of the last one applied, counted by the primary from 1; 0: none */
+        _Atomic usec_t applied_usec;   /* when that was; 0: not here */
+        _Atomic uint64_t staged_bytes;
+};
+
 struct space {
         struct space_name name;
         struct client *client; /* holds a reference */
@@ -52,6 +68,7 @@ struct space {
 
         pthread_mutex_t admin; /* held by who gives it a copy or takes one away */
         struct gate gate;
+        struct space_epochs epochs;
         /* Changed while the gate is shut, so that whoever is inside may read them. */
         enum space_role role;
         _Atomic uint64_t token; /* of the present grant; only rises */
@@ -75,7 +92,7 @@ struct space *space_unref(struct space *space);
 int space_enter(struct space *space, uint64_t grant);
 void space_leave(struct space *space);
 
-/* What a connection sees: a mirror has a page more, for its primary's labels. */
+/* What a connection sees: a mirror has more, for its primary's labels and epochs. */
 uint64_t space_size(const struct space *space);
 
 /* The client's requests, inside. Errors as in page-store.h and copy.h. */
@@ -88,6 +105,25 @@ int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t
  * connection, older ones are refused from then on, and where it begins a session, the pages go. -EPERM for what is no
  * mirror any more, -EINVAL for a label that does not fit. */
 int space_hear_label(struct space *space, _Atomic uint64_t *grant, const void *buffer);
+/* space-epoch.c: connection `writer`, called `name`, is the one that stages saves here from now on (epoch.h). Inside.
+ * -EBUSY where there is another one or the space is being handed over, -EPERM of a mirror, and as epoch_new(). */
+int space_epoch_begin(struct space *space, const void *writer, const char *name);
+/* Who that is; false where there is nobody. */
+bool space_epoch_writer(struct space *space, char ret_name[static EPOCH_WRITER_LEN]);
+/* The connection has ended, and what it has staged is forgotten. Not inside; no matter which grant it had. */
+void space_epoch_end(struct space *space, const void *writer);
+/* The writer's requests, inside: the first two stage, the last one applies all that is staged, here and at the mirror,
+ * or nothing of it. -EPERM where another server has become the primary, -EIO where what was staged cannot be read. */
+int space_epoch_write(struct space *space, const void *buffer, uint64_t length, uint64_t offset);
+int space_epoch_trim(struct space *space, uint64_t length, uint64_t offset);
+int space_epoch_flush(struct space *space);
+/* With the gate shut: whoever stages here does so no more. */
+void space_epoch_forget(struct space *space);
+/* A mirror's part behind its label: where its primary stages, and a page that begins and ends an epoch. */
+uint64_t space_staging_offset(const struct space *space);
+uint64_t space_turn_offset(const struct space *space);
+int space_hear_turn(struct space *space, const void *buffer);
+
 /* What is to be said of the space on disk: whose it is, and in which state. */
 void space_make_label(const struct space *space, enum label_state state, struct label *ret);
 /* The label page of a mirror: whose it is. */

@@ -16,6 +16,7 @@ class Relay:
         self.open.set()
         self.pairs = []
         self.passed = bytearray() if keep else None    # all that was passed on
+        self.budget = None    # bytes that still go to the target; None: all
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         self.listener.listen()
@@ -35,10 +36,14 @@ class Relay:
         other.connect(self.target)
         self.pairs.append((one, other))
 
+    def from_client(self, one):
+        return any(one is client for client, _ in self.pairs)
+
     def run(self):
         while True:
             to = {a: b for one, other in self.pairs for a, b in ((one, other), (other, one))}
-            ready = select.select([self.listener, self.over, *to], [], [], 0.02)[0]
+            heard = [one for one in to if self.budget is None or self.budget > 0 or not self.from_client(one)]
+            ready = select.select([self.listener, self.over, *heard], [], [], 0.02)[0]
             if self.over in ready:
                 return
             if not self.open.is_set():
@@ -48,10 +53,13 @@ class Relay:
                 if one is self.listener:
                     self.accept()
                     continue
+                bounded = self.budget is not None and self.from_client(one)
                 try:
-                    data = one.recv(1 << 20)
+                    data = one.recv(min(self.budget, 1 << 20) if bounded else 1 << 20)
                     if data:
                         to[one].sendall(data)
+                        if bounded:
+                            self.budget -= len(data)
                         if self.passed is not None:
                             self.passed += data
                 except OSError:
