@@ -3,6 +3,7 @@
 /* The text forms of a request. What stands right of "=" decides: a sign makes it a VM's amount or range, anything else
  * is the VM that a range goes to. So "0-1GiB=vm-a" is a range also where a VM is called "0-1GiB". */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,20 +46,40 @@ static int parse_size(const struct complaint *c, const char *text, uint64_t *ret
         return r < 0 ? complain(c, text, "is no size; write it like 512MiB or 1GiB") : 0;
 }
 
-/* "0-1GiB" */
-static int parse_range(const struct complaint *c, const char *text, struct span *ret) {
+/* "0-1GiB" in its two sizes. */
+static bool split_range(const char *text, char start[UNITS_TEXT_MAX], const char **ret_end) {
         const char *dash = strchr(text, '-');
-        char start[UNITS_TEXT_MAX];
-        struct span span;
-        int r;
 
-        if (!dash || dash == text || !dash[1] || (size_t) (dash - text) >= sizeof(start))
-                return complain(c, text, "is no range; write it like 0-1GiB");
+        if (!dash || dash == text || !dash[1] || (size_t) (dash - text) >= UNITS_TEXT_MAX)
+                return false;
         memcpy(start, text, (size_t) (dash - text));
         start[dash - text] = 0;
+        *ret_end = dash + 1;
+        return true;
+}
+
+int span_parse(const char *text, struct span *ret) {
+        char start[UNITS_TEXT_MAX];
+        struct span span;
+        const char *end;
+
+        if (!split_range(text, start, &end) || size_parse(start, &span.start) < 0 || size_parse(end, &span.end) < 0)
+                return -EINVAL;
+        *ret = span;
+        return 0;
+}
+
+static int parse_range(const struct complaint *c, const char *text, struct span *ret) {
+        char start[UNITS_TEXT_MAX];
+        struct span span;
+        const char *end;
+        int r;
+
+        if (!split_range(text, start, &end))
+                return complain(c, text, "is no range; write it like 0-1GiB");
         r = parse_size(c, start, &span.start);
         if (r == 0)
-                r = parse_size(c, dash + 1, &span.end);
+                r = parse_size(c, end, &span.end);
         if (r == 0)
                 *ret = span;
         return r;

@@ -43,6 +43,8 @@ struct assignment_item {
 /* Reads items separated by blanks. -EINVAL, with what is wrong and what would be right in `why`. */
 int assignment_parse(const char *text, struct assignment_item ret[ASSIGNMENT_ITEMS_MAX], size_t *ret_n, char *why,
                      size_t size);
+/* Reads a range: "0-1GiB". -EINVAL. */
+int span_parse(const char *text, struct span *ret);
 /* The text that reads back as this item. Returns `buffer`. */
 const char *assignment_item_format(const struct assignment_item *item, char buffer[ASSIGNMENT_ITEM_LEN]);
 

@@ -15,6 +15,7 @@ struct arguments {
         int pair, side, app;
         usec_t duration;
         uint64_t number;
+        struct span span;
         bool on;
 };
 
@@ -55,6 +56,15 @@ void line_touch(struct sim *sim, const struct arguments *a);
 void line_touches(struct sim *sim, const struct arguments *a);
 void line_others(struct sim *sim, const struct arguments *a);
 void line_reclaim(struct sim *sim, const struct arguments *a);
+
+/* inject-rights.c */
+void line_rights_space(struct sim *sim, const struct arguments *a);
+void line_rights_assign(struct sim *sim, const struct arguments *a);
+void line_rights_release(struct sim *sim, const struct arguments *a);
+void line_rights_touch(struct sim *sim, const struct arguments *a);
+void line_rights_step(struct sim *sim, const struct arguments *a);
+void line_rights_end(struct sim *sim, const struct arguments *a);
+void line_rights_show(struct sim *sim, const struct arguments *a);
 
 /* inject-host.c */
 void line_preflight(struct sim *sim, const struct arguments *a);

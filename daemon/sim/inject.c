@@ -50,7 +50,7 @@ static bool find_app(const struct sim *sim, const char *name, struct arguments *
 }
 
 /* Reads a line's arguments by a template: V a VM, A an application, D a duration, N a number, B on or off, P a pair,
- * O a pair or "all", S a size, w any word; in brackets what may be missing. */
+ * O a pair or "all", S a size, R a range, w any word; in brackets what may be missing. */
 static bool match(const struct sim *sim, const struct line *line, unsigned from, const char *template,
                   struct arguments *a) {
         bool optional = false;
@@ -72,6 +72,7 @@ static bool match(const struct sim *sim, const struct line *line, unsigned from,
                 case 'A': ok = ok && find_app(sim, w, a); break;
                 case 'D': ok = ok && duration_parse(w, &a->duration) >= 0; break;
                 case 'S': ok = ok && size_parse(w, &a->number) >= 0; break;
+                case 'R': ok = ok && span_parse(w, &a->span) >= 0; break;
                 case 'B': a->on = strcmp(w, "on") == 0; ok = a->on || strcmp(w, "off") == 0; break;
                 case 'P': ok = ok && find_pair(sim, w, strlen(w), a); break;
                 case 'O': ok = ok && (strcmp(w, "all") == 0 || find_pair(sim, w, strlen(w), a)); break;
@@ -180,6 +181,16 @@ static const struct {
         { "explain", NULL, "P", line_explain },
         { "check", NULL, "P", line_check },
         { "try", NULL, "PN", line_try },
+        { "rights", "space", "SS", line_rights_space },
+        { "rights", "assign", "RV", line_rights_assign },
+        { "rights", "release", "VRw", line_rights_release },
+        { "rights", "touch", "VR", line_rights_touch },
+        { "rights", "take-back", "R", line_rights_step },
+        { "rights", "paged-out", "VR", line_rights_step },
+        { "rights", "reported-free", "VR", line_rights_step },
+        { "rights", "fence", "V", line_rights_end },
+        { "rights", "leave", "V", line_rights_end },
+        { "rights", "show", "", line_rights_show },
         { "calm", NULL, "", line_calm },
         { "heal", NULL, "", line_heal },
 };

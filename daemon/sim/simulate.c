@@ -174,6 +174,7 @@ static void tear_down(struct sim *sim) {
         free(sim->pairs);
         queue_deinit(&sim->queue);
         timeline_deinit(&sim->timeline);
+        rights_deinit(&sim->rights);
         for (size_t i = 0; i < sim->n_policies; i++)
                 policy_free(sim->policies[i]);
         free(sim->policies);

@@ -56,6 +56,12 @@
  *   operator switch|return PAIR [dry-run] | operator drill PAIR FAULT [dry-run]
  *   operator rehearse PAIR
  *   operator pause PAIR|all [DURATION] | operator resume PAIR|all | operator adopt PAIR VM
+ *   operator assign ITEM... | operator assign-cancel
+ *   rights space SIZE EXTENT | rights show    one space of memory, its extents' managers and users (N), and no more
+ *   rights assign RANGE VM | rights release VM RANGE user-keeps|stronger-keeps
+ *   rights touch VM RANGE                     the access decision
+ *   rights take-back RANGE | rights paged-out VM RANGE | rights reported-free VM RANGE
+ *   rights fence VM | rights leave VM
  *   apply FILE                                another policy
  *   explain PAIR                              what `failoverctl explain` says of it
  *   check PAIR                                what `failoverctl check` says of it

@@ -192,6 +192,8 @@ struct sim {
         usec_t die_down_usec;
         struct message message; /* scratch: too large to make anew each time */
 
+        struct rights rights; /* of the space that the timeline speaks of; without ranges: of none */
+
         bool reclaim;       /* memory can be taken back by force */
         bool tells_signals; /* the kernel tells which signal has ended a process */
 
