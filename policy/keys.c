@@ -22,6 +22,7 @@ DEFINE_WORDS(early_measure)
 DEFINE_WORDS(early_count)
 DEFINE_WORDS(early_take)
 DEFINE_WORDS(store_lost)
+DEFINE_WORDS(assignment_order)
 DEFINE_WORDS(yes_no)
 DEFINE_WORDS(overflow_when)
 
@@ -214,6 +215,14 @@ static const struct key pool_keys[] = {
         { NULL },
 };
 
+static const struct key assign_keys[] = {
+        { "order", KEY_WORD, AT(assign_keys, order), .word = assignment_order_word },
+        { "piece", KEY_SIZE, AT(assign_keys, piece_bytes), .min = 0, .max = POLICY_SIZE_MAX },
+        { "overlap", KEY_COUNT, AT(assign_keys, overlap), .min = 1, .max = 64 },
+        { "patience", KEY_DURATION, AT(assign_keys, patience_usec), .min = SEC, .max = HOUR },
+        { NULL },
+};
+
 static const struct key server_keys[] = {
         { "name", KEY_NAME, AT(memory_server, name), .required = true },
         { "control", KEY_TEXT, AT(memory_server, control), .required = true },
@@ -230,6 +239,7 @@ const struct key policy_keys[] = {
         { "hypervisor", KEY_TEXT, AT(policy, hypervisor_uri) },
         { "pool", KEY_BLOCK, .required = true, .children = pool_keys },
         { "store-lost", KEY_WORD, AT(policy, on_store_lost), .word = store_lost_word },
+        { "assign", KEY_BLOCK, AT(policy, assign), .children = assign_keys },
         { "memory-servers", KEY_LIST, AT(policy, servers), .max = POLICY_SERVERS_MAX, .children = server_keys,
           .read = read_servers, .item_size = sizeof(struct memory_server),
           .count_offset = offsetof(struct policy, n_servers) },

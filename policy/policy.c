@@ -102,6 +102,13 @@ static const char *const prefault_table[PREFAULT_MAX] = {
 };
 DEFINE_ENUM_TABLE(prefault, prefault_table)
 
+static const char *const assignment_order_table[] = {
+        [ASSIGN_AT_ONCE] = "at-once",
+        [ASSIGN_RELEASES_FIRST] = "releases-first",
+        [ASSIGN_CYCLES] = "cycles",
+};
+DEFINE_ENUM_TABLE(assignment_order, assignment_order_table)
+
 static const char *const store_lost_table[STORE_LOST_MAX] = {
         [STORE_LOST_HOLD] = "hold",
         [STORE_LOST_TRUST_RUNNING] = "trust-running",
@@ -365,6 +372,8 @@ struct policy *policy_new(void) {
                 .monitor_bytes = 64 * MIB,
                 .overhead_bytes = 128 * MIB,
                 .on_store_lost = STORE_LOST_HOLD,
+                .assign = { .order = ASSIGN_CYCLES, .piece_bytes = 256 * MIB, .overlap = 2,
+                            .patience_usec = 60 * USEC_PER_SEC },
         };
         policy->hypervisor_uri = strdup("qemu:///system");
         if (!policy->hypervisor_uri)

@@ -147,6 +147,23 @@ struct early_release_keys {
         usec_t watch_usec;      /* an extent is judged no sooner after it was lost */
 };
 
+/* In which order a request to move memory by hand asks its VMs (N: variant 5). */
+enum assignment_order {
+        ASSIGN_AT_ONCE,        /* what is to be extended before it was released waits there */
+        ASSIGN_RELEASES_FIRST,
+        ASSIGN_CYCLES,         /* release a piece, extend by it, release the next */
+        ASSIGNMENT_ORDER_MAX,
+        ASSIGNMENT_ORDER_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(assignment_order); /* "at-once", "releases-first", "cycles" */
+
+struct assign_keys {
+        enum assignment_order order;
+        uint64_t piece_bytes;   /* of one request to a VM, at most; at least an extent is asked for. 0: not split */
+        unsigned overlap;       /* ASSIGN_CYCLES: so many pieces may be released that nobody was extended by yet */
+        usec_t patience_usec;   /* a VM may make no progress for so long, and take ten times as long for a piece */
+};
+
 /* A store that was there and is gone or unreadable. */
 enum store_lost { STORE_LOST_HOLD, STORE_LOST_TRUST_RUNNING, STORE_LOST_MAX, STORE_LOST_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(store_lost); /* "hold", "trust-running" */
@@ -295,6 +312,7 @@ struct policy {
         uint64_t overhead_bytes; /* QEMU's own, for each VM, a row of the monitor's */
 
         enum store_lost on_store_lost;
+        struct assign_keys assign;
 
         struct memory_server *servers;
         size_t n_servers;

@@ -5,13 +5,6 @@
 
 #include "daemon/core/assignment-internal.h"
 
-static const char *const assignment_order_table[] = {
-        [ASSIGN_AT_ONCE] = "at-once",
-        [ASSIGN_RELEASES_FIRST] = "releases-first",
-        [ASSIGN_CYCLES] = "cycles",
-};
-DEFINE_ENUM_TABLE(assignment_order, assignment_order_table)
-
 static const char *const assignment_outcome_table[] = {
         [ASSIGN_DONE] = "done", [ASSIGN_LATER] = "later", [ASSIGN_REFUSED] = "refused", [ASSIGN_FAILED] = "failed",
 };

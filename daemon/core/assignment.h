@@ -48,15 +48,6 @@ int span_parse(const char *text, struct span *ret);
 /* The text that reads back as this item. Returns `buffer`. */
 const char *assignment_item_format(const struct assignment_item *item, char buffer[ASSIGNMENT_ITEM_LEN]);
 
-enum assignment_order {
-        ASSIGN_AT_ONCE,        /* what is to be extended before it was released waits there */
-        ASSIGN_RELEASES_FIRST,
-        ASSIGN_CYCLES,         /* release a piece, extend by it, release the next */
-        ASSIGNMENT_ORDER_MAX,
-        ASSIGNMENT_ORDER_INVALID = -EINVAL,
-};
-DECLARE_ENUM_TABLE(assignment_order); /* "at-once", "releases-first", "cycles" */
-
 struct assignment_policy {
         enum assignment_order order;
         uint64_t piece_bytes; /* size of one request at most, whole extents; 0: not split */

@@ -13,11 +13,8 @@
 #include "daemon/core/choice.h"
 #include "daemon/core/pair-internal.h"
 
-#define PIECE_BYTES (256 * MIB) /* of one request to a VM, at most; at least an extent */
-#define OVERLAP 2
 #define WRITE_USEC (2 * USEC_PER_SEC)
-#define PATIENCE_USEC (60 * USEC_PER_SEC) /* a VM may make no progress for so long, */
-#define PIECE_USEC (10 * PATIENCE_USEC)   /* and take so long for a piece */
+#define PIECE_PATIENCES 10 /* a VM may take so much of the policy's patience for a piece */
 
 /* ---- who may be named ---------------------------------------------------------------------------------- */
 
@@ -183,10 +180,12 @@ static int check_pool(const struct engine *engine, const struct assignment *plan
 
 static int plan_request(const struct engine *engine, const char *text, const struct assignment_vm *vms, size_t n_vms,
                         struct assignment *plan, struct rights *map, char *why, size_t size) {
+        const struct assign_keys *keys = &engine->policy->assign;
         uint64_t extent = engine->policy->extent_bytes;
         const struct assignment_policy policy = {
-                .order = ASSIGN_CYCLES, .overlap = OVERLAP,
-                .piece_bytes = PIECE_BYTES > extent ? PIECE_BYTES / extent * extent : extent,
+                .order = keys->order, .overlap = keys->overlap,
+                .piece_bytes = keys->piece_bytes > 0 && keys->piece_bytes < extent ? extent
+                                                                                   : keys->piece_bytes / extent * extent,
         };
         struct assignment_item items[ASSIGNMENT_ITEMS_MAX];
         size_t n;
@@ -463,7 +462,8 @@ static bool look(struct engine *engine, size_t i) {
         struct holder holder = assigning->plan.vms[i].holder;
         const struct pair *pair = pair_of(engine, holder);
         enum assignment_outcome outcome = ASSIGN_DONE;
-        char why[ASSIGNMENT_WHY_LEN] = "";
+        char why[ASSIGNMENT_WHY_LEN] = "", time[UNITS_TEXT_MAX];
+        usec_t patience = engine->policy->assign.patience_usec;
         uint64_t bytes;
 
         if (vm->request_id == 0)
@@ -477,20 +477,21 @@ static bool look(struct engine *engine, size_t i) {
                 outcome = ASSIGN_FAILED;
                 snprintf(why, sizeof(why), "%s has failed; what it manages is given to it again when it is back",
                          pair_domain(pair, holder.side));
-        } else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + PATIENCE_USEC &&
-                   engine->now_usec < vm->issued_usec + PIECE_USEC)
+        } else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + patience &&
+                   engine->now_usec < vm->issued_usec + PIECE_PATIENCES * patience)
                 return false;
-        else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + PATIENCE_USEC)
-                snprintf(why, sizeof(why), vm->extend ? "%s has not taken all of it in ten minutes; it gets the rest "
-                                                        "when it is there"
-                                                      : "the guest of %s has not let all of it go in ten minutes; it "
-                                                        "is still asked to",
-                         pair_domain(pair, holder.side));
+        else if (bytes < vm->bytes && engine->now_usec < vm->seen_usec + patience)
+                snprintf(why, sizeof(why), vm->extend ? "%s has not taken all of it in %s; it gets the rest when it is "
+                                                        "there"
+                                                      : "the guest of %s has not let all of it go in %s; it is still "
+                                                        "asked to",
+                         pair_domain(pair, holder.side), duration_format(time, PIECE_PATIENCES * patience));
         else if (bytes < vm->bytes)
-                snprintf(why, sizeof(why), "%s%s%s", vm->extend ? "no memory has become free for " : "the guest of ",
-                         pair_domain(pair, holder.side),
-                         vm->extend ? ", or its guest has not taken it, for a minute; it gets it when it is there"
-                                    : " has let nothing go for a minute; it is still asked to");
+                snprintf(why, sizeof(why), vm->extend ? "no memory has become free for %s, or its guest has not taken "
+                                                        "it, for %s; it gets it when it is there"
+                                                      : "the guest of %s has let nothing go for %s; it is still asked "
+                                                        "to",
+                         pair_domain(pair, holder.side), duration_format(time, patience));
         assignment_done(&assigning->plan, vm->request_id, outcome, bytes, why);
         vm->request_id = 0;
         if (vm->extend && bytes < vm->bytes) { /* the rest may be asked for once more */
