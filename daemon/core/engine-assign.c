@@ -182,10 +182,9 @@ static int plan_request(const struct engine *engine, const char *text, const str
                         struct assignment *plan, struct rights *map, char *why, size_t size) {
         const struct assign_keys *keys = &engine->policy->assign;
         uint64_t extent = engine->policy->extent_bytes;
+        uint64_t piece = keys->piece_bytes > 0 && keys->piece_bytes < extent ? extent : keys->piece_bytes;
         const struct assignment_policy policy = {
-                .order = keys->order, .overlap = keys->overlap,
-                .piece_bytes = keys->piece_bytes > 0 && keys->piece_bytes < extent ? extent
-                                                                                   : keys->piece_bytes / extent * extent,
+                .order = keys->order, .overlap = keys->overlap, .piece_bytes = piece / extent * extent,
         };
         struct assignment_item items[ASSIGNMENT_ITEMS_MAX];
         size_t n;
