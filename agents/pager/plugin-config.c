@@ -21,6 +21,8 @@ struct spread_options plugin_options = {
                 .tls_required = true,
                 .tell = plugin_tell,
         },
+        .decided = DECIDED_ARBITRATOR,
+        .warn = plugin_warn,
 };
 bool plugin_lock = true;
 
@@ -33,6 +35,9 @@ const char plugin_config_help[] =
         "space=NAME             (default: swap)\n"
         "mirror=yes|no          each page at two servers (default: yes, where there are two)\n"
         "save=fixed|per-save    all pages at one server, or each at one that is chosen anew (default: fixed)\n"
+        "decided=arbitrator|broadcast  who knows how much room servers have (default: arbitrator)\n"
+        "discovery=ADDR:PORT    of the arbitrator, or to broadcast to (UDP); without it each server is asked\n"
+        "discovery-key=FILE     that servers, clients and arbitrator share\n"
         "deadline=TIME          for a server's answer (default: 1s)\n"
         "patience=TIME          how long requests wait before pages are given up (default: 30s)\n"
         "connections=N          to the primary (default: 4)\n"
@@ -132,6 +137,21 @@ static int read_save(const char *key, const char *value) {
         return 0;
 }
 
+static int read_decided(const char *key, const char *value) {
+        enum placement_decider decided = placement_decider_from_string(value);
+
+        if (decided == PLACEMENT_DECIDER_INVALID)
+                return refuse(key, value, "broadcast or arbitrator");
+        plugin_options.decided = decided;
+        return 0;
+}
+
+static int read_text(const char *value, const char **ret) {
+        free((char *) *ret);
+        *ret = strdup(value);
+        return *ret ? 0 : -1;
+}
+
 int plugin_config(const char *key, const char *value) {
         struct pager_options *options = &plugin_options.pager;
 
@@ -149,6 +169,12 @@ int plugin_config(const char *key, const char *value) {
                 return read_bool(value, &options->mirror);
         if (strcmp(key, "save") == 0)
                 return read_save(key, value);
+        if (strcmp(key, "decided") == 0)
+                return read_decided(key, value);
+        if (strcmp(key, "discovery") == 0)
+                return read_text(value, &plugin_options.discovery);
+        if (strcmp(key, "discovery-key") == 0)
+                return read_path(value, &plugin_options.discovery_key);
         if (strcmp(key, "deadline") == 0)
                 return read_time(key, value, DEADLINE_MAX_USEC, &options->deadline_usec);
         if (strcmp(key, "patience") == 0)
@@ -190,6 +216,10 @@ int plugin_config_complete(void) {
         }
         if (!*options->name.space)
                 memcpy(options->name.space, "swap", sizeof("swap"));
+        if ((plugin_options.discovery == NULL) != (plugin_options.discovery_key == NULL)) {
+                nbdkit_error("discovery= and discovery-key= go together");
+                return -1;
+        }
         options->mirror = options->mirror && options->n_servers > 1;
         return 0;
 }
@@ -199,6 +229,8 @@ void plugin_config_free(void) {
                 free((char *) plugin_options.pager.servers[i].control);
                 free((char *) plugin_options.pager.servers[i].uri);
         }
+        free((char *) plugin_options.discovery);
+        free((char *) plugin_options.discovery_key);
         free((char *) plugin_options.pager.psk_file);
         free((char *) plugin_options.pager.certificates);
         free((char *) plugin_options.pager.status_path);

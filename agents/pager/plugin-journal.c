@@ -21,6 +21,10 @@ static int priority(enum pager_event event) {
         }
 }
 
+void plugin_warn(const char *text) {
+        fprintf(stderr, "<4>%s; such ones are told once an hour\n", text);
+}
+
 void plugin_tell(const struct space_name *name, enum pager_event event, const char *text) {
         const char *word = pager_event_to_string(event), *comma = *text ? ", " : "";
 

@@ -18,4 +18,5 @@ void plugin_config_free(void);
 extern const char plugin_config_help[];
 
 /* Puts an event into the journal, or on standard error where there is none. */
+void plugin_warn(const char *text);
 void plugin_tell(const struct space_name *name, enum pager_event event, const char *text);

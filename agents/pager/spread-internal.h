@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "agents/pager/decider.h"
 #include "agents/pager/leftover.h"
 #include "agents/pager/spread.h"
 
@@ -31,6 +32,7 @@ struct spread {
         pthread_cond_t hurry;    /* the thread that asks shall do so now, or end */
         struct page_map map;     /* by share */
         struct leftovers leftovers;
+        struct decider *decider; /* the asking thread's */
         struct placement placement;
         bool stop;
         pthread_t thread;

@@ -1,42 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
-#include <json-c/json.h>
-#include <string.h>
-
 #include "agents/pager/spread-internal.h"
-#include "daemon/base/cleanup.h"
 #include "daemon/base/thread.h"
-#include "daemon/memserver/control-ask.h"
 
 #define ASK_USEC USEC_PER_SEC    /* between two questions to the servers */
 #define AGAIN_USEC USEC_PER_SEC  /* until what could not be trimmed is tried again */
 #define SWEEP_PAGES UINT64_C(256) /* trimmed at once */
 
-DEFINE_CLEANUP(struct json_object *, json_object_put)
-
-/* One server's answer, out of what it says of its load. */
-static void ask_server(struct spread *spread, size_t server, struct placement_answer *ret) {
-        const struct pager_options *options = &spread->options.pager;
-        struct control_ask ask = { options->servers[server].control, NULL, options->deadline_usec, -1 };
-        _cleanup_(json_object_putp) struct json_object *items = NULL;
-        struct load_status load = { 0 };
-
-        *ret = (struct placement_answer) { 0 };
-        if (control_ask_items(&ask, CONTROL_LOAD, 0, &items, NULL) < 0 || json_object_array_length(items) != 1 ||
-            fields_decode(json_object_array_get_idx(items, 0), &load_status_fields, load_status_fields.required,
-                          UINT64_MAX, &load, NULL) < 0)
-                return;
-        ret->known = true;
-        ret->willing = !load.draining;
-        ret->total_pages = load.memory_bytes / PAGE_BYTES;
-        ret->free_pages = ret->total_pages - load.memory_used_bytes / PAGE_BYTES;
-}
-
 void spread_ask(struct spread *spread) {
-        struct placement placement = { .n_answers = spread->options.pager.n_servers };
+        struct placement placement;
+        uint64_t n_held = 0;
 
-        for (size_t i = 0; i < placement.n_answers; i++)
-                ask_server(spread, i, &placement.answers[i]);
+        pthread_mutex_lock(&spread->lock);
+        for (unsigned h = 1; h <= PAGE_HOLDERS_MAX; h++)
+                n_held += spread->map.n_held[h];
+        pthread_mutex_unlock(&spread->lock);
+        decider_ask(spread->decider, n_held, PAGE_NOBODY, &placement);
         pthread_mutex_lock(&spread->lock);
         spread->placement = placement;
         pthread_mutex_unlock(&spread->lock);

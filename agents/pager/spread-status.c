@@ -92,6 +92,7 @@ static void describe(struct spread *spread, struct json_object *json) {
         add_word(json, "space", options->pager.name.space);
         add_word(json, "state", pager_state_to_string(sum.state));
         add_word(json, "save", placement_save_to_string(options->save));
+        add_word(json, "decided", placement_decider_to_string(options->decided));
         add_number(json, "takeovers", sum.n_takeovers);
         add_number(json, "size_bytes", options->pager.size_bytes);
         add_own(spread, json);

@@ -51,14 +51,34 @@ static int open_share(struct spread *spread, unsigned holder, struct error *erro
         return r;
 }
 
+/* Where the one space begins: as its client says, or as the decider does. */
+static unsigned first_holder(struct spread *spread) {
+        if (!spread->options.discovery)
+                return 1;
+        spread_ask(spread);
+        return placement_open(&spread->placement, 0);
+}
+
 static int open_shares(struct spread *spread, struct error *error) {
         size_t n = spread->options.pager.n_servers;
         int r = 0;
 
         if (spread->options.save == SAVE_FIXED)
-                return open_share(spread, 1, error);
+                return open_share(spread, first_holder(spread), error);
         for (unsigned holder = 1; holder <= n && r == 0; holder++)
                 r = open_share(spread, holder, error);
+        return r;
+}
+
+static int open_decider(struct spread *spread, struct error *error) {
+        const struct spread_options *options = &spread->options;
+        struct decider_options decider = { .pager = &options->pager, .decided = options->decided,
+                                           .address = options->discovery, .key_file = options->discovery_key,
+                                           .tell = options->warn };
+        int r = decider_new(&decider, &spread->decider, error);
+
+        if (r < 0)
+                error_prefix(error, "discovery");
         return r;
 }
 
@@ -84,7 +104,9 @@ int spread_new(const struct spread_options *options, struct spread **ret, struct
         condition_init(&spread->changed);
         condition_init(&spread->leftover);
         condition_init(&spread->hurry);
-        r = spread->options.save == SAVE_PER_SAVE ? init_table(spread, error) : 0;
+        r = open_decider(spread, error);
+        if (r == 0 && spread->options.save == SAVE_PER_SAVE)
+                r = init_table(spread, error);
         if (r == 0)
                 r = open_shares(spread, error);
         if (r < 0)
@@ -105,6 +127,8 @@ struct spread *spread_free(struct spread *spread) {
                 (void) pager_free(spread->shares[i].pager);
         for (size_t i = 0; i < ELEMENTSOF(spread->shares); i++)
                 free(spread->shares[i].status_path);
+        if (spread->decider)
+                (void) decider_free(spread->decider);
         leftovers_deinit(&spread->leftovers);
         page_map_deinit(&spread->map);
         (void) pthread_cond_destroy(&spread->hurry);

@@ -18,6 +18,9 @@ struct spread;
 struct spread_options {
         struct pager_options pager; /* the servers are the holders */
         enum placement_save save;
+        enum placement_decider decided;
+        const char *discovery, *discovery_key; /* as decider.h's address and key file; NULL: none */
+        void (*warn)(const char *text);        /* may be NULL */
 };
 
 /* Errors as of pager_new(). */

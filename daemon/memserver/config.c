@@ -38,6 +38,13 @@ static const struct key control_keys[] = {
         { "users", KEY_COMMAND, AT(control_users) },
         { NULL },
 };
+static const struct key discovery_keys[] = {
+        { "listen", KEY_TEXT, AT(discovery_listen) },
+        { "arbitrator", KEY_TEXT, AT(discovery_arbitrator) },
+        { "key", KEY_TEXT, AT(discovery_key), .required = true },
+        { "silent", KEY_WORD, AT(discovery_silent), .word = no_or_yes },
+        { NULL },
+};
 static const struct key config_keys[] = {
         { "memory", KEY_SIZE, AT(memory_bytes), .min = 16 * MIB, .max = 8 * TIB, .required = true },
         { "spill", KEY_BLOCK, .children = spill_keys },
@@ -46,6 +53,7 @@ static const struct key config_keys[] = {
         { "tls", KEY_BLOCK, .children = tls_keys },
         { "unencrypted", KEY_WORD, AT(unencrypted), .word = no_or_yes },
         { "control", KEY_BLOCK, .children = control_keys },
+        { "discovery", KEY_BLOCK, .children = discovery_keys },
         { "client-quota", KEY_SIZE, AT(client_quota_bytes), .min = MIB, .max = 16 * TIB },
         { "lock", KEY_WORD, AT(lock), .word = no_or_yes },
         { "threads", KEY_COUNT, AT(threads), .min = 1, .max = 256 },
@@ -125,6 +133,9 @@ struct memserver_config *memserver_config_free(struct memserver_config *config) 
         free(config->tls_psk);
         free(config->tls_certificates);
         free(config->control_socket);
+        free(config->discovery_listen);
+        free(config->discovery_arbitrator);
+        free(config->discovery_key);
         command_deinit(&config->listen);
         command_deinit(&config->control_users);
         free(config);

@@ -18,6 +18,8 @@ struct memserver_config {
         char *control_socket;
         struct command control_users;
         uint64_t client_quota_bytes; /* 0: none */
+        char *discovery_listen, *discovery_arbitrator, *discovery_key; /* NULL: none */
+        int discovery_silent;
         int lock;                    /* keep pages in memory */
         unsigned threads;            /* requests of one connection at once */
 };

@@ -261,6 +261,7 @@ static int call_load(struct server *server, const struct control_request *reques
                 .clients = load.n_clients,
                 .draining = load.draining,
                 .latest_event = events_latest(server_events(server)),
+                .identity = load.identity,
         };
         return send_item(out, request->id, "load", &load_status_fields, &status);
 }

@@ -117,7 +117,7 @@ static const struct field load_rows[] = {
         UINT64_FIELD(STATUS, memory_bytes), UINT64_FIELD(STATUS, memory_used_bytes), UINT64_FIELD(STATUS, spill_bytes),
         UINT64_FIELD(STATUS, spill_used_bytes), UINT64_FIELD(STATUS, spill_errors), UINT64_FIELD(STATUS, table_bytes),
         UINT64_FIELD(STATUS, spaces), UINT64_FIELD(STATUS, clients), { FIELD_AT(STATUS, draining), .kind = FIELD_BOOL },
-        UINT64_FIELD(STATUS, latest_event),
+        UINT64_FIELD(STATUS, latest_event), UINT64_FIELD(STATUS, identity),
 };
 #undef STATUS
 const struct fields load_status_fields = { load_rows, ELEMENTSOF(load_rows), UINT64_MAX };

@@ -79,6 +79,7 @@ struct load_status {
         uint64_t spaces, clients;
         bool draining;
         uint64_t latest_event;
+        uint64_t identity; /* by which discovery knows it */
 };
 
 struct event_status {

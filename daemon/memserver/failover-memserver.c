@@ -79,6 +79,13 @@ static void build_arguments(const struct options *options, const struct memserve
         add(a, "control=%s", config->control_socket);
         for (size_t i = 0; i < config->control_users.n_words; i++)
                 add(a, "control-user=%s", config->control_users.words[i]);
+        if (config->discovery_listen)
+                add(a, "discovery=%s", config->discovery_listen);
+        if (config->discovery_arbitrator)
+                add(a, "arbitrator=%s", config->discovery_arbitrator);
+        if (config->discovery_key)
+                add(a, "discovery-key=%s", config->discovery_key);
+        add(a, "discovery-silent=%s", config->discovery_silent ? "yes" : "no");
         add(a, "tls-required=%s", config->unencrypted ? "no" : "yes");
         add(a, "lock=%s", config->lock ? "yes" : "no");
 }

@@ -20,6 +20,10 @@ const char plugin_config_help[] =
         "peer-psk=FILE          TLS keys to speak to other servers with\n"
         "peer-certificates=DIR  TLS certificates to speak to other servers with\n"
         "tls-required=yes|no    nobody without TLS, other than on unix sockets (default: yes)\n"
+        "discovery=ADDR:PORT    where it answers who looks for memory by broadcast (UDP)\n"
+        "arbitrator=ADDR:PORT   whom it announces itself to (UDP)\n"
+        "discovery-key=FILE     that servers, clients and arbitrator share\n"
+        "discovery-silent=yes|no  says nothing while it is not willing, instead of saying so (default: no)\n"
         "lock=yes|no            keep pages in memory (default: yes)";
 
 static int read_size(const char *key, const char *value, uint64_t *ret) {
@@ -82,8 +86,7 @@ int plugin_config(const char *key, const char *value) {
                 return read_bool(key, value, &plugin.tls_required);
         if (strcmp(key, "lock") == 0)
                 return read_bool(key, value, &plugin.lock);
-        nbdkit_error("unknown parameter %s", key);
-        return -1;
+        return plugin_discovery_config(key, value);
 }
 
 /* A server must not promise what the host does not have. */

@@ -40,6 +40,8 @@ static int after_fork(void) {
         r = control_new(plugin.server, plugin.control_path, plugin.users, plugin.n_users, &plugin.control, &error);
         if (r < 0)
                 nbdkit_error("control socket %s", error_text(&error));
+        else if ((r = plugin_discovery_start(&error)) < 0)
+                nbdkit_error("discovery: %s", error_text(&error));
         else
                 (void) sd_notify(0, "READY=1");
         error_deinit(&error);
@@ -48,6 +50,7 @@ static int after_fork(void) {
 
 /* No connection is served any more. */
 static void cleanup(void) {
+        plugin_discovery_end();
         if (plugin.control)
                 plugin.control = control_free(plugin.control);
 }

@@ -43,6 +43,12 @@ int plugin_config(const char *key, const char *value);
 int plugin_config_complete(void);
 extern const char plugin_config_help[];
 
+/* plugin-discovery.c: parameters that plugin_config() does not know; the thread that answers and announces, after the
+ * fork, where there is anything to do; and its end. */
+int plugin_discovery_config(const char *key, const char *value);
+int plugin_discovery_start(struct error *error);
+void plugin_discovery_end(void);
+
 int plugin_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports);
 const char *plugin_default_export(int readonly, int is_tls);
 void *plugin_open(int readonly);

@@ -23,6 +23,7 @@ struct server {
         struct client *clients[SERVER_CLIENTS_MAX]; /* references */
         size_t n_clients;
         bool draining;
+        uint64_t identity;
 };
 
 #define NAME_FORMAT "%s/%s/%s"

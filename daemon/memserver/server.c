@@ -27,8 +27,10 @@ int server_new(const struct server_options *options, struct server **ret, struct
         (void) pthread_mutex_init(&server->lock, NULL);
         server->peer = options->peer;
         server->client_quota_pages = options->client_quota_bytes / PAGE_BYTES;
-        if (getrandom(&pages.seed, sizeof(pages.seed), 0) != (ssize_t) sizeof(pages.seed))
+        if (getrandom(&pages.seed, sizeof(pages.seed), 0) != (ssize_t) sizeof(pages.seed) ||
+            getrandom(&server->identity, sizeof(server->identity), 0) != (ssize_t) sizeof(server->identity))
                 return error_set(error, -EIO, "no random numbers from the kernel");
+        server->identity |= 1;
         if (options->spill_bytes > 0) {
                 r = spill_open(options->spill_path, options->spill_bytes, &server->spill, error);
                 if (r < 0)
@@ -374,6 +376,7 @@ void server_load(struct server *server, struct server_load *ret) {
         ret->n_spaces = server->n_spaces;
         ret->n_clients = server->n_clients;
         ret->draining = server->draining;
+        ret->identity = server->identity;
         pthread_mutex_unlock(&server->lock);
 }
 

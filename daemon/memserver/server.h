@@ -41,6 +41,7 @@ struct server_load {
         struct page_store_load pages;
         size_t n_spaces, n_clients;
         bool draining;
+        uint64_t identity; /* random, of this run of the server; not 0 */
 };
 
 /* Spaces that are found on disk are brought back as mirrors, which only force promotes: nobody here knows what happened

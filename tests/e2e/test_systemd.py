@@ -23,6 +23,7 @@ FILES = """
 /usr/lib/systemd/catalog/failover-memserver.catalog
 /usr/lib/systemd/catalog/failover-pager.catalog
 /usr/lib/systemd/catalog/failoverd.catalog
+/usr/lib/systemd/system/failover-arbitrator.service
 /usr/lib/systemd/system/failover-drill@.service
 /usr/lib/systemd/system/failover-drill@.timer
 /usr/lib/systemd/system/failover-memserver.service
@@ -35,6 +36,7 @@ FILES = """
 /usr/lib/tmpfiles.d/failoverd.conf
 /usr/libexec/failoverd/failoverd-helper
 /usr/sbin/failover-agent
+/usr/sbin/failover-arbitrator
 /usr/sbin/failover-memserver
 /usr/sbin/failoverd
 /usr/share/bash-completion/completions/failoverctl
@@ -52,10 +54,12 @@ FILES = """
 /usr/share/man/man5/failoverd-policy.5
 /usr/share/man/man5/org.failover1.5
 /usr/share/man/man7/failover-agent-protocol.7
+/usr/share/man/man7/failover-discovery.7
 /usr/share/man/man7/failover-json.7
 /usr/share/man/man7/failover-memserver-protocol.7
 /usr/share/man/man7/failover-timeline.7
 /usr/share/man/man8/failover-agent.8
+/usr/share/man/man8/failover-arbitrator.8
 /usr/share/man/man8/failover-memserver.8
 /usr/share/man/man8/failoverd-helper.8
 /usr/share/man/man8/failoverd.8
@@ -137,14 +141,15 @@ def test_pages_that_man_pages_refer_to_are_installed(system):
 
 def test_systemd_finds_nothing_to_complain_about_in_the_units(system):
     units = [path for path in FILES if re.search(r"/(system|guest)/.*\.(service|socket|timer)$", path)]
-    assert len(units) == 7
+    assert len(units) == 8
     done = container(system).run("systemd-analyze", "verify", "--man=no", *units, check=False)
     complaints = [line for line in done.stderr.splitlines() if "failover" in line]
     assert done.returncode == 0 and not complaints, done.stderr
 
 
 def test_walls_of_the_service_are_up(system):
-    for unit in (UNIT, "failoverd-helper.service", "failover-drill@p.service", "failover-memserver.service"):
+    for unit in (UNIT, "failoverd-helper.service", "failover-drill@p.service", "failover-memserver.service",
+                 "failover-arbitrator.service"):
         said = container(system).run("systemd-analyze", "security", "--no-pager", unit).stdout
         exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", said).group(1))
         print(f"{unit}: exposure {exposure}")

@@ -92,11 +92,11 @@ def end(process, handles):
 class Server:
     """Serves on one unix socket, as nbdkit's own command line says."""
 
-    def __init__(self, memory="64MiB", *parameters, nbdkit=()):
+    def __init__(self, memory="64MiB", *parameters, nbdkit=(), prefix=()):
         self.dir = tempfile.mkdtemp(prefix="memserver-")
         self.socket = f"{self.dir}/nbd"
         self.control_path = f"{self.dir}/control"
-        self.command = ["nbdkit", "--foreground", "--unix", self.socket, *nbdkit, PLUGIN, f"memory={memory}",
+        self.command = [*prefix, "nbdkit", "--foreground", "--unix", self.socket, *nbdkit, PLUGIN, f"memory={memory}",
                         f"control={self.control_path}", "lock=no", *parameters]
         self.process = self.control = None
         self.handles = []

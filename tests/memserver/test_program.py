@@ -109,6 +109,7 @@ MISTAKES = {
     "memory: 32MiB\nlisten: [\"unix:/x\"]\nspil: {}\n": "did you mean \"spill\"",
     "memory: 32MiB\nlisten: [\"unix:/x\"]\nspill: {file: /x}\n": "spill.size: is missing",
     "memory: 32MiB\nmemory: 32MiB\n": "memory",
+    "memory: 32MiB\ndiscovery: {listen: \"0.0.0.0:1\"}\n": "key",
 }
 
 
@@ -124,7 +125,9 @@ def test_a_mistake_in_the_configuration_is_named_with_its_place(tmp_path, text, 
 def test_a_configuration_that_is_good_is_said_to_be(tmp_path):
     (tmp_path / "config.yaml").write_text("memory: 32MiB\nlisten: [\"unix:/x\", \"tcp:[::1]:7\", \"vsock:7\"]\n"
                                           "tls: {certificates: /etc/pki}\nspill: {file: /var/spill, size: 1GiB}\n"
-                                          "control: {users: [failoverd]}\nclient-quota: 8MiB\nthreads: 4\n")
+                                          "control: {users: [failoverd]}\nclient-quota: 8MiB\nthreads: 4\n"
+                                          "discovery: {listen: \"0.0.0.0:10810\", arbitrator: \"[::1]:10811\", "
+                                          "key: /etc/key, silent: yes}\n")
     done = subprocess.run([PROGRAM, f"--config={tmp_path}/config.yaml", "--check"], capture_output=True, text=True,
                           timeout=SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
@@ -138,6 +141,8 @@ def test_a_configuration_that_is_good_is_said_to_be(tmp_path):
     (("memory=32MiB", "spill=nowhere/x", "spill-size=1MiB"), "No such file"),
     (("memory=32MiB", "control-user=nobody-of-that-name"), "no such user"),
     (("memory=32MiB", "colour=red"), "unknown parameter"),
+    (("memory=32MiB", "discovery=0.0.0.0:10810"), "discovery-key= is missing"),
+    (("memory=32MiB", "discovery=everywhere", "discovery-key=/dev/null"), "not a file"),
 ])
 def test_parameters_that_cannot_be_are_refused_before_serving(tmp_path, parameters, said):
     done = subprocess.run(["nbdkit", "--foreground", "--unix", "nbd", PLUGIN, "control=control", "lock=no",
