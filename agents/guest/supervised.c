@@ -181,9 +181,10 @@ struct application_report supervised_report(const struct supervised *app) {
         struct memory_usage usage;
 
         memcpy(report.app, app->spec.app, sizeof(report.app));
-        if (app->state == APPLICATION_RUNNING)
+        if (app->state == APPLICATION_RUNNING) {
                 report.bytes = group_memory(&app->group);
-        else if ((app->state == APPLICATION_STOPPED || app->state == APPLICATION_FAILED) && app->spec.node >= 0 &&
+                report.missed_checks = app->health.failures;
+        } else if ((app->state == APPLICATION_STOPPED || app->state == APPLICATION_FAILED) && app->spec.node >= 0 &&
                  memory_node_usage(app->supervisor->paths.sys_dir, app->spec.node, &usage) == 0) {
                 report.node_bytes = usage.total_bytes;
                 report.spare_bytes = usage.spare_bytes;

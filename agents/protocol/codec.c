@@ -68,6 +68,7 @@ static const struct field report_rows[] = {
         BYTES_FIELD(struct application_report, bytes),
         BYTES_FIELD(struct application_report, node_bytes),
         BYTES_FIELD(struct application_report, spare_bytes),
+        INT_FIELD(struct application_report, missed_checks, 0, 100),
 };
 static const struct fields report_fields = {
         report_rows, ELEMENTSOF(report_rows), FIELD_BIT(0) | FIELD_BIT(1) | FIELD_BIT(2)

@@ -92,6 +92,7 @@ struct application_report {
         /* of one that does not run: */
         uint64_t node_bytes;  /* memory online on its region's node; 0: none, or the agent does not tell */
         uint64_t spare_bytes; /* so much of that can go without harm to what else runs there */
+        unsigned missed_checks; /* of one that runs: health checks that failed in a row by now, less than would count */
 };
 
 /* An application as one side runs it: what `configure` carries for each. */

@@ -322,11 +322,16 @@ static void explain_doubt(const struct engine *engine, const struct pair *pair, 
         char ago[UNITS_TEXT_MAX];
 
         for (enum side side = 0; side < SIDE_MAX; side++) {
-                usec_t paged = pair->members[side].paged_usec;
+                usec_t paged = pair->members[side].paged_usec, delayed = pair->members[side].delayed_usec;
 
                 if (paged && now - paged < DOUBT_USEC) {
                         say(text, "the host swapped memory of %s %s ago: its silence before does not count",
                             pair_domain(pair, side), span(ago, now - paged));
+                        return;
+                }
+                if (delayed && now - delayed < DOUBT_USEC) {
+                        say(text, "QEMU of %s waited for a processor %s ago: checks that failed do not count",
+                            pair_domain(pair, side), span(ago, now - delayed));
                         return;
                 }
         }

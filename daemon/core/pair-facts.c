@@ -580,7 +580,7 @@ void pair_event(struct step *step, const struct event *event) {
                                       event->age_usec);
                 break;
         case EVENT_WAITED:
-                detector_waited(&step->pair->members[event->side].detector, event->age_usec);
+                member_waited(step, event->side, event->age_usec);
                 break;
         case EVENT_DONE:
                 done(step, event);

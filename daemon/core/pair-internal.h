@@ -132,6 +132,8 @@ void advance_watch(struct step *step, enum side side);
 usec_t member_void_usec(const struct engine *engine, const struct member_state *member);
 /* Is the host in so much trouble that this guest's own checks may fail of it? */
 bool member_starved(const struct step *step, enum side side);
+/* Between the last two probes of it its QEMU waited so long for a processor. */
+void member_waited(struct step *step, enum side side, usec_t waited_usec);
 /* The host swaps this VM's memory. */
 void member_paged(struct step *step, enum side side, uint64_t pages_per_sec);
 /* It is not ours any more: out of the engine's counts. */

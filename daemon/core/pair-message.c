@@ -122,6 +122,17 @@ static void take_reports(struct step *step, enum side side, const struct message
         }
 }
 
+/* Do health checks fail of an application that is owned there? Its agent may tell of its own ones only. */
+static bool misses_checks(const struct pair *pair, enum side side, const struct message *message) {
+        for (size_t i = 0; i < message->n_apps && i < POLICY_APPLICATIONS_MAX; i++) {
+                int app = pair_policy_find_application(pair->policy, message->apps[i].app);
+
+                if (app >= 0 && pair->record.apps[app].owner == side && message->apps[i].missed_checks > 0)
+                        return true;
+        }
+        return false;
+}
+
 static void hello(struct step *step, enum side side, const struct message *message) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
@@ -292,6 +303,8 @@ void pair_message(struct step *step, enum side side, const struct message *messa
                         member->available_usec = step->now;
                 }
                 take_reports(step, side, message);
+                if (misses_checks(step->pair, side, message)) /* is that the guest's doing, or the host's? */
+                        update_add(step->update, ACTION_PROBE, step->pair->slot, side, NO_APP)->count = 1;
                 break;
         case MESSAGE_REQUEST:
                 if (app >= 0)

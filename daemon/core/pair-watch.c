@@ -13,6 +13,10 @@
 /* So long after the host was last seen in trouble a guest may still suffer from it. */
 #define STARVED_USEC (10 * USEC_PER_SEC)
 
+/* Whether a QEMU gets its processor is judged over so long, by looks that are no further apart than that. */
+#define DELAY_LOOK_USEC (400 * USEC_PER_MSEC)
+#define DELAY_FORGET_USEC (2 * USEC_PER_SEC)
+
 static void ask_for_facts(struct step *step, enum side side) {
         struct member_state *member = &step->pair->members[side];
         usec_t due;
@@ -83,9 +87,41 @@ usec_t member_void_usec(const struct engine *engine, const struct member_state *
 }
 
 bool member_starved(const struct step *step, enum side side) {
-        usec_t paged = step->pair->members[side].paged_usec, stalled = step->engine->pressure_usec;
+        const struct member_state *member = &step->pair->members[side];
+        const usec_t seen[] = { member->paged_usec, member->delayed_usec, step->engine->pressure_usec };
 
-        return (paged && step->now - paged < STARVED_USEC) || (stalled && step->now - stalled < STARVED_USEC);
+        for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++)
+                if (seen[i] && step->now - seen[i] < STARVED_USEC)
+                        return true;
+        return false;
+}
+
+/* Judged over a stretch of DELAY_LOOK_USEC and more; a look after a long time tells nothing of now. */
+void member_waited(struct step *step, enum side side, usec_t waited_usec) {
+        struct member_state *member = &step->pair->members[side];
+        bool known = member->delay_told_usec && step->now - member->delay_told_usec < DELAY_FORGET_USEC;
+
+        detector_waited(&member->detector, waited_usec);
+        member->delay_told_usec = step->now;
+        if (!known) {
+                member->delay_since_usec = step->now;
+                member->delay_usec = 0;
+                return;
+        }
+        member->delay_usec += waited_usec;
+        if (step->now - member->delay_since_usec < DELAY_LOOK_USEC)
+                return;
+        if (member->delay_usec >= (step->now - member->delay_since_usec) / 2) {
+                if (member->delayed_usec == 0 || step->now - member->delayed_usec >= STARVED_USEC)
+                        step_say(step, RECORD_DOUBT, side,
+                                 "QEMU of %s waits for a processor most of the time: the host has too much to do; "
+                                 "failed checks meanwhile do not count",
+                                 pair_domain(step->pair, side));
+                member->delayed_usec = step->now;
+                step->changed = true;
+        }
+        member->delay_since_usec = step->now;
+        member->delay_usec = 0;
 }
 
 /* A guest whose memory the host has to fetch page by page answers late or not at all, and it is not its fault. One that

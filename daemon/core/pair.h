@@ -99,6 +99,9 @@ struct member_state {
         struct detector detector;
         usec_t mass_hold_usec; /* held back because many went silent at once, since then */
         usec_t paged_usec;     /* the host was last seen to swap its memory; 0: never */
+        usec_t delayed_usec;   /* its QEMU was last seen to wait for a processor most of the time; 0: never */
+        usec_t delay_since_usec, delay_told_usec; /* looked at for that since then, and up to then; 0: it is not */
+        usec_t delay_usec;     /* so long it waited in that time */
 
         struct preflight preflight;
         usec_t preflight_usec; /* 0: not looked at since the last start */

@@ -35,6 +35,7 @@ static const struct layout_row report_rows[] = {
         NUMBER(T, bytes),
         NUMBER(T, node_bytes),
         NUMBER(T, spare_bytes),
+        NUMBER(T, missed_checks),
 };
 static const struct layout report_layout = LAYOUT(T, report_rows);
 #undef T

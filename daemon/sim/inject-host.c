@@ -34,6 +34,14 @@ void line_libvirt(struct sim *sim, const struct arguments *a) {
         sim_add(sim, (struct item){ .kind = ITEM_LIBVIRT_BACK, .pair = NO_PAIR }, a->duration);
 }
 
+/* Its QEMU gets a quarter of the processor that it wants: the guest is slow, and its applications' checks with it. */
+void line_crowd(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+
+        if (vm->process)
+                vm->crowded_until_usec = later(vm->crowded_until_usec, sim->now_usec + a->duration);
+}
+
 /* Its QEMU gets no processor: the guest stands still, and the kernel tells that it waits. */
 void line_starve(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);

@@ -70,6 +70,7 @@ void line_rights_show(struct sim *sim, const struct arguments *a);
 void line_preflight(struct sim *sim, const struct arguments *a);
 void line_libvirt(struct sim *sim, const struct arguments *a);
 void line_starve(struct sim *sim, const struct arguments *a);
+void line_crowd(struct sim *sim, const struct arguments *a);
 void line_libvirt_twice(struct sim *sim, const struct arguments *a);
 void line_libvirt_fails(struct sim *sim, const struct arguments *a);
 void line_domain_hang(struct sim *sim, const struct arguments *a);

@@ -156,6 +156,7 @@ static const struct {
         { "libvirt", "fails", "N[w", line_libvirt_fails },
         { "domain-hang", NULL, "VD", line_domain_hang },
         { "starve", NULL, "VD", line_starve },
+        { "crowd", NULL, "VD", line_crowd },
         { "store", "stall", "D", line_store },
         { "store", "fail", "D", line_store },
         { "store", "lost", "", line_store },

@@ -109,6 +109,8 @@ void agent_message(struct sim *sim, const struct item *item, struct message *ret
                 snprintf(report->app, sizeof(report->app), "%s", policy->applications[i].name);
                 report->state = (enum application_state) (m->states >> (4 * i) & 15);
                 report->token = m->token ? m->token : vm->apps[i].token;
+                if (report->state == APPLICATION_RUNNING && vm->crowded_until_usec > sim->now_usec)
+                        report->missed_checks = 1;
                 if (vm->agent_old || (report->state != APPLICATION_STOPPED && report->state != APPLICATION_FAILED))
                         continue;
                 vm->others_told[i] = memory_others(vm, (int) i);

@@ -134,12 +134,15 @@ static void signal_process(struct sim *sim, const struct action *action) {
 /* How much of the time since the last probe its QEMU waited. */
 static void tell_waited(struct sim *sim, const struct action *action) {
         struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
-        usec_t since = vm->waited_told_usec > vm->starved_usec ? vm->waited_told_usec : vm->starved_usec;
+        usec_t since = vm->waited_told_usec > vm->starved_usec ? vm->waited_told_usec : vm->starved_usec, waited = 0;
 
+        if (vm->starved)
+                waited = sim->now_usec - since;
+        else if (vm->crowded_until_usec > sim->now_usec)
+                waited = (sim->now_usec - vm->waited_told_usec) / 4 * 3;
         vm->waited_told_usec = sim->now_usec;
         if (vm->process)
-                host_tell(sim, action->pair, action->side, EVENT_WAITED, 0,
-                          (struct item){ .value = vm->starved ? sim->now_usec - since : 0 });
+                host_tell(sim, action->pair, action->side, EVENT_WAITED, 0, (struct item){ .value = waited });
 }
 
 static void probe(struct sim *sim, const struct action *action) {

@@ -118,6 +118,7 @@ struct sim_vm {
         bool starved;              /* it gets no processor */
         usec_t starved_usec;       /* since when */
         usec_t waited_told_usec;   /* its waiting was told up to then */
+        usec_t crowded_until_usec; /* it gets so little of a processor that health checks time out */
 
         /* faults of its hypervisor calls */
         usec_t hang_until_usec;

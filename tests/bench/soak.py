@@ -56,6 +56,8 @@ def run(minutes):
             for process in load:
                 process.kill()
                 process.wait()
+        if failovers:
+            print(stand.failoverd.ctl("history", stand.pair_name).stdout, flush=True)
     hours = len(stand.domains) * minutes / 60
     print(f"{failovers} false failovers and {suspicions} suspicions in {hours:.2f} guest-hours: with 95 % confidence "
           f"fewer than {upper_bound(failovers) / hours:.3g} false failovers a guest-hour")

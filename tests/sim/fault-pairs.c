@@ -80,6 +80,7 @@ static const char *const faults[] = {
         "libvirt twice on",
         "domain-hang V 20s",
         "starve V 10s",
+        "crowd V 10s",
         "store stall 20s",
         "store fail 20s",
         "store lost",

@@ -267,7 +267,11 @@ static void make_host_fault(struct world *w, const char *vm, char text[GENERATED
         case 1: snprintf(text, GENERATED_LINE_LEN, "libvirt hang %ums", msec); break;
         case 2: snprintf(text, GENERATED_LINE_LEN, "libvirt twice %s", below(w, 3) ? "on" : "off"); break;
         case 3:
-                snprintf(text, GENERATED_LINE_LEN, "%s %s %ums", below(w, 2) ? "starve" : "domain-hang", vm, msec);
+                snprintf(text, GENERATED_LINE_LEN, "%s %s %ums",
+                         !below(w, 2)   ? "domain-hang"
+                         : msec % 2 > 0 ? "starve"
+                                        : "crowd",
+                         vm, msec);
                 break;
         case 4: snprintf(text, GENERATED_LINE_LEN, "store stall %ums", msec); break;
         case 5: snprintf(text, GENERATED_LINE_LEN, "store fail %ums", msec); break;

@@ -340,6 +340,28 @@ static void a_failing_health_check_counts_in_a_row_then_fails_the_application(vo
         host_deinit(&host);
 }
 
+/* So that the host looks whether it is its own doing. */
+static void checks_that_fail_are_told_before_they_count(void) {
+        struct application_spec spec;
+        struct host host;
+        char path[128];
+
+        host_init(&host);
+        spec = host_spec(&host, SLEEP);
+        snprintf(path, sizeof(path), "%s/healthy", host.dir);
+        REQUIRE(command_append(&spec.run.health, "test") == 0 && command_append(&spec.run.health, "-e") == 0 &&
+                command_append(&spec.run.health, path) == 0);
+        spec.health_failures = 100;
+        host_configure(&host, spec);
+        host_expect_result(&host, host_start(&host, 1), 0);
+        for (usec_t by = loop_now() + DEADLINE_USEC; host_ping(&host, MESSAGE_FAILED)->apps[0].missed_checks == 0;)
+                REQUIRE(loop_now() < by);
+        host_write_file(&host, "healthy", "%s", "");
+        for (usec_t by = loop_now() + DEADLINE_USEC; host_ping(&host, MESSAGE_FAILED)->apps[0].missed_checks > 0;)
+                REQUIRE(loop_now() < by);
+        host_deinit(&host);
+}
+
 static void a_health_check_that_hangs_is_a_failure(void) {
         struct application_spec spec;
         struct host host;
@@ -557,7 +579,7 @@ TEST_MAIN("agent",
           TEST(the_third_quick_failure_in_a_row_is_hard),
           TEST(a_restart_gives_a_new_process_under_the_same_token),
           TEST(a_failing_health_check_counts_in_a_row_then_fails_the_application),
-          TEST(a_health_check_that_hangs_is_a_failure),
+          TEST(checks_that_fail_are_told_before_they_count), TEST(a_health_check_that_hangs_is_a_failure),
           TEST(an_application_short_of_memory_waits_for_a_grant),
           TEST(a_refusal_keeps_the_application_from_starting_and_says_why),
           TEST(an_attach_is_answered_when_the_memory_is_online),

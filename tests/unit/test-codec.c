@@ -19,8 +19,8 @@ static struct message full_message(enum message_type type) {
                 .boot = "0f0e-12", .system = "systemd 252", .text = "\xc3\xa4 \"quoted\" \\ text", .n_apps = 2,
         };
 
-        m.apps[0] = (struct application_report) { "db-1", APPLICATION_RUNNING, UINT64_MAX, INT64_MAX, 0, 0 };
-        m.apps[1] = (struct application_report) { "web", APPLICATION_WAITING, 0, 0, 512 * MIB, 64 * MIB };
+        m.apps[0] = (struct application_report) { "db-1", APPLICATION_RUNNING, UINT64_MAX, INT64_MAX, 0, 0, 2 };
+        m.apps[1] = (struct application_report) { "web", APPLICATION_WAITING, 0, 0, 512 * MIB, 64 * MIB, 0 };
         return m;
 }
 
@@ -118,6 +118,7 @@ static void failures_and_reports_survive_the_round_trip(void) {
         CHECK(back.apps[1].state == APPLICATION_WAITING);
         CHECK(back.apps[0].node_bytes == 0);
         CHECK(back.apps[1].node_bytes == 512 * MIB && back.apps[1].spare_bytes == 64 * MIB);
+        CHECK(back.apps[0].missed_checks == 2 && back.apps[1].missed_checks == 0);
         CHECK_TEXT(back.system, "systemd 252");
         free(line);
 }
