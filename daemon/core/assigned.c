@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/core/assigned.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -377,10 +378,8 @@ static void release(struct step *step, int app, enum side side, uint64_t target)
                 left = member->plugged_bytes[app] > target ? member->plugged_bytes[app] : target;
         if (left >= record->granted_bytes[side])
                 return;
-        if (row)
-                table_shrink(&step->engine->table, row, record->granted_bytes[side] - left);
-        else
-                (void) table_release(&step->engine->table, pair_holder(pair, side), record->granted_bytes[side] - left);
+        assert(row); /* each grant by hand has one */
+        table_shrink(&step->engine->table, row, record->granted_bytes[side] - left);
         record->granted_bytes[side] = left;
         pair_dirty(pair);
         if (left == assigned_bytes(pair, side))

@@ -237,6 +237,16 @@ size_t assignment_promised(const struct assignment *assignment, struct span ret[
         return n;
 }
 
+uint64_t assignment_unextended(const struct assignment *assignment, size_t vm) {
+        uint64_t bytes = 0;
+
+        assert(vm < assignment->n_vms);
+        for (size_t i = 0; i < assignment->n_parts; i++)
+                if (assignment->parts[i].to == (int) vm)
+                        bytes += assignment->parts[i].bytes - assignment->parts[i].extended_bytes;
+        return bytes;
+}
+
 void assignment_cancel(struct assignment *assignment) {
         assignment->cancelled = true;
 }

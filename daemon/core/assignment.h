@@ -135,6 +135,8 @@ void assignment_done(struct assignment *assignment, uint64_t id, enum assignment
                      const char *why);
 /* What was asked for by range and its VM does not manage yet: not to be chosen for anybody else. Returns how many. */
 size_t assignment_promised(const struct assignment *assignment, struct span ret[ASSIGNMENT_PARTS_MAX]);
+/* How many bytes of what a VM (an index in `vms`) was to be extended by it has not been extended by. */
+uint64_t assignment_unextended(const struct assignment *assignment, size_t vm);
 /* Issues no more; what is open is waited for. */
 void assignment_cancel(struct assignment *assignment);
 

@@ -115,16 +115,12 @@ static int collect(const struct rights *map, struct holder vm, struct assigned *
 
         for (size_t i = 0; i < map->n_ranges; i++) {
                 const struct rights_range *range = &map->ranges[i];
-                struct span *last = assigned.n_spans ? &assigned.spans[assigned.n_spans - 1] : NULL;
 
                 if (!holder_equal(range->manager, vm))
                         continue;
-                if (last && last->end == range->span.start)
-                        last->end = range->span.end;
-                else if (assigned.n_spans == ASSIGNED_SPANS_MAX)
+                if (assigned.n_spans == ASSIGNED_SPANS_MAX)
                         return -E2BIG;
-                else
-                        assigned.spans[assigned.n_spans++] = range->span;
+                assigned.spans[assigned.n_spans++] = range->span; /* the map merges what lies side by side */
         }
         *ret = assigned;
         return 0;
@@ -362,6 +358,20 @@ static void begin(struct engine *engine, const struct operator_command *command,
 
 /* ---- given up -------------------------------------------------------------------------------------------- */
 
+/* What a VM of the request has now. One that is away for a while (off, fenced, booting) has nothing granted, and keeps
+ * what it managed before and what the request had done for it. */
+static uint64_t has_now(const struct engine *engine, size_t i, uint64_t extent) {
+        const struct assignment *plan = &engine->assigning.plan;
+        struct holder vm = plan->vms[i].holder;
+        const struct pair *pair = pair_of(engine, vm);
+        const struct record_app *app = &pair->record.apps[pair_policy_find_memory(pair->policy)];
+        uint64_t now = assigned_bytes(pair, vm.side), undone = assignment_unextended(plan, i);
+        uint64_t granted = is_fenced(pair, vm.side) ? 0 : (app->granted_bytes[vm.side] + extent - 1) / extent * extent;
+        uint64_t done = now > undone ? now - undone : 0;
+
+        return granted > done ? granted : done;
+}
+
 /* Each VM of the request manages what it has. */
 static int keep_what_is_there(const struct engine *engine, struct rights *map) {
         const struct assignment *plan = &engine->assigning.plan;
@@ -370,13 +380,9 @@ static int keep_what_is_there(const struct engine *engine, struct rights *map) {
         for (int round = 0; round < 2; round++)
                 for (size_t i = 0; r >= 0 && i < plan->n_vms; i++) {
                         struct holder vm = plan->vms[i].holder;
-                        const struct pair *pair = pair_of(engine, vm);
-                        const struct record_app *app = &pair->record.apps[pair_policy_find_memory(pair->policy)];
-                        uint64_t extent = map->extent_bytes, now = assigned_bytes(pair, vm.side);
-                        uint64_t has = (app->granted_bytes[vm.side] + extent - 1) / extent * extent;
+                        uint64_t now = assigned_bytes(pair_of(engine, vm), vm.side);
+                        uint64_t has = has_now(engine, i, map->extent_bytes);
 
-                        if (is_fenced(pair, vm.side))
-                                continue;
                         if (round == 0 && now > has)
                                 r = take_top(map, vm, now - has);
                         else if (round == 1 && now < has)

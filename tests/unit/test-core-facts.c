@@ -8,6 +8,7 @@
 
 #include "daemon/core/explain.h"
 #include "daemon/core/findings.h"
+#include "daemon/core/pair-internal.h"
 #include "daemon/core/readiness.h"
 #include "tests/unit/core-world.h"
 
@@ -317,6 +318,118 @@ static void devices_that_do_not_fit_are_found(void) {
         end(&w);
 }
 
+static void explain_says_who_paused_a_pair_and_why(void) {
+        struct explanation explanation;
+        struct world w;
+
+        make_armed(&w);
+        command(&w, (struct operator_command){
+                            .verb = COMMAND_PAUSE, .until_usec = USEC_INFINITY, .text = "new disks" });
+        explain_pair(w.engine, w.engine->pairs[0], w.now, &explanation);
+        CHECK(explanation.blocker[SIDE_B] == FLOW_BLOCKED_BY_PAUSE);
+        CHECK_TEXT(explanation.blocked[SIDE_B], "the pair is paused: new disks");
+        end(&w);
+}
+
+static void tell_balloon(struct world *w, enum side side, usec_t age_usec) {
+        feed(w, (struct event){ .kind = EVENT_SECOND_PATH, .pair = 0, .side = side, .app = NO_APP, .path = PATH_BALLOON,
+                                .age_usec = age_usec });
+}
+
+/* Its balloon was heard once, before failoverd looked, and not since. */
+static void kernel_that_was_heard_long_ago_takes_a_long_silence(void) {
+        struct explanation explanation;
+        struct world w;
+
+        make_armed(&w);
+        explain_pair(w.engine, w.engine->pairs[0], w.now, &explanation);
+        CHECK(strstr(explanation.members[SIDE_A].tip, "so it cannot be called hung") != NULL);
+        tell_balloon(&w, SIDE_A, 60 * USEC_PER_SEC);
+        explain_pair(w.engine, w.engine->pairs[0], w.now, &explanation);
+        CHECK(strstr(explanation.members[SIDE_A].tip, "its kernel silent for 10s -> hung -> failover to vm-b") != NULL);
+        end(&w);
+}
+
+/* vm-b is off and started anew, and no agent greets. What its balloon tells is of its last life, learned late, or of
+ * its present one. True if it counts as failed within a minute. */
+static bool fails_after_a_start(bool heard_since) {
+        struct world w;
+        usec_t heard, until;
+        bool failed;
+
+        make_armed(&w);
+        heard = w.now;
+        tell_domain(&w, SIDE_B, DOMAIN_SHUTOFF, REASON_UNKNOWN);
+        tell_balloon(&w, SIDE_B, w.now + 100 - heard);
+        feed(&w, (struct event){
+                         .kind = EVENT_PROCESS, .pair = 0, .side = SIDE_B, .app = NO_APP, .up = true, .pid = 99 });
+        tell_domain(&w, SIDE_B, DOMAIN_RUNNING, REASON_BOOTED);
+        CHECK(member(&w, SIDE_B)->failure[0] == 0);
+        if (heard_since)
+                heard = w.now;
+        for (until = w.now + 60 * USEC_PER_SEC; w.now < until; w.now += 100 * USEC_PER_MSEC)
+                tell_balloon(&w, SIDE_B, w.now + 100 - heard);
+        failed = member(&w, SIDE_B)->failure[0] != 0;
+        end(&w);
+        return failed;
+}
+
+static void guest_that_was_heard_in_its_last_life_only_is_booting(void) {
+        CHECK(!fails_after_a_start(false));
+        CHECK(fails_after_a_start(true));
+}
+
+static void add_second_region(struct policy *policy) {
+        struct pair_policy *pair = &policy->pairs[0];
+
+        pair->applications = realloc(pair->applications, 2 * sizeof(*pair->applications));
+        REQUIRE(pair->applications != NULL);
+        pair->n_applications = 2;
+        application_init(&pair->applications[1]);
+        strcpy(pair->applications[1].name, "web");
+        pair->applications[1].kind = APPLICATION_HOT_STANDBY;
+        pair->applications[1].memory_bytes = 128 * MIB;
+}
+
+/* The old user of a region of 512 MiB, of which other things in its guest need 100. */
+static void old_user_is_asked_for_what_its_guest_can_spare(void) {
+        struct member_state *from;
+        struct update update = { 0 };
+        struct app_state *app;
+        struct step step;
+        struct world w;
+        uint64_t bytes = 1;
+
+        begin_up_with(&w, add_second_region);
+        step = step_begin(w.engine, w.engine->pairs[0], &update);
+        from = &step.pair->members[SIDE_A];
+        app = &step.pair->apps[0];
+        for (int i = 0; i < 2; i++) {
+                from->preflight.apps[i].present = true;
+                from->preflight.apps[i].node = 1 + i;
+        }
+        app->release_usec = step.now - 10 * USEC_PER_SEC;
+        app->needed_usec[SIDE_A] = step.now;
+        app->needed_bytes[SIDE_A] = 100 * MIB;
+        step.pair->record.apps[0].using_bytes[SIDE_A] = 256 * MIB;
+        from->plugged_usec[0] = 0; /* QEMU has not told yet */
+        CHECK(handover_wanted(&step, 0, SIDE_A, &bytes) && bytes == 0); /* nothing could be taken back later */
+        w.engine->reclaim_able = true;
+        from->resize[0].sent_usec = 0;
+        CHECK(!handover_wanted(&step, 0, SIDE_A, &bytes));
+        from->plugged_usec[0] = step.now;
+        from->plugged_bytes[0] = 512 * MIB;
+        from->requested_bytes[0] = 512 * MIB;
+        from->requested_known[0] = true;
+        CHECK(handover_wanted(&step, 0, SIDE_A, &bytes) && bytes > 100 * MIB && bytes < 128 * MIB);
+        app->needed_bytes[SIDE_A] = 400 * MIB; /* more than is its own any more, whatever is plugged */
+        CHECK(handover_wanted(&step, 0, SIDE_A, &bytes) && bytes == 256 * MIB);
+        from->preflight.apps[1].node = 1; /* whose pages they are cannot be told */
+        CHECK(handover_wanted(&step, 0, SIDE_A, &bytes) && bytes == 0);
+        update_deinit(&update);
+        end(&w);
+}
+
 TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
           TEST(pause_by_a_watchdog_or_a_panic_is_a_failure), TEST(vm_that_begins_paused_was_not_suspended),
           TEST(agent_that_breaks_the_protocol_is_named), TEST(undefined_domain_is_a_reason),
@@ -325,4 +438,7 @@ TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
           TEST(more_restarts_than_are_remembered_still_count),
           TEST(agent_tells_the_kind_where_the_policy_leaves_it_open), TEST(configure_tells_what_each_side_runs),
           TEST(what_fits_nothing_is_ignored), TEST(engine_without_a_policy_waits_for_one),
-          TEST(devices_that_do_not_fit_are_found))
+          TEST(devices_that_do_not_fit_are_found), TEST(explain_says_who_paused_a_pair_and_why),
+          TEST(kernel_that_was_heard_long_ago_takes_a_long_silence),
+          TEST(guest_that_was_heard_in_its_last_life_only_is_booting),
+          TEST(old_user_is_asked_for_what_its_guest_can_spare))

@@ -2,8 +2,8 @@
 
 /*
  * Out of memory anywhere in the engine: failoverd says so and ends, is started again, and goes on from the store. Each
- * allocation of a run with failovers of both kinds, a planned move and a new policy fails in its turn; the simulator's
- * checkers look on, and the pair must be armed in the end.
+ * allocation of a run with failovers of both kinds, a planned move and a new policy fails in its turn, and of one in
+ * which memory is assigned by hand; the simulator's checkers look on, and the pairs must be armed in the end.
  */
 
 #include <stdio.h>
@@ -50,7 +50,40 @@ static const char timeline[] =
         "270s heal\n"
         "340s end\n";
 
+/* Enough places and rows that what keeps them has to grow. */
+static const char memory_text[] =
+        "version: 1\n"
+        "pool: {memory: 6GiB, extent: 128MiB, monitor: 64MiB, overhead: 128MiB}\n"
+        "pairs:\n"
+        "  - name: orders\n"
+        "    active: {domain: vm-a, base: 512MiB}\n"
+        "    standby: {domain: vm-b, base: 512MiB}\n"
+        "    applications:\n"
+        "      - {name: db, kind: hot-standby, memory: 256MiB, start: {command: [/bin/db]}}\n"
+        "      - {name: web, kind: hot-standby, memory: 128MiB, start: {command: [/bin/web]}}\n"
+        "      - {name: report, kind: plain, memory: 128MiB, start: {active: {command: [/bin/report]}}}\n"
+        "      - {name: extra, kind: memory, memory: 1GiB}\n"
+        "  - name: mail\n"
+        "    active: {domain: vm-c, base: 512MiB}\n"
+        "    standby: {domain: vm-d, base: 512MiB}\n"
+        "    applications:\n"
+        "      - {name: mx, kind: hot-standby, memory: 128MiB, start: {command: [/bin/mx]}}\n"
+        "      - {name: imap, kind: hot-standby, memory: 128MiB, start: {command: [/bin/imap]}}\n"
+        "      - {name: more, kind: memory, memory: 512MiB}\n";
+
+static const char memory_timeline[] =
+        "8s operator assign 0-128MiB=vm-a 256MiB-384MiB=vm-b 512MiB-640MiB=vm-c 768MiB-896MiB=vm-d 1GiB-1152MiB=vm-a\n"
+        "10s operator assign vm-a=-128MiB vm-b=+128MiB\n"
+        "13s plug vm-a 0\n"
+        "13s operator assign vm-a=+256MiB\n"
+        "14s operator assign-cancel\n"
+        "15s plug vm-a 100\n"
+        "17s operator assign vm-b=-256MiB vm-c=-128MiB\n"
+        "25s heal\n"
+        "90s end\n";
+
 static struct policy *policy;
+static const char *events; /* the timeline of the run */
 static unsigned n_flows; /* of a run in which nothing fails */
 
 void __real_engine_step(struct engine *engine, const struct event *event, struct update *update);
@@ -78,22 +111,32 @@ static void run(void) {
         struct simulate_result result = { 0 };
         struct error error = ERROR_INIT;
 
-        REQUIRE(simulate_run(policy, timeline, stdout, &options, &result, &error) == 0);
+        REQUIRE(simulate_run(policy, events, stdout, &options, &result, &error) == 0);
         CHECK(result.violations == 0);
         n_flows = result.flows;
 }
 
-static void failoverd_that_runs_out_of_memory_goes_on_from_its_store(void) {
+static unsigned fail_each(const char *text, const char *what_happens) {
         struct diagnostics d = { 0 };
         unsigned n;
 
-        REQUIRE(policy_parse(policy_text, strlen(policy_text), "policy", &policy, &d) == 0);
+        REQUIRE(policy_parse(text, strlen(text), "policy", &policy, &d) == 0);
         diagnostics_deinit(&d);
+        events = what_happens;
         n = heap_fail_each(run, HEAP_LACK_ONE);
         printf("%u allocations ", n);
-        CHECK(n > 100);
-        CHECK(n_flows == 4);
         policy = policy_free(policy);
+        return n;
 }
 
-TEST_MAIN("heap-engine", TEST(failoverd_that_runs_out_of_memory_goes_on_from_its_store))
+static void failoverd_that_runs_out_of_memory_goes_on_from_its_store(void) {
+        CHECK(fail_each(policy_text, timeline) > 100);
+        CHECK(n_flows == 4);
+}
+
+static void memory_by_hand_that_runs_out_of_memory_is_refused_or_goes_on(void) {
+        CHECK(fail_each(memory_text, memory_timeline) > 20);
+}
+
+TEST_MAIN("heap-engine", TEST(failoverd_that_runs_out_of_memory_goes_on_from_its_store),
+          TEST(memory_by_hand_that_runs_out_of_memory_is_refused_or_goes_on))
