@@ -6,7 +6,7 @@
 #include "daemon/base/cleanup.h"
 #include "policy/check.h"
 
-/* Memory servers, and the VMs and applications that overflow to them. */
+/* Memory servers, the VMs and applications that overflow to them, and the regions that they hold. */
 
 static const char *quote(const char *text, char buffer[static QUOTE_LEN]) {
         return text_quote(text, strlen(text), buffer);
@@ -54,26 +54,41 @@ static void check_path_key(struct check *c, const char *at, const char *text, si
                 check_error(c, at, "\"%s\" has a comma in it; choose another name", quote(text, quoted));
 }
 
-static void check_uri_key(struct check *c, const char *at, const struct memory_server *server) {
+static void check_uri_key(struct check *c, const char *at, const char *uri, bool plain) {
         char quoted[QUOTE_LEN];
         enum way way;
 
-        if (!server->uri || !check_usable(c, at))
+        if (!uri || !check_usable(c, at))
                 return;
-        quote(server->uri, quoted);
-        way = way_of(server->uri);
-        if (way == WAY_NONE || strpbrk(server->uri, " \t\n\"'\\"))
+        quote(uri, quoted);
+        way = way_of(uri);
+        if (way == WAY_NONE || strpbrk(uri, " \t\n\"'\\"))
                 check_error(c, at, "\"%s\" is no NBD URI; write one such as nbds://192.0.2.10/ or "
                             "nbd+unix:///?socket=/run/failover-memserver/nbd.sock", quoted);
-        else if (way == WAY_UNIX && !strstr(server->uri, "?socket=/"))
+        else if (way == WAY_UNIX && !strstr(uri, "?socket=/"))
                 check_error(c, at, "\"%s\" does not say which socket; add ?socket=/PATH", quoted);
-        else if (names_export(server->uri))
+        else if (names_export(uri))
                 check_error(c, at, "\"%s\" names an export; leave it out, since each space has its own", quoted);
-        else if (way == WAY_PLAIN && server->unencrypted == SAID_NO)
+        else if (way == WAY_PLAIN && !plain)
                 check_error(c, at, "\"%s\" is a way over the network without TLS; write nbds, or unencrypted: yes",
                             quoted);
-        else if (way != WAY_PLAIN && server->unencrypted == SAID_YES)
-                check_warning(c, at, "\"%s\" goes over no network without TLS; leave unencrypted: yes out", quoted);
+}
+
+static void check_guests_key(struct check *c, const char *at, const struct memory_server *server) {
+        if (server->guests && way_of(server->guests) == WAY_UNIX && check_usable(c, at))
+                check_error(c, at, "a guest does not reach a unix socket of the host; write a URI with nbd, nbds or "
+                            "nbd+vsock");
+        else
+                check_uri_key(c, at, server->guests, server->unencrypted == SAID_YES);
+}
+
+static void check_unencrypted(struct check *c, const char *at, const struct memory_server *server) {
+        char quoted[QUOTE_LEN];
+
+        if (server->unencrypted == SAID_YES && server->uri && way_of(server->uri) != WAY_PLAIN &&
+            (!server->guests || way_of(server->guests) != WAY_PLAIN) && check_usable(c, at))
+                check_warning(c, at, "\"%s\" goes over no network without TLS; leave unencrypted: yes out",
+                              quote(server->uri, quoted));
 }
 
 static void check_server(struct check *c, size_t i) {
@@ -82,7 +97,10 @@ static void check_server(struct check *c, size_t i) {
 
         check_path_key(c, check_path(path, "memory-servers[%zu].control", i), server->control,
                        sizeof(((struct sockaddr_un *) NULL)->sun_path) - 1);
-        check_uri_key(c, check_path(path, "memory-servers[%zu].uri", i), server);
+        check_uri_key(c, check_path(path, "memory-servers[%zu].uri", i), server->uri,
+                      server->unencrypted == SAID_YES);
+        check_unencrypted(c, path, server);
+        check_guests_key(c, check_path(path, "memory-servers[%zu].guests", i), server);
         check_path_key(c, check_path(path, "memory-servers[%zu].psk", i), server->psk, SIZE_MAX);
         check_path_key(c, check_path(path, "memory-servers[%zu].certificates", i), server->certificates, SIZE_MAX);
         if (server->psk && server->certificates)
@@ -155,6 +173,86 @@ static void check_application_overflow(struct check *c, size_t pair, size_t appl
                 check_error(c, when, "a plain application's region never moves; write always, or make it hot-standby");
 }
 
+static void check_holder(struct check *c, const struct state_region *region, const char *at) {
+        char path[NODE_PATH_LEN];
+        int found;
+
+        check_path(path, "%s.holder", at);
+        if (!check_usable(c, path))
+                return;
+        if (!*region->holder) {
+                check_error(c, at, c->policy->n_servers == 0
+                                           ? "has no memory server to hold it; add memory-servers"
+                                           : "does not say which memory server holds it; add holder: NAME");
+                return;
+        }
+        found = policy_find_server(c->policy, region->holder);
+        if (found < 0)
+                check_error(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name one of "
+                            "those", region->holder);
+        else if (!c->policy->servers[found].guests)
+                check_error(c, path, "\"%s\" does not say how guests reach it; add guests: to that memory server, say "
+                            "nbds://192.0.2.1/", region->holder);
+}
+
+static void check_region(struct check *c, const struct application *a, const struct state_region *region,
+                         const char *at) {
+        char path[NODE_PATH_LEN], size[UNITS_TEXT_MAX], memory[UNITS_TEXT_MAX];
+
+        if (region->write_back_usec > 0 && region->kind < REGION_KIND_RESIDENT &&
+            check_usable(c, check_path(path, "%s.write-back", at)))
+                check_error(c, path, "kind %u writes through as it happens; leave write-back out, or write kind: 3",
+                            region->kind);
+        if (!check_usable(c, check_path(path, "%s.size", at)))
+                return;
+        if (region->size_bytes % (4 * KIB) != 0)
+                check_error(c, path, "%s is not a multiple of 4KiB, a page; round it up",
+                            size_format(size, region->size_bytes));
+        else if (region->kind >= REGION_KIND_RESIDENT && region->size_bytes > 1024 * GIB)
+                check_error(c, path, "%s is too much to be written back as a whole; at most 1TiB is possible with kind "
+                            "%u", size_format(size, region->size_bytes), region->kind);
+        else if (region->kind >= REGION_KIND_RESIDENT && region->size_bytes > a->memory_bytes)
+                check_error(c, path, "%s stay resident in the application, which has %s; make its memory larger, or "
+                            "write kind: 1", size_format(size, region->size_bytes),
+                            size_format(memory, a->memory_bytes));
+}
+
+static void check_state(struct check *c, size_t pair, size_t application) {
+        const struct pair_policy *p = &c->policy->pairs[pair];
+        const struct application *a = &p->applications[application];
+        char path[NODE_PATH_LEN];
+
+        check_path(path, "pairs[%zu].applications[%zu].state", pair, application);
+        if (a->n_regions > 0 && (a->kind == APPLICATION_MEMORY || a->kind == APPLICATION_PLAIN) &&
+            check_usable(c, path))
+                check_error(c, path, "only a hot-standby application has a standby that could find its state");
+        for (size_t i = 0; i < a->n_regions; i++) {
+                check_path(path, "pairs[%zu].applications[%zu].state[%zu]", pair, application, i);
+                check_holder(c, &a->regions[i], path);
+                check_region(c, a, &a->regions[i], path);
+        }
+}
+
+/* A name stands for one region of the pair: it names the space at the holder. */
+static void check_region_names(struct check *c, size_t pair) {
+        const struct pair_policy *p = &c->policy->pairs[pair];
+        const char *seen[POLICY_APPLICATIONS_MAX * POLICY_REGIONS_MAX];
+        char path[NODE_PATH_LEN];
+        size_t n = 0;
+
+        for (size_t j = 0; j < p->n_applications; j++)
+                for (size_t k = 0; k < p->applications[j].n_regions; k++) {
+                        const char *name = p->applications[j].regions[k].name;
+
+                        check_path(path, "pairs[%zu].applications[%zu].state[%zu].region", pair, j, k);
+                        for (size_t i = 0; i < n && *name; i++)
+                                if (strcmp(seen[i], name) == 0 && check_usable(c, path))
+                                        check_error(c, path, "\"%s\" is a region of this pair already; choose another "
+                                                    "name", name);
+                        seen[n++] = name;
+                }
+}
+
 /* True where `overflow` names the server. */
 static bool names_server(const struct overflow_keys *overflow, const char *name) {
         for (size_t i = 0; i < overflow->n_servers; i++)
@@ -173,9 +271,15 @@ static uint64_t server_demand(const struct policy *policy, const char *name) {
                 for (enum side side = SIDE_A; side < SIDE_MAX; side++)
                         if (names_server(&pair->members[side].overflow, name))
                                 sum += pair->members[side].overflow.size_bytes;
-                for (size_t j = 0; j < pair->n_applications; j++)
-                        if (names_server(&pair->applications[j].overflow, name))
-                                sum += pair->applications[j].overflow.size_bytes;
+                for (size_t j = 0; j < pair->n_applications; j++) {
+                        const struct application *a = &pair->applications[j];
+
+                        if (names_server(&a->overflow, name))
+                                sum += a->overflow.size_bytes;
+                        for (size_t k = 0; k < a->n_regions; k++)
+                                if (strcmp(a->regions[k].holder, name) == 0)
+                                        sum += a->regions[k].size_bytes;
+                }
         }
         return sum;
 }
@@ -209,7 +313,10 @@ void check_servers(struct check *c) {
                         check_overflow(c, &pair->members[side].overflow,
                                        check_path(path, "pairs[%zu].%s.overflow", i,
                                                   side == SIDE_A ? "active" : "standby"));
-                for (size_t j = 0; j < pair->n_applications; j++)
+                for (size_t j = 0; j < pair->n_applications; j++) {
                         check_application_overflow(c, i, j);
+                        check_state(c, i, j);
+                }
+                check_region_names(c, i);
         }
 }

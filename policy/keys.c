@@ -25,6 +25,7 @@ DEFINE_WORDS(store_lost)
 DEFINE_WORDS(assignment_order)
 DEFINE_WORDS(yes_no)
 DEFINE_WORDS(overflow_when)
+DEFINE_WORDS(holder_lost)
 
 #define SEC USEC_PER_SEC
 #define MSEC USEC_PER_MSEC
@@ -122,6 +123,16 @@ static const struct key resource_keys[] = {
         { NULL },
 };
 
+const struct key state_keys[] = {
+        { "region", KEY_NAME, AT(state_region, name), .required = true },
+        { "holder", KEY_NAME, AT(state_region, holder) },
+        { "size", KEY_SIZE, AT(state_region, size_bytes), .min = 4 * KIB, .max = POLICY_SIZE_MAX, .required = true },
+        { "kind", KEY_COUNT, AT(state_region, kind), .min = 1, .max = 4 },
+        { "write-back", KEY_DURATION, AT(state_region, write_back_usec), .min = 0, .max = HOUR },
+        { "holder-lost", KEY_WORD, AT(state_region, on_lost), .word = holder_lost_word },
+        { NULL },
+};
+
 const struct key application_keys[] = {
         { "name", KEY_NAME, AT(application, name), .required = true },
         { "kind", KEY_WORD, AT(application, kind), .required = true, .word = application_kind_word },
@@ -137,6 +148,9 @@ const struct key application_keys[] = {
         { "resources", KEY_BLOCK, .children = resource_keys },
         { "overflow", KEY_BLOCK, AT(application, overflow), .children = application_overflow_keys,
           .count_offset = offsetof(struct overflow_keys, n_servers) },
+        { "state", KEY_LIST, AT(application, regions), .min = 1, .max = POLICY_REGIONS_MAX, .children = state_keys,
+          .read = read_regions, .item_size = sizeof(struct state_region),
+          .count_offset = offsetof(struct application, n_regions), .inside = true },
         { NULL },
 };
 
@@ -229,6 +243,7 @@ static const struct key server_keys[] = {
         { "uri", KEY_TEXT, AT(memory_server, uri), .required = true },
         { "psk", KEY_TEXT, AT(memory_server, psk) },
         { "certificates", KEY_TEXT, AT(memory_server, certificates) },
+        { "guests", KEY_TEXT, AT(memory_server, guests) },
         { "unencrypted", KEY_WORD, AT(memory_server, unencrypted), .word = yes_no_word },
         { "memory", KEY_SIZE, AT(memory_server, memory_bytes), .min = 0, .max = POLICY_SIZE_MAX },
         { NULL },

@@ -75,5 +75,6 @@ void policy_keys_print(FILE *f);
 /* Readers of lists (text-parse.c), named by the tables. */
 void read_pairs(struct reader *r, const struct node *list, const struct key *key, void *object);
 void read_applications(struct reader *r, const struct node *list, const struct key *key, void *object);
+void read_regions(struct reader *r, const struct node *list, const struct key *key, void *object);
 void read_addresses(struct reader *r, const struct node *list, const struct key *key, void *object);
 void read_servers(struct reader *r, const struct node *list, const struct key *key, void *object);

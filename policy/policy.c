@@ -55,6 +55,12 @@ static const char *const yes_no_table[YES_NO_MAX] = {
 };
 DEFINE_ENUM_TABLE(yes_no, yes_no_table)
 
+static const char *const holder_lost_table[HOLDER_LOST_MAX] = {
+        [HOLDER_LOST_HOLD] = "hold",
+        [HOLDER_LOST_START] = "start",
+};
+DEFINE_ENUM_TABLE(holder_lost, holder_lost_table)
+
 static const char *const overflow_when_table[OVERFLOW_WHEN_MAX] = {
         [OVERFLOW_ALWAYS] = "always",
         [OVERFLOW_SHORT] = "short",
@@ -326,6 +332,7 @@ static void memory_server_deinit(struct memory_server *server) {
         free(server->uri);
         free(server->psk);
         free(server->certificates);
+        free(server->guests);
         *server = (struct memory_server) { 0 };
 }
 
@@ -334,7 +341,7 @@ static int memory_server_copy(const struct memory_server *from, struct memory_se
         int r;
 
         *to = *from;
-        to->control = to->uri = to->psk = to->certificates = NULL;
+        to->control = to->uri = to->psk = to->certificates = to->guests = NULL;
         r = copy_text(from->control, &to->control);
         if (r >= 0)
                 r = copy_text(from->uri, &to->uri);
@@ -342,6 +349,8 @@ static int memory_server_copy(const struct memory_server *from, struct memory_se
                 r = copy_text(from->psk, &to->psk);
         if (r >= 0)
                 r = copy_text(from->certificates, &to->certificates);
+        if (r >= 0)
+                r = copy_text(from->guests, &to->guests);
         return r;
 }
 

@@ -33,6 +33,7 @@
 #define CANARY_TIMEOUT_USEC (10 * USEC_PER_SEC) /* where the policy says nothing */
 #define POLICY_RESOURCES_MAX 8     /* disks, and addresses, of one application */
 #define POLICY_SERVERS_MAX 64      /* memory servers */
+#define POLICY_REGIONS_MAX 4       /* shared regions of one application */
 #define OVERFLOW_SERVERS_MAX 6     /* of one overflow: as many as a pager speaks to */
 
 /* The two members of a pair. Which of them is active changes with every failover; which of them the policy
@@ -201,8 +202,25 @@ struct memory_server {
         char *uri;               /* NBD URI without an export name */
         char *psk;               /* file of pre-shared keys; NULL: none */
         char *certificates;      /* directory of X.509 certificates; NULL: none */
+        char *guests;            /* the same URI as guests reach it; NULL: they do not */
         enum yes_no unencrypted; /* may be spoken to over a network without TLS */
         uint64_t memory_bytes;   /* what it may hold of this host's memory, and of the pool; 0: it is elsewhere */
+};
+
+/* A region's holder does not answer, or has lost it. */
+enum holder_lost { HOLDER_LOST_HOLD, HOLDER_LOST_START, HOLDER_LOST_MAX, HOLDER_LOST_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(holder_lost); /* "hold", "start" */
+
+#define REGION_KIND_RESIDENT 3 /* R: kinds from this one on are filled before access, and written back */
+
+/* A shared region in which an application keeps its state, so that the standby finds it there (R). */
+struct state_region {
+        char name[NAME_LEN];
+        char holder[NAME_LEN];   /* a memory server; "": not said, which the checks refuse */
+        uint64_t size_bytes;
+        unsigned kind;           /* R: 1 to 4 */
+        usec_t write_back_usec;  /* kinds 3 and 4: so often; 0: on request and at close alone */
+        enum holder_lost on_lost;
 };
 
 /* A command line; empty (n_words 0) where there is none. NULL-terminated. */
@@ -257,6 +275,8 @@ struct application {
         struct address addresses[POLICY_RESOURCES_MAX];
         size_t n_addresses;
         struct overflow_keys overflow; /* of the VM in which it is */
+        struct state_region regions[POLICY_REGIONS_MAX];
+        size_t n_regions;
 };
 
 /* One VM of a pair. */

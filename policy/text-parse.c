@@ -267,6 +267,34 @@ void read_addresses(struct reader *r, const struct node *list, const struct key 
                 read_keys(r, child, key->children, &application->addresses[application->n_addresses++]);
 }
 
+/* Reads the regions of an application's state. */
+void read_regions(struct reader *r, const struct node *list, const struct key *key, void *object) {
+        struct application *application = object;
+
+        if (!list_fits(r, list, key->min, key->max, "a list such as [{region: orders, size: 256MiB, kind: 3}]"))
+                return;
+        for (const struct node *child = list->first; child; child = child->next) {
+                struct state_region *region = &application->regions[application->n_regions++];
+
+                region->kind = REGION_KIND_RESIDENT;
+                read_keys(r, child, key->children, region);
+        }
+}
+
+/* A region for which no holder is named is held by the only memory server there is. */
+static void name_holders(struct policy *policy) {
+        if (policy->n_servers != 1)
+                return;
+        for (size_t i = 0; i < policy->n_pairs; i++)
+                for (size_t j = 0; j < policy->pairs[i].n_applications; j++) {
+                        struct application *a = &policy->pairs[i].applications[j];
+
+                        for (size_t k = 0; k < a->n_regions; k++)
+                                if (!*a->regions[k].holder)
+                                        strcpy(a->regions[k].holder, policy->servers[0].name);
+                }
+}
+
 /* Reads the applications of a pair. Their indices are the text's, so that a finding's path fits both. */
 void read_applications(struct reader *r, const struct node *list, const struct key *key, void *object) {
         struct pair_policy *pair = object;
@@ -329,6 +357,7 @@ int policy_parse(const char *text, size_t n, const char *name, struct policy **r
         if (!policy)
                 return -ENOMEM;
         read_keys(&reader, root, policy_keys, policy);
+        name_holders(policy);
         if (reader.error >= 0)
                 reader.error = policy_check(policy, root, d);
         diagnostics_sort(d);

@@ -199,6 +199,8 @@ static void write_keys(FILE *f, const struct key *keys, const void *object, int 
 
                 if ((key->kind == KEY_TEXT || key->kind == KEY_UNIT) && !*(const char *const *) at)
                         continue;
+                if (key->kind == KEY_NAME && !key->required && !*(const char *) at)
+                        continue;
                 if (key->kind == KEY_COMMAND && ((const struct command *) at)->n_words == 0)
                         continue;
                 if (key->kind == KEY_BLOCK && !block_is_there(key, at))

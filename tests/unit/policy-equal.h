@@ -33,7 +33,13 @@ static inline bool overflow_equal(const struct overflow_keys *a, const struct ov
 static inline bool server_equal(const struct memory_server *a, const struct memory_server *b) {
         return text_equal(a->name, b->name) && text_equal(a->control, b->control) && text_equal(a->uri, b->uri) &&
                text_equal(a->psk, b->psk) && text_equal(a->certificates, b->certificates) &&
-               a->unencrypted == b->unencrypted && a->memory_bytes == b->memory_bytes;
+               a->unencrypted == b->unencrypted && a->memory_bytes == b->memory_bytes &&
+               text_equal(a->guests, b->guests);
+}
+
+static inline bool region_equal(const struct state_region *a, const struct state_region *b) {
+        return text_equal(a->name, b->name) && text_equal(a->holder, b->holder) && a->size_bytes == b->size_bytes &&
+               a->kind == b->kind && a->write_back_usec == b->write_back_usec && a->on_lost == b->on_lost;
 }
 
 static inline bool application_equal(const struct application *a, const struct application *b) {
@@ -45,7 +51,7 @@ static inline bool application_equal(const struct application *a, const struct a
                     a->restart_budget == b->restart_budget && a->restart_window_usec == b->restart_window_usec &&
                     a->restart_expected_usec == b->restart_expected_usec && a->n_rules == b->n_rules &&
                     a->vcpus == b->vcpus && a->n_disks == b->n_disks && a->n_addresses == b->n_addresses &&
-                    overflow_equal(&a->overflow, &b->overflow);
+                    overflow_equal(&a->overflow, &b->overflow) && a->n_regions == b->n_regions;
 
         for (enum side side = SIDE_A; same && side < SIDE_MAX; side++)
                 same = text_equal(a->sides[side].unit, b->sides[side].unit) &&
@@ -56,6 +62,8 @@ static inline bool application_equal(const struct application *a, const struct a
         for (size_t i = 0; same && i < a->n_rules; i++)
                 same = a->rules[i].cause == b->rules[i].cause && a->rules[i].code == b->rules[i].code &&
                        a->rules[i].severity == b->rules[i].severity;
+        for (size_t i = 0; same && i < a->n_regions; i++)
+                same = region_equal(&a->regions[i], &b->regions[i]);
         for (size_t i = 0; same && i < a->n_disks; i++)
                 same = text_equal(a->disks[i], b->disks[i]);
         for (size_t i = 0; same && i < a->n_addresses; i++)
