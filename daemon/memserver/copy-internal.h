@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the parts of a copy share: copy.c has what requests use, copy-run.c the thread with its connections and labels,
- * copy-fill.c the filling, copy-epoch.c epochs. */
+/* What the parts of a copy share: copy.c has what requests use, copy-bundle.c the saves that go together,
+ * copy-run.c the thread with its connections and labels, copy-fill.c the filling, copy-epoch.c epochs. */
 
 #include "daemon/memserver/copy.h"
 #include "daemon/memserver/label.h"
+
+struct waiting_save;
+
+/* Saves that wait for a mirror, in the order in which they came. */
+struct bundler {
+        pthread_mutex_t lock;
+        struct waiting_save *first, **last;
+        bool busy;             /* a message is on its way, or about to be; where not, nothing waits */
+        unsigned char *bundle; /* room for a message, of whoever sends; NULL: there was none yet */
+};
 
 struct copy {
         struct space *space; /* a reference */
@@ -19,6 +29,7 @@ struct copy {
         enum copy_state state;
         struct peer *peer; /* NULL: no connection */
         unsigned n_users;  /* calls on it that are under way, not the thread's */
+        bool emptying;     /* the thread waits for them to end */
         bool stop;
         _Atomic bool refused; /* lost for good: a save was refused, and it is not to be reached again in this session */
         usec_t answered_usec;
@@ -27,6 +38,7 @@ struct copy {
         char text[COPY_TEXT_LEN];
 
         struct ranges late; /* of those */
+        struct bundler bundler;
         bool begun; /* saves go there; changed while the space's gate is shut */
 
         /* the thread's own */
@@ -52,6 +64,11 @@ void copy_lose(struct copy *copy, const char *text);
 enum copy_state copy_state(struct copy *copy); /* without it */
 /* Waits for a change, at most so long. */
 void copy_wait(struct copy *copy, usec_t timeout_usec);
+
+/* copy-bundle.c: a save at a mirror, with others. */
+void bundler_init(struct bundler *bundler);
+void bundler_deinit(struct bundler *bundler);
+int copy_save_bundled(struct copy *copy, const void *buffer, uint64_t length, uint64_t offset);
 
 /* copy-run.c */
 void *copy_run(void *userdata);

@@ -111,8 +111,10 @@ static void drop_peer(struct copy *copy) {
         peer = copy->peer;
         if (peer)
                 peer_break(peer);
+        copy->emptying = true;
         while (copy->n_users > 0)
                 copy_wait(copy, USEC_PER_SEC);
+        copy->emptying = false;
         copy->peer = NULL;
         pthread_mutex_unlock(&copy->lock);
         if (peer)

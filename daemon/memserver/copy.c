@@ -34,6 +34,7 @@ int copy_new(struct space *space, struct events *events, const struct copy_optio
         (void) pthread_mutex_init(&copy->lock, NULL);
         condition_init(&copy->changed);
         ranges_init(&copy->late);
+        bundler_init(&copy->bundler);
         if (copy_string(options->peer.uri, &copy->options.peer.uri) < 0 ||
             copy_string(options->peer.psk_file, &copy->options.peer.psk_file) < 0 ||
             copy_string(options->peer.certificates, &copy->options.peer.certificates) < 0)
@@ -62,6 +63,7 @@ void copy_stop(struct copy *copy) {
 
 struct copy *copy_free(struct copy *copy) {
         copy_stop(copy);
+        bundler_deinit(&copy->bundler);
         ranges_deinit(&copy->late);
         (void) pthread_cond_destroy(&copy->changed);
         (void) pthread_mutex_destroy(&copy->lock);
@@ -183,7 +185,7 @@ static void judge_answer(struct copy *copy, const struct peer *peer, int r) {
 static void give_peer(struct copy *copy, const struct peer *peer, int r) {
         pthread_mutex_lock(&copy->lock);
         judge_answer(copy, peer, r);
-        if (--copy->n_users == 0)
+        if (--copy->n_users == 0 && copy->emptying)
                 pthread_cond_broadcast(&copy->changed);
         pthread_mutex_unlock(&copy->lock);
 }
@@ -264,6 +266,8 @@ int copy_save(struct copy *copy, const void *buffer, uint64_t length, uint64_t o
                 return 0;
         if (copy->options.relaxed && copy_is_mirror(copy))
                 return save_late(copy, buffer, length, offset);
+        if (buffer && copy_is_mirror(copy))
+                return copy_save_bundled(copy, buffer, length, offset);
         return copy_request(copy, buffer ? PEER_WRITE : PEER_ZERO, (void *) buffer, length, offset);
 }
 

@@ -12,15 +12,21 @@
  */
 
 #include "daemon/base/enum-table.h"
+#include "daemon/memserver/bundle.h"
 #include "daemon/memserver/page-store.h"
 #include "daemon/memserver/space-name.h"
 
 #define LABEL_BYTES PAGE_BYTES
 
 /* A mirror as its primary sees it: the pages, the label, then, where epochs are staged (epoch.h), as many pages again,
- * and a label that begins one (LABEL_FILLING) or has it applied (LABEL_COMPLETE), by its number. */
-static inline uint64_t mirror_size(uint64_t size_bytes) {
+ * and a label that begins one (LABEL_FILLING) or has it applied (LABEL_COMPLETE), by its number; and at last room for a
+ * bundle of saves (bundle.h). */
+static inline uint64_t mirror_bundle_offset(uint64_t size_bytes) {
         return 2 * (size_bytes + LABEL_BYTES);
+}
+
+static inline uint64_t mirror_size(uint64_t size_bytes) {
+        return mirror_bundle_offset(size_bytes) + BUNDLE_BYTES;
 }
 
 enum label_state {

@@ -14,15 +14,22 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
 
-#define PIECE_BYTES (256 * KIB)   /* of one call, so that the deadline is one of progress */
 #define ZERO_BYTES GIB            /* the same where no data goes */
 
+/*
+ * Who waits for answers: the thread, as a rule. But a caller who has the connection for itself waits for its own answer
+ * instead, since being woken by the thread would cost it as much again as the thread's waking; the thread watches for
+ * the end of the connection alone meanwhile, as it does where nothing is under way. What others ask in that time is
+ * answered through that caller, and the thread takes over when it has what it came for.
+ */
 struct peer {
         struct nbd_handle *handle; /* under `lock`; NULL once broken. Closed by the thread alone */
         pthread_mutex_t lock;
+        pthread_cond_t left; /* no caller waits for answers any more */
         pthread_t thread;
         bool started;
-        int wake_fd;
+        int wake_fd, caller_fd; /* what wakes the thread, and such a caller */
+        bool caller_waits;      /* for answers, in place of the thread */
         usec_t deadline_usec;
         uint64_t size_bytes;
         _Atomic unsigned n_under_way;
@@ -81,32 +88,45 @@ static int set_options(struct nbd_handle *handle, const struct peer_options *opt
         return 0;
 }
 
-/* One turn of the connection's machine, waiting so long at most, or for `wake_fd`. While it waits, `lock` is free. */
-static int turn(struct nbd_handle *handle, pthread_mutex_t *lock, int wake_fd, int timeout_msec) {
-        struct pollfd polls[2] = { { .fd = -1 }, { .fd = wake_fd, .events = POLLIN } };
-        unsigned direction = nbd_aio_get_direction(handle);
-        int r = 0;
+/* Waits for `events` of the socket, or for `wake_fd`, so long at most. While it waits, `lock` is free. Returns what has
+ * happened to the socket. */
+static int wait_for(struct nbd_handle *handle, pthread_mutex_t *lock, short events, int wake_fd, int timeout_msec) {
+        struct pollfd polls[2] = { { .fd = nbd_aio_get_fd(handle), .events = events },
+                                   { .fd = wake_fd, .events = POLLIN } };
+        int r;
 
-        polls[0].fd = nbd_aio_get_fd(handle);
-        polls[0].events = (short) ((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
-                                   (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
         if (lock)
                 pthread_mutex_unlock(lock);
         r = poll(polls, ELEMENTSOF(polls), timeout_msec);
+        if (r < 0)
+                r = -errno;
         if (lock)
                 pthread_mutex_lock(lock);
         if (r <= 0)
-                return r == 0 || errno == EINTR ? 0 : -errno;
+                return r == -EINTR ? 0 : r;
         if (polls[1].revents) {
                 uint64_t n;
                 (void) !read(wake_fd, &n, sizeof(n));
         }
+        return polls[0].revents;
+}
+
+/* One turn of the connection's machine. */
+static int turn(struct nbd_handle *handle, pthread_mutex_t *lock, int wake_fd, int timeout_msec) {
+        unsigned direction = nbd_aio_get_direction(handle);
+        int events = wait_for(handle, lock,
+                              (short) ((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
+                                       (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0)), wake_fd, timeout_msec);
+        int r = 0;
+
+        if (events <= 0)
+                return events;
         direction = nbd_aio_get_direction(handle);
-        if (polls[0].revents & POLLIN && direction & LIBNBD_AIO_DIRECTION_READ)
+        if (events & POLLIN && direction & LIBNBD_AIO_DIRECTION_READ)
                 r = nbd_aio_notify_read(handle);
-        else if (polls[0].revents & POLLOUT && direction & LIBNBD_AIO_DIRECTION_WRITE)
+        else if (events & POLLOUT && direction & LIBNBD_AIO_DIRECTION_WRITE)
                 r = nbd_aio_notify_write(handle);
-        else if (polls[0].revents & (POLLERR | POLLHUP | POLLNVAL))
+        else if (events & (POLLERR | POLLHUP | POLLNVAL))
                 r = -1;
         return r < 0 ? -ENOTCONN : 1;
 }
@@ -150,18 +170,39 @@ static int next_look_msec(struct peer *peer) {
         return until > now ? (int) ((until - now) / USEC_PER_MSEC) + 1 : 0;
 }
 
-/* Reads answers, and sends what the socket had no room for. */
+/* Reads answers, and sends what the socket had no room for. False where the connection is over. With the lock held. */
+static bool attend(struct peer *peer, int wake_fd) {
+        if (turn(peer->handle, &peer->lock, wake_fd, next_look_msec(peer)) < 0 || nbd_aio_is_dead(peer->handle) ||
+            nbd_aio_is_closed(peer->handle))
+                return false;
+        retire_answered(peer);
+        return !stalled(peer);
+}
+
+/* The same where the thread expects no answer: only the end of the connection. */
+static bool watch(struct peer *peer) {
+        int events = wait_for(peer->handle, &peer->lock, POLLRDHUP, peer->wake_fd, next_look_msec(peer));
+
+        return events == 0 || (events > 0 && !(events & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)));
+}
+
+static void wake(struct peer *peer) {
+        const uint64_t one = 1;
+
+        (void) !write(peer->wake_fd, &one, sizeof(one));
+        (void) !write(peer->caller_fd, &one, sizeof(one));
+}
+
 static void *peer_run(void *userdata) {
         struct peer *peer = userdata;
 
         pthread_mutex_lock(&peer->lock);
-        while (!peer->over && turn(peer->handle, &peer->lock, peer->wake_fd, next_look_msec(peer)) >= 0 &&
-               !nbd_aio_is_dead(peer->handle) && !nbd_aio_is_closed(peer->handle)) {
-                retire_answered(peer);
-                if (stalled(peer))
-                        break;
-        }
-        peer->over = true;
+        while (!peer->over)
+                if (!(peer->caller_waits || peer->n_under_way == 0 ? watch(peer) : attend(peer, peer->wake_fd)))
+                        peer->over = true;
+        wake(peer);
+        while (peer->caller_waits)
+                pthread_cond_wait(&peer->left, &peer->lock);
         nbd_close(peer->handle); /* ends all calls under way */
         peer->handle = NULL;
         pthread_mutex_unlock(&peer->lock);
@@ -179,10 +220,12 @@ int peer_new(const struct peer_options *options, struct peer **ret, struct error
         if (!peer)
                 return error_set(error, -ENOMEM, "out of memory");
         (void) pthread_mutex_init(&peer->lock, NULL);
+        (void) pthread_cond_init(&peer->left, NULL);
         peer->deadline_usec = options->deadline_usec;
         peer->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        peer->caller_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         peer->handle = nbd_create();
-        if (peer->wake_fd < 0 || !peer->handle)
+        if (peer->wake_fd < 0 || peer->caller_fd < 0 || !peer->handle)
                 return error_set(error, -ENOMEM, "out of memory or descriptors");
         r = set_options(peer->handle, options, error);
         if (r == 0)
@@ -199,12 +242,6 @@ int peer_new(const struct peer_options *options, struct peer **ret, struct error
         peer->started = true;
         *ret = steal_ptr(peer);
         return 0;
-}
-
-static void wake(struct peer *peer) {
-        const uint64_t one = 1;
-
-        (void) !write(peer->wake_fd, &one, sizeof(one));
 }
 
 void peer_break(struct peer *peer) {
@@ -225,6 +262,9 @@ struct peer *peer_free(struct peer *peer) {
                 nbd_close(peer->handle);
         if (peer->wake_fd >= 0)
                 (void) close(peer->wake_fd);
+        if (peer->caller_fd >= 0)
+                (void) close(peer->caller_fd);
+        (void) pthread_cond_destroy(&peer->left);
         (void) pthread_mutex_destroy(&peer->lock);
         free(peer);
         return NULL;
@@ -297,15 +337,14 @@ static void send_piece(struct peer *peer, struct peer_call *call, enum peer_kind
         }
 }
 
-void peer_submit(struct peer *peer, struct peer_call *call, enum peer_kind kind, void *buffer, uint64_t length,
-                 uint64_t offset) {
-        uint64_t most = kind == PEER_ZERO ? ZERO_BYTES : PIECE_BYTES;
+/* With the lock held. The call does not end before call_finish() has let it go. */
+static void send_call(struct peer *peer, struct peer_call *call, enum peer_kind kind, void *buffer, uint64_t length,
+                      uint64_t offset) {
+        uint64_t most = kind == PEER_ZERO ? ZERO_BYTES : PEER_PIECE_BYTES;
         char *data = buffer;
-        bool full;
 
         call->result = 0;
         call->left = 1; /* until all is sent */
-        pthread_mutex_lock(&peer->lock);
         for (uint64_t at = 0; at < length || kind == PEER_FLUSH; at += most) {
                 send_piece(peer, call, kind, data ? data + at : NULL, length - at < most ? length - at : most,
                            offset + at);
@@ -314,9 +353,23 @@ void peer_submit(struct peer *peer, struct peer_call *call, enum peer_kind kind,
         }
         if (!peer->over)
                 retire_answered(peer);
-        full = !peer->over && nbd_aio_get_direction(peer->handle) & LIBNBD_AIO_DIRECTION_WRITE;
+}
+
+/* The socket has no room for all that is to be sent. With the lock held. */
+static bool full(struct peer *peer) {
+        return !peer->over && nbd_aio_get_direction(peer->handle) & LIBNBD_AIO_DIRECTION_WRITE;
+}
+
+void peer_submit(struct peer *peer, struct peer_call *call, enum peer_kind kind, void *buffer, uint64_t length,
+                 uint64_t offset) {
+        bool idle, needed;
+
+        pthread_mutex_lock(&peer->lock);
+        idle = peer->n_under_way == 0;
+        send_call(peer, call, kind, buffer, length, offset);
+        needed = full(peer) || idle;
         pthread_mutex_unlock(&peer->lock);
-        if (full)
+        if (needed)
                 wake(peer);
         call_finish(call, 0);
 }
@@ -325,12 +378,35 @@ static void call_answered(struct peer_call *call) {
         (void) sem_post(&call->answered);
 }
 
+/* Waits for the answers to a call, and whatever others come before them. With the lock held. */
+static void wait_answered(struct peer *peer, struct peer_call *call) {
+        peer->caller_waits = true;
+        while (!peer->over && call->left > 0)
+                if (!attend(peer, peer->caller_fd))
+                        peer->over = true;
+        peer->caller_waits = false;
+        if (peer->over || peer->n_under_way > 0) {
+                pthread_cond_signal(&peer->left);
+                wake(peer);
+        }
+}
+
 int peer_call(struct peer *peer, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset) {
         struct peer_call call = { .done = call_answered };
+        bool alone, needed;
         int r;
 
         (void) sem_init(&call.answered, 0, 0);
-        peer_submit(peer, &call, kind, buffer, length, offset);
+        pthread_mutex_lock(&peer->lock);
+        alone = peer->n_under_way == 0 && !peer->caller_waits;
+        send_call(peer, &call, kind, buffer, length, offset);
+        needed = !alone && full(peer);
+        call_finish(&call, 0);
+        if (alone)
+                wait_answered(peer, &call);
+        pthread_mutex_unlock(&peer->lock);
+        if (needed)
+                wake(peer);
         while (sem_wait(&call.answered) < 0 && errno == EINTR)
                 ;
         r = call.result;

@@ -33,6 +33,9 @@ int peer_new(const struct peer_options *options, struct peer **ret, struct error
 struct peer *peer_free(struct peer *peer);
 uint64_t peer_size(struct peer *peer);
 
+/* A longer call goes over in such pieces, so that the deadline is one of progress. */
+#define PEER_PIECE_BYTES (256 * KIB)
+
 enum peer_kind { PEER_WRITE, PEER_READ, PEER_ZERO, PEER_FLUSH };
 
 /* A call that is waited for by `done`, from whatever thread, instead of by the caller. Zero-initialise, fill in `done`;

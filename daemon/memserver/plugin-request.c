@@ -32,11 +32,17 @@ static bool is_turn(const struct space *space, uint32_t count, uint64_t offset) 
         return space->role == SPACE_MIRROR && count == LABEL_BYTES && offset == space_turn_offset(space);
 }
 
+static bool is_bundle(const struct space *space, uint64_t offset) {
+        return space->role == SPACE_MIRROR && offset == mirror_bundle_offset(page_space_size(space->pages));
+}
+
 static int save(struct connection *connection, const void *buffer, uint32_t count, uint64_t offset) {
         if (connection->epochs)
                 return space_epoch_write(connection->space, buffer, count, offset);
         if (is_turn(connection->space, count, offset))
                 return space_hear_turn(connection->space, buffer);
+        if (is_bundle(connection->space, offset))
+                return space_write_bundle(connection->space, buffer, count);
         return space_write(connection->space, buffer, count, offset);
 }
 

@@ -160,6 +160,17 @@ int space_write(struct space *space, const void *buffer, uint64_t length, uint64
         return r;
 }
 
+int space_write_bundle(struct space *space, const void *bundle, uint64_t length) {
+        struct bundle_save saves[BUNDLE_SAVES_MAX];
+        int n = bundle_decode(bundle, length, saves), r = n < 0 ? n : 0;
+
+        for (int i = 0; i < n && r == 0; i++)
+                r = space_write(space, saves[i].data, saves[i].length, saves[i].offset);
+        if (r < 0)
+                space->spoilt = true;
+        return r;
+}
+
 static int trim_copied(struct space *space, uint64_t length, uint64_t offset) {
         struct range range;
         int r;
@@ -200,7 +211,7 @@ int space_flush(struct space *space) {
 int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length) {
         uint64_t size = page_space_size(space->pages);
 
-        /* The label; and what another server holds is not asked for. */
+        /* What a mirror has behind its end; and what another server holds is not asked for. */
         if (offset >= size || moving(space)) {
                 *ret_length = length;
                 return 1;

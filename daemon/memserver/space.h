@@ -92,12 +92,14 @@ struct space *space_unref(struct space *space);
 int space_enter(struct space *space, uint64_t grant);
 void space_leave(struct space *space);
 
-/* What a connection sees: a mirror has more, for its primary's labels and epochs. */
+/* What a connection sees: a mirror has more, for its primary's labels, epochs and bundles. */
 uint64_t space_size(const struct space *space);
 
 /* The client's requests, inside. Errors as in page-store.h and copy.h. */
 int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offset);
 int space_write(struct space *space, const void *buffer, uint64_t length, uint64_t offset);
+/* A mirror: the saves of a bundle, one after the other. Also -EBADMSG for what is no bundle. */
+int space_write_bundle(struct space *space, const void *bundle, uint64_t length);
 int space_trim(struct space *space, uint64_t length, uint64_t offset);
 int space_flush(struct space *space);
 int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length);

@@ -43,9 +43,11 @@ class Memory:
         self.dir.cleanup()
 
 
-def fio(uri, rw, **job):
-    """Bytes a second."""
-    options = {"ioengine": "nbd", "uri": uri, "rw": rw, "size": SIZE, "runtime": SECONDS, "time_based": 1,
+def fio(where, rw, **job):
+    """Bytes a second, of an NBD server, or of a file on a disk."""
+    there = {"filename": where, "ioengine": "psync", "direct": 1} if where.startswith("/") else \
+            {"ioengine": "nbd", "uri": where}
+    options = {**there, "rw": rw, "size": SIZE, "runtime": f"{int(SECONDS * 1000)}ms", "time_based": 1,
                "norandommap": 1, "refill_buffers": 0, **job}
     done = subprocess.run(["fio", "--name=job", "--output-format=json", *(f"--{k}={v}" for k, v in options.items())],
                           check=True, capture_output=True, text=True, timeout=300)

@@ -8,7 +8,7 @@ import time
 import nbd
 import pytest
 from relay import Relay
-from server import MIB, PAGE, Refused, name, page
+from server import MIB, PAGE, SECONDS, Refused, name, page
 from testbed.wait import until
 from writer import Writer
 
@@ -160,6 +160,38 @@ def test_a_save_waits_for_the_mirror_and_no_longer_than_the_deadline(servers):
     handle.pwrite(page(2), PAGE)
     assert time.monotonic() - began < waited
     keeper.go_on()
+
+
+def test_saves_that_wait_for_the_mirror_together_are_all_there(servers):
+    primary, capability, keeper = mirrored(servers, deadline=SECONDS)
+    handles = [primary.connect(capability) for _ in range(12)]
+    keeper.stop()
+    threads = [threading.Thread(target=handle.pwrite, args=(page(i) * (1 + i % 3), i * 3 * PAGE))
+               for i, handle in enumerate(handles)]
+    for thread in threads:
+        thread.start()
+    until(lambda: primary.space()["held_bytes"] == 24 * PAGE, SECONDS, "all are here, and wait")
+    keeper.go_on()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert primary.space()["mirror"] == "complete" and primary.events().count("mirror-lost") == 0
+    primary.kill()
+    new = keeper.connect(keeper.promote(token=2, lost_usec=1))
+    for i in range(12):
+        assert new.pread(PAGE * (1 + i % 3), i * 3 * PAGE) == page(i) * (1 + i % 3)
+
+
+def test_what_is_no_bundle_of_saves_spoils_the_mirror(servers):
+    for bundle in (bytes(64), b"failover-saves1\0" + b"\xff" * 64, b"failover-saves1\0" + bytes(PAGE)):
+        primary, keeper = servers(), servers()
+        primary.open()
+        capability = primary.mirror(keeper, deadline=PATIENCE)
+        primary.until_mirror("complete")
+        with pytest.raises(nbd.Error) as refused:
+            keeper.connect(capability).pwrite(bundle, 2 * (16 * MIB + PAGE))
+        assert refused.value.errnum == errno.EINVAL
+        with pytest.raises(Refused):
+            keeper.promote(token=2, lost_usec=1)
 
 
 def test_a_primary_that_wakes_after_its_mirror_took_over_is_fenced(servers):
