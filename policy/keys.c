@@ -23,6 +23,7 @@ DEFINE_WORDS(early_count)
 DEFINE_WORDS(early_take)
 DEFINE_WORDS(store_lost)
 DEFINE_WORDS(assignment_order)
+DEFINE_WORDS(guest_requests)
 DEFINE_WORDS(yes_no)
 DEFINE_WORDS(overflow_when)
 DEFINE_WORDS(holder_lost)
@@ -194,6 +195,13 @@ static const struct key early_release_keys[] = {
         { NULL },
 };
 
+static const struct key guest_request_keys[] = {
+        { "allow", KEY_WORD, AT(guest_request_keys, allow), .word = guest_requests_word },
+        { "limit", KEY_SIZE, AT(guest_request_keys, limit_bytes), .min = 0, .max = POLICY_SIZE_MAX },
+        { "every", KEY_DURATION, AT(guest_request_keys, every_usec), .min = SEC, .max = DAY },
+        { NULL },
+};
+
 #define MEMBER_AT(side) .offset = offsetof(struct pair_policy, members) + (side) * sizeof(struct member)
 
 const struct key pair_keys[] = {
@@ -210,6 +218,7 @@ const struct key pair_keys[] = {
         { "exclusive-stuck", KEY_WORD, AT(pair_policy, on_exclusive_stuck), .word = exclusive_stuck_word },
         { "handover", KEY_WORD, AT(pair_policy, handover), .word = handover_mode_word },
         { "early-release", KEY_BLOCK, .children = early_release_keys },
+        { "guest-requests", KEY_BLOCK, AT(pair_policy, guest_requests), .children = guest_request_keys },
         { "core-dump", KEY_BLOCK, .children = core_dump_keys },
         { "drill-every", KEY_DURATION, AT(pair_policy, drill_every_usec), .min = 0, .max = 366 * DAY },
         { "flap", KEY_BLOCK, .children = flap_keys },

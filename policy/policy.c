@@ -108,6 +108,13 @@ static const char *const prefault_table[PREFAULT_MAX] = {
 };
 DEFINE_ENUM_TABLE(prefault, prefault_table)
 
+static const char *const guest_requests_table[] = {
+        [GUEST_REQUESTS_NONE] = "none",
+        [GUEST_REQUESTS_RELEASE] = "release",
+        [GUEST_REQUESTS_ALL] = "release-and-extend",
+};
+DEFINE_ENUM_TABLE(guest_requests, guest_requests_table)
+
 static const char *const assignment_order_table[] = {
         [ASSIGN_AT_ONCE] = "at-once",
         [ASSIGN_RELEASES_FIRST] = "releases-first",
@@ -286,6 +293,7 @@ void pair_policy_init(struct pair_policy *pair) {
                         .rate_bytes = 64 * MIB,
                         .watch_usec = 1 * USEC_PER_SEC,
                 },
+                .guest_requests = { .every_usec = 10 * USEC_PER_SEC },
                 .flap_limit = 3,
                 .flap_window_usec = 3600 * USEC_PER_SEC,
                 .members = { [SIDE_A].overflow.mirror = SAID_YES, [SIDE_B].overflow.mirror = SAID_YES },

@@ -165,6 +165,22 @@ struct assign_keys {
         usec_t patience_usec;   /* a VM may make no progress for so long, and take ten times as long for a piece */
 };
 
+/* What a guest may ask for itself, through its agent, of memory that is otherwise moved by hand. */
+enum guest_requests {
+        GUEST_REQUESTS_NONE,
+        GUEST_REQUESTS_RELEASE,
+        GUEST_REQUESTS_ALL,
+        GUEST_REQUESTS_MAX,
+        GUEST_REQUESTS_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(guest_requests); /* "none", "release", "release-and-extend" */
+
+struct guest_request_keys {
+        enum guest_requests allow;
+        uint64_t limit_bytes; /* a VM comes to manage no more by its own asking; 0: what its region holds */
+        usec_t every_usec;    /* asked no more often */
+};
+
 /* A store that was there and is gone or unreadable. */
 enum store_lost { STORE_LOST_HOLD, STORE_LOST_TRUST_RUNNING, STORE_LOST_MAX, STORE_LOST_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(store_lost); /* "hold", "trust-running" */
@@ -305,6 +321,7 @@ struct pair_policy {
         usec_t guest_stop_timeout_usec; /* how long `wait` waits before it becomes a failure */
         enum exclusive_stuck on_exclusive_stuck;
         enum handover_mode handover;
+        struct guest_request_keys guest_requests;
         struct early_release_keys early_release;
 
         uint64_t core_dump_limit_bytes; /* a larger guest is not dumped */

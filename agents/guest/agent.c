@@ -34,6 +34,7 @@ static void on_welcome(struct agent *agent, const struct message *message) {
         memcpy(agent->session, message->session, sizeof(agent->session));
         agent->host_seq = message->seq;
         link_begin_session(agent->link, agent->session);
+        ask_interrupted(&agent->ask);
         say_hello(agent);
         for (size_t i = 0; i < agent->supervisor.n_apps; i++)
                 supervised_repeat(agent->supervisor.apps[i]);
@@ -112,6 +113,8 @@ static void dispatch(struct agent *agent, struct message *message) {
                 on_ping(agent, message);
         else if (message->type == MESSAGE_FAULT && strcmp(message->text, "app-kill") != 0)
                 on_fault(agent, message);
+        else if (message->type == MESSAGE_ANSWER)
+                ask_answered(&agent->ask, message);
         else if (message->type == MESSAGE_REFUSE && message->id == 0)
                 log_error("the host refuses this agent: %s", message->text);
         else
@@ -218,6 +221,9 @@ int agent_init(struct agent *agent, const struct agent_options *options) {
                                    : loop_watch(agent->loop, &agent->announcements, agent->announce_fd, EPOLLIN);
         if (r < 0)
                 log_warning("cannot listen for announcements: %s, ignoring", strerror(-r));
+        r = ask_init(&agent->ask, agent->loop, options->paths.run_dir);
+        if (r < 0)
+                log_warning("nobody here can ask for memory: %s, ignoring", strerror(-r));
         if (!options->echo_device || strcmp(options->echo_device, "none") != 0) {
                 r = tty_echo_init(&agent->echo, agent->loop, options->echo_device);
                 if (r == 0 && !options->transport.is_test)
@@ -233,7 +239,7 @@ int agent_init(struct agent *agent, const struct agent_options *options) {
                 overflow_init(&agent->overflow, &agent->supervisor.processes, &agent->supervisor.paths);
         }
         r = link_new(agent->loop, &options->transport, &handler, &agent->link);
-        agent->supervisor.link = agent->link;
+        agent->supervisor.link = agent->ask.link = agent->link;
         return r;
 }
 
@@ -247,6 +253,7 @@ void agent_deinit(struct agent *agent) {
         tty_echo_deinit(&agent->echo);
         cpu_watch_deinit(&agent->cpus);
         overflow_deinit(&agent->overflow);
+        ask_deinit(&agent->ask);
         loop_unwatch(agent->loop, &agent->signals);
         loop_unwatch(agent->loop, &agent->announcements);
         closep(&agent->signal_fd);

@@ -3,6 +3,7 @@
 
 /* The agent: messages of the host in, calls to the supervisor out. */
 
+#include "agents/guest/ask.h"
 #include "agents/guest/cpu.h"
 #include "agents/guest/overflow.h"
 #include "agents/guest/supervisor.h"
@@ -16,6 +17,7 @@ struct agent {
         struct tty_echo echo;
         struct cpu_watch cpus;
         struct overflow overflow;
+        struct ask ask;
         struct source signals, announcements;
         int signal_fd, announce_fd;
         char session[SESSION_LEN];

@@ -18,7 +18,7 @@
 
 struct arguments {
         struct agent_options options;
-        const char *announce;
+        const char *announce, *ask;
         bool kmsg;
 };
 
@@ -35,11 +35,13 @@ static const char usage[] =
         "  --cgroup DIR        where cgroup v2 is mounted (default: below SYS/fs/cgroup)\n"
         "  --kmsg              log to the kernel log\n"
         "  --announce WORD     tell the running agent that the guest begins a shutdown or reboot\n"
+        "  --ask CHANGE        ask the host, through the running agent, for memory of this VM: +SIZE, -SIZE,\n"
+        "                      +RANGE, -RANGE or -top:SIZE, such as +512MiB or -0-1GiB\n"
         "  --version, --help\n";
 
 enum {
         OPTION_DEVICE = 256, OPTION_VSOCK, OPTION_SOCKET, OPTION_ECHO_DEVICE, OPTION_RUN_DIR, OPTION_SYS, OPTION_PROC,
-        OPTION_CGROUP, OPTION_KMSG, OPTION_ANNOUNCE, OPTION_VERSION, OPTION_HELP,
+        OPTION_CGROUP, OPTION_KMSG, OPTION_ANNOUNCE, OPTION_ASK, OPTION_VERSION, OPTION_HELP,
 };
 
 static const struct option long_options[] = {
@@ -50,6 +52,7 @@ static const struct option long_options[] = {
         { "proc", required_argument, NULL, OPTION_PROC },       { "cgroup", required_argument, NULL, OPTION_CGROUP },
         { "kmsg", no_argument, NULL, OPTION_KMSG },
         { "announce", required_argument, NULL, OPTION_ANNOUNCE },
+        { "ask", required_argument, NULL, OPTION_ASK },
         { "version", no_argument, NULL, OPTION_VERSION },       { "help", no_argument, NULL, OPTION_HELP },
         { 0 },
 };
@@ -100,6 +103,9 @@ static int set_argument(struct arguments *arguments, int option) {
                 return 1;
         case OPTION_ANNOUNCE:
                 arguments->announce = optarg;
+                return 1;
+        case OPTION_ASK:
+                arguments->ask = optarg;
                 return 1;
         case OPTION_VERSION:
                 printf("failover-agent %s, protocol %d\n", AGENT_VERSION, PROTOCOL_VERSION);
@@ -180,6 +186,14 @@ static int run(const struct agent_options *options) {
         return r;
 }
 
+static int ask(const struct arguments *arguments) {
+        char text[ASK_TEXT_LEN];
+        int r = ask_send(arguments->options.paths.run_dir, arguments->ask, text);
+
+        fprintf(r < 0 ? stderr : stdout, "%s%s\n", r < 0 ? "failover-agent: " : "", text);
+        return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv) {
         struct arguments arguments = {
                 .options.transport = { .open = transport_virtio_open, .keeps_descriptor = true },
@@ -191,6 +205,8 @@ int main(int argc, char **argv) {
         r = parse(argc, argv, &arguments);
         if (r <= 0)
                 return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        if (arguments.ask)
+                return ask(&arguments);
         if (arguments.announce) {
                 r = announce_send(arguments.options.paths.run_dir, arguments.announce);
                 if (r < 0)

@@ -206,9 +206,13 @@ int link_new(struct loop *loop, const struct transport *transport, const struct 
         return 0;
 }
 
+bool link_has_session(const struct link *link) {
+        return link->fd >= 0 && link->session[0];
+}
+
 static bool perishable(const struct message *message) {
         return message->type == MESSAGE_HELLO || message->type == MESSAGE_PONG || message->type == MESSAGE_FAILED ||
-               message->type == MESSAGE_REQUEST;
+               message->type == MESSAGE_REQUEST || message->type == MESSAGE_ASK;
 }
 
 void link_begin_session(struct link *link, const char *session) {

@@ -27,6 +27,9 @@ struct link *link_free(struct link *link);
  * awaited (hello, pong) and reports that the agent makes again from its state (failed, request). */
 void link_begin_session(struct link *link, const char *session);
 
+/* Has the host opened a session that is still open? */
+bool link_has_session(const struct link *link);
+
 /* Queues a copy; with `urgent` before everything else. When the queue is full its oldest entry goes. */
 void link_send(struct link *link, const struct message *message, bool urgent);
 

@@ -158,6 +158,7 @@ static const struct {
         [MESSAGE_TOUCH] = { B(ID) | B(APP) | B(NODE) | B(BYTES) },
         [MESSAGE_CANARY] = { B(ID) | B(APP) },
         [MESSAGE_FAULT] = { B(ID) | B(TEXT), B(APP) },
+        [MESSAGE_ANSWER] = { B(ID) | B(RESULT), B(TEXT) },
         [MESSAGE_HELLO] = { B(VERSION) | B(BOOT) | B(BYTES) | B(APPS), B(SYSTEM) | B(TEXT) },
         [MESSAGE_PONG] = { B(NONCE) | B(APPS), B(BYTES) },
         [MESSAGE_REQUEST] = { B(ID) | B(APP) | B(BYTES) },
@@ -166,6 +167,7 @@ static const struct {
         [MESSAGE_FAILED] = { B(APP) | B(TOKEN) | B(CAUSE) | B(CODE) | B(HARD), B(TEXT) },
         [MESSAGE_HEALTHY] = { B(APP) | B(TOKEN) },
         [MESSAGE_GOING] = { B(TEXT) },
+        [MESSAGE_ASK] = { B(ID) | B(TEXT) },
 };
 
 static uint64_t required_of(enum message_type type) {

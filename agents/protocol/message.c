@@ -11,7 +11,8 @@ static const char *const message_types[] = {
         [MESSAGE_HELLO] = "hello",     [MESSAGE_PONG] = "pong",           [MESSAGE_REQUEST] = "request",
         [MESSAGE_USES] = "uses",       [MESSAGE_RESULT] = "result",       [MESSAGE_FAILED] = "failed",
         [MESSAGE_TOUCH] = "touch",     [MESSAGE_CANARY] = "canary",
-        [MESSAGE_HEALTHY] = "healthy", [MESSAGE_GOING] = "going",
+        [MESSAGE_HEALTHY] = "healthy", [MESSAGE_GOING] = "going",         [MESSAGE_ASK] = "ask",
+        [MESSAGE_ANSWER] = "answer",
 };
 DEFINE_ENUM_TABLE(message_type, message_types)
 

@@ -54,6 +54,7 @@ enum message_type {
         MESSAGE_TOUCH,     /* id, app, node, bytes: take so much of that node, write and verify all of it, let it go */
         MESSAGE_CANARY,    /* id, app: run its canary; without one, check */
         MESSAGE_FAULT,     /* id, app, text: drills only. "app-kill", "panic", "hang", "agent-stop" */
+        MESSAGE_ANSWER,    /* id of an `ask`, result, text */
 
         /* guest to host */
         MESSAGE_HELLO,    /* version, agent version in text, boot, bytes: memory total, system, known apps */
@@ -66,6 +67,7 @@ enum message_type {
         MESSAGE_FAILED,   /* app, token, cause, code, hard, text (H: severity report) */
         MESSAGE_HEALTHY,  /* app, token: first passed health check after a start */
         MESSAGE_GOING,    /* text: "shutdown" or "reboot": an orderly stop of the guest has begun */
+        MESSAGE_ASK,      /* id, text: memory for this VM, as an item of a request without the VM's name: "+1GiB" */
         MESSAGE_TYPE_MAX,
         MESSAGE_TYPE_INVALID = -EINVAL,
 };

@@ -42,12 +42,20 @@ struct assigning_vm {
         usec_t issued_usec;
 };
 
+/* Who waits to hear that a request is granted, or ended. */
+struct asker {
+        uint64_t command_id; /* an operator's command; 0: none */
+        struct holder guest; /* or a VM's agent, which asked by this message; 0: none */
+        uint64_t message_id;
+};
+
 /* The request under way, or the last one. After a start of failoverd there is none. */
 struct assigning {
         struct assignment plan;
         struct assigning_vm vms[ASSIGNMENT_VMS_MAX]; /* as in `plan` */
         char who[NAME_LEN];
-        uint64_t command_id; /* it waits to hear that it is granted, or ended, which is so once the records say it, */
+        bool of_guest;       /* a guest asked for it: it gives way to an operator */
+        struct asker asker;  /* waits until the records say it, */
         usec_t asked_usec;   /* since then */
         usec_t begun_usec; /* 0: there was none */
         usec_t ended_usec; /* 0: it is under way */

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -300,15 +301,31 @@ static void commit(struct engine *engine, const struct rights *map, struct updat
         }
 }
 
+__attribute__((format(printf, 5, 6)))
+static void reply(struct engine *engine, const struct asker *asker, int result, struct update *update,
+                  const char *format, ...) {
+        bool to_guest = asker->message_id && asker->guest.pair < engine->n_pairs && engine->pairs[asker->guest.pair];
+        struct step step = step_begin(engine, to_guest ? engine->pairs[asker->guest.pair] : NULL, update);
+        char text[EVENT_TEXT_LEN];
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        if (to_guest)
+                guest_answer(&step, asker->guest.side, asker->message_id, result, "%s", text);
+        else
+                command_reply(&step, asker->command_id, result, "%s", text);
+}
+
 /* Says that the request is granted, or ended, once that is written down; or the writing is late, which is said
  * elsewhere. */
 static void answer(struct engine *engine, bool at_once, struct update *update) {
         struct assigning *assigning = &engine->assigning;
-        struct step step = step_begin(engine, NULL, update);
         char text[ASSIGNMENT_TEXT_MAX] = "", item[ASSIGNMENT_ITEM_LEN];
         size_t used = 0;
 
-        if (assigning->command_id == 0)
+        if (assigning->asker.command_id == 0 && assigning->asker.message_id == 0)
                 return;
         for (size_t i = 0; !at_once && i < assigning->plan.n_vms; i++) {
                 const struct pair *pair = engine->pairs[assigning->plan.vms[i].holder.pair];
@@ -320,28 +337,51 @@ static void answer(struct engine *engine, bool at_once, struct update *update) {
                 used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%s", used ? " " : "",
                                           assignment_item_format(&assigning->plan.items[i], item));
         if (assigning->plan.cancelled)
-                command_reply(&step, assigning->command_id, 0, "ended: each VM of it manages what it has now");
+                reply(engine, &assigning->asker, 0, update, "ended: each VM of it manages what it has now");
         else
-                command_reply(&step, assigning->command_id, 0, "granted: %.180s; usage follows", text);
-        assigning->command_id = 0;
+                reply(engine, &assigning->asker, 0, update, "granted: %.180s; usage follows", text);
+        assigning->asker = (struct asker) { 0 };
 }
 
-static void begin(struct engine *engine, const struct operator_command *command, struct update *update) {
+static void stop(struct engine *engine);
+
+/* A guest is not told of other VMs; history has the whole reason. */
+static void refuse_guest(struct engine *engine, const struct asker *asker, int result, const char *why,
+                         struct update *update) {
+        struct step step = step_begin(engine, engine->pairs[asker->guest.pair], update);
+
+        member_say(&step, RECORD_REFUSED, asker->guest.side, "%s: its guest is refused memory: %.180s",
+                   pair_domain(step.pair, asker->guest.side), why);
+        guest_answer(&step, asker->guest.side, asker->message_id, result, "%s",
+                     result == -ENOSPC  ? "there is not so much, or this VM's region does not hold it"
+                     : result == -EBUSY ? "another request is under way; ask again later"
+                                        : "it cannot be had now; the host's history says why");
+}
+
+static void begin(struct engine *engine, const char *request, const char *who, const struct asker *asker,
+                  struct update *update) {
         struct assigning *assigning = &engine->assigning;
         struct step step = step_begin(engine, NULL, update);
         char why[EVENT_TEXT_LEN];
         struct rights map;
         int r;
 
+        if (assigning->plan.running && assigning->of_guest && !asker->message_id) {
+                stop(engine); /* what it was granted it has, or gets when it is there */
+                engine_advance_assignment(engine, NULL, update);
+        }
         if (!assigning->plan.running)
                 answer(engine, true, update); /* the last one's, whose writing is late */
-        r = assigned_plan(engine, command->request, &assigning->plan, &map, why, sizeof(why));
-        if (r < 0) {
-                command_reply(&step, command->id, r, "%s", why);
+        r = assigned_plan(engine, request, &assigning->plan, &map, why, sizeof(why));
+        if (r < 0 && asker->message_id)
+                refuse_guest(engine, asker, r, why, update);
+        else if (r < 0)
+                reply(engine, asker, r, update, "%s", why);
+        if (r < 0)
                 return;
-        }
         memset(assigning->vms, 0, sizeof(assigning->vms));
-        snprintf(assigning->who, sizeof(assigning->who), "%s", command->who);
+        snprintf(assigning->who, sizeof(assigning->who), "%s", who);
+        assigning->of_guest = asker->message_id != 0;
         assigning->begun_usec = engine->now_usec;
         assigning->ended_usec = 0;
         for (size_t i = 0; i < assigning->plan.n_vms; i++) {
@@ -349,8 +389,8 @@ static void begin(struct engine *engine, const struct operator_command *command,
 
                 assigning->vms[i].target_bytes = assigned_bytes(pair_of(engine, vm), vm.side);
         }
-        step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory assigned by %s: %.180s", command->who, command->request);
-        assigning->command_id = command->id;
+        step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory assigned by %s: %.180s", who, request);
+        assigning->asker = *asker;
         assigning->asked_usec = engine->now_usec;
         commit(engine, &map, update);
         rights_deinit(&map);
@@ -441,7 +481,7 @@ static void cancel(struct engine *engine, const struct operator_command *command
         step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory: the request of %s was ended by %s; each VM of it "
                  "manages what it %s", engine->assigning.who, command->who, keeps ? "has" : "was granted");
         if (keeps) {
-                engine->assigning.command_id = command->id;
+                engine->assigning.asker = (struct asker) { .command_id = command->id };
                 engine->assigning.asked_usec = engine->now_usec;
         } else
                 command_reply(&step, command->id, 0, "ended: what is assigned by hand is called back for a hot-standby "
@@ -453,9 +493,18 @@ static void cancel(struct engine *engine, const struct operator_command *command
 
 void engine_assign(struct engine *engine, const struct operator_command *command, struct update *update) {
         if (command->verb == COMMAND_ASSIGN)
-                begin(engine, command, update);
+                begin(engine, command->request, command->who, &(struct asker) { .command_id = command->id }, update);
         else
                 cancel(engine, command, update);
+}
+
+void engine_assign_for_guest(struct engine *engine, struct pair *pair, enum side side, const char *request,
+                             uint64_t message_id, struct update *update) {
+        const struct asker asker = { .guest = pair_holder(pair, side), .message_id = message_id };
+        char who[NAME_LEN];
+
+        snprintf(who, sizeof(who), "the guest of %.45s", pair_domain(pair, side));
+        begin(engine, request, who, &asker, update);
 }
 
 /* ---- usage follows --------------------------------------------------------------------------------------- */

@@ -273,6 +273,11 @@ static void pair_or_all(struct engine *engine, const struct event *event, struct
                         advance(engine, engine->pairs[i], event, update);
 }
 
+static void guest_asks(struct engine *engine, const struct event *event, struct update *update) {
+        if (event->pair >= 0 && event->pair < engine->n_pairs && engine->pairs[event->pair])
+                engine_guest_asks(engine, engine->pairs[event->pair], event->side, event->message, update);
+}
+
 void engine_step(struct engine *engine, const struct event *event, struct update *update) {
         update_clear(update);
         assert(event->time_usec >= engine->now_usec);
@@ -314,6 +319,12 @@ void engine_step(struct engine *engine, const struct event *event, struct update
         case EVENT_COMMAND:
                 if (event->command->verb == COMMAND_ASSIGN || event->command->verb == COMMAND_ASSIGN_CANCEL)
                         engine_assign(engine, event->command, update);
+                else
+                        pair_or_all(engine, event, update);
+                break;
+        case EVENT_MESSAGE:
+                if (event->message->type == MESSAGE_ASK)
+                        guest_asks(engine, event, update);
                 else
                         pair_or_all(engine, event, update);
                 break;

@@ -244,6 +244,16 @@ int assigned_build_table(struct engine *engine, struct table *ret, struct update
 
 /* engine-assign.c */
 void engine_assign(struct engine *engine, const struct operator_command *command, struct update *update);
+/* A guest asks for memory of its VM, or for less; answered to its agent. What it may ask for is checked before. */
+void engine_assign_for_guest(struct engine *engine, struct pair *pair, enum side side, const char *request,
+                             uint64_t message_id, struct update *update);
+
+/* engine-guest.c */
+/* MESSAGE_ASK of that VM's agent. */
+void engine_guest_asks(struct engine *engine, struct pair *pair, enum side side, const struct message *message,
+                       struct update *update);
+void guest_answer(struct step *step, enum side side, uint64_t message_id, int result, const char *format, ...)
+        __attribute__((format(printf, 5, 6)));
 /* Goes on with the request under way, and with VMs that wait for memory; after each event. */
 void engine_advance_assignment(struct engine *engine, const struct event *event, struct update *update);
 

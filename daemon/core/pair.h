@@ -129,6 +129,7 @@ struct member_state {
         bool requested_known[POLICY_APPLICATIONS_MAX];
         unsigned vcpus;     /* plugged now, 0 unknown */
 
+        usec_t asked_usec;  /* its guest asked for memory by itself then, 0: never */
         usec_t said_usec;   /* lines of history that its guest can cause at will: since then, so many */
         unsigned n_said;
         unsigned rebuilds;  /* starts by failoverd since its agent last greeted */

@@ -38,13 +38,15 @@ static bool describe_sent(const struct action *action, const char *vm, char text
         static const bool weighs[MESSAGE_TYPE_MAX] = {
                 [MESSAGE_ATTACH] = true,  [MESSAGE_DETACH] = true, [MESSAGE_START] = true,  [MESSAGE_STOP] = true,
                 [MESSAGE_RESTART] = true, [MESSAGE_GRANT] = true,  [MESSAGE_REFUSE] = true, [MESSAGE_FAULT] = true,
-                [MESSAGE_TOUCH] = true,   [MESSAGE_CANARY] = true,
+                [MESSAGE_TOUCH] = true,   [MESSAGE_CANARY] = true, [MESSAGE_ANSWER] = true,
         };
         const struct message *m = action->message;
         const char *word = message_type_to_string(m->type);
 
         if (!weighs[m->type])
                 return false;
+        if (m->type == MESSAGE_ANSWER)
+                return say(text, vm, "to its agent: %s (%s): %s", word, outcome(m->result), m->text);
         if (m->type == MESSAGE_START || m->type == MESSAGE_RESTART)
                 return say(text, vm, "to its agent: %s %s, token %" PRIu64, word, m->app, m->token);
         return say(text, vm, "to its agent: %s %s", word, m->app[0] ? m->app : m->text);

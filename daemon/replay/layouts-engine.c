@@ -173,6 +173,7 @@ static const struct layout_row member_rows[] = {
         NUMBERS(T, requested_bytes),
         NUMBERS(T, requested_known),
         NUMBER(T, vcpus),
+        NUMBER(T, asked_usec),
         NUMBER(T, said_usec),
         NUMBER(T, n_said),
         NUMBER(T, rebuilds),
@@ -476,10 +477,18 @@ static const struct layout_row assigning_vm_rows[] = {
 static const struct layout assigning_vm_layout = LAYOUT(T, assigning_vm_rows);
 #undef T
 
+#define T struct asker
+static const struct layout_row asker_rows[] = {
+        NUMBER(T, command_id), INSIDE(T, guest, holder_layout), NUMBER(T, message_id),
+};
+static const struct layout asker_layout = LAYOUT(T, asker_rows);
+#undef T
+
 #define T struct assigning
 static const struct layout_row assigning_rows[] = {
         INSIDE(T, plan, assignment_layout), INSIDES(T, vms, assigning_vm_layout), TEXT(T, who),
-        NUMBER(T, command_id),              NUMBER(T, asked_usec),                NUMBER(T, begun_usec),
+        NUMBER(T, of_guest),                INSIDE(T, asker, asker_layout),
+        NUMBER(T, asked_usec),              NUMBER(T, begun_usec),
         NUMBER(T, ended_usec),
 };
 static const struct layout assigning_layout = LAYOUT(T, assigning_rows);

@@ -19,6 +19,15 @@ void line_others(struct sim *sim, const struct arguments *a) {
                 vm->others_bytes[a->app] = a->number < vm->plugged[a->app] ? a->number : vm->plugged[a->app];
 }
 
+/* Somebody in the guest asks for memory of its VM. */
+void line_guest_asks(struct sim *sim, const struct arguments *a) {
+        struct sim_vm *vm = sim_vm(sim, a->pair, a->side);
+        const struct sim_message ask = { .type = MESSAGE_ASK, .id = ++vm->last_ask, .text = word(a->line, 2) };
+
+        if (vm_guest_acts(vm) && vm->agent_up && !vm->agent_stopped)
+                agent_say(sim, a->pair, a->side, NO_APP, &ask);
+}
+
 void line_reclaim(struct sim *sim, const struct arguments *a) {
         sim->reclaim = a->on;
         memory_tell_reclaim(sim);

@@ -142,6 +142,7 @@ static const struct {
         { "touch", NULL, "VAS", line_touch },
         { "touches", NULL, "VAS", line_touches },
         { "others", NULL, "VAS", line_others },
+        { "guest-asks", NULL, "Vw", line_guest_asks },
         { "reclaim", NULL, "B", line_reclaim },
         { "domain-start-fails", NULL, "VB", line_vm_fault },
         { "kill-sticks", NULL, "VB", line_vm_fault },

@@ -31,6 +31,7 @@
  *   agent-old VM SWITCH                       its agent, from its next hello on, speaks a protocol without rehearsals,
  *                                             and does not tell what it can spare of a region
  *   start-takes VM APP DURATION
+ *   guest-asks VM CHANGE                      somebody in it asks for memory of its VM: +1GiB, -512MiB
  *   reclaim SWITCH                            can memory be taken back from VMs by force? (not at first)
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
  *   others VM APP SIZE                        what else runs there uses so much of the region, as it were its own

@@ -175,6 +175,8 @@ static void send_message(struct sim *sim, const struct action *action) {
 
         if (action->kind == ACTION_CONFIGURE)
                 item.message.type = MESSAGE_CONFIGURE;
+        else if (action->message->type == MESSAGE_ANSWER)
+                return; /* whoever asked reads it */
         else {
                 const struct message *m = action->message;
 

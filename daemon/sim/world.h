@@ -100,6 +100,7 @@ struct sim_vm {
         bool agent_up, agent_stopped, touch_fails, agent_old;
         unsigned agent_life;
         struct sim_app apps[POLICY_APPLICATIONS_MAX];
+        uint64_t last_ask;   /* id of the latest MESSAGE_ASK */
         usec_t last_to_agent_usec, last_from_agent_usec;
         unsigned repeat_percent, lie_percent; /* of what it says */
         bool lied; /* since the guest has booted: its word is nothing to rest on */

@@ -118,6 +118,7 @@ static const char *const no_faults[] = {
         "operator adopt",
         "operator assign",
         "operator assign-cancel",
+        "guest-asks",
         "rights space", /* a map beside the world */
         "rights assign",
         "rights release",

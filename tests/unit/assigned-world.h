@@ -93,7 +93,7 @@ static inline int ask(struct world *w, enum command_verb verb, const char *reque
 
                         if (id == 0)
                                 continue;
-                        CHECK(w->engine->assigning.command_id == command.id);
+                        CHECK(w->engine->assigning.asker.command_id == command.id);
                         step(w, (struct event) { .kind = EVENT_DONE, .pair = i, .side = SIDE_INVALID, .app = NO_APP,
                                                  .action = ACTION_PERSIST, .action_id = id });
                         r = find_reply(&w->update, reply);
