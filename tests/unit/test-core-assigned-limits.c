@@ -139,10 +139,21 @@ static void a_vm_that_is_off_keeps_what_it_managed_before_a_request_that_is_ende
         }
 }
 
+static void a_span_is_two_sizes_with_a_dash_between(void) {
+        static const char *const wrong[] = { "", "-", "1GiB", "1GiB-", "-1GiB", "1GiB-x", "x-1GiB", "-1-2" };
+        struct span span = { 1, 2 };
+
+        for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+                CHECK(span_parse(wrong[i], &span) == -EINVAL);
+        CHECK(span.start == 1 && span.end == 2);
+        CHECK(span_parse("128MiB-1GiB", &span) == 0 && span.start == 128 * MIB && span.end == GIB);
+}
+
 TEST_MAIN("core-assigned-limits", TEST(nothing_is_assigned_before_the_records_are_read),
           TEST(nothing_is_assigned_while_the_pool_is_short),
           TEST(a_pool_of_more_extents_than_are_kept_track_of_is_refused),
           TEST(a_vm_is_not_given_more_places_than_its_record_holds),
           TEST(what_is_being_given_up_may_be_asked_for_already),
           TEST(a_place_of_another_divides_what_a_record_says),
-          TEST(a_vm_that_is_off_keeps_what_it_managed_before_a_request_that_is_ended))
+          TEST(a_vm_that_is_off_keeps_what_it_managed_before_a_request_that_is_ended),
+          TEST(a_span_is_two_sizes_with_a_dash_between))

@@ -430,6 +430,64 @@ static void old_user_is_asked_for_what_its_guest_can_spare(void) {
         end(&w);
 }
 
+static void device_that_a_failover_would_stop_at_is_told_by_check(void) {
+        struct preflight found = { .defined = true, .persistent = true, .channel = true, .requested_zero = true,
+                                   .base_bytes = 512 * MIB, .vcpus = 1, .vcpus_max = 2 };
+        struct readiness readiness;
+        struct world w;
+
+        make_armed(&w);
+        found.apps[0].present = true;
+        found.apps[0].node = 1;
+        found.apps[0].size_bytes = 512 * MIB;
+        found.apps[0].block_bytes = 3 * MIB;
+        feed(&w, (struct event){
+                         .kind = EVENT_PREFLIGHT, .pair = 0, .side = SIDE_B, .app = NO_APP, .preflight = &found });
+        readiness_list(w.engine, w.engine->pairs[0], &readiness);
+        CHECK(readiness.cases[0].side == SIDE_A && readiness.cases[0].level == READINESS_UNCOVERED);
+        CHECK(strstr(readiness.cases[0].why, "device ua-db has blocks of 3MiB") != NULL);
+        end(&w);
+}
+
+static void memory_beyond_the_pool_is_not_adopted(void) {
+        struct update update = { 0 };
+        struct step step;
+        struct world w;
+
+        begin_up_with(&w, NULL);
+        step = step_begin(w.engine, w.engine->pairs[0], &update);
+        step.pair->members[SIDE_B].plugged_bytes[0] = 64 * GIB;
+        pair_adopt(&step, 0, SIDE_B);
+        CHECK(step.pair->record.apps[0].owner == SIDE_B && step.pair->record.apps[0].granted_bytes[SIDE_B] == 0);
+        REQUIRE(update.n_actions == 1);
+        CHECK(strstr(update.actions[0].text, "db has memory on vm-b that the pool does not cover") != NULL);
+        table_check(&w.engine->table);
+        update_deinit(&update);
+        end(&w);
+}
+
+/* The token of an application that an agent tells of as `state` when failoverd comes up without a record of it. */
+static uint64_t first_token(enum application_state state) {
+        struct world w;
+        uint64_t token;
+
+        begin(&w);
+        feed(&w, (struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        write_all(&w);
+        feed(&w, (struct event){ .kind = EVENT_HYPERVISOR, .pair = NO_PAIR, .up = true });
+        bring_up(&w, SIDE_A);
+        w.engine->pairs[0]->apps[0].state[SIDE_A] = state;
+        bring_up(&w, SIDE_B);
+        token = w.engine->pairs[0]->record.apps[0].token;
+        end(&w);
+        return token;
+}
+
+static void application_found_failed_has_no_grant_that_is_not_known(void) {
+        CHECK(first_token(APPLICATION_STOPPED) == 1);
+        CHECK(first_token(APPLICATION_FAILED) == 1);
+}
+
 TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
           TEST(pause_by_a_watchdog_or_a_panic_is_a_failure), TEST(vm_that_begins_paused_was_not_suspended),
           TEST(agent_that_breaks_the_protocol_is_named), TEST(undefined_domain_is_a_reason),
@@ -441,4 +499,6 @@ TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
           TEST(devices_that_do_not_fit_are_found), TEST(explain_says_who_paused_a_pair_and_why),
           TEST(kernel_that_was_heard_long_ago_takes_a_long_silence),
           TEST(guest_that_was_heard_in_its_last_life_only_is_booting),
-          TEST(old_user_is_asked_for_what_its_guest_can_spare))
+          TEST(old_user_is_asked_for_what_its_guest_can_spare),
+          TEST(device_that_a_failover_would_stop_at_is_told_by_check), TEST(memory_beyond_the_pool_is_not_adopted),
+          TEST(application_found_failed_has_no_grant_that_is_not_known))
