@@ -12,15 +12,8 @@
 #define MIRROR_DEADLINE_DIVISOR 2
 #define MIRROR_PATIENCE_USEC (10 * USEC_PER_SEC) /* for a mirror's server, before another one gets the mirror */
 
-/* The capability is the path: nbds://host:10809/CAPABILITY, nbd+unix:///CAPABILITY?socket=... */
 char *pager_uri(const struct pager *pager, size_t server, const char *capability) {
-        const char *uri = pager->options.servers[server].uri, *host = strstr(uri, "://");
-        const char *path = host ? strpbrk(host + 3, "/?") : NULL;
-        int before = (int) (path ? (size_t) (path - uri) : strlen(uri));
-        char *text;
-
-        path = path && *path == '/' ? path + 1 : path;
-        return asprintf(&text, "%.*s/%s%s", before, uri, capability, path ? path : "") < 0 ? NULL : text;
+        return peer_uri(pager->options.servers[server].uri, capability);
 }
 
 /* Calls that can wait: a channel that breaks meanwhile ends them. */

@@ -25,6 +25,7 @@ enum ctl_exit {
 
 #define CTL_READ_TIMEOUT_USEC (5 * USEC_PER_SEC)
 #define CTL_ARGS_MAX 4
+#define CTL_SERVERS_MAX 6
 
 struct ctl {
         /* options */
@@ -33,6 +34,10 @@ struct ctl {
         bool progress;    /* the standard output is a terminal */
         bool go_back;     /* drill: --return */
         const char *fault, *level, *until, *reason, *active, *output, *from, *scenario, *record, *svg, *since;
+        const char *on, *out, *in, *spool, *xml, *policy; /* of context */
+        bool keep, persist;
+        const char *servers[CTL_SERVERS_MAX]; /* --server, each time that it was given */
+        int n_servers;
         unsigned limit;   /* history: most lines, 0: the default */
 
         const char *verb;
@@ -72,6 +77,7 @@ int verb_replay(struct ctl *ctl);
 int verb_report(struct ctl *ctl);
 int verb_servers(struct ctl *ctl);
 int verb_spaces(struct ctl *ctl);
+int verb_context(struct ctl *ctl);
 
 static inline void json_object_putp(struct json_object **object) {
         json_object_put(*object);

@@ -34,6 +34,15 @@ enum option_id {
         OPTION_CSV = 'C',
         OPTION_WAIT = 'W',
         OPTION_CANCEL = 'k',
+        OPTION_ON = 'H',
+        OPTION_OUT = 'O',
+        OPTION_IN = 'I',
+        OPTION_SPOOL = 'P',
+        OPTION_XML = 'X',
+        OPTION_KEEP = 'K',
+        OPTION_PERSIST = 'p',
+        OPTION_SERVER = 'M',
+        OPTION_POLICY = 'y',
 };
 
 static const struct option options[] = {
@@ -63,8 +72,19 @@ static const struct option options[] = {
         { "csv", no_argument, NULL, OPTION_CSV },
         { "wait", no_argument, NULL, OPTION_WAIT },
         { "cancel", no_argument, NULL, OPTION_CANCEL },
+        { "on", required_argument, NULL, OPTION_ON },
+        { "out", required_argument, NULL, OPTION_OUT },
+        { "in", required_argument, NULL, OPTION_IN },
+        { "spool", required_argument, NULL, OPTION_SPOOL },
+        { "xml", required_argument, NULL, OPTION_XML },
+        { "keep", no_argument, NULL, OPTION_KEEP },
+        { "persist", no_argument, NULL, OPTION_PERSIST },
+        { "server", required_argument, NULL, OPTION_SERVER },
+        { "policy", required_argument, NULL, OPTION_POLICY },
         { 0 },
 };
+
+#define CONTEXT_OPTIONS "dfHOIPXKpMy"
 
 static const struct verb verbs[] = {
         { "status", "[PAIR]", "how pairs stand, why one is not protected, what to do", 0, 1, "", verb_status },
@@ -100,6 +120,14 @@ static const struct verb verbs[] = {
           verb_servers },
         { "spaces", "[CONTROL...]", "spaces on memory servers, mirrors, bytes in and out [--since SPAN] [--csv]", 0,
           CTL_ARGS_MAX, "NC", verb_spaces },
+        { "context", "save VM NAME", "memory and processors to memory servers; the VM ends [--on URI] [--server S]...",
+          1, 3, CONTEXT_OPTIONS, verb_context },
+        { "context", "resume NAME", "there or elsewhere, at the same point [--on URI] [--keep] [--dry-run] [--force]",
+          1, 3, CONTEXT_OPTIONS, verb_context },
+        { "context", "swap VM", "saves what runs as --out NAME; --in NAME goes on in its place", 1, 3,
+          CONTEXT_OPTIONS, verb_context },
+        { "context", "list", "contexts on memory servers; and context drop NAME, context xml NAME", 1, 3,
+          CONTEXT_OPTIONS, verb_context },
         { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },
 };
 
@@ -114,7 +142,7 @@ static void help(void) {
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
              "  --json             documents as in failoverctl(1), for status check explain table memory history "
-             "monitor metrics policy simulate replay servers spaces\n"
+             "monitor metrics policy simulate replay servers spaces context\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }
@@ -128,7 +156,7 @@ static const struct verb *find_verb(const char *name) {
 }
 
 static bool takes(const struct verb *verb, int letter) {
-        return !strchr("dfFLrURAonDbaSwgNCWk", letter) || strchr(verb->options, letter);
+        return !strchr("dfFLrURAonDbaSwgNCWkHOIPXKpMy", letter) || strchr(verb->options, letter);
 }
 
 static int parse_limit(struct ctl *ctl, const char *text) {
@@ -139,6 +167,44 @@ static int parse_limit(struct ctl *ctl, const char *text) {
                 return ctl_fail(CTL_USAGE, "--limit takes a number from 1 to 1000, not \"%s\"", text);
         ctl->limit = (unsigned) value;
         return CTL_OK;
+}
+
+/* Those of context alone. */
+static int take_context_option(struct ctl *ctl, int letter, const char *value) {
+        switch (letter) {
+        case OPTION_ON:
+                ctl->on = value;
+                return CTL_OK;
+        case OPTION_OUT:
+                ctl->out = value;
+                return CTL_OK;
+        case OPTION_IN:
+                ctl->in = value;
+                return CTL_OK;
+        case OPTION_SPOOL:
+                ctl->spool = value;
+                return CTL_OK;
+        case OPTION_XML:
+                ctl->xml = value;
+                return CTL_OK;
+        case OPTION_POLICY:
+                ctl->policy = value;
+                return CTL_OK;
+        case OPTION_KEEP:
+                ctl->keep = true;
+                return CTL_OK;
+        case OPTION_PERSIST:
+                ctl->persist = true;
+                return CTL_OK;
+        case OPTION_SERVER:
+                if (ctl->n_servers == CTL_SERVERS_MAX)
+                        return ctl_fail(CTL_USAGE, "%d memory servers are the most", CTL_SERVERS_MAX);
+                ctl->servers[ctl->n_servers++] = value;
+                return CTL_OK;
+        default: /* getopt has told */
+                fputs("`failoverctl --help` lists them.\n", stderr);
+                return CTL_USAGE;
+        }
 }
 
 static int take_option(struct ctl *ctl, int letter, const char *value) {
@@ -212,9 +278,8 @@ static int take_option(struct ctl *ctl, int letter, const char *value) {
                 return CTL_OK;
         case OPTION_LIMIT:
                 return parse_limit(ctl, value);
-        default: /* getopt has told */
-                fputs("`failoverctl --help` lists them.\n", stderr);
-                return CTL_USAGE;
+        default:
+                return take_context_option(ctl, letter, value);
         }
 }
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 #include <stdio.h>
@@ -464,4 +465,94 @@ int domain_xml_attached_disk(const char *text, const char *target, char **ret_al
                 return error_set(error, -ENOENT, "no disk \"%s\" is attached", target);
         *ret_alias = strdup(node_attribute(node_child(disk, "alias"), "name", alias, sizeof(alias)));
         return *ret_alias ? 0 : -ENOMEM;
+}
+
+/* One source element, of a disk or of a backing store, whose `type` says what it is. */
+static int tell_source(const xmlNode *of, struct domain_source *source,
+                       int (*found)(const struct domain_source *source, void *userdata), void *userdata,
+                       struct error *error) {
+        const xmlNode *element = node_child(of, "source");
+        _cleanup_xml_ xmlChar *path = NULL;
+
+        if (!element)
+                return 0; /* an empty drive; the end of a chain */
+        source->block = attribute_is(of, "type", "block");
+        path = xmlGetNoNsProp(element, (const xmlChar *) (source->block ? "dev" : "file"));
+        if (path && xmlStrlen(path) >= PATH_MAX)
+                return error_set(error, -E2BIG, "disk %s: its path is too long", source->target);
+        source->path = path && (source->block || attribute_is(of, "type", "file")) ? (const char *) path : "";
+        return found(source, userdata);
+}
+
+/* Variables of the firmware: a file that the guest writes, like a disk. */
+static int tell_nvram(const xmlNode *nvram, int (*found)(const struct domain_source *source, void *userdata),
+                      void *userdata, struct error *error) {
+        struct domain_source source = { .target = "nvram", .writable = true };
+        _cleanup_xml_ xmlChar *path = NULL;
+
+        if (!nvram || node_child(nvram, "source"))
+                return nvram ? tell_source(nvram, &source, found, userdata, error) : 0;
+        path = xmlNodeGetContent(nvram);
+        if (!path || path[0] != '/')
+                return 0;
+        source.path = (const char *) path;
+        return found(&source, userdata);
+}
+
+int domain_xml_sources(const char *text, int (*found)(const struct domain_source *source, void *userdata),
+                       void *userdata, struct error *error) {
+        _cleanup_doc_ xmlDoc *doc = NULL;
+        const xmlNode *devices;
+        int r = parse(text, &doc, error);
+
+        if (r < 0)
+                return r;
+        devices = node_child(xmlDocGetRootElement(doc), "devices");
+        r = tell_nvram(node_child(node_child(xmlDocGetRootElement(doc), "os"), "nvram"), found, userdata, error);
+        for (const xmlNode *d = node_child(devices, "disk"); d && r == 0; d = node_next(devices, d, "disk")) {
+                struct domain_source source = { .writable = !node_child(d, "readonly") };
+
+                node_attribute(node_child(d, "target"), "dev", source.target, sizeof(source.target));
+                r = tell_source(d, &source, found, userdata, error);
+                source.writable = false;
+                for (const xmlNode *b = node_child(d, "backingStore"); b && r == 0; b = node_child(b, "backingStore"))
+                        r = tell_source(b, &source, found, userdata, error);
+        }
+        return r;
+}
+
+static bool add_attribute(xmlNode *node, const char *name, const char *value) {
+        return node && xmlSetProp(node, (const xmlChar *) name, (const xmlChar *) value);
+}
+
+static xmlNode *add_child(xmlNode *parent, const char *name) {
+        return parent ? xmlNewChild(parent, NULL, (const xmlChar *) name, NULL) : NULL;
+}
+
+int domain_xml_memory_snapshot(const char *text, const char *path, char **ret_xml, struct error *error) {
+        _cleanup_doc_ xmlDoc *domain = NULL, *doc = xmlNewDoc((const xmlChar *) "1.0");
+        xmlNode *root = doc ? xmlNewDocNode(doc, NULL, (const xmlChar *) "domainsnapshot", NULL) : NULL;
+        char target[DISK_TARGET_LEN];
+        xmlNode *memory, *disks;
+        const xmlNode *devices;
+        bool whole;
+        int r = parse(text, &domain, error);
+
+        if (r < 0)
+                return r;
+        if (!root)
+                return error_set(error, -ENOMEM, "out of memory");
+        xmlDocSetRootElement(doc, root);
+        memory = add_child(root, "memory");
+        disks = add_child(root, "disks");
+        whole = disks && add_attribute(memory, "snapshot", "external") && add_attribute(memory, "file", path);
+        devices = node_child(xmlDocGetRootElement(domain), "devices");
+        for (const xmlNode *d = node_child(devices, "disk"); d && whole; d = node_next(devices, d, "disk")) {
+                xmlNode *disk = add_child(disks, "disk");
+
+                node_attribute(node_child(d, "target"), "dev", target, sizeof(target));
+                whole = add_attribute(disk, "name", target) && add_attribute(disk, "snapshot", "no");
+        }
+        r = whole ? print_node(root, ret_xml) : -ENOMEM;
+        return r < 0 ? error_set(error, r, "out of memory") : 0;
 }

@@ -54,3 +54,21 @@ int domain_xml_disk(const char *text, const char *target, char **ret_device, str
 /* Alias of the disk with that target in <devices> of a live XML: what virDomainDetachDeviceAlias() takes. `ret_alias`
  * is the caller's to free. -ENOENT where no such disk is attached. */
 int domain_xml_attached_disk(const char *text, const char *target, char **ret_alias, struct error *error);
+
+/* What a disk of the domain reads and writes: the disk's own source, and those behind it (backing files). */
+struct domain_source {
+        char target[DISK_TARGET_LEN];
+        const char *path; /* of a file or block device; "" where it is neither */
+        bool block;       /* a block device */
+        bool writable;
+};
+
+/* Calls `found` for each source of each disk in <devices>, as far as the XML names them (of a running domain libvirt
+ * names all), until it returns non-zero; what it has returned, or 0. A medium that is not there is none. -E2BIG where
+ * a path is longer than PATH_MAX. */
+int domain_xml_sources(const char *text, int (*found)(const struct domain_source *source, void *userdata),
+                       void *userdata, struct error *error);
+
+/* What virDomainSnapshotCreateXML() takes to put memory and processor state into the file `path`, and no disk. The
+ * caller frees `ret_xml`. */
+int domain_xml_memory_snapshot(const char *text, const char *path, char **ret_xml, struct error *error);

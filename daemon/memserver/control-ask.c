@@ -268,13 +268,33 @@ static int ask_capability(const struct control_ask *ask, struct json_object *req
         return r == 0 && !answer.found ? no_answer(ask, error, "the answer has no capability") : r;
 }
 
-int control_ask_open(const struct control_ask *ask, enum space_role role, uint64_t size_bytes, uint64_t token,
-                     char ret_capability[static CAPABILITY_LEN], struct error *error) {
-        _cleanup_(json_object_putp) struct json_object *request = new_call(ask, CONTROL_OPEN);
+static void add_yes(struct json_object *json, const char *key) {
+        if (json)
+                (void) json_object_object_add(json, key, json_object_new_boolean(true));
+}
+
+static struct json_object *new_open(const struct control_ask *ask, enum space_role role, uint64_t size_bytes,
+                                    uint64_t token) {
+        struct json_object *request = new_call(ask, CONTROL_OPEN);
 
         add_number(request, "size_bytes", size_bytes);
         add_number(request, "token", token);
         add_text(request, "role", space_role_to_string(role));
+        return request;
+}
+
+int control_ask_open(const struct control_ask *ask, enum space_role role, uint64_t size_bytes, uint64_t token,
+                     char ret_capability[static CAPABILITY_LEN], struct error *error) {
+        _cleanup_(json_object_putp) struct json_object *request = new_open(ask, role, size_bytes, token);
+
+        return ask_capability(ask, request, ret_capability, error);
+}
+
+int control_ask_open_persistent(const struct control_ask *ask, enum space_role role, uint64_t size_bytes,
+                                uint64_t token, char ret_capability[static CAPABILITY_LEN], struct error *error) {
+        _cleanup_(json_object_putp) struct json_object *request = new_open(ask, role, size_bytes, token);
+
+        add_yes(request, "persist");
         return ask_capability(ask, request, ret_capability, error);
 }
 
@@ -292,6 +312,15 @@ int control_ask_promote(const struct control_ask *ask, uint64_t token, usec_t lo
 
         add_number(request, "token", token);
         add_number(request, "lost_usec", lost_usec);
+        return ask_capability(ask, request, ret_capability, error);
+}
+
+int control_ask_promote_forced(const struct control_ask *ask, uint64_t token,
+                               char ret_capability[static CAPABILITY_LEN], struct error *error) {
+        _cleanup_(json_object_putp) struct json_object *request = new_call(ask, CONTROL_PROMOTE);
+
+        add_number(request, "token", token);
+        add_yes(request, "force");
         return ask_capability(ask, request, ret_capability, error);
 }
 

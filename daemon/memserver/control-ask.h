@@ -24,10 +24,16 @@ int control_ask_items(const struct control_ask *ask, enum control_call call, use
 int control_ask_space(const struct control_ask *ask, struct space_status *ret, struct error *error);
 int control_ask_open(const struct control_ask *ask, enum space_role role, uint64_t size_bytes, uint64_t token,
                      char ret_capability[static CAPABILITY_LEN], struct error *error);
+/* The same, on disk too: -EOPNOTSUPP and the like where the server has no directory for it. */
+int control_ask_open_persistent(const struct control_ask *ask, enum space_role role, uint64_t size_bytes,
+                                uint64_t token, char ret_capability[static CAPABILITY_LEN], struct error *error);
 int control_ask_grant(const struct control_ask *ask, uint64_t token, char ret_capability[static CAPABILITY_LEN],
                       struct error *error);
 int control_ask_promote(const struct control_ask *ask, uint64_t token, usec_t lost_usec,
                         char ret_capability[static CAPABILITY_LEN], struct error *error);
+/* The same, though the mirror may lack what was acknowledged. */
+int control_ask_promote_forced(const struct control_ask *ask, uint64_t token,
+                               char ret_capability[static CAPABILITY_LEN], struct error *error);
 int control_ask_drop(const struct control_ask *ask, uint64_t token, struct error *error);
 /* `uri` has the capability. */
 int control_ask_mirror(const struct control_ask *ask, const char *uri, usec_t deadline_usec, uint64_t rate_bytes,

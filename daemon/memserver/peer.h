@@ -17,6 +17,10 @@
 
 struct peer;
 
+/* The URI of a space at a server's `uri`, in which the capability is the path: nbds://host:10809/CAPABILITY,
+ * nbd+unix:///CAPABILITY?socket=... The caller frees it, and it is never logged. NULL when out of memory. */
+char *peer_uri(const char *uri, const char *capability);
+
 struct peer_options {
         const char *uri;           /* nbd:, nbds:, nbd+unix: ... with the capability; never logged */
         usec_t deadline_usec;      /* for an answer */

@@ -49,6 +49,7 @@ FILES = """
 /usr/share/failoverd/policy.schema.json
 /usr/share/man/man1/failover-pager-plugin.1
 /usr/share/man/man1/failoverctl.1
+/usr/share/man/man5/failover-context.5
 /usr/share/man/man5/failover-memserver.yaml.5
 /usr/share/man/man5/failover-recording.5
 /usr/share/man/man5/failoverd-policy.5

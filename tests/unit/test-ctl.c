@@ -153,6 +153,8 @@ static void long_calls_show_their_phases_and_their_verdict(void) {
         expect("return-dry-run", "return mail --dry-run");
         expect("drill", "drill web --fault panic");
         expect("drill-missed", "drill web --fault hang");
+        expect("context-governed", "context save web-a night");
+        expect("context-in-failover", "context swap mail-a --out night --in day");
         expect("drill-unknown-fault", "drill web --fault earthquake");
         expect("drill-no-fault", "drill web");
         expect("drill-plan", "drill web --level plan");
@@ -197,6 +199,12 @@ static void wrong_command_lines_are_refused(void) {
         expect("usage-unknown-option", "status --fast");
         expect("usage-args", "switch");
         expect("usage-limit", "history --limit many");
+        expect("context-verb", "context freeze");
+        expect("context-args", "context save a");
+        expect("context-swap", "context swap a --out night");
+        expect("context-name", "context save a no/name");
+        expect("context-server", "context list --server /run/x.sock");
+        expect("context-elsewhere", "context save a night --on qemu+ssh://h2/system");
         expect("help", "--help");
 }
 

@@ -242,6 +242,45 @@ static void a_disk_is_taken_without_what_belongs_to_one_domain(void) {
         CHECK_TEXT(attached, "virtio-disk1");
 }
 
+static int add_source(const struct domain_source *source, void *userdata) {
+        char **text = userdata, *longer;
+
+        REQUIRE(asprintf(&longer, "%s%s %s%s%s;", *text ? *text : "", source->target, source->path,
+                         source->block ? " block" : "", source->writable ? " writable" : "") > 0);
+        free(*text);
+        *text = longer;
+        return strcmp(source->target, "vdz") == 0 ? -ECANCELED : 0;
+}
+
+static void all_that_disks_read_and_write_is_told(void) {
+        static const char xml[] =
+                "<domain><os><nvram template='/t'>/var/vars.fd</nvram></os><devices>"
+                "<disk type='file'><source file='/top'/><backingStore type='block'><format type='raw'/>"
+                "<source dev='/dev/x'/><backingStore/></backingStore><target dev='vda'/></disk>"
+                "<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>"
+                "<disk type='file' device='cdrom'><source file='/cd'/><target dev='sdb'/><readonly/></disk>"
+                "<disk type='network'><source protocol='nbd' name='n'/><target dev='vdb'/></disk>"
+                "<disk type='file'><source file='/last'/><target dev='vdz'/></disk>"
+                "<disk type='file'><source file='/never'/><target dev='vdy'/></disk></devices></domain>";
+        _cleanup_free_ char *text = NULL;
+
+        CHECK(domain_xml_sources(xml, add_source, &text, NULL) == -ECANCELED);
+        CHECK_TEXT(text, "nvram /var/vars.fd writable;vda /top writable;vda /dev/x block;sdb /cd;vdb  writable;"
+                         "vdz /last writable;");
+        CHECK(domain_xml_sources("<pool/>", add_source, &text, NULL) == -EINVAL);
+}
+
+static void a_memory_snapshot_leaves_every_disk_out(void) {
+        static const char xml[] = "<domain><devices><disk type='file'><target dev='vda'/></disk>"
+                                  "<disk type='file'><target dev='sdb'/></disk></devices></domain>";
+        _cleanup_free_ char *text = NULL;
+
+        REQUIRE(domain_xml_memory_snapshot(xml, "/a'b<c", &text, NULL) == 0);
+        CHECK_TEXT(text, "<domainsnapshot><memory snapshot=\"external\" file=\"/a'b&lt;c\"/><disks>"
+                         "<disk name=\"vda\" snapshot=\"no\"/><disk name=\"sdb\" snapshot=\"no\"/></disks>"
+                         "</domainsnapshot>");
+}
+
 static void nonsense_and_too_much_are_refused(void) {
         _cleanup_free_ char *big = malloc(DOMAIN_XML_MAX + 2);
         struct domain_facts f;
@@ -288,6 +327,8 @@ TEST_MAIN("domain-xml",
           TEST(a_resize_changes_the_requested_size_and_nothing_else),
           TEST(a_resize_that_does_not_fit_the_device_is_refused),
           TEST(a_disk_is_taken_without_what_belongs_to_one_domain),
+          TEST(all_that_disks_read_and_write_is_told),
+          TEST(a_memory_snapshot_leaves_every_disk_out),
           TEST(nonsense_and_too_much_are_refused),
           TEST(numbers_out_of_range_count_as_none),
           TEST(files_named_in_the_text_are_not_read))

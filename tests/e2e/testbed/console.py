@@ -31,6 +31,10 @@ class Console:
                 self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()
 
+    def connected(self):
+        with self._changed:
+            return self._socket is not None
+
     def _read(self):
         while not self._closed:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

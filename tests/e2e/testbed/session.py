@@ -40,12 +40,12 @@ def accepts(path):
 class Session:
     """`dir` is short, because the paths of unix sockets are limited, and closed to everybody else."""
 
-    def __init__(self):
+    def __init__(self, user_of_root=USER_OF_ROOT):
         self.dir = tempfile.mkdtemp(prefix="fo")
         self.bus = self.libvirtd = None
         self.as_user = {}   # arguments of subprocess that make it run as the user
         if os.geteuid() == 0:
-            user = pwd.getpwnam(USER_OF_ROOT)
+            user = pwd.getpwnam(user_of_root)
             self.as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(self.dir, user.pw_uid, user.pw_gid)
         self.env = {

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/ctl/context-options.h"
+
+#include <pwd.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#include "daemon/base/clock.h"
+#include "daemon/ctl/governed.h"
+#include "policy/text.h"
+
+#define DEFAULT_CONTROL "/run/failover-memserver/control.sock"
+#define DEFAULT_URI "nbd+unix:///?socket=/run/failover-memserver/nbd.sock"
+#define DEFAULT_POLICY "/etc/failoverd/policy.yaml"
+#define SYSTEM_SPOOL "/var/cache/failoverd"
+#define SHOW_USEC (USEC_PER_SEC / 5)
+
+static int cancel_fd = -1; /* becomes readable with the first Ctrl-C */
+static volatile sig_atomic_t cancelled;
+
+static void on_signal(int number) {
+        const uint64_t one = 1;
+        int saved = errno;
+
+        cancelled = 1;
+        (void) !write(cancel_fd, &one, sizeof(one));
+        errno = saved;
+}
+
+static void take_signals(void) {
+        struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART | (int) SA_RESETHAND };
+
+        cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        (void) sigaction(SIGINT, &action, NULL);
+        (void) sigaction(SIGTERM, &action, NULL);
+        (void) sigaction(SIGHUP, &action, NULL);
+}
+
+/* A line that is written over, for whoever looks on. */
+static int tell(void *userdata, enum context_phase phase, uint64_t done_bytes, uint64_t total_bytes) {
+        struct context_command *command = userdata;
+        usec_t now = clock_usec(CLOCK_BOOTTIME);
+
+        if (isatty(STDERR_FILENO) && (now - command->told_usec >= SHOW_USEC || command->shown_phase != (int) phase)) {
+                fprintf(stderr, "\r\033[K%s", context_phase_to_string(phase));
+                if (total_bytes > 0)
+                        fprintf(stderr, ": %llu of %llu MiB", (unsigned long long) (done_bytes / MIB),
+                                (unsigned long long) (total_bytes / MIB));
+                command->told_usec = now;
+                command->shown_phase = (int) phase;
+        }
+        return cancelled;
+}
+
+void context_command_done(struct context_command *command) {
+        if (command->shown_phase >= 0)
+                fputs("\r\033[K", stderr);
+        command->shown_phase = -1;
+}
+
+static int permit(void *userdata, const char *vm, struct error *error) {
+        const struct context_job *job = userdata;
+
+        return governed_permit(job->uri, vm, error);
+}
+
+/* CONTROL,URI as for the pager. */
+static int take_words(struct context_command *command, const char *text) {
+        struct context_server *server = &command->servers.at[command->servers.n];
+        char *word = strdup(text), *comma = word ? strchr(word, ',') : NULL;
+
+        if (!word)
+                return ctl_fail(CTL_FAILED, "out of memory");
+        command->words[command->servers.n++] = word;
+        if (!comma || !strstr(comma + 1, "://"))
+                return ctl_fail(CTL_USAGE, "--server takes the name of a memory server of the policy, or the path of "
+                                           "its control socket, a comma and its NBD URI, not \"%s\"", text);
+        *comma = 0;
+        *server = (struct context_server) { .control = word, .uri = comma + 1, .tls_required = true };
+        return CTL_OK;
+}
+
+static int load_policy(struct context_command *command, const char *path) {
+        struct diagnostics d = { 0 };
+        int r;
+
+        if (command->policy)
+                return CTL_OK;
+        r = policy_load(path, &command->policy, &d);
+        if (r < 0)
+                diagnostics_print(&d, stderr);
+        diagnostics_deinit(&d);
+        return r < 0 ? ctl_fail(CTL_FAILED, "%s, where memory servers have names, cannot be read", path) : CTL_OK;
+}
+
+static int take_name(struct context_command *command, const char *path, const char *name) {
+        const struct memory_server *found;
+        int r = load_policy(command, path), i;
+
+        if (r != CTL_OK)
+                return r;
+        i = policy_find_server(command->policy, name);
+        if (i < 0)
+                return ctl_fail(CTL_USAGE, "%s names no memory server \"%s\"", path, name);
+        found = &command->policy->servers[i];
+        command->servers.at[command->servers.n++] = (struct context_server) {
+                .control = found->control,
+                .uri = found->uri,
+                .psk_file = found->psk,
+                .certificates = found->certificates,
+                .tls_required = found->unencrypted != SAID_YES,
+        };
+        return CTL_OK;
+}
+
+static int take_servers(struct context_command *command, const struct ctl *ctl) {
+        const char *path = ctl->policy ? ctl->policy : DEFAULT_POLICY;
+
+        if (ctl->n_servers == 0)
+                command->servers.at[command->servers.n++] =
+                        (struct context_server) { .control = DEFAULT_CONTROL, .uri = DEFAULT_URI };
+        for (int i = 0; i < ctl->n_servers; i++) {
+                int r = *ctl->servers[i] == '/' ? take_words(command, ctl->servers[i])
+                                                : take_name(command, path, ctl->servers[i]);
+                if (r != CTL_OK)
+                        return r;
+        }
+        return CTL_OK;
+}
+
+/* A directory on disk of the user's own. Its parent may not be there yet. */
+static int default_spool(char **ret) {
+        const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+        char *parent = NULL;
+        int n;
+
+        if (geteuid() == 0)
+                return (*ret = strdup(SYSTEM_SPOOL)) ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");
+        if ((!cache || *cache != '/') && (!home || *home != '/'))
+                return ctl_fail(CTL_USAGE, "neither XDG_CACHE_HOME nor HOME is set; name a directory with --spool");
+        n = cache && *cache == '/' ? asprintf(&parent, "%s", cache) : asprintf(&parent, "%s/.cache", home);
+        if (n >= 0) {
+                (void) mkdir(parent, 0700); /* where this fails, who needs it says so */
+                n = asprintf(ret, "%s/failoverd", parent);
+                free(parent);
+        }
+        return n < 0 ? ctl_fail(CTL_FAILED, "out of memory") : CTL_OK;
+}
+
+static int take_paths(struct context_command *command, const struct ctl *ctl) {
+        int r = CTL_OK;
+
+        if (ctl->spool)
+                command->spool = realpath(ctl->spool, NULL);
+        else
+                r = default_spool(&command->spool);
+        if (r == CTL_OK && !command->spool)
+                return ctl_fail(CTL_FAILED, "%s: %s", ctl->spool, strerror(errno));
+        if (r == CTL_OK && ctl->xml)
+                r = ctl_read_file(ctl->xml, CONTEXT_XML_MAX, &command->xml);
+        return r;
+}
+
+int context_command_init(struct context_command *command, const struct ctl *ctl) {
+        int r;
+
+        *command = (struct context_command) { .servers.cancel_fd = -1, .shown_phase = -1 };
+        r = take_servers(command, ctl);
+        if (r == CTL_OK)
+                r = take_paths(command, ctl);
+        if (r != CTL_OK)
+                return r;
+        take_signals();
+        command->servers.cancel_fd = cancel_fd;
+        command->job = (struct context_job) {
+                .servers = &command->servers,
+                .uri = ctl->on ? ctl->on : ctl->user ? "qemu:///session" : "qemu:///system",
+                .spool = command->spool,
+                .xml = command->xml,
+                .persistent = ctl->persist,
+                .keep = ctl->keep,
+                .force = ctl->force,
+                .dry_run = ctl->dry_run,
+                .progress = { tell, command },
+                .permit = permit,
+                .userdata = &command->job,
+        };
+        return CTL_OK;
+}
+
+void context_command_deinit(struct context_command *command) {
+        context_command_done(command);
+        for (size_t i = 0; i < CONTEXT_SERVERS_MAX; i++)
+                free(command->words[i]);
+        if (command->policy)
+                policy_free(command->policy);
+        free(command->spool);
+        free(command->xml);
+}

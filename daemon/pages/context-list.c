@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdlib.h>
+#include <string.h>
+
+#include "agents/protocol/fields.h"
+#include "daemon/base/cleanup.h"
+#include "daemon/memserver/control-ask.h"
+#include "daemon/pages/context-internal.h"
+
+DEFINE_CLEANUP(struct json_object *, json_object_put)
+
+struct control_ask context_ask(const struct context_servers *servers, size_t i, const struct space_name *name) {
+        return (struct control_ask) { servers->at[i].control, name, CONTEXT_ASK_USEC, servers->cancel_fd };
+}
+
+const char *context_entry_name(const struct context_entry *entry) {
+        return entry->name.space + strlen(CONTEXT_PREFIX);
+}
+
+int context_entry_primary(const struct context_entry *entry) {
+        int found = -1;
+
+        for (int i = 0; i < CONTEXT_SERVERS_MAX; i++) {
+                const struct space_status *status = &entry->at[i].status;
+                if (entry->at[i].there && status->role == SPACE_PRIMARY && status->mirror != COPY_REPLACED &&
+                    (found < 0 || status->token > entry->at[found].status.token))
+                        found = i;
+        }
+        return found;
+}
+
+uint64_t context_entry_token(const struct context_entry *entry) {
+        uint64_t token = 0;
+
+        for (int i = 0; i < CONTEXT_SERVERS_MAX; i++)
+                if (entry->at[i].there && entry->at[i].status.token > token)
+                        token = entry->at[i].status.token;
+        return token;
+}
+
+uint64_t context_entry_connections(const struct context_entry *entry) {
+        int primary = context_entry_primary(entry);
+
+        return primary < 0 ? 0 : entry->at[primary].status.connections;
+}
+
+static struct context_entry *entry_of(struct context_list *list, const struct space_name *name) {
+        struct context_entry *grown;
+
+        for (size_t i = 0; i < list->n; i++)
+                if (space_name_equal(&list->entries[i].name, name))
+                        return &list->entries[i];
+        grown = reallocarray(list->entries, list->n + 1, sizeof(*grown));
+        if (!grown)
+                return NULL;
+        list->entries = grown;
+        grown[list->n] = (struct context_entry) { .name = *name };
+        return &grown[list->n++];
+}
+
+static int take_item(struct context_list *list, size_t server, struct json_object *item) {
+        struct space_status status = { 0 };
+        struct context_entry *entry;
+        struct space_name name;
+
+        if (fields_decode(item, &space_status_fields, space_status_fields.required, UINT64_MAX, &status, NULL) < 0)
+                return -EBADMSG;
+        if (strncmp(status.space, CONTEXT_PREFIX, strlen(CONTEXT_PREFIX)) != 0)
+                return 0;
+        memcpy(name.node, status.node, sizeof(name.node));
+        memcpy(name.owner, status.owner, sizeof(name.owner));
+        memcpy(name.space, status.space, sizeof(name.space));
+        entry = entry_of(list, &name);
+        if (!entry)
+                return -ENOMEM;
+        entry->at[server].there = true;
+        entry->at[server].status = status;
+        return 0;
+}
+
+static int ask_server(const struct context_servers *servers, size_t i, struct context_list *list) {
+        const struct control_ask ask = context_ask(servers, i, NULL);
+        _cleanup_(json_object_putp) struct json_object *items = NULL;
+        int r = control_ask_items(&ask, CONTROL_SPACES, 0, &items, &list->why[i]);
+
+        if (r < 0)
+                return r == -ENOMEM || r == -ECANCELED ? r : 0;
+        list->answered[i] = true;
+        for (size_t k = 0; k < json_object_array_length(items) && r == 0; k++)
+                r = take_item(list, i, json_object_array_get_idx(items, k));
+        if (r == -EBADMSG) {
+                list->answered[i] = false;
+                (void) error_set(&list->why[i], r, "%s: the answer is malformed", ask.path);
+                r = 0;
+        }
+        return r;
+}
+
+static int compare(const void *a, const void *b) {
+        const struct context_entry *one = a, *other = b;
+        int r = strcmp(one->name.space, other->name.space);
+
+        if (r == 0)
+                r = strcmp(one->name.owner, other->name.owner);
+        return r != 0 ? r : strcmp(one->name.node, other->name.node);
+}
+
+int context_list(const struct context_servers *servers, struct context_list *ret, struct error *error) {
+        struct context_list list = { 0 };
+
+        for (size_t i = 0; i < servers->n; i++) {
+                int r = ask_server(servers, i, &list);
+                if (r < 0) {
+                        context_list_deinit(&list);
+                        return error_set(error, r, "%s", r == -ECANCELED ? "it was given up" : strerror(-r));
+                }
+        }
+        if (list.n > 0)
+                qsort(list.entries, list.n, sizeof(*list.entries), compare);
+        *ret = list;
+        return 0;
+}
+
+void context_list_deinit(struct context_list *list) {
+        for (size_t i = 0; i < CONTEXT_SERVERS_MAX; i++)
+                error_deinit(&list->why[i]);
+        free(list->entries);
+        *list = (struct context_list) { 0 };
+}
+
+static int find(const struct context_servers *servers, const struct context_list *list, const char *name,
+                const struct context_entry **ret, struct error *error) {
+        const struct context_entry *found = NULL;
+        const char *silent = NULL;
+
+        for (size_t i = 0; i < servers->n; i++)
+                if (!list->answered[i])
+                        silent = error_text(&list->why[i]);
+        for (size_t i = 0; i < list->n; i++) {
+                if (strcmp(context_entry_name(&list->entries[i]), name) != 0)
+                        continue;
+                if (found)
+                        return error_set(error, -ENOTUNIQ, "context %s: there is one of %s on %s and one of %s on %s; "
+                                         "name one server alone that has the one meant", name, found->name.owner,
+                                         found->name.node, list->entries[i].name.owner, list->entries[i].name.node);
+                found = &list->entries[i];
+        }
+        if (!found)
+                return error_set(error, -ENOENT, "context %s: no memory server has it%s%s", name,
+                                 silent ? "; one did not answer: " : "", silent ? silent : "");
+        *ret = found;
+        return 0;
+}
+
+int context_find(const struct context_servers *servers, const char *name, struct context_list *ret_list,
+                 const struct context_entry **ret_entry, struct error *error) {
+        struct context_list list;
+        int r = context_list(servers, &list, error);
+
+        if (r < 0)
+                return r;
+        r = find(servers, &list, name, ret_entry, error);
+        if (r < 0)
+                context_list_deinit(&list);
+        else
+                *ret_list = list;
+        return r;
+}

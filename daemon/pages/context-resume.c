@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/pages/context-internal.h"
+#include "daemon/pages/context.h"
+
+void context_resuming_deinit(struct context_resuming *resuming) {
+        context_spool_close(&resuming->spool);
+        context_place_close(&resuming->place);
+        resuming->manifest = context_manifest_free(resuming->manifest);
+}
+
+/* Nobody is at work on it. */
+static int check_idle(const struct context_entry *entry, bool force, struct error *error) {
+        const char *name = context_entry_name(entry);
+
+        if (!force && context_entry_connections(entry) > 0)
+                return error_set(error, -EBUSY, "context %s is being saved, resumed or looked at by somebody else",
+                                 name);
+        return 0;
+}
+
+static int take(const struct context_job *job, const char *name, struct context_resuming *resuming,
+                struct error *error) {
+        const struct context_entry *entry;
+        struct context_list list;
+        int r = context_find(job->servers, name, &list, &entry, error);
+
+        if (r < 0)
+                return r;
+        if (context_entry_token(entry) == CONTEXT_TOKEN_OPEN && context_entry_connections(entry) == 0)
+                r = error_set(error, -ENODATA, "context %s was never finished: its save was cut off, and its VM has "
+                              "not been ended by it; drop it", name);
+        if (r == 0)
+                r = check_idle(entry, job->force, error);
+        if (r == 0) {
+                r = context_place_take(job->servers, entry, job->force, &resuming->place, error);
+                resuming->taken = r == 0;
+        }
+        context_list_deinit(&list);
+        return r;
+}
+
+static int check_vm(const struct context_job *job, virConnectPtr connection, const struct context_manifest *manifest,
+                    const struct context_vm *instead, struct error *error) {
+        int r = job->permit(job->userdata, manifest->vm, error);
+
+        if (r < 0)
+                return r;
+        if (instead)
+                return strcmp(instead->uuid, manifest->uuid) == 0
+                               ? 0 : error_set(error, -EINVAL, "it is a context of VM %s, not of %s", manifest->vm,
+                                               instead->name);
+        r = context_vm_present(connection, manifest->vm, manifest->uuid, error);
+        return r > 0 ? -EBUSY : r;
+}
+
+static int check_disks(const struct context_job *job, const struct context_manifest *manifest,
+                       const struct context_vm *instead, struct error *error) {
+        struct context_disk *spare = NULL;
+        size_t n_spare = 0;
+        int r = instead ? context_disks_look(instead->xml, &spare, &n_spare, error) : 0;
+
+        if (r == 0)
+                r = context_disks_check(manifest->disks, manifest->n_disks, spare, n_spare, job->force, error);
+        context_disks_free(spare, n_spare);
+        return r;
+}
+
+int context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
+                             const struct context_vm *instead, struct context_resuming *resuming,
+                             struct error *error) {
+        int r = take(job, name, resuming, error);
+
+        if (r < 0)
+                return r;
+        r = context_open(&resuming->place.io, &resuming->head, &resuming->manifest, error);
+        if (r == 0 && resuming->head.state == CONTEXT_RESUMING && !job->force)
+                r = error_set(error, -EBUSY, "it was about to be resumed (%s), and nothing was heard of it since. "
+                              "Where you know that it does not run there, say so by --force", resuming->head.holder);
+        if (r == 0)
+                r = check_vm(job, connection, resuming->manifest, instead, error);
+        if (r == 0)
+                r = check_disks(job, resuming->manifest, instead, error);
+        if (r == 0 && !job->dry_run)
+                r = context_spool_open(job->spool, resuming->manifest->image_bytes, &resuming->spool, error);
+        if (r < 0)
+                error_prefix(error, "context %s cannot be resumed", name);
+        return r;
+}
+
+int context_resuming_fetch(const struct context_job *job, struct context_resuming *resuming, struct error *error) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        if (!job->dry_run) {
+                fd = open(resuming->spool.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+                if (fd < 0)
+                        return error_set(error, -errno, "%s: %s", resuming->spool.path, strerror(errno));
+        }
+        r = context_image_read(&resuming->place.io, resuming->manifest, fd, fd < 0 ? CONTEXT_VERIFY : CONTEXT_FETCH,
+                               &job->progress, error);
+        if (r < 0)
+                error_prefix(error, "context %s cannot be resumed", resuming->manifest->name);
+        return r;
+}
+
+/* For whoever finds it so after a crash. */
+static void describe_holder(const struct context_job *job, char holder[static CONTEXT_HOLDER_LEN]) {
+        char host[NAME_LEN] = "", date[32] = "";
+        time_t now = time(NULL);
+        struct tm utc;
+
+        (void) gethostname(host, sizeof(host) - 1);
+        if (gmtime_r(&now, &utc))
+                (void) strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &utc);
+        snprintf(holder, CONTEXT_HOLDER_LEN, "on %s under %.128s, %s", host, job->uri, date);
+}
+
+int context_resuming_start(const struct context_job *job, virConnectPtr connection,
+                           struct context_resuming *resuming, struct error *error) {
+        struct context_manifest *manifest = resuming->manifest;
+        char holder[CONTEXT_HOLDER_LEN];
+        int r = check_disks(job, manifest, NULL, error); /* fetching has taken its time */
+
+        describe_holder(job, holder);
+        if (r == 0)
+                r = context_mark(&resuming->place.io, &resuming->head, holder, error);
+        if (r == 0) {
+                r = context_vm_start(connection, resuming->spool.path, job->xml, manifest->paused, &job->progress,
+                                     error);
+                if (r < 0)
+                        (void) context_mark(&resuming->place.io, &resuming->head, "", NULL);
+        }
+        if (r < 0) {
+                error_prefix(error, "context %s was not resumed, and is still there", manifest->name);
+                return r;
+        }
+        r = job->keep ? context_mark(&resuming->place.io, &resuming->head, "", error)
+                      : context_place_drop(&resuming->place, error);
+        if (r < 0)
+                error_prefix(error, "VM %s runs, but its context is still there", manifest->vm);
+        return r;
+}
+
+int context_resume(const struct context_job *job, const char *name, struct context_manifest **ret,
+                   struct error *error) {
+        _cleanup_(context_resuming_deinit) struct context_resuming resuming = CONTEXT_RESUMING_INIT;
+        _cleanup_connection_ virConnectPtr connection = NULL;
+        int r = context_vm_connect(job->uri, &connection, error);
+
+        if (r == 0)
+                r = context_resuming_prepare(job, connection, name, NULL, &resuming, error);
+        if (r == 0)
+                r = context_resuming_fetch(job, &resuming, error);
+        if (r == 0 && !job->dry_run)
+                r = context_resuming_start(job, connection, &resuming, error);
+        if (r == 0)
+                *ret = steal_ptr(resuming.manifest);
+        return r;
+}
+
+int context_describe(const struct context_job *job, const char *name, struct context_manifest **ret,
+                     struct error *error) {
+        _cleanup_(context_resuming_deinit) struct context_resuming resuming = CONTEXT_RESUMING_INIT;
+        int r = take(job, name, &resuming, error);
+
+        if (r == 0) {
+                r = context_open(&resuming.place.io, &resuming.head, &resuming.manifest, error);
+                if (r < 0)
+                        error_prefix(error, "context %s", name);
+        }
+        if (r == 0)
+                *ret = steal_ptr(resuming.manifest);
+        return r;
+}
+
+int context_remove(const struct context_job *job, const char *name, struct error *error) {
+        const struct context_entry *entry;
+        struct context_list list;
+        int r = context_find(job->servers, name, &list, &entry, error);
+
+        if (r < 0)
+                return r;
+        r = check_idle(entry, job->force, error);
+        if (r == 0)
+                r = context_drop(job->servers, entry, error);
+        for (size_t i = 0; i < job->servers->n && r == 0; i++)
+                if (!list.answered[i])
+                        r = error_set(error, -ENOTCONN, "context %s is dropped where it was found, but one server did "
+                                      "not answer, and may have a copy: %s", name, error_text(&list.why[i]));
+        context_list_deinit(&list);
+        return r;
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
+#include "daemon/pages/context-internal.h"
+#include "daemon/pages/context.h"
+
+#define OVERHEAD_BYTES (128 * MIB) /* of a VM's state beside its memory: video memory, devices */
+
+void context_connection_close(virConnectPtr *connection) {
+        if (*connection)
+                (void) virConnectClose(*connection);
+}
+
+void context_saving_deinit(struct context_saving *saving) {
+        context_spool_close(&saving->spool);
+        context_place_close(&saving->place);
+        context_vm_deinit(&saving->vm);
+        saving->manifest = context_manifest_free(saving->manifest);
+}
+
+int context_saving_permit(const struct context_job *job, const char *vm, const char *name, virConnectPtr *ret,
+                          struct error *error) {
+        int r = context_name_check(name, error);
+
+        if (r == 0)
+                r = job->permit(job->userdata, vm, error);
+        return r < 0 ? r : context_vm_connect(job->uri, ret, error);
+}
+
+/* Its space's owner is the VM, by its UUID where no space can have its name; its node is this host. */
+static void name_space(const struct context_vm *vm, const char *name, struct space_name *ret) {
+        *ret = (struct space_name) { 0 };
+        if (gethostname(ret->node, sizeof(ret->node) - 1) < 0 || !space_word_is_valid(ret->node))
+                strcpy(ret->node, "localhost");
+        snprintf(ret->owner, sizeof(ret->owner), "%s", space_word_is_valid(vm->name) ? vm->name : vm->uuid);
+        snprintf(ret->space, sizeof(ret->space), CONTEXT_PREFIX "%s", name);
+}
+
+static int check_free(const struct context_job *job, const char *name, struct error *error) {
+        const struct context_entry *entry;
+        struct context_list list;
+        int r = context_find(job->servers, name, &list, &entry, error);
+
+        if (r == -ENOENT) {
+                if (error)
+                        error_deinit(error);
+                return 0;
+        }
+        if (r < 0)
+                return r;
+        r = error_set(error, -EEXIST, "context %s is there already, of %s%s; drop it, or take another name", name,
+                      entry->name.owner,
+                      context_entry_token(entry) == CONTEXT_TOKEN_OPEN ? " and not finished" : "");
+        context_list_deinit(&list);
+        return r;
+}
+
+static int make_manifest(const struct context_job *job, const char *name, const struct context_vm *vm,
+                         const char *host, struct context_manifest **ret) {
+        _cleanup_free_ struct context_manifest *manifest = calloc(1, sizeof(*manifest));
+
+        if (!manifest)
+                return -ENOMEM;
+        manifest->version = CONTEXT_VERSION;
+        snprintf(manifest->name, sizeof(manifest->name), "%s", name);
+        strcpy(manifest->vm, vm->name);
+        strcpy(manifest->uuid, vm->uuid);
+        snprintf(manifest->host, sizeof(manifest->host), "%s", host);
+        manifest->paused = vm->paused;
+        manifest->uri = strdup(job->uri);
+        if (!manifest->uri)
+                return -ENOMEM;
+        *ret = steal_ptr(manifest);
+        return 0;
+}
+
+int context_saving_prepare(const struct context_job *job, virConnectPtr connection, const char *vm, const char *name,
+                           struct context_saving *saving, struct error *error) {
+        struct context_disk *disks = NULL;
+        struct space_name space;
+        size_t n_disks = 0;
+        int r = context_vm_find(connection, vm, &saving->vm, error);
+
+        if (r == 0)
+                r = context_disks_look(saving->vm.xml, &disks, &n_disks, error);
+        context_disks_free(disks, n_disks); /* what they are like is of interest when it is paused */
+        if (r == 0)
+                r = check_free(job, name, error);
+        if (r == 0)
+                r = context_spool_open(job->spool, saving->vm.memory_bytes + OVERHEAD_BYTES, &saving->spool, error);
+        if (r < 0)
+                return r;
+        name_space(&saving->vm, name, &space);
+        r = make_manifest(job, name, &saving->vm, space.node, &saving->manifest);
+        if (r < 0)
+                return error_set(error, r, "out of memory");
+        if (job->dry_run)
+                return 0;
+        r = context_place_new(job->servers, &space, context_space_bytes(saving->vm.memory_bytes + OVERHEAD_BYTES),
+                              job->persistent, &saving->place, error);
+        saving->opened = r == 0;
+        return r;
+}
+
+/* The disks as they are now, in place of what the manifest says of them. 1 where that is something else. */
+static int note_disks(struct context_saving *saving, struct error *error) {
+        struct context_manifest *manifest = saving->manifest;
+        struct context_disk *disks = NULL;
+        size_t n = 0;
+        int r = context_disks_look(saving->vm.xml, &disks, &n, error);
+
+        if (r < 0)
+                return r;
+        r = !context_disks_equal(disks, n, manifest->disks, manifest->n_disks);
+        context_disks_free(manifest->disks, manifest->n_disks);
+        manifest->disks = disks;
+        manifest->n_disks = n;
+        return r;
+}
+
+static int store_image(const struct context_job *job, struct context_saving *saving, struct error *error) {
+        _cleanup_close_ int fd = open(saving->spool.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        int r;
+
+        if (fd < 0)
+                return error_set(error, -errno, "%s: %s", saving->spool.path, strerror(errno));
+        r = context_image_write(&saving->place.io, fd, saving->manifest, &job->progress, error);
+        if (r == 0)
+                r = saving->place.io.flush(saving->place.io.userdata) < 0
+                            ? error_set(error, -EIO, "the memory server could not keep what it was given") : 0;
+        if (r == 0)
+                r = context_image_read(&saving->place.io, saving->manifest, -1, CONTEXT_VERIFY, &job->progress, error);
+        return r;
+}
+
+static int save(const struct context_job *job, struct context_saving *saving, struct error *error) {
+        uint64_t now;
+        int r = context_vm_suspend(&saving->vm, error);
+
+        if (r == 0)
+                r = context_vm_image(&saving->vm, saving->spool.path, &job->progress, error);
+        if (r == 0)
+                r = context_vm_image_xml(&saving->vm, saving->spool.path, &saving->manifest->xml, error);
+        if (r == 0)
+                r = note_disks(saving, error);
+        if (r >= 0)
+                r = store_image(job, saving, error);
+        if (r < 0)
+                return r;
+        now = clock_usec(CLOCK_REALTIME);
+        saving->manifest->saved_usec = now;
+        r = context_commit(&saving->place.io, saving->manifest, &saving->head, error);
+        return r < 0 ? r : context_place_finish(&saving->place, now, error);
+}
+
+int context_saving_run(const struct context_job *job, struct context_saving *saving, struct error *error) {
+        int r = save(job, saving, error);
+
+        if (r < 0)
+                context_saving_undo(saving, error);
+        return r;
+}
+
+int context_saving_end(const struct context_job *job, struct context_saving *saving, struct error *error) {
+        int r = job->permit(job->userdata, saving->vm.name, error);
+
+        if (r == 0)
+                r = context_vm_end(&saving->vm, error);
+        if (r < 0) {
+                context_saving_undo(saving, error);
+                return r;
+        }
+        /* Some formats are written once more when they are closed. */
+        r = note_disks(saving, error);
+        if (r > 0)
+                r = context_commit(&saving->place.io, saving->manifest, &saving->head, error);
+        if (r < 0)
+                error_prefix(error, "the VM is saved as context %s and has ended, but what its disks are like now "
+                             "could not be noted", saving->manifest->name);
+        return r < 0 ? r : 0;
+}
+
+/* Adds to what is said already. */
+static void add_text(struct error *error, const char *text) {
+        _cleanup_free_ char *before = strdup(error_text(error));
+
+        if (before)
+                (void) error_set(error, error->code, "%s; %s", before, text);
+}
+
+void context_saving_undo(struct context_saving *saving, struct error *error) {
+        struct error more = ERROR_INIT;
+
+        if (saving->vm.domain && context_vm_go_on(&saving->vm, &more) < 0 && error)
+                add_text(error, error_text(&more));
+        error_deinit(&more);
+        if (saving->opened && context_place_drop(&saving->place, &more) < 0 && error)
+                add_text(error, error_text(&more));
+        error_deinit(&more);
+        saving->opened = false;
+}
+
+int context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,
+                 struct error *error) {
+        _cleanup_(context_saving_deinit) struct context_saving saving = CONTEXT_SAVING_INIT;
+        _cleanup_connection_ virConnectPtr connection = NULL;
+        int r = context_saving_permit(job, vm, name, &connection, error);
+
+        if (r == 0)
+                r = context_saving_prepare(job, connection, vm, name, &saving, error);
+        if (r == 0 && !job->dry_run) {
+                r = context_saving_run(job, &saving, error);
+                if (r == 0)
+                        r = context_saving_end(job, &saving, error);
+        }
+        if (r == 0)
+                *ret = steal_ptr(saving.manifest);
+        return r;
+}

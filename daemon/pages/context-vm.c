@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/pages/context-vm.h"
+
+#include <libvirt/virterror.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/thread.h"
+#include "daemon/host/domain-xml.h"
+
+#define LOOK_MSEC 100
+
+static void no_handler(void *userdata, virErrorPtr error) {
+}
+
+static int libvirt_failed(struct error *error, int code) {
+        const char *text = virGetLastErrorMessage();
+
+        return error_set(error, code, "libvirt: %s", text ? text : "unknown error");
+}
+
+/* "qemu:///system", "qemu+unix:///session?socket=...": no host between the slashes. */
+static bool is_local(const char *uri) {
+        const char *host = strstr(uri, "://");
+
+        return host && host[3] == '/';
+}
+
+int context_vm_connect(const char *uri, virConnectPtr *ret, struct error *error) {
+        virConnectPtr connection;
+
+        if (!is_local(uri))
+                return error_set(error, -EINVAL, "%s is not a libvirt of this host: run failoverctl on the host where "
+                                 "the VM is to be", uri);
+        virSetErrorFunc(NULL, no_handler); /* told by who asked */
+        connection = virConnectOpen(uri);
+        if (!connection) {
+                int r = libvirt_failed(error, -ENOTCONN);
+                error_prefix(error, "%s cannot be reached", uri);
+                return r;
+        }
+        *ret = connection;
+        return 0;
+}
+
+static int read_domain(struct context_vm *vm, struct error *error) {
+        virDomainInfo info;
+        int state, r = virDomainGetState(vm->domain, &state, NULL, 0);
+
+        if (r == 0)
+                r = virDomainGetInfo(vm->domain, &info);
+        if (r == 0)
+                r = virDomainGetUUIDString(vm->domain, vm->uuid);
+        if (r < 0)
+                return libvirt_failed(error, -EIO);
+        if (state != VIR_DOMAIN_RUNNING && state != VIR_DOMAIN_PAUSED && state != VIR_DOMAIN_BLOCKED)
+                return error_set(error, -ESHUTDOWN, "VM %s does not run, so it has no memory to save", vm->name);
+        vm->paused = state == VIR_DOMAIN_PAUSED;
+        vm->memory_bytes = (uint64_t) info.memory * KIB;
+        vm->xml = virDomainGetXMLDesc(vm->domain, 0);
+        return vm->xml ? 0 : libvirt_failed(error, -EIO);
+}
+
+int context_vm_find(virConnectPtr connection, const char *name, struct context_vm *ret, struct error *error) {
+        struct context_vm vm = { .connection = connection };
+        int r;
+
+        if (strlen(name) >= sizeof(vm.name))
+                return error_set(error, -EINVAL, "VM %s: its name is longer than %zu", name, sizeof(vm.name) - 1);
+        strcpy(vm.name, name);
+        vm.domain = virDomainLookupByName(connection, name);
+        if (!vm.domain)
+                return libvirt_failed(error, virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? -ENOENT : -EIO);
+        r = read_domain(&vm, error);
+        if (r < 0) {
+                context_vm_deinit(&vm);
+                return r;
+        }
+        *ret = vm;
+        return 0;
+}
+
+void context_vm_deinit(struct context_vm *vm) {
+        if (vm->domain)
+                virDomainFree(vm->domain);
+        free(vm->xml);
+        *vm = (struct context_vm) { 0 };
+}
+
+int context_vm_present(virConnectPtr connection, const char *name, const char *uuid, struct error *error) {
+        virDomainPtr found[2] = { virDomainLookupByName(connection, name), NULL };
+        char other[VIR_UUID_STRING_BUFLEN];
+        int r = 0;
+
+        if (!found[0] && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN)
+                return libvirt_failed(error, -EIO);
+        found[1] = virDomainLookupByUUIDString(connection, uuid);
+        if (!found[1] && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN)
+                r = libvirt_failed(error, -EIO);
+        if (r == 0 && found[0] && virDomainGetUUIDString(found[0], other) == 0 && strcmp(other, uuid) != 0)
+                r = error_set(error, -EEXIST, "another VM is called %s there, with UUID %s", name, other);
+        for (int i = 0; i < 2 && r == 0; i++) {
+                int active = found[i] ? virDomainIsActive(found[i]) : 0;
+
+                if (active < 0)
+                        r = libvirt_failed(error, -EIO);
+                if (active > 0) {
+                        (void) error_set(error, -EBUSY, "VM %s runs there already; stop it, or swap it for the "
+                                         "context", virDomainGetName(found[i]));
+                        r = 1;
+                }
+        }
+        for (int i = 0; i < 2; i++)
+                if (found[i])
+                        virDomainFree(found[i]);
+        return r;
+}
+
+int context_vm_suspend(struct context_vm *vm, struct error *error) {
+        if (vm->paused || vm->suspended)
+                return 0;
+        if (virDomainSuspend(vm->domain) < 0)
+                return libvirt_failed(error, -EIO);
+        vm->suspended = true;
+        return 0;
+}
+
+int context_vm_go_on(struct context_vm *vm, struct error *error) {
+        if (!vm->suspended)
+                return 0;
+        if (virDomainResume(vm->domain) < 0) {
+                (void) libvirt_failed(error, -EIO);
+                return error_prefix(error, "VM %s is paused and could not be let go on; `virsh resume %s`", vm->name,
+                                    vm->name);
+        }
+        vm->suspended = false;
+        return 0;
+}
+
+int context_vm_end(struct context_vm *vm, struct error *error) {
+        if (virDomainDestroy(vm->domain) < 0 && virDomainIsActive(vm->domain) != 0)
+                return libvirt_failed(error, -EIO);
+        vm->suspended = false;
+        return 0;
+}
+
+/* A call of libvirt's that takes its time, on a thread of its own. */
+struct call {
+        int (*run)(struct call *call); /* negative errno, with `error` filled in */
+        struct context_vm *vm;
+        virConnectPtr connection;
+        const char *path, *xml;
+        unsigned flags;
+        struct error error;
+        int result, over_fd;
+};
+
+static void *call_run(void *userdata) {
+        const uint64_t one = 1;
+        struct call *call = userdata;
+
+        call->result = call->run(call);
+        (void) !write(call->over_fd, &one, sizeof(one));
+        return NULL;
+}
+
+/* How far libvirt is with what it does to the domain. */
+static void get_progress(virDomainPtr domain, uint64_t *ret_done, uint64_t *ret_total) {
+        virTypedParameterPtr parameters = NULL;
+        unsigned long long done = 0, total = 0;
+        int n = 0, type;
+
+        if (virDomainGetJobStats(domain, &type, &parameters, &n, 0) == 0) {
+                (void) virTypedParamsGetULLong(parameters, n, VIR_DOMAIN_JOB_MEMORY_PROCESSED, &done);
+                (void) virTypedParamsGetULLong(parameters, n, VIR_DOMAIN_JOB_MEMORY_TOTAL, &total);
+                virTypedParamsFree(parameters, n);
+        }
+        *ret_done = done;
+        *ret_total = total;
+}
+
+/* Waits for it. Where it is given up, libvirt is told once, and it ends in its own time; returns whether. */
+static bool watch(struct call *call, enum context_phase phase, const struct context_progress *progress) {
+        struct pollfd over = { .fd = call->over_fd, .events = POLLIN };
+        bool aborted = false;
+
+        while (poll(&over, 1, LOOK_MSEC) <= 0) {
+                uint64_t done = 0, total = 0;
+
+                if (call->vm)
+                        get_progress(call->vm->domain, &done, &total);
+                if (context_tell(progress, phase, done, total) < 0 && call->vm && !aborted)
+                        aborted = virDomainAbortJob(call->vm->domain) == 0;
+        }
+        return aborted;
+}
+
+static int carry_out(struct call *call, enum context_phase phase, const struct context_progress *progress,
+                     struct error *error) {
+        _cleanup_close_ int over_fd = eventfd(0, EFD_CLOEXEC);
+        pthread_t thread;
+        bool aborted;
+        int r;
+
+        call->over_fd = over_fd;
+        r = over_fd < 0 ? -errno : thread_start_joined(call_run, call, &thread);
+        if (r < 0)
+                return error_set(error, r, "%s", strerror(-r));
+        aborted = watch(call, phase, progress);
+        (void) pthread_join(thread, NULL);
+        r = call->result;
+        if (r < 0 && aborted)
+                r = error_set(error, -ECANCELED, "it was given up");
+        else if (r < 0)
+                (void) error_set(error, r, "%s", error_text(&call->error));
+        error_deinit(&call->error);
+        return r;
+}
+
+static int take_snapshot(struct call *call) {
+        virDomainSnapshotPtr snapshot = virDomainSnapshotCreateXML(call->vm->domain, call->xml, call->flags);
+
+        if (!snapshot)
+                return libvirt_failed(&call->error, -EIO);
+        virDomainSnapshotFree(snapshot);
+        return 0;
+}
+
+int context_vm_image(struct context_vm *vm, const char *path, const struct context_progress *progress,
+                     struct error *error) {
+        _cleanup_free_ char *xml = NULL;
+        struct call call = { .run = take_snapshot, .vm = vm, .flags = VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA };
+        int r = domain_xml_memory_snapshot(vm->xml, path, &xml, error);
+
+        if (r < 0)
+                return r;
+        call.xml = xml;
+        return carry_out(&call, CONTEXT_STATE_OUT, progress, error);
+}
+
+int context_vm_image_xml(const struct context_vm *vm, const char *path, char **ret_xml, struct error *error) {
+        char *xml = virDomainSaveImageGetXMLDesc(vm->connection, path, 0);
+
+        if (!xml)
+                return libvirt_failed(error, -EIO);
+        *ret_xml = xml;
+        return 0;
+}
+
+static int restore(struct call *call) {
+        return virDomainRestoreFlags(call->connection, call->path, call->xml, call->flags) < 0
+                       ? libvirt_failed(&call->error, -EIO) : 0;
+}
+
+int context_vm_start(virConnectPtr connection, const char *path, const char *xml, bool paused,
+                     const struct context_progress *progress, struct error *error) {
+        struct call call = {
+                .run = restore,
+                .connection = connection,
+                .path = path,
+                .xml = xml,
+                .flags = paused ? VIR_DOMAIN_SAVE_PAUSED : VIR_DOMAIN_SAVE_RUNNING,
+        };
+
+        return carry_out(&call, CONTEXT_STATE_IN, progress, error);
+}

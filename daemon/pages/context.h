@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Contexts: a VM's memory and processor state kept on memory servers, from where it goes on under this or another
+ * libvirt (T: a context is saved and another one takes its place).
+ *
+ * Whatever can fail is done before anything is given up. A VM is paused and its state saved, verified and there to stay
+ * before it is ended; a context is fetched and verified as a whole before it takes a VM's place. Until then any
+ * failure, Ctrl-C included, leaves the VM running as it was. A program that is killed leaves a paused VM at worst.
+ *
+ * A context is resumed once: it goes when its VM runs, unless it is kept on purpose. Before the VM is started, the
+ * context says who is about to do so; after a crash just then nobody knows whether it runs, and a person has to say.
+ */
+
+#include "daemon/pages/context-disk.h"
+#include "daemon/pages/context-place.h"
+#include "daemon/pages/context-spool.h"
+#include "daemon/pages/context-vm.h"
+
+struct context_job {
+        const struct context_servers *servers;
+        const char *uri;   /* libvirt */
+        const char *spool; /* directory */
+        const char *xml;   /* of the VM to resume, in place of its own; NULL: none */
+        bool persistent;   /* at servers that have a directory for it */
+        bool keep;         /* after it was resumed */
+        bool force;        /* a person states what cannot be seen */
+        bool dry_run;      /* verify all, do nothing */
+        struct context_progress progress;
+        /* Whether the VM may be ended, or started, here: not where failoverd governs it. Asked before anything is
+         * begun, and again before the VM is ended. Negative errno with the reason. */
+        int (*permit)(void *userdata, const char *vm, struct error *error);
+        void *userdata;
+};
+
+/* The manifests are the caller's. Errors name the VM's state where it is not as before. */
+int context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,
+                 struct error *error);
+int context_resume(const struct context_job *job, const char *name, struct context_manifest **ret,
+                   struct error *error);
+int context_swap(const struct context_job *job, const char *vm, const char *out, const char *in,
+                 struct context_manifest **ret_out, struct context_manifest **ret_in, struct error *error);
+/* What is said of it; it is the same afterwards. */
+int context_describe(const struct context_job *job, const char *name, struct context_manifest **ret,
+                     struct error *error);
+/* -EBUSY while somebody saves or resumes it, unless `force`. */
+int context_remove(const struct context_job *job, const char *name, struct error *error);
+
+/* What a save and a resume go through, for those who put them together. All are zeroed and CONTEXT_..._INIT at first,
+ * and given back by their own function in whatever state they are. */
+struct context_saving {
+        struct context_vm vm;
+        struct context_spool spool;
+        struct context_place place;
+        struct context_head head;
+        struct context_manifest *manifest; /* owned */
+        bool opened;                       /* its space is there */
+};
+
+struct context_resuming {
+        struct context_spool spool;
+        struct context_place place;
+        struct context_head head;
+        struct context_manifest *manifest; /* owned */
+        bool taken;
+};
+
+#define CONTEXT_SAVING_INIT \
+        (struct context_saving) { .spool = CONTEXT_SPOOL_INIT }
+#define CONTEXT_RESUMING_INIT \
+        (struct context_resuming) { .spool = CONTEXT_SPOOL_INIT }
+
+/* Asks whether it may be, and connects. */
+int context_saving_permit(const struct context_job *job, const char *vm, const char *name, virConnectPtr *ret,
+                          struct error *error);
+/* All that can be found out before the VM is touched, and a space for it. */
+int context_saving_prepare(const struct context_job *job, virConnectPtr connection, const char *vm, const char *name,
+                           struct context_saving *saving, struct error *error);
+/* Pauses the VM, and saves it until its context is whole. Where this fails, the VM goes on and the space is dropped. */
+int context_saving_run(const struct context_job *job, struct context_saving *saving, struct error *error);
+/* Ends the VM. The same. */
+int context_saving_end(const struct context_job *job, struct context_saving *saving, struct error *error);
+/* Drops the space, and lets the VM go on, where there are any. What did not work is added to `error`. */
+void context_saving_undo(struct context_saving *saving, struct error *error);
+void context_saving_deinit(struct context_saving *saving);
+
+/* Finds the context and looks at all that could speak against it; `instead` is a VM in whose place it shall come, or
+ * NULL. */
+int context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
+                             const struct context_vm *instead, struct context_resuming *resuming,
+                             struct error *error);
+/* Fetches it, and believes nothing. */
+int context_resuming_fetch(const struct context_job *job, struct context_resuming *resuming, struct error *error);
+/* Starts the VM, and drops the context. Where this fails, it is there as before. */
+int context_resuming_start(const struct context_job *job, virConnectPtr connection,
+                           struct context_resuming *resuming, struct error *error);
+void context_resuming_deinit(struct context_resuming *resuming);
+
+/* A connection that is closed with its scope. */
+void context_connection_close(virConnectPtr *connection);
+#define _cleanup_connection_ _cleanup_(context_connection_close)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A VM's memory and processors go to memory servers, and it goes on from there as if nothing had been."""
+import os
+import random
+import re
+import signal
+import sys
+
+import pytest
+
+from testbed.console import Console
+from testbed.guests import BUILD, SOURCE, Guests
+from testbed.session import USER_OF_ROOT, Session
+from testbed.wait import until
+
+sys.path.insert(0, os.path.join(SOURCE, "tests/memserver"))
+
+from server import Server    # noqa: E402
+
+OTHER_USER = "games"
+MIB = 1 << 20
+GUEST_MIB = 160
+COUNT = ("( (i={}; while true; do i=$((i+1)); echo $i > /run/n; echo \"n=$i;\"; usleep 50000; done)"
+         " > /dev/ttyS0 2>&1 &); true")
+
+
+class Place:
+    """A user's libvirt, and failoverctl."""
+
+    def __init__(self, servers, *user):
+        self.session = Session(*user)
+        self.guests = None
+        self.session.start_bus()
+        self.session.start_libvirtd()
+        self.failoverctl = self.session.copy(f"{BUILD}/daemon/ctl/failoverctl", "failoverctl")
+        self.options = [f"--server={server.control_path},nbd+unix:///?socket={server.socket}" for server in servers]
+        self.guests = Guests(self.session)
+
+    def command(self, *arguments):
+        return [self.failoverctl, "--user", "context", *arguments, *self.options]
+
+    def context(self, *arguments, code=0):
+        done = self.session.run(*self.command(*arguments), check=False)
+        assert done.returncode == code, done
+        return done.stdout + done.stderr
+
+    def state(self):
+        return self.guests.state("a")
+
+    def number(self, name="a"):
+        return int(self.guests[name].run("cat /run/n", 60))
+
+    def counts(self, name="a"):
+        before = self.number(name)
+        return until(lambda: self.number(name) > before, 30, "it counts")
+
+    def start(self, name="a", first=0):
+        """A guest that counts up from there."""
+        self.session.virsh("start", name)
+        self.guests[name].run(COUNT.format(first), 90)
+        until(lambda: self.guests[name].run("cat /run/n 2>/dev/null"), 30, "it counts")
+
+    def end(self, name="a"):
+        self.session.virsh("destroy", name, check=False)
+
+    def close(self):
+        if self.guests:
+            self.guests.close()
+        self.session.close()
+
+
+@pytest.fixture(scope="module")
+def servers():
+    users = [] if os.geteuid() else [f"control-user={user}" for user in (USER_OF_ROOT, OTHER_USER)]
+    servers = [Server("256MiB", *users), Server("256MiB", *users)]
+    for server in servers:
+        os.chmod(server.dir, 0o755)
+        os.chmod(server.socket, 0o666)
+    yield servers
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def here(servers):
+    place = Place(servers)
+    place.guests.define("a", GUEST_MIB, [], f"--disk=vda:{place.session.make_disk('img/d.raw', 16)}")
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def vm(here, servers):
+    """Runs and counts; nothing of it is on the servers, before and after."""
+    here.start()
+    yield here
+    here.end()
+    for server in servers:
+        for space in server.ask("spaces"):
+            server.drop(token=space["token"], **{key: space[key] for key in ("node", "owner", "space")})
+    left = os.listdir(here.session.path("cache/failoverd"))
+    assert left == []
+
+
+def space_of(server, name):
+    return next(space for space in server.ask("spaces") if space["space"] == f"context:{name}")
+
+
+def open_space(server, name):
+    """As somebody does who has got at the server."""
+    space = space_of(server, name)
+    which = {key: space[key] for key in ("node", "owner", "space")}
+    return server.connect(server.grant(token=space["token"] + 1, **which))
+
+
+def test_counter_goes_on_from_the_next_number_under_another_users_libvirt(here, servers):
+    there = Place(servers, OTHER_USER)
+    try:
+        here.guests.define("m", GUEST_MIB, [])
+        here.start("m")
+        here.session.virsh("suspend", "m")    # so that nobody misses what it says when it goes on
+        assert "m is saved as context move" in here.context("save", "m", "move")
+        assert here.guests.state("m") == "shut off"
+        assert re.search(r"^move +m .* complete +saved$", here.context("list"), re.M)
+        # What libvirt opens lies elsewhere for the other user.
+        xml = there.context("xml", "move").replace(here.session.dir, there.session.dir)
+        said = there.context("resume", "move", "--xml", there.session.write("m.xml", xml))
+        assert "m is there, paused, as it was" in said
+        there.guests.consoles["m"] = Console(there.session.path("s/m.console"))
+        until(there.guests["m"].connected, 30, "its console is heard")
+        there.session.virsh("resume", "m")
+        assert there.counts("m")
+        number = there.number("m")
+        text = here.guests["m"].text + there.guests["m"].text
+        seen = [int(n) for n in re.findall(r"n=(\d+);", text)]
+        assert seen == list(range(1, len(seen) + 1)) and len(seen) >= number
+        assert "move" not in here.context("list")
+    finally:
+        here.end("m")
+        there.end("m")
+        there.close()
+
+
+def test_two_contexts_are_swapped_back_and_forth_on_one_vm(vm):
+    vm.context("save", "a", "small")
+    small = None
+    vm.start(first=1000000)
+    for turn in range(2):
+        big = vm.number()
+        vm.context("swap", "a", "--out", "big", "--in", "small")
+        small, before = vm.number(), small
+        assert small < 1000000 and (before is None or small >= before) and vm.counts()
+        assert "big" in vm.context("list") and "small" not in vm.context("list")
+        small = vm.number()
+        vm.context("swap", "a", "--out", "small", "--in", "big")
+        assert big <= vm.number() and vm.counts()
+
+
+def test_damaged_and_truncated_contexts_are_refused_and_the_running_vm_is_untouched(vm, servers):
+    vm.context("save", "a", "old")
+    vm.start(first=1000000)
+    pid = vm.guests.pid("a")
+    handle = open_space(servers[0], "old")
+    place = 4096 + random.Random(5).randrange(20 * MIB)
+    byte = handle.pread(1, place)
+    handle.pwrite(bytes([byte[0] ^ 1]), place)
+    handle.shutdown()
+    said = vm.context("swap", "a", "--out", "new", "--in", "old", code=1)
+    assert "context old cannot be resumed: it is damaged: chunk" in said
+    handle = open_space(servers[0], "old")
+    handle.pwrite(byte, place)
+    handle.trim(16 * MIB, 16 * MIB)
+    handle.shutdown()
+    said = vm.context("swap", "a", "--out", "new", "--in", "old", code=1)
+    assert "context old cannot be resumed" in said and ("damaged" in said or "missing" in said)
+    assert vm.state() == "running" and vm.guests.pid("a") == pid and vm.counts()
+    assert "new" not in vm.context("list")
+
+
+def test_a_disk_that_was_written_since_is_not_resumed(vm):
+    vm.context("save", "a", "old")
+    vm.start(first=1000000)
+    vm.guests["a"].run("dd if=/dev/zero of=/dev/vda bs=4k count=1 conv=fsync")
+    said = vm.context("swap", "a", "--out", "new", "--in", "old", code=1)
+    assert "vda" in said and "has changed since the context was saved" in said
+    assert vm.state() == "running" and vm.counts()
+
+
+def test_ctrl_c_lets_the_vm_go_on_and_leaves_nothing(vm, servers):
+    process = vm.session.spawn(*vm.command("save", "a", "night"), log="save.log")
+    until(lambda: vm.state() == "paused", 30, "it is under way")
+    servers[1].stop()    # nothing is saved any more
+    process.send_signal(signal.SIGINT)
+    servers[1].go_on()
+    assert process.wait(30) == 1
+    assert vm.state() == "running" and vm.counts()
+    assert servers[0].ask("spaces") == [] == servers[1].ask("spaces")
+
+
+def test_the_primarys_server_is_lost_and_the_mirror_has_it_all(vm, servers):
+    before = vm.number()
+    vm.context("save", "a", "night")
+    servers[0].kill()
+    os.unlink(servers[0].socket)
+    try:
+        vm.context("resume", "night", "--force")
+        assert vm.number() >= before and vm.counts()
+    finally:
+        servers[0].start()
+        os.chmod(servers[0].socket, 0o666)

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Contexts in a space: what comes out is what went in, or nothing does. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/pages/context-disk.h"
+#include "daemon/pages/context-image.h"
+#include "daemon/pages/context-spool.h"
+#include "tests/random.h"
+#include "tests/unit/test.h"
+
+#define IMAGE_BYTES (3 * MIB + 12345)
+
+/* A space in memory. What was not flushed is lost with a crash. */
+struct space {
+        unsigned char *bytes, *kept;
+        uint64_t size;
+        unsigned n_writes, fail_at; /* the write that fails; 0: none */
+};
+
+static int space_read(void *userdata, void *buffer, uint64_t length, uint64_t offset) {
+        struct space *space = userdata;
+
+        REQUIRE(length <= CONTEXT_IO_MAX);
+        if (offset + length > space->size)
+                return -EINVAL;
+        memcpy(buffer, space->bytes + offset, length);
+        return 0;
+}
+
+static int space_write(void *userdata, const void *buffer, uint64_t length, uint64_t offset) {
+        struct space *space = userdata;
+
+        REQUIRE(length <= CONTEXT_IO_MAX && offset + length <= space->size);
+        if (++space->n_writes == space->fail_at)
+                return -ENOSPC;
+        memcpy(space->bytes + offset, buffer, length);
+        return 0;
+}
+
+static int space_flush(void *userdata) {
+        struct space *space = userdata;
+
+        memcpy(space->kept, space->bytes, space->size);
+        return 0;
+}
+
+static void space_init(struct space *space) {
+        *space = (struct space) { .size = context_space_bytes(IMAGE_BYTES) };
+        space->bytes = mmap(NULL, space->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        space->kept = mmap(NULL, space->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        REQUIRE(space->bytes != MAP_FAILED && space->kept != MAP_FAILED);
+}
+
+static void space_deinit(struct space *space) {
+        munmap(space->bytes, space->size);
+        munmap(space->kept, space->size);
+}
+
+static struct context_io io_of(struct space *space) {
+        return (struct context_io) { space_read, space_write, space_flush, space, space->size };
+}
+
+/* A file with an image: half of it packs well. */
+static int make_image(unsigned char **ret) {
+        int fd = memfd_create("image", MFD_CLOEXEC);
+        uint64_t random = 7;
+        unsigned char *bytes = calloc(1, IMAGE_BYTES);
+
+        REQUIRE(fd >= 0 && bytes);
+        for (size_t i = 0; i < IMAGE_BYTES / 2; i++)
+                bytes[i] = (unsigned char) random_draw(&random);
+        REQUIRE(write(fd, bytes, IMAGE_BYTES) == IMAGE_BYTES);
+        *ret = bytes;
+        return fd;
+}
+
+static struct context_manifest *make_manifest(void) {
+        struct context_manifest *manifest = calloc(1, sizeof(*manifest));
+
+        REQUIRE(manifest != NULL);
+        manifest->version = CONTEXT_VERSION;
+        strcpy(manifest->name, "night");
+        strcpy(manifest->vm, "a");
+        strcpy(manifest->host, "h1");
+        strcpy(manifest->uuid, "4f3f2898-69e3-5a0d-820a-c4e87987dbce");
+        manifest->uri = strdup("qemu:///session");
+        manifest->xml = strdup("<domain>\n\t<name>a</name> \xc3\xa4 \"</domain>");
+        manifest->saved_usec = 1795306427511000;
+        manifest->paused = true;
+        manifest->disks = calloc(2, sizeof(*manifest->disks));
+        REQUIRE(manifest->disks && manifest->uri && manifest->xml);
+        manifest->n_disks = 2;
+        manifest->disks[0] = (struct context_disk) { "vda", strdup("/x y.raw"), CONTEXT_DISK_FILE, true, 16 * MIB,
+                                                     UINT64_MAX };
+        manifest->disks[1] = (struct context_disk) { "vdb", NULL, CONTEXT_DISK_OTHER, false, 0, 0 };
+        return manifest;
+}
+
+/* A whole context, and its image. */
+struct fixture {
+        struct space space;
+        struct context_io io;
+        struct context_manifest *manifest;
+        struct context_head head;
+        unsigned char *image;
+        int fd;
+};
+
+static void fixture_init(struct fixture *fixture) {
+        space_init(&fixture->space);
+        fixture->io = io_of(&fixture->space);
+        fixture->manifest = make_manifest();
+        fixture->fd = make_image(&fixture->image);
+        fixture->head = (struct context_head) { 0 };
+        REQUIRE(context_image_write(&fixture->io, fixture->fd, fixture->manifest, NULL, NULL) == 0);
+        REQUIRE(context_commit(&fixture->io, fixture->manifest, &fixture->head, NULL) == 0);
+}
+
+static void fixture_deinit(struct fixture *fixture) {
+        space_deinit(&fixture->space);
+        context_manifest_free(fixture->manifest);
+        free(fixture->image);
+        close(fixture->fd);
+}
+
+/* Opens and reads all of it; -1 for `fd`: into nothing. */
+static int read_all(const struct context_io *io, int fd, struct context_manifest **ret, struct error *error) {
+        struct context_manifest *manifest = NULL;
+        struct context_head head;
+        int r = context_open(io, &head, &manifest, error);
+
+        if (r == 0)
+                r = context_image_read(io, manifest, fd, CONTEXT_FETCH, NULL, error);
+        if (r == 0 && ret)
+                *ret = manifest;
+        else
+                context_manifest_free(manifest);
+        return r;
+}
+
+static void what_was_saved_is_what_is_read(void) {
+        _cleanup_close_ int out = memfd_create("out", MFD_CLOEXEC);
+        struct context_manifest *manifest = NULL;
+        _cleanup_free_ unsigned char *got = malloc(IMAGE_BYTES);
+        struct fixture f;
+
+        fixture_init(&f);
+        REQUIRE(read_all(&f.io, out, &manifest, NULL) == 0);
+        REQUIRE(got && pread(out, got, IMAGE_BYTES, 0) == IMAGE_BYTES);
+        CHECK(memcmp(got, f.image, IMAGE_BYTES) == 0 && lseek(out, 0, SEEK_END) == IMAGE_BYTES);
+        CHECK(manifest->image_bytes == IMAGE_BYTES && manifest->n_chunks == 4);
+        CHECK(manifest->stored_bytes < IMAGE_BYTES * 2 / 3);
+        CHECK_TEXT(manifest->name, "night");
+        CHECK_TEXT(manifest->xml, f.manifest->xml);
+        CHECK(manifest->paused && !manifest->checkpoint && manifest->saved_usec == f.manifest->saved_usec);
+        CHECK(context_disks_equal(manifest->disks, manifest->n_disks, f.manifest->disks, f.manifest->n_disks));
+        CHECK(!manifest->disks[1].path && manifest->disks[0].writable && !manifest->disks[1].writable);
+        context_manifest_free(manifest);
+        fixture_deinit(&f);
+}
+
+static void an_empty_image_is_one_too(void) {
+        _cleanup_close_ int fd = memfd_create("empty", MFD_CLOEXEC);
+        struct context_manifest *manifest = make_manifest();
+        struct context_head head = { 0 };
+        struct context_io io;
+        struct space space;
+
+        space_init(&space);
+        io = io_of(&space);
+        CHECK(context_image_write(&io, fd, manifest, NULL, NULL) == 0 && manifest->n_chunks == 0);
+        CHECK(context_commit(&io, manifest, &head, NULL) == 0 && read_all(&io, -1, NULL, NULL) == 0);
+        context_manifest_free(manifest);
+        space_deinit(&space);
+}
+
+/* Where it is damaged, and not in what only fills a page up, it is refused with a reason. */
+static void damage_at(struct fixture *f, uint64_t at) {
+        struct error error = ERROR_INIT;
+        int r;
+
+        f->space.bytes[at] ^= 0x10;
+        r = read_all(&f->io, -1, NULL, &error);
+        if (r != -EBADMSG) {
+                printf("\nbyte %llu: %d %s\n", (unsigned long long) at, r, error_text(&error));
+                CHECK(r == -EBADMSG);
+        }
+        f->space.bytes[at] ^= 0x10;
+        error_deinit(&error);
+}
+
+/* The bytes of chunk `number` that count, from `*offset` on; moves that behind the chunk. */
+static uint64_t chunk_at(struct fixture *f, uint64_t number, uint64_t *offset) {
+        struct context_chunk chunk;
+        uint64_t used;
+
+        REQUIRE(context_chunk_decode(f->space.bytes + *offset, number, &chunk) == 0);
+        used = CONTEXT_CHUNK_HEAD_BYTES + chunk.stored_bytes;
+        *offset += context_round_up(used);
+        return used;
+}
+
+static void damage_in_any_place_is_found(void) {
+        const uint64_t chunk_head_used = 8 + 16 + CONTEXT_SUM_BYTES;
+        uint64_t random = 3;
+        uint64_t offset = PAGE_BYTES;
+        struct fixture f;
+
+        fixture_init(&f);
+        for (uint64_t at = 0; at < PAGE_BYTES; at++)
+                damage_at(&f, at);
+        for (uint64_t at = 0; at < f.head.manifest_bytes; at++)
+                damage_at(&f, f.head.manifest_offset + at);
+        for (uint64_t number = 0; number < f.manifest->n_chunks; number++) {
+                uint64_t from = offset, used = chunk_at(&f, number, &offset);
+
+                for (uint64_t at = 0; at < (number == 0 ? chunk_head_used : 8); at++)
+                        damage_at(&f, from + at);
+                for (int i = 0; i < 20; i++)
+                        damage_at(&f, from + CONTEXT_CHUNK_HEAD_BYTES +
+                                              random_below(&random, (unsigned) used - CONTEXT_CHUNK_HEAD_BYTES));
+                damage_at(&f, from + used - 1);
+        }
+        CHECK(read_all(&f.io, -1, NULL, NULL) == 0);
+        fixture_deinit(&f);
+}
+
+static void chunks_in_another_order_or_of_another_context_are_found(void) {
+        uint64_t first = PAGE_BYTES, second = PAGE_BYTES, third;
+        struct error error = ERROR_INIT;
+        struct fixture f;
+
+        fixture_init(&f);
+        (void) chunk_at(&f, 0, &second);
+        third = second;
+        (void) chunk_at(&f, 1, &third);
+        memcpy(f.space.bytes + second, f.space.bytes + first, third - second);
+        CHECK(read_all(&f.io, -1, NULL, &error) == -EBADMSG);
+        CHECK(strstr(error_text(&error), "chunk 1") != NULL);
+        error_deinit(&error);
+        fixture_deinit(&f);
+}
+
+/* As a space is that has lost its end, or pages in the middle. */
+static void a_truncated_one_is_found_wherever_it_ends(void) {
+        struct error error = ERROR_INIT;
+        struct fixture f;
+        uint64_t end;
+
+        fixture_init(&f);
+        end = f.head.manifest_offset + context_round_up(f.head.manifest_bytes);
+        for (uint64_t at = 0, step; at < end; at += step) {
+                unsigned char page[PAGE_BYTES];
+                int r;
+
+                step = at + 32 * PAGE_BYTES < f.head.manifest_offset ? 32 * PAGE_BYTES : PAGE_BYTES;
+                memcpy(page, f.space.bytes + at, PAGE_BYTES);
+                memset(f.space.bytes + at, 0, PAGE_BYTES);
+                r = read_all(&f.io, -1, NULL, NULL);
+                memcpy(f.space.bytes + at, page, PAGE_BYTES);
+                CHECK(r == (at == 0 ? -ENODATA : -EBADMSG));
+                f.io.size_bytes = at;
+                CHECK(read_all(&f.io, -1, NULL, NULL) == -EBADMSG);
+                f.io.size_bytes = f.space.size;
+        }
+        f.io.size_bytes = f.head.manifest_offset;
+        CHECK(read_all(&f.io, -1, NULL, &error) == -EBADMSG);
+        CHECK(strstr(error_text(&error), "truncated") != NULL);
+        error_deinit(&error);
+        fixture_deinit(&f);
+}
+
+static void another_version_is_named(void) {
+        struct error error = ERROR_INIT;
+        struct fixture f;
+
+        fixture_init(&f);
+        f.manifest->version = CONTEXT_VERSION + 1;
+        REQUIRE(context_commit(&f.io, f.manifest, &f.head, NULL) == 0);
+        CHECK(read_all(&f.io, -1, NULL, &error) == -EPROTONOSUPPORT);
+        CHECK_TEXT(error_text(&error), "its description: it is of version 2, and this program knows version 1");
+        error_deinit(&error);
+        fixture_deinit(&f);
+}
+
+static void a_save_cut_off_anywhere_leaves_none_or_the_one_before(void) {
+        unsigned n;
+
+        for (n = 1; n < 100; n++) {
+                struct context_manifest *manifest = make_manifest();
+                struct context_head head = { 0 };
+                unsigned char *image;
+                struct context_io io;
+                struct space space;
+                int fd = make_image(&image), r;
+
+                space_init(&space);
+                space.fail_at = n;
+                io = io_of(&space);
+                r = context_image_write(&io, fd, manifest, NULL, NULL);
+                if (r == 0)
+                        r = context_commit(&io, manifest, &head, NULL);
+                memcpy(space.bytes, space.kept, space.size); /* power is lost */
+                CHECK(r == 0 || r == -ENOSPC);
+                CHECK(read_all(&io, -1, NULL, NULL) == (r == 0 ? 0 : -ENODATA));
+                context_manifest_free(manifest);
+                space_deinit(&space);
+                free(image);
+                close(fd);
+                if (r == 0)
+                        break;
+        }
+        CHECK(n == 7); /* four chunks, the manifest, the head, and none fails */
+}
+
+static void a_second_commit_replaces_the_first_or_leaves_it(void) {
+        for (unsigned n = 1; n < 4; n++) {
+                struct context_manifest *manifest = NULL;
+                struct fixture f;
+                int r;
+
+                fixture_init(&f);
+                f.manifest->disks[0].modified_nsec = 5;
+                f.space.fail_at = f.space.n_writes + n;
+                r = context_commit(&f.io, f.manifest, &f.head, NULL);
+                memcpy(f.space.bytes, f.space.kept, f.space.size);
+                CHECK((r == 0) == (n == 3));
+                REQUIRE(read_all(&f.io, -1, &manifest, NULL) == 0);
+                CHECK(manifest->disks[0].modified_nsec == (r == 0 ? 5 : UINT64_MAX));
+                context_manifest_free(manifest);
+                fixture_deinit(&f);
+        }
+}
+
+static void who_was_about_to_resume_it_is_remembered(void) {
+        struct context_manifest *manifest = NULL;
+        struct context_head head;
+        struct fixture f;
+
+        fixture_init(&f);
+        REQUIRE(context_mark(&f.io, &f.head, "on h2", NULL) == 0);
+        memcpy(f.space.bytes, f.space.kept, f.space.size);
+        REQUIRE(context_open(&f.io, &head, &manifest, NULL) == 0);
+        CHECK(head.state == CONTEXT_RESUMING);
+        CHECK_TEXT(head.holder, "on h2");
+        context_manifest_free(manifest);
+        REQUIRE(context_mark(&f.io, &f.head, "", NULL) == 0 && context_open(&f.io, &head, &manifest, NULL) == 0);
+        CHECK(head.state == CONTEXT_SAVED && *head.holder == 0);
+        context_manifest_free(manifest);
+        fixture_deinit(&f);
+}
+
+static void a_state_larger_than_its_space_is_refused(void) {
+        struct context_manifest *manifest = make_manifest();
+        struct error error = ERROR_INIT;
+        unsigned char *image;
+        struct context_io io;
+        struct space space;
+        int fd = make_image(&image);
+
+        space_init(&space);
+        io = io_of(&space);
+        io.size_bytes = context_space_bytes(0);
+        CHECK(context_image_write(&io, fd, manifest, NULL, &error) == -ENOSPC);
+        CHECK(strstr(error_text(&error), "larger than was to be expected") != NULL);
+        error_deinit(&error);
+        context_manifest_free(manifest);
+        space_deinit(&space);
+        free(image);
+        close(fd);
+}
+
+static int give_up(void *userdata, enum context_phase phase, uint64_t done_bytes, uint64_t total_bytes) {
+        unsigned *calls = userdata;
+
+        CHECK(phase == CONTEXT_FETCH && total_bytes == IMAGE_BYTES && done_bytes == ++*calls * MIB);
+        return *calls == 2;
+}
+
+static void it_can_be_given_up_between_chunks(void) {
+        unsigned calls = 0;
+        const struct context_progress progress = { give_up, &calls };
+        struct fixture f;
+
+        fixture_init(&f);
+        CHECK(context_image_read(&f.io, f.manifest, -1, CONTEXT_FETCH, &progress, NULL) == -ECANCELED && calls == 2);
+        fixture_deinit(&f);
+}
+
+static void manifests_that_cannot_be_are_refused(void) {
+        static const char *const cases[][2] = {
+                { "", "" },
+                { "{}", "version: is missing" },
+                { "{\"version\":1}", "name: is missing" },
+                { "{\"version\":9,\"name\":7}", "it is of version 9, and this program knows version 1" },
+                { "[1]", "is not an object" },
+        };
+        _cleanup_free_ char *text = NULL;
+        struct context_manifest *manifest = make_manifest(), *got = NULL;
+        struct error error = ERROR_INIT;
+        size_t length;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                int r = context_manifest_decode(cases[i][0], strlen(cases[i][0]), &got, &error);
+                CHECK(r == -EBADMSG || r == -EPROTONOSUPPORT);
+                CHECK(strstr(error_text(&error), cases[i][1]) != NULL);
+        }
+        memset(manifest->sum, 'a', CONTEXT_SUM_LEN - 1);
+        manifest->image_bytes = IMAGE_BYTES;
+        manifest->stored_bytes = 1;
+        manifest->n_chunks = 3;
+        REQUIRE(context_manifest_encode(manifest, &text, &length) == 0);
+        CHECK(context_manifest_decode(text, length, &got, &error) == -EBADMSG);
+        CHECK_TEXT(error_text(&error), "its chunks do not add up to its image");
+        error_deinit(&error);
+        context_manifest_free(manifest);
+}
+
+/* ---- disks ---- */
+
+static char directory[] = "/tmp/test-context-XXXXXX";
+
+static void make_disk(const char *path, char fill) {
+        _cleanup_fclose_ FILE *f = fopen(path, "we");
+
+        REQUIRE(f && fputc(fill, f) == fill && fflush(f) == 0 && ftruncate(fileno(f), 8192) == 0);
+}
+
+static void disks_that_changed_or_are_in_use_are_refused(void) {
+        char path[64], backing[64], xml[512];
+        struct timespec times[2] = { { 100, 0 }, { 100, 5 } };
+        struct context_disk *disks = NULL;
+        struct error error = ERROR_INIT;
+        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1 };
+        _cleanup_close_ int user = -1;
+        size_t n = 0;
+
+        REQUIRE(mkdtemp(directory) != NULL);
+        snprintf(path, sizeof(path), "%s/disk", directory);
+        snprintf(backing, sizeof(backing), "%s/base", directory);
+        make_disk(path, 'x');
+        make_disk(backing, 'y');
+        snprintf(xml, sizeof(xml),
+                 "<domain><devices><disk type='file'><source file='%s'/><backingStore type='file'><format type='raw'/>"
+                 "<source file='%s'/><backingStore/></backingStore><target dev='vda'/></disk>"
+                 "<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk></devices></domain>", path,
+                 backing);
+        REQUIRE(context_disks_look(xml, &disks, &n, NULL) == 0);
+        REQUIRE(n == 2);
+        CHECK(disks[0].writable && !disks[1].writable && disks[0].size_bytes == 8192);
+        CHECK_TEXT(disks[1].path, backing);
+        CHECK(context_disks_check(disks, n, NULL, 0, false, NULL) == 0);
+
+        user = open(path, O_RDWR | O_CLOEXEC);
+        REQUIRE(user >= 0 && fcntl(user, F_OFD_SETLK, &lock) == 0);
+        CHECK(context_disks_check(disks, n, NULL, 0, false, &error) == -EBUSY);
+        CHECK(strstr(error_text(&error), "disk vda") != NULL);
+        CHECK(context_disks_check(disks, n, disks, n, false, NULL) == 0); /* its own VM's */
+        lock.l_type = F_UNLCK;
+        REQUIRE(fcntl(user, F_OFD_SETLK, &lock) == 0);
+        CHECK(context_disks_check(disks, n, NULL, 0, false, NULL) == 0);
+
+        REQUIRE(utimensat(AT_FDCWD, backing, times, 0) == 0);
+        CHECK(context_disks_check(disks, n, NULL, 0, true, &error) == -ESTALE);
+        CHECK(strstr(error_text(&error), backing) != NULL);
+        REQUIRE(unlink(backing) == 0);
+        CHECK(context_disks_check(disks, n, NULL, 0, true, NULL) == -ENOENT);
+        error_deinit(&error);
+        context_disks_free(disks, n);
+        REQUIRE(unlink(path) == 0 && rmdir(directory) == 0);
+}
+
+static void what_nobody_can_look_at_needs_a_word(void) {
+        static const char xml[] = "<domain><devices><disk type='network'><source protocol='nbd' name='x'/>"
+                                  "<target dev='vdb'/></disk></devices></domain>";
+        struct context_disk *disks = NULL;
+        struct error error = ERROR_INIT;
+        size_t n = 0;
+
+        REQUIRE(context_disks_look(xml, &disks, &n, NULL) == 0 && n == 1);
+        CHECK(disks[0].kind == CONTEXT_DISK_OTHER);
+        CHECK(context_disks_check(disks, n, NULL, 0, false, &error) == -EPERM);
+        CHECK(strstr(error_text(&error), "--force") != NULL);
+        CHECK(context_disks_check(disks, n, NULL, 0, true, NULL) == 0);
+        error_deinit(&error);
+        context_disks_free(disks, n);
+}
+
+/* ---- spool ---- */
+
+static void a_spool_is_private_needs_room_and_leaves_nothing(void) {
+        char parent[] = "/tmp/test-context-XXXXXX";
+        struct context_spool left = CONTEXT_SPOOL_INIT, spool = CONTEXT_SPOOL_INIT;
+        struct error error = ERROR_INIT;
+        struct stat st;
+
+        REQUIRE(mkdtemp(parent) != NULL);
+        CHECK(context_spool_open(parent, UINT64_MAX / 2, &spool, &error) == -ENOSPC);
+        CHECK(strstr(error_text(&error), "--spool") != NULL);
+        error_deinit(&error);
+        REQUIRE(context_spool_open(parent, MIB, &left, NULL) == 0);
+        close(open(left.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        REQUIRE(context_spool_open(parent, MIB, &spool, NULL) == 0);
+        CHECK(access(left.path, F_OK) == 0); /* its owner lives */
+        CHECK(stat(spool.directory, &st) == 0 && (st.st_mode & 0777) == 0700);
+        close(left.directory_fd); /* as when it is killed */
+        context_spool_close(&spool);
+        REQUIRE(context_spool_open(parent, MIB, &spool, NULL) == 0);
+        CHECK(access(left.directory, F_OK) < 0);
+        context_spool_close(&spool);
+        left.directory_fd = -1;
+        context_spool_close(&left);
+        CHECK(rmdir(parent) == 0);
+}
+
+TEST_MAIN("context",
+          TEST(what_was_saved_is_what_is_read),
+          TEST(an_empty_image_is_one_too),
+          TEST(damage_in_any_place_is_found),
+          TEST(chunks_in_another_order_or_of_another_context_are_found),
+          TEST(a_truncated_one_is_found_wherever_it_ends),
+          TEST(another_version_is_named),
+          TEST(a_save_cut_off_anywhere_leaves_none_or_the_one_before),
+          TEST(a_second_commit_replaces_the_first_or_leaves_it),
+          TEST(who_was_about_to_resume_it_is_remembered),
+          TEST(a_state_larger_than_its_space_is_refused),
+          TEST(it_can_be_given_up_between_chunks),
+          TEST(manifests_that_cannot_be_are_refused),
+          TEST(disks_that_changed_or_are_in_use_are_refused),
+          TEST(what_nobody_can_look_at_needs_a_word),
+          TEST(a_spool_is_private_needs_room_and_leaves_nothing))
