@@ -90,8 +90,51 @@ static unsigned choose(struct channel *channel) {
         return best;
 }
 
+/* The call over this connection has ended. */
+static void note_end(struct channel *channel, unsigned connection, usec_t asked_usec, int result) {
+        usec_t now = clock_usec(CLOCK_BOOTTIME);
+
+        channel->n_under_way[connection]--;
+        if (result != -ENOTCONN)
+                note_answer(channel, now);
+        else if (now - asked_usec >= channel->deadline_usec)
+                channel->stalled = true;
+}
+
+static void submitted_ended(struct peer_call *ended) {
+        struct channel_call *call = (struct channel_call *) ended; /* its first member */
+        int r = ended->result;
+
+        note_end(call->channel, call->connection, call->asked_usec, r);
+        call->done(call, r);
+}
+
+void channel_submit(struct channel *channel, struct channel_call *call, enum peer_kind kind, void *buffer,
+                    uint64_t length, uint64_t offset) {
+        if (kind == PEER_READ || kind == PEER_WRITE)
+                pace(channel, length);
+        if (channel->broken) {
+                call->done(call, -ENOTCONN);
+                return;
+        }
+        call->channel = channel;
+        call->call = (struct peer_call) { .done = submitted_ended };
+        call->connection = choose(channel);
+        channel->n_under_way[call->connection]++;
+        call->asked_usec = clock_usec(CLOCK_BOOTTIME);
+        peer_submit(channel->peers[call->connection], &call->call, kind, buffer, length, offset);
+}
+
+uint64_t channel_size(struct channel *channel) {
+        return peer_size(channel->peers[0]);
+}
+
+bool channel_read_only(struct channel *channel) {
+        return peer_read_only(channel->peers[0]);
+}
+
 int channel_call(struct channel *channel, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset) {
-        usec_t asked, ended;
+        usec_t asked;
         unsigned i;
         int r;
 
@@ -103,12 +146,7 @@ int channel_call(struct channel *channel, enum peer_kind kind, void *buffer, uin
         channel->n_under_way[i]++;
         asked = clock_usec(CLOCK_BOOTTIME);
         r = peer_call(channel->peers[i], kind, buffer, length, offset);
-        ended = clock_usec(CLOCK_BOOTTIME);
-        channel->n_under_way[i]--;
-        if (r != -ENOTCONN)
-                note_answer(channel, ended);
-        else if (ended - asked >= channel->deadline_usec)
-                channel->stalled = true;
+        note_end(channel, i, asked, r);
         return r;
 }
 

@@ -27,6 +27,25 @@ struct channel *channel_free(struct channel *channel);
 /* Any number of threads may call at once. -ENOTCONN where the channel is broken, -EPERM where the space was granted
  * anew, or what the server answered. */
 int channel_call(struct channel *channel, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset);
+
+/* A call that is waited for by `done`, from whatever thread, instead of by the caller. Zero-initialise, fill in
+ * `done`; it stays where it is, and the buffer too, until then. `done` may hold up the channel's other answers, and
+ * may not call the channel. The rest is the channel's. */
+struct channel_call {
+        struct peer_call call;
+        void (*done)(struct channel_call *call, int result);
+        struct channel *channel;
+        unsigned connection;
+        usec_t asked_usec;
+};
+
+void channel_submit(struct channel *channel, struct channel_call *call, enum peer_kind kind, void *buffer,
+                    uint64_t length, uint64_t offset);
+
+/* Of the space, and whether the server lets it be written to over this channel. */
+uint64_t channel_size(struct channel *channel);
+bool channel_read_only(struct channel *channel);
+
 /* Ends what is under way. */
 void channel_break(struct channel *channel);
 bool channel_broken(struct channel *channel);

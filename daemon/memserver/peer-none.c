@@ -16,6 +16,10 @@ uint64_t peer_size(struct peer *peer) {
         return 0;
 }
 
+bool peer_read_only(struct peer *peer) {
+        return true;
+}
+
 int peer_call(struct peer *peer, enum peer_kind kind, void *buffer, uint64_t length, uint64_t offset) {
         return -ENOTCONN;
 }

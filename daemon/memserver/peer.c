@@ -32,6 +32,7 @@ struct peer {
         bool caller_waits;      /* for answers, in place of the thread */
         usec_t deadline_usec;
         uint64_t size_bytes;
+        bool read_only;
         _Atomic unsigned n_under_way;
         _Atomic usec_t progress_usec; /* when something was last asked on an idle connection, or answered */
         _Atomic bool over;            /* the thread shall close it and end */
@@ -236,6 +237,7 @@ int peer_new(const struct peer_options *options, struct peer **ret, struct error
         if (size < 0)
                 return nbd_failed(error);
         peer->size_bytes = (uint64_t) size;
+        peer->read_only = nbd_is_read_only(peer->handle) > 0;
         r = thread_start_joined(peer_run, peer, &peer->thread);
         if (r < 0)
                 return error_set(error, r, "no thread: %s", strerror(-r));
@@ -272,6 +274,10 @@ struct peer *peer_free(struct peer *peer) {
 
 uint64_t peer_size(struct peer *peer) {
         return peer->size_bytes;
+}
+
+bool peer_read_only(struct peer *peer) {
+        return peer->read_only;
 }
 
 /* One piece of a call. libnbd frees it exactly once, also where it was never sent or never answered. */

@@ -36,6 +36,8 @@ int peer_new(const struct peer_options *options, struct peer **ret, struct error
 /* Calls under way end with -ENOTCONN before this returns; no new ones may come. */
 struct peer *peer_free(struct peer *peer);
 uint64_t peer_size(struct peer *peer);
+/* What the server said when it was connected to. */
+bool peer_read_only(struct peer *peer);
 
 /* A longer call goes over in such pieces, so that the deadline is one of progress. */
 #define PEER_PIECE_BYTES (256 * KIB)

@@ -20,6 +20,7 @@ MESSAGE_PHASE = "4fa70e4ff1d24e3c8dbfd0b2d1a8f0c1"
 
 FILES = """
 /usr/bin/failoverctl
+/usr/include/failover-region.h
 /usr/lib/systemd/catalog/failover-memserver.catalog
 /usr/lib/systemd/catalog/failover-pager.catalog
 /usr/lib/systemd/catalog/failoverd.catalog
@@ -42,6 +43,7 @@ FILES = """
 /usr/share/bash-completion/completions/failoverctl
 /usr/share/dbus-1/interfaces/org.failover1.xml
 /usr/share/dbus-1/system.d/org.failover1.conf
+/usr/share/failoverd/example-region.c
 /usr/share/failoverd/failover-memserver.example.yaml
 /usr/share/failoverd/guest/failover-agent.service
 /usr/share/failoverd/policy.example-minimal.yaml
@@ -49,6 +51,24 @@ FILES = """
 /usr/share/failoverd/policy.schema.json
 /usr/share/man/man1/failover-pager-plugin.1
 /usr/share/man/man1/failoverctl.1
+/usr/share/man/man3/failover-region.3
+/usr/share/man/man3/failover_region_atomic.3
+/usr/share/man/man3/failover_region_close.3
+/usr/share/man/man3/failover_region_data.3
+/usr/share/man/man3/failover_region_error.3
+/usr/share/man/man3/failover_region_flip.3
+/usr/share/man/man3/failover_region_flush.3
+/usr/share/man/man3/failover_region_get_statistics.3
+/usr/share/man/man3/failover_region_open.3
+/usr/share/man/man3/failover_region_prefetch.3
+/usr/share/man/man3/failover_region_refresh.3
+/usr/share/man/man3/failover_region_share.3
+/usr/share/man/man3/failover_region_size.3
+/usr/share/man/man3/failover_share_close.3
+/usr/share/man/man3/failover_share_data.3
+/usr/share/man/man3/failover_share_flip.3
+/usr/share/man/man3/failover_share_size.3
+/usr/share/man/man3/failover_share_uri.3
 /usr/share/man/man5/failover-context.5
 /usr/share/man/man5/failover-memserver.yaml.5
 /usr/share/man/man5/failover-recording.5
@@ -126,8 +146,10 @@ def container(stand):
 
 def test_meson_install_brings_everything_in_place(system):
     config = dict(line.split("=", 1) for line in container(system).run("nbdkit", "--dump-config").stdout.splitlines())
-    plugins = [f"{config['plugindir']}/failover-{name}-plugin.so" for name in ("memserver", "pager")]
-    assert system.session.installed == sorted([*FILES, *plugins])
+    plugins = [f"{config['plugindir']}/failover-{name}-plugin.so" for name in ("memserver", "pager", "share")]
+    lib = os.path.dirname(os.path.dirname(config["plugindir"]))
+    library = [f"{lib}/libfailover-region.so{version}" for version in ("", ".0", ".0.1.0")]
+    assert system.session.installed == sorted([*FILES, *plugins, *library, f"{lib}/pkgconfig/failover-region.pc"])
 
 
 def test_pages_that_man_pages_refer_to_are_installed(system):

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A region's parts: its page table and memory here; who waits for pages (region-fault.c, kinds 1 and 2); what was
+ * stored and has to get to the other end (region-write.c); filling all at once (region-fill.c). All share one lock,
+ * which no other region has. Whoever holds it calls no channel; a channel's answers take it.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "agents/region/failover-region.h"
+#include "agents/region/region-channel.h"
+#include "agents/region/region-table.h"
+
+#define CHUNK_PAGES 64 /* of one request */
+#define CHUNK_BYTES (CHUNK_PAGES * REGION_PAGE_BYTES)
+#define RETRY_MIN_USEC (20 * USEC_PER_MSEC)
+#define RETRY_MAX_USEC (500 * USEC_PER_MSEC)
+#define STREAMS_MAX 4 /* sequential readers at a time that read-ahead is kept for */
+
+struct fetch;
+struct stream;
+
+struct read_ahead {
+        uint64_t next;   /* page after the last that was fetched for it */
+        uint64_t window; /* pages */
+        uint64_t used;   /* when: the oldest makes room */
+};
+
+struct failover_region {
+        struct region_source source;
+        int kind;
+        bool write, atomic, user_only;
+        uint64_t size_bytes;
+        uint64_t mapped_bytes; /* whole pages */
+        char *data;
+
+        pthread_mutex_t lock;
+        pthread_cond_t changed; /* pages came or failed, something was written */
+        struct region_table table;
+        struct failover_region_statistics statistics;
+
+        /* kinds 1 and 2 */
+        int uffd, event_fd, nothing_fd;
+        bool faulting; /* its thread runs */
+        pthread_t fault_thread;
+        struct region_channel reading;
+        struct fetch *fetches; /* under way or to be asked again */
+        struct fetch *spare;   /* as many as n_spare, to be used again */
+        unsigned n_spare;
+        struct read_ahead streams[STREAMS_MAX];
+        uint64_t clock; /* of their use */
+        uint64_t wish_first, wish_n; /* pages that a prefetch wants */
+        uint64_t n_failures;         /* fetches that nobody waited for included */
+        int failure;                 /* why the last one failed */
+        uint64_t resident_pages;     /* most; 0: no limit */
+        uint64_t hand;               /* where to look next for a page that can go */
+        usec_t retry_usec, retry_at_usec; /* next attempt to make the channel */
+        _Atomic bool stopping;
+
+        /* open for writing */
+        bool writing; /* its thread runs */
+        pthread_t write_thread;
+        struct region_channel written;
+        pthread_cond_t to_write;
+        char *shadow;        /* kinds 3, 4: what the other end has, or is being sent */
+        char *staging;       /* kinds 1, 2: what is being sent */
+        uint64_t flush_wanted, flush_done; /* numbers of passes */
+        int flush_result;
+        bool unflushed, closing;
+        _Atomic bool fenced;               /* the other end refused it: others write now */
+
+        struct stream *stream; /* NULL: it is none */
+};
+
+/* region-fault.c: -errno, with what failed before undone by region_fault_stop(). */
+int region_fault_start(struct failover_region *region, const struct failover_region_options *options,
+                       struct error *error);
+void region_fault_stop(struct failover_region *region);
+/* Wakes its thread. */
+void region_fault_kick(struct failover_region *region);
+int region_fault_prefetch(struct failover_region *region, uint64_t first, uint64_t n, struct error *error);
+int region_fault_refresh(struct failover_region *region, struct error *error);
+
+/* region-write.c */
+/* The connection that stores go over. */
+int region_write_connect(struct failover_region *region, struct error *error);
+int region_write_start(struct failover_region *region, struct error *error);
+/* Writes back what there is, and ends its thread. */
+int region_write_stop(struct failover_region *region);
+int region_write_flush(struct failover_region *region, struct error *error);
+
+/* region-fill.c: reads all of the region into `to`. */
+int region_fill(struct region_channel *channel, char *to, uint64_t size_bytes, struct error *error);
+
+/* region-error.c: what failover_region_error() tells in this thread; returns the error's code and empties it. */
+int region_error_keep(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
