@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Memory by hand where something is missing: the engine is not ready, the pool is short or cut too fine, a VM's memory
- * would be in too many places, and VMs are off while a request is ended. */
+/* Memory by hand where something is missing or too much: the engine is not ready, the pool is short or cut too fine, a
+ * VM's memory would be in too many places, VMs are off while a request is ended, a guest asks for what is not its. */
 
 #include "tests/unit/assigned-world.h"
 
@@ -139,6 +139,78 @@ static void a_vm_that_is_off_keeps_what_it_managed_before_a_request_that_is_ende
         }
 }
 
+/* What failoverd answers a guest of `a` that asks for `text`; why in `why`. */
+static int ask_from_inside(struct world *w, const char *text, char why[MESSAGE_TEXT_LEN]) {
+        struct message message = { .type = MESSAGE_ASK, .id = 5 };
+
+        w->engine->pairs[0]->members[SIDE_A].configured = true;
+        w->now_usec += 3600 * USEC_PER_SEC; /* it may ask again */
+        snprintf(message.text, sizeof(message.text), "%s", text);
+        step(w, (struct event) { .kind = EVENT_MESSAGE, .pair = 0, .side = SIDE_A, .app = NO_APP,
+                                 .message = &message });
+        for (size_t i = 0; i < w->update.n_actions; i++) {
+                const struct message *answer = w->update.actions[i].message;
+
+                if (w->update.actions[i].kind == ACTION_SEND && answer->type == MESSAGE_ANSWER && answer->id == 5) {
+                        snprintf(why, MESSAGE_TEXT_LEN, "%s", answer->text);
+                        return answer->result;
+                }
+        }
+        return -EINPROGRESS;
+}
+
+static void a_guest_asks_for_one_thing_of_its_own_at_a_time(void) {
+        static const struct {
+                const char *text;
+                int result;
+                const char *why;
+        } cases[] = {
+                { "+128MiB b=+128MiB", -EINVAL, "one thing at a time" },
+                { "+128MiB\tb=+128MiB", -EINVAL, "one thing at a time" },
+                { "a=+128MiB\nb=+128MiB", -EINVAL, "write +SIZE, -SIZE, +RANGE or -RANGE" },
+                { "+128MiB\nb=+128MiB", -EPERM, "of its own VM alone" },
+                { "b=+128MiB", -EPERM, "of its own VM alone" },
+                { "0-128MiB=a", -EPERM, "of its own VM alone" },
+                { "much", -EINVAL, "" },
+        };
+        char text[sizeof(two_pairs) + 256], why[MESSAGE_TEXT_LEN] = "";
+        struct world w;
+
+        snprintf(text, sizeof(text), "%.*s    guest-requests: {allow: release-and-extend}\n%s",
+                 (int) (strstr(two_pairs, "    applications:") - two_pairs), two_pairs,
+                 strstr(two_pairs, "    applications:"));
+        w = begin_with(text);
+        step(&w, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                CHECK(ask_from_inside(&w, cases[i].text, why) == cases[i].result);
+                CHECK(strstr(why, cases[i].why) != NULL);
+        }
+        for (int pair = 0; pair < 2; pair++)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        CHECK(assigned_bytes(w.engine->pairs[pair], side) == 0);
+        CHECK(ask_from_inside(&w, "+128MiB", why) == -EINPROGRESS); /* answered when it is written */
+        CHECK(assigned_bytes(w.engine->pairs[0], SIDE_A) == 128 * MIB);
+        end(&w);
+}
+
+static void a_request_has_items_and_not_too_many(void) {
+        static struct assignment_item items[ASSIGNMENT_ITEMS_MAX + 1];
+        const struct assignment_policy policy = { .order = ASSIGN_CYCLES };
+        struct assignment *plan = calloc(1, sizeof(*plan));
+        struct assignment_request request;
+        struct rights map;
+        char why[EVENT_TEXT_LEN];
+
+        REQUIRE(plan != NULL && rights_init(&map, 128 * MIB, GIB) == 0);
+        CHECK(assignment_begin(plan, &map, NULL, 0, items, 0, &policy, why, sizeof(why)) == -EINVAL);
+        CHECK(assignment_begin(plan, &map, NULL, 0, items, ASSIGNMENT_ITEMS_MAX + 1, &policy, why, sizeof(why)) ==
+              -EINVAL);
+        CHECK_TEXT(why, "33 items; ask for 1 to 32 at once");
+        CHECK(!plan->running && !assignment_next(plan, &request));
+        rights_deinit(&map);
+        free(plan);
+}
+
 static void a_span_is_two_sizes_with_a_dash_between(void) {
         static const char *const wrong[] = { "", "-", "1GiB", "1GiB-", "-1GiB", "1GiB-x", "x-1GiB", "-1-2" };
         struct span span = { 1, 2 };
@@ -156,4 +228,5 @@ TEST_MAIN("core-assigned-limits", TEST(nothing_is_assigned_before_the_records_ar
           TEST(what_is_being_given_up_may_be_asked_for_already),
           TEST(a_place_of_another_divides_what_a_record_says),
           TEST(a_vm_that_is_off_keeps_what_it_managed_before_a_request_that_is_ended),
+          TEST(a_guest_asks_for_one_thing_of_its_own_at_a_time), TEST(a_request_has_items_and_not_too_many),
           TEST(a_span_is_two_sizes_with_a_dash_between))

@@ -90,6 +90,9 @@ static void lost_memory_is_replaced_by_the_reserve_then_by_unused(void) {
         /* More than there is to replace it with: the region is smaller, and the table says so. */
         CHECK(table_replace_lost(&t, table_find_application(&t, ACTIVE, 0), 64 * MIB) == 32 * MIB);
         CHECK(mib(&t, "application A") == 96 && mib(&t, "unused") == 0);
+        /* And no more is lost than the region has. */
+        CHECK(table_replace_lost(&t, table_find_application(&t, ACTIVE, 0), 128 * MIB) == 0);
+        CHECK(mib(&t, "application A") == 0 && t.governed_bytes == 64 * MIB && sum(&t) == 64 * MIB);
         table_deinit(&t);
 }
 
