@@ -105,7 +105,7 @@ static int take_key(struct builder *b, const char *text, size_t length, unsigned
 }
 
 static int on_scalar(struct builder *b, struct fy_event *event) {
-        struct node *node;
+        struct node *node = NULL;
         const char *text = NULL;
         size_t length = 0;
         unsigned line, column;
@@ -134,7 +134,7 @@ static int on_scalar(struct builder *b, struct fy_event *event) {
 }
 
 static int on_start(struct builder *b, struct fy_event *event, enum node_kind kind) {
-        struct node *node;
+        struct node *node = NULL;
         unsigned line, column;
         int r;
 

@@ -109,7 +109,8 @@ static inline bool policy_equal(const struct policy *a, const struct policy *b) 
                     a->pool_bytes == b->pool_bytes && a->reserve_bytes == b->reserve_bytes &&
                     a->extent_bytes == b->extent_bytes && a->monitor_bytes == b->monitor_bytes &&
                     a->overhead_bytes == b->overhead_bytes && a->on_store_lost == b->on_store_lost &&
-                    memcmp(&a->assign, &b->assign, sizeof(a->assign)) == 0 &&
+                    a->assign.order == b->assign.order && a->assign.piece_bytes == b->assign.piece_bytes &&
+                    a->assign.overlap == b->assign.overlap && a->assign.patience_usec == b->assign.patience_usec &&
                     a->n_pairs == b->n_pairs && a->n_servers == b->n_servers;
 
         for (size_t i = 0; same && i < a->n_servers; i++)
