@@ -49,6 +49,8 @@ static void help(void) {
              "  --runtime-dir DIR   steps under way; survives a crash of failoverd\n"
              "                      (default $RUNTIME_DIRECTORY or /run/failoverd)\n"
              "  --helper SOCKET     failoverd-helper's socket, for QEMU processes of another user\n"
+             "  --nbdkit FILE, --pager-plugin FILE\n"
+             "                      with --user: what pagers are started with\n"
              "  --user              on the session bus, for qemu:///session\n"
              "  --debug             every event and action on standard error\n"
              "  --help, --version\n"
@@ -147,6 +149,8 @@ static int parse_options(int argc, char *argv[], struct manager_options *ret) {
                 OPTION_STATE,
                 OPTION_RUNTIME,
                 OPTION_HELPER,
+                OPTION_NBDKIT,
+                OPTION_PAGER_PLUGIN,
                 OPTION_USER,
                 OPTION_DEBUG,
                 OPTION_HELP,
@@ -157,13 +161,16 @@ static int parse_options(int argc, char *argv[], struct manager_options *ret) {
                 { "state-dir", required_argument, NULL, OPTION_STATE },
                 { "runtime-dir", required_argument, NULL, OPTION_RUNTIME },
                 { "helper", required_argument, NULL, OPTION_HELPER },
+                { "nbdkit", required_argument, NULL, OPTION_NBDKIT },
+                { "pager-plugin", required_argument, NULL, OPTION_PAGER_PLUGIN },
                 { "user", no_argument, NULL, OPTION_USER },             { "help", no_argument, NULL, OPTION_HELP },
                 { "version", no_argument, NULL, OPTION_VERSION },       { "debug", no_argument, NULL, OPTION_DEBUG },
                 { 0 },
         };
         int c;
 
-        *ret = (struct manager_options) { .policy_path = "/etc/failoverd/policy.yaml" };
+        *ret = (struct manager_options) { .policy_path = "/etc/failoverd/policy.yaml", .nbdkit = "nbdkit",
+                                          .pager_plugin = PAGER_PLUGIN };
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
                 switch (c) {
                 case OPTION_POLICY:
@@ -177,6 +184,12 @@ static int parse_options(int argc, char *argv[], struct manager_options *ret) {
                         break;
                 case OPTION_HELPER:
                         ret->helper_path = optarg;
+                        break;
+                case OPTION_NBDKIT:
+                        ret->nbdkit = optarg;
+                        break;
+                case OPTION_PAGER_PLUGIN:
+                        ret->pager_plugin = optarg;
                         break;
                 case OPTION_USER:
                         ret->user = true;

@@ -36,6 +36,7 @@ static const char *const message_ids[] = {
         [RECORD_DRILL_MISSED] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3023",
         [RECORD_HANDED_OVER] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3024",
         [RECORD_RECLAIM] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3025",
+        [RECORD_OVERFLOW] = "8c1d5cd3a4f74b1e9c6d9f4a2b7e3030",
 };
 
 const char *journal_message_id(enum record_kind kind) {

@@ -118,8 +118,8 @@ static void act_record(struct manager *manager, const struct action *action) {
                 bus_record(manager->bus, action->pair, action->side, action->record_kind, action->app_name,
                            action->text);
         if (pair && manager->engine->pairs[action->pair] && manager->engine->pairs[action->pair]->policy->on_event)
-                alert_record(manager->user, action->record_kind, manager->engine->pairs[action->pair]->policy->on_event,
-                             pair);
+                alert_record(manager->loop, manager->user, action->record_kind,
+                             manager->engine->pairs[action->pair]->policy->on_event, pair);
 }
 
 static void act_flow(struct manager *manager, const struct action *action) {

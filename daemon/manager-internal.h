@@ -3,7 +3,7 @@
 
 /* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
  * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c
- * (what is kept of what was recorded). */
+ * (what is kept of what was recorded), manager-overflow.c (disks on memory servers). */
 
 #include "daemon/bus/bus.h"
 #include "daemon/host/agent-link.h"
@@ -15,6 +15,7 @@
 #include "daemon/host/reclaim.h"
 #include "daemon/host/resident-survey.h"
 #include "daemon/host/store.h"
+#include "daemon/manager-overflow.h"
 #include "daemon/manager.h"
 
 /* Processor time of a QEMU process, seen twice. */
@@ -32,6 +33,7 @@ struct manager_pair {
         sd_event_source *wake;
         usec_t due_usec;
         struct processor_use processor[SIDE_MAX];
+        bool stalled[SIDE_MAX]; /* no memory server answers for what the VM has there: the engine knows */
         uint32_t followed; /* bits by application: its region is on its way (ACTION_FOLLOW) */
         usec_t kept_usec[RECORD_KIND_MAX]; /* when a recording of such a decision was kept last, 0: never */
 };
@@ -64,6 +66,7 @@ struct manager {
         struct pressure *pressure;
         struct reclaim *reclaim;
         struct resident_survey *survey;
+        struct overflow *overflow;
         struct bus *bus;
         struct bus_interface bus_interface;
 

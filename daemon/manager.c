@@ -186,6 +186,13 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         r = resident_survey_new("/proc", &manager->survey);
         if (r < 0)
                 return error_set(error, r, "out of memory");
+        r = overflow_new(manager,
+                         &(struct pagers_options){ .user = manager->user, .runtime_dir = options->runtime_dir,
+                                                   .service_dir = "/run/failover-pager", .nbdkit = options->nbdkit,
+                                                   .plugin = options->pager_plugin },
+                         &manager->overflow, error);
+        if (r < 0)
+                return r;
         manager_bus_interface(manager, &manager->bus_interface);
         r = bus_new(&manager->bus, manager->loop, &manager->bus_interface, options->user, options->bus_address);
         if (r < 0)
@@ -298,6 +305,7 @@ struct manager *manager_free(struct manager *manager) {
         reclaim_free(manager->reclaim);
         resident_survey_free(manager->survey);
         hypervisor_free(manager->hypervisor);
+        overflow_free(manager->overflow);
         store_free(manager->store);
         evidence_free(manager->evidence);
         evidence_free(manager->decisions);

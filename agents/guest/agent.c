@@ -111,6 +111,8 @@ static void dispatch(struct agent *agent, struct message *message) {
                 supervisor_configure(&agent->supervisor, message);
         else if (message->type == MESSAGE_PING)
                 on_ping(agent, message);
+        else if (message->type == MESSAGE_OVERFLOW)
+                overflow_let_go(&agent->overflow, message->text);
         else if (message->type == MESSAGE_FAULT && strcmp(message->text, "app-kill") != 0)
                 on_fault(agent, message);
         else if (message->type == MESSAGE_ANSWER)

@@ -20,6 +20,7 @@
 #define LOOK_USEC USEC_PER_SEC
 #define CALM_USEC (5 * USEC_PER_SEC)   /* memory has to suffice for so long before pages come home */
 #define AGAIN_USEC (30 * USEC_PER_SEC) /* after a step that failed */
+#define LEAVE_USEC (10 * USEC_PER_SEC) /* the host wants a disk back for so long after it last said so */
 
 static inline void closedirp(DIR **dir) {
         if (*dir)
@@ -33,11 +34,15 @@ static uint64_t margin(uint64_t total_bytes) {
 
 enum overflow_step overflow_decide(struct overflow_disk *disk, const struct overflow_sight *sight, usec_t now_usec) {
         bool enough = sight->available_bytes >= sight->used_bytes + margin(sight->total_bytes);
+        bool leave = disk->leave_usec > 0 && now_usec < disk->leave_usec + LEAVE_USEC;
 
         if (sight->coming_home)
                 return sight->available_bytes < margin(sight->total_bytes) / 2 ? OVERFLOW_STOP : OVERFLOW_NOTHING;
         if (disk->failed_usec > 0 && now_usec < disk->failed_usec + AGAIN_USEC)
                 return OVERFLOW_NOTHING;
+        if (leave)
+                return enough && !disk->left ? OVERFLOW_LEAVE : OVERFLOW_NOTHING;
+        disk->left = false;
         if (!sight->on)
                 return OVERFLOW_ON;
         if (!enough || sight->used_bytes == 0)
@@ -76,11 +81,13 @@ static int run(void *userdata) {
 
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         snprintf(path, sizeof(path), "/dev/%s", overflow->disks[overflow->busy].name);
-        if (overflow->step == OVERFLOW_HOME)
+        if (overflow->step != OVERFLOW_ON)
                 r = swap_off(path);
-        if (r == 0 && overflow->step == OVERFLOW_ON)
+        if (overflow->step == OVERFLOW_LEAVE && (r == 0 || r == -EINVAL)) /* it was not on */
+                r = swap_erase(path);
+        else if (r == 0 && overflow->step == OVERFLOW_ON)
                 r = swap_prepare(path);
-        if (r == 0)
+        if (r == 0 && overflow->step != OVERFLOW_LEAVE)
                 r = swap_on(path);
         _exit(-r); /* the agent shall know why */
 }
@@ -97,12 +104,15 @@ static void finish(struct overflow *overflow, int r) {
         overflow->busy = -1;
         disk->enough_usec = 0;
         disk->failed_usec = r < 0 ? loop_now() : 0;
+        disk->left = r == 0 && overflow->step == OVERFLOW_LEAVE;
         if (r == -EEXIST)
                 log_warning("overflow disk %s: something else is on it, so it is left alone", disk->name);
         else if (r < 0)
                 log_warning("overflow disk %s: %s: %s", disk->name, words_of(overflow->step), strerror(-r));
         else if (overflow->step == OVERFLOW_ON)
                 log_notice("overflow disk %s: pages go there when memory runs short", disk->name);
+        else if (overflow->step == OVERFLOW_LEAVE)
+                log_notice("overflow disk %s: let go of, as the host wants", disk->name);
         else
                 log_notice("overflow disk %s: memory suffices again, its pages are home", disk->name);
 }
@@ -131,7 +141,7 @@ static void begin(struct overflow *overflow, size_t disk, enum overflow_step ste
 
 static void look_at(struct overflow *overflow, size_t i) {
         struct overflow_disk *disk = &overflow->disks[i];
-        struct overflow_sight sight = { .coming_home = overflow->busy == (int) i && overflow->step == OVERFLOW_HOME };
+        struct overflow_sight sight = { .coming_home = overflow->busy == (int) i && overflow->step != OVERFLOW_ON };
         const char *proc_dir = overflow->paths->proc_dir;
         int on = swap_used(proc_dir, disk->name, &sight.used_bytes);
         enum overflow_step step;
@@ -183,6 +193,16 @@ void overflow_init(struct overflow *overflow, struct process_table *table, const
                                         .timer = { 0, on_look, overflow, NULL } };
         process_init(&overflow->process, table, &handler);
         loop_arm(overflow->loop, &overflow->timer, loop_now());
+}
+
+void overflow_let_go(struct overflow *overflow, const char *serial) {
+        char found[64];
+
+        for (size_t i = 0; overflow->loop && i < overflow->n_disks; i++)
+                if (file_read(found, sizeof(found), "%s/block/%s/serial", overflow->paths->sys_dir,
+                              overflow->disks[i].name) >= 0 &&
+                    strncmp(found, serial, strlen(serial)) == 0 && (found[strlen(serial)] | '\n') == '\n')
+                        overflow->disks[i].leave_usec = loop_now();
 }
 
 void overflow_deinit(struct overflow *overflow) {

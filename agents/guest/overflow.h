@@ -6,7 +6,8 @@
  * stop when it does again). The host attaches a disk whose serial number begins with OVERFLOW_SERIAL; the agent
  * switches it on as swap with the lowest priority. When the guest has had memory enough for some seconds to take back
  * all that is there, the pages come home: the swap is switched off and on again. Memory that runs short meanwhile ends
- * that, and nothing is lost.
+ * that, and nothing is lost. A disk that the host wants back is switched off for good as soon as memory suffices for
+ * what is there, and emptied, since an empty disk tells the host that nothing here uses it any more.
  *
  * Everything that may wait for the disk is done in a process of its own, one at a time.
  */
@@ -14,21 +15,23 @@
 #include <stdbool.h>
 
 #include "agents/guest/process.h"
+#include "agents/protocol/message.h"
 
-#define OVERFLOW_SERIAL "failover-overflow"
-#define OVERFLOW_DISKS_MAX 8
 #define OVERFLOW_NAME_LEN 32
 
 enum overflow_step {
         OVERFLOW_NOTHING,
         OVERFLOW_ON,   /* switch it on */
         OVERFLOW_HOME, /* bring its pages home */
+        OVERFLOW_LEAVE, /* the same, and leave it, empty */
         OVERFLOW_STOP, /* do not go on with that */
 };
 
 struct overflow_disk {
         char name[OVERFLOW_NAME_LEN]; /* "vdb" */
         usec_t enough_usec;           /* since when there has been memory enough; 0: there is not */
+        usec_t leave_usec;            /* when the host last said that it is to be let go of; 0: it has not */
+        bool left;                    /* it has been, and is empty */
         usec_t failed_usec;           /* when the last step failed; 0: it did not */
 };
 
@@ -61,3 +64,5 @@ struct overflow {
 void overflow_init(struct overflow *overflow, struct process_table *table, const struct paths *paths);
 /* What is under way ends; swap that is on stays on. Harmless where it was never begun. */
 void overflow_deinit(struct overflow *overflow);
+/* The host wants the disk with that serial number back; it says so again while that is so. */
+void overflow_let_go(struct overflow *overflow, const char *serial);

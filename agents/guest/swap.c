@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -73,6 +75,26 @@ int swap_on(const char *path) {
 
 int swap_off(const char *path) {
         return swapoff(path) < 0 ? -errno : 0;
+}
+
+int swap_erase(const char *path) {
+        size_t page_size = (size_t) sysconf(_SC_PAGESIZE);
+        _cleanup_free_ char *page = calloc(1, page_size);
+        _cleanup_close_ int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
+        off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+        uint64_t range[2] = { 0, (uint64_t) size };
+        int r;
+
+        if (!page)
+                return -ENOMEM;
+        if (size < 0)
+                return -errno;
+        /* No swap area any more, whatever becomes of the rest. */
+        r = write_all(fd, page, page_size);
+        if (r < 0)
+                return r;
+        /* A disk that cannot trim keeps what was there. The host then sees a disk in use, and leaves it. */
+        return ioctl(fd, BLKDISCARD, range) < 0 && errno != EOPNOTSUPP && errno != ENOTTY ? -errno : 0;
 }
 
 int swap_used(const char *proc_dir, const char *name, uint64_t *ret_bytes) {

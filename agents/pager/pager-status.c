@@ -40,6 +40,12 @@ static struct json_object *server_of(const struct pager *pager, unsigned server)
                            : json_object_new_string(pager->options.servers[server - 1].control);
 }
 
+void pager_count_client(struct pager *pager, int change) {
+        pthread_mutex_lock(&pager->lock);
+        pager->n_clients += change;
+        pthread_mutex_unlock(&pager->lock);
+}
+
 /* With the lock held. */
 static void take_view(const struct pager *pager, struct pager_view *ret) {
         const struct page_map *map = &pager->map;
@@ -99,6 +105,7 @@ static void describe(struct pager *pager, struct json_object *json) {
         (void) json_add(json, "lost", lost_runs(map));
         add_bytes(json, "saved_bytes", pager->saved_bytes);
         add_bytes(json, "returned_bytes", pager->returned_bytes);
+        (void) json_add(json, "clients", json_object_new_int(pager->n_clients));
         (void) json_add(json, "text", json_object_new_string(pager->text));
 }
 

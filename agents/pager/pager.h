@@ -50,6 +50,8 @@ int pager_new(const struct pager_options *options, struct pager **ret, struct er
 /* No request is under way. Drops the space, at each server that answers. */
 struct pager *pager_free(struct pager *pager);
 
+/* A client came (1) or went (-1): the status says how many there are. */
+void pager_count_client(struct pager *pager, int change);
 /* Requests, inside the space; any number of threads may call at once. -EIO where a page is lost, or where there is no
  * server, -EPERM where the pager was fenced, and what a server answers (-ENOSPC where it is full). */
 int pager_read(struct pager *pager, void *buffer, uint64_t length, uint64_t offset);

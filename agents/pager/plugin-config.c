@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agents/pager/channel.h"
 #include "agents/pager/plugin.h"
+#include "daemon/base/cleanup.h"
+#include "daemon/memserver/plugin-value.h"
 
 /* A server takes half of the deadline, for the mirror's, from 20 ms to 10 minutes. */
 #define TIME_MIN_USEC (40 * USEC_PER_MSEC)
 #define DEADLINE_MAX_USEC (600 * USEC_PER_SEC)
 #define PATIENCE_MAX_USEC (3600 * USEC_PER_SEC)
+#define PARAMETER_LEN 1024 /* one line of a file of them */
 
 struct spread_options plugin_options = {
         .pager = {
@@ -25,6 +29,9 @@ struct spread_options plugin_options = {
         .warn = plugin_warn,
 };
 bool plugin_lock = true;
+char *plugin_alive_path;
+
+static char *psk_file, *certificates, *status_path, *discovery_key; /* owned; the options borrow them */
 
 const char plugin_config_help[] =
         "size=SIZE              (required) of the disk\n"
@@ -47,24 +54,16 @@ const char plugin_config_help[] =
         "certificates=DIR       TLS certificates\n"
         "tls-required=yes|no    no server without TLS, other than on unix sockets (default: yes)\n"
         "status=FILE            where to say how it is\n"
-        "lock=yes|no            keep the pager in memory (default: yes)";
-
-static int refuse(const char *key, const char *value, const char *text) {
-        nbdkit_error("%s=%s: %s", key, value, text);
-        return -1;
-}
-
-static int read_size(const char *key, const char *value, uint64_t *ret) {
-        return size_parse(value, ret) == 0 ? 0 : refuse(key, value, "not a size, which is a number and its unit, such "
-                                                        "as 512MiB");
-}
+        "alive=FILE             locked for as long as the pager lives; one pager a file\n"
+        "lock=yes|no            keep the pager in memory (default: yes)\n"
+        "parameters=FILE        more of these, KEY=VALUE, one a line";
 
 static int read_time(const char *key, const char *value, usec_t most_usec, usec_t *ret) {
         char least[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
         usec_t time;
 
         if (duration_parse(value, &time) < 0)
-                return refuse(key, value, "not a time, which is a number and its unit, such as 500ms");
+                return plugin_value_refuse(key, value, "not a time, which is a number and its unit, such as 500ms");
         if (time >= TIME_MIN_USEC && time <= most_usec) {
                 *ret = time;
                 return 0;
@@ -74,25 +73,10 @@ static int read_time(const char *key, const char *value, usec_t most_usec, usec_
         return -1;
 }
 
-static int read_bool(const char *value, bool *ret) {
-        int r = nbdkit_parse_bool(value);
-
-        if (r < 0)
-                return -1;
-        *ret = r;
-        return 0;
-}
-
-static int read_path(const char *value, const char **ret) {
-        free((char *) *ret);
-        *ret = nbdkit_absolute_path(value);
-        return *ret ? 0 : -1;
-}
-
 static int read_name(const char *key, const char *value, char ret[static NAME_LEN]) {
         if (!space_word_is_valid(value) || strlen(value) >= NAME_LEN)
-                return refuse(key, value, "a name is of letters, digits and _.:@+-, begins with a letter or digit and "
-                              "has at most 63");
+                return plugin_value_refuse(key, value, "a name is of letters, digits and _.:@+-, begins with a letter "
+                                           "or digit and has at most 63");
         strcpy(ret, value);
         return 0;
 }
@@ -102,19 +86,19 @@ static int read_server(const char *key, const char *value) {
         const char *comma = strchr(value, ',');
 
         if (plugin_options.pager.n_servers == PAGE_HOLDERS_MAX)
-                return refuse(key, value, "6 servers are the most");
+                return plugin_value_refuse(key, value, "6 servers are the most");
         if (*value != '/' || !comma || !strstr(comma + 1, "://"))
-                return refuse(key, value, "not the path of a control socket, a comma and an NBD URI");
+                return plugin_value_refuse(key, value, "not the path of a control socket, a comma and an NBD URI");
         for (size_t i = 0; i < plugin_options.pager.n_servers; i++)
                 if (strncmp(plugin_options.pager.servers[i].control, value, (size_t) (comma - value)) == 0 &&
                     plugin_options.pager.servers[i].control[comma - value] == 0)
-                        return refuse(key, value, "that server is named twice");
+                        return plugin_value_refuse(key, value, "that server is named twice");
         server->control = strndup(value, (size_t) (comma - value));
         server->uri = strdup(comma + 1);
         plugin_options.pager.n_servers++;
         if (server->control && server->uri)
                 return 0;
-        return refuse(key, value, strerror(ENOMEM));
+        return plugin_value_refuse(key, value, strerror(ENOMEM));
 }
 
 static int read_connections(const char *key, const char *value) {
@@ -123,7 +107,7 @@ static int read_connections(const char *key, const char *value) {
         if (nbdkit_parse_unsigned(key, value, &n) < 0)
                 return -1;
         if (n < 1 || n > CHANNEL_CONNECTIONS_MAX)
-                return refuse(key, value, "1 to 16 connections");
+                return plugin_value_refuse(key, value, "1 to 16 connections");
         plugin_options.pager.n_connections = n;
         return 0;
 }
@@ -132,7 +116,7 @@ static int read_save(const char *key, const char *value) {
         enum placement_save save = placement_save_from_string(value);
 
         if (save == PLACEMENT_SAVE_INVALID)
-                return refuse(key, value, "fixed or per-save");
+                return plugin_value_refuse(key, value, "fixed or per-save");
         plugin_options.save = save;
         return 0;
 }
@@ -141,7 +125,7 @@ static int read_decided(const char *key, const char *value) {
         enum placement_decider decided = placement_decider_from_string(value);
 
         if (decided == PLACEMENT_DECIDER_INVALID)
-                return refuse(key, value, "broadcast or arbitrator");
+                return plugin_value_refuse(key, value, "broadcast or arbitrator");
         plugin_options.decided = decided;
         return 0;
 }
@@ -152,11 +136,40 @@ static int read_text(const char *value, const char **ret) {
         return *ret ? 0 : -1;
 }
 
+/* A file of parameters, so that they stand on no command line; it names no further one. */
+static int read_parameters(const char *key, const char *value) {
+        _cleanup_fclose_ FILE *file = fopen(value, "re");
+        char line[PARAMETER_LEN], *text;
+        static bool reading;
+        int r = 0;
+
+        if (!file || reading)
+                return plugin_value_refuse(key, value,
+                                           reading ? "a file of parameters names no other" : strerror(errno));
+        reading = true;
+        while (r == 0 && fgets(line, sizeof(line), file)) {
+                size_t n = strcspn(line, "\n");
+
+                text = strchr(line, '=');
+                if (line[n] != '\n' || !text) {
+                        r = plugin_value_refuse(key, value, "has a line that is no KEY=VALUE, or too long");
+                        break;
+                }
+                line[n] = 0;
+                *text++ = 0;
+                r = plugin_config(line, text);
+        }
+        if (r == 0 && ferror(file))
+                r = plugin_value_refuse(key, value, "cannot be read");
+        reading = false;
+        return r;
+}
+
 int plugin_config(const char *key, const char *value) {
         struct pager_options *options = &plugin_options.pager;
 
         if (strcmp(key, "size") == 0)
-                return read_size(key, value, &options->size_bytes);
+                return plugin_value_size(key, value, &options->size_bytes);
         if (strcmp(key, "server") == 0)
                 return read_server(key, value);
         if (strcmp(key, "node") == 0)
@@ -166,7 +179,7 @@ int plugin_config(const char *key, const char *value) {
         if (strcmp(key, "space") == 0)
                 return read_name(key, value, options->name.space);
         if (strcmp(key, "mirror") == 0)
-                return read_bool(value, &options->mirror);
+                return plugin_value_bool(value, &options->mirror);
         if (strcmp(key, "save") == 0)
                 return read_save(key, value);
         if (strcmp(key, "decided") == 0)
@@ -174,7 +187,7 @@ int plugin_config(const char *key, const char *value) {
         if (strcmp(key, "discovery") == 0)
                 return read_text(value, &plugin_options.discovery);
         if (strcmp(key, "discovery-key") == 0)
-                return read_path(value, &plugin_options.discovery_key);
+                return plugin_value_path(value, &discovery_key);
         if (strcmp(key, "deadline") == 0)
                 return read_time(key, value, DEADLINE_MAX_USEC, &options->deadline_usec);
         if (strcmp(key, "patience") == 0)
@@ -182,19 +195,23 @@ int plugin_config(const char *key, const char *value) {
         if (strcmp(key, "connections") == 0)
                 return read_connections(key, value);
         if (strcmp(key, "bandwidth") == 0)
-                return read_size(key, value, &options->bandwidth_bytes);
+                return plugin_value_size(key, value, &options->bandwidth_bytes);
         if (strcmp(key, "fill-rate") == 0)
-                return read_size(key, value, &options->fill_rate_bytes);
+                return plugin_value_size(key, value, &options->fill_rate_bytes);
         if (strcmp(key, "psk") == 0)
-                return read_path(value, &options->psk_file);
+                return plugin_value_path(value, &psk_file);
         if (strcmp(key, "certificates") == 0)
-                return read_path(value, &options->certificates);
+                return plugin_value_path(value, &certificates);
         if (strcmp(key, "tls-required") == 0)
-                return read_bool(value, &options->tls_required);
+                return plugin_value_bool(value, &options->tls_required);
         if (strcmp(key, "status") == 0)
-                return read_path(value, &options->status_path);
+                return plugin_value_path(value, &status_path);
+        if (strcmp(key, "alive") == 0)
+                return plugin_value_path(value, &plugin_alive_path);
+        if (strcmp(key, "parameters") == 0)
+                return read_parameters(key, value);
         if (strcmp(key, "lock") == 0)
-                return read_bool(value, &plugin_lock);
+                return plugin_value_bool(value, &plugin_lock);
         nbdkit_error("unknown parameter %s", key);
         return -1;
 }
@@ -216,6 +233,10 @@ int plugin_config_complete(void) {
         }
         if (!*options->name.space)
                 memcpy(options->name.space, "swap", sizeof("swap"));
+        options->psk_file = psk_file;
+        options->certificates = certificates;
+        options->status_path = status_path;
+        plugin_options.discovery_key = discovery_key;
         if ((plugin_options.discovery == NULL) != (plugin_options.discovery_key == NULL)) {
                 nbdkit_error("discovery= and discovery-key= go together");
                 return -1;
@@ -230,8 +251,9 @@ void plugin_config_free(void) {
                 free((char *) plugin_options.pager.servers[i].uri);
         }
         free((char *) plugin_options.discovery);
-        free((char *) plugin_options.discovery_key);
-        free((char *) plugin_options.pager.psk_file);
-        free((char *) plugin_options.pager.certificates);
-        free((char *) plugin_options.pager.status_path);
+        free(discovery_key);
+        free(psk_file);
+        free(certificates);
+        free(status_path);
+        free(plugin_alive_path);
 }

@@ -16,6 +16,11 @@
 
 static struct spread *spread;
 
+/* Before there is a socket, so that a socket without the lock is one that was left behind. */
+static int get_ready(void) {
+        return plugin_alive_path ? plugin_lock_alive(plugin_alive_path) : 0;
+}
+
 /* In the process that serves, since threads do not survive a fork. */
 static int after_fork(void) {
         struct error error = ERROR_INIT;
@@ -44,7 +49,12 @@ static int thread_model(void) {
 }
 
 static void *plugin_open(int readonly) {
+        spread_count_client(spread, 1);
         return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+static void plugin_close(void *handle) {
+        spread_count_client(spread, -1);
 }
 
 static int64_t get_size(void *handle) {
@@ -117,10 +127,12 @@ static struct nbdkit_plugin nbdkit_plugin = {
         .config_complete = plugin_config_complete,
         .config_help = plugin_config_help,
         .thread_model = thread_model,
+        .get_ready = get_ready,
         .after_fork = after_fork,
         .cleanup = cleanup,
         .unload = plugin_config_free,
         .open = plugin_open,
+        .close = plugin_close,
         .get_size = get_size,
         .block_size = block_size,
         .can_fast_zero = can_fast_zero,

@@ -11,11 +11,16 @@
 
 extern struct spread_options plugin_options;
 extern bool plugin_lock; /* keep the pager in memory */
+extern char *plugin_alive_path; /* NULL: none */
 
 int plugin_config(const char *key, const char *value);
 int plugin_config_complete(void);
 void plugin_config_free(void);
 extern const char plugin_config_help[];
+
+/* Locks the file for as long as this process lives, and for who asks with F_GETLK; it lives on without its parent. 0 or
+ * -1, as nbdkit has been told. */
+int plugin_lock_alive(const char *path);
 
 /* Puts an event into the journal, or on standard error where there is none. */
 void plugin_warn(const char *text);

@@ -138,3 +138,8 @@ struct spread *spread_free(struct spread *spread) {
         free(spread);
         return NULL;
 }
+
+void spread_count_client(struct spread *spread, int change) {
+        for (size_t i = 0; i < spread->n_shares; i++)
+                pager_count_client(spread->shares[i].pager, change);
+}

@@ -28,6 +28,8 @@ int spread_new(const struct spread_options *options, struct spread **ret, struct
 /* No request is under way. Drops the spaces, at each server that answers. */
 struct spread *spread_free(struct spread *spread);
 
+/* A client came (1) or went (-1): see pager.h. */
+void spread_count_client(struct spread *spread, int change);
 /* As in pager.h. -ENOSPC where no server has room. */
 int spread_read(struct spread *spread, void *buffer, uint64_t length, uint64_t offset);
 int spread_write(struct spread *spread, const void *buffer, uint64_t length, uint64_t offset);

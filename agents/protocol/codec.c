@@ -159,6 +159,7 @@ static const struct {
         [MESSAGE_CANARY] = { B(ID) | B(APP) },
         [MESSAGE_FAULT] = { B(ID) | B(TEXT), B(APP) },
         [MESSAGE_ANSWER] = { B(ID) | B(RESULT), B(TEXT) },
+        [MESSAGE_OVERFLOW] = { B(TEXT) },
         [MESSAGE_HELLO] = { B(VERSION) | B(BOOT) | B(BYTES) | B(APPS), B(SYSTEM) | B(TEXT) },
         [MESSAGE_PONG] = { B(NONCE) | B(APPS), B(BYTES) },
         [MESSAGE_REQUEST] = { B(ID) | B(APP) | B(BYTES) },

@@ -10,7 +10,7 @@ static const char *const message_types[] = {
         [MESSAGE_REFUSE] = "refuse",   [MESSAGE_CHECK] = "check",         [MESSAGE_FAULT] = "fault",
         [MESSAGE_HELLO] = "hello",     [MESSAGE_PONG] = "pong",           [MESSAGE_REQUEST] = "request",
         [MESSAGE_USES] = "uses",       [MESSAGE_RESULT] = "result",       [MESSAGE_FAILED] = "failed",
-        [MESSAGE_TOUCH] = "touch",     [MESSAGE_CANARY] = "canary",
+        [MESSAGE_TOUCH] = "touch",     [MESSAGE_CANARY] = "canary",       [MESSAGE_OVERFLOW] = "overflow",
         [MESSAGE_HEALTHY] = "healthy", [MESSAGE_GOING] = "going",         [MESSAGE_ASK] = "ask",
         [MESSAGE_ANSWER] = "answer",
 };

@@ -36,6 +36,9 @@
 #define MESSAGE_LINE_MAX (64 * 1024)
 #define MESSAGE_TEXT_LEN 256
 #define MESSAGE_DEPTH_MAX 8 /* of nested JSON */
+/* Disks that are overflow: their serial number begins so; as many are looked after in a guest. */
+#define OVERFLOW_SERIAL "failover-overflow"
+#define OVERFLOW_DISKS_MAX 8
 #define SESSION_LEN 33      /* 128 random bits in hexadecimal */
 
 enum message_type {
@@ -55,6 +58,8 @@ enum message_type {
         MESSAGE_CANARY,    /* id, app: run its canary; without one, check */
         MESSAGE_FAULT,     /* id, app, text: drills only. "app-kill", "panic", "hang", "agent-stop" */
         MESSAGE_ANSWER,    /* id of an `ask`, result, text */
+        MESSAGE_OVERFLOW,  /* text: serial number of an overflow disk, which is to be let go of. Said again and again;
+                            * without it for a while, the disk is used again */
 
         /* guest to host */
         MESSAGE_HELLO,    /* version, agent version in text, boot, bytes: memory total, system, known apps */

@@ -53,6 +53,8 @@ enum event_kind {
         EVENT_USAGE,         /* pair, app, usage: what both QEMUs have of a region that is followed */
         EVENT_PAGING,        /* pair, side, bytes: pages a second that the host has just had to bring back from swap
                               * for the VM's process, so many that its guest may be waiting for them */
+        EVENT_SPACE,         /* pair, side, up: what the VM has on memory servers is served (again), or its pager waits
+                              * for a server: the guest may be waiting for pages */
         EVENT_KIND_MAX,
         EVENT_KIND_INVALID = -EINVAL,
 };

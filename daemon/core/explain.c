@@ -322,7 +322,14 @@ static void explain_doubt(const struct engine *engine, const struct pair *pair, 
         char ago[UNITS_TEXT_MAX];
 
         for (enum side side = 0; side < SIDE_MAX; side++) {
-                usec_t paged = pair->members[side].paged_usec, delayed = pair->members[side].delayed_usec;
+                usec_t paged = pair->members[side].paged_usec, delayed = pair->members[side].delayed_usec,
+                       stalled = pair->members[side].stalled_usec;
+
+                if (stalled) {
+                        say(text, "no memory server has answered for what %s has there for %s: its silence does not "
+                            "count yet", pair_domain(pair, side), span(ago, now - stalled));
+                        return;
+                }
 
                 if (paged && now - paged < DOUBT_USEC) {
                         say(text, "the host swapped memory of %s %s ago: its silence before does not count",

@@ -588,6 +588,9 @@ void pair_event(struct step *step, const struct event *event) {
         case EVENT_PAGING:
                 member_paged(step, event->side, event->bytes);
                 break;
+        case EVENT_SPACE:
+                member_space(step, event->side, event->up);
+                break;
         case EVENT_USAGE:
                 handover_usage(step, event);
                 break;

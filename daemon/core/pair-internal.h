@@ -134,6 +134,8 @@ usec_t member_void_usec(const struct engine *engine, const struct member_state *
 bool member_starved(const struct step *step, enum side side);
 /* Between the last two probes of it its QEMU waited so long for a processor. */
 void member_waited(struct step *step, enum side side, usec_t waited_usec);
+/* What this VM has on memory servers is served, or is not. */
+void member_space(struct step *step, enum side side, bool served);
 /* The host swaps this VM's memory. */
 void member_paged(struct step *step, enum side side, uint64_t pages_per_sec);
 /* It is not ours any more: out of the engine's counts. */

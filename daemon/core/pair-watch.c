@@ -12,6 +12,9 @@
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
 /* So long after the host was last seen in trouble a guest may still suffer from it. */
 #define STARVED_USEC (10 * USEC_PER_SEC)
+/* A memory server that does not answer excuses a guest's silence for so long. Its pager gives pages up earlier, so a
+ * guest that is silent for longer has another reason. */
+#define STALL_MAX_USEC (60 * USEC_PER_SEC)
 
 /* Whether a QEMU gets its processor is judged over so long, by looks that are no further apart than that. */
 #define DELAY_LOOK_USEC (400 * USEC_PER_MSEC)
@@ -82,13 +85,24 @@ static void judge_pause(struct step *step, enum side side) {
                  domain_reason_to_string(member->reason), vm);
 }
 
+/* Until when the guest may have been waiting for memory servers; 0: it was not. */
+static usec_t stalled_until(const struct member_state *member, usec_t now) {
+        if (member->stalled_usec == 0)
+                return member->served_usec;
+        return now < member->stalled_usec + STALL_MAX_USEC ? now : member->stalled_usec + STALL_MAX_USEC;
+}
+
 usec_t member_void_usec(const struct engine *engine, const struct member_state *member) {
-        return member->paged_usec > engine->void_usec ? member->paged_usec : engine->void_usec;
+        usec_t since = member->paged_usec > engine->void_usec ? member->paged_usec : engine->void_usec;
+        usec_t stalled = stalled_until(member, engine->now_usec);
+
+        return stalled > since ? stalled : since;
 }
 
 bool member_starved(const struct step *step, enum side side) {
         const struct member_state *member = &step->pair->members[side];
-        const usec_t seen[] = { member->paged_usec, member->delayed_usec, step->engine->pressure_usec };
+        const usec_t seen[] = { member->paged_usec, member->delayed_usec, step->engine->pressure_usec,
+                                stalled_until(member, step->now) };
 
         for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++)
                 if (seen[i] && step->now - seen[i] < STARVED_USEC)
@@ -135,6 +149,27 @@ void member_paged(struct step *step, enum side side, uint64_t pages_per_sec) {
                          "checks meanwhile do not count",
                          pair_domain(step->pair, side), (unsigned long long) pages_per_sec);
         member->paged_usec = step->now;
+        step->changed = true;
+}
+
+/* A guest that swaps to a memory server which does not answer stands still, and it is not its fault: the server's
+ * mirror takes its place, or the pages are given up, and then it goes on. */
+void member_space(struct step *step, enum side side, bool served) {
+        struct member_state *member = &step->pair->members[side];
+
+        if (served == (member->stalled_usec == 0))
+                return;
+        if (served) {
+                member->served_usec = stalled_until(member, step->now);
+                member->stalled_usec = 0;
+                step_say(step, RECORD_CLEARED, side, "%s: memory servers answer again", pair_domain(step->pair, side));
+        } else {
+                member->stalled_usec = step->now;
+                step_say(step, RECORD_DOUBT, side,
+                         "%s: no memory server answers for what it has there (space stalled); its silence and failed "
+                         "checks meanwhile do not count, for %llu s at most",
+                         pair_domain(step->pair, side), (unsigned long long) (STALL_MAX_USEC / USEC_PER_SEC));
+        }
         step->changed = true;
 }
 

@@ -102,6 +102,8 @@ struct member_state {
         usec_t delayed_usec;   /* its QEMU was last seen to wait for a processor most of the time; 0: never */
         usec_t delay_since_usec, delay_told_usec; /* looked at for that since then, and up to then; 0: it is not */
         usec_t delay_usec;     /* so long it waited in that time */
+        usec_t stalled_usec;   /* since then no memory server answers for what it has there; 0: they do */
+        usec_t served_usec;    /* since then they do again; 0: they always did */
 
         struct preflight preflight;
         usec_t preflight_usec; /* 0: not looked at since the last start */

@@ -52,6 +52,7 @@ static const char *const record_kind_table[] = {
         [RECORD_PROTOCOL] = "protocol",
         [RECORD_DRILL] = "drill",
         [RECORD_DRILL_MISSED] = "drill-missed",
+        [RECORD_OVERFLOW] = "overflow",
 };
 DEFINE_ENUM_TABLE(record_kind, record_kind_table)
 

@@ -91,6 +91,7 @@ enum record_kind {
         RECORD_PROTOCOL,      /* an agent broke the protocol */
         RECORD_DRILL,
         RECORD_DRILL_MISSED,  /* it failed, or was slower than the objective */
+        RECORD_OVERFLOW,      /* a VM may use memory of other hosts, or not any more, and what becomes of it there */
         RECORD_KIND_MAX,
         RECORD_KIND_INVALID = -EINVAL,
 };

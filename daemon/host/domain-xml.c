@@ -9,26 +9,14 @@
 #include <stdio.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/host/domain-xml-internal.h"
 
-static void free_docp(xmlDoc **doc) {
-        if (*doc)
-                xmlFreeDoc(*doc);
-}
-
-static void free_xmlp(xmlChar **text) {
-        if (*text)
-                xmlFree(*text);
-}
-
-#define _cleanup_doc_ _cleanup_(free_docp)
-#define _cleanup_xml_ _cleanup_(free_xmlp)
-
-static bool node_is(const xmlNode *node, const char *name) {
+bool node_is(const xmlNode *node, const char *name) {
         return node->type == XML_ELEMENT_NODE && strcmp((const char *) node->name, name) == 0;
 }
 
 /* Next child element of that name after `child`, or the first one where that is NULL. */
-static xmlNode *node_next(const xmlNode *parent, const xmlNode *child, const char *name) {
+xmlNode *node_next(const xmlNode *parent, const xmlNode *child, const char *name) {
         xmlNode *n = child ? child->next : parent ? parent->children : NULL;
 
         while (n && !node_is(n, name))
@@ -36,12 +24,12 @@ static xmlNode *node_next(const xmlNode *parent, const xmlNode *child, const cha
         return n;
 }
 
-static xmlNode *node_child(const xmlNode *parent, const char *name) {
+xmlNode *node_child(const xmlNode *parent, const char *name) {
         return node_next(parent, NULL, name);
 }
 
 /* The attribute's text; empty where there is none, or no room for it. Returns `buffer`. */
-static const char *node_attribute(const xmlNode *node, const char *name, char *buffer, size_t size) {
+const char *node_attribute(const xmlNode *node, const char *name, char *buffer, size_t size) {
         _cleanup_xml_ xmlChar *value = node ? xmlGetNoNsProp(node, (const xmlChar *) name) : NULL;
 
         if (!value || (size_t) snprintf(buffer, size, "%s", (const char *) value) >= size)
@@ -49,7 +37,7 @@ static const char *node_attribute(const xmlNode *node, const char *name, char *b
         return buffer;
 }
 
-static bool attribute_is(const xmlNode *node, const char *name, const char *value) {
+bool attribute_is(const xmlNode *node, const char *name, const char *value) {
         char buffer[SOCKET_PATH_LEN];
 
         return strcmp(node_attribute(node, name, buffer, sizeof(buffer)), value) == 0;
@@ -96,7 +84,7 @@ static uint64_t node_size(const xmlNode *node) {
         return scale(node_number(node), node_attribute(node, "unit", unit, sizeof(unit)));
 }
 
-static int parse(const char *text, xmlDoc **ret_doc, struct error *error) {
+int domain_xml_open(const char *text, xmlDoc **ret_doc, struct error *error) {
         size_t length = strlen(text);
         xmlDoc *doc;
 
@@ -267,7 +255,7 @@ static void find_console(const xmlNode *devices, char path[CONSOLE_PATH_LEN]) {
                 }
 }
 
-static void list_disks(const xmlNode *parent, struct disk_list *list) {
+void list_disks(const xmlNode *parent, struct disk_list *list) {
         for (const xmlNode *d = node_child(parent, "disk"); d && list->n < DISKS_MAX;
              d = node_next(parent, d, "disk")) {
                 char *target = list->targets[list->n];
@@ -279,7 +267,7 @@ static void list_disks(const xmlNode *parent, struct disk_list *list) {
 
 /* <metadata><failover:disks xmlns:failover="urn:failover1:disks"><disk .../></failover:disks></metadata>: libvirt
  * keeps it as it is and opens none of them. NULL where there is none. */
-static xmlNode *kept_disks(const xmlNode *root) {
+xmlNode *kept_disks(const xmlNode *root) {
         const xmlNode *metadata = node_child(root, "metadata");
         xmlNode *n;
 
@@ -327,7 +315,7 @@ int domain_xml_parse(const char *text, const struct app_names *apps, struct doma
         char period[16];
         int r;
 
-        r = parse(text, &doc, error);
+        r = domain_xml_open(text, &doc, error);
         if (r < 0)
                 return r;
         root = xmlDocGetRootElement(doc);
@@ -356,12 +344,13 @@ int domain_xml_parse(const char *text, const struct app_names *apps, struct doma
         facts.preflight.free_ports = count_free_ports(devices);
         list_disks(devices, &facts.preflight.disks_at_boot);
         list_disks(kept_disks(root), &facts.preflight.disks_kept);
+        domain_xml_list_overflow(devices, &facts.overflow);
         *ret_facts = facts;
         return 0;
 }
 
 /* Writes one element out as text of its own. */
-static int print_node(xmlNode *node, char **ret_text) {
+int print_node(xmlNode *node, char **ret_text) {
         xmlBuffer *buffer = xmlBufferCreate();
         char *text = NULL;
 
@@ -384,7 +373,7 @@ int domain_xml_resize(const char *text, const char *app, uint64_t bytes, char **
         uint64_t block;
         int r;
 
-        r = parse(text, &doc, error);
+        r = domain_xml_open(text, &doc, error);
         if (r < 0)
                 return r;
         devices = node_child(xmlDocGetRootElement(doc), "devices");
@@ -440,7 +429,7 @@ int domain_xml_disk(const char *text, const char *target, char **ret_device, str
         xmlNode *disk;
         int r;
 
-        r = parse(text, &doc, error);
+        r = domain_xml_open(text, &doc, error);
         if (r < 0)
                 return r;
         disk = find_disk(kept_disks(xmlDocGetRootElement(doc)), target);
@@ -457,7 +446,7 @@ int domain_xml_attached_disk(const char *text, const char *target, char **ret_al
         xmlNode *disk;
         int r;
 
-        r = parse(text, &doc, error);
+        r = domain_xml_open(text, &doc, error);
         if (r < 0)
                 return r;
         disk = find_disk(node_child(xmlDocGetRootElement(doc), "devices"), target);
@@ -503,7 +492,7 @@ int domain_xml_sources(const char *text, int (*found)(const struct domain_source
                        void *userdata, struct error *error) {
         _cleanup_doc_ xmlDoc *doc = NULL;
         const xmlNode *devices;
-        int r = parse(text, &doc, error);
+        int r = domain_xml_open(text, &doc, error);
 
         if (r < 0)
                 return r;
@@ -536,7 +525,7 @@ int domain_xml_memory_snapshot(const char *text, const char *path, char **ret_xm
         xmlNode *memory, *disks;
         const xmlNode *devices;
         bool whole;
-        int r = parse(text, &domain, error);
+        int r = domain_xml_open(text, &domain, error);
 
         if (r < 0)
                 return r;

@@ -23,11 +23,24 @@ struct app_names {
         char names[POLICY_APPLICATIONS_MAX][NAME_LEN];
 };
 
+/* Disks of failoverd's own making, on memory servers: told by their alias, which no application's device can have. */
+#define OVERFLOW_ALIAS "ua--overflow" /* of the VM's own; with "-" and its name, of an application's */
+#define OVERFLOW_SERIAL_LEN 21        /* what virtio-blk tells a guest, with its NUL */
+
+struct overflow_disks {
+        unsigned n;
+        struct {
+                char app[NAME_LEN]; /* empty: the VM's own */
+                char serial[OVERFLOW_SERIAL_LEN];
+        } disks[OVERFLOW_DISKS_MAX];
+};
+
 struct domain_facts {
         struct preflight preflight; /* all but defined, persistent and autostart, which are not in the XML */
         char channel_path[SOCKET_PATH_LEN]; /* agent channel; empty: none, or libvirt will choose it at start */
         char echo_path[SOCKET_PATH_LEN]; /* tty whose echo the guest's kernel does; empty: none */
         char console_path[CONSOLE_PATH_LEN]; /* file that what the guest says on its console goes to; empty: none */
+        struct overflow_disks overflow;      /* attached: live XML only */
         bool balloon;                    /* a virtio balloon, with statistics or not */
         struct {
                 bool known;     /* QEMU's plugged size is told: live XML only */
@@ -72,3 +85,11 @@ int domain_xml_sources(const char *text, int (*found)(const struct domain_source
 /* What virDomainSnapshotCreateXML() takes to put memory and processor state into the file `path`, and no disk. The
  * caller frees `ret_xml`. */
 int domain_xml_memory_snapshot(const char *text, const char *path, char **ret_xml, struct error *error);
+
+/* The overflow disk of an application, or with an empty name the VM's own, as virDomainAttachDeviceFlags() takes it:
+ * the NBD server at `socket`, under a target and a serial number that are free in a live XML. `ret_device` is the
+ * caller's to free. -EEXIST where it is attached, -ENOSPC where there is no further one. */
+int domain_xml_overflow(const char *text, const char *app, const char *socket, char **ret_device, struct error *error);
+
+/* Alias of that disk in a live XML, as above. -ENOENT where it is not attached. */
+int domain_xml_attached_overflow(const char *text, const char *app, char **ret_alias, struct error *error);

@@ -270,7 +270,9 @@ static int is_attached(struct call *call, virDomainPtr domain, char **ret_alias)
         r = get_xml(call, domain, 0, &xml);
         if (r < 0)
                 return r;
-        r = domain_xml_attached_disk(xml, call->target, ret_alias, &error);
+        r = call->kind == CALL_ATTACH_DISK || call->kind == CALL_DETACH_DISK
+                    ? domain_xml_attached_disk(xml, call->target, ret_alias, &error)
+                    : domain_xml_attached_overflow(xml, call->app_name, ret_alias, &error);
         if (r == -ENOENT)
                 return 0;
         return r < 0 ? call_error(call, &error) : 1;
@@ -292,6 +294,31 @@ static int run_attach_disk(struct call *call, virConnectPtr connection) {
         r = find_disk_definition(call, domain, &device);
         if (r < 0)
                 return r;
+        if (virDomainAttachDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) < 0)
+                return libvirt_error(call);
+        return call_end(call, 0, "");
+}
+
+/* Its target and serial number are chosen by the XML of this moment; of one domain one call runs at a time. */
+static int run_attach_overflow(struct call *call, virConnectPtr connection) {
+        _cleanup_free_ char *xml = NULL, *device = NULL;
+        _cleanup_error_ struct error error = ERROR_INIT;
+        _cleanup_domain_ virDomainPtr domain = NULL;
+        int r;
+
+        r = open_domain(call, connection, &domain);
+        if (r < 0)
+                return r;
+        if (virDomainIsActive(domain) == 0)
+                return call_end(call, -ESRCH, "it does not run");
+        r = get_xml(call, domain, 0, &xml);
+        if (r < 0)
+                return r;
+        r = domain_xml_overflow(xml, call->app_name, call->socket, &device, &error);
+        if (r == -EEXIST)
+                return call_end(call, 0, "it was attached before");
+        if (r < 0)
+                return call_error(call, &error);
         if (virDomainAttachDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) < 0)
                 return libvirt_error(call);
         return call_end(call, 0, "");
@@ -323,7 +350,8 @@ static int run_detach_disk(struct call *call, virConnectPtr connection) {
         } while (look_again(call));
         if (refused < 0)
                 return refused;
-        snprintf(call->lane.text, sizeof(call->lane.text), "the guest does not let go of %s", call->target);
+        snprintf(call->lane.text, sizeof(call->lane.text), "the guest does not let go of %s",
+                 call->kind == CALL_DETACH_DISK ? call->target : "its overflow disk");
         return -ETIMEDOUT;
 }
 
@@ -487,6 +515,8 @@ static int call_run(struct lane_call *lane_call, virConnectPtr connection) {
                 [CALL_VCPUS] = run_vcpus,
                 [CALL_ATTACH_DISK] = run_attach_disk,
                 [CALL_DETACH_DISK] = run_detach_disk,
+                [CALL_ATTACH_OVERFLOW] = run_attach_overflow,
+                [CALL_DETACH_OVERFLOW] = run_detach_disk,
                 [CALL_STATE] = run_state,
                 [CALL_PREFLIGHT] = run_preflight,
                 [CALL_BALLOON] = run_balloon,
@@ -529,6 +559,7 @@ struct call *call_free(struct call *call) {
         free(call->run_dir);
         free(call->helper_path);
         free(call->evidence_dir);
+        free(call->socket);
         free(call);
         return NULL;
 }

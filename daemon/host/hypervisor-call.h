@@ -17,6 +17,8 @@ enum call_kind {
         CALL_VCPUS,        /* count */
         CALL_ATTACH_DISK,  /* target */
         CALL_DETACH_DISK,  /* target */
+        CALL_ATTACH_OVERFLOW, /* app_name, socket */
+        CALL_DETACH_OVERFLOW, /* app_name */
         CALL_STATE,        /* apps; out: state, reason, facts where it runs */
         CALL_PREFLIGHT,    /* apps; out: facts */
         CALL_BALLOON,      /* out: age_usec */
@@ -50,7 +52,9 @@ struct call {
         uint64_t bytes;
         unsigned count;
         struct app_names apps;
-        char *run_dir, *helper_path, *evidence_dir; /* owned; NULL where not needed */
+        char *run_dir, *helper_path, *evidence_dir, *socket; /* owned; NULL where not needed */
+        void (*told)(void *userdata, int result, const char *text); /* CALL_*_OVERFLOW: whom to answer */
+        void *told_userdata;
         int helper_op;
 
         /* Out */

@@ -87,6 +87,7 @@ void watch_set_live(struct watch *watch, const struct domain_facts *facts) {
         watch->live = true;
         strcpy(watch->channel, facts->channel_path);
         strcpy(watch->console, facts->console_path);
+        watch->overflow = facts->overflow;
         watch->balloon = facts->balloon;
         if (watch->echo && strcmp(echo_path(watch->echo), facts->echo_path) != 0)
                 watch->echo = echo_free(watch->echo);

@@ -37,6 +37,7 @@ struct watch {
         char channel[SOCKET_PATH_LEN];
         char console[CONSOLE_PATH_LEN];
         struct echo *echo;  /* NULL where there is none */
+        struct overflow_disks overflow;
         bool balloon;
         bool balloon_asked; /* a balloon call is under way */
         usec_t balloon_seen_usec; /* the balloon's latest sign of life, CLOCK_BOOTTIME; 0: never */

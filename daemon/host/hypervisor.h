@@ -26,6 +26,7 @@
 
 #include "daemon/base/error.h"
 #include "daemon/core/update.h"
+#include "daemon/host/domain-xml.h"
 #include "daemon/host/sink.h"
 
 struct hypervisor;
@@ -77,6 +78,17 @@ void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
  *
  * Returns 0, or -ENOMEM: then it was not begun and no answer comes. */
 int hypervisor_act(struct hypervisor *hypervisor, const struct action *action);
+
+/* The overflow disks that the running domain has; NULL while that is not known, or it does not run. Valid until the
+ * next return to the loop. */
+const struct overflow_disks *hypervisor_overflow(const struct hypervisor *hypervisor, int pair, enum side side);
+/* Attaches the overflow disk of an application, or with an empty name the VM's own, that the NBD server at `socket` is;
+ * without `socket` detaches it, which the guest has to agree to. `told` is called once, on the loop, unless the
+ * hypervisor is freed before; hypervisor_overflow() tells of the disk some time after that. -ENOENT where the domain is
+ * not watched, -EBUSY where an earlier call for it is stuck, -ENOMEM: then it was not begun. */
+int hypervisor_set_overflow(struct hypervisor *hypervisor, int pair, enum side side, const char *app,
+                            const char *socket, void (*told)(void *userdata, int result, const char *text),
+                            void *userdata);
 
 /* Path of the agent channel's socket on the host, as the running domain's XML tells; NULL while it is not known
  * or the domain does not run. Valid until the next return to the loop. */

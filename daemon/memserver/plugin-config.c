@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/memserver/plugin-value.h"
 #include "daemon/memserver/plugin.h"
 
 #define MEMORY_MIN (16 * MIB)
@@ -26,28 +27,6 @@ const char plugin_config_help[] =
         "discovery-silent=yes|no  says nothing while it is not willing, instead of saying so (default: no)\n"
         "lock=yes|no            keep pages in memory (default: yes)";
 
-static int read_size(const char *key, const char *value, uint64_t *ret) {
-        if (size_parse(value, ret) == 0)
-                return 0;
-        nbdkit_error("%s=%s: not a size; a number and its unit, such as 512MiB", key, value);
-        return -1;
-}
-
-static int read_bool(const char *key, const char *value, bool *ret) {
-        int r = nbdkit_parse_bool(value);
-
-        if (r < 0)
-                return -1;
-        *ret = r;
-        return 0;
-}
-
-static int read_path(const char *value, char **ret) {
-        free(*ret);
-        *ret = nbdkit_absolute_path(value);
-        return *ret ? 0 : -1;
-}
-
 static int add_user(const char *name) {
         const struct passwd *user = getpwnam(name);
 
@@ -65,27 +44,27 @@ static int add_user(const char *name) {
 
 int plugin_config(const char *key, const char *value) {
         if (strcmp(key, "memory") == 0)
-                return read_size(key, value, &plugin.options.memory_bytes);
+                return plugin_value_size(key, value, &plugin.options.memory_bytes);
         if (strcmp(key, "spill-size") == 0)
-                return read_size(key, value, &plugin.options.spill_bytes);
+                return plugin_value_size(key, value, &plugin.options.spill_bytes);
         if (strcmp(key, "client-quota") == 0)
-                return read_size(key, value, &plugin.options.client_quota_bytes);
+                return plugin_value_size(key, value, &plugin.options.client_quota_bytes);
         if (strcmp(key, "spill") == 0)
-                return read_path(value, &plugin.spill_path);
+                return plugin_value_path(value, &plugin.spill_path);
         if (strcmp(key, "persist") == 0)
-                return read_path(value, &plugin.persist_path);
+                return plugin_value_path(value, &plugin.persist_path);
         if (strcmp(key, "control") == 0)
-                return read_path(value, &plugin.control_path);
+                return plugin_value_path(value, &plugin.control_path);
         if (strcmp(key, "peer-psk") == 0)
-                return read_path(value, &plugin.peer_psk);
+                return plugin_value_path(value, &plugin.peer_psk);
         if (strcmp(key, "peer-certificates") == 0)
-                return read_path(value, &plugin.peer_certificates);
+                return plugin_value_path(value, &plugin.peer_certificates);
         if (strcmp(key, "control-user") == 0)
                 return add_user(value);
         if (strcmp(key, "tls-required") == 0)
-                return read_bool(key, value, &plugin.tls_required);
+                return plugin_value_bool(value, &plugin.tls_required);
         if (strcmp(key, "lock") == 0)
-                return read_bool(key, value, &plugin.lock);
+                return plugin_value_bool(value, &plugin.lock);
         return plugin_discovery_config(key, value);
 }
 

@@ -173,6 +173,9 @@ static bool describe_vm_event(const struct event *event, const struct pair *pair
                 return say(text, vm, "memory became inaccessible");
         case EVENT_PAGING:
                 return say(text, vm, "the host swaps it, %" PRIu64 " pages a second", event->bytes);
+        case EVENT_SPACE:
+                return say(text, vm, event->up ? "memory servers answer for what it has there"
+                                               : "no memory server answers for what it has there");
         case EVENT_DEVICE_SIZE:
                 return say(text, vm, "%s: %" PRIu64 " MiB plugged",
                            has_app ? pair->policy->applications[event->app].name : "-", event->bytes / MIB);

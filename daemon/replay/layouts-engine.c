@@ -152,6 +152,8 @@ static const struct layout_row member_rows[] = {
         NUMBER(T, delay_since_usec),
         NUMBER(T, delay_told_usec),
         NUMBER(T, delay_usec),
+        NUMBER(T, stalled_usec),
+        NUMBER(T, served_usec),
         INSIDE(T, preflight, preflight_layout),
         NUMBER(T, preflight_usec),
         NUMBER(T, look_failed),

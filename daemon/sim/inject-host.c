@@ -117,6 +117,11 @@ void line_paging(struct sim *sim, const struct arguments *a) {
                                              .bytes = a->number });
 }
 
+void line_space(struct sim *sim, const struct arguments *a) {
+        failoverd_step(sim, &(struct event){ .kind = EVENT_SPACE, .pair = a->pair, .side = a->side, .app = NO_APP,
+                                             .up = !a->on });
+}
+
 void line_kill(struct sim *sim, const struct arguments *a) {
         sim->die_down_usec = a->duration && strcmp(word(a->line, 2), "after") != 0 ? a->duration : FAILOVERD_DOWN_USEC;
         if (strcmp(word(a->line, 2), "after") == 0)

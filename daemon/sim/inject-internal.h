@@ -79,6 +79,7 @@ void line_store(struct sim *sim, const struct arguments *a);
 void line_host_tells_signals(struct sim *sim, const struct arguments *a);
 void line_host(struct sim *sim, const struct arguments *a);
 void line_paging(struct sim *sim, const struct arguments *a);
+void line_space(struct sim *sim, const struct arguments *a);
 void line_kill(struct sim *sim, const struct arguments *a);
 
 /* inject-operator.c */

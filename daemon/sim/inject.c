@@ -137,6 +137,7 @@ static const struct {
         { "calls-fail", NULL, "VN", line_vm_share },
         { "boot-fails", NULL, "VB", line_vm_fault },
         { "paging", NULL, "VN", line_paging },
+        { "space-stalls", NULL, "VB", line_space },
         { "boot-takes", NULL, "VD", line_takes },
         { "page-out-fails", NULL, "VB", line_vm_fault },
         { "touch", NULL, "VAS", line_touch },

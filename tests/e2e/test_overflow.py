@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A guest that outgrows its memory pages out to memory servers, and loses nothing when one of them does."""
+import json
 import signal
 
 import pytest
 
 from testbed.guests import Guests
-from testbed.overflow import Overflow
+from testbed.overflow import MemoryServers, Overflow
+from testbed.policy import policy
 from testbed.session import Session
+from testbed.stand import Stand as PairStand
 from testbed.wait import until
 
 MIB = 1 << 20
@@ -96,3 +99,92 @@ def test_traffic_stops_when_memory_suffices_again_after_the_primary_was_killed(s
     told = stand.overflow.status()
     assert (told["saved_bytes"], told["returned_bytes"]) == (said["saved_bytes"], said["returned_bytes"])
     assert "/dev/vda" in stand.shell("cat /proc/swaps"), "it is there for the next time"
+
+
+# ---- by the policy alone ----
+
+WEB = """\
+      - name: web
+        kind: plain
+        memory: 32MiB
+        start:
+          active: {command: [/usr/bin/fill, run, web, "8"]}
+"""
+
+
+class PolicyStand(PairStand):
+    """A pair whose guest a overflows to two memory servers, as its policy says."""
+
+    def __init__(self):
+        self.overflow = None
+        super().__init__(None, "p", ("a", "b"), GUEST_MIB, [("web", 32)], start=False)
+        self.overflow = MemoryServers(self.session, ("one", "two"), "512MiB")
+        self.start(True)
+
+    def text(self, overflow):
+        text = policy(applications=(WEB,)).replace("base: 192MiB", f"base: {GUEST_MIB}MiB")
+        if overflow:
+            text = text.replace(f"domain: a, base: {GUEST_MIB}MiB",
+                                f"domain: a, base: {GUEST_MIB}MiB, "
+                                "overflow: {servers: [one, two], mirror: yes, size: 512MiB}")
+        return self.overflow.policy() + text
+
+    def start(self, overflow):
+        self.failoverd.start(self.text(overflow), options=("--pager-plugin", self.overflow.pager_plugin))
+
+    def pager(self):
+        """What the pager of a's overflow says of itself."""
+        try:
+            with open(self.session.path("runtime/pagers/a/status")) as f:
+                return json.load(f)
+        except FileNotFoundError:
+            return {}
+
+    def pager_pids(self):
+        mark = f"parameters={self.session.path('runtime/pagers/a.conf')}".encode()
+        return [pid for pid in self.session.processes() if mark in cmdline(pid)]
+
+    def is_on(self):
+        return "/dev/vd" in self.shell("a", "cat /proc/swaps")
+
+    def close(self):
+        try:
+            super().close()
+        finally:
+            if self.overflow:
+                self.overflow.close()
+
+
+def cmdline(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return f.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def test_policy_alone_lets_a_guest_outgrow_its_memory_and_takes_that_back(request):
+    """The primary is killed in the middle and so is failoverd; at last the policy wants no overflow any more."""
+    with PolicyStand() as stand:
+        request.node.stand = stand
+        until(stand.is_on, PATIENCE, lambda: stand.failoverd.log())
+        until(lambda: stand.pager()["mirror_state"] == "complete", 60, lambda: repr(stand.pager()))
+        stand.shell("a", f"(fill words {FILLED_MIB} > /run/words 2>&1 &)")
+        until(lambda: stand.pager()["saved_bytes"] > 40 * MIB, PATIENCE, lambda: repr(stand.pager()))
+        assert "filled" not in stand.shell("a", "cat /run/words")
+        stand.overflow.signal("one", signal.SIGKILL)
+        pids = stand.pager_pids()
+        stand.failoverd.kill()
+        stand.start(True)
+
+        said = until(lambda: stand.shell("a", "grep -v filled /run/words"), PATIENCE, lambda: repr(stand.pager()))
+        assert said.strip() == f"sum {sum_of_words()}"
+        told = stand.pager()
+        assert told["takeovers"] == 1 and told["lost_bytes"] == 0 and told["owner"] == "a"
+        assert stand.pager_pids() == pids and len(pids) == 1, "it is the same one, and the only one"
+
+        assert stand.failoverd.ctl("policy", "apply", stand.session.write("without", stand.text(False))).returncode == 0
+        until(lambda: not stand.is_on(), PATIENCE, lambda: stand.failoverd.log())
+        until(lambda: not stand.pager_pids(), 60, lambda: stand.failoverd.log())
+        assert "failover-overflow" not in stand.session.virsh("dumpxml", "a").stdout
+        assert stand.guests.state("a") == "running" and stand.failoverd.flows("p") == []

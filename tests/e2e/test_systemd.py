@@ -28,6 +28,7 @@ FILES = """
 /usr/lib/systemd/system/failover-drill@.service
 /usr/lib/systemd/system/failover-drill@.timer
 /usr/lib/systemd/system/failover-memserver.service
+/usr/lib/systemd/system/failover-pager@.service
 /usr/lib/systemd/system/failoverd-helper.service
 /usr/lib/systemd/system/failoverd-helper.socket
 /usr/lib/systemd/system/failoverd.service

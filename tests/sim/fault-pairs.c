@@ -66,6 +66,7 @@ static const char *const faults[] = {
         "boot-fails V on",
         "boot-takes V 60s",
         "paging V 1000",
+        "space-stalls V on",
         "page-out-fails V on",
         "reclaim on",
         "domain-start-fails V on",

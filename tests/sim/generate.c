@@ -287,8 +287,10 @@ static void make_host_fault(struct world *w, const char *vm, char text[GENERATED
                         snprintf(text, GENERATED_LINE_LEN, "host power-loss %us", 10 + below(w, 20));
                 else if (below(w, 2))
                         snprintf(text, GENERATED_LINE_LEN, "host pressure %u", below(w, 101));
-                else
+                else if (below(w, 3))
                         snprintf(text, GENERATED_LINE_LEN, "paging %s %u", vm, 50 + below(w, 1000));
+                else
+                        snprintf(text, GENERATED_LINE_LEN, "space-stalls %s %s", vm, below(w, 2) ? "on" : "off");
                 break;
         case 9: snprintf(text, GENERATED_LINE_LEN, "kill failoverd %ums", 20 + below(w, 5000)); break;
         default: snprintf(text, GENERATED_LINE_LEN, "kill failoverd after %u actions", 1 + below(w, 60)); break;

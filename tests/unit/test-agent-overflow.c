@@ -85,6 +85,44 @@ static struct overflow_sight sight(uint64_t used_mib, uint64_t available_mib) {
                                          .available_bytes = available_mib * MIB };
 }
 
+static void a_disk_that_the_host_wants_back_is_left_as_soon_as_memory_suffices(void) {
+        struct overflow_sight enough = sight(50, 100), too_little = sight(50, 60), off = sight(0, 100);
+        struct overflow_disk disk = { "vdb" };
+
+        off.on = false;
+        disk.leave_usec = 10 * SECOND;
+        CHECK(overflow_decide(&disk, &too_little, 11 * SECOND) == OVERFLOW_NOTHING);
+        CHECK(overflow_decide(&disk, &enough, 12 * SECOND) == OVERFLOW_LEAVE); /* it need not last */
+        disk.left = true;
+        CHECK(overflow_decide(&disk, &off, 13 * SECOND) == OVERFLOW_NOTHING);
+        /* One that was never on is emptied all the same. */
+        disk.left = false;
+        CHECK(overflow_decide(&disk, &off, 14 * SECOND) == OVERFLOW_LEAVE);
+        disk.left = true;
+        /* The host has changed its mind, or is gone. */
+        CHECK(overflow_decide(&disk, &off, 21 * SECOND) == OVERFLOW_ON);
+        CHECK(!disk.left);
+        /* Memory that runs short meanwhile ends it. */
+        too_little = sight(50, 1);
+        too_little.coming_home = true;
+        disk.leave_usec = 21 * SECOND;
+        CHECK(overflow_decide(&disk, &too_little, 22 * SECOND) == OVERFLOW_STOP);
+}
+
+static void a_disk_that_is_left_is_empty(void) {
+        char path[PATH_LENGTH], page[PAGE], zeroes[PAGE] = "";
+        _cleanup_close_ int fd = -1;
+
+        snprintf(path, sizeof(path), "%s/left", directory);
+        fd = open(path, O_RDWR | O_CREAT, 0600);
+        REQUIRE(fd >= 0 && ftruncate(fd, 100 * PAGE) == 0);
+        REQUIRE(swap_prepare(path) == 0);
+        CHECK(swap_erase(path) == 0);
+        REQUIRE(pread(fd, page, PAGE, 0) == PAGE);
+        CHECK(memcmp(page, zeroes, PAGE) == 0);
+        CHECK(swap_erase("/nowhere/at/all") == -ENOENT);
+}
+
 static void pages_come_home_once_memory_has_sufficed_for_a_while(void) {
         struct overflow_sight enough = sight(50, 100), too_little = sight(50, 60), nothing = sight(0, 100);
         struct overflow_disk disk = { "vdb" };
@@ -134,4 +172,6 @@ TEST_MAIN("agent-overflow", TEST(make_directory), TEST(disks_are_found_by_their_
           TEST(use_of_a_disk_is_read_by_its_whole_name), TEST(a_new_disk_becomes_a_swap_area_and_no_other),
           TEST(pages_come_home_once_memory_has_sufficed_for_a_while),
           TEST(a_disk_is_switched_on_and_tried_again_only_after_a_while),
-          TEST(coming_home_ends_where_memory_runs_short), TEST(tidy_up))
+          TEST(coming_home_ends_where_memory_runs_short),
+          TEST(a_disk_that_the_host_wants_back_is_left_as_soon_as_memory_suffices),
+          TEST(a_disk_that_is_left_is_empty), TEST(tidy_up))

@@ -314,7 +314,64 @@ static void files_named_in_the_text_are_not_read(void) {
         unlink(path);
 }
 
+/* The live XML as it is once the device is there, as libvirt adds it: last of the devices. */
+static char *with_device(const char *live, const char *device) {
+        char *both = NULL, *changed;
+
+        REQUIRE(asprintf(&both, "%s</devices>", device) > 0);
+        changed = with(live, "</devices>", both);
+        free(both);
+        return changed;
+}
+
+static void overflow_disks_take_free_places_and_are_found_again(void) {
+        _cleanup_free_ char *live = load("live.xml"), *device = NULL, *second = NULL, *one = NULL, *two = NULL,
+                            *alias = NULL, *other = NULL;
+        struct domain_facts facts;
+
+        CHECK(domain_xml_overflow(live, "", "/run/x&y/nbd", &device, NULL) == 0);
+        REQUIRE(device != NULL);
+        CHECK(strstr(device, "dev=\"vdz\"") && strstr(device, "socket=\"/run/x&amp;y/nbd\""));
+        CHECK(strstr(device, "<serial>" OVERFLOW_SERIAL "-0</serial>") && strstr(device, "error_policy=\"report\""));
+        one = with_device(live, device);
+        CHECK(domain_xml_overflow(one, "", "/other", &other, NULL) == -EEXIST);
+        CHECK(domain_xml_overflow(one, "db", "/run/db", &second, NULL) == 0);
+        REQUIRE(second != NULL);
+        CHECK(strstr(second, "dev=\"vdy\"") && strstr(second, OVERFLOW_SERIAL "-1"));
+        two = with_device(one, second);
+        facts = parse(two);
+        REQUIRE(facts.overflow.n == 2);
+        CHECK_TEXT(facts.overflow.disks[0].app, "");
+        CHECK_TEXT(facts.overflow.disks[1].app, "db");
+        CHECK_TEXT(facts.overflow.disks[1].serial, OVERFLOW_SERIAL "-1");
+        CHECK(domain_xml_attached_overflow(two, "db", &alias, NULL) == 0);
+        CHECK_TEXT(alias, OVERFLOW_ALIAS "-db");
+        CHECK(domain_xml_attached_overflow(two, "web", &other, NULL) == -ENOENT && !other);
+        facts = parse(live);
+        CHECK(facts.overflow.n == 0);
+}
+
+static void a_domain_has_at_most_so_many_overflow_disks(void) {
+        _cleanup_free_ char *live = load("live.xml");
+        char app[NAME_LEN], *device = NULL;
+
+        for (int i = 0; i < OVERFLOW_DISKS_MAX; i++) {
+                char *more;
+
+                snprintf(app, sizeof(app), "a%d", i);
+                REQUIRE(domain_xml_overflow(live, app, "/run/x", &device, NULL) == 0);
+                more = with_device(live, device);
+                free(live);
+                free(device);
+                live = more;
+                device = NULL;
+        }
+        CHECK(domain_xml_overflow(live, "more", "/run/x", &device, NULL) == -ENOSPC && !device);
+}
+
 TEST_MAIN("domain-xml",
+          TEST(overflow_disks_take_free_places_and_are_found_again),
+          TEST(a_domain_has_at_most_so_many_overflow_disks),
           TEST(a_running_domain_tells_where_it_is_reached_and_what_is_plugged),
           TEST(a_fit_domain_has_no_findings),
           TEST(each_lack_is_found),

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Overflow disks follow the policy: twice a second each is compared with what there is, and core/overflow.h says what
+ * is next. What is kept here is of no weight: a failoverd that starts finds disks and pagers by their names.
+ */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agents/protocol/json-text.h"
+#include "daemon/base/cleanup.h"
+#include "daemon/base/memstream.h"
+#include "daemon/manager-internal.h"
+#include "daemon/manager-overflow.h"
+
+#define LOOK_USEC (500 * USEC_PER_MSEC)
+#define RETRY_USEC (10 * USEC_PER_SEC)
+#define PLACES_MAX 4096
+#define VM_SPACE "vm.overflow" /* no application's name has a point in it */
+
+/* ---- places ---------------------------------------------------------------------------------------------- */
+
+static struct overflow_place *find_place(struct overflow *overflow, const char *name) {
+        for (size_t i = 0; i < overflow->n_places; i++)
+                if (strcmp(overflow->places[i]->name, name) == 0)
+                        return overflow->places[i];
+        return NULL;
+}
+
+/* NULL when out of memory or past the limit. */
+static struct overflow_place *get_place(struct overflow *overflow, const char *name) {
+        struct overflow_place *place = find_place(overflow, name), **grown;
+
+        if (place || overflow->n_places == PLACES_MAX)
+                return place;
+        grown = realloc(overflow->places, (overflow->n_places + 1) * sizeof(*grown));
+        if (!grown)
+                return NULL;
+        overflow->places = grown;
+        place = calloc(1, sizeof(*place));
+        if (!place)
+                return NULL;
+        *place = (struct overflow_place) { .overflow = overflow, .pair = NO_PAIR };
+        snprintf(place->name, sizeof(place->name), "%s", name);
+        overflow->places[overflow->n_places++] = place;
+        return place;
+}
+
+static struct overflow_place *get_vm_place(struct overflow *overflow, const struct pair *pair, enum side side,
+                                           const char *app) {
+        struct overflow_place *place;
+        char name[PAGER_NAME_LEN];
+
+        snprintf(name, sizeof(name), "%s%s%s", pair->policy->members[side].domain, *app ? "@" : "", app);
+        place = get_place(overflow, name);
+        if (!place)
+                return NULL;
+        place->pair = pair->slot;
+        place->side = side;
+        snprintf(place->app, sizeof(place->app), "%s", app);
+        return place;
+}
+
+static void on_listed(void *userdata, const char *name) {
+        (void) get_place(userdata, name);
+}
+
+static void set_keys(struct overflow *overflow, const struct pair *pair, enum side side, const char *app,
+                     const struct overflow_keys *keys) {
+        struct overflow_place *place;
+
+        if (keys->n_servers == 0)
+                return;
+        place = get_vm_place(overflow, pair, side, app);
+        if (place)
+                place->keys = keys;
+}
+
+/* An application's disk is its VM's, where it is now. */
+static void find_vm(struct overflow *overflow, const struct pair *pair, enum side side) {
+        const struct overflow_disks *disks = hypervisor_overflow(overflow->manager->hypervisor, pair->slot, side);
+        const struct pair_policy *policy = pair->policy;
+
+        for (unsigned i = 0; disks && i < disks->n; i++) {
+                struct overflow_place *place = get_vm_place(overflow, pair, side, disks->disks[i].app);
+
+                if (place)
+                        snprintf(place->serial, sizeof(place->serial), "%s", disks->disks[i].serial);
+        }
+        for (size_t i = 0; i < overflow->n_places; i++) { /* of a configuration: whose it is */
+                const char *at = strchr(overflow->places[i]->name, '@');
+                size_t n = strcspn(overflow->places[i]->name, "@");
+
+                if (strlen(policy->members[side].domain) == n &&
+                    strncmp(policy->members[side].domain, overflow->places[i]->name, n) == 0)
+                        (void) get_vm_place(overflow, pair, side, at ? at + 1 : "");
+        }
+        if (policy->retired)
+                return;
+        set_keys(overflow, pair, side, "", &policy->members[side].overflow);
+        for (unsigned app = 0; app < policy->n_applications && pair->record.known; app++)
+                if (!policy->applications[app].retired && pair->record.apps[app].owner == side &&
+                    policy->applications[app].overflow.when == OVERFLOW_ALWAYS)
+                        set_keys(overflow, pair, side, policy->applications[app].name,
+                                 &policy->applications[app].overflow);
+}
+
+/* Whose disk may be attached, or has its pager here: the policy's, those that domains have, and configured ones. */
+static void find_places(struct overflow *overflow) {
+        const struct engine *engine = overflow->manager->engine;
+
+        for (size_t i = 0; i < overflow->n_places; i++) {
+                overflow->places[i]->keys = NULL;
+                overflow->places[i]->serial[0] = 0;
+                overflow->places[i]->pair = NO_PAIR;
+        }
+        (void) pagers_list(overflow->pagers, on_listed, overflow);
+        for (int i = 0; i < engine->n_pairs; i++) {
+                const struct pair *pair = engine->pairs[i];
+
+                for (enum side side = 0; pair && side < SIDE_MAX; side++)
+                        find_vm(overflow, pair, side);
+        }
+}
+
+/* ---- what is said of them -------------------------------------------------------------------------------- */
+
+__attribute__((format(printf, 2, 3)))
+static void say(struct overflow_place *place, const char *format, ...) {
+        struct action action = { .kind = ACTION_RECORD, .record_kind = RECORD_OVERFLOW, .pair = place->pair,
+                                 .side = place->side, .app = NO_APP };
+        char text[sizeof(action.text)];
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(text, sizeof(text), format, ap);
+        va_end(ap);
+        if (place->pair == NO_PAIR) {
+                fprintf(stderr, "overflow %s: %s\n", place->name, text);
+                return;
+        }
+        snprintf(action.text, sizeof(action.text), "overflow %.110s: %.120s", place->name, text);
+        manager_act(place->overflow->manager, &action);
+}
+
+/* What goes wrong is said once, until something works again. */
+static void fail(struct overflow_place *place, const char *what, const char *why, usec_t now) {
+        char text[sizeof(place->text)];
+
+        snprintf(text, sizeof(text), "%s: %.200s", what, why);
+        if (strcmp(text, place->text) != 0) {
+                snprintf(place->text, sizeof(place->text), "%s", text);
+                say(place, "%s", text);
+        }
+        place->retry_usec = now + RETRY_USEC;
+}
+
+/* ---- what is done ---------------------------------------------------------------------------------------- */
+
+static void on_set(void *userdata, int result, const char *text) {
+        struct overflow_place *place = userdata;
+
+        place->busy = false;
+        place->retry_usec = manager_now() + LOOK_USEC; /* the VM is looked at again meanwhile */
+        if (result < 0)
+                fail(place, place->attaching ? "cannot be attached" : "cannot be detached", text, manager_now());
+        else {
+                place->text[0] = 0;
+                say(place, place->attaching ? "attached: the VM may use memory of other hosts" : "detached");
+        }
+}
+
+static int set_attached(struct overflow_place *place, bool attach) {
+        struct overflow *overflow = place->overflow;
+        char socket[PAGER_PATH_LEN];
+        int r = pagers_socket(overflow->pagers, place->name, socket);
+
+        if (r < 0)
+                return r;
+        place->attaching = attach;
+        r = hypervisor_set_overflow(overflow->manager->hypervisor, place->pair, place->side, place->app,
+                                    attach ? socket : NULL, on_set, place);
+        place->busy = r >= 0;
+        return r;
+}
+
+/* Each second, since an agent that hears nothing more of it uses the disk again. */
+static void ask(struct overflow_place *place, usec_t now) {
+        struct manager_pair *slot = place->overflow->manager->pairs[place->pair];
+        struct message message = { .type = MESSAGE_OVERFLOW };
+
+        if (!slot->links[place->side])
+                return;
+        snprintf(message.text, sizeof(message.text), "%s", place->serial);
+        if (agent_link_send(slot->links[place->side], &message) < 0)
+                return;
+        if (place->asked_usec == 0)
+                place->asked_usec = now;
+        place->asked_last_usec = now;
+}
+
+/* The policy's text holds no secret, and neither does this one: keys are named by their files. NULL: out of memory. */
+static char *parameters_of(const struct overflow_place *place) {
+        const struct engine *engine = place->overflow->manager->engine;
+        const struct policy *policy = engine->policy;
+        char *text = NULL, size[UNITS_TEXT_MAX];
+        bool unencrypted = false;
+        size_t length;
+        FILE *f = open_memstream(&text, &length);
+
+        if (!f)
+                return NULL;
+        fprintf(f, "node=%s\nowner=%s\nspace=%s\nsize=%s\nmirror=%s\n", place->overflow->node,
+                engine->pairs[place->pair]->policy->members[place->side].domain, *place->app ? place->app : VM_SPACE,
+                size_format(size, place->keys->size_bytes), yes_no_to_string(place->keys->mirror));
+        for (size_t i = 0, keyed = 0; i < place->keys->n_servers; i++) {
+                int found = policy_find_server(policy, place->keys->servers[i]);
+                const struct memory_server *server = found < 0 ? NULL : &policy->servers[found];
+
+                if (!server)
+                        continue;
+                fprintf(f, "server=%s,%s\n", server->control, server->uri);
+                if (server->psk && keyed++ == 0)
+                        fprintf(f, "psk=%s\n", server->psk);
+                if (server->certificates && keyed++ == 0)
+                        fprintf(f, "certificates=%s\n", server->certificates);
+                unencrypted |= server->unencrypted == SAID_YES;
+        }
+        fprintf(f, "tls-required=%s\n", unencrypted ? "no" : "yes");
+        return memstream_close(f, &text) < 0 ? NULL : text;
+}
+
+static void carry_out(struct overflow_place *place, enum overflow_work work, const char *parameters, usec_t now) {
+        struct pagers *pagers = place->overflow->pagers;
+        int r = 0;
+
+        switch (work) {
+        case OVERFLOW_CONFIGURE:
+                r = pagers_configure(pagers, place->name, parameters);
+                break;
+        case OVERFLOW_START:
+                r = pagers_start(pagers, place->name);
+                place->started_usec = now;
+                break;
+        case OVERFLOW_ATTACH:
+        case OVERFLOW_DETACH:
+                r = set_attached(place, work == OVERFLOW_ATTACH);
+                break;
+        case OVERFLOW_ASK:
+                ask(place, now);
+                break;
+        case OVERFLOW_END:
+                r = pagers_end(pagers, place->name);
+                break;
+        case OVERFLOW_FORGET:
+                r = pagers_forget(pagers, place->name);
+                break;
+        default:
+                break;
+        }
+        if (r < 0)
+                fail(place, overflow_work_to_string(work), strerror(-r), now);
+}
+
+/* ---- the look -------------------------------------------------------------------------------------------- */
+
+/* Whether the VM runs, as far as it matters here: one that is being fenced is somebody else's. */
+static void see_vm(const struct overflow_place *place, struct overflow_sight *sight) {
+        const struct pair *pair = place->overflow->manager->engine->pairs[place->pair];
+        const struct member_state *member = &pair->members[place->side];
+        struct hypervisor *hypervisor = place->overflow->manager->hypervisor;
+        bool runs = member->domain == DOMAIN_RUNNING && hypervisor_overflow(hypervisor, place->pair, place->side);
+        bool gone = member->process_known && !member->process_alive &&
+                    (member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED);
+
+        sight->vm_known = hypervisor_up(hypervisor) && (runs || gone) && member->fence == FENCE_NONE &&
+                          !pair->record.fence_wanted[place->side] && pair->state != PAIR_FAILOVER;
+        sight->vm_ready = runs && member->greeted;
+        sight->attached = runs && place->serial[0];
+        sight->wanted = runs && place->keys;
+}
+
+static void see_pager(struct overflow_place *place, const char *parameters, struct overflow_sight *sight, usec_t now) {
+        struct pager_status *status = &place->status;
+        bool idle;
+
+        pagers_look(place->overflow->pagers, place->name, parameters, status);
+        sight->configured = status->configured;
+        sight->current = status->current;
+        sight->alive = status->alive;
+        sight->told = status->fresh;
+        sight->serving = status->serving;
+        sight->held_bytes = status->held_bytes;
+        sight->clients = status->clients;
+        idle = status->alive && status->fresh && status->clients == 0 && !sight->attached;
+        place->idle_usec = !idle ? 0 : place->idle_usec ? place->idle_usec : now;
+        if (now > place->asked_last_usec + 2 * LOOK_USEC)
+                place->asked_usec = 0;
+        sight->asked_usec = place->asked_usec;
+        sight->started_usec = place->started_usec;
+        sight->idle_usec = place->idle_usec;
+}
+
+static void tell_changes(struct overflow_place *place, const struct overflow_sight *sight) {
+        if (place->was_alive && !sight->alive && sight->attached && sight->vm_known)
+                say(place, "its pager has ended; what it kept of the VM's memory is lost");
+        if (place->status.lost_bytes > place->lost_bytes)
+                say(place, "%llu KiB of the VM's memory were lost with memory servers",
+                    (unsigned long long) ((place->status.lost_bytes - place->lost_bytes) / KIB));
+        place->was_alive = sight->alive;
+        place->lost_bytes = place->status.lost_bytes;
+}
+
+/* Of a VM that nobody governs any more nothing is known; its pager ends when it has been without a client. */
+static void look_at(struct overflow_place *place, usec_t now) {
+        struct overflow_sight sight = { .vm_known = true };
+        _cleanup_free_ char *parameters = NULL;
+
+        if (place->keys)
+                parameters = parameters_of(place);
+        if (place->keys && !parameters)
+                return;
+        if (place->pair != NO_PAIR)
+                see_vm(place, &sight);
+        see_pager(place, parameters, &sight, now);
+        tell_changes(place, &sight);
+        place->sight = sight;
+        place->work = overflow_next(&sight, now);
+        if (!place->busy && now >= place->retry_usec)
+                carry_out(place, place->work, parameters, now);
+}
+
+/* Tells the engine of VMs that may be waiting for their pages, and when that is over. */
+static void tell_stalls(struct overflow *overflow) {
+        struct manager *manager = overflow->manager;
+        struct manager_pair *slot;
+
+        for (int i = 0; i < manager->n_pairs; i++) {
+                slot = manager->pairs[i];
+                for (enum side side = 0; slot && side < SIDE_MAX; side++) {
+                        bool stalled = false;
+
+                        for (size_t k = 0; k < overflow->n_places; k++) {
+                                const struct overflow_place *place = overflow->places[k];
+
+                                stalled |= place->pair == i && place->side == side && place->sight.attached &&
+                                           place->sight.alive && (!place->status.fresh || place->status.recovering);
+                        }
+                        if (stalled == slot->stalled[side] || !manager->engine->pairs[i])
+                                continue;
+                        slot->stalled[side] = stalled;
+                        manager_event(manager, &(struct event) { .kind = EVENT_SPACE, .pair = i, .side = side,
+                                                                 .app = NO_APP, .up = !stalled });
+                }
+        }
+}
+
+static void drop_places(struct overflow *overflow) {
+        for (size_t i = 0; i < overflow->n_places;) {
+                struct overflow_place *place = overflow->places[i];
+
+                if (place->busy || place->keys || place->serial[0] || place->sight.configured || place->sight.alive) {
+                        i++;
+                        continue;
+                }
+                free(place);
+                overflow->places[i] = overflow->places[--overflow->n_places];
+        }
+}
+
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct overflow *overflow = userdata;
+        usec_t now = manager_now();
+
+        find_places(overflow);
+        for (size_t i = 0; i < overflow->n_places; i++)
+                look_at(overflow->places[i], now);
+        tell_stalls(overflow);
+        drop_places(overflow);
+        (void) sd_event_source_set_time_relative(source, LOOK_USEC);
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------ */
+
+/* A server's name for this host: what a name there may be of. */
+static void node_name(char ret[static NAME_LEN]) {
+        char host[NAME_LEN] = "";
+
+        (void) gethostname(host, sizeof(host) - 1);
+        snprintf(ret, NAME_LEN, "%s", text_is_name(host) ? host : "localhost");
+}
+
+int overflow_new(struct manager *manager, const struct pagers_options *options, struct overflow **ret,
+                 struct error *error) {
+        struct overflow *overflow = calloc(1, sizeof(*overflow));
+        int r;
+
+        if (!overflow)
+                return error_set(error, -ENOMEM, "out of memory");
+        overflow->manager = manager;
+        node_name(overflow->node);
+        r = pagers_new(manager->loop, options, &overflow->pagers, error);
+        if (r < 0) {
+                overflow_free(overflow);
+                return r;
+        }
+        r = sd_event_add_time_relative(manager->loop, &overflow->timer, CLOCK_BOOTTIME, LOOK_USEC, 0, on_look,
+                                       overflow);
+        if (r < 0) {
+                overflow_free(overflow);
+                return error_set(error, r, "cannot set a timer: %s", strerror(-r));
+        }
+        *ret = overflow;
+        return 0;
+}
+
+struct overflow *overflow_free(struct overflow *overflow) {
+        if (!overflow)
+                return NULL;
+        sd_event_source_disable_unref(overflow->timer);
+        pagers_free(overflow->pagers);
+        for (size_t i = 0; i < overflow->n_places; i++)
+                free(overflow->places[i]);
+        free(overflow->places);
+        free(overflow);
+        return NULL;
+}

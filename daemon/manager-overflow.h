@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* Overflow disks of the VMs that the policy governs, and the pagers behind them. */
+
+#include "daemon/core/overflow.h"
+#include "daemon/core/pair.h"
+#include "daemon/host/domain-xml.h"
+#include "daemon/host/pagers.h"
+
+struct manager;
+struct overflow;
+
+/* One disk, there or wanted. */
+struct overflow_place {
+        struct overflow *overflow;
+        char name[PAGER_NAME_LEN];       /* "DOMAIN" or "DOMAIN@APPLICATION" */
+        int pair;                        /* NO_PAIR: of a domain that the policy does not have any more */
+        enum side side;
+        char app[NAME_LEN];              /* empty: the VM's own */
+        const struct overflow_keys *keys; /* the policy's, during a look; NULL: it is not wanted */
+        char serial[OVERFLOW_SERIAL_LEN]; /* as attached; empty: it is not */
+        bool busy, attaching;            /* a call is under way */
+        usec_t retry_usec;               /* nothing is done before */
+        usec_t asked_usec, asked_last_usec, started_usec, idle_usec;
+        bool was_alive;
+        uint64_t lost_bytes;
+        struct pager_status status;
+        struct overflow_sight sight;
+        enum overflow_work work; /* what was next at the last look */
+        char text[256];          /* what goes wrong; empty: nothing */
+};
+
+struct overflow {
+        struct manager *manager;
+        struct pagers *pagers;
+        sd_event_source *timer;
+        char node[NAME_LEN];
+        struct overflow_place **places; /* owned, and each of them */
+        size_t n_places;
+};
+
+int overflow_new(struct manager *manager, const struct pagers_options *options, struct overflow **ret,
+                 struct error *error);
+/* After the hypervisor, which may still answer. Pagers go on. Takes NULL; returns NULL. */
+struct overflow *overflow_free(struct overflow *overflow);

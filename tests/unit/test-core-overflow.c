@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is done next about an overflow disk, and that nothing a guest may have pages with is ever ended. */
+#include <string.h>
+
+#include "daemon/core/overflow.h"
+#include "tests/unit/test.h"
+
+#define NOW (1000 * USEC_PER_SEC)
+#define LONG_AGO (NOW - 60 * USEC_PER_SEC)
+
+/* Steps to an end state in a small world that does at once what it is told; `ret` keeps the steps as text. */
+static void live(struct overflow_sight *sight, bool guest_agrees, char ret[static 256]) {
+        ret[0] = 0;
+        for (int i = 0; i < 12; i++) {
+                enum overflow_work work = overflow_next(sight, NOW);
+
+                if (work == OVERFLOW_REST)
+                        return;
+                strcat(ret, overflow_work_to_string(work));
+                strcat(ret, " ");
+                switch (work) {
+                case OVERFLOW_CONFIGURE:
+                        sight->configured = sight->current = true;
+                        break;
+                case OVERFLOW_START:
+                        sight->alive = sight->told = sight->serving = true;
+                        break;
+                case OVERFLOW_ATTACH:
+                        sight->attached = true;
+                        sight->clients = 1;
+                        sight->held_bytes = 4096;
+                        break;
+                case OVERFLOW_ASK:
+                        if (!guest_agrees)
+                                return;
+                        sight->asked_usec = LONG_AGO;
+                        sight->held_bytes = 0;
+                        break;
+                case OVERFLOW_DETACH:
+                        sight->attached = false;
+                        sight->clients = 0;
+                        sight->idle_usec = LONG_AGO;
+                        break;
+                case OVERFLOW_END:
+                        sight->alive = sight->told = sight->serving = false;
+                        break;
+                case OVERFLOW_FORGET:
+                        sight->configured = sight->current = false;
+                        break;
+                default:
+                        return;
+                }
+        }
+        CHECK(false); /* it never came to rest */
+}
+
+static void a_disk_comes_and_goes_step_by_step(void) {
+        struct overflow_sight sight = { .wanted = true, .vm_known = true, .vm_ready = true };
+        char steps[256];
+
+        live(&sight, true, steps);
+        CHECK_TEXT(steps, "configure start attach ");
+        sight.wanted = false;
+        live(&sight, true, steps);
+        CHECK_TEXT(steps, "ask detach end forget ");
+}
+
+static void another_size_is_another_disk(void) {
+        struct overflow_sight sight = { .wanted = true, .vm_known = true, .vm_ready = true, .configured = true,
+                                        .attached = true, .alive = true, .told = true, .serving = true, .clients = 1,
+                                        .held_bytes = 4096 };
+        char steps[256];
+
+        live(&sight, true, steps);
+        CHECK_TEXT(steps, "ask detach end configure start attach ");
+}
+
+static void a_disk_whose_pager_died_makes_way_for_a_new_one(void) {
+        struct overflow_sight sight = { .wanted = true, .vm_known = true, .vm_ready = true, .configured = true,
+                                        .current = true, .attached = true };
+        char steps[256];
+
+        live(&sight, true, steps);
+        CHECK_TEXT(steps, "detach start attach ");
+}
+
+static void what_a_vm_had_goes_when_it_has_ended(void) {
+        struct overflow_sight sight = { .vm_known = true, .configured = true, .alive = true, .told = true,
+                                        .serving = true, .held_bytes = 1 << 20, .idle_usec = LONG_AGO };
+        char steps[256];
+
+        live(&sight, true, steps);
+        CHECK_TEXT(steps, "end forget ");
+}
+
+/* Every sight that there can be: what is done never costs a guest a page that it still has. */
+static void nothing_that_a_guest_uses_is_taken_from_it(void) {
+        for (unsigned bits = 0; bits < 1U << 13; bits++) {
+                struct overflow_sight s = {
+                        .wanted = bits & 1, .vm_known = bits & 2, .vm_ready = bits & 4, .attached = bits & 8,
+                        .configured = bits & 16, .current = (bits & 48) == 48, .alive = bits & 64, .told = bits & 128,
+                        .serving = bits & 256, .held_bytes = bits & 512 ? 4096 : 0, .clients = bits & 1024 ? 1 : 0,
+                        .asked_usec = bits & 2048 ? LONG_AGO : 0, .idle_usec = bits & 4096 ? LONG_AGO : 0,
+                };
+                enum overflow_work work = overflow_next(&s, NOW);
+
+                if (!s.vm_known)
+                        CHECK(work == OVERFLOW_REST);
+                if (work == OVERFLOW_END)
+                        CHECK(s.alive && !s.attached && s.told && s.clients == 0 && s.idle_usec > 0);
+                if (work == OVERFLOW_DETACH)
+                        CHECK(s.attached && (!s.alive || (s.told && s.held_bytes == 0 && s.asked_usec > 0)));
+                if (work == OVERFLOW_CONFIGURE || work == OVERFLOW_FORGET || work == OVERFLOW_START)
+                        CHECK(!s.alive && !s.attached);
+                if (work == OVERFLOW_ATTACH)
+                        CHECK(s.alive && s.current && s.serving && s.wanted && s.vm_ready && !s.attached);
+                if (work == OVERFLOW_ASK)
+                        CHECK(s.attached && (!s.wanted || !s.current));
+        }
+}
+
+static void a_word_that_is_too_fresh_does_not_count(void) {
+        struct overflow_sight sight = { .vm_known = true, .attached = true, .configured = true, .alive = true,
+                                        .told = true, .asked_usec = NOW - OVERFLOW_ASKED_USEC + 1 };
+
+        CHECK(overflow_next(&sight, NOW) == OVERFLOW_ASK);
+        CHECK(overflow_next(&sight, NOW + 1) == OVERFLOW_DETACH);
+        sight = (struct overflow_sight) { .vm_known = true, .configured = true, .alive = true, .told = true,
+                                          .idle_usec = NOW - OVERFLOW_IDLE_USEC + 1 };
+        CHECK(overflow_next(&sight, NOW) == OVERFLOW_REST);
+        CHECK(overflow_next(&sight, NOW + 1) == OVERFLOW_END);
+        sight = (struct overflow_sight) { .vm_known = true, .wanted = true, .configured = true, .current = true,
+                                          .started_usec = NOW - OVERFLOW_START_USEC + 1 };
+        CHECK(overflow_next(&sight, NOW) == OVERFLOW_REST);
+        CHECK(overflow_next(&sight, NOW + 1) == OVERFLOW_START);
+}
+
+TEST_MAIN("core-overflow",
+          TEST(a_disk_comes_and_goes_step_by_step),
+          TEST(another_size_is_another_disk),
+          TEST(a_disk_whose_pager_died_makes_way_for_a_new_one),
+          TEST(what_a_vm_had_goes_when_it_has_ended),
+          TEST(nothing_that_a_guest_uses_is_taken_from_it),
+          TEST(a_word_that_is_too_fresh_does_not_count))
