@@ -24,6 +24,7 @@ DEFINE_WORDS(early_take)
 DEFINE_WORDS(store_lost)
 DEFINE_WORDS(assignment_order)
 DEFINE_WORDS(guest_requests)
+DEFINE_WORDS(lost_memory)
 DEFINE_WORDS(yes_no)
 DEFINE_WORDS(overflow_when)
 DEFINE_WORDS(holder_lost)
@@ -217,6 +218,7 @@ const struct key pair_keys[] = {
         { "guest-stop-timeout", KEY_DURATION, AT(pair_policy, guest_stop_timeout_usec), .min = SEC, .max = HOUR },
         { "exclusive-stuck", KEY_WORD, AT(pair_policy, on_exclusive_stuck), .word = exclusive_stuck_word },
         { "handover", KEY_WORD, AT(pair_policy, handover), .word = handover_mode_word },
+        { "lost-memory", KEY_WORD, AT(pair_policy, lost_memory), .word = lost_memory_word },
         { "early-release", KEY_BLOCK, .children = early_release_keys },
         { "guest-requests", KEY_BLOCK, AT(pair_policy, guest_requests), .children = guest_request_keys },
         { "core-dump", KEY_BLOCK, .children = core_dump_keys },

@@ -108,6 +108,12 @@ static const char *const prefault_table[PREFAULT_MAX] = {
 };
 DEFINE_ENUM_TABLE(prefault, prefault_table)
 
+static const char *const lost_memory_table[] = {
+        [LOST_KEEP] = "keep",
+        [LOST_SWAP] = "swap",
+};
+DEFINE_ENUM_TABLE(lost_memory, lost_memory_table)
+
 static const char *const guest_requests_table[] = {
         [GUEST_REQUESTS_NONE] = "none",
         [GUEST_REQUESTS_RELEASE] = "release",

@@ -135,6 +135,16 @@ DECLARE_ENUM_TABLE(early_count); /* "since-lost", "total" */
 enum early_take { EARLY_QUIET, EARLY_BUSY, EARLY_TAKE_MAX, EARLY_TAKE_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(early_take); /* "quiet", "busy" */
 
+/* What a guest does with memory that its VM uses and does not manage any more (N: variant 4). In either case it starts
+ * nothing there and tells of less at once. */
+enum lost_memory {
+        LOST_KEEP, /* its applications keep what they have there, and get no more */
+        LOST_SWAP, /* they are bounded by what the VM manages; what is beyond that goes to the guest's swap */
+        LOST_MEMORY_MAX,
+        LOST_MEMORY_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(lost_memory); /* "keep", "swap" */
+
 struct early_release_keys {
         enum early_when when;
         enum early_measure measure;
@@ -321,6 +331,7 @@ struct pair_policy {
         usec_t guest_stop_timeout_usec; /* how long `wait` waits before it becomes a failure */
         enum exclusive_stuck on_exclusive_stuck;
         enum handover_mode handover;
+        enum lost_memory lost_memory;
         struct guest_request_keys guest_requests;
         struct early_release_keys early_release;
 

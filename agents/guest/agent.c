@@ -30,11 +30,19 @@ static void say_hello(struct agent *agent) {
         link_send(agent->link, &hello, true);
 }
 
+/* Also where the guest has more or less of it by now than when the host spoke. */
+static void bound_applications(struct agent *agent) {
+        const struct paths *paths = &agent->supervisor.paths;
+
+        loss_bound(&agent->supervisor.loss, paths->sys_dir, paths->proc_dir, paths->cgroup_dir);
+}
+
 static void on_welcome(struct agent *agent, const struct message *message) {
         memcpy(agent->session, message->session, sizeof(agent->session));
         agent->host_seq = message->seq;
         link_begin_session(agent->link, agent->session);
         ask_interrupted(&agent->ask);
+        loss_forget(&agent->supervisor.loss);
         say_hello(agent);
         for (size_t i = 0; i < agent->supervisor.n_apps; i++)
                 supervised_repeat(agent->supervisor.apps[i]);
@@ -43,7 +51,8 @@ static void on_welcome(struct agent *agent, const struct message *message) {
 static void on_ping(struct agent *agent, const struct message *message) {
         struct message pong = { .type = MESSAGE_PONG, .nonce = message->nonce };
 
-        (void) memory_available(agent->supervisor.paths.proc_dir, &pong.bytes);
+        pong.bytes = region_have(&agent->supervisor, -1);
+        bound_applications(agent);
         supervisor_report(&agent->supervisor, &pong);
         link_send(agent->link, &pong, true);
 }
@@ -94,6 +103,10 @@ static void on_application(struct agent *agent, const struct message *message) {
         };
         struct supervised *app = supervisor_find(&agent->supervisor, message->app);
 
+        if (message->type == MESSAGE_START || message->type == MESSAGE_RESTART)
+                loss_regain(&agent->supervisor.loss, message->app, UINT64_MAX);
+        else if (message->type == MESSAGE_ATTACH)
+                loss_regain(&agent->supervisor.loss, message->app, message->bytes);
         if (!handlers[message->type])
                 return; /* one of our own kind */
         if (app)
@@ -115,7 +128,10 @@ static void dispatch(struct agent *agent, struct message *message) {
                 overflow_let_go(&agent->overflow, message->text);
         else if (message->type == MESSAGE_FAULT && strcmp(message->text, "app-kill") != 0)
                 on_fault(agent, message);
-        else if (message->type == MESSAGE_ANSWER)
+        else if (message->type == MESSAGE_MANAGES) {
+                loss_set(&agent->supervisor.loss, message);
+                bound_applications(agent);
+        } else if (message->type == MESSAGE_ANSWER)
                 ask_answered(&agent->ask, message);
         else if (message->type == MESSAGE_REFUSE && message->id == 0)
                 log_error("the host refuses this agent: %s", message->text);

@@ -84,6 +84,10 @@ int memory_available(const char *proc_dir, uint64_t *ret_bytes) {
         return of_guest(proc_dir, "MemAvailable:", ret_bytes);
 }
 
+int memory_swap_free(const char *proc_dir, uint64_t *ret_bytes) {
+        return of_guest(proc_dir, "SwapFree:", ret_bytes);
+}
+
 int memory_online_blocks(const char *sys_dir, int node) {
         char node_dir[PATH_LENGTH], state[16];
         _cleanup_(closedirp) DIR *dir = NULL;

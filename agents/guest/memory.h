@@ -21,6 +21,7 @@ int memory_node_usage(const char *sys_dir, int node, struct memory_usage *ret);
 /* Of the whole guest: its size, and what applications may still take. 0 or -errno. */
 int memory_total(const char *proc_dir, uint64_t *ret_bytes);
 int memory_available(const char *proc_dir, uint64_t *ret_bytes);
+int memory_swap_free(const char *proc_dir, uint64_t *ret_bytes);
 
 /* Sets every block of the node that is still offline to online_movable, so that it can leave again. Returns how
  * many it set online, or -errno of the first that refused when none went. */

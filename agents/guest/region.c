@@ -11,16 +11,20 @@
 #include "agents/guest/memory.h"
 #include "agents/guest/supervisor.h"
 
+static uint64_t without(uint64_t bytes, uint64_t lost) {
+        return bytes > lost ? bytes - lost : 0;
+}
+
 uint64_t region_have(const struct supervisor *supervisor, int node) {
         struct memory_usage usage = { 0 };
         uint64_t bytes = 0;
 
         if (node < 0) {
                 (void) memory_available(supervisor->paths.proc_dir, &bytes);
-                return bytes;
+                return without(bytes, loss_spare_bytes(&supervisor->loss, supervisor->paths.sys_dir, -1));
         }
         (void) memory_node_usage(supervisor->paths.sys_dir, node, &usage);
-        return usage.total_bytes;
+        return without(usage.total_bytes, loss_bytes(&supervisor->loss, supervisor->paths.sys_dir, node));
 }
 
 enum application_kind region_kind(const struct supervised *app) {

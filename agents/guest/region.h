@@ -12,7 +12,8 @@
 void region_init(struct supervised *app);
 void region_deinit(struct supervised *app);
 
-/* What an application on `node` would find: all that is online there; for -1, what the guest has available. */
+/* What an application on `node` would find: all that is online there; for -1, what the guest has available. In either
+ * case without what its VM does not manage any more. */
 uint64_t region_have(const struct supervisor *supervisor, int node);
 
 /* As the application declares it where it starts (H: recognised when it starts): Environment=FAILOVER_KIND=... of

@@ -4,6 +4,7 @@
 /* All applications of this guest (H: the agent's four duties). */
 
 #include "agents/guest/link.h"
+#include "agents/guest/loss.h"
 #include "agents/guest/supervised.h"
 #include "agents/guest/units.h"
 
@@ -23,6 +24,7 @@ struct supervisor {
         bool has_systemd;
         struct link *link;   /* borrowed; NULL before there is one */
         uint64_t last_request;
+        struct loss loss;
         struct supervised *apps[POLICY_APPLICATIONS_MAX];
         size_t n_apps;
 };

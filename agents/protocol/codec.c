@@ -158,6 +158,7 @@ static const struct {
         [MESSAGE_TOUCH] = { B(ID) | B(APP) | B(NODE) | B(BYTES) },
         [MESSAGE_CANARY] = { B(ID) | B(APP) },
         [MESSAGE_FAULT] = { B(ID) | B(TEXT), B(APP) },
+        [MESSAGE_MANAGES] = { B(APP) | B(NODE) | B(BYTES), B(TEXT) },
         [MESSAGE_ANSWER] = { B(ID) | B(RESULT), B(TEXT) },
         [MESSAGE_OVERFLOW] = { B(TEXT) },
         [MESSAGE_HELLO] = { B(VERSION) | B(BOOT) | B(BYTES) | B(APPS), B(SYSTEM) | B(TEXT) },

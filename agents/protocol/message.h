@@ -30,9 +30,10 @@
 
 #include "policy/policy.h"
 
-#define PROTOCOL_VERSION 2
+#define PROTOCOL_VERSION 3
 #define PROTOCOL_VERSION_MIN 1
 #define PROTOCOL_VERSION_REHEARSE 2 /* first that knows touch and canary */
+#define PROTOCOL_VERSION_MANAGES 3  /* first that knows manages */
 #define MESSAGE_LINE_MAX (64 * 1024)
 #define MESSAGE_TEXT_LEN 256
 #define MESSAGE_DEPTH_MAX 8 /* of nested JSON */
@@ -57,6 +58,8 @@ enum message_type {
         MESSAGE_TOUCH,     /* id, app, node, bytes: take so much of that node, write and verify all of it, let it go */
         MESSAGE_CANARY,    /* id, app: run its canary; without one, check */
         MESSAGE_FAULT,     /* id, app, text: drills only. "app-kill", "panic", "hang", "agent-stop" */
+        MESSAGE_MANAGES,   /* app, node, bytes: so much of the region is this VM's from now on (N: variant 4). text:
+                            * "swap" where applications are to be bounded by that at once, else "keep" */
         MESSAGE_ANSWER,    /* id of an `ask`, result, text */
         MESSAGE_OVERFLOW,  /* text: serial number of an overflow disk, which is to be let go of. Said again and again;
                             * without it for a while, the disk is used again */

@@ -367,8 +367,11 @@ static void release(struct step *step, int app, enum side side, uint64_t target)
         uint64_t left = record->granted_bytes[side];
 
         if (!record->releasing[side]) {
+                uint64_t manages = assigned_bytes(pair, side);
+
                 record->releasing[side] = true;
                 pair->apps[app].attached[side] = false;
+                handover_tell_managed(step, app, side, target < manages ? target : manages);
                 pair_dirty(pair);
                 step->again = true;
         }

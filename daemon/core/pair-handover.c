@@ -20,11 +20,32 @@ bool handover_possible(const struct engine *engine, const struct pair *pair, int
                !pair->members[from].preflight.apps[app].huge_pages;
 }
 
+void handover_tell_managed(struct step *step, int app, enum side side, uint64_t bytes) {
+        struct message *message;
+
+        if (step->pair->members[side].protocol < PROTOCOL_VERSION_MANAGES)
+                return;
+        message = step_send(step, side, MESSAGE_MANAGES, app);
+        message->bytes = bytes;
+        snprintf(message->text, sizeof(message->text), "%s", lost_memory_to_string(step->pair->policy->lost_memory));
+}
+
+void handover_tell_all(struct step *step, enum side side) {
+        const struct pair *pair = step->pair;
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair->record.apps[i].using_bytes[side])
+                        handover_tell_managed(step, (int) i, side, 0);
+                else if (pair_is_memory(pair, (int) i) && pair->record.apps[i].releasing[side])
+                        handover_tell_managed(step, (int) i, side, assigned_bytes(pair, side));
+}
+
 void handover_begin(struct step *step, int app, enum side from, uint64_t bytes) {
         struct pair *pair = step->pair;
 
         pair->record.apps[app].using_bytes[from] = bytes;
         pair->record.apps[app].granted_bytes[from] = 0;
+        handover_tell_managed(step, app, from, 0);
         pair_dirty(pair);
         step_say(step, RECORD_GRANTED, from,
                  "%s manages the region of %s at once; %s uses %" PRIu64 " MiB of it until they are needed",
@@ -71,6 +92,7 @@ void handover_undone(struct step *step, int app, enum side from) {
         step_say(step, RECORD_HANDED_OVER, from,
                  "%s manages the region of %s again; what it still uses of it is its own", pair_domain(pair, from),
                  pair_app_name(pair, app));
+        handover_tell_managed(step, app, from, pair->policy->applications[app].memory_bytes);
         forget(step, app, from);
 }
 

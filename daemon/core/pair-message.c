@@ -181,6 +181,7 @@ static void hello(struct step *step, enum side side, const struct message *messa
                 app->needed_usec[side] = 0;
         }
         take_reports(step, side, message);
+        handover_tell_all(step, side);
         step->again = step->changed = true;
 }
 

@@ -39,6 +39,7 @@ static bool describe_sent(const struct action *action, const char *vm, char text
                 [MESSAGE_ATTACH] = true,  [MESSAGE_DETACH] = true, [MESSAGE_START] = true,  [MESSAGE_STOP] = true,
                 [MESSAGE_RESTART] = true, [MESSAGE_GRANT] = true,  [MESSAGE_REFUSE] = true, [MESSAGE_FAULT] = true,
                 [MESSAGE_TOUCH] = true,   [MESSAGE_CANARY] = true, [MESSAGE_ANSWER] = true,
+                [MESSAGE_MANAGES] = true,
         };
         const struct message *m = action->message;
         const char *word = message_type_to_string(m->type);
@@ -47,6 +48,8 @@ static bool describe_sent(const struct action *action, const char *vm, char text
                 return false;
         if (m->type == MESSAGE_ANSWER)
                 return say(text, vm, "to its agent: %s (%s): %s", word, outcome(m->result), m->text);
+        if (m->type == MESSAGE_MANAGES)
+                return say(text, vm, "to its agent: %s %" PRIu64 " MiB of %s", word, m->bytes / MIB, m->app);
         if (m->type == MESSAGE_START || m->type == MESSAGE_RESTART)
                 return say(text, vm, "to its agent: %s %s, token %" PRIu64, word, m->app, m->token);
         return say(text, vm, "to its agent: %s %s", word, m->app[0] ? m->app : m->text);

@@ -65,6 +65,10 @@ def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(
         assert any("manages the region of db at once" in text for text in said), said
         table_adds_up(stand)
 
+        # The old guest was told, and bounds what the agent runs: nothing is started into what cannot last.
+        limit = "cat /sys/fs/cgroup/failover/memory.high"
+        until(lambda: stand.shell("a", limit).strip() != "max", 30, "a bounds its applications")
+
         # The map: b manages all of it, and uses what it has touched; a uses what it still has.
         assert {r["manager"] for r in ranges(stand)} == {"b"}
         until(lambda: {"a", "b"} <= {r["user"] for r in ranges(stand)}, 30, "usage follows extent by extent")
@@ -86,6 +90,7 @@ def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(
         until(lambda: any("uses nothing of the region of db any more" in event["text"]
                           for event in stand.failoverd.events("p")), 90, "the region is handed over")
         assert {(r["manager"], r["user"]) for r in ranges(stand)} == {("b", "b")}
+        until(lambda: stand.shell("a", limit).strip() == "max", 30, "a bounds them no more")
         stand.wait_armed()
         table_adds_up(stand)
 

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Memory that a guest has and its VM does not manage any more (N: variant 4). */
+
+#include "agents/guest/loss.h"
+#include "tests/unit/agent-host.h"
+
+/* A guest of `base` MiB and a region of `region` on node 1, of which `spare` are free; its applications use `used`. */
+static void guest(const struct host *host, unsigned base, unsigned region, unsigned spare, unsigned used,
+                  unsigned swap_free) {
+        host_write_file(host, "sys/devices/system/node/node1/meminfo",
+                        "Node 1 MemTotal:       %u kB\nNode 1 MemFree:        %u kB\nNode 1 FilePages:      0 kB\n",
+                        region * 1024, spare * 1024);
+        host_write_file(host, "proc/meminfo", "MemTotal: %u kB\nMemAvailable: %u kB\nSwapFree: %u kB\n",
+                        (base + region) * 1024, (64 + spare) * 1024, swap_free * 1024);
+        host_write_file(host, "cgroup/failover/memory.current", "%" PRIu64 "\n", used * MIB);
+}
+
+struct place {
+        char sys[96], proc[96], cgroup[96];
+};
+
+static struct place place_of(const struct host *host) {
+        struct place place;
+
+        snprintf(place.sys, sizeof(place.sys), "%s/sys", host->dir);
+        snprintf(place.proc, sizeof(place.proc), "%s/proc", host->dir);
+        snprintf(place.cgroup, sizeof(place.cgroup), "%s/cgroup", host->dir);
+        return place;
+}
+
+/* The bound in force, in MiB; 0: none. */
+static uint64_t bound(struct loss *loss, const struct host *host) {
+        struct place place = place_of(host);
+        char text[64];
+
+        loss_bound(loss, place.sys, place.proc, place.cgroup);
+        REQUIRE(file_read(text, sizeof(text), "%s/failover/memory.high", place.cgroup) >= 0);
+        CHECK(loss->limit_bytes ? strtoull(text, NULL, 10) == loss->limit_bytes
+                                : strncmp(text, "max", 3) == 0); /* a file of the kernel's would end there */
+        return loss->limit_bytes / MIB;
+}
+
+static struct message manages(const char *app, int node, uint64_t mib, const char *how) {
+        struct message message = { .type = MESSAGE_MANAGES, .node = node, .bytes = mib * MIB };
+
+        snprintf(message.app, sizeof(message.app), "%s", app);
+        snprintf(message.text, sizeof(message.text), "%s", how);
+        return message;
+}
+
+static void set(struct loss *loss, struct message message) {
+        loss_set(loss, &message);
+}
+
+static void what_is_lost_shrinks_as_it_goes_and_ends_with_management(void) {
+        struct loss loss = { 0 };
+        struct place place;
+        struct host host;
+
+        host_init(&host);
+        place = place_of(&host);
+        guest(&host, 256, 512, 128, 300, 0);
+        CHECK(loss_bytes(&loss, place.sys, -1) == 0);
+        set(&loss, manages("db", 1, 0, "keep"));
+        CHECK(loss_bytes(&loss, place.sys, -1) == 512 * MIB && loss_bytes(&loss, place.sys, 1) == 512 * MIB);
+        CHECK(loss_bytes(&loss, place.sys, 2) == 0);
+        CHECK(loss_spare_bytes(&loss, place.sys, -1) == 128 * MIB);
+        set(&loss, manages("db", 1, 384, "keep")); /* told again: it replaces what was said */
+        CHECK(loss_bytes(&loss, place.sys, -1) == 128 * MIB && loss_spare_bytes(&loss, place.sys, -1) == 128 * MIB);
+        guest(&host, 256, 400, 16, 300, 0);
+        CHECK(loss_bytes(&loss, place.sys, -1) == 16 * MIB);
+        guest(&host, 256, 384, 16, 300, 0);
+        CHECK(loss_bytes(&loss, place.sys, -1) == 0);
+        guest(&host, 256, 512, 16, 300, 0);
+        loss_regain(&loss, "other", UINT64_MAX);
+        CHECK(loss_bytes(&loss, place.sys, -1) == 128 * MIB);
+        loss_regain(&loss, "db", 448 * MIB);
+        CHECK(loss_bytes(&loss, place.sys, -1) == 64 * MIB);
+        loss_regain(&loss, "db", UINT64_MAX);
+        CHECK(loss_bytes(&loss, place.sys, -1) == 0);
+        set(&loss, manages("shared", 0, 0, "keep")); /* the guest's own node */
+        CHECK(loss_bytes(&loss, place.sys, -1) == 0);
+        host_deinit(&host);
+}
+
+static void applications_are_bounded_by_what_they_have_or_what_is_managed(void) {
+        struct loss loss = { 0 };
+        struct host host;
+
+        host_init(&host);
+        guest(&host, 256, 512, 128, 300, 0);
+        host_write_file(&host, "cgroup/failover/memory.high", "max\n");
+        CHECK(bound(&loss, &host) == 0); /* nothing is lost */
+        set(&loss, manages("db", 1, 0, "keep"));
+        CHECK(bound(&loss, &host) == 300); /* 256 are managed; it is stopped at none of its pages */
+        guest(&host, 256, 512, 128, 350, 0);
+        CHECK(bound(&loss, &host) == 300);
+        guest(&host, 256, 512, 128, 270, 0);
+        CHECK(bound(&loss, &host) == 270);
+        guest(&host, 256, 512, 128, 100, 0);
+        CHECK(bound(&loss, &host) == 256);
+
+        set(&loss, manages("db", 1, 0, "swap"));
+        guest(&host, 256, 512, 128, 300, 16);
+        CHECK(bound(&loss, &host) == 256); /* a bound does not rise while all is lost */
+        loss_forget(&loss);
+        CHECK(bound(&loss, &host) == 0);
+        set(&loss, manages("db", 1, 0, "swap"));
+        CHECK(bound(&loss, &host) == 300); /* swap has no room for the rest */
+        guest(&host, 256, 512, 128, 300, 64);
+        CHECK(bound(&loss, &host) == 256);
+        guest(&host, 256, 0, 0, 200, 64); /* it has gone */
+        CHECK(bound(&loss, &host) == 0);
+        host_deinit(&host);
+}
+
+static void the_agent_counts_what_is_lost_nowhere(void) {
+        struct message ping = { .type = MESSAGE_PING, .nonce = 7 };
+        struct host host;
+
+        host_init(&host);
+        guest(&host, 256, 512, 128, 300, 0);
+        host_send(&host, ping);
+        host_expect(&host, MESSAGE_PONG);
+        CHECK(host.last.bytes == 192 * MIB);
+        host_send(&host, manages("db", 1, 0, "keep"));
+        host_send(&host, ping);
+        host_expect(&host, MESSAGE_PONG);
+        CHECK(host.last.bytes == 64 * MIB);
+        host_disconnect(&host); /* a new session begins with nothing lost */
+        host_accept(&host);
+        host_welcome(&host);
+        host_send(&host, ping);
+        host_expect(&host, MESSAGE_PONG);
+        CHECK(host.last.bytes == 192 * MIB);
+        host_deinit(&host);
+}
+
+static void no_application_is_started_into_what_is_lost(void) {
+        struct application_spec spec;
+        struct host host;
+
+        host_init(&host);
+        guest(&host, 256, 512, 512, 0, 0);
+        spec = host_spec(&host, "sleep 60");
+        spec.node = 1;
+        spec.memory_bytes = 256 * MIB;
+        host_configure(&host, spec);
+        host_send(&host, manages("another", 1, 0, "keep"));
+        host_send(&host, (struct message) { .type = MESSAGE_START, .token = 1, .node = 1, .bytes = 256 * MIB });
+        host_expect(&host, MESSAGE_REQUEST); /* all 512 MiB that are there are lost: it is short */
+        CHECK(host.last.bytes == 256 * MIB);
+        host_deinit(&host);
+}
+
+TEST_MAIN("agent-loss",
+          TEST(what_is_lost_shrinks_as_it_goes_and_ends_with_management),
+          TEST(applications_are_bounded_by_what_they_have_or_what_is_managed),
+          TEST(the_agent_counts_what_is_lost_nowhere),
+          TEST(no_application_is_started_into_what_is_lost))
