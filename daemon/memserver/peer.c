@@ -84,7 +84,8 @@ static int set_options(struct nbd_handle *handle, const struct peer_options *opt
                 return nbd_failed(error);
         if (options->certificates && nbd_set_tls_certificates(handle, options->certificates) < 0)
                 return nbd_failed(error);
-        if (nbd_set_uri_allow_local_file(handle, false) < 0 || nbd_set_request_block_size(handle, true) < 0)
+        if (nbd_set_uri_allow_local_file(handle, false) < 0 || nbd_set_request_block_size(handle, true) < 0 ||
+            nbd_set_pread_initialize(handle, false) < 0) /* what an error left is not read */
                 return nbd_failed(error);
         return 0;
 }
