@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What shared regions cost, beside requests and answers of the same sizes over the same socket by libnbd alone, in turns
- * within one run. One figure a line: a name and a number. Needs the right to use userfaultfd.
+ * What shared regions cost, beside requests and answers of the same sizes over the same socket by libnbd alone, in
+ * turns within one run. One figure a line: a name and a number. Needs the right to use userfaultfd.
  *
  *   region-cost URI DELAYED_URI
  */
@@ -115,8 +115,8 @@ static double raw_bulk(struct nbd_handle *handle) {
                 int64_t cookie;
 
                 if (asked < size && nbd_aio_in_flight(handle) < 16) {
-                        if (nbd_aio_pread(handle, buffer + asked / CHUNK % 16 * CHUNK, CHUNK, asked, NBD_NULL_COMPLETION,
-                                          0) < 0)
+                        if (nbd_aio_pread(handle, buffer + asked / CHUNK % 16 * CHUNK, CHUNK, asked,
+                                          NBD_NULL_COMPLETION, 0) < 0)
                                 exit(1);
                         asked += CHUNK;
                         continue;
