@@ -122,6 +122,8 @@ static const struct verb verbs[] = {
           CTL_ARGS_MAX, "NC", verb_spaces },
         { "context", "save VM NAME", "memory and processors to memory servers; the VM ends [--on URI] [--server S]...",
           1, 3, CONTEXT_OPTIONS, verb_context },
+        { "context", "checkpoint VM NAME", "the same while the VM runs on, where it writes to no disk", 1, 3,
+          CONTEXT_OPTIONS, verb_context },
         { "context", "resume NAME", "there or elsewhere, at the same point [--on URI] [--keep] [--dry-run] [--force]",
           1, 3, CONTEXT_OPTIONS, verb_context },
         { "context", "swap VM", "saves what runs as --out NAME; --in NAME goes on in its place", 1, 3,

@@ -98,14 +98,20 @@ static int save(struct ctl *ctl, struct context_command *command) {
                 return failed(command, &error);
         context_command_done(command);
         if (ctl->json)
-                return print_done_json(ctl, "context-save", manifest, NULL);
+                return print_done_json(ctl, command->job.live ? "context-checkpoint" : "context-save", manifest, NULL);
         if (ctl->dry_run)
                 printf("%s can be saved as context %s; nothing was done.\n", manifest->vm, manifest->name);
         else {
                 print_saved(manifest);
-                printf("It has ended here. To go on: failoverctl context resume %s\n", manifest->name);
+                if (!command->job.live)
+                        printf("It has ended here. To go on: failoverctl context resume %s\n", manifest->name);
         }
         return CTL_OK;
+}
+
+static int checkpoint(struct ctl *ctl, struct context_command *command) {
+        command->job.live = true;
+        return save(ctl, command);
 }
 
 static int resume(struct ctl *ctl, struct context_command *command) {
@@ -300,6 +306,7 @@ static const struct {
         int (*run)(struct ctl *ctl, struct context_command *command);
 } verbs[] = {
         { "save", "save VM NAME", 3, save },
+        { "checkpoint", "checkpoint VM NAME", 3, checkpoint },
         { "resume", "resume NAME", 2, resume },
         { "swap", "swap VM --out NAME --in NAME", 2, swap },
         { "list", "list", 1, list },
@@ -322,5 +329,6 @@ int verb_context(struct ctl *ctl) {
                 context_command_deinit(&command);
                 return r;
         }
-        return ctl_fail(CTL_USAGE, "context has save, resume, swap, list, xml and drop, not \"%s\"", ctl->args[0]);
+        return ctl_fail(CTL_USAGE, "context has save, checkpoint, resume, swap, list, xml and drop, not \"%s\"",
+                        ctl->args[0]);
 }

@@ -8,7 +8,7 @@
 
 static const char *const context_state_table[] = {
         [CONTEXT_SAVED] = "saved",
-        [CONTEXT_RESUMING] = "resuming",
+        [CONTEXT_CLAIMED] = "claimed",
 };
 DEFINE_ENUM_TABLE(context_state, context_state_table)
 

@@ -32,17 +32,17 @@
 
 enum context_state {
         CONTEXT_SAVED,
-        CONTEXT_RESUMING, /* somebody was about to have it run; there must not be two of them */
+        CONTEXT_CLAIMED, /* its VM may be there: not ended yet, or about to be started. There must not be two of them */
         CONTEXT_STATE_MAX,
         CONTEXT_STATE_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(context_state); /* "saved", "resuming" */
+DECLARE_ENUM_TABLE(context_state); /* "saved", "claimed" */
 
 struct context_head {
         enum context_state state;
         uint64_t manifest_offset, manifest_bytes;
         unsigned char manifest_sum[CONTEXT_SUM_BYTES];
-        char holder[CONTEXT_HOLDER_LEN]; /* CONTEXT_RESUMING: who, where and when, for people */
+        char holder[CONTEXT_HOLDER_LEN]; /* CONTEXT_CLAIMED: by whom, where and when, for people */
 };
 
 enum context_disk_kind {

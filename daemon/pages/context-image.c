@@ -172,9 +172,15 @@ static uint64_t manifest_offset(const struct context_manifest *manifest, const s
         return head->manifest_offset == first ? first + CONTEXT_MANIFEST_MAX : first;
 }
 
-int context_commit(const struct context_io *io, const struct context_manifest *manifest, struct context_head *head,
-                   struct error *error) {
-        struct context_head next = { .state = CONTEXT_SAVED, .manifest_offset = manifest_offset(manifest, head) };
+static void claim(struct context_head *head, const char *holder) {
+        head->state = *holder ? CONTEXT_CLAIMED : CONTEXT_SAVED;
+        memset(head->holder, 0, sizeof(head->holder));
+        memcpy(head->holder, holder, strnlen(holder, sizeof(head->holder) - 1));
+}
+
+int context_commit(const struct context_io *io, const struct context_manifest *manifest, const char *holder,
+                   struct context_head *head, struct error *error) {
+        struct context_head next = { .manifest_offset = manifest_offset(manifest, head) };
         _cleanup_free_ char *text = NULL;
         size_t length = 0;
         int r = context_manifest_encode(manifest, &text, &length);
@@ -182,6 +188,7 @@ int context_commit(const struct context_io *io, const struct context_manifest *m
         if (r < 0)
                 return error_set(error, r, "its description: %s", strerror(-r));
         next.manifest_bytes = length;
+        claim(&next, holder);
         if (gnutls_hash_fast(GNUTLS_DIG_SHA256, text, length, next.manifest_sum) < 0)
                 return error_set(error, -ENOMEM, "out of memory");
         for (size_t at = 0; at < length && r == 0; at += CONTEXT_IO_MAX)
@@ -201,9 +208,7 @@ int context_mark(const struct context_io *io, struct context_head *head, const c
         struct context_head next = *head;
         int r;
 
-        next.state = *holder ? CONTEXT_RESUMING : CONTEXT_SAVED;
-        memset(next.holder, 0, sizeof(next.holder));
-        memcpy(next.holder, holder, strnlen(holder, sizeof(next.holder) - 1));
+        claim(&next, holder);
         r = write_head(io, &next, error);
         if (r == 0)
                 *head = next;

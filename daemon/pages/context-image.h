@@ -41,10 +41,10 @@ int context_tell(const struct context_progress *progress, enum context_phase pha
 int context_image_write(const struct context_io *io, int fd, struct context_manifest *manifest,
                         const struct context_progress *progress, struct error *error);
 /* Makes it a context: the manifest, then, once all is there to stay, the head. `head` is zeroed, or the one that counts
- * now: then another manifest takes the place of its own. */
-int context_commit(const struct context_io *io, const struct context_manifest *manifest, struct context_head *head,
-                   struct error *error);
-/* Says that somebody is about to have it run, or that nobody is: `holder` "". */
+ * now: then another manifest takes the place of its own. `holder` as for context_mark(). */
+int context_commit(const struct context_io *io, const struct context_manifest *manifest, const char *holder,
+                   struct context_head *head, struct error *error);
+/* Says that its VM may be there, and where, or that it is not: "". */
 int context_mark(const struct context_io *io, struct context_head *head, const char *holder, struct error *error);
 
 /* Head and manifest, each whole: errors of context_head_decode() and context_manifest_decode(), and of reading. */

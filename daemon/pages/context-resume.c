@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
@@ -71,6 +70,24 @@ static int check_disks(const struct context_job *job, const struct context_manif
         return r;
 }
 
+/* Its VM is nowhere, as far as the context says. */
+static int check_claim(const struct context_job *job, const struct context_resuming *resuming, struct error *error) {
+        const struct context_manifest *manifest = resuming->manifest;
+        char host[NAME_LEN] = "";
+
+        if (job->force)
+                return 0;
+        if (resuming->head.state == CONTEXT_CLAIMED)
+                return error_set(error, -EBUSY, "who %s was cut off, and its VM may be there, running or paused. Where "
+                                 "you know that it is not, say so by --force", resuming->head.holder);
+        context_host(host);
+        if (manifest->checkpoint && (strcmp(manifest->host, host) != 0 || strcmp(manifest->uri, job->uri) != 0))
+                return error_set(error, -EBUSY, "it is a checkpoint, and whether its VM still runs on %s under %s "
+                                 "cannot be seen from here. Where you know that it does not, say so by --force",
+                                 manifest->host, manifest->uri);
+        return 0;
+}
+
 int context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
                              const struct context_vm *instead, struct context_resuming *resuming,
                              struct error *error) {
@@ -79,9 +96,8 @@ int context_resuming_prepare(const struct context_job *job, virConnectPtr connec
         if (r < 0)
                 return r;
         r = context_open(&resuming->place.io, &resuming->head, &resuming->manifest, error);
-        if (r == 0 && resuming->head.state == CONTEXT_RESUMING && !job->force)
-                r = error_set(error, -EBUSY, "it was about to be resumed (%s), and nothing was heard of it since. "
-                              "Where you know that it does not run there, say so by --force", resuming->head.holder);
+        if (r == 0)
+                r = check_claim(job, resuming, error);
         if (r == 0)
                 r = check_vm(job, connection, resuming->manifest, instead, error);
         if (r == 0)
@@ -109,25 +125,13 @@ int context_resuming_fetch(const struct context_job *job, struct context_resumin
         return r;
 }
 
-/* For whoever finds it so after a crash. */
-static void describe_holder(const struct context_job *job, char holder[static CONTEXT_HOLDER_LEN]) {
-        char host[NAME_LEN] = "", date[32] = "";
-        time_t now = time(NULL);
-        struct tm utc;
-
-        (void) gethostname(host, sizeof(host) - 1);
-        if (gmtime_r(&now, &utc))
-                (void) strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &utc);
-        snprintf(holder, CONTEXT_HOLDER_LEN, "on %s under %.128s, %s", host, job->uri, date);
-}
-
 int context_resuming_start(const struct context_job *job, virConnectPtr connection,
                            struct context_resuming *resuming, struct error *error) {
         struct context_manifest *manifest = resuming->manifest;
         char holder[CONTEXT_HOLDER_LEN];
         int r = check_disks(job, manifest, NULL, error); /* fetching has taken its time */
 
-        describe_holder(job, holder);
+        context_claim_text(job, "resumed", holder);
         if (r == 0)
                 r = context_mark(&resuming->place.io, &resuming->head, holder, error);
         if (r == 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
@@ -26,16 +27,32 @@ int context_saving_permit(const struct context_job *job, const char *vm, const c
                           struct error *error) {
         int r = context_name_check(name, error);
 
-        if (r == 0)
+        if (r == 0 && !job->live)
                 r = job->permit(job->userdata, vm, error);
         return r < 0 ? r : context_vm_connect(job->uri, ret, error);
+}
+
+void context_host(char ret[static NAME_LEN]) {
+        memset(ret, 0, NAME_LEN);
+        if (gethostname(ret, NAME_LEN - 1) < 0 || !space_word_is_valid(ret))
+                strcpy(ret, "localhost");
+}
+
+void context_claim_text(const struct context_job *job, const char *verb, char ret[static CONTEXT_HOLDER_LEN]) {
+        char host[NAME_LEN], date[32] = "";
+        time_t now = time(NULL);
+        struct tm utc;
+
+        context_host(host);
+        if (gmtime_r(&now, &utc))
+                (void) strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &utc);
+        snprintf(ret, CONTEXT_HOLDER_LEN, "%s it on %s under %.120s at %s", verb, host, job->uri, date);
 }
 
 /* Its space's owner is the VM, by its UUID where no space can have its name; its node is this host. */
 static void name_space(const struct context_vm *vm, const char *name, struct space_name *ret) {
         *ret = (struct space_name) { 0 };
-        if (gethostname(ret->node, sizeof(ret->node) - 1) < 0 || !space_word_is_valid(ret->node))
-                strcpy(ret->node, "localhost");
+        context_host(ret->node);
         snprintf(ret->owner, sizeof(ret->owner), "%s", space_word_is_valid(vm->name) ? vm->name : vm->uuid);
         snprintf(ret->space, sizeof(ret->space), CONTEXT_PREFIX "%s", name);
 }
@@ -71,6 +88,7 @@ static int make_manifest(const struct context_job *job, const char *name, const 
         strcpy(manifest->uuid, vm->uuid);
         snprintf(manifest->host, sizeof(manifest->host), "%s", host);
         manifest->paused = vm->paused;
+        manifest->checkpoint = job->live;
         manifest->uri = strdup(job->uri);
         if (!manifest->uri)
                 return -ENOMEM;
@@ -78,16 +96,28 @@ static int make_manifest(const struct context_job *job, const char *name, const 
         return 0;
 }
 
+/* Whether all of them can be looked at; what they are like is of interest later, when the VM is paused. */
+static int check_disks(const struct context_job *job, const struct context_vm *vm, struct error *error) {
+        struct context_disk *disks = NULL;
+        size_t n = 0;
+        int r = context_disks_look(vm->xml, &disks, &n, error);
+
+        for (size_t i = 0; i < n && r == 0 && job->live; i++)
+                if (disks[i].writable)
+                        r = error_set(error, -ENOTSUP, "VM %s writes to its disk %s, and would go on to: its memory as "
+                                      "it is now does not go with the disk as it will be. Save it instead, which ends "
+                                      "it", vm->name, disks[i].target);
+        context_disks_free(disks, n);
+        return r;
+}
+
 int context_saving_prepare(const struct context_job *job, virConnectPtr connection, const char *vm, const char *name,
                            struct context_saving *saving, struct error *error) {
-        struct context_disk *disks = NULL;
         struct space_name space;
-        size_t n_disks = 0;
         int r = context_vm_find(connection, vm, &saving->vm, error);
 
         if (r == 0)
-                r = context_disks_look(saving->vm.xml, &disks, &n_disks, error);
-        context_disks_free(disks, n_disks); /* what they are like is of interest when it is paused */
+                r = check_disks(job, &saving->vm, error);
         if (r == 0)
                 r = check_free(job, name, error);
         if (r == 0)
@@ -138,11 +168,12 @@ static int store_image(const struct context_job *job, struct context_saving *sav
 }
 
 static int save(const struct context_job *job, struct context_saving *saving, struct error *error) {
+        char holder[CONTEXT_HOLDER_LEN] = "";
         uint64_t now;
-        int r = context_vm_suspend(&saving->vm, error);
+        int r = job->live ? 0 : context_vm_suspend(&saving->vm, error);
 
         if (r == 0)
-                r = context_vm_image(&saving->vm, saving->spool.path, &job->progress, error);
+                r = context_vm_image(&saving->vm, saving->spool.path, job->live, &job->progress, error);
         if (r == 0)
                 r = context_vm_image_xml(&saving->vm, saving->spool.path, &saving->manifest->xml, error);
         if (r == 0)
@@ -153,7 +184,9 @@ static int save(const struct context_job *job, struct context_saving *saving, st
                 return r;
         now = clock_usec(CLOCK_REALTIME);
         saving->manifest->saved_usec = now;
-        r = context_commit(&saving->place.io, saving->manifest, &saving->head, error);
+        if (!job->live) /* and until then it is not whole for anybody else */
+                context_claim_text(job, "saved", holder);
+        r = context_commit(&saving->place.io, saving->manifest, holder, &saving->head, error);
         return r < 0 ? r : context_place_finish(&saving->place, now, error);
 }
 
@@ -177,11 +210,13 @@ int context_saving_end(const struct context_job *job, struct context_saving *sav
         /* Some formats are written once more when they are closed. */
         r = note_disks(saving, error);
         if (r > 0)
-                r = context_commit(&saving->place.io, saving->manifest, &saving->head, error);
+                r = context_commit(&saving->place.io, saving->manifest, "", &saving->head, error);
+        else if (r == 0)
+                r = context_mark(&saving->place.io, &saving->head, "", error);
         if (r < 0)
-                error_prefix(error, "the VM is saved as context %s and has ended, but what its disks are like now "
-                             "could not be noted", saving->manifest->name);
-        return r < 0 ? r : 0;
+                error_prefix(error, "the VM is saved as context %s and has ended, but that could not be noted: "
+                             "resume it with --force", saving->manifest->name);
+        return r;
 }
 
 /* Adds to what is said already. */
@@ -214,7 +249,7 @@ int context_save(const struct context_job *job, const char *vm, const char *name
                 r = context_saving_prepare(job, connection, vm, name, &saving, error);
         if (r == 0 && !job->dry_run) {
                 r = context_saving_run(job, &saving, error);
-                if (r == 0)
+                if (r == 0 && !job->live)
                         r = context_saving_end(job, &saving, error);
         }
         if (r == 0)

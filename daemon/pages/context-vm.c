@@ -228,11 +228,15 @@ static int take_snapshot(struct call *call) {
         return 0;
 }
 
-int context_vm_image(struct context_vm *vm, const char *path, const struct context_progress *progress,
+int context_vm_image(struct context_vm *vm, const char *path, bool live, const struct context_progress *progress,
                      struct error *error) {
         _cleanup_free_ char *xml = NULL;
         struct call call = { .run = take_snapshot, .vm = vm, .flags = VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA };
-        int r = domain_xml_memory_snapshot(vm->xml, path, &xml, error);
+        int r;
+
+        if (live)
+                call.flags |= VIR_DOMAIN_SNAPSHOT_CREATE_LIVE;
+        r = domain_xml_memory_snapshot(vm->xml, path, &xml, error);
 
         if (r < 0)
                 return r;

@@ -9,8 +9,9 @@
  * before it is ended; a context is fetched and verified as a whole before it takes a VM's place. Until then any
  * failure, Ctrl-C included, leaves the VM running as it was. A program that is killed leaves a paused VM at worst.
  *
- * A context is resumed once: it goes when its VM runs, unless it is kept on purpose. Before the VM is started, the
- * context says who is about to do so; after a crash just then nobody knows whether it runs, and a person has to say.
+ * A context is resumed once: it goes when its VM runs, unless it is kept on purpose. From when it is whole until its VM
+ * has ended, and again before the VM is started, the context says that the VM may be there; after a crash just then
+ * nobody knows whether it is, and a person has to say.
  */
 
 #include "daemon/pages/context-disk.h"
@@ -27,6 +28,7 @@ struct context_job {
         bool keep;         /* after it was resumed */
         bool force;        /* a person states what cannot be seen */
         bool dry_run;      /* verify all, do nothing */
+        bool live;         /* a checkpoint: the VM is not ended */
         struct context_progress progress;
         /* Whether the VM may be ended, or started, here: not where failoverd governs it. Asked before anything is
          * begun, and again before the VM is ended. Negative errno with the reason. */
@@ -34,7 +36,9 @@ struct context_job {
         void *userdata;
 };
 
-/* The manifests are the caller's. Errors name the VM's state where it is not as before. */
+/* The manifests are the caller's. Errors name the VM's state where it is not as before. With `live`, a save is refused
+ * (-ENOTSUP) where the VM has a disk that it can write: it would go on to write it, and the state kept is of the disk
+ * before. */
 int context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,
                  struct error *error);
 int context_resume(const struct context_job *job, const char *name, struct context_manifest **ret,
@@ -96,6 +100,11 @@ int context_resuming_fetch(const struct context_job *job, struct context_resumin
 int context_resuming_start(const struct context_job *job, virConnectPtr connection,
                            struct context_resuming *resuming, struct error *error);
 void context_resuming_deinit(struct context_resuming *resuming);
+
+/* This host, as a space's node. */
+void context_host(char ret[static NAME_LEN]);
+/* "VERB it on HOST under URI at TIME", for whoever finds a context claimed. */
+void context_claim_text(const struct context_job *job, const char *verb, char ret[static CONTEXT_HOLDER_LEN]);
 
 /* A connection that is closed with its scope. */
 void context_connection_close(virConnectPtr *connection);

@@ -120,7 +120,7 @@ static void fixture_init(struct fixture *fixture) {
         fixture->fd = make_image(&fixture->image);
         fixture->head = (struct context_head) { 0 };
         REQUIRE(context_image_write(&fixture->io, fixture->fd, fixture->manifest, NULL, NULL) == 0);
-        REQUIRE(context_commit(&fixture->io, fixture->manifest, &fixture->head, NULL) == 0);
+        REQUIRE(context_commit(&fixture->io, fixture->manifest, "", &fixture->head, NULL) == 0);
 }
 
 static void fixture_deinit(struct fixture *fixture) {
@@ -176,7 +176,7 @@ static void an_empty_image_is_one_too(void) {
         space_init(&space);
         io = io_of(&space);
         CHECK(context_image_write(&io, fd, manifest, NULL, NULL) == 0 && manifest->n_chunks == 0);
-        CHECK(context_commit(&io, manifest, &head, NULL) == 0 && read_all(&io, -1, NULL, NULL) == 0);
+        CHECK(context_commit(&io, manifest, "", &head, NULL) == 0 && read_all(&io, -1, NULL, NULL) == 0);
         context_manifest_free(manifest);
         space_deinit(&space);
 }
@@ -283,7 +283,7 @@ static void another_version_is_named(void) {
 
         fixture_init(&f);
         f.manifest->version = CONTEXT_VERSION + 1;
-        REQUIRE(context_commit(&f.io, f.manifest, &f.head, NULL) == 0);
+        REQUIRE(context_commit(&f.io, f.manifest, "", &f.head, NULL) == 0);
         CHECK(read_all(&f.io, -1, NULL, &error) == -EPROTONOSUPPORT);
         CHECK_TEXT(error_text(&error), "its description: it is of version 2, and this program knows version 1");
         error_deinit(&error);
@@ -306,7 +306,7 @@ static void a_save_cut_off_anywhere_leaves_none_or_the_one_before(void) {
                 io = io_of(&space);
                 r = context_image_write(&io, fd, manifest, NULL, NULL);
                 if (r == 0)
-                        r = context_commit(&io, manifest, &head, NULL);
+                        r = context_commit(&io, manifest, "", &head, NULL);
                 memcpy(space.bytes, space.kept, space.size); /* power is lost */
                 CHECK(r == 0 || r == -ENOSPC);
                 CHECK(read_all(&io, -1, NULL, NULL) == (r == 0 ? 0 : -ENODATA));
@@ -329,7 +329,7 @@ static void a_second_commit_replaces_the_first_or_leaves_it(void) {
                 fixture_init(&f);
                 f.manifest->disks[0].modified_nsec = 5;
                 f.space.fail_at = f.space.n_writes + n;
-                r = context_commit(&f.io, f.manifest, &f.head, NULL);
+                r = context_commit(&f.io, f.manifest, "", &f.head, NULL);
                 memcpy(f.space.bytes, f.space.kept, f.space.size);
                 CHECK((r == 0) == (n == 3));
                 REQUIRE(read_all(&f.io, -1, &manifest, NULL) == 0);
@@ -348,7 +348,7 @@ static void who_was_about_to_resume_it_is_remembered(void) {
         REQUIRE(context_mark(&f.io, &f.head, "on h2", NULL) == 0);
         memcpy(f.space.bytes, f.space.kept, f.space.size);
         REQUIRE(context_open(&f.io, &head, &manifest, NULL) == 0);
-        CHECK(head.state == CONTEXT_RESUMING);
+        CHECK(head.state == CONTEXT_CLAIMED);
         CHECK_TEXT(head.holder, "on h2");
         context_manifest_free(manifest);
         REQUIRE(context_mark(&f.io, &f.head, "", NULL) == 0 && context_open(&f.io, &head, &manifest, NULL) == 0);
