@@ -181,8 +181,10 @@ static int drop(struct ctl *ctl, struct context_command *command) {
 static const char *entry_state(const struct context_entry *entry) {
         bool busy = context_entry_connections(entry) > 0;
 
-        if (context_entry_token(entry) == CONTEXT_TOKEN_OPEN)
+        if (context_entry_unfinished(entry))
                 return busy ? "saving" : "unfinished";
+        if (context_entry_token(entry) == CONTEXT_TOKEN_OPEN)
+                return "unknown"; /* its mirror does not know */
         return busy ? "in use" : "saved";
 }
 

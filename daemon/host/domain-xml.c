@@ -502,8 +502,10 @@ int domain_xml_sources(const char *text, int (*found)(const struct domain_source
                 struct domain_source source = { .writable = !node_child(d, "readonly") };
 
                 node_attribute(node_child(d, "target"), "dev", source.target, sizeof(source.target));
+                node_attribute(node_child(d, "driver"), "type", source.format, sizeof(source.format));
                 r = tell_source(d, &source, found, userdata, error);
                 source.writable = false;
+                source.format[0] = 0;
                 for (const xmlNode *b = node_child(d, "backingStore"); b && r == 0; b = node_child(b, "backingStore"))
                         r = tell_source(b, &source, found, userdata, error);
         }
@@ -518,10 +520,30 @@ static xmlNode *add_child(xmlNode *parent, const char *name) {
         return parent ? xmlNewChild(parent, NULL, (const xmlChar *) name, NULL) : NULL;
 }
 
-int domain_xml_memory_snapshot(const char *text, const char *path, char **ret_xml, struct error *error) {
+/* Leaves a disk out of a snapshot, or has the domain go on in an overlay. */
+static bool add_disk(xmlNode *disks, const xmlNode *of, const char *suffix) {
+        xmlNode *disk = add_child(disks, "disk");
+        _cleanup_xml_ xmlChar *file = NULL;
+        char target[DISK_TARGET_LEN];
+        _cleanup_free_ char *overlay = NULL;
+
+        node_attribute(node_child(of, "target"), "dev", target, sizeof(target));
+        file = node_child(of, "source") ? xmlGetNoNsProp(node_child(of, "source"), (const xmlChar *) "file") : NULL;
+        if (!suffix || !file || node_child(of, "readonly"))
+                return add_attribute(disk, "name", target) && add_attribute(disk, "snapshot", "no");
+        if (asprintf(&overlay, "%s.%s", (const char *) file, suffix) < 0) {
+                overlay = NULL;
+                return false;
+        }
+        return add_attribute(disk, "name", target) && add_attribute(disk, "snapshot", "external") &&
+               add_attribute(add_child(disk, "driver"), "type", "qcow2") &&
+               add_attribute(add_child(disk, "source"), "file", overlay);
+}
+
+int domain_xml_memory_snapshot(const char *text, const char *path, const char *suffix, char **ret_xml,
+                               struct error *error) {
         _cleanup_doc_ xmlDoc *domain = NULL, *doc = xmlNewDoc((const xmlChar *) "1.0");
         xmlNode *root = doc ? xmlNewDocNode(doc, NULL, (const xmlChar *) "domainsnapshot", NULL) : NULL;
-        char target[DISK_TARGET_LEN];
         xmlNode *memory, *disks;
         const xmlNode *devices;
         bool whole;
@@ -536,12 +558,28 @@ int domain_xml_memory_snapshot(const char *text, const char *path, char **ret_xm
         disks = add_child(root, "disks");
         whole = disks && add_attribute(memory, "snapshot", "external") && add_attribute(memory, "file", path);
         devices = node_child(xmlDocGetRootElement(domain), "devices");
-        for (const xmlNode *d = node_child(devices, "disk"); d && whole; d = node_next(devices, d, "disk")) {
-                xmlNode *disk = add_child(disks, "disk");
-
-                node_attribute(node_child(d, "target"), "dev", target, sizeof(target));
-                whole = add_attribute(disk, "name", target) && add_attribute(disk, "snapshot", "no");
-        }
+        for (const xmlNode *d = node_child(devices, "disk"); d && whole; d = node_next(devices, d, "disk"))
+                whole = add_disk(disks, d, suffix);
         r = whole ? print_node(root, ret_xml) : -ENOMEM;
         return r < 0 ? error_set(error, r, "out of memory") : 0;
+}
+
+int domain_xml_replace_disk(const char *text, const char *target, const char *path, char **ret_xml,
+                            struct error *error) {
+        _cleanup_doc_ xmlDoc *doc = NULL;
+        xmlNode *disk, *driver, *source;
+        int r = parse(text, &doc, error);
+
+        if (r < 0)
+                return r;
+        disk = find_disk(node_child(xmlDocGetRootElement(doc), "devices"), target);
+        driver = node_child(disk, "driver");
+        source = node_child(disk, "source");
+        if (!disk || !driver || !source)
+                return error_set(error, -ENOENT, "the domain has no disk \"%s\" in a file", target);
+        remove_children(disk, "backingStore", NULL);
+        if (!add_attribute(driver, "type", "qcow2") || !add_attribute(source, "file", path) ||
+            print_node(xmlDocGetRootElement(doc), ret_xml) < 0)
+                return error_set(error, -ENOMEM, "out of memory");
+        return 0;
 }

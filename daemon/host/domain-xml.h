@@ -68,10 +68,13 @@ int domain_xml_disk(const char *text, const char *target, char **ret_device, str
  * is the caller's to free. -ENOENT where no such disk is attached. */
 int domain_xml_attached_disk(const char *text, const char *target, char **ret_alias, struct error *error);
 
+#define DISK_FORMAT_LEN 32
+
 /* What a disk of the domain reads and writes: the disk's own source, and those behind it (backing files). */
 struct domain_source {
         char target[DISK_TARGET_LEN];
         const char *path; /* of a file or block device; "" where it is neither */
+        char format[DISK_FORMAT_LEN]; /* of the disk's own source: "raw", "qcow2"; "" where it is not said */
         bool block;       /* a block device */
         bool writable;
 };
@@ -82,9 +85,16 @@ struct domain_source {
 int domain_xml_sources(const char *text, int (*found)(const struct domain_source *source, void *userdata),
                        void *userdata, struct error *error);
 
-/* What virDomainSnapshotCreateXML() takes to put memory and processor state into the file `path`, and no disk. The
- * caller frees `ret_xml`. */
-int domain_xml_memory_snapshot(const char *text, const char *path, char **ret_xml, struct error *error);
+/* What virDomainSnapshotCreateXML() takes to put memory and processor state into the file `path`, and no disk, or, with
+ * `suffix` (NULL: none), to freeze each disk in a file that the domain can write, with an overlay whose name is the
+ * file's, a dot and `suffix`. The caller frees `ret_xml`. */
+int domain_xml_memory_snapshot(const char *text, const char *path, const char *suffix, char **ret_xml,
+                               struct error *error);
+
+/* The domain with another file, of format qcow2, behind the disk with that target. The caller frees `ret_xml`. -ENOENT
+ * where there is no such disk. */
+int domain_xml_replace_disk(const char *text, const char *target, const char *path, char **ret_xml,
+                            struct error *error);
 
 /* The overflow disk of an application, or with an empty name the VM's own, as virDomainAttachDeviceFlags() takes it:
  * the NBD server at `socket`, under a target and a serial number that are free in a live XML. `ret_device` is the

@@ -60,11 +60,14 @@ static int add_source(const struct domain_source *source, void *userdata) {
                         return error_set(list->error, r, "disk %s: %s: %s", disk.target, source->path, strerror(-r));
                 disk.path = strdup(source->path);
         }
+        if (*source->format)
+                disk.format = strdup(source->format);
         grown = reallocarray(list->disks, list->n + 1, sizeof(*grown));
         if (grown)
                 list->disks = grown;
-        if (!grown || (disk.kind != CONTEXT_DISK_OTHER && !disk.path)) {
+        if (!grown || (disk.kind != CONTEXT_DISK_OTHER && !disk.path) || (*source->format && !disk.format)) {
                 free(disk.path);
+                free(disk.format);
                 return error_set(list->error, -ENOMEM, "out of memory");
         }
         list->disks[list->n++] = disk;
@@ -82,12 +85,6 @@ int context_disks_look(const char *xml, struct context_disk **ret, size_t *ret_n
         *ret = list.disks;
         *ret_n = list.n;
         return 0;
-}
-
-void context_disks_free(struct context_disk *disks, size_t n) {
-        for (size_t i = 0; i < n; i++)
-                free(disks[i].path);
-        free(disks);
 }
 
 static bool is_locked(int fd, off_t byte) {

@@ -15,7 +15,6 @@
 /* What is behind the disks of a domain, as it is now. `*ret` and the paths in it are the caller's, also where
  * `*ret_n` is 0. Errors of domain_xml_sources(), and where a file cannot be looked at. */
 int context_disks_look(const char *xml, struct context_disk **ret, size_t *ret_n, struct error *error);
-void context_disks_free(struct context_disk *disks, size_t n);
 
 /* Whether a context may go on with its disks as they are now: -ESTALE where one has changed since, -EBUSY where one is
  * in use (QEMU's own locks on it are looked at, not of those in `spare`: the disks of a VM that will be gone by then),

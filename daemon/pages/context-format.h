@@ -58,6 +58,8 @@ DECLARE_ENUM_TABLE(context_disk_kind); /* "file", "block", "other" */
 struct context_disk {
         char target[NAME_LEN];
         char *path; /* owned; NULL: CONTEXT_DISK_OTHER */
+        char *format;  /* of what is in it, as libvirt calls it; owned; NULL: not known, or of a backing file */
+        char *overlay; /* of a checkpoint: where the VM went on writing; owned; NULL: nowhere */
         int kind;   /* enum context_disk_kind */
         bool writable;
         uint64_t size_bytes, modified_nsec; /* of a block device only the size is known */
@@ -78,6 +80,7 @@ struct context_manifest {
         char *xml; /* of the image: what it can be started with; owned */
 };
 
+void context_disks_free(struct context_disk *disks, size_t n);
 struct context_manifest *context_manifest_free(struct context_manifest *manifest);
 
 /* The bytes of a sum in hexadecimal. */

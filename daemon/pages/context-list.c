@@ -38,6 +38,10 @@ uint64_t context_entry_token(const struct context_entry *entry) {
         return token;
 }
 
+bool context_entry_unfinished(const struct context_entry *entry) {
+        return context_entry_primary(entry) >= 0 && context_entry_token(entry) == CONTEXT_TOKEN_OPEN;
+}
+
 uint64_t context_entry_connections(const struct context_entry *entry) {
         int primary = context_entry_primary(entry);
 

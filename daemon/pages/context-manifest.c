@@ -20,6 +20,10 @@ static int any_text(const char *text) {
         return *text != 0;
 }
 
+static int is_path(const char *text) {
+        return *text == '/' && text_valid(text);
+}
+
 static int is_uuid(const char *text) {
         return strlen(text) == CONTEXT_UUID_LEN - 1 && strspn(text, "0123456789abcdef-") == CONTEXT_UUID_LEN - 1;
 }
@@ -29,14 +33,16 @@ static int is_sum(const char *text) {
 }
 
 #define DISK struct context_disk
-enum { ROW_TARGET, ROW_PATH, ROW_KIND, ROW_WRITABLE, ROW_SIZE, ROW_MODIFIED };
+enum { ROW_TARGET, ROW_PATH, ROW_KIND, ROW_WRITABLE, ROW_SIZE, ROW_MODIFIED, ROW_FORMAT, ROW_OVERLAY };
 static const struct field disk_rows[] = {
         [ROW_TARGET] = CHARS_FIELD(DISK, target, text_valid),
-        [ROW_PATH] = STRING_FIELD(DISK, path, "path", PATH_LENGTH_MAX, text_valid),
+        [ROW_PATH] = STRING_FIELD(DISK, path, "path", PATH_LENGTH_MAX, is_path),
         [ROW_KIND] = WORD_FIELD(DISK, kind, context_disk_kind),
         [ROW_WRITABLE] = { FIELD_AT(DISK, writable), .kind = FIELD_BOOL },
         [ROW_SIZE] = BYTES_FIELD(DISK, size_bytes),
         [ROW_MODIFIED] = UINT64_FIELD(DISK, modified_nsec),
+        [ROW_FORMAT] = STRING_FIELD(DISK, format, "format", NAME_LEN, space_word_is_valid),
+        [ROW_OVERLAY] = STRING_FIELD(DISK, overlay, "overlay", PATH_LENGTH_MAX, is_path),
 };
 
 static int check_disk(const void *object, struct error *error) {
@@ -44,6 +50,8 @@ static int check_disk(const void *object, struct error *error) {
 
         if ((disk->kind == CONTEXT_DISK_OTHER) != !disk->path)
                 return error_set(error, -EBADMSG, "a disk has a path if and only if it is here");
+        if (disk->overlay && (disk->kind != CONTEXT_DISK_FILE || !disk->format))
+                return error_set(error, -EBADMSG, "only a file of a known format has an overlay");
         return 0;
 }
 
@@ -74,12 +82,19 @@ static const struct field manifest_rows[] = {
 #define REQUIRED (FIELD_BIT(N_ROWS) - 1 - FIELD_BIT(ROW_PAUSED) - FIELD_BIT(ROW_CHECKPOINT) - FIELD_BIT(ROW_DISKS))
 static const struct fields manifest_fields = { manifest_rows, ELEMENTSOF(manifest_rows), REQUIRED, NULL };
 
+void context_disks_free(struct context_disk *disks, size_t n) {
+        for (size_t i = 0; disks && i < n; i++) {
+                free(disks[i].path);
+                free(disks[i].format);
+                free(disks[i].overlay);
+        }
+        free(disks);
+}
+
 struct context_manifest *context_manifest_free(struct context_manifest *manifest) {
         if (!manifest)
                 return NULL;
-        for (size_t i = 0; manifest->disks && i < manifest->n_disks; i++)
-                free(manifest->disks[i].path);
-        free(manifest->disks);
+        context_disks_free(manifest->disks, manifest->n_disks);
         free(manifest->uri);
         free(manifest->xml);
         free(manifest);

@@ -63,6 +63,8 @@ const char *context_entry_name(const struct context_entry *entry);
 int context_entry_primary(const struct context_entry *entry);
 /* The highest token that a server has of it, and how many connections there are to it. */
 uint64_t context_entry_token(const struct context_entry *entry);
+/* Its save is under way, or was cut off, as far as its primary says: a mirror hears of the end a little later. */
+bool context_entry_unfinished(const struct context_entry *entry);
 uint64_t context_entry_connections(const struct context_entry *entry);
 
 struct context_place {

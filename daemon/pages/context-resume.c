@@ -5,6 +5,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/pages/context-internal.h"
+#include "daemon/pages/context-overlay.h"
 #include "daemon/pages/context.h"
 
 void context_resuming_deinit(struct context_resuming *resuming) {
@@ -31,7 +32,7 @@ static int take(const struct context_job *job, const char *name, struct context_
 
         if (r < 0)
                 return r;
-        if (context_entry_token(entry) == CONTEXT_TOKEN_OPEN && context_entry_connections(entry) == 0)
+        if (context_entry_unfinished(entry) && context_entry_connections(entry) == 0)
                 r = error_set(error, -ENODATA, "context %s was never finished: its save was cut off, and its VM has "
                               "not been ended by it; drop it", name);
         if (r == 0)
@@ -50,10 +51,15 @@ static int check_vm(const struct context_job *job, virConnectPtr connection, con
 
         if (r < 0)
                 return r;
+        if (instead && strcmp(instead->uuid, manifest->uuid) != 0)
+                return error_set(error, -EINVAL, "it is a context of VM %s, not of %s", manifest->vm, instead->name);
+        for (size_t i = 0; i < manifest->n_disks && instead; i++)
+                if (manifest->disks[i].overlay)
+                        return error_set(error, -ENOTSUP, "it is a checkpoint with a disk, and what the VM has written "
+                                         "since would be taken from the context that is saved; end the VM, and resume "
+                                         "it");
         if (instead)
-                return strcmp(instead->uuid, manifest->uuid) == 0
-                               ? 0 : error_set(error, -EINVAL, "it is a context of VM %s, not of %s", manifest->vm,
-                                               instead->name);
+                return 0;
         r = context_vm_present(connection, manifest->vm, manifest->uuid, error);
         return r > 0 ? -EBUSY : r;
 }
@@ -125,6 +131,25 @@ int context_resuming_fetch(const struct context_job *job, struct context_resumin
         return r;
 }
 
+/* Starts the VM, with empty overlays where it is from a checkpoint. */
+static int start(const struct context_job *job, virConnectPtr connection, const struct context_resuming *resuming,
+                 struct error *error) {
+        const struct context_manifest *manifest = resuming->manifest;
+        struct context_overlays overlays = { 0 };
+        _cleanup_free_ char *xml = NULL;
+        int r = context_overlays_xml(manifest, job->xml, &xml, error);
+
+        if (r == 0)
+                r = context_overlays_put(manifest, &overlays, error);
+        if (r < 0)
+                return r;
+        r = context_vm_start(connection, resuming->spool.path, xml, manifest->paused, &job->progress, error);
+        if (r < 0)
+                context_overlays_take_back(manifest, &overlays);
+        context_overlays_deinit(&overlays);
+        return r;
+}
+
 int context_resuming_start(const struct context_job *job, virConnectPtr connection,
                            struct context_resuming *resuming, struct error *error) {
         struct context_manifest *manifest = resuming->manifest;
@@ -135,8 +160,7 @@ int context_resuming_start(const struct context_job *job, virConnectPtr connecti
         if (r == 0)
                 r = context_mark(&resuming->place.io, &resuming->head, holder, error);
         if (r == 0) {
-                r = context_vm_start(connection, resuming->spool.path, job->xml, manifest->paused, &job->progress,
-                                     error);
+                r = start(job, connection, resuming, error);
                 if (r < 0)
                         (void) context_mark(&resuming->place.io, &resuming->head, "", NULL);
         }

@@ -7,6 +7,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/pages/context-internal.h"
+#include "daemon/pages/context-overlay.h"
 #include "daemon/pages/context.h"
 
 #define OVERHEAD_BYTES (128 * MIB) /* of a VM's state beside its memory: video memory, devices */
@@ -71,7 +72,7 @@ static int check_free(const struct context_job *job, const char *name, struct er
                 return r;
         r = error_set(error, -EEXIST, "context %s is there already, of %s%s; drop it, or take another name", name,
                       entry->name.owner,
-                      context_entry_token(entry) == CONTEXT_TOKEN_OPEN ? " and not finished" : "");
+                      context_entry_unfinished(entry) ? " and not finished" : "");
         context_list_deinit(&list);
         return r;
 }
@@ -97,16 +98,17 @@ static int make_manifest(const struct context_job *job, const char *name, const 
 }
 
 /* Whether all of them can be looked at; what they are like is of interest later, when the VM is paused. */
-static int check_disks(const struct context_job *job, const struct context_vm *vm, struct error *error) {
+static int check_disks(const struct context_job *job, const struct context_vm *vm, const char *name,
+                       struct error *error) {
         struct context_disk *disks = NULL;
         size_t n = 0;
         int r = context_disks_look(vm->xml, &disks, &n, error);
 
-        for (size_t i = 0; i < n && r == 0 && job->live; i++)
-                if (disks[i].writable)
-                        r = error_set(error, -ENOTSUP, "VM %s writes to its disk %s, and would go on to: its memory as "
-                                      "it is now does not go with the disk as it will be. Save it instead, which ends "
-                                      "it", vm->name, disks[i].target);
+        if (r == 0 && job->live) {
+                r = context_overlays_name(disks, n, name, error);
+                if (r == 0)
+                        r = context_overlays_check(disks, n, error);
+        }
         context_disks_free(disks, n);
         return r;
 }
@@ -117,7 +119,7 @@ int context_saving_prepare(const struct context_job *job, virConnectPtr connecti
         int r = context_vm_find(connection, vm, &saving->vm, error);
 
         if (r == 0)
-                r = check_disks(job, &saving->vm, error);
+                r = check_disks(job, &saving->vm, name, error);
         if (r == 0)
                 r = check_free(job, name, error);
         if (r == 0)
@@ -152,6 +154,14 @@ static int note_disks(struct context_saving *saving, struct error *error) {
         return r;
 }
 
+/* The VM writes into overlays from here on, whatever becomes of the checkpoint. */
+static int note_overlays(struct context_saving *saving, struct error *error) {
+        struct context_manifest *manifest = saving->manifest;
+
+        saving->overlaid = true;
+        return context_overlays_name(manifest->disks, manifest->n_disks, manifest->name, error);
+}
+
 static int store_image(const struct context_job *job, struct context_saving *saving, struct error *error) {
         _cleanup_close_ int fd = open(saving->spool.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         int r;
@@ -173,11 +183,14 @@ static int save(const struct context_job *job, struct context_saving *saving, st
         int r = job->live ? 0 : context_vm_suspend(&saving->vm, error);
 
         if (r == 0)
-                r = context_vm_image(&saving->vm, saving->spool.path, job->live, &job->progress, error);
+                r = context_vm_image(&saving->vm, saving->spool.path, job->live ? saving->manifest->name : NULL,
+                                     &job->progress, error);
         if (r == 0)
                 r = context_vm_image_xml(&saving->vm, saving->spool.path, &saving->manifest->xml, error);
         if (r == 0)
                 r = note_disks(saving, error);
+        if (r >= 0 && job->live)
+                r = note_overlays(saving, error);
         if (r >= 0)
                 r = store_image(job, saving, error);
         if (r < 0)
@@ -237,6 +250,16 @@ void context_saving_undo(struct context_saving *saving, struct error *error) {
                 add_text(error, error_text(&more));
         error_deinit(&more);
         saving->opened = false;
+        for (size_t i = 0; saving->overlaid && error && i < saving->manifest->n_disks; i++) {
+                const struct context_disk *disk = &saving->manifest->disks[i];
+                char text[512];
+
+                if (!disk->overlay)
+                        continue;
+                snprintf(text, sizeof(text), "the VM goes on in an overlay of its disk %s: `virsh blockcommit %s %s "
+                         "--active --pivot` takes it back", disk->target, saving->vm.name, disk->target);
+                add_text(error, text);
+        }
 }
 
 int context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,

@@ -228,15 +228,15 @@ static int take_snapshot(struct call *call) {
         return 0;
 }
 
-int context_vm_image(struct context_vm *vm, const char *path, bool live, const struct context_progress *progress,
-                     struct error *error) {
+int context_vm_image(struct context_vm *vm, const char *path, const char *checkpoint,
+                     const struct context_progress *progress, struct error *error) {
         _cleanup_free_ char *xml = NULL;
         struct call call = { .run = take_snapshot, .vm = vm, .flags = VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA };
         int r;
 
-        if (live)
+        if (checkpoint)
                 call.flags |= VIR_DOMAIN_SNAPSHOT_CREATE_LIVE;
-        r = domain_xml_memory_snapshot(vm->xml, path, &xml, error);
+        r = domain_xml_memory_snapshot(vm->xml, path, checkpoint, &xml, error);
 
         if (r < 0)
                 return r;

@@ -35,10 +35,11 @@ void context_vm_deinit(struct context_vm *vm);
 /* Pauses it, where it is not paused; lets it go on, where it was paused here. */
 int context_vm_suspend(struct context_vm *vm, struct error *error);
 int context_vm_go_on(struct context_vm *vm, struct error *error);
-/* Its state into the file at `path`, which libvirt makes. A file that is not whole is left where this fails. `live`:
- * the VM runs on meanwhile, but for a moment at the end, of which the state is. */
-int context_vm_image(struct context_vm *vm, const char *path, bool live, const struct context_progress *progress,
-                     struct error *error);
+/* Its state into the file at `path`, which libvirt makes. A file that is not whole is left where this fails. With
+ * `checkpoint`, its name (NULL: none), the VM runs on meanwhile, but for a moment at the end. Its state is of that, and
+ * so are its disks, since it goes on writing into overlays (context-overlay.h). */
+int context_vm_image(struct context_vm *vm, const char *path, const char *checkpoint,
+                     const struct context_progress *progress, struct error *error);
 /* The XML in such a file: what a VM may be started with from it, with other paths say. The caller frees it. */
 int context_vm_image_xml(const struct context_vm *vm, const char *path, char **ret_xml, struct error *error);
 /* Ends it, at once. It is gone when this returns 0. */

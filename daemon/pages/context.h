@@ -37,8 +37,7 @@ struct context_job {
 };
 
 /* The manifests are the caller's. Errors name the VM's state where it is not as before. With `live`, a save is refused
- * (-ENOTSUP) where the VM has a disk that it can write: it would go on to write it, and the state kept is of the disk
- * before. */
+ * (-ENOTSUP) where the VM can write to a disk that is not in a file. */
 int context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,
                  struct error *error);
 int context_resume(const struct context_job *job, const char *name, struct context_manifest **ret,
@@ -60,6 +59,7 @@ struct context_saving {
         struct context_head head;
         struct context_manifest *manifest; /* owned */
         bool opened;                       /* its space is there */
+        bool overlaid;                     /* the VM writes into overlays of a checkpoint */
 };
 
 struct context_resuming {

@@ -11,6 +11,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/pages/context-disk.h"
 #include "daemon/pages/context-image.h"
+#include "daemon/pages/context-overlay.h"
 #include "daemon/pages/context-spool.h"
 #include "tests/random.h"
 #include "tests/unit/test.h"
@@ -97,9 +98,12 @@ static struct context_manifest *make_manifest(void) {
         manifest->disks = calloc(2, sizeof(*manifest->disks));
         REQUIRE(manifest->disks && manifest->uri && manifest->xml);
         manifest->n_disks = 2;
-        manifest->disks[0] = (struct context_disk) { "vda", strdup("/x y.raw"), CONTEXT_DISK_FILE, true, 16 * MIB,
-                                                     UINT64_MAX };
-        manifest->disks[1] = (struct context_disk) { "vdb", NULL, CONTEXT_DISK_OTHER, false, 0, 0 };
+        manifest->disks[0] = (struct context_disk) {
+                .target = "vda", .path = strdup("/x y.raw"), .format = strdup("raw"),
+                .overlay = strdup("/x y.raw.night"), .writable = true, .size_bytes = 16 * MIB,
+                .modified_nsec = UINT64_MAX,
+        };
+        manifest->disks[1] = (struct context_disk) { .target = "vdb", .kind = CONTEXT_DISK_OTHER };
         return manifest;
 }
 
@@ -161,7 +165,10 @@ static void what_was_saved_is_what_is_read(void) {
         CHECK_TEXT(manifest->xml, f.manifest->xml);
         CHECK(manifest->paused && !manifest->checkpoint && manifest->saved_usec == f.manifest->saved_usec);
         CHECK(context_disks_equal(manifest->disks, manifest->n_disks, f.manifest->disks, f.manifest->n_disks));
-        CHECK(!manifest->disks[1].path && manifest->disks[0].writable && !manifest->disks[1].writable);
+        CHECK_TEXT(manifest->disks[0].format, "raw");
+        CHECK_TEXT(manifest->disks[0].overlay, "/x y.raw.night");
+        CHECK(!manifest->disks[1].path && !manifest->disks[1].format && !manifest->disks[1].overlay);
+        CHECK(manifest->disks[0].writable && !manifest->disks[1].writable);
         context_manifest_free(manifest);
         fixture_deinit(&f);
 }
@@ -493,6 +500,56 @@ static void what_nobody_can_look_at_needs_a_word(void) {
         context_disks_free(disks, n);
 }
 
+/* ---- overlays ---- */
+
+static size_t file_size(const char *path) {
+        struct stat st;
+
+        return stat(path, &st) == 0 ? (size_t) st.st_size : 0;
+}
+
+static void overlays_take_the_place_of_old_ones_and_give_it_back(void) {
+        char parent[] = "/tmp/test-context-XXXXXX", command[64];
+        struct context_disk disks[2] = {
+                { .target = "vda", .writable = true, .format = strdup("raw") },
+                { .target = "vdb", .writable = true, .format = strdup("raw") },
+        };
+        struct context_manifest manifest = { .disks = disks, .n_disks = 2 };
+        struct context_overlays overlays;
+        _cleanup_free_ char *lost = NULL;
+
+        REQUIRE(mkdtemp(parent) != NULL);
+        for (int i = 0; i < 2; i++) {
+                REQUIRE(asprintf(&disks[i].path, "%s/disk%d", parent, i) > 0);
+                make_disk(disks[i].path, 'x');
+        }
+        REQUIRE(context_overlays_name(disks, 2, "now", NULL) == 0);
+        CHECK(context_overlays_check(disks, 2, NULL) == 0);
+        make_disk(disks[0].overlay, 'y'); /* 8192 bytes, as no empty overlay has */
+        CHECK(context_overlays_check(disks, 2, NULL) == -EEXIST);
+        REQUIRE(asprintf(&lost, "%s.lost-1", disks[0].overlay) > 0);
+
+        REQUIRE(context_overlays_put(&manifest, &overlays, NULL) == 0);
+        CHECK(file_size(lost) == 8192 && file_size(disks[0].overlay) > 8192 && file_size(disks[1].overlay) > 8192);
+        context_overlays_take_back(&manifest, &overlays);
+        context_overlays_deinit(&overlays);
+        CHECK(file_size(lost) == 0 && file_size(disks[0].overlay) == 8192 && file_size(disks[1].overlay) == 0);
+
+        REQUIRE(unlink(disks[1].path) == 0); /* the second one fails */
+        CHECK(context_overlays_put(&manifest, &overlays, NULL) == -EIO);
+        CHECK(file_size(lost) == 0 && file_size(disks[0].overlay) == 8192 && file_size(disks[1].overlay) == 0);
+
+        disks[1].kind = CONTEXT_DISK_BLOCK;
+        CHECK(context_overlays_name(&disks[1], 1, "now", NULL) == -ENOTSUP);
+        for (int i = 0; i < 2; i++) {
+                free(disks[i].path);
+                free(disks[i].format);
+                free(disks[i].overlay);
+        }
+        snprintf(command, sizeof(command), "rm -r %s", parent);
+        CHECK(system(command) == 0);
+}
+
 /* ---- spool ---- */
 
 static void a_spool_is_private_needs_room_and_leaves_nothing(void) {
@@ -535,4 +592,5 @@ TEST_MAIN("context",
           TEST(manifests_that_cannot_be_are_refused),
           TEST(disks_that_changed_or_are_in_use_are_refused),
           TEST(what_nobody_can_look_at_needs_a_word),
+          TEST(overlays_take_the_place_of_old_ones_and_give_it_back),
           TEST(a_spool_is_private_needs_room_and_leaves_nothing))
