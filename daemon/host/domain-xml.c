@@ -568,7 +568,7 @@ int domain_xml_replace_disk(const char *text, const char *target, const char *pa
                             struct error *error) {
         _cleanup_doc_ xmlDoc *doc = NULL;
         xmlNode *disk, *driver, *source;
-        int r = parse(text, &doc, error);
+        int r = domain_xml_open(text, &doc, error);
 
         if (r < 0)
                 return r;
