@@ -85,6 +85,7 @@ def servers():
 def here(servers):
     place = Place(servers)
     place.guests.define("a", GUEST_MIB, [], f"--disk=vda:{place.session.make_disk('img/d.raw', 16)}")
+    place.guests.define("m", GUEST_MIB, [])
     yield place
     place.close()
 
@@ -116,7 +117,6 @@ def open_space(server, name):
 def test_counter_goes_on_from_the_next_number_under_another_users_libvirt(here, servers):
     there = Place(servers, OTHER_USER)
     try:
-        here.guests.define("m", GUEST_MIB, [])
         here.start("m")
         here.session.virsh("suspend", "m")    # so that nobody misses what it says when it goes on
         assert "m is saved as context move" in here.context("save", "m", "move")
@@ -142,7 +142,6 @@ def test_counter_goes_on_from_the_next_number_under_another_users_libvirt(here, 
 
 
 def test_checkpoint_is_taken_while_the_vm_counts_on_and_resumed_when_it_is_lost(here):
-    here.guests.define("m", GUEST_MIB, [])
     here.start("m")
     try:
         before, pid = here.number("m"), here.guests.pid("m")
