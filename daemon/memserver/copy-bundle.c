@@ -3,7 +3,8 @@
 /*
  * Saves that wait for a mirror together. One message at a time is on its way; the saves that come meanwhile go in the
  * next one, when its answer is there. The first of them sends it and wakes the others. So a save that comes alone waits
- * for nobody, and the more there are, the less each costs.
+ * for nobody, and the more there are, the less each costs. One that has no room in a bundle goes alone, in its turn:
+ * what is sent beside others, over the same connection, costs more threads' waking than it saves time.
  */
 
 #include <errno.h>
@@ -13,8 +14,6 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/memserver/bundle.h"
 #include "daemon/memserver/copy-internal.h"
-
-#define BUNDLED_BYTES_MAX (32 * KIB) /* of one save; larger ones lose more by being copied than they gain */
 
 _Static_assert(BUNDLE_BYTES <= PEER_PIECE_BYTES, "a bundle goes over as a whole");
 
@@ -119,8 +118,6 @@ int copy_save_bundled(struct copy *copy, const void *buffer, uint64_t length, ui
         struct waiting_save save = { .save = { buffer, length, offset } };
         int r;
 
-        if (length > BUNDLED_BYTES_MAX)
-                return copy_request(copy, PEER_WRITE, (void *) buffer, length, offset);
         (void) sem_init(&save.turn, 0, 0);
         wait_turn(&copy->bundler, &save);
         r = save.done ? save.result : lead(copy, &save);

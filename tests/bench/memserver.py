@@ -15,9 +15,10 @@ sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "memserver")]
 
 import nbd                                              # noqa: E402
 from report import Report                               # noqa: E402
-from server import MIB, PAGE, Server, name, page        # noqa: E402
+from server import BUILD, MIB, PAGE, Server, name, page        # noqa: E402
 from testbed.wait import until                          # noqa: E402
 
+SAVES = os.path.join(BUILD, "tests/bench/saves")
 SIZE = 256 * MIB
 ROUNDS = 7
 SECONDS = 1.5
@@ -140,6 +141,32 @@ def mirrored(report):
         keeper.close()
 
 
+def saves(*uris, bs, threads):
+    """A second, of a client that saves at one server, or at two at once."""
+    done = subprocess.run([SAVES, "1", str(bs), str(threads), *uris], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def fan_out(report):
+    """A save that the primary forwards to its mirror, against one that its client sends to both: the choice of who
+    forwards rests on this."""
+    servers = [Server("700MiB"), Server("700MiB")]
+    try:
+        forwarded = servers[0].uri(servers[0].open(size=SIZE))
+        servers[0].mirror(servers[1], deadline=10.0)
+        servers[0].until_mirror("complete")
+        both = [server.uri(server.open(size=SIZE, owner="vm2")) for server in servers]
+        for label, bs, threads in (("4k", PAGE, 1), ("4k_8", PAGE, 8), ("64k_8", 16 * PAGE, 8)):
+            speeds = [(saves(forwarded, bs=bs, threads=threads), saves(*both, bs=bs, threads=threads))
+                      for _ in range(ROUNDS)]
+            report.add(f"memserver_forwarded_save_{label}", statistics.median(a for a, _ in speeds), "IOPS")
+            report.add(f"memserver_fan_out_save_{label}", statistics.median(b for _, b in speeds), "IOPS")
+            report.add(f"memserver_forwarded_to_fan_out_{label}", statistics.median(a / b for a, b in speeds), "x")
+    finally:
+        for server in servers:
+            server.close()
+
+
 def death(report):
     """From SIGKILL of the primary to the first page out of the mirror, for a client that sees the connection break."""
     spans = []
@@ -169,7 +196,7 @@ def death(report):
 
 def main():
     report = Report()
-    for part in (against_memory, overhead, mirrored, death):
+    for part in (against_memory, overhead, mirrored, fan_out, death):
         part(report)
     report.save()
 
