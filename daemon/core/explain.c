@@ -319,18 +319,18 @@ static void explain_app(const struct ask *ask, int app, struct app_explanation *
 /* ---- the pair -------------------------------------------------------------------------------------------------- */
 
 static void explain_doubt(const struct engine *engine, const struct pair *pair, usec_t now, char text[EVENT_TEXT_LEN]) {
-        char ago[UNITS_TEXT_MAX];
+        char ago[UNITS_TEXT_MAX], rest[UNITS_TEXT_MAX];
 
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 usec_t paged = pair->members[side].paged_usec, delayed = pair->members[side].delayed_usec,
                        stalled = pair->members[side].stalled_usec;
 
-                if (stalled) {
+                if (stalled && now - stalled < STALL_MAX_USEC) {
                         say(text, "no memory server has answered for what %s has there for %s: its silence does not "
-                            "count yet", pair_domain(pair, side), span(ago, now - stalled));
+                            "count for %s more", pair_domain(pair, side), span(ago, now - stalled),
+                            span(rest, STALL_MAX_USEC - (now - stalled)));
                         return;
                 }
-
                 if (paged && now - paged < DOUBT_USEC) {
                         say(text, "the host swapped memory of %s %s ago: its silence before does not count",
                             pair_domain(pair, side), span(ago, now - paged));

@@ -128,6 +128,9 @@ void member_say(struct step *step, enum record_kind kind, enum side side, const 
 
 /* pair-watch.c */
 void advance_watch(struct step *step, enum side side);
+/* A memory server that does not answer excuses a guest's silence for so long. Its pager gives pages up earlier, so a
+ * guest that is silent for longer has another reason. */
+#define STALL_MAX_USEC (60 * USEC_PER_SEC)
 /* Silence of this VM before that instant does not count. */
 usec_t member_void_usec(const struct engine *engine, const struct member_state *member);
 /* Is the host in so much trouble that this guest's own checks may fail of it? */

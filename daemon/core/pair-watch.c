@@ -12,9 +12,6 @@
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
 /* So long after the host was last seen in trouble a guest may still suffer from it. */
 #define STARVED_USEC (10 * USEC_PER_SEC)
-/* A memory server that does not answer excuses a guest's silence for so long. Its pager gives pages up earlier, so a
- * guest that is silent for longer has another reason. */
-#define STALL_MAX_USEC (60 * USEC_PER_SEC)
 
 /* Whether a QEMU gets its processor is judged over so long, by looks that are no further apart than that. */
 #define DELAY_LOOK_USEC (400 * USEC_PER_MSEC)
