@@ -81,6 +81,13 @@ static void set_keys(struct overflow *overflow, const struct pair *pair, enum si
                 place->keys = keys;
 }
 
+/* Whether the pool has not all of the region that an application has there. */
+static bool is_short(const struct engine *engine, const struct pair *pair, enum side side, int app) {
+        const struct region *row = table_find_application(&engine->table, (struct holder) { pair->slot, side }, app);
+
+        return row && pair_remote_bytes(pair, row) > 0;
+}
+
 /* An application's disk is its VM's, where it is now. */
 static void find_vm(struct overflow *overflow, const struct pair *pair, enum side side) {
         const struct overflow_disks *disks = hypervisor_overflow(overflow->manager->hypervisor, pair->slot, side);
@@ -105,7 +112,8 @@ static void find_vm(struct overflow *overflow, const struct pair *pair, enum sid
         set_keys(overflow, pair, side, "", &policy->members[side].overflow);
         for (unsigned app = 0; app < policy->n_applications && pair->record.known; app++)
                 if (!policy->applications[app].retired && pair->record.apps[app].owner == side &&
-                    policy->applications[app].overflow.when == OVERFLOW_ALWAYS)
+                    (policy->applications[app].overflow.when == OVERFLOW_ALWAYS ||
+                     is_short(overflow->manager->engine, pair, side, (int) app)))
                         set_keys(overflow, pair, side, policy->applications[app].name,
                                  &policy->applications[app].overflow);
 }

@@ -10,9 +10,8 @@
  * to be held at once must fit: the monitor's own, memory servers on this host, QEMU's overhead of each VM, the reserve,
  * the base of each standby and the memory of each active VM, and the regions of hot-standby applications where the
  * active VM does not hold enough above its base to cover them (H: from state A to state B nothing is added; what does
- * not fit is asked for). What an application may have as overflow where the pool is short need not be there. Either
- * member may be the active one, so the larger of the two ways counts. Regions of plain applications come out of what
- * is left, or are refused.
+ * not fit is asked for). Either member may be the active one, so the larger of the two ways counts. Regions of plain
+ * applications come out of what is left, or are refused. Overflow excuses nobody: it is there for what was not planned.
  */
 
 struct demand {
@@ -29,8 +28,7 @@ static struct demand pair_demand(const struct pair_policy *pair, enum side activ
 
         for (size_t i = 0; i < pair->n_applications; i++)
                 if (pair->applications[i].kind == APPLICATION_HOT_STANDBY)
-                        regions += pair->applications[i].memory_bytes -
-                                   application_remote_bytes(&pair->applications[i]);
+                        regions += pair->applications[i].memory_bytes;
         return (struct demand) {
                 .members = a->memory_bytes + s->base_bytes,
                 .regions = regions > above ? regions - above : 0,

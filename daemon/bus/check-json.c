@@ -31,6 +31,7 @@ static void put_move(struct json_builder *builder, struct json_object *array, co
         json_put_number(builder, object, "stand_in_bytes", move->stand_in_bytes);
         json_put_number(builder, object, "shared_bytes", move->shared_bytes);
         json_put_number(builder, object, "unused_bytes", move->unused_bytes);
+        json_put_number(builder, object, "remote_bytes", move->remote_bytes);
         json_put_number(builder, object, "awaited_bytes", move->awaited_bytes);
         json_put_number(builder, object, "missing_bytes", move->missing_bytes);
 }

@@ -99,6 +99,7 @@ static void put_row(struct json_builder *builder, struct json_object *rows, cons
         json_put_text(builder, row, "name", region_title(region));
         json_put_text(builder, row, "kind", region_kind_to_string(region->kind));
         json_put_number(builder, row, "usage_bytes", region->usage_bytes);
+        json_put_number(builder, row, "remote_bytes", pair ? pair_remote_bytes(pair, region) : 0);
         if (resident.seen_usec != 0)
                 json_put_number(builder, row, "resident_bytes", resident.value);
         else

@@ -302,6 +302,18 @@ bool app_disks_attached(struct step *step, int app, enum side side) {
 
 /* ---- failures ------------------------------------------------------------------------------------------- */
 
+uint64_t pair_remote_bytes(const struct pair *pair, const struct region *row) {
+        const struct application *application;
+        uint64_t missing, may;
+
+        if (row->kind != REGION_APPLICATION || (size_t) row->app >= pair->policy->n_applications)
+                return 0;
+        application = &pair->policy->applications[row->app];
+        may = application_remote_bytes(application);
+        missing = row->usage_bytes < application->memory_bytes ? application->memory_bytes - row->usage_bytes : 0;
+        return missing < may ? missing : may;
+}
+
 unsigned pair_recent_restarts(const struct pair *pair, int app, usec_t now_usec) {
         const struct app_state *a = &pair->apps[app];
         unsigned n = 0;

@@ -203,11 +203,14 @@ enum region_source {
         REGION_NOT_NEEDED,
         REGION_IS_THERE,      /* a row of the new side's, left over */
         REGION_COMES_ALONG,   /* the old side's row changes hands */
-        REGION_OUT_OF_UNUSED, /* there is no row yet */
+        REGION_OUT_OF_UNUSED, /* there is no row yet; where overflow makes up for the rest, all that there is */
 };
 /* `at_from`, `at_to`: its rows, NULL where there is none. */
 enum region_source move_region_source(const struct pair *pair, int app, const struct region *at_from,
                                       const struct region *at_to);
+/* REGION_OUT_OF_UNUSED: what the pool gives of the region, of so much unused memory: all, a part of whole extents where
+ * overflow makes up for the rest, or nothing. */
+uint64_t move_pool_bytes(const struct engine *engine, const struct pair *pair, int app, uint64_t unused_bytes);
 /* Of what was granted there, so much is still plugged: unused memory stands in for it while a living side gives it
  * up. */
 uint64_t move_left_bytes(const struct pair *pair, int app, enum side from);

@@ -213,6 +213,15 @@ enum region_source move_region_source(const struct pair *pair, int app, const st
         return pair->policy->applications[app].memory_bytes ? REGION_OUT_OF_UNUSED : REGION_NOT_NEEDED;
 }
 
+uint64_t move_pool_bytes(const struct engine *engine, const struct pair *pair, int app, uint64_t unused_bytes) {
+        const struct application *policy = &pair->policy->applications[app];
+        uint64_t whole = unused_bytes - unused_bytes % engine->policy->extent_bytes;
+
+        if (unused_bytes >= policy->memory_bytes)
+                return policy->memory_bytes;
+        return whole > 0 && policy->memory_bytes - whole <= application_remote_bytes(policy) ? whole : 0;
+}
+
 static bool give_region(struct step *step, int app) {
         struct pair *pair = step->pair;
         struct flow *flow = &pair->record.flow;
@@ -230,7 +239,8 @@ static bool give_region(struct step *step, int app) {
                 table_move(table, region, to, from);
                 return true;
         case REGION_OUT_OF_UNUSED:
-                if (table_grant(table, to, size) < 0)
+                size = move_pool_bytes(step->engine, pair, app, table_unused(table));
+                if (size == 0 || table_grant(table, to, size) < 0)
                         return false;
                 if (table_carve(table, to, pair->policy->members[flow->to].base_bytes, app, pair_app_name(pair, app),
                                 size, from) == -ENOMEM)
@@ -252,7 +262,11 @@ static uint64_t full_region(struct step *step, int app) {
                 return 0;
         if (region->usage_bytes < size)
                 table_grow(&step->engine->table, region, size - region->usage_bytes);
-        if (region->usage_bytes < size)
+        if (region->usage_bytes < size && pair_remote_bytes(pair, region) == size - region->usage_bytes)
+                step_say(step, RECORD_GRANTED, pair->record.flow.to,
+                         "%s starts with %" PRIu64 " of %" PRIu64 " MiB: the rest is overflow, at memory servers",
+                         pair_app_name(pair, app), region->usage_bytes / MIB, size / MIB);
+        else if (region->usage_bytes < size)
                 step_say(step, RECORD_REFUSED, pair->record.flow.to,
                          "%s starts with %" PRIu64 " of %" PRIu64
                          " MiB: reserve and unused memory do not cover what was lost",

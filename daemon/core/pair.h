@@ -250,6 +250,9 @@ enum side pair_active(const struct pair *pair);
 bool pair_split(const struct pair *pair);
 /* Kind of an application with AUTO resolved (plain until told otherwise). */
 enum application_kind pair_application_kind(const struct pair *pair, int app);
+/* So much of the region in this row the pool has not: it is overflow, at memory servers (I: part 6). 0 for other rows,
+ * and where the policy does not want that. */
+uint64_t pair_remote_bytes(const struct pair *pair, const struct region *row);
 /* Restarts in place within the window of its budget. */
 unsigned pair_recent_restarts(const struct pair *pair, int app, usec_t now_usec);
 /* "PAIR-NUMBER" of a flow. Returns `buffer`. */

@@ -98,6 +98,12 @@ static void plan_region(const struct ask *ask, const struct readiness_case *c, s
                 move->region_bytes = row_bytes(ask, purse, c->side, move->app, c->side);
                 break;
         case REGION_OUT_OF_UNUSED:
+                move->unused_bytes = move_pool_bytes(ask->engine, ask->pair, move->app, purse->unused_bytes);
+                if (move->unused_bytes > 0) {
+                        move->remote_bytes = size - move->unused_bytes;
+                        purse->unused_bytes -= move->unused_bytes;
+                        return;
+                }
                 move->unused_bytes = size < purse->unused_bytes ? size : purse->unused_bytes;
                 if (c->flow == FLOW_APPLICATION_FAILURE)
                         move->awaited_bytes = size - move->unused_bytes;
@@ -114,6 +120,11 @@ static void plan_region(const struct ask *ask, const struct readiness_case *c, s
         move->unused_bytes = more;
         purse->unused_bytes -= more;
         move->missing_bytes = size - move->region_bytes - more;
+        if (move->missing_bytes > 0 &&
+            move->missing_bytes <= application_remote_bytes(&ask->pair->policy->applications[move->app])) {
+                move->remote_bytes = move->missing_bytes;
+                move->missing_bytes = 0;
+        }
 }
 
 static void judge_memory(const struct ask *ask, struct readiness_case *c, const struct readiness_move *move) {
@@ -129,6 +140,11 @@ static void judge_memory(const struct ask *ask, struct readiness_case *c, const 
                                            "what was lost"
                                          : "%s: the pool has %s too little unused for its region of %s",
                       name, lack, need);
+        } else if (move->remote_bytes) {
+                size_format(lack, move->remote_bytes);
+                snprintf(mend, sizeof(mend), "make pool: memory: larger by %s", lack);
+                worse(c, READINESS_LIMITED, mend, "%s has %s of its %s at memory servers: the pool is short", name,
+                      lack, need);
         } else if (move->awaited_bytes) {
                 size_format(lack, move->awaited_bytes);
                 snprintf(mend, sizeof(mend), "make pool: memory: larger by %s", lack);

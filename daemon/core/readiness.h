@@ -28,6 +28,7 @@ struct readiness_move {
         uint64_t stand_in_bytes; /* out of unused, while a living VM gives up its own */
         uint64_t shared_bytes;   /* the living VM uses so much of it on until it is needed (policy handover: lazy) */
         uint64_t unused_bytes;   /* out of unused, for good */
+        uint64_t remote_bytes;   /* overflow, at memory servers, since the pool is short */
         uint64_t awaited_bytes;  /* only once the old side has given so much up */
         uint64_t missing_bytes;  /* nowhere to be had */
 };

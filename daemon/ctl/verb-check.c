@@ -92,6 +92,7 @@ static const char *course(struct json_object *one, char text[TEXT_LEN]) {
                 add_memory(text, &before, get_number(move, "stand_in_bytes"), "of unused stand in");
                 add_memory(text, &before, get_number(move, "shared_bytes"), "taken as needed");
                 add_memory(text, &before, get_number(move, "unused_bytes"), "out of unused");
+                add_memory(text, &before, get_number(move, "remote_bytes"), "at memory servers");
                 add_memory(text, &before, get_number(move, "awaited_bytes"), "awaited");
                 add_memory(text, &before, get_number(move, "missing_bytes"), "missing");
         }

@@ -52,6 +52,11 @@ int verb_table(struct ctl *ctl) {
                 add_row(&table, get_item(root, "rows", i));
         if (render_print(&table, stdout) < 0)
                 return ctl_fail(CTL_FAILED, "out of memory");
+        for (size_t i = 0; i < get_count(root, "rows"); i++)
+                if (get_number(get_item(root, "rows", i), "remote_bytes") > 0)
+                        printf("%s has %s more at memory servers (overflow).\n",
+                               get_text(get_item(root, "rows", i), "name", "?"),
+                               format_mib(total, get_number(get_item(root, "rows", i), "remote_bytes")));
         format_mib(total, get_number(root, "total_bytes"));
         format_mib(governed, get_number(root, "governed_bytes"));
         if (get_number(root, "total_bytes") != get_number(root, "governed_bytes"))

@@ -16,8 +16,14 @@ void engine_print_table(const struct engine *engine, FILE *f) {
         for (size_t i = 0; i < table->n_rows; i++) {
                 const struct region *row = &table->rows[i];
 
+                const struct pair *pair = row->user.pair >= 0 ? engine->pairs[row->user.pair] : NULL;
+                uint64_t remote = pair ? pair_remote_bytes(pair, row) : 0;
+
                 fprintf(f, "%-24s %10" PRIu64 "  %-12s %s\n", row->name, row->usage_bytes / MIB,
                         holder_name(engine, row->user), holder_name(engine, row->target));
+                if (remote > 0)
+                        fprintf(f, "%-24s %10" PRIu64 "  %-12s\n", "  at memory servers", remote / MIB,
+                                holder_name(engine, row->user));
         }
 }
 

@@ -353,6 +353,23 @@ static void check_assigned_end(struct sim *sim, const struct pair *pair) {
         }
 }
 
+/* What is at memory servers makes up for what the pool has not, and for no more. */
+static void check_remote(struct sim *sim, const struct region *row) {
+        const struct pair *pair = row->kind == REGION_APPLICATION ? sim->engine->pairs[row->user.pair] : NULL;
+        const struct application *application;
+        uint64_t remote;
+
+        if (!pair || !pair->policy || (size_t) row->app >= pair->policy->n_applications)
+                return;
+        application = &pair->policy->applications[row->app];
+        remote = pair_remote_bytes(pair, row);
+        if (remote > 0 && (row->usage_bytes == 0 || row->usage_bytes + remote > application->memory_bytes ||
+                           remote > application->overflow.size_bytes))
+                checker_violated(sim, "%s has %" PRIu64 " MiB here and %" PRIu64 " MiB at memory servers, of %" PRIu64
+                                 " MiB", application->name, row->usage_bytes / MIB, remote / MIB,
+                                 application->memory_bytes / MIB);
+}
+
 static void check_table(struct sim *sim, int slot) {
         const struct table *table = &sim->engine->table;
         uint64_t sum = 0;
@@ -362,8 +379,10 @@ static void check_table(struct sim *sim, int slot) {
         if (sim->checker.unlooked < table->n_rows)
                 return;
         sim->checker.unlooked = 0;
-        for (size_t i = 0; i < table->n_rows; i++)
+        for (size_t i = 0; i < table->n_rows; i++) {
                 sum += table->rows[i].usage_bytes;
+                check_remote(sim, &table->rows[i]);
+        }
         if (!sim->engine->ready || sim->engine->pool_short)
                 return; /* it is built once all records are in, and cannot be where they do not fit */
         if (table->rows && sum + sim->engine->lost_bytes != sim->engine->policy->pool_bytes)

@@ -48,6 +48,7 @@ static void print_case(struct sim *sim, const struct pair *pair, const struct re
                 print_part(text, sizeof(text), "of unused stand in", move->stand_in_bytes);
                 print_part(text, sizeof(text), "taken from its old user as needed", move->shared_bytes);
                 print_part(text, sizeof(text), "out of unused", move->unused_bytes);
+                print_part(text, sizeof(text), "at memory servers", move->remote_bytes);
                 print_part(text, sizeof(text), "awaited", move->awaited_bytes);
                 print_part(text, sizeof(text), "missing", move->missing_bytes);
                 print_line(sim, "%-10s     %s: %s", "", flow_kind_to_string(c->flow), text);

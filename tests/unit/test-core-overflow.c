@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "daemon/core/overflow.h"
+#include "daemon/core/pair-internal.h"
 #include "tests/unit/test.h"
 
 #define NOW (1000 * USEC_PER_SEC)
@@ -135,7 +136,27 @@ static void a_word_that_is_too_fresh_does_not_count(void) {
         CHECK(overflow_next(&sight, NOW + 1) == OVERFLOW_START);
 }
 
+/* A region of 512 MiB in extents of 128 MiB, of which up to 256 MiB may be overflow. */
+static uint64_t of_the_pool(uint64_t unused_mib, enum overflow_when when) {
+        struct policy policy = { .extent_bytes = 128 * MIB };
+        struct application application = { .memory_bytes = 512 * MIB, .overflow = { .n_servers = 1, .when = when,
+                                                                                   .size_bytes = 256 * MIB } };
+        struct pair_policy pair_policy = { .applications = &application, .n_applications = 1 };
+        struct engine engine = { .policy = &policy };
+        struct pair pair = { .policy = &pair_policy };
+
+        return move_pool_bytes(&engine, &pair, 0, unused_mib * MIB) / MIB;
+}
+
+static void a_short_pool_gives_whole_extents_where_overflow_covers_the_rest(void) {
+        CHECK(of_the_pool(1024, OVERFLOW_SHORT) == 512 && of_the_pool(512, OVERFLOW_SHORT) == 512);
+        CHECK(of_the_pool(511, OVERFLOW_SHORT) == 384 && of_the_pool(256, OVERFLOW_SHORT) == 256);
+        CHECK(of_the_pool(255, OVERFLOW_SHORT) == 0 && of_the_pool(0, OVERFLOW_SHORT) == 0);
+        CHECK(of_the_pool(511, OVERFLOW_ALWAYS) == 0 && of_the_pool(512, OVERFLOW_ALWAYS) == 512);
+}
+
 TEST_MAIN("core-overflow",
+          TEST(a_short_pool_gives_whole_extents_where_overflow_covers_the_rest),
           TEST(a_disk_comes_and_goes_step_by_step),
           TEST(another_size_is_another_disk),
           TEST(a_disk_whose_pager_died_makes_way_for_a_new_one),
