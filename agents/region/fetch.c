@@ -160,6 +160,13 @@ bool fetch_room(struct failover_region *region) {
         return n < FETCHES_MAX;
 }
 
+bool fetch_under_way(struct failover_region *region) {
+        for (struct fetch *fetch = region->fetches; fetch; fetch = fetch->next)
+                if (fetch->state != FETCH_GIVEN_UP)
+                        return true;
+        return false;
+}
+
 /* The reader whose next page it is, or who has come near the end of what was fetched for it; NULL: none. */
 static struct read_ahead *find_reader(struct failover_region *region, uint64_t page) {
         for (unsigned i = 0; i < STREAMS_MAX; i++) {

@@ -18,6 +18,8 @@ void fetch_join(struct failover_region *region, uint64_t page);
 /* With the lock held: up to `n` pages from `page` on that nobody waits for yet; the wish is shortened by them. */
 void fetch_wish(struct failover_region *region, uint64_t page, uint64_t n, struct region_channel *channel);
 bool fetch_room(struct failover_region *region);
+/* With the lock held: whether what was read before now may still come. */
+bool fetch_under_way(struct failover_region *region);
 /* With the lock held: an access to the page ends as SIGBUS from now on. */
 void fetch_poison(struct failover_region *region, uint64_t page);
 

@@ -253,6 +253,8 @@ int region_fault_refresh(struct failover_region *region, struct error *error) {
         int r = 0;
 
         pthread_mutex_lock(&region->lock);
+        while (fetch_under_way(region))
+                condition_wait(&region->changed, &region->lock, region->source.deadline_usec);
         for (uint64_t page = 0; r == 0 && page < region->table.n_pages; page++) {
                 if (region_table_evict(&region->table, page, channel))
                         (void) madvise(address_of(region, page), REGION_PAGE_BYTES, MADV_DONTNEED);

@@ -189,7 +189,7 @@ static int read_file(char *buffer, uint32_t count, uint64_t offset) {
 static int wait_for_block(uint64_t block) {
         uint32_t seen = header->changed;
 
-        if (block > header->consumed) {
+        if (block > header->consumed && block <= header->produced) {
                 header->consumed = block;
                 share_tell(header);
                 seen = header->changed;

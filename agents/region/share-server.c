@@ -59,6 +59,7 @@ static void become(const struct share_server *server, char *const *arguments, ch
                 if (fds[i] >= 0)
                         (void) dup2(fds[i], 3 + i);
         }
+        (void) close_range(fds[2] < 0 ? 5 : 6, ~0U, 0); /* the program's own, its secrets among them */
         (void) signal(SIGTERM, SIG_DFL);
         (void) signal(SIGINT, SIG_DFL);
         sigemptyset(&none);

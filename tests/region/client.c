@@ -193,6 +193,15 @@ static void do_statistics(void) {
                (unsigned long long) s.stalls, failover_region_atomic(region));
 }
 
+/* Hands a page to a system call. */
+static void do_pass(uint64_t offset) {
+        int fds[2], r = pipe(fds) < 0 || write(fds[1], (const void *) word(offset), 4096) < 0 ? -errno : 0;
+
+        close(fds[0]);
+        close(fds[1]);
+        say(r, NULL, 0);
+}
+
 /* How a child of this program ends that accesses the region, and what the program itself still reads there. */
 static void do_fork(void) {
         pid_t child = fork();
@@ -275,6 +284,8 @@ static void obey(char *line) {
                 say(region ? failover_region_flip(region) : failover_share_flip(share), NULL, 0);
         else if (strcmp(line, "statistics") == 0)
                 do_statistics();
+        else if (strcmp(line, "pass") == 0)
+                do_pass(a);
         else if (strcmp(line, "fork") == 0)
                 do_fork();
         else if (strcmp(line, "store-forever") == 0)

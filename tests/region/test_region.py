@@ -7,7 +7,7 @@ import time
 
 import nbd
 import pytest
-from region import LAZY, WRITE
+from region import LAZY, UNLOCKED, WRITE
 from server import MIB, PAGE, SECONDS, name
 from testbed.wait import until
 
@@ -199,6 +199,46 @@ def test_a_program_that_is_killed_leaves_what_was_flushed(clients, nbdkit, kind)
     assert at_server(server.uri, 0) == 1
 
 
+# ---- privileges ----
+
+# Root without what makes root one, where the device is not to be had.
+UNPRIVILEGED = ["unshare", "--mount", "sh", "-c", "mount --bind /dev/null /dev/userfaultfd && exec "
+                "prlimit --memlock=65536 setpriv --inh-caps=-all --bounding-set=-all \"$0\""]
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whose privileges are taken away")
+
+
+@needs_root
+def test_without_privileges_system_calls_need_a_prefetch(clients, nbdkit):
+    server, client = nbdkit(*PATTERN), clients(*UNPRIVILEGED)
+    client.open(uri=server.uri)
+    assert client.get(PAGE) == int.from_bytes(PAGE.to_bytes(8, "big"), "little")
+    assert client.fails("pass", 2 * PAGE)[0] == errno.EFAULT
+    client.ask("prefetch", 2 * PAGE, PAGE)
+    client.ask("pass", 2 * PAGE)
+
+
+@needs_root
+def test_a_descriptor_of_the_device_stands_in_for_privileges(clients, nbdkit):
+    device = os.open("/dev/userfaultfd", os.O_RDWR)
+    client = clients(*UNPRIVILEGED, fds=[device], FAILOVER_USERFAULTFD_FD=str(device))
+    os.close(device)
+    client.open(uri=nbdkit(*PATTERN).uri)
+    client.ask("pass", 2 * PAGE)
+
+
+@needs_root
+def test_what_cannot_be_locked_is_said(clients, nbdkit):
+    server, client = memory(nbdkit), clients(*UNPRIVILEGED)
+    what, text = client.fails("open", "orders", uri=server.uri, kind=3)
+    assert what == errno.EPERM and "LimitMEMLOCK" in text
+    client.open(uri=server.uri, kind=3, flags=WRITE | UNLOCKED)
+    client.ask("put", 0, 1)
+    client.ask("close")
+    assert at_server(server.uri, 0) == 1
+
+
 # ---- what goes wrong ----
 
 def test_a_cut_in_the_middle_of_a_fetch_is_mended(clients, nbdkit, tmp_path):
@@ -285,6 +325,19 @@ def test_options_without_sense_are_refused(clients, nbdkit):
                     {"kind": 3, "flags": LAZY, "size": 1}, {"flags": LAZY}, {"buffers": 1}):
         assert client.fails("open", "orders", **{"uri": uri, **options})[0] == errno.EINVAL, options
     assert client.fails("open", "../orders", uri=uri)[0] == errno.EINVAL
+
+
+def test_a_refresh_waits_for_what_is_on_its_way(clients, nbdkit):
+    server = nbdkit("--filter=delay", "memory", str(SIZE), "rdelay=100ms")
+    reader, writer = clients(), clients()
+    reader.open(uri=server.uri)
+    writer.open(flags=WRITE, uri=server.uri)
+    for page in range(8):    # read-ahead is under way behind the last
+        reader.get(page * PAGE)
+    writer.ask("fill", 1)
+    writer.ask("flush")
+    reader.ask("refresh")
+    assert reader.number("verify", 1, 0, 64 * PAGE) == 0
 
 
 # ---- memory servers ----
