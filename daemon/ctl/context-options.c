@@ -21,11 +21,13 @@ static int cancel_fd = -1; /* becomes readable with the first Ctrl-C */
 static volatile sig_atomic_t cancelled;
 
 static void on_signal(int number) {
+        static const char text[] = "\nfailoverctl: giving it up; once more ends failoverctl at once\n";
         const uint64_t one = 1;
         int saved = errno;
 
         cancelled = 1;
         (void) !write(cancel_fd, &one, sizeof(one));
+        (void) !write(STDERR_FILENO, text, sizeof(text) - 1);
         errno = saved;
 }
 

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agents/protocol/json-text.h"
 #include "daemon/ctl/ctl.h"
 
 /* "qemu+unix:///session?socket=x" and "qemu:///session" are the same driver's and the same kind of place. */
@@ -69,8 +68,10 @@ static int describe(struct ctl *ctl, struct json_object **ret, struct error *err
                 return 0;
         if (r >= 0)
                 r = sd_bus_message_read(reply, "s", &text);
-        if (r >= 0)
-                r = json_text_parse(text, strlen(text), ret, NULL);
+        if (r >= 0) {
+                *ret = json_tokener_parse(text);
+                r = *ret ? 0 : -EBADMSG;
+        }
         if (r < 0)
                 return error_set(error, -ENOTCONN, "the %s failoverd does not say whether it governs the VM: %s",
                                  ctl->user ? "user's" : "system's",

@@ -241,10 +241,16 @@ static void add_text(struct error *error, const char *text) {
 }
 
 void context_saving_undo(struct context_saving *saving, struct error *error) {
+        bool suspended = saving->vm.suspended;
         struct error more = ERROR_INIT;
+        char text[512];
 
-        if (saving->vm.domain && context_vm_go_on(&saving->vm, &more) < 0 && error)
+        if (suspended && context_vm_go_on(&saving->vm, &more) < 0 && error)
                 add_text(error, error_text(&more));
+        else if (suspended && error) {
+                snprintf(text, sizeof(text), "VM %s goes on as it was", saving->vm.name);
+                add_text(error, text);
+        }
         error_deinit(&more);
         if (saving->opened && context_place_drop(&saving->place, &more) < 0 && error)
                 add_text(error, error_text(&more));
@@ -252,7 +258,6 @@ void context_saving_undo(struct context_saving *saving, struct error *error) {
         saving->opened = false;
         for (size_t i = 0; saving->overlaid && error && i < saving->manifest->n_disks; i++) {
                 const struct context_disk *disk = &saving->manifest->disks[i];
-                char text[512];
 
                 if (!disk->overlay)
                         continue;

@@ -69,13 +69,28 @@ class Place:
         self.session.close()
 
 
+def let_in(server):
+    """The users too, not only root."""
+    os.chmod(server.dir, 0o755)
+    os.chmod(server.socket, 0o666)
+
+
+def lose(server):
+    server.kill()
+    os.unlink(server.socket)
+
+
+def bring_back(server):
+    server.start()
+    let_in(server)
+
+
 @pytest.fixture(scope="module")
-def servers():
+def servers(tmp_path_factory):
     users = [] if os.geteuid() else [f"control-user={user}" for user in (USER_OF_ROOT, OTHER_USER)]
-    servers = [Server("256MiB", *users), Server("256MiB", *users)]
+    servers = [Server("256MiB", f"persist={tmp_path_factory.mktemp('spaces')}", *users) for _ in range(2)]
     for server in servers:
-        os.chmod(server.dir, 0o755)
-        os.chmod(server.socket, 0o666)
+        let_in(server)
     yield servers
     for server in servers:
         server.close()
@@ -244,16 +259,43 @@ def test_ctrl_c_lets_the_vm_go_on_and_leaves_nothing(vm, servers):
     assert process.wait(30) == 1
     assert vm.state() == "running" and vm.counts()
     assert servers[0].ask("spaces") == [] == servers[1].ask("spaces")
+    with open(vm.session.path("save.log")) as f:
+        assert "it was given up; VM a goes on as it was" in f.read()
+
+
+def test_killed_in_the_middle_it_leaves_a_paused_vm_and_an_unfinished_context(vm, servers):
+    process = vm.session.spawn(*vm.command("save", "a", "night"), log="save.log")
+    until(lambda: vm.state() == "paused", 30, "it is under way")
+    servers[1].stop()
+    process.kill()
+    process.wait()
+    servers[1].go_on()
+    until(lambda: "unfinished" in vm.context("list"), 30, "the server sees that nobody is there")
+    assert "was never finished" in vm.context("resume", "night", code=1)
+    vm.context("drop", "night")
+    vm.session.virsh("resume", "a")
+    assert vm.counts()
+    vm.context("save", "a", "night", "--dry-run")    # and tidies up
 
 
 def test_the_primarys_server_is_lost_and_the_mirror_has_it_all(vm, servers):
     before = vm.number()
     vm.context("save", "a", "night")
-    servers[0].kill()
-    os.unlink(servers[0].socket)
+    lose(servers[0])
     try:
         vm.context("resume", "night", "--force")
         assert vm.number() >= before and vm.counts()
     finally:
-        servers[0].start()
-        os.chmod(servers[0].socket, 0o666)
+        bring_back(servers[0])
+
+
+def test_both_servers_lose_power_and_a_persistent_context_comes_back(vm, servers):
+    before = vm.number()
+    vm.context("save", "a", "night", "--persist")
+    for server in servers:
+        lose(server)
+        bring_back(server)
+    assert "--force" in vm.context("resume", "night", code=1)    # somebody may have resumed it meanwhile
+    vm.context("resume", "night", "--force")
+    assert vm.number() >= before and vm.counts()
+    assert "night" not in vm.context("list")
