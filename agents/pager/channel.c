@@ -150,6 +150,21 @@ int channel_call(struct channel *channel, enum peer_kind kind, void *buffer, uin
         return r;
 }
 
+int channel_list(struct channel *channel, uint64_t length, uint64_t offset,
+                 void (*found)(void *userdata, uint64_t offset, uint64_t length), void *userdata) {
+        struct peer_extents extents = { .found = found, .userdata = userdata, .told_to = offset };
+        uint64_t end = offset + length, before;
+        int r = 0;
+
+        while (extents.told_to < end && r == 0) {
+                before = extents.told_to;
+                r = channel_call(channel, PEER_EXTENTS, &extents, end - before, before);
+                if (r == 0 && extents.told_to == before)
+                        r = -EOPNOTSUPP;
+        }
+        return r;
+}
+
 void channel_break(struct channel *channel) {
         pthread_mutex_lock(&channel->pace_lock);
         channel->broken = true;

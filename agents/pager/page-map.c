@@ -161,6 +161,13 @@ void page_map_leave(struct page_request *request) {
         request->fetch = NULL;
 }
 
+void page_map_note(struct page_map *map, uint64_t offset, uint64_t length, unsigned holder) {
+        uint64_t end = (offset + length + PAGE_BYTES - 1) / PAGE_BYTES;
+
+        for (uint64_t page = offset / PAGE_BYTES; page < end && page < map->n_pages; page++)
+                set_page(map, page, holder, true);
+}
+
 void page_map_move(struct page_map *map, unsigned from, unsigned to) {
         for (uint64_t page = 0; page < map->n_pages; page++)
                 if ((map->pages[page] & HOLDER) == from)

@@ -70,6 +70,8 @@ void page_map_end(struct page_map *map, struct page_request *request, bool done,
 /* A read that had joined a fetch has its data, or has given up. */
 void page_map_leave(struct page_request *request);
 
+/* The pages of a range are held, and are what was acknowledged last: a holder that was asked says so. */
+void page_map_note(struct page_map *map, uint64_t offset, uint64_t length, unsigned holder);
 /* `to` has all that `from` had: a mirror has become the primary. */
 void page_map_move(struct page_map *map, unsigned from, unsigned to);
 /* What servers hold is gone. */

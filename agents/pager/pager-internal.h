@@ -36,6 +36,9 @@ struct pager {
         usec_t stalled_usec; /* since when there is no server; 0: there is one */
         unsigned mirror;     /* server, from 1; 0: none */
         enum copy_state mirror_state;
+        unsigned wish;       /* server to move to, from 1; 0: none */
+        unsigned moving_to;  /* the same, while it does */
+        uint64_t n_moves;
         char text[PAGER_TEXT_LEN]; /* what is wrong; "" */
 
         /* the thread's own */
@@ -44,6 +47,10 @@ struct pager {
         usec_t answered_usec;  /* when the last channel had its last answer */
         bool stalled;          /* it ended without any for as long as the deadline */
         usec_t mirror_gone_usec; /* since when the mirror's server has not answered; 0: it has */
+        unsigned vacated; /* servers, as bits, with something of the space to be dropped */
+        uint64_t told_token;   /* under which it serves, or is just about to: it is told before the first save */
+        uint64_t moved_token;  /* of the grant that the last move ended with; 0: there was none */
+        unsigned moved_mirror; /* server that had the mirror before the space moved; 0: none */
 };
 
 /* pager-request.c: wakes the thread; with the lock held. */
@@ -55,13 +62,40 @@ void *pager_run(void *userdata);
 int pager_open(struct pager *pager, struct error *error);
 struct control_ask pager_ask(const struct pager *pager, size_t server);
 
-/* pager-mirror.c: looks after the mirror; the primary is there. */
-void pager_tend_mirror(struct pager *pager);
+/* What a server says, as recovery.h needs it. */
+struct sight;
+void pager_see(struct pager *pager, size_t server, struct sight *ret);
+/* Takes the space, or the mirror, and goes on there. -ESTALE where the server says that the mirror may lack pages. */
+int pager_take(struct pager *pager, enum recovery choice, size_t server, struct error *error);
+
+/* pager-adopt.c: goes on with the space that an earlier pager has left. 1 where there is one, 0 where there is none. */
+int pager_adopt(struct pager *pager, struct error *error);
+
+/* pager-mirror.c: looks after the mirror, and a move; the primary is there. Whether it is time to go on at the server
+ * that the space has moved to. */
+bool pager_tend(struct pager *pager);
+/* Calls that can wait: a channel that breaks meanwhile ends them. */
+struct control_ask pager_ask_at_leisure(const struct pager *pager, unsigned server);
+/* Opens the space at a server, in place of what it has under this name, which is of an earlier grant, and has it
+ * mirrored or handed over (CONTROL_MIRROR, CONTROL_HAND_OVER) there. */
+int pager_open_copy(struct pager *pager, unsigned server, enum control_call call, struct error *error);
+
+/* pager-move.c: as pager_tend(). */
+bool pager_tend_move(struct pager *pager, const struct space_status *space);
+/* The pager goes on, and was at `before`: what that means for a move. */
+void pager_settle_move(struct pager *pager, unsigned before);
+/* What the server has of the space is no whole of it: it was handed over from there, or not as far as there. */
+bool pager_has_moved_from(const struct pager *pager, unsigned server);
+/* Something is left of the space at that server. */
+void pager_vacate(struct pager *pager, unsigned server);
+bool pager_is_vacated(const struct pager *pager, unsigned server);
 /* The NBD URI of a capability at a server; the caller frees it. NULL when out of memory. */
 char *pager_uri(const struct pager *pager, size_t server, const char *capability);
 
 /* pager-status.c: writes the status file. */
 void pager_tell(struct pager *pager);
+/* The token in the status file that is there, of an earlier pager's. 0: none. */
+uint64_t pager_earlier_token(const struct pager *pager);
 /* Tells of an event; without the lock. */
 void pager_say(struct pager *pager, enum pager_event event, const char *format, ...)
         __attribute__((format(printf, 3, 4)));

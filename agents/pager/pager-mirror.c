@@ -10,14 +10,18 @@
 /* The primary gives a silent mirror up in this part of the time in which the pager would give the primary up for not
  * answering meanwhile. */
 #define MIRROR_DEADLINE_DIVISOR 2
+/* And one that hands the space over waits for the other server for longer than the pager waits for it. Should that one
+ * be lost, the pager goes on with the mirror, which has everything, before the primary fails a request, and gives up
+ * the mirror because of it. */
+#define MOVE_DEADLINE_FACTOR 4
+#define MOVE_DEADLINE_MAX (600 * USEC_PER_SEC)
 #define MIRROR_PATIENCE_USEC (10 * USEC_PER_SEC) /* for a mirror's server, before another one gets the mirror */
 
 char *pager_uri(const struct pager *pager, size_t server, const char *capability) {
         return peer_uri(pager->options.servers[server].uri, capability);
 }
 
-/* Calls that can wait: a channel that breaks meanwhile ends them. */
-static struct control_ask ask_at_leisure(const struct pager *pager, unsigned server) {
+struct control_ask pager_ask_at_leisure(const struct pager *pager, unsigned server) {
         struct control_ask ask = pager_ask(pager, server - 1);
 
         ask.cancel_fd = pager->urgent_fd;
@@ -39,9 +43,18 @@ static void note(struct pager *pager, unsigned mirror, enum copy_state state, co
                 pager_say(pager, PAGER_ALONE, "%s", text);
 }
 
-/* Opens the mirror at a server, in place of what it has under this name: that is of an earlier grant. */
-static int open_mirror(struct pager *pager, unsigned server, struct error *error) {
-        struct control_ask ask = ask_at_leisure(pager, server), primary = ask_at_leisure(pager, pager->primary);
+static usec_t copy_deadline(const struct pager *pager, enum control_call call) {
+        usec_t deadline = pager->options.deadline_usec;
+
+        if (call == CONTROL_MIRROR)
+                return deadline / MIRROR_DEADLINE_DIVISOR;
+        return deadline * MOVE_DEADLINE_FACTOR < MOVE_DEADLINE_MAX ? deadline * MOVE_DEADLINE_FACTOR
+                                                                   : MOVE_DEADLINE_MAX;
+}
+
+int pager_open_copy(struct pager *pager, unsigned server, enum control_call call, struct error *error) {
+        struct control_ask ask = pager_ask_at_leisure(pager, server);
+        struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
         char capability[CAPABILITY_LEN];
         struct space_status space;
         char *uri = NULL;
@@ -57,8 +70,8 @@ static int open_mirror(struct pager *pager, unsigned server, struct error *error
         if (r < 0)
                 return r;
         uri = pager_uri(pager, server - 1, capability);
-        r = uri ? control_ask_mirror(&primary, uri, pager->options.deadline_usec / MIRROR_DEADLINE_DIVISOR,
-                                     pager->options.fill_rate_bytes, error)
+        r = uri ? control_ask_copy(&primary, call, uri, copy_deadline(pager, call), pager->options.fill_rate_bytes,
+                                   error)
                 : error_set(error, -ENOMEM, "out of memory");
         if (uri)
                 explicit_bzero(uri, strlen(uri));
@@ -67,22 +80,33 @@ static int open_mirror(struct pager *pager, unsigned server, struct error *error
         return r;
 }
 
-/* Gives the space a mirror at the first other server that takes it. */
-static void choose_mirror(struct pager *pager) {
+/* One server is tried. */
+static bool try_mirror(struct pager *pager, unsigned server) {
         struct error error = ERROR_INIT;
-        unsigned n = (unsigned) pager->options.n_servers;
+        int r = pager_open_copy(pager, server, CONTROL_MIRROR, &error);
 
-        for (unsigned i = 0; i < n; i++) {
-                unsigned server = (pager->primary + i) % n + 1; /* begins behind the primary */
-                if (server == pager->primary)
-                        continue;
-                if (open_mirror(pager, server, &error) == 0) {
-                        note(pager, server, COPY_CONNECTING, "");
-                        break;
-                }
-                note(pager, 0, COPY_NONE, error_text(&error));
-        }
+        note(pager, r == 0 ? server : 0, r == 0 ? COPY_CONNECTING : COPY_NONE, r == 0 ? "" : error_text(&error));
         error_deinit(&error);
+        return r == 0;
+}
+
+/* Gives the space a mirror at the first other server that takes it: the one that had it before the space moved, those
+ * behind the primary, and last of all one that it has just been moved away from. */
+static void choose_mirror(struct pager *pager) {
+        unsigned n = (unsigned) pager->options.n_servers, before = pager->moved_mirror;
+
+        pager->moved_mirror = 0;
+        if (before != 0 && before != pager->primary && try_mirror(pager, before))
+                return;
+        if (before != 0)
+                pager_vacate(pager, before);
+        for (unsigned i = 0; i < 2 * n; i++) {
+                unsigned server = (pager->primary + i) % n + 1;
+
+                if (server != pager->primary && pager_is_vacated(pager, server) == (i >= n) &&
+                    try_mirror(pager, server))
+                        return;
+        }
 }
 
 /* Whether the mirror's server has it no more, or has not answered for so long that another one may as well begin anew.
@@ -95,7 +119,7 @@ static bool is_mirror_gone(struct pager *pager) {
 
         if (pager->mirror == 0)
                 return true;
-        ask = ask_at_leisure(pager, pager->mirror);
+        ask = pager_ask_at_leisure(pager, pager->mirror);
         r = control_ask_space(&ask, &space, NULL);
         if (r >= 0)
                 pager->mirror_gone_usec = 0;
@@ -106,18 +130,28 @@ static bool is_mirror_gone(struct pager *pager) {
         return pager->options.n_servers > 2 && now >= pager->mirror_gone_usec + MIRROR_PATIENCE_USEC;
 }
 
-void pager_tend_mirror(struct pager *pager) {
-        struct control_ask primary = ask_at_leisure(pager, pager->primary);
-        struct space_status space;
+static void tend_mirror(struct pager *pager, struct space_status *space) {
+        struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
 
-        if (!pager->options.mirror || control_ask_space(&primary, &space, NULL) <= 0)
-                return;
-        note(pager, space.mirror == COPY_NONE ? 0 : pager->mirror, (enum copy_state) space.mirror, space.text);
-        if (space.mirror == COPY_CONNECTING && is_mirror_gone(pager)) {
+        note(pager, space->mirror == COPY_NONE ? 0 : pager->mirror, (enum copy_state) space->mirror, space->text);
+        if (space->hand_over != COPY_NONE)
+                return; /* neither could be had, nor must the server that it goes to be taken for one */
+        if (space->mirror == COPY_CONNECTING && is_mirror_gone(pager)) {
                 if (control_ask_unmirror(&primary, NULL) < 0)
                         return;
-                space.mirror = COPY_NONE;
+                space->mirror = COPY_NONE;
         }
-        if (space.mirror == COPY_NONE)
+        if (space->mirror == COPY_NONE)
                 choose_mirror(pager);
+}
+
+bool pager_tend(struct pager *pager) {
+        struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
+        struct space_status space;
+
+        if (control_ask_space(&primary, &space, NULL) <= 0)
+                return false;
+        if (pager->options.mirror)
+                tend_mirror(pager, &space);
+        return pager_tend_move(pager, &space);
 }

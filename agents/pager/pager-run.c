@@ -55,9 +55,13 @@ static int go_on_at(struct pager *pager, size_t server, const char *capability, 
 
         if (r < 0)
                 return r;
+        pager->told_token = pager->grant.tried;
+        pager_tell(pager);
         pthread_mutex_lock(&pager->lock);
         if (pager->primary != primary) {
-                pager->n_takeovers += pager->primary != 0;
+                pager->n_takeovers += pager->primary != 0 && primary != pager->moving_to;
+                pager->n_moves += primary == pager->moving_to;
+                pager->moved_mirror = primary == pager->moving_to ? pager->mirror : 0;
                 if (pager->primary != 0)
                         page_map_move(&pager->map, pager->primary, primary);
                 pager->mirror = 0;
@@ -72,8 +76,12 @@ static int go_on_at(struct pager *pager, size_t server, const char *capability, 
         pager->stalled_usec = 0;
         pthread_cond_broadcast(&pager->changed);
         pthread_mutex_unlock(&pager->lock);
-        pager_say(pager, before == 0 ? PAGER_OPENED : before == primary ? PAGER_REGAINED : PAGER_TAKEN_OVER, "at %s",
-                  pager->options.servers[server].control);
+        pager_say(pager, before == 0                     ? PAGER_OPENED
+                         : before == primary             ? PAGER_REGAINED
+                         : primary == pager->moving_to ? PAGER_MOVED
+                                                         : PAGER_TAKEN_OVER,
+                  "at %s", pager->options.servers[server].control);
+        pager_settle_move(pager, before);
         return 0;
 }
 
@@ -118,7 +126,7 @@ int pager_open(struct pager *pager, struct error *error) {
         return r;
 }
 
-static void look(struct pager *pager, size_t server, struct sight *ret) {
+void pager_see(struct pager *pager, size_t server, struct sight *ret) {
         struct control_ask ask = pager_ask(pager, server);
         struct space_status space;
         int r = control_ask_space(&ask, &space, NULL);
@@ -126,14 +134,14 @@ static void look(struct pager *pager, size_t server, struct sight *ret) {
         *ret = (struct sight) { .answered = r >= 0 };
         if (r <= 0)
                 return;
-        ret->there = space.mirror != COPY_REPLACED && space.hand_over != COPY_REPLACED;
+        ret->there = space.mirror != COPY_REPLACED && space.hand_over != COPY_REPLACED &&
+                     !pager_has_moved_from(pager, (unsigned) server + 1);
         ret->role = (enum space_role) space.role;
         ret->token = space.token;
         ret->whole = space.copy == LABEL_COMPLETE;
 }
 
-/* Takes the space, or the mirror. -ESTALE where the server says that the mirror may lack pages. */
-static int take(struct pager *pager, enum recovery choice, size_t server, struct error *error) {
+int pager_take(struct pager *pager, enum recovery choice, size_t server, struct error *error) {
         struct control_ask ask = pager_ask(pager, server);
         char capability[CAPABILITY_LEN];
         uint64_t token = ++pager->grant.tried;
@@ -156,13 +164,17 @@ static void lose(struct pager *pager) {
         char text[UNITS_TEXT_MAX];
         uint64_t n_lost;
 
+        if (pager->moving_to != 0)
+                pager_vacate(pager, pager->moving_to);
         pthread_mutex_lock(&pager->lock);
         page_map_lose(&pager->map);
         n_lost = pager->map.n_held[PAGE_LOST];
         pager->n_losses++;
-        pager->primary = pager->mirror = 0;
+        pager->primary = pager->mirror = pager->moving_to = 0;
         pager->mirror_state = COPY_NONE;
         pthread_mutex_unlock(&pager->lock);
+        pager->told_token = ++pager->grant.tried; /* should a server come back, no later pager takes what it has */
+        pager_tell(pager);
         pager_say(pager, PAGER_PAGES_LOST, "%s", size_format(text, n_lost * PAGE_BYTES));
 }
 
@@ -190,17 +202,17 @@ static enum recovery try_servers(struct pager *pager, struct sight *sights) {
 
                 choice = recovery_choose(sights, pager->options.n_servers, &pager->grant, &server);
                 if (choice == RECOVERY_ASK) {
-                        look(pager, server, &sights[server]);
+                        pager_see(pager, server, &sights[server]);
                         continue;
                 }
                 if (choice != RECOVERY_GRANT && choice != RECOVERY_PROMOTE)
                         break;
-                r = take(pager, choice, server, &error);
+                r = pager_take(pager, choice, server, &error);
                 if (r == 0)
                         break;
                 set_text(pager, error_text(&error));
                 if (r == -ESTALE)
-                        look(pager, server, &sights[server]); /* it may have got a higher token meanwhile */
+                        pager_see(pager, server, &sights[server]); /* it may have got a higher token meanwhile */
                 recovery_note_refusal(&sights[server], choice, r);
         }
         error_deinit(&error);
@@ -216,7 +228,7 @@ static void find(struct pager *pager) {
                 if (i + 1 == pager->primary && pager->stalled)
                         sights[i].spared = true;
                 else
-                        look(pager, i, &sights[i]);
+                        pager_see(pager, i, &sights[i]);
         choice = try_servers(pager, sights);
         if (choice == RECOVERY_FENCED)
                 be_fenced(pager);
@@ -272,6 +284,7 @@ static void bury(struct pager *pager) {
         pager->stalled = channel_stalled(pager->current);
         if (pager->grant.granted < acknowledged)
                 pager->grant.granted = acknowledged;
+        recovery_note_moved(&pager->grant, pager->moved_token);
         pager->current = channel_free(pager->current);
         wait_urgent(pager, 0); /* that is what was urgent */
 }
@@ -285,20 +298,32 @@ static bool is_over(struct pager *pager) {
         return over || channel_broken(pager->current);
 }
 
-/* Connected: sees to the mirror, until the channel breaks. */
-static void attend(struct pager *pager) {
+/* Connected: sees to the mirror, until the channel breaks, or the space has moved: then true. */
+static bool attend(struct pager *pager) {
         usec_t tended_usec = 0;
+        bool moved = false;
 
-        while (!is_over(pager)) {
+        while (!is_over(pager) && !moved) {
                 usec_t now = clock_usec(CLOCK_BOOTTIME);
 
                 if (now >= tended_usec + TEND_USEC) {
-                        pager_tend_mirror(pager);
+                        moved = pager_tend(pager);
                         pager_tell(pager);
                         tended_usec = now;
                 }
-                wait_urgent(pager, AGAIN_USEC);
+                if (!moved)
+                        wait_urgent(pager, AGAIN_USEC);
         }
+        return moved;
+}
+
+/* All of the space is where it was to move. Where that server does not take it on, the old one still serves it. */
+static void go_on_where_it_moved(struct pager *pager) {
+        struct error error = ERROR_INIT;
+
+        if (pager_take(pager, RECOVERY_PROMOTE, pager->moving_to - 1, &error) < 0)
+                pager_say(pager, PAGER_STAYS, "%s", error_text(&error));
+        error_deinit(&error);
 }
 
 void *pager_run(void *userdata) {
@@ -306,10 +331,10 @@ void *pager_run(void *userdata) {
 
         for (;;) {
                 enum pager_state state;
-                bool stop, lost = pager->current != NULL;
+                bool stop, moved = false, lost = pager->current != NULL;
 
                 if (lost) {
-                        attend(pager);
+                        moved = attend(pager);
                         bury(pager);
                         pager_tell(pager);
                 }
@@ -319,13 +344,15 @@ void *pager_run(void *userdata) {
                 pthread_mutex_unlock(&pager->lock);
                 if (stop)
                         return NULL;
-                if (lost)
+                if (moved)
+                        go_on_where_it_moved(pager);
+                else if (lost)
                         pager_say(pager, PAGER_WAITING, "%s: %s", pager->options.servers[pager->primary - 1].control,
                                   pager->stalled ? "no answer within the deadline" : "the connection is lost");
                 /* a server that takes the space and breaks the channel again and again is not asked without end */
-                if (clock_usec(CLOCK_BOOTTIME) < pager->serving_usec + AGAIN_USEC)
+                if (!moved && clock_usec(CLOCK_BOOTTIME) < pager->serving_usec + AGAIN_USEC)
                         wait_urgent(pager, AGAIN_USEC);
-                if (state != PAGER_FENCED && pager->primary != 0)
+                if (state != PAGER_FENCED && pager->primary != 0 && !pager->current)
                         find(pager);
                 if (state != PAGER_FENCED && pager->primary == 0)
                         begin_anew(pager);

@@ -19,6 +19,8 @@ static const char *const pager_event_table[] = {
         [PAGER_GIVEN_AWAY] = "given-away",
         [PAGER_MIRRORED] = "mirrored",
         [PAGER_ALONE] = "alone",
+        [PAGER_MOVED] = "moved",
+        [PAGER_STAYS] = "stays",
 };
 DEFINE_ENUM_TABLE(pager_event, pager_event_table)
 
@@ -33,6 +35,8 @@ static const char *const message_ids[] = {
         [PAGER_GIVEN_AWAY] = "7d0c54e1b93f4a6c8e21f50a6bd3c006",
         [PAGER_MIRRORED] = "7d0c54e1b93f4a6c8e21f50a6bd3c007",
         [PAGER_ALONE] = "7d0c54e1b93f4a6c8e21f50a6bd3c008",
+        [PAGER_MOVED] = "7d0c54e1b93f4a6c8e21f50a6bd3c009",
+        [PAGER_STAYS] = "7d0c54e1b93f4a6c8e21f50a6bd3c00a",
 };
 
 const char *pager_event_message_id(enum pager_event event) {

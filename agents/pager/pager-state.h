@@ -24,10 +24,12 @@ enum pager_event {
         PAGER_GIVEN_AWAY, /* fenced */
         PAGER_MIRRORED,
         PAGER_ALONE,      /* no longer */
+        PAGER_MOVED,      /* to a server that has more room */
+        PAGER_STAYS,      /* it should have moved, and could not */
         PAGER_EVENT_MAX,
         PAGER_EVENT_INVALID = -EINVAL,
 };
 DECLARE_ENUM_TABLE(pager_event); /* "opened", "waiting", "regained", "taken-over", "pages-lost", "no-server",
-                                    "given-away", "mirrored", "alone" */
+                                    "given-away", "mirrored", "alone", "moved", "stays" */
 /* MESSAGE_ID in the journal; NULL outside the range. */
 const char *pager_event_message_id(enum pager_event event);

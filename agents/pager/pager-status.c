@@ -57,6 +57,8 @@ static void take_view(const struct pager *pager, struct pager_view *ret) {
                 .state = pager->state,
                 .primary = pager->primary,
                 .mirror = pager->mirror,
+                .moving_to = pager->moving_to,
+                .n_moves = pager->n_moves,
                 .mirror_state = (int) pager->mirror_state,
                 .n_takeovers = pager->n_takeovers,
                 .held_bytes = held * PAGE_BYTES,
@@ -97,7 +99,10 @@ static void describe(struct pager *pager, struct json_object *json) {
         (void) json_object_object_add(json, "primary", server_of(pager, pager->primary));
         (void) json_object_object_add(json, "mirror", server_of(pager, pager->mirror));
         (void) json_add(json, "mirror_state", json_object_new_string(copy_state_to_string(pager->mirror_state)));
+        (void) json_object_object_add(json, "moving_to", server_of(pager, pager->moving_to));
         add_bytes(json, "takeovers", pager->n_takeovers);
+        add_bytes(json, "moves", pager->n_moves);
+        add_bytes(json, "token", pager->told_token);
         add_bytes(json, "size_bytes", pager->options.size_bytes);
         add_bytes(json, "held_bytes", view.held_bytes);
         add_bytes(json, "unclean_bytes", view.unclean_bytes);
@@ -107,6 +112,14 @@ static void describe(struct pager *pager, struct json_object *json) {
         add_bytes(json, "returned_bytes", pager->returned_bytes);
         (void) json_add(json, "clients", json_object_new_int(pager->n_clients));
         (void) json_add(json, "text", json_object_new_string(pager->text));
+}
+
+uint64_t pager_earlier_token(const struct pager *pager) {
+        const char *path = pager->options.status_path;
+        _cleanup_(json_object_putp) struct json_object *json = path ? json_object_from_file(path) : NULL;
+        struct json_object *token;
+
+        return json_object_object_get_ex(json, "token", &token) ? json_object_get_uint64(token) : 0;
 }
 
 void pager_tell(struct pager *pager) {

@@ -61,6 +61,7 @@ int pager_new(const struct pager_options *options, struct pager **ret, struct er
         if (!pager)
                 return error_set(error, -ENOMEM, "out of memory");
         pager->options = *options;
+        pager->state = PAGER_RECOVERING; /* as long as there is no channel */
         (void) pthread_mutex_init(&pager->lock, NULL);
         condition_init(&pager->changed);
         pager->urgent_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -70,6 +71,8 @@ int pager_new(const struct pager_options *options, struct pager **ret, struct er
         if (r < 0)
                 return error_set(error, r, "no table for %zu bytes: %s", (size_t) options->size_bytes, strerror(-r));
         r = claim(pager, error);
+        if (r == 0 && pager->options.asked)
+                r = pager_adopt(pager, error);
         if (r == 0)
                 r = pager_open(pager, error);
         if (r < 0)
@@ -101,7 +104,7 @@ struct pager *pager_free(struct pager *pager) {
         }
         if (pager->current)
                 (void) channel_free(pager->current);
-        if (pager->grant.opened != 0 && pager->state != PAGER_FENCED)
+        if (pager->grant.opened != 0 && pager->state != PAGER_FENCED && !pager->options.keep)
                 drop_everywhere(pager);
         page_map_deinit(&pager->map);
         if (pager->urgent_fd >= 0)
@@ -110,4 +113,12 @@ struct pager *pager_free(struct pager *pager) {
         (void) pthread_mutex_destroy(&pager->lock);
         free(pager);
         return NULL;
+}
+
+void pager_list(struct pager *pager, void (*found)(void *userdata, uint64_t offset, uint64_t length), void *userdata) {
+        uint64_t at = 0, length;
+
+        for (; at < pager->options.size_bytes; at += length)
+                if (page_map_extent(&pager->map, pager->options.size_bytes - at, at, &length))
+                        found(userdata, at, length);
 }

@@ -33,6 +33,9 @@ struct pager_options {
         struct pager_server servers[PAGE_HOLDERS_MAX];
         size_t n_servers;
         bool mirror;
+        bool asked; /* a space that an earlier pager has left is gone on with, else it is dropped */
+        bool resume; /* and where nothing of one is found, there is no pager: whoever uses it has pages */
+        bool keep;  /* the space is left behind at the end */
         usec_t deadline_usec; /* for an answer of a server */
         usec_t patience_usec; /* how long requests wait for a server to come back */
         unsigned n_connections;
@@ -44,11 +47,16 @@ struct pager_options {
         void (*tell)(const struct space_name *name, enum pager_event event, const char *text); /* may be NULL */
 };
 
-/* Opens the space; spaces of that name that nobody uses are dropped first. -EEXIST where one is in use, and what the
- * last server answered where none takes it. */
+/* Opens the space; spaces of that name that nobody uses are gone on with, or dropped first. -EEXIST where one is in
+ * use, -EAGAIN where it is not sure what an earlier pager has left, and what the last server answered where none takes
+ * it. */
 int pager_new(const struct pager_options *options, struct pager **ret, struct error *error);
-/* No request is under way. Drops the space, at each server that answers. */
+/* No request is under way. Drops the space, at each server that answers, unless it is to be kept. */
 struct pager *pager_free(struct pager *pager);
+/* Has the space moved to another server, from 1, when that can be begun: then it goes on there by itself. */
+void pager_move(struct pager *pager, unsigned server);
+/* The pages that are held: `found` is called for each stretch. Before requests come. */
+void pager_list(struct pager *pager, void (*found)(void *userdata, uint64_t offset, uint64_t length), void *userdata);
 
 /* A client came (1) or went (-1): the status says how many there are. */
 void pager_count_client(struct pager *pager, int change);
@@ -64,9 +72,9 @@ bool pager_extent(struct pager *pager, uint64_t length, uint64_t offset, uint64_
 /* How it is. Servers are counted from 1; 0: there is none. */
 struct pager_view {
         enum pager_state state;
-        unsigned primary, mirror;
+        unsigned primary, mirror, moving_to;
         int mirror_state; /* enum copy_state */
-        uint64_t n_takeovers, held_bytes, unclean_bytes, lost_bytes, saved_bytes, returned_bytes;
+        uint64_t n_takeovers, n_moves, held_bytes, unclean_bytes, lost_bytes, saved_bytes, returned_bytes;
 };
 
 void pager_look(struct pager *pager, struct pager_view *ret);

@@ -25,6 +25,7 @@ struct spread_options plugin_options = {
                 .tls_required = true,
                 .tell = plugin_tell,
         },
+        .returned = RETURN_ASKED,
         .decided = DECIDED_ARBITRATOR,
         .warn = plugin_warn,
 };
@@ -42,6 +43,9 @@ const char plugin_config_help[] =
         "space=NAME             (default: swap)\n"
         "mirror=yes|no          each page at two servers (default: yes, where there are two)\n"
         "save=fixed|per-save    all pages at one server, or each at one that is chosen anew (default: fixed)\n"
+        "return=asked|remembered  pages may move between servers, and are found again (default: asked)\n"
+        "resume=yes|no          no new space, where nothing of an earlier pager's is found (default: no)\n"
+        "keep=yes|no            leave the space behind at the end (default: no)\n"
         "decided=arbitrator|broadcast  who knows how much room servers have (default: arbitrator)\n"
         "discovery=ADDR:PORT    of the arbitrator, or to broadcast to (UDP); without it each server is asked\n"
         "discovery-key=FILE     that servers, clients and arbitrator share\n"
@@ -121,6 +125,15 @@ static int read_save(const char *key, const char *value) {
         return 0;
 }
 
+static int read_return(const char *key, const char *value) {
+        enum placement_return returned = placement_return_from_string(value);
+
+        if (returned == PLACEMENT_RETURN_INVALID)
+                return plugin_value_refuse(key, value, "remembered or asked");
+        plugin_options.returned = returned;
+        return 0;
+}
+
 static int read_decided(const char *key, const char *value) {
         enum placement_decider decided = placement_decider_from_string(value);
 
@@ -182,6 +195,12 @@ int plugin_config(const char *key, const char *value) {
                 return plugin_value_bool(value, &options->mirror);
         if (strcmp(key, "save") == 0)
                 return read_save(key, value);
+        if (strcmp(key, "return") == 0)
+                return read_return(key, value);
+        if (strcmp(key, "resume") == 0)
+                return plugin_value_bool(value, &options->resume);
+        if (strcmp(key, "keep") == 0)
+                return plugin_value_bool(value, &options->keep);
         if (strcmp(key, "decided") == 0)
                 return read_decided(key, value);
         if (strcmp(key, "discovery") == 0)
@@ -239,6 +258,10 @@ int plugin_config_complete(void) {
         plugin_options.discovery_key = discovery_key;
         if ((plugin_options.discovery == NULL) != (plugin_options.discovery_key == NULL)) {
                 nbdkit_error("discovery= and discovery-key= go together");
+                return -1;
+        }
+        if (options->resume && plugin_options.returned != RETURN_ASKED) {
+                nbdkit_error("resume=yes goes with return=asked");
                 return -1;
         }
         options->mirror = options->mirror && options->n_servers > 1;

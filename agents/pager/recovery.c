@@ -54,3 +54,33 @@ void recovery_note_refusal(struct sight *sight, enum recovery choice, int result
         else
                 *sight = (struct sight) { 0 };
 }
+
+enum adoption recovery_adopt(const struct sight *sights, const bool *mirrored, size_t n_sights, uint64_t told,
+                             size_t *ret_server) {
+        bool all_answered = true, found = false, trace = false;
+        size_t server = 0;
+
+        for (size_t i = 0; i < n_sights; i++) {
+                all_answered = all_answered && sights[i].answered;
+                trace = trace || sights[i].there;
+                if (sights[i].there && sights[i].role == SPACE_PRIMARY &&
+                    (!found || sights[i].token > sights[server].token)) {
+                        server = i;
+                        found = true;
+                }
+        }
+        if (!found)
+                return trace ? ADOPT_UNSURE : ADOPT_NOTHING;
+        for (size_t i = 0; i < n_sights; i++)
+                if (sights[i].there && sights[i].token > sights[server].token)
+                        return ADOPT_UNSURE; /* its primary has begun anew, or is no more to be seen */
+        if (sights[server].token < told || (!all_answered && !mirrored[server]))
+                return ADOPT_UNSURE;
+        *ret_server = server;
+        return ADOPT_THIS;
+}
+
+void recovery_note_moved(struct grant *grant, uint64_t moved) {
+        if (moved > grant->opened && grant->granted >= moved)
+                grant->opened = moved;
+}

@@ -21,6 +21,27 @@
 
 #include "daemon/memserver/space.h"
 
+struct grant;
+/* The space has moved to another server under the grant `moved` (0: never). As soon as a save was acknowledged there,
+ * the mirror that the old server had lacks it, however whole it says it is; until then it may still stand in. To be
+ * called when `granted` is known. */
+void recovery_note_moved(struct grant *grant, uint64_t moved);
+
+enum adoption {
+        ADOPT_NOTHING, /* no server that answers has anything of the space */
+        ADOPT_THIS,    /* that server's primary has all that was acknowledged */
+        ADOPT_UNSURE,
+};
+
+struct sight;
+/* What of a space that an earlier pager has left has the truth. A pager asks only where nobody else uses it. The
+ * primary with the highest token has it, where all servers answer, or where its mirror is complete (`mirrored`): a
+ * primary that is above it could only be that mirror. A mirror without its primary may lack what was saved last, and so
+ * does a primary below `told`, the token under which the earlier pager is known to have served (0: none is): servers
+ * that had later ones have begun anew. */
+enum adoption recovery_adopt(const struct sight *sights, const bool *mirrored, size_t n_sights, uint64_t told,
+                             size_t *ret_server);
+
 /* What one server says. */
 struct sight {
         bool answered;

@@ -24,7 +24,7 @@ struct share {
 struct spread {
         struct spread_options options;
         struct share shares[PAGE_HOLDERS_MAX];
-        size_t n_shares; /* 1: the one that is saved fixed, and nothing of the following is in use */
+        size_t n_shares; /* saved fixed, 1, and no table */
 
         pthread_mutex_t lock;
         pthread_cond_t changed;  /* a request has ended, or a leftover has gone */
@@ -33,7 +33,9 @@ struct spread {
         struct page_map map;     /* by share */
         struct leftovers leftovers;
         struct decider *decider; /* the asking thread's */
-        struct placement placement;
+        struct placement servers;   /* what they have answered; the same thread's */
+        usec_t quiet_until_usec;    /* until then no space moves: answers do not show the last move yet */
+        struct placement placement; /* the same, by share: where its primary is now */
         bool stop;
         pthread_t thread;
         bool started;
@@ -45,6 +47,9 @@ struct spread {
 void spread_ask(struct spread *spread);
 int spread_start(struct spread *spread);
 void spread_end(struct spread *spread);
+
+/* The server that a share's pager calls its `server`, both from 1, and the other way round. */
+unsigned spread_server_of(const struct share *share, unsigned server);
 
 /* spread-status.c */
 void spread_tell(struct spread *spread);

@@ -82,7 +82,7 @@ int spread_read(struct spread *spread, void *buffer, uint64_t length, uint64_t o
         uint64_t at = offset, end = offset + length, next;
         int r = 0;
 
-        if (spread->n_shares == 1)
+        if (spread->options.save == SAVE_FIXED)
                 return pager_read(spread->shares[0].pager, buffer, length, offset);
         for (; at < end && r == 0; at = next)
                 r = read_piece(spread, (char *) buffer + (at - offset), at, end, &next);
@@ -151,6 +151,15 @@ static void settle(struct spread *spread, struct page_request *piece, unsigned p
         end_piece(spread, piece, true, holder);
 }
 
+/* Where a spread that begins anew would find two copies and not know which is the latest, there is only one before the
+ * client hears of it; but for one at a server that does not serve, whose space is about to be given up. */
+static void await_sweep(struct spread *spread, const struct page_request *piece) {
+        if (spread->options.returned != RETURN_ASKED)
+                return;
+        while (being_swept(spread, leftovers_at(&spread->leftovers, first_page(piece), n_pages(piece))) != 0)
+                pthread_cond_wait(&spread->changed, &spread->lock);
+}
+
 /* Nobody took it. Where it was, it may be either of two; where it was not, what has come of it goes. */
 static void give_up(struct spread *spread, struct page_request *piece, unsigned present, unsigned tried) {
         bool unclean = present != PAGE_NOBODY && tried & HOLDER_BIT(present);
@@ -187,12 +196,13 @@ int spread_write(struct spread *spread, const void *buffer, uint64_t length, uin
         unsigned holder;
         int r = 0;
 
-        if (spread->n_shares == 1)
+        if (spread->options.save == SAVE_FIXED)
                 return pager_write(spread->shares[0].pager, buffer, length, offset);
         pthread_mutex_lock(&spread->lock);
         for (; at < end && r == 0; at += piece.length) {
                 begin_piece(spread, &piece, PAGE_WRITE, at, end, &holder);
                 r = save_piece(spread, &piece, holder, (char *) buffer + (at - offset));
+                await_sweep(spread, &piece);
         }
         pthread_mutex_unlock(&spread->lock);
         return r;
@@ -204,7 +214,7 @@ int spread_trim(struct spread *spread, uint64_t length, uint64_t offset) {
         unsigned holder;
         int r = 0;
 
-        if (spread->n_shares == 1)
+        if (spread->options.save == SAVE_FIXED)
                 return pager_trim(spread->shares[0].pager, length, offset);
         pthread_mutex_lock(&spread->lock);
         for (; at < end && r == 0; at += piece.length) {
@@ -213,6 +223,7 @@ int spread_trim(struct spread *spread, uint64_t length, uint64_t offset) {
                 r = holder == PAGE_NOBODY ? 0 : pager_trim(pager_of(spread, holder), piece.length, at);
                 pthread_mutex_lock(&spread->lock);
                 end_piece(spread, &piece, r == 0, holder);
+                await_sweep(spread, &piece);
         }
         pthread_mutex_unlock(&spread->lock);
         return r;
@@ -222,7 +233,7 @@ int spread_trim(struct spread *spread, uint64_t length, uint64_t offset) {
 int spread_flush(struct spread *spread) {
         int r = 0;
 
-        if (spread->n_shares == 1)
+        if (spread->options.save == SAVE_FIXED)
                 return pager_flush(spread->shares[0].pager);
         for (unsigned h = 1; h <= spread->n_shares && r == 0; h++) {
                 bool has_pages;
@@ -238,7 +249,7 @@ int spread_flush(struct spread *spread) {
 bool spread_extent(struct spread *spread, uint64_t length, uint64_t offset, uint64_t *ret_length) {
         bool anywhere;
 
-        if (spread->n_shares == 1)
+        if (spread->options.save == SAVE_FIXED)
                 return pager_extent(spread->shares[0].pager, length, offset, ret_length);
         pthread_mutex_lock(&spread->lock);
         anywhere = page_map_extent(&spread->map, length, offset, ret_length);

@@ -18,10 +18,8 @@ static void add_word(struct json_object *json, const char *key, const char *word
         (void) json_object_object_add(json, key, word ? json_object_new_string(word) : NULL);
 }
 
-static const char *control_of(const struct spread *spread, unsigned holder, unsigned server) {
-        const struct pager_options *options = &spread->options.pager;
-
-        return server == 0 ? NULL : options->servers[(holder - 1 + server - 1) % options->n_servers].control;
+static const char *control_of(const struct share *share, unsigned server) {
+        return server == 0 ? NULL : share->spread->options.pager.servers[spread_server_of(share, server) - 1].control;
 }
 
 static uint64_t room_at(struct spread *spread, unsigned holder) {
@@ -40,9 +38,10 @@ static void add_share(struct spread *spread, const struct share *share, const st
         if (json_append(shares, json) < 0)
                 return;
         add_word(json, "state", pager_state_to_string(view->state));
-        add_word(json, "primary", control_of(spread, share->holder, view->primary));
-        add_word(json, "mirror", control_of(spread, share->holder, view->mirror));
+        add_word(json, "primary", control_of(share, view->primary));
+        add_word(json, "mirror", control_of(share, view->mirror));
         add_word(json, "mirror_state", copy_state_to_string((enum copy_state) view->mirror_state));
+        add_word(json, "moving_to", control_of(share, view->moving_to));
         add_number(json, "held_bytes", view->held_bytes);
         add_number(json, "lost_bytes", view->lost_bytes);
         add_number(json, "room_bytes", room_at(spread, share->holder));
@@ -52,6 +51,7 @@ static void add_view(struct pager_view *sum, const struct pager_view *view) {
         if (view->state > sum->state)
                 sum->state = view->state; /* the worst of them */
         sum->n_takeovers += view->n_takeovers;
+        sum->n_moves += view->n_moves;
         sum->unclean_bytes += view->unclean_bytes;
         sum->lost_bytes += view->lost_bytes;
         sum->saved_bytes += view->saved_bytes;
@@ -92,8 +92,10 @@ static void describe(struct spread *spread, struct json_object *json) {
         add_word(json, "space", options->pager.name.space);
         add_word(json, "state", pager_state_to_string(sum.state));
         add_word(json, "save", placement_save_to_string(options->save));
+        add_word(json, "return", placement_return_to_string(options->returned));
         add_word(json, "decided", placement_decider_to_string(options->decided));
         add_number(json, "takeovers", sum.n_takeovers);
+        add_number(json, "moves", sum.n_moves);
         add_number(json, "size_bytes", options->pager.size_bytes);
         add_own(spread, json);
         add_number(json, "unclean_bytes", sum.unclean_bytes);

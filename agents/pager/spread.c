@@ -56,7 +56,7 @@ static unsigned first_holder(struct spread *spread) {
         if (!spread->options.discovery)
                 return 1;
         spread_ask(spread);
-        return placement_open(&spread->placement, 0);
+        return placement_open(&spread->servers, 0);
 }
 
 static int open_shares(struct spread *spread, struct error *error) {
@@ -68,6 +68,26 @@ static int open_shares(struct spread *spread, struct error *error) {
         for (unsigned holder = 1; holder <= n && r == 0; holder++)
                 r = open_share(spread, holder, error);
         return r;
+}
+
+/* A page that is there. Where another share has it too, one of them was never acknowledged: either will do, and the one
+ * that comes later goes. */
+static void note_pages(void *userdata, uint64_t offset, uint64_t length) {
+        struct share *share = userdata;
+        struct spread *spread = share->spread;
+
+        for (uint64_t at = offset, next; at < offset + length; at = next)
+                if (page_map_run(&spread->map, at, offset + length, &next) == PAGE_NOBODY)
+                        page_map_note(&spread->map, at, next - at, share->holder);
+                else
+                        leftovers_add(&spread->leftovers, share->holder, at / PAGE_BYTES, (next - at) / PAGE_BYTES);
+}
+
+/* Before there are threads: what each share has found at its servers. */
+static void find_pages(struct spread *spread) {
+        for (size_t i = 0; i < spread->n_shares; i++)
+                pager_list(spread->shares[i].pager, note_pages, &spread->shares[i]);
+        spread_ask(spread);
 }
 
 static int open_decider(struct spread *spread, struct error *error) {
@@ -98,6 +118,7 @@ int spread_new(const struct spread_options *options, struct spread **ret, struct
         if (!spread)
                 return error_set(error, -ENOMEM, "out of memory");
         spread->options = *options;
+        spread->options.pager.asked = options->returned == RETURN_ASKED;
         if (options->pager.n_servers < 2)
                 spread->options.save = SAVE_FIXED;
         (void) pthread_mutex_init(&spread->lock, NULL);
@@ -111,12 +132,11 @@ int spread_new(const struct spread_options *options, struct spread **ret, struct
                 r = open_shares(spread, error);
         if (r < 0)
                 return r;
-        if (spread->n_shares > 1) {
-                spread_ask(spread);
-                r = spread_start(spread);
-                if (r < 0)
-                        return error_set(error, r, "no thread: %s", strerror(-r));
-        }
+        if (spread->options.save == SAVE_PER_SAVE)
+                find_pages(spread);
+        r = spread_start(spread);
+        if (r < 0)
+                return error_set(error, r, "no thread: %s", strerror(-r));
         *ret = steal_ptr(spread);
         return 0;
 }

@@ -8,6 +8,11 @@
  * and recovers by itself; and the table here says in which of them a page is: its one truth. A page that is saved
  * elsewhere than it was is acknowledged there first, then the table is changed, and then the old copy is trimmed,
  * behind the client's back. Until that is done the page never goes where a copy of it is waiting to be trimmed.
+ *
+ * Where pages are returned from whoever has them when asked, a space moves to a server that has more room, as long as
+ * there is discovery to tell of one; and a spread that begins anew finds the pages that an earlier one has left. Of a
+ * page with two copies it could not know which is the latest: so then no save or trim is acknowledged before its old
+ * copy is gone.
  */
 
 #include "agents/pager/pager.h"
@@ -18,6 +23,7 @@ struct spread;
 struct spread_options {
         struct pager_options pager; /* the servers are the holders */
         enum placement_save save;
+        enum placement_return returned;
         enum placement_decider decided;
         const char *discovery, *discovery_key; /* as decider.h's address and key file; NULL: none */
         void (*warn)(const char *text);        /* may be NULL */

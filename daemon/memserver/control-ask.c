@@ -332,9 +332,9 @@ int control_ask_drop(const struct control_ask *ask, uint64_t token, struct error
         return converse(ask, request, &answer, error);
 }
 
-int control_ask_mirror(const struct control_ask *ask, const char *uri, usec_t deadline_usec, uint64_t rate_bytes,
-                       struct error *error) {
-        _cleanup_(json_object_putp) struct json_object *request = new_call(ask, CONTROL_MIRROR);
+int control_ask_copy(const struct control_ask *ask, enum control_call call, const char *uri, usec_t deadline_usec,
+                     uint64_t rate_bytes, struct error *error) {
+        _cleanup_(json_object_putp) struct json_object *request = new_call(ask, call);
         struct answer answer = { 0 };
 
         add_text(request, "uri", uri);

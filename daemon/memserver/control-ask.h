@@ -35,7 +35,7 @@ int control_ask_promote(const struct control_ask *ask, uint64_t token, usec_t lo
 int control_ask_promote_forced(const struct control_ask *ask, uint64_t token,
                                char ret_capability[static CAPABILITY_LEN], struct error *error);
 int control_ask_drop(const struct control_ask *ask, uint64_t token, struct error *error);
-/* `uri` has the capability. */
-int control_ask_mirror(const struct control_ask *ask, const char *uri, usec_t deadline_usec, uint64_t rate_bytes,
-                       struct error *error);
+/* CONTROL_MIRROR or CONTROL_HAND_OVER. `uri` has the capability. */
+int control_ask_copy(const struct control_ask *ask, enum control_call call, const char *uri, usec_t deadline_usec,
+                     uint64_t rate_bytes, struct error *error);
 int control_ask_unmirror(const struct control_ask *ask, struct error *error);

@@ -85,7 +85,8 @@ static int set_options(struct nbd_handle *handle, const struct peer_options *opt
         if (options->certificates && nbd_set_tls_certificates(handle, options->certificates) < 0)
                 return nbd_failed(error);
         if (nbd_set_uri_allow_local_file(handle, false) < 0 || nbd_set_request_block_size(handle, true) < 0 ||
-            nbd_set_pread_initialize(handle, false) < 0) /* what an error left is not read */
+            nbd_set_pread_initialize(handle, false) < 0 || /* what an error left is not read */
+            nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0)
                 return nbd_failed(error);
         return 0;
 }
@@ -313,6 +314,20 @@ static void piece_free(void *userdata) {
         free(piece);
 }
 
+/* Pairs of a length and what is there. */
+static int take_extents(void *userdata, const char *context, uint64_t offset, uint32_t *entries, size_t n_entries,
+                        int *error) {
+        struct peer_extents *extents = userdata;
+
+        for (size_t i = 0; i + 1 < n_entries; i += 2) {
+                if (!(entries[i + 1] & LIBNBD_STATE_HOLE))
+                        extents->found(extents->userdata, offset, entries[i]);
+                offset += entries[i];
+        }
+        extents->told_to = offset;
+        return 0;
+}
+
 /* With the lock held. */
 static void send_piece(struct peer *peer, struct peer_call *call, enum peer_kind kind, void *buffer, uint64_t length,
                        uint64_t offset) {
@@ -341,13 +356,18 @@ static void send_piece(struct peer *peer, struct peer_call *call, enum peer_kind
         case PEER_FLUSH:
                 (void) nbd_aio_flush(peer->handle, callback, 0);
                 break;
+        case PEER_EXTENTS:
+                (void) nbd_aio_block_status(peer->handle, length, offset,
+                                            (nbd_extent_callback) { .callback = take_extents, .user_data = buffer },
+                                            callback, 0);
+                break;
         }
 }
 
 /* With the lock held. The call does not end before call_finish() has let it go. */
 static void send_call(struct peer *peer, struct peer_call *call, enum peer_kind kind, void *buffer, uint64_t length,
                       uint64_t offset) {
-        uint64_t most = kind == PEER_ZERO ? ZERO_BYTES : PEER_PIECE_BYTES;
+        uint64_t most = kind == PEER_ZERO || kind == PEER_EXTENTS ? ZERO_BYTES : PEER_PIECE_BYTES;
         char *data = buffer;
 
         call->result = 0;

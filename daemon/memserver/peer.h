@@ -42,7 +42,15 @@ bool peer_read_only(struct peer *peer);
 /* A longer call goes over in such pieces, so that the deadline is one of progress. */
 #define PEER_PIECE_BYTES (256 * KIB)
 
-enum peer_kind { PEER_WRITE, PEER_READ, PEER_ZERO, PEER_FLUSH };
+enum peer_kind { PEER_WRITE, PEER_READ, PEER_ZERO, PEER_FLUSH, PEER_EXTENTS };
+
+/* The buffer of PEER_EXTENTS, of a range of at most a GiB: where the server has pages. It may tell of the beginning of
+ * the range alone. */
+struct peer_extents {
+        void (*found)(void *userdata, uint64_t offset, uint64_t length); /* from whatever thread, not for long */
+        void *userdata;
+        uint64_t told_to; /* set before the call to its offset */
+};
 
 /* A call that is waited for by `done`, from whatever thread, instead of by the caller. Zero-initialise, fill in `done`;
  * it stays where it is, and the buffer too, until then. */

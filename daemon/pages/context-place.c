@@ -104,7 +104,7 @@ static int make_mirror(struct context_place *place, uint64_t size_bytes, struct 
                 return r;
         place->at[1] = true;
         uri = peer_uri(place->servers->at[1].uri, capability);
-        r = uri ? control_ask_mirror(&ask, uri, MIRROR_DEADLINE_USEC, MIRROR_RATE_BYTES, error)
+        r = uri ? control_ask_copy(&ask, CONTROL_MIRROR, uri, MIRROR_DEADLINE_USEC, MIRROR_RATE_BYTES, error)
                 : error_set(error, -ENOMEM, "out of memory");
         if (uri)
                 explicit_bzero(uri, strlen(uri));

@@ -16,14 +16,14 @@ PLUGIN = os.path.join(BUILD, "agents/pager/failover-pager-plugin.so")
 class Pager:
     """Serves the space swap of vm1 on node n1 on a unix socket. What it says of itself is in its status file."""
 
-    def __init__(self, servers, size="16MiB", owner="vm1", deadline="10s", patience="30s", fill_rate="1GiB",
+    def __init__(self, servers, size="16MiB", node="n1", owner="vm1", deadline="10s", patience="30s", fill_rate="1GiB",
                  parameters=(), start=True, prefix=()):
         self.dir = tempfile.mkdtemp(prefix="pager-")
         self.socket = f"{self.dir}/nbd"
         self.uri = f"nbd+unix:///?socket={self.socket}"
-        self.command = [*prefix, "nbdkit", "--foreground", "--unix", self.socket, PLUGIN, f"size={size}", "node=n1",
-                        f"owner={owner}", f"deadline={deadline}", f"patience={patience}", f"fill-rate={fill_rate}",
-                        f"status={self.dir}/status", "lock=no", *parameters,
+        self.command = [*prefix, "nbdkit", "--foreground", "--unix", self.socket, PLUGIN, f"size={size}",
+                        f"node={node}", f"owner={owner}", f"deadline={deadline}", f"patience={patience}",
+                        f"fill-rate={fill_rate}", f"status={self.dir}/status", "lock=no", *parameters,
                         *(f"server={one.control_path},nbd+unix:///?socket={one.socket}" for one in servers)]
         self.handles = []
         self.log_file = open(f"{self.dir}/log", "ab")

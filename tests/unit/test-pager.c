@@ -136,7 +136,8 @@ static void a_primary_with_an_older_token_is_never_gone_back_to(void) {
  * was acknowledged. The servers here keep what theirs promise: a save is acknowledged once the mirror has it, or once
  * the mirror has been given up; a mirror that may lack a save refuses to be promoted, and one that was promoted refuses
  * what its old primary sends, which then serves nobody any more. A promotion may be carried out long after whoever
- * asked for it has stopped waiting. The pager itself may run out of patience, and then leaves spaces behind.
+ * asked for it has stopped waiting. The pager itself may run out of patience, and then leaves spaces behind. It moves
+ * its space to servers that have more room, and at times it is killed, and one that begins anew asks who has the pages.
  */
 #define PAGES 6
 #define SERVERS 3
@@ -160,11 +161,13 @@ struct world {
         size_t primary; /* SERVERS: none */
         bool connected, spared; /* it stalled when the connection was lost */
         struct grant grant;
+        uint64_t told;        /* what a pager that begins anew reads: the token under which saves could go */
+        uint64_t moved_token; /* of the grant that the last move ended with */
         uint64_t saved_under; /* the checker's: token of the last save, or of the space */
         struct page_map map;
         uint64_t acknowledged[PAGES], maybe[PAGES]; /* what was tried since, or the same; UINT64_MAX: several */
         bool lost[PAGES];
-        unsigned n_lost, n_takeovers, n_given_up;
+        unsigned n_lost, n_takeovers, n_given_up, n_moves, n_restarts;
 };
 
 static struct server *primary_of(struct world *w) {
@@ -185,7 +188,7 @@ static void open_space(struct world *w) {
                 if (!w->servers[i].stalled) {
                         w->servers[i] = (struct server) { .there = true, .role = SPACE_PRIMARY,
                                                           .token = ++w->grant.tried };
-                        w->grant.opened = w->grant.granted = w->saved_under = w->grant.tried;
+                        w->grant.opened = w->grant.granted = w->saved_under = w->told = w->grant.tried;
                         w->primary = i;
                         w->connected = true;
                 }
@@ -257,6 +260,7 @@ static int take_over(struct world *w, enum recovery choice, size_t server) {
                 w->n_takeovers++;
         }
         w->primary = server;
+        w->told = token;
         w->connected = true;
         w->spared = false;
         return 0;
@@ -314,6 +318,7 @@ static bool save_at_servers(struct world *w, unsigned page, uint64_t version) {
         if (random_below(&w->random, 20) == 0)
                 return false;
         w->grant.granted = w->saved_under = primary->token;
+        recovery_note_moved(&w->grant, w->moved_token);
         return true;
 }
 
@@ -359,6 +364,65 @@ static void read_page(struct world *w, unsigned page) {
         CHECK(w->maybe[page] == UINT64_MAX || found == w->acknowledged[page] || found == w->maybe[page]);
 }
 
+/* The space moves: another server has all of it, by itself or beside the mirror, and is made the primary. */
+static void move_space(struct world *w) {
+        size_t i = random_below(&w->random, SERVERS), before = w->primary;
+        struct server *to = &w->servers[i], *from = primary_of(w);
+
+        if (!w->connected || i == before || to->stalled || from->stalled || from->replaced || !from->there ||
+            (from->copy_session != 0 && from->copy == i))
+                return;
+        *to = *from;
+        to->role = SPACE_MIRROR;
+        to->copy_session = to->promotion = 0;
+        to->session = ++w->session;
+        to->whole = to->says_whole = true;
+        w->connected = false;
+        if (take_over(w, RECOVERY_PROMOTE, i) < 0)
+                recover(w);
+        if (w->connected && w->primary == i) {
+                w->n_moves++;
+                w->moved_token = w->grant.tried;
+                if (!w->servers[before].stalled)
+                        w->servers[before] = (struct server) { 0 };
+        } else if (w->connected && !to->stalled && to->role == SPACE_MIRROR) {
+                *to = (struct server) { 0 }; /* what it had got is dropped */
+        }
+}
+
+/* The pager is killed. The next one goes on with what it finds, if that is sure to be the latest; tokens begin with the
+ * time, above all that were asked for before. */
+static void restart(struct world *w) {
+        struct sight sights[SERVERS];
+        bool mirrored[SERVERS];
+        size_t server;
+
+        for (size_t i = 0; i < SERVERS; i++) {
+                struct server *mirror = mirror_of(w, &w->servers[i]);
+
+                sights[i] = look(&w->servers[i]);
+                mirrored[i] = mirror && mirror->whole && !mirror->stalled && mirror->role == SPACE_MIRROR;
+        }
+        if (recovery_adopt(sights, mirrored, SERVERS, w->told, &server) != ADOPT_THIS)
+                return;
+        w->n_restarts++;
+        w->primary = server;
+        w->connected = w->spared = false;
+        w->grant.opened = w->grant.granted = w->servers[server].token;
+        w->grant.tried += 1000;
+        w->moved_token = 0;
+        page_map_deinit(&w->map);
+        REQUIRE(page_map_init(&w->map, AT(PAGES)) == 0);
+        for (unsigned page = 0; page < PAGES; page++) {
+                if (w->servers[server].page[page] != 0)
+                        page_map_note(&w->map, AT(page), AT(1), (unsigned) server + 1);
+                if (w->lost[page]) /* that it was, nobody remembers */
+                        w->maybe[page] = UINT64_MAX;
+                w->lost[page] = false;
+        }
+        (void) take_over(w, RECOVERY_GRANT, server);
+}
+
 static void misfortune(struct world *w) {
         size_t i = random_below(&w->random, SERVERS);
         struct server *server = &w->servers[i];
@@ -381,7 +445,7 @@ static void misfortune(struct world *w) {
         }
 }
 
-static void run_world(uint64_t seed, unsigned *n_lost, unsigned *n_given_up, unsigned *n_takeovers) {
+static void run_world(uint64_t seed, struct world *sum) {
         struct world w = { .random = seed };
 
         REQUIRE(page_map_init(&w.map, AT(PAGES)) == 0);
@@ -393,14 +457,18 @@ static void run_world(uint64_t seed, unsigned *n_lost, unsigned *n_given_up, uns
                         write_page(&w, page, what == 0);
                 else if (what < 16)
                         read_page(&w, page);
-                else if (what < 19)
+                else if (what < 18)
                         give_mirror(&w);
+                else if (what < 19)
+                        random_below(&w.random, 2) == 0 ? move_space(&w) : restart(&w);
                 else
                         misfortune(&w);
         }
-        *n_lost += w.n_lost;
-        *n_given_up += w.n_given_up;
-        *n_takeovers += w.n_takeovers;
+        sum->n_lost += w.n_lost;
+        sum->n_given_up += w.n_given_up;
+        sum->n_takeovers += w.n_takeovers;
+        sum->n_moves += w.n_moves;
+        sum->n_restarts += w.n_restarts;
         page_map_deinit(&w.map);
 }
 
@@ -449,21 +517,49 @@ static void a_mirror_of_a_space_that_was_given_up_is_never_promoted(void) {
         CHECK(recovery_choose(sights, 2, &grant, &server) == RECOVERY_PROMOTE && server == 1);
 }
 
+static void only_what_is_sure_to_be_the_latest_is_found_again(void) {
+        struct sight sights[] = {
+                { .answered = true, .there = true, .role = SPACE_PRIMARY, .token = 5 },
+                { .answered = true, .there = true, .role = SPACE_MIRROR, .token = 5, .whole = true },
+                { .answered = false },
+        };
+        bool mirrored[] = { true, false, false };
+        size_t server = 9;
+
+        CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_THIS && server == 0);
+        mirrored[0] = false; /* that could have been promoted, and lost to the one that does not answer */
+        CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_UNSURE);
+        sights[2].answered = true;
+        CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_THIS && server == 0);
+        sights[2] = (struct sight) { .answered = true, .there = true, .role = SPACE_PRIMARY, .token = 6 };
+        CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_THIS && server == 2);
+        CHECK(recovery_adopt(sights, mirrored, 3, 6, &server) == ADOPT_THIS);
+        CHECK(recovery_adopt(sights, mirrored, 3, 7, &server) == ADOPT_UNSURE); /* there was a later one */
+        sights[2].role = SPACE_MIRROR; /* whose primary has gone */
+        CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_UNSURE);
+        sights[0] = sights[2] = (struct sight) { .answered = true };
+        CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_UNSURE); /* a mirror alone */
+        sights[1] = (struct sight) { .answered = true };
+        CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_NOTHING);
+}
+
 static void no_acknowledged_page_is_lost_while_a_holder_lives(void) {
         const char *only = getenv("TEST_SEED");
         uint64_t first = only ? strtoull(only, NULL, 10) : 1, n = only ? 1 : SEEDS;
-        unsigned n_lost = 0, n_given_up = 0, n_takeovers = 0;
+        struct world sum = { 0 };
 
         for (uint64_t seed = first; seed < first + n; seed++) {
                 unsigned failed = CU_get_number_of_failures();
-                run_world(seed, &n_lost, &n_given_up, &n_takeovers);
+                run_world(seed, &sum);
                 if (CU_get_number_of_failures() > failed) {
                         printf("seed %" PRIu64 " ", seed);
                         break;
                 }
         }
-        printf("%u takeovers, %u losses, %u out of patience ", n_takeovers, n_lost, n_given_up);
-        CHECK(only || (n_takeovers > n && n_lost > n_given_up + n && n_given_up > n));
+        printf("%u takeovers, %u losses, %u out of patience, %u moves, %u restarts ", sum.n_takeovers, sum.n_lost,
+               sum.n_given_up, sum.n_moves, sum.n_restarts);
+        CHECK(only || (sum.n_takeovers > n && sum.n_lost > sum.n_given_up + n && sum.n_given_up > n &&
+                       sum.n_moves > n && sum.n_restarts > n));
 }
 
 static void every_enum_table_round_trips(void) {
@@ -491,4 +587,5 @@ TEST_MAIN("pager", TEST(every_enum_table_round_trips), TEST(every_message_id_has
           TEST(a_primary_that_was_spared_is_asked_before_anything_is_given_up),
           TEST(only_a_mirror_that_says_so_may_lack_pages),
           TEST(a_mirror_of_a_space_that_was_given_up_is_never_promoted),
+          TEST(only_what_is_sure_to_be_the_latest_is_found_again),
           TEST(no_acknowledged_page_is_lost_while_a_holder_lives))

@@ -204,6 +204,8 @@ static void how_long_pages_are_somewhere_or_nowhere(void) {
 /*
  * The table of pages saved each anew, among holders that fill up, stall, refuse and fail half-way, with trims of what
  * is left over that are carried out late, against a checker that knows what was acknowledged and looks at every copy.
+ * In every second world pages are asked for: nothing is acknowledged before old copies are gone, and now and then
+ * whoever has the table begins anew and asks the holders.
  */
 #define PAGES 8
 #define HOLDERS 4
@@ -227,7 +229,8 @@ struct world {
                 unsigned holder;
                 uint64_t page;
         } sweeping;
-        unsigned n_moved, n_swept, n_refused;
+        bool asked;
+        unsigned n_moved, n_swept, n_refused, n_restarts;
 };
 
 static uint64_t pages_at(const struct holder *holder) {
@@ -268,6 +271,40 @@ static unsigned holder_of(const struct world *w, unsigned page) {
         uint64_t end;
 
         return page_map_run(&w->map, AT((uint64_t) page), AT((uint64_t) page + 1), &end);
+}
+
+static void trim_leftover(struct world *w, unsigned holder, uint64_t page) {
+        w->holders[holder - 1].page[page] = 0;
+        leftovers_clear(&w->leftovers, holder, page, 1);
+        w->n_swept++;
+}
+
+/* Before a client hears of it. Holders that stall are waited for. */
+static void await_sweep(struct world *w, unsigned page) {
+        for (unsigned h = 1; h <= HOLDERS && w->asked; h++)
+                if (leftovers_at(&w->leftovers, page, 1) & HOLDER_BIT(h)) {
+                        w->holders[h - 1].stalled = false;
+                        trim_leftover(w, h, page);
+                }
+}
+
+/* Which copy is the page, is what was found first. */
+static void restart(struct world *w) {
+        leftovers_deinit(&w->leftovers);
+        page_map_deinit(&w->map);
+        REQUIRE(page_map_init(&w->map, AT(PAGES)) == 0 && leftovers_init(&w->leftovers, PAGES) == 0);
+        w->sweeping.holder = 0;
+        for (unsigned page = 0; page < PAGES; page++)
+                for (unsigned h = 1; h <= HOLDERS; h++) {
+                        w->holders[h - 1].stalled = false; /* else it would not begin */
+                        if (w->holders[h - 1].page[page] == 0)
+                                continue;
+                        if (holder_of(w, page) == PAGE_NOBODY)
+                                page_map_note(&w->map, AT((uint64_t) page), AT(1), h);
+                        else
+                                leftovers_add(&w->leftovers, h, page, 1);
+                }
+        w->n_restarts++;
 }
 
 static void write_page(struct world *w, unsigned page) {
@@ -341,16 +378,14 @@ static void sweep(struct world *w) {
                 return;
         }
         h = &w->holders[w->sweeping.holder - 1];
-        if (!h->stalled) {
-                h->page[w->sweeping.page] = 0;
-                leftovers_clear(&w->leftovers, w->sweeping.holder, w->sweeping.page, 1);
-                w->n_swept++;
-        }
+        if (!h->stalled && leftovers_at(&w->leftovers, w->sweeping.page, 1) & HOLDER_BIT(w->sweeping.holder))
+                trim_leftover(w, w->sweeping.holder, w->sweeping.page);
         w->sweeping.holder = 0;
 }
 
 static void run_world(uint64_t seed, struct world *w) {
         w->random = seed;
+        w->asked = seed % 2 == 0;
         w->placement.n_answers = HOLDERS;
         REQUIRE(page_map_init(&w->map, AT(PAGES)) == 0 && leftovers_init(&w->leftovers, PAGES) == 0);
         for (int step = 0; step < STEPS; step++) {
@@ -360,6 +395,10 @@ static void run_world(uint64_t seed, struct world *w) {
                         write_page(w, page);
                 else if (what < 14)
                         trim_page(w, page);
+                if (what < 14)
+                        await_sweep(w, page);
+                else if (what == 14 && w->asked)
+                        restart(w);
                 else if (what < 22)
                         check_page(w, page);
                 else if (what < 28)
@@ -384,7 +423,7 @@ static void run_world(uint64_t seed, struct world *w) {
 static void a_page_has_one_truth_wherever_it_is_saved(void) {
         const char *only = getenv("TEST_SEED");
         uint64_t first = only ? strtoull(only, NULL, 10) : 1, n = only ? 1 : SEEDS;
-        unsigned n_moved = 0, n_swept = 0, n_refused = 0;
+        unsigned n_moved = 0, n_swept = 0, n_refused = 0, n_restarts = 0;
 
         for (uint64_t seed = first; seed < first + n; seed++) {
                 unsigned failed = CU_get_number_of_failures();
@@ -394,13 +433,14 @@ static void a_page_has_one_truth_wherever_it_is_saved(void) {
                 n_moved += w.n_moved;
                 n_swept += w.n_swept;
                 n_refused += w.n_refused;
+                n_restarts += w.n_restarts;
                 if (CU_get_number_of_failures() > failed) {
                         printf("seed %" PRIu64 " ", seed);
                         break;
                 }
         }
-        printf("%u moved, %u swept, %u refused ", n_moved, n_swept, n_refused);
-        CHECK(only || (n_moved > 10 * n && n_swept > 10 * n && n_refused > n));
+        printf("%u moved, %u swept, %u refused, %u restarts ", n_moved, n_swept, n_refused, n_restarts);
+        CHECK(only || (n_moved > 10 * n && n_swept > 10 * n && n_refused > n && n_restarts > 10 * n));
 }
 
 TEST_MAIN("placement", TEST(every_enum_table_round_trips), TEST(a_new_page_goes_where_the_greatest_part_is_free),
