@@ -50,8 +50,10 @@ static void place_of(struct fy_event *event, const struct builder *b, unsigned *
 static int add_node(struct builder *b, enum node_kind kind, unsigned line, unsigned column, struct node **ret) {
         _cleanup_(node_freep) struct node *node = NULL;
 
-        if (++b->n_nodes > NODES_MAX)
-                return refuse(b, line, column, "too many values for a policy");
+        if (++b->n_nodes > NODES_MAX) {
+                (void) refuse(b, line, column, "too many values for a policy");
+                return -EINVAL;
+        }
         node = malloc(sizeof(*node));
         if (!node)
                 return -ENOMEM;
@@ -105,7 +107,7 @@ static int take_key(struct builder *b, const char *text, size_t length, unsigned
 }
 
 static int on_scalar(struct builder *b, struct fy_event *event) {
-        struct node *node = NULL;
+        struct node *node;
         const char *text = NULL;
         size_t length = 0;
         unsigned line, column;
@@ -134,7 +136,7 @@ static int on_scalar(struct builder *b, struct fy_event *event) {
 }
 
 static int on_start(struct builder *b, struct fy_event *event, enum node_kind kind) {
-        struct node *node = NULL;
+        struct node *node;
         unsigned line, column;
         int r;
 

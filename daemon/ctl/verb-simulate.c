@@ -23,7 +23,9 @@ static int load(void *userdata, const char *file, struct policy **ret, struct er
         char path[PATH_LEN];
         int r;
 
-        snprintf(path, sizeof(path), "%s/%s", (const char *) userdata, file);
+        if (snprintf(path, sizeof(path), "%s/%s", (const char *) userdata, file) >= (int) sizeof(path))
+                return error_set(error, -ENAMETOOLONG, "%s/%s: %s", (const char *) userdata, file,
+                                 strerror(ENAMETOOLONG));
         r = policy_load(path, ret, &diagnostics);
         if (r < 0) {
                 (void) diagnostics_print(&diagnostics, stderr);

@@ -15,6 +15,7 @@
  */
 
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,8 @@ static int load_policy(void *userdata, const char *file, struct policy **ret, st
         char path[PATH_LEN];
         int r;
 
-        snprintf(path, sizeof(path), "%s/%s", (const char *) userdata, file);
+        if (snprintf(path, sizeof(path), "%s/%s", (const char *) userdata, file) >= (int) sizeof(path))
+                return error_set(error, -ENAMETOOLONG, "%s is too long a name", file);
         r = policy_load(path, ret, &diagnostics);
         diagnostics_deinit(&diagnostics);
         return r < 0 ? error_set(error, r, "%s cannot be read", path) : r;

@@ -340,7 +340,8 @@ static void a_second_commit_replaces_the_first_or_leaves_it(void) {
                 memcpy(f.space.bytes, f.space.kept, f.space.size);
                 CHECK((r == 0) == (n == 3));
                 REQUIRE(read_all(&f.io, -1, &manifest, NULL) == 0);
-                CHECK(manifest->disks[0].modified_nsec == (r == 0 ? 5 : UINT64_MAX));
+                CHECK(manifest && manifest->disks &&
+                      manifest->disks[0].modified_nsec == (r == 0 ? 5 : UINT64_MAX));
                 context_manifest_free(manifest);
                 fixture_deinit(&f);
         }

@@ -264,15 +264,13 @@ static void the_printed_worst_cases_name_what_misses_the_objective(void) {
         free(text);
 }
 
-static char *snippet(const struct pair_policy *pair, enum side side, int expect) {
-        char *text = NULL;
+static void snippet(const struct pair_policy *pair, enum side side, int expect, char **ret_text) {
         size_t n;
-        FILE *f = open_memstream(&text, &n);
+        FILE *f = open_memstream(ret_text, &n);
 
         REQUIRE(f != NULL);
         CHECK(policy_print_domain_snippet(pair, side, f) == expect);
         fclose(f);
-        return text;
 }
 
 static void the_domain_snippet_boots_with_exactly_its_base(void) {
@@ -281,12 +279,12 @@ static void the_domain_snippet_boots_with_exactly_its_base(void) {
         const char *p;
         unsigned long long cells = 0;
 
-        text = snippet(&policy->pairs[0], SIDE_B, 0);
+        snippet(&policy->pairs[0], SIDE_B, 0, &text);
         CHECK(strstr(text, "<name>web-b</name>") != NULL);
         CHECK(strstr(text, "<maxMemory slots='2' unit='KiB'>917504</maxMemory>") != NULL);
         CHECK(strstr(text, "<memory unit='KiB'>262144</memory>") != NULL);
-        for (p = text; (p = strstr(p, "<cell id='")); p++)
-                cells += strtoull(strstr(p, "memory='") + 8, NULL, 10);
+        for (const char *cell = text; (cell = strstr(cell, "<cell id='")); cell++)
+                cells += strtoull(strstr(cell, "memory='") + 8, NULL, 10);
         CHECK(cells == 262144);
         CHECK(strstr(text, "<node>1</node>\n        <block unit='KiB'>2048</block>") != NULL);
         p = strstr(text, "<size unit='KiB'>131072</size>");
@@ -294,7 +292,7 @@ static void the_domain_snippet_boots_with_exactly_its_base(void) {
         CHECK(strstr(p, "<node>2</node>") != NULL && strstr(p, "<alias name='ua-mail'/>") != NULL);
 
         policy->pairs[0].members[SIDE_B].base_bytes = 8 * MIB;
-        none = snippet(&policy->pairs[0], SIDE_B, -EINVAL);
+        snippet(&policy->pairs[0], SIDE_B, -EINVAL, &none);
         CHECK_TEXT(none, "");
 }
 
