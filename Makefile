@@ -62,7 +62,7 @@ bench:
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/rights.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/memserver.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/region.py
-	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/pager.py
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/pager.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/pairs.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/recovery.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/handover.py

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A pager before memory servers against what a guest could swap to without either, on this machine, in turns within one
 run: nbdkit's memory plugin, and a file on the local disk past the kernel's cache. fio's nbd engine over unix sockets,
-the same jobs; ratios are medians of rounds. Output and bench.json as in recovery.py."""
+and a guest's own reads and writes of disks; ratios are medians of rounds. Output and bench.json as in recovery.py."""
 import os
+import statistics
 import sys
 import tempfile
 
@@ -14,11 +15,22 @@ from memserver import Memory, fill, in_turns            # noqa: E402
 from pager import Pager                                 # noqa: E402
 from report import Report                               # noqa: E402
 from server import BUILD, MIB, PAGE, Server             # noqa: E402
+from testbed.guests import Guests                       # noqa: E402
+from testbed.session import Session                     # noqa: E402
+from testbed.stand import Lock                          # noqa: E402
+from testbed.wait import until                          # noqa: E402
 
 SIZE = "256MiB"
 ONE = {"bs": "4k", "iodepth": 1}
 MANY = {"bs": "4k", "iodepth": 16}
 CLUSTERS = {"bs": "128k", "iodepth": 4}    # as a kernel swaps out
+GUEST_ROUNDS = 5
+DISK = """<disk type='network' device='disk'>
+  <driver name='qemu' type='raw' discard='unmap'/>
+  <source protocol='nbd'><host transport='unix' socket='{socket}'/></source>
+  <target dev='{target}' bus='virtio'/>
+</disk>
+"""
 
 
 def rates(report, label, ours, theirs, other, mirrored):
@@ -89,9 +101,67 @@ def against_disk(report):
         server.close()
 
 
+class Guest:
+    """A guest with two disks beside its own: a pager's and one of nbdkit's memory."""
+
+    def __init__(self, *uris):
+        self.lock = Lock()
+        self.session = Session()
+        self.session.start_bus()
+        self.session.start_libvirtd()
+        self.guests = Guests(self.session)
+        self.guests.define("a", 192, [])
+        self.session.virsh("start", "a")
+        self.run("true", 90)
+        for target, uri in zip(("vdy", "vdz"), uris):
+            path = self.session.write(f"{target}.xml", DISK.format(socket=uri.split("socket=")[1], target=target))
+            self.session.virsh("attach-device", "a", path, "--live")
+        until(lambda: self.run("ls /dev/vdb 2>/dev/null"), 30, "both disks are there")
+
+    def run(self, command, seconds=120):
+        return self.guests["a"].run(command, seconds)
+
+    def seconds(self, disk, size, count, save):
+        """How long the guest takes for so many blocks, past its cache, one after the other."""
+        way = f"if=/run/block of={disk} oflag=direct" if save else f"if={disk} of=/dev/null iflag=direct"
+        if save:
+            self.run(f"dd if=/dev/urandom of=/run/block bs={size} count={count} 2>/dev/null")
+        clock = "cut -d' ' -f1 /proc/uptime"
+        began, ended = self.run(f"{clock}; dd {way} bs={size} count={count} 2>/dev/null && {clock}").split()
+        return float(ended) - float(began)
+
+    def close(self):
+        self.guests.close()
+        self.session.close()
+        self.lock.release()
+
+
+def in_guest(report):
+    """As a guest's kernel pages: clusters out, page by page in."""
+    server, memory = Server("512MiB"), Memory()
+    pager = Pager([server], size=SIZE)
+    for path in (pager.socket, memory.uri.split("socket=")[1], pager.dir, memory.dir.name):
+        os.chmod(path, 0o777)    # QEMU is another user's
+    guest = Guest(pager.uri, memory.uri)
+    try:
+        for label, size, count, save, target in (("save_128k", "128k", 256, True, (">=", 0.9)),
+                                                 ("page_in", "4k", 4096, False, ("<=", 1.3)),
+                                                 ("read_128k", "128k", 256, False, (">=", 0.9))):
+            turns = [(guest.seconds("/dev/vda", size, count, save), guest.seconds("/dev/vdb", size, count, save))
+                     for _ in range(GUEST_ROUNDS)]
+            ratio = statistics.median(mine / other for mine, other in turns)
+            report.add(f"pager_in_guest_{label}", statistics.median(mine for mine, _ in turns) / count * 1e6, "us")
+            report.add(f"pager_in_guest_{label}_ratio", ratio if target[0] == "<=" else 1 / ratio, "x", *target)
+    finally:
+        guest.close()
+        memory.close()
+        pager.close()
+        server.close()
+
+
 def main():
     report = Report()
-    for part in (against_memory, mirrored, against_disk):
+    for part in (against_memory, mirrored, against_disk, in_guest):
         part(report)
     report.save()
 
