@@ -4,6 +4,7 @@
 #include "daemon/base/thread.h"
 
 #define ASK_USEC USEC_PER_SEC    /* between two questions to the servers */
+#define HURRY_USEC (250 * USEC_PER_MSEC)
 #define AGAIN_USEC USEC_PER_SEC  /* until what could not be trimmed is tried again */
 #define QUIET_USEC (5 * USEC_PER_SEC) /* after a move */
 #define SWEEP_PAGES UINT64_C(256) /* trimmed at once */
@@ -85,6 +86,16 @@ static bool balances(const struct spread *spread) {
         return spread->options.returned == RETURN_ASKED && spread->options.discovery;
 }
 
+/* Until it is time to ask again, or sooner where much was saved, but not at once: who asks too much is not heard. */
+static void wait_to_ask(struct spread *spread) {
+        usec_t asked = clock_usec(CLOCK_BOOTTIME), now;
+
+        if (!spread->stop)
+                condition_wait(&spread->hurry, &spread->lock, ASK_USEC);
+        while (!spread->stop && (now = clock_usec(CLOCK_BOOTTIME)) < asked + HURRY_USEC)
+                condition_wait(&spread->hurry, &spread->lock, asked + HURRY_USEC - now);
+}
+
 static void *ask_on(void *userdata) {
         struct spread *spread = userdata;
 
@@ -97,8 +108,7 @@ static void *ask_on(void *userdata) {
                 if (spread->options.save == SAVE_PER_SAVE)
                         spread_tell(spread); /* else the pager itself does */
                 pthread_mutex_lock(&spread->lock);
-                if (!spread->stop)
-                        condition_wait(&spread->hurry, &spread->lock, ASK_USEC);
+                wait_to_ask(spread);
         }
         pthread_mutex_unlock(&spread->lock);
         return NULL;

@@ -23,8 +23,8 @@
 #define GUARD_WINDOW_USEC (10 * USEC_PER_SEC) /* that clocks may differ by, and datagrams take */
 #define GUARD_NONCES 4096
 #define GUARD_SENDERS 256
-#define GUARD_RATE 50   /* a second, of one sender */
-#define GUARD_BURST 100 /* at once */
+#define GUARD_RATE 200  /* a second, of one sender */
+#define GUARD_BURST 400 /* at once */
 
 enum guard_refusal {
         GUARD_STRANGER,  /* another key */
