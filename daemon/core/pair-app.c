@@ -480,13 +480,16 @@ static void start(struct step *step, int app) {
 
         if (request_expire(step, &a->start[owner], limit))
                 snprintf(a->failure, sizeof(a->failure), "its start was not answered in time");
+        if (a->state[owner] == APPLICATION_RUNNING)
+                a->state_failure[0] = 0; /* a start from before was answered late */
         if (a->failed || a->state[owner] == APPLICATION_RUNNING || !may_run(step, app))
                 return;
         if (a->start[owner].failures >= START_ATTEMPTS && start_elsewhere(step, app))
                 return;
         if (a->state[owner] == APPLICATION_STOPPING || (a->state[owner] == APPLICATION_FAILED && !a->restart_wanted))
                 return;
-        if (!request_free(step, &a->start[owner]) || !app_disks_attached(step, app, owner))
+        if (!request_free(step, &a->start[owner]) || !app_disks_attached(step, app, owner) ||
+            !app_state_granted(step, app, owner))
                 return;
         a->healthy = false;
         app_disks_forget(a); /* the next start looks again */

@@ -531,6 +531,9 @@ static void done(struct step *step, const struct event *event) {
         case ACTION_PAGE_OUT:
                 handover_paged_out(step, event);
                 break;
+        case ACTION_GRANT_STATE:
+                app_state_done(step, event);
+                break;
         case ACTION_ATTACH_DISK:
         case ACTION_DETACH_DISK:
                 disk_done(step, event);

@@ -13,6 +13,7 @@
  *   pair-rebuild.c  one VM: built anew
  *   pair-member.c   one VM: told what it runs, of the right size
  *   pair-app.c      goals of one application outside a flow; what its failure leads to
+ *   pair-state.c    the right to write one application's shared regions
  *   pair-flow.c     the flow under way
  *   pair-move.c     one application's way in it
  *   pair-handover.c a region's usage follows its management
@@ -178,6 +179,12 @@ bool app_prefault_answer(struct step *step, enum side side, int app, const struc
 void app_disks_forget(struct app_state *app);
 /* Makes the table follow what the agent told: this application uses its region. */
 int app_uses(struct step *step, int app, enum side side, uint64_t bytes);
+
+/* pair-state.c */
+/* True when its regions are that side's to write, and nobody's besides; has them granted otherwise. To be asked only
+ * where the other side can act no more. */
+bool app_state_granted(struct step *step, int app, enum side side);
+void app_state_done(struct step *step, const struct event *event);
 
 /* pair-flow.c */
 /* What keeps a flow to that side from beginning now. Asking changes nothing. */

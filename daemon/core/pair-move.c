@@ -9,8 +9,9 @@
  *   detached   its region's memory has left a living old side, or unused memory stands in for it meanwhile; a fenced
  *              side's memory goes with it
  *   granted    the table's user changes; owner and token are written to disk; the new side's device grows
+ *   state      the holders of its regions have given them to the new side, so that the old one writes no more
  *   plugged    the new side's agent sees the memory
- *   started    only now, and only with stopped, disks and the owner's write behind it
+ *   started    only now, and only with stopped, disks, state and the owner's write behind it
  *   healthy    first passed health check
  *
  * In an OS failure the grant does not wait for the fence, so that plugging runs beside it; the start does.
@@ -390,7 +391,7 @@ static bool move_started(struct step *step, int app) {
 enum phase move_advance(struct step *step, int app) {
         struct pair *pair = step->pair;
         bool fenced_flow = pair->record.fence_wanted[pair->record.flow.from];
-        bool stopped, free_disks, granted, attached;
+        bool stopped, free_disks, granted, attached, state;
 
         if (pair->record.apps[app].started)
                 return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
@@ -406,9 +407,10 @@ enum phase move_advance(struct step *step, int app) {
                 return PHASE_DECIDED;
         if (!granted)
                 return PHASE_FENCED;
+        state = app_state_granted(step, app, pair->record.flow.to); /* beside the plugging */
         if (!attached)
                 return PHASE_GRANTED;
-        if (!free_disks || !app_disks_attached(step, app, pair->record.flow.to) || !move_started(step, app))
+        if (!free_disks || !state || !app_disks_attached(step, app, pair->record.flow.to) || !move_started(step, app))
                 return PHASE_PLUGGED;
         return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
 }

@@ -278,6 +278,9 @@ static void app_reasons(struct pair *pair, int app) {
                 return;
         if (state->refused && hot)
                 reason(pair, "%s: memory refused: %s", policy->name, state->refusal);
+        else if (state->state_failure[0] && state->state[owner] != APPLICATION_RUNNING)
+                reason(pair, "%s: not to be started before its state is its own to write: %s", policy->name,
+                       state->state_failure);
         else if (hot && member_usable(pair, owner) && state->state[owner] != APPLICATION_RUNNING)
                 reason(pair, "%s: not running on %s%s%s", policy->name, pair_domain(pair, owner),
                        state->failure[0] ? ": " : "", state->failure);

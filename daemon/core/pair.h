@@ -180,6 +180,9 @@ struct app_state {
         /* to the agents, by side */
         struct request attach[SIDE_MAX], start[SIDE_MAX], stop[SIDE_MAX], check[SIDE_MAX];
         struct request disk;
+        struct request grant;      /* of its regions, at their holders */
+        uint64_t state_token;      /* the one under which they were granted last, by this failoverd; 0: none */
+        char state_failure[MESSAGE_TEXT_LEN]; /* why that does not come about; empty: it does */
         struct request touch, canary; /* to the standby's, in a rehearsal */
         bool touched, tried;          /* their answers were good */
 

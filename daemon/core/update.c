@@ -11,6 +11,7 @@ static const char *const action_kind_table[] = {
         [ACTION_START_DOMAIN] = "start-domain",
         [ACTION_RESIZE] = "resize",           [ACTION_VCPUS] = "vcpus",
         [ACTION_ATTACH_DISK] = "attach-disk", [ACTION_DETACH_DISK] = "detach-disk",
+        [ACTION_GRANT_STATE] = "grant-state",
         [ACTION_INSPECT] = "inspect",         [ACTION_PREFLIGHT] = "preflight",
         [ACTION_FOLLOW] = "follow",           [ACTION_PAGE_OUT] = "page-out",
         [ACTION_PROBE] = "probe",             [ACTION_SEND] = "send",

@@ -45,7 +45,8 @@ static int write_applications(sqlite3 *db, const struct record *record) {
                 const struct record_app *app = &record->apps[i];
 
                 r = DATABASE_RUN(db,
-                                 "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                 "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                                 "?)",
                                  TEXT_VALUE(record->pair), INT_VALUE(i), TEXT_VALUE(app->name),
                                  TEXT_VALUE(side_to_string(app->owner)), INT_VALUE(app->token),
                                  INT_VALUE(app->granted_bytes[SIDE_A]), INT_VALUE(app->granted_bytes[SIDE_B]),
@@ -53,7 +54,7 @@ static int write_applications(sqlite3 *db, const struct record *record) {
                                  TEXT_VALUE(application_kind_to_string(app->kind)), INT_VALUE(app->ended),
                                  INT_VALUE(app->moving), INT_VALUE(app->stopped), INT_VALUE(app->started),
                                  INT_VALUE(app->using_bytes[SIDE_A]), INT_VALUE(app->using_bytes[SIDE_B]),
-                                 INT_VALUE(app->rehearsed));
+                                 INT_VALUE(app->rehearsed), INT_VALUE(app->state_kept));
         }
         return r;
 }
@@ -234,6 +235,7 @@ static void take_application(struct row *row, struct record *record) {
         for (int side = 0; side < SIDE_MAX; side++)
                 app->using_bytes[side] = take_uint64(row);
         app->rehearsed = take_bool(row);
+        app->state_kept = take_bool(row);
         record->n_apps++;
 }
 
@@ -325,7 +327,7 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
 
         r = read_rows(db, "application",
                       "position, name, owner, token, granted_a_bytes, granted_b_bytes, releasing_a, releasing_b, kind, "
-                      "ended, moving, stopped, started, using_a_bytes, using_b_bytes, rehearsed",
+                      "ended, moving, stopped, started, using_a_bytes, using_b_bytes, rehearsed, state_kept",
                       record, take_application, error);
         if (r < 0)
                 return r;

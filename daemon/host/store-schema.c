@@ -104,7 +104,11 @@ static const char version_7[] =
         "        start_bytes INTEGER NOT NULL, end_bytes INTEGER NOT NULL,"
         "        PRIMARY KEY (pair, position)) WITHOUT ROWID;";
 
-const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5, version_6, version_7 };
+/* Whether an application's regions are at their holders. */
+static const char version_8[] = "ALTER TABLE application ADD COLUMN state_kept INTEGER NOT NULL DEFAULT 0;";
+
+const char *const schema_steps[] = { version_1, version_2, version_3, version_4,
+                                     version_5, version_6, version_7, version_8 };
 const int n_schema_steps = ELEMENTSOF(schema_steps);
 
 int sqlite_errno(int code) {

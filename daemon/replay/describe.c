@@ -81,6 +81,8 @@ bool describe_action(const struct action *action, const char *pair, const struct
         case ACTION_DETACH_DISK:
                 return say(text, vm, "%s %s of %s", action_kind_to_string(action->kind), action->text,
                            action->app_name);
+        case ACTION_GRANT_STATE:
+                return say(text, vm, "grant the state of %s, token %" PRIu64, action->app_name, action->bytes);
         case ACTION_SEND:
                 return describe_sent(action, vm, text);
         case ACTION_RECORD:

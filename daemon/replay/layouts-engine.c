@@ -56,6 +56,7 @@ static const struct layout_row record_app_rows[] = {
         NUMBER(T, ended),
         NUMBER(T, moving),
         NUMBER(T, stopped),
+        NUMBER(T, state_kept),
         NUMBER(T, started),
 };
 static const struct layout record_app_layout = LAYOUT(T, record_app_rows);
@@ -236,6 +237,9 @@ static const struct layout_row app_rows[] = {
         INSIDES(T, stop, request_layout),
         INSIDES(T, check, request_layout),
         INSIDE(T, disk, request_layout),
+        INSIDE(T, grant, request_layout),
+        NUMBER(T, state_token),
+        TEXT(T, state_failure),
         INSIDE(T, touch, request_layout),
         INSIDE(T, canary, request_layout),
         NUMBER(T, touched),

@@ -30,8 +30,7 @@ void checker_violated(struct sim *sim, const char *format, ...) {
         fputc('\n', sim->out);
 }
 
-/* Can it still act, now or when somebody lets it go on? */
-static bool can_act(const struct sim_vm *vm, int app) {
+bool checker_can_act(const struct sim_vm *vm, int app) {
         enum application_state state = vm->apps[app].state;
 
         return vm->process && !vm->paused && (vm->guest == GUEST_RUNNING || vm->guest == GUEST_HUNG) &&
@@ -46,8 +45,8 @@ void checker_world(struct sim *sim, int pair) {
                 const struct sim_vm *a = sim_vm(sim, pair, SIDE_A), *b = sim_vm(sim, pair, SIDE_B);
 
                 /* An application's stop rests on its agent's word: a guest that lies brings this upon itself. */
-                if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && can_act(a, (int) i) &&
-                    can_act(b, (int) i) && !a->lied && !b->lied)
+                if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && checker_can_act(a, (int) i) &&
+                    checker_can_act(b, (int) i) && !a->lied && !b->lied)
                         checker_violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
                                  policy->members[SIDE_A].domain, policy->members[SIDE_B].domain);
                 if (a->process && b->process && (a->disks[i] & b->disks[i]))
@@ -93,7 +92,7 @@ static void check_start(struct sim *sim, const struct action *action) {
         if (!policy)
                 return;
         app = &policy->applications[action->app];
-        if (app->kind == APPLICATION_HOT_STANDBY && can_act(other, action->app) && !other->lied)
+        if (app->kind == APPLICATION_HOT_STANDBY && checker_can_act(other, action->app) && !other->lied)
                 checker_violated(sim, "%s is to be started on %s and can still act on %s", app->name,
                          policy->members[action->side].domain,
                                  policy->members[side_other(action->side)].domain);
@@ -101,6 +100,10 @@ static void check_start(struct sim *sim, const struct action *action) {
                 if (!(sim_vm(sim, action->pair, action->side)->disks[action->app] & 1U << i))
                         checker_violated(sim, "%s is to be started on %s without its disk %s", app->name,
                                  policy->members[action->side].domain, app->disks[i]);
+        if (app->n_regions > 0 && (pair->regions[action->app].side != action->side ||
+                                   pair->regions[action->app].token != action->message->token))
+                checker_violated(sim, "%s is to be started on %s, and its state is not its own to write", app->name,
+                                 policy->members[action->side].domain);
         if (sim->engine->pairs[action->pair]->record.apps[action->app].ended)
                 checker_violated(sim, "%s has ended, and is to be started", app->name);
         check_token(sim, action, app);

@@ -54,6 +54,9 @@ struct checker {
 };
 
 /* Prints and counts one. */
+struct sim_vm;
+/* Can the application still act there, now or when somebody lets it go on? */
+bool checker_can_act(const struct sim_vm *vm, int app);
 void checker_violated(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Before the engine is given an event. */
 void checker_event(struct sim *sim, const struct event *event);

@@ -89,6 +89,19 @@ void line_store(struct sim *sim, const struct arguments *a) {
                 sim->store_lost = sim->store_gone = true; /* found at failoverd's next start */
 }
 
+void line_holder(struct sim *sim, const struct arguments *a) {
+        const char *what = word(a->line, 1);
+
+        if (strcmp(what, "down") == 0)
+                sim->holder_down_usec = later(sim->holder_down_usec, sim->now_usec + a->duration);
+        else if (strcmp(what, "slow") == 0)
+                sim->holder_slow_usec = a->duration;
+        else if (strcmp(what, "refuses") == 0)
+                sim->holder_refuses = a->on;
+        else
+                holder_lose(sim);
+}
+
 void line_host_tells_signals(struct sim *sim, const struct arguments *a) {
         sim->tells_signals = a->on;
 }

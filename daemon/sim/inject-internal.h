@@ -75,6 +75,7 @@ void line_crowd(struct sim *sim, const struct arguments *a);
 void line_libvirt_twice(struct sim *sim, const struct arguments *a);
 void line_libvirt_fails(struct sim *sim, const struct arguments *a);
 void line_domain_hang(struct sim *sim, const struct arguments *a);
+void line_holder(struct sim *sim, const struct arguments *a);
 void line_store(struct sim *sim, const struct arguments *a);
 void line_host_tells_signals(struct sim *sim, const struct arguments *a);
 void line_host(struct sim *sim, const struct arguments *a);

@@ -172,6 +172,7 @@ static void heal_owner(struct sim *sim, int slot) {
 
 void line_heal(struct sim *sim, const struct arguments *a) {
         sim->libvirt_twice = sim->store_tears = false;
+        holder_heal(sim);
         sim->fail_call = 0;
         sim->store_stall_usec = sim->store_fail_usec = 0; /* hangs and stalls of libvirt and the host run out */
         sim->die_after = 0;

@@ -234,6 +234,9 @@ void host_act(struct sim *sim, const struct action *action) {
         case ACTION_WAKE:
                 set_wake(sim, action);
                 break;
+        case ACTION_GRANT_STATE:
+                holder_call(sim, action);
+                break;
         case ACTION_FOLLOW:
                 memory_follow(sim, action);
                 break;
@@ -344,6 +347,8 @@ void host_item(struct sim *sim, struct item *item) {
         case ITEM_CALL_END:
                 if (item->action == ACTION_PERSIST)
                         store_item(sim, item);
+                else if (item->action == ACTION_GRANT_STATE)
+                        holder_call_end(sim, item);
                 else
                         libvirt_call_end(sim, item);
                 break;

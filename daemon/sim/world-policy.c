@@ -101,6 +101,7 @@ static void follow_item(struct item *item, void *userdata) {
 static void follow_looks(struct sim_pair *pair, const struct place *place) {
         struct sim_pair old = *pair;
 
+        memset(pair->regions, 0, sizeof(pair->regions));
         for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
                 int to = place->apps[i];
 
@@ -109,6 +110,7 @@ static void follow_looks(struct sim_pair *pair, const struct place *place) {
                 pair->followed[to] = old.followed[i];
                 pair->look_usec[to] = old.look_usec[i];
                 pair->looked[to] = old.looked[i];
+                pair->regions[to] = old.regions[i];
         }
 }
 

@@ -11,6 +11,7 @@
  *   world-host.c      what failoverd sees and does: calls on libvirt, links, its own life
  *   world-policy.c    the policy in force: whose place is where
  *   world-store.c     the store
+ *   world-holder.c    the memory server that holds shared regions
  *   world-memory.c    what of a region is really in memory
  *   world-record.c    the recording of what failoverd's engine is told and decides
  *   timeline.c        the language of faults; inject.c carries its lines out
@@ -130,6 +131,13 @@ struct sim_vm {
         bool bad_autostart, bad_channel, bad_requested, bad_device, huge_pages;
 };
 
+/* An application's regions at their holder. */
+struct sim_regions {
+        bool exist;
+        uint64_t token;
+        enum side side; /* whose they are to write */
+};
+
 struct sim_pair {
         bool present;
         char name[NAME_LEN];
@@ -139,6 +147,7 @@ struct sim_pair {
         bool step_known, owner_known;
         struct record last; /* what was written last; outlives the store, for the person who is asked */
         unsigned wake; /* number of the latest */
+        struct sim_regions regions[POLICY_APPLICATIONS_MAX];
         enum pair_state shown;
         struct checker_pair checker;
         unsigned followed[POLICY_APPLICATIONS_MAX]; /* number of the latest FOLLOW */
@@ -204,6 +213,8 @@ struct sim {
         unsigned fail_call; /* calls of the hypervisor until one fails; 0: none does */
         bool fail_done;     /* it has had its effect */
         usec_t libvirt_hang_usec;
+        usec_t holder_down_usec, holder_slow_usec; /* until when it is; how long it takes for each answer */
+        bool holder_refuses;
         usec_t store_stall_usec, store_fail_usec;
         bool store_tears; /* the next write of an owner damages all that is on disk */
         bool store_torn;  /* it has, and nothing can be written there before failoverd starts anew */
@@ -310,6 +321,12 @@ void policy_apply(struct sim *sim, struct policy *policy); /* takes it over */
 const struct record *store_newest(const struct sim_pair *pair); /* what it would hand out now; NULL: nothing */
 void store_act(struct sim *sim, const struct action *action);
 void store_item(struct sim *sim, struct item *item);
+
+/* world-holder.c */
+void holder_call(struct sim *sim, const struct action *action);
+void holder_call_end(struct sim *sim, const struct item *item);
+void holder_lose(struct sim *sim); /* all that it holds */
+void holder_heal(struct sim *sim);
 
 /* foretell.c */
 void foretell_print(struct sim *sim, int slot);

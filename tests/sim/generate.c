@@ -73,8 +73,11 @@ static void make_application(struct world *w, struct made_pair *pair) {
                      10 + below(w, 120), below(w, 6) == 0 ? "20s" : "1s", pick(w, severities, 4),
                      hot ? "{command: [/bin/app]}" : "{active: {command: [/bin/app]}}");
         if (hot && below(w, 3) == 0)
-                snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app,
-                         below(w, 2) ? ", vcpus: 1" : "");
+                n += snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app,
+                              below(w, 2) ? ", vcpus: 1" : "");
+        if (hot && w->random % 3 == 0) /* nothing is drawn: worlds of earlier seeds stay as they are but for this */
+                snprintf(a->rest + n, (size_t) (REST_LEN - n), ", state: [{region: p%ua%u, size: 1MiB}]",
+                         w->n_pairs - 1, app);
 }
 
 static void make_pair(struct world *w) {
@@ -127,7 +130,8 @@ static void write_policy(const struct world *w, char text[GENERATED_POLICY_LEN])
 
         add(text, &used,
             "version: 1\npool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: "
-            "128MiB}\n%spairs:\n",
+            "128MiB}\nmemory-servers: [{name: depot, control: /run/depot, uri: \"nbds://192.0.2.1/\", guests: "
+            "\"nbds://192.0.2.1/\"}]\n%spairs:\n",
             least_mib(w) + w->spare_mib, w->reserve_mib, w->rest);
         for (unsigned i = 0; i < w->n_pairs; i++) {
                 const struct made_pair *pair = &w->pairs[i];
@@ -407,6 +411,24 @@ static void make_pool(struct world *w) {
         w->spare_mib = 64 * below(w, 12);
 }
 
+/* The holder of regions fails as servers do. Drawn apart, as below. */
+static void make_holder_faults(uint64_t seed, struct generated *ret) {
+        uint64_t random = seed ^ 0x686f6c646572;
+
+        for (unsigned n = random_below(&random, 4); n > 0; n--) {
+                char *text = ret->lines[ret->n_lines++];
+                unsigned at = 1000 + random_below(&random, 30000), msec = 100 + random_below(&random, 15000);
+
+                switch (random_below(&random, 6)) {
+                case 0: snprintf(text, GENERATED_LINE_LEN, "%ums holder refuses on", at); break;
+                case 1: snprintf(text, GENERATED_LINE_LEN, "%ums holder refuses off", at); break;
+                case 2: snprintf(text, GENERATED_LINE_LEN, "%ums holder loses", at); break;
+                case 3: snprintf(text, GENERATED_LINE_LEN, "%ums holder slow %ums", at, msec); break;
+                default: snprintf(text, GENERATED_LINE_LEN, "%ums holder down %ums", at, msec); break;
+                }
+        }
+}
+
 /* Other programs get into regions that may have to go, and out again. Drawn apart, so that a seed's world is the same
  * without them. */
 static void make_others(uint64_t seed, unsigned n_pairs, struct generated *ret) {
@@ -441,6 +463,8 @@ void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *re
         if (below(&w, 2))
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s reclaim on");
         make_others(seed, n, ret);
+        if (!calm)
+                make_holder_faults(seed, ret);
         if (seed % 2)
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s host tells-signals on");
         n = 1 + below(&w, 12);

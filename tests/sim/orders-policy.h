@@ -6,6 +6,8 @@
 #define ORDERS_POLICY(resources) \
         "version: 1\n" \
         "pool: {memory: 4GiB, reserve: 256MiB, extent: 128MiB, monitor: 64MiB, overhead: 128MiB}\n" \
+        "memory-servers: [{name: depot, control: /run/depot, uri: \"nbds://192.0.2.1/\", guests: " \
+        "\"nbds://192.0.2.1/\"}]\n" \
         "pairs:\n" \
         "  - name: orders\n" \
         "    active: {domain: vm-a, base: 512MiB}\n" \
@@ -18,4 +20,5 @@
         "        start: {command: [/bin/db]}\n" \
         "        severity: [{signal: any, is: major}]\n" \
         "        resources: {" resources "}\n" \
+        "        state: [{region: orders, size: 64MiB}]\n" \
         "      - {name: report, kind: plain, memory: 256MiB, start: {active: {command: [/bin/report]}}}\n"

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The right to write an application's shared regions (R), which is one side's at a time.
+ *
+ * It is an exclusive thing as a disk is, and its holder is asked, not the guest: a grant under a higher token takes the
+ * regions from whoever had them and ends what was under way before it is answered; what still comes late is refused
+ * there. So nothing is started before this failoverd has had such an answer for the token that the start carries, which
+ * is on disk by then. After a crash the holder may know that very token already: then it is raised, and granted anew.
+ */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/pair-internal.h"
+
+#define AGAIN_USEC (5 * USEC_PER_SEC) /* at the latest: an application waits for it */
+
+bool app_state_granted(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        const struct record_app *record = &pair->record.apps[app];
+        struct action *action;
+
+        if (pair->policy->applications[app].n_regions == 0 || a->state_token == record->token)
+                return true;
+        if (!pair_owner_safe(pair) || !request_free(step, &a->grant))
+                return false;
+        action = step_act(step, ACTION_GRANT_STATE, side, app, &a->grant, pair->policy->act_timeout_usec);
+        action->bytes = record->token;
+        action->count = !record->state_kept;
+        return false;
+}
+
+static void granted(struct step *step, int app, const struct event *event) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+        struct app_state *a = &pair->apps[app];
+
+        a->state_token = event->bytes;
+        a->state_failure[0] = 0;
+        if (!record->state_kept) {
+                record->state_kept = true;
+                pair_dirty(pair);
+        }
+        step_say(step, RECORD_GRANTED, event->side, "the state of %s is %s's alone to write, token %" PRIu64 "%s%.150s",
+                 pair_app_name(pair, app), pair_domain(pair, event->side), event->bytes, event->text[0] ? "; " : "",
+                 event->text);
+}
+
+/* A holder has granted as much or more before: to a failoverd that crashed, or whose store was lost. */
+static void outrun(struct step *step, int app, uint64_t token) {
+        struct record_app *record = &step->pair->record.apps[app];
+
+        if (record->token <= token)
+                record->token = token + 1;
+        request_reset(&step->pair->apps[app].grant);
+        pair_owner_dirty(step->pair);
+}
+
+void app_state_done(struct step *step, const struct event *event) {
+        struct pair *pair = step->pair;
+        struct app_state *a;
+        char failure[MESSAGE_TEXT_LEN];
+
+        if (event->app < 0 || (size_t) event->app >= pair->policy->n_applications)
+                return;
+        a = &pair->apps[event->app];
+        if (a->grant.id != event->action_id)
+                return;
+        request_end(step, &a->grant, event->result == 0);
+        if (event->result == 0) {
+                granted(step, event->app, event);
+                return;
+        }
+        if (event->result == -ESTALE && event->bytes < INT64_MAX) {
+                outrun(step, event->app, event->bytes);
+                return;
+        }
+        if (a->grant.retry_usec > step->now + AGAIN_USEC)
+                a->grant.retry_usec = step->now + AGAIN_USEC;
+        snprintf(failure, sizeof(failure), "%.200s", event->text[0] ? event->text : strerror(-event->result));
+        if (!a->state_failure[0])
+                step_say(step, RECORD_REFUSED, event->side,
+                         "%s is not started on %s: the right to write its state cannot be taken from who had it "
+                         "(%.120s); it is asked for again and again", pair_app_name(pair, event->app),
+                         pair_domain(pair, event->side), failure);
+        memcpy(a->state_failure, failure, sizeof(failure));
+}

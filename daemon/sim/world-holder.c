@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The memory server that holds shared regions: one for all, at another host. What it is asked for happens, also where
+ * its answer comes too late or failoverd is no more. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/sim/world.h"
+
+#define GRANT_USEC (2 * USEC_PER_MSEC)
+#define DOWN_USEC (50 * USEC_PER_MSEC) /* until it is known that nobody listens */
+
+static struct sim_regions *regions_of(struct sim *sim, const struct item *item) {
+        return &sim->pairs[item->pair].regions[(int) item->app];
+}
+
+void holder_call(struct sim *sim, const struct action *action) {
+        struct item item = { .kind = ITEM_CALL_END, .pair = (short) action->pair, .side = (signed char) action->side,
+                             .app = (signed char) action->app, .action = (int) action->kind, .id = action->id,
+                             .value = action->bytes, .host = sim->host };
+        usec_t takes = sim_latency(sim, sim->holder_slow_usec ? sim->holder_slow_usec : GRANT_USEC);
+
+        item.offset = action->count; /* they may be new */
+        if (sim->holder_down_usec > sim->now_usec || takes > action->deadline_usec) {
+                struct item answer = item;
+
+                answer.up = true;
+                sim_add(sim, answer, sim->holder_down_usec > sim->now_usec ? DOWN_USEC : action->deadline_usec);
+        }
+        if (sim->holder_down_usec > sim->now_usec)
+                return;
+        if (takes > action->deadline_usec)
+                item.id = 0;
+        sim_add(sim, item, takes);
+}
+
+static int grant(struct sim *sim, const struct item *item) {
+        const struct sim_vm *other = sim_vm(sim, item->pair, !item->side);
+        struct sim_regions *regions = regions_of(sim, item);
+
+        if (sim->holder_refuses)
+                return -ENOSPC;
+        if (!regions->exist && !item->offset)
+                return -ENOENT;
+        if (regions->exist && item->value <= regions->token)
+                return -ESTALE;
+        *regions = (struct sim_regions) { .exist = true, .token = item->value, .side = (enum side) item->side };
+        if (checker_can_act(other, item->app) && !other->lied)
+                checker_violated(sim, "the state of %s is taken from %s, where it can still act",
+                                 sim_policy(sim, item->pair)->applications[(int) item->app].name,
+                                 sim_policy(sim, item->pair)->members[!item->side].domain);
+        return 0;
+}
+
+void holder_call_end(struct sim *sim, const struct item *item) {
+        struct event event = { .kind = EVENT_DONE, .pair = item->pair, .side = item->side, .app = item->app,
+                               .action = item->action, .action_id = item->id, .bytes = item->value };
+
+        event.result = item->up ? -ENOTCONN : grant(sim, item);
+        if (event.result == -ESTALE)
+                event.bytes = regions_of(sim, item)->token;
+        if (item->id == 0 || item->host != sim->host)
+                return;
+        snprintf(event.text, sizeof(event.text), "%s", event.result ? strerror(-event.result) : "");
+        failoverd_step(sim, &event);
+}
+
+void holder_lose(struct sim *sim) {
+        for (int i = 0; i < sim->n_pairs; i++)
+                for (size_t k = 0; k < POLICY_APPLICATIONS_MAX; k++)
+                        sim->pairs[i].regions[k].exist = false;
+}
+
+void holder_heal(struct sim *sim) {
+        sim->holder_down_usec = sim->holder_slow_usec = 0;
+        sim->holder_refuses = false;
+        for (int i = 0; i < sim->n_pairs; i++)
+                for (size_t k = 0; k < POLICY_APPLICATIONS_MAX; k++)
+                        sim->pairs[i].regions[k].exist |= sim->pairs[i].regions[k].token > 0; /* a person opens them */
+}
