@@ -80,9 +80,21 @@ static void act_configure(struct manager *manager, const struct action *action) 
 
 static void act_send(struct manager *manager, const struct action *action) {
         struct manager_pair *slot = find_pair(manager, action->pair);
+        struct message message = *action->message; /* borrows what that owns */
 
-        if (slot && slot->links[action->side])
-                agent_link_send(slot->links[action->side], action->message); /* a lost one is asked again */
+        if (!slot || !slot->links[action->side])
+                return;
+        if (message.type == MESSAGE_START || message.type == MESSAGE_RESTART)
+                message.regions = (char *) region_holder_list(manager->regions, slot->name, message.app, message.token);
+        agent_link_send(slot->links[action->side], &message); /* a lost one is asked again */
+}
+
+static void act_grant_state(struct manager *manager, const struct action *action) {
+        const struct pair *pair = manager->engine->pairs[action->pair];
+        int r = pair ? region_holder_grant(manager->regions, manager->engine->policy, pair->policy, action) : -ESRCH;
+
+        if (r < 0)
+                answer_failure(manager, action, r);
 }
 
 static void act_evidence(struct manager *manager, const struct action *action) {
@@ -236,6 +248,9 @@ void manager_act(struct manager *manager, const struct action *action) {
                 break;
         case ACTION_SEND:
                 act_send(manager, action);
+                break;
+        case ACTION_GRANT_STATE:
+                act_grant_state(manager, action);
                 break;
         case ACTION_CONFIGURE:
                 act_configure(manager, action);

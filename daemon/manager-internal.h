@@ -17,6 +17,7 @@
 #include "daemon/host/store.h"
 #include "daemon/manager-overflow.h"
 #include "daemon/manager.h"
+#include "daemon/pages/region-holder.h"
 
 /* Processor time of a QEMU process, seen twice. */
 struct processor_use {
@@ -67,6 +68,7 @@ struct manager {
         struct reclaim *reclaim;
         struct resident_survey *survey;
         struct overflow *overflow;
+        struct region_holder *regions;
         struct bus *bus;
         struct bus_interface bus_interface;
 

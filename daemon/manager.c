@@ -186,6 +186,9 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         r = resident_survey_new("/proc", &manager->survey);
         if (r < 0)
                 return error_set(error, r, "out of memory");
+        r = region_holder_new(manager->loop, &manager->sink, &manager->regions);
+        if (r < 0)
+                return error_set(error, r, "out of memory");
         r = overflow_new(manager,
                          &(struct pagers_options){ .user = manager->user, .runtime_dir = options->runtime_dir,
                                                    .service_dir = "/run/failover-pager", .nbdkit = options->nbdkit,
@@ -306,6 +309,7 @@ struct manager *manager_free(struct manager *manager) {
         resident_survey_free(manager->survey);
         hypervisor_free(manager->hypervisor);
         overflow_free(manager->overflow);
+        region_holder_free(manager->regions);
         store_free(manager->store);
         evidence_free(manager->evidence);
         evidence_free(manager->decisions);

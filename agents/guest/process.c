@@ -19,6 +19,7 @@
 
 #include "agents/guest/file.h"
 #include "agents/guest/memory.h"
+#include "agents/guest/region-pass.h"
 #include "daemon/base/cleanup.h"
 
 static int pidfd_of(pid_t pid) {
@@ -157,6 +158,8 @@ static int run_child(const struct process_options *options) {
         child_environment(options);
         if (options->group)
                 r = mark(options->group);
+        if (r == 0 && options->regions_fd > 0)
+                r = region_pass_inherit(options->regions_fd);
         /* A region of its own is where the application's memory belongs; started without it, its pages would
          * lie where nobody can take them back. */
         if (r == 0 && options->node >= 0)

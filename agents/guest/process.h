@@ -50,6 +50,7 @@ struct process_options {
         void *function_userdata;
         const struct group *group;       /* joined; NULL: a session of its own and no mark */
         int node;                        /* memory is bound to it; -1: not */
+        int regions_fd;                  /* a list that it inherits (region-pass.h); 0: none */
         int output_fd;                   /* its standard output and error; 0: the agent's own */
 };
 

@@ -4,12 +4,15 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agents/guest/address.h"
 #include "agents/guest/memory.h"
 #include "agents/guest/region.h"
+#include "agents/guest/region-pass.h"
 #include "agents/guest/supervisor.h"
+#include "daemon/base/cleanup.h"
 
 static int add_addresses(struct supervised *app, char text[MESSAGE_TEXT_LEN]) {
         for (size_t i = 0; i < app->spec.n_addresses; i++) {
@@ -68,19 +71,43 @@ void supervised_on_exited(void *userdata, const struct process_exit *end) {
         supervised_fail(app, end->signaled ? FAILURE_SIGNAL : FAILURE_EXIT, end->status, false, text);
 }
 
-static void start_unit(struct supervised *app) {
-        int r = app->supervisor->units ? units_start(app->supervisor->units, app->spec.run.unit, app->node)
-                                       : -EOPNOTSUPP;
+int supervised_take_regions(struct supervised *app, const struct message *message) {
+        char *regions = message->regions ? strdup(message->regions) : NULL;
 
+        if (message->regions && !regions)
+                return -ENOMEM;
+        if (app->regions)
+                explicit_bzero(app->regions, strlen(app->regions));
+        free(app->regions);
+        app->regions = regions;
+        return 0;
+}
+
+static void start_unit(struct supervised *app) {
+        int r = region_pass_write(app->supervisor->paths.run_dir, app->spec.app, app->regions);
+
+        if (r < 0) {
+                supervised_fail(app, FAILURE_START, -r, false, "cannot write the credential of its regions");
+                return;
+        }
+        r = app->supervisor->units ? units_start(app->supervisor->units, app->spec.run.unit, app->node)
+                                   : -EOPNOTSUPP;
         app->starting_unit = r == 0;
         if (r < 0)
                 supervised_fail(app, FAILURE_START, -r, true, "cannot ask systemd to start the unit");
 }
 
 static void start_command(struct supervised *app) {
+        _cleanup_close_ int regions_fd = app->regions ? region_pass_open(app->regions) : -1;
         struct process_options options = { .command = &app->spec.run.start, .group = &app->group, .node = app->node };
         int r;
 
+        if (app->regions && regions_fd < 0) {
+                supervised_fail(app, FAILURE_START, -regions_fd, false, "cannot hand its regions over");
+                return;
+        }
+        if (regions_fd > 0)
+                options.regions_fd = regions_fd;
         r = group_init(&app->group, app->supervisor->paths.cgroup_dir, app->spec.app, app->node);
         if (r == 0) {
                 app->oom_kills = group_oom_kills(&app->group);
@@ -159,6 +186,10 @@ void supervised_start(struct supervised *app, const struct message *message) {
         if (app->state == APPLICATION_STOPPING || !app->configured) {
                 supervisor_answer(supervisor, app->spec.app, message->id, app->configured ? -EBUSY : -ENOENT, 0,
                                   app->configured ? "it is being stopped" : "it is not configured here");
+                return;
+        }
+        if (supervised_take_regions(app, message) < 0) {
+                supervisor_answer(supervisor, app->spec.app, message->id, -ENOMEM, 0, "out of memory");
                 return;
         }
         app->token = message->token;

@@ -19,6 +19,8 @@ int supervised_remove_addresses(struct supervised *app);
 
 /* H: resource request. What it needs against what is there; short of it the monitor is asked. */
 void supervised_start_when_ready(struct supervised *app);
+/* Takes over the regions that a start or restart brings. -ENOMEM. */
+int supervised_take_regions(struct supervised *app, const struct message *message);
 void supervised_tell_use(struct supervised *app);
 void supervised_send_request(struct supervised *app);
 /* Poll while memory was granted and is not online yet. */

@@ -158,6 +158,10 @@ void supervised_restart(struct supervised *app, const struct message *message) {
                 app->node = app->spec.node;
                 app->bytes = app->spec.memory_bytes;
         }
+        if (supervised_take_regions(app, message) < 0) {
+                supervisor_answer(supervisor, app->spec.app, message->id, -ENOMEM, 0, "out of memory");
+                return;
+        }
         app->token = message->token;
         app->start.id = message->id;
         app->restart = true;

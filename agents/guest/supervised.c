@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agents/guest/address.h"
@@ -273,4 +274,7 @@ void supervised_deinit(struct supervised *app) {
         process_kill(&app->stop_command);
         process_deinit(&app->main);
         application_spec_deinit(&app->spec);
+        if (app->regions)
+                explicit_bzero(app->regions, strlen(app->regions));
+        free(app->regions);
 }

@@ -34,6 +34,7 @@ struct supervised {
         uint64_t token; /* highest seen */
         int node;
         uint64_t bytes;
+        char *regions; /* as its start brought them, owned; NULL: none. Secret */
 
         struct group group;
         struct process main, stop_command, detach_helper;

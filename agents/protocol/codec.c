@@ -110,6 +110,7 @@ static const struct fields spec_fields = {
 enum {
         ROW_SESSION, ROW_SEQ, ROW_ID, ROW_APP, ROW_TOKEN, ROW_BYTES, ROW_NONCE, ROW_NODE, ROW_RESULT, ROW_VERSION,
         ROW_KIND, ROW_CAUSE, ROW_CODE, ROW_HARD, ROW_BOOT, ROW_SYSTEM, ROW_TEXT, ROW_APPS, ROW_SPECS, ROW_USEC,
+        ROW_REGIONS,
 };
 
 #define MESSAGE struct message
@@ -134,6 +135,7 @@ static const struct field message_rows[] = {
         [ROW_TEXT] = CHARS_FIELD(MESSAGE, text, text_valid),
         [ROW_APPS] = ARRAY_FIELD(MESSAGE, apps, &report_fields, POLICY_APPLICATIONS_MAX, struct application_report, 0),
         [ROW_USEC] = BYTES_FIELD(MESSAGE, usec),
+        [ROW_REGIONS] = STRING_FIELD(MESSAGE, regions, "regions", REGIONS_TEXT_MAX, text_valid),
         [ROW_SPECS] = ARRAY_FIELD(MESSAGE, specs, &spec_fields, POLICY_APPLICATIONS_MAX, struct application_spec, 1),
 };
 static const struct fields message_fields = { message_rows, ELEMENTSOF(message_rows) };
@@ -149,9 +151,9 @@ static const struct {
         [MESSAGE_PING] = { B(NONCE) },
         [MESSAGE_ATTACH] = { B(ID) | B(APP) | B(NODE) | B(BYTES) },
         [MESSAGE_DETACH] = { B(ID) | B(APP) | B(NODE) | B(BYTES) },
-        [MESSAGE_START] = { B(ID) | B(APP) | B(TOKEN) | B(NODE) | B(BYTES) },
+        [MESSAGE_START] = { B(ID) | B(APP) | B(TOKEN) | B(NODE) | B(BYTES), B(REGIONS) },
         [MESSAGE_STOP] = { B(ID) | B(APP) },
-        [MESSAGE_RESTART] = { B(ID) | B(APP) | B(TOKEN) },
+        [MESSAGE_RESTART] = { B(ID) | B(APP) | B(TOKEN), B(REGIONS) },
         [MESSAGE_GRANT] = { B(ID) | B(APP) | B(BYTES) },
         [MESSAGE_REFUSE] = { B(ID), B(APP) | B(TEXT) },
         [MESSAGE_CHECK] = { B(ID) | B(APP) },

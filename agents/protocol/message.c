@@ -2,6 +2,7 @@
 #include "agents/protocol/message.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const message_types[] = {
         [MESSAGE_WELCOME] = "welcome", [MESSAGE_CONFIGURE] = "configure", [MESSAGE_PING] = "ping",
@@ -38,6 +39,10 @@ void application_spec_deinit(struct application_spec *spec) {
 void message_deinit(struct message *message) {
         for (size_t i = 0; message->specs && i < message->n_specs; i++)
                 application_spec_deinit(&message->specs[i]);
+        if (message->regions)
+                explicit_bzero(message->regions, strlen(message->regions));
+        free(message->regions);
+        message->regions = NULL;
         free(message->specs);
         message->specs = NULL;
         message->n_specs = 0;

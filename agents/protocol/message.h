@@ -49,9 +49,9 @@ enum message_type {
         MESSAGE_PING,      /* nonce */
         MESSAGE_ATTACH,    /* id, app, node, bytes: online what was plugged on that guest NUMA node */
         MESSAGE_DETACH,    /* id, app, node, bytes: get ready to give that much up (compact, drop cache) */
-        MESSAGE_START,     /* id, app, token, node, bytes */
+        MESSAGE_START,     /* id, app, token, node, bytes; regions, where it has any */
         MESSAGE_STOP,      /* id, app: stop it and let its addresses go */
-        MESSAGE_RESTART,   /* id, app, token: restart in place */
+        MESSAGE_RESTART,   /* id, app, token, regions as above: restart in place */
         MESSAGE_GRANT,     /* id of a request, app, bytes */
         MESSAGE_REFUSE,    /* id of a request or hello, app, text */
         MESSAGE_CHECK,     /* id, app: could it be started here? (start command present, ...) */
@@ -140,6 +140,7 @@ struct message {
         char text[MESSAGE_TEXT_LEN];  /* for people, printable; never parsed but where stated above */
         struct application_report apps[POLICY_APPLICATIONS_MAX]; /* hello, pong */
         size_t n_apps;
+        char *regions; /* start, restart: a region list (region-list.h) in one line; owned, secret */
         struct application_spec *specs; /* configure only; owned */
         size_t n_specs;
 };
@@ -147,5 +148,7 @@ struct message {
 /* Releases what a spec owns; the struct itself is the caller's. */
 void application_spec_deinit(struct application_spec *spec);
 
-/* Releases what a message owns (specs). The struct itself is the caller's. */
+#define REGIONS_TEXT_MAX 16384 /* of a message's list */
+
+/* Releases what a message owns (specs, regions). The struct itself is the caller's. */
 void message_deinit(struct message *message);

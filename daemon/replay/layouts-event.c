@@ -63,6 +63,7 @@ static const struct layout_row message_rows[] = {
         TEXT(T, text),
         INSIDES(T, apps, report_layout),
         RANGE(T, n_apps, 0, POLICY_APPLICATIONS_MAX),
+        LEFT_OUT(T, regions), /* secret: of `start`, where the shell puts it in */
         LEFT_OUT(T, specs),   /* of `configure`, which the shell makes: no event or action carries one */
         LEFT_OUT(T, n_specs), /* the same */
 };

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * One grant of an application's shared regions, as their holders are asked for it: the right to write goes to whoever
+ * gets the capabilities that come back, and is lost by who had it before. Blocks; for a thread.
+ */
+
+#include "policy/policy.h"
+
+#define REGION_CAPABILITY_LEN 65
+#define REGION_GRANT_TEXT_LEN 256
+
+struct granted_region {
+        struct state_region policy;
+        char *control, *guests;                 /* the holder's, owned */
+        char capability[REGION_CAPABILITY_LEN]; /* "" until it was granted under that token. Secret */
+};
+
+struct region_grant {
+        char node[NAME_LEN], owner[NAME_LEN]; /* of the spaces */
+        uint64_t token;
+        bool may_be_new;                      /* a region that is not there is opened */
+        usec_t deadline_usec;                 /* for all of it */
+        struct granted_region regions[POLICY_REGIONS_MAX];
+        size_t n_regions;
+
+        int result;                           /* 0 or a negative errno; -ESTALE where a holder knows no lower token */
+        uint64_t token_known;                 /* which is this one */
+        char text[REGION_GRANT_TEXT_LEN];     /* why, or what is to be said besides */
+        char *list;                           /* as a program is told of them (region-list.h), owned. Secret */
+};
+
+/* Asks for the regions that have no capability yet. */
+void region_grant_ask(struct region_grant *grant);
+void region_grant_deinit(struct region_grant *grant);

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/pages/region-holder.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/host/errand.h"
+#include "daemon/memserver/space-name.h"
+#include "daemon/pages/region-grant.h"
+
+_Static_assert(REGION_GRANT_TEXT_LEN <= EVENT_TEXT_LEN, "an event tells all of it");
+
+/* A grant under way, or the last one of an application. */
+struct grant {
+        struct region_holder *holder; /* on the loop only */
+        struct errand *errand;
+        struct grant *next;
+        char application[NAME_LEN];
+        struct event done; /* the answer, but for what it has come to */
+        struct region_grant region;
+};
+
+struct region_holder {
+        sd_event *loop;
+        const struct sink *sink;
+        struct grant *under_way, *granted;
+};
+
+static struct grant *grant_free(struct grant *grant) {
+        region_grant_deinit(&grant->region);
+        free(grant);
+        return NULL;
+}
+
+DEFINE_CLEANUP(struct grant *, grant_free)
+
+int region_holder_new(sd_event *loop, const struct sink *sink, struct region_holder **ret) {
+        struct region_holder *holder = calloc(1, sizeof(*holder));
+
+        if (!holder)
+                return -ENOMEM;
+        holder->loop = loop;
+        holder->sink = sink;
+        *ret = holder;
+        return 0;
+}
+
+struct region_holder *region_holder_free(struct region_holder *holder) {
+        if (!holder)
+                return NULL;
+        while (holder->under_way) {
+                struct grant *grant = holder->under_way;
+
+                holder->under_way = grant->next;
+                errand_abandon(grant->errand); /* which frees it */
+        }
+        while (holder->granted) {
+                struct grant *grant = holder->granted;
+
+                holder->granted = grant->next;
+                grant_free(grant);
+        }
+        free(holder);
+        return NULL;
+}
+
+static void grant_run(void *data) {
+        region_grant_ask(&((struct grant *) data)->region);
+}
+
+static struct grant **find(struct grant **list, const char *pair, const char *application) {
+        while (*list && (strcmp((*list)->region.owner, pair) != 0 || strcmp((*list)->application, application) != 0))
+                list = &(*list)->next;
+        return list;
+}
+
+static void grant_ended(void *data) {
+        struct grant *grant = data, *kept = malloc(sizeof(*kept)), **at;
+        struct region_holder *holder = grant->holder;
+        struct event done = grant->done;
+
+        done.result = grant->region.result;
+        done.bytes = done.result == -ESTALE && grant->region.token_known > grant->region.token
+                             ? grant->region.token_known
+                             : grant->region.token;
+        memcpy(done.text, grant->region.text, sizeof(done.text));
+
+        for (at = &holder->under_way; *at != grant; at = &(*at)->next)
+                ;
+        *at = grant->next;
+        if (!kept)
+                abort(); /* nobody would know what was granted */
+        /* The thread may still hold on to the errand and its data. */
+        *kept = *grant;
+        grant->region = (struct region_grant) { 0 };
+        /* Also what came about in part, so that it need not be granted again under the same token. */
+        at = find(&holder->granted, kept->region.owner, kept->application);
+        if (*at) {
+                struct grant *old = *at;
+
+                *at = old->next;
+                grant_free(old);
+        }
+        kept->next = holder->granted;
+        holder->granted = kept;
+        sink_event(holder->sink, &done);
+}
+
+static void grant_release(void *data) {
+        grant_free(data);
+}
+
+static const struct errand_work grant_work = { .run = grant_run, .ended = grant_ended, .release = grant_release };
+
+static int copy_region(const struct policy *policy, const struct state_region *from, struct granted_region *to) {
+        int server = policy_find_server(policy, from->holder);
+
+        to->policy = *from;
+        if (server < 0 || !policy->servers[server].guests)
+                return -EINVAL;
+        to->control = strdup(policy->servers[server].control);
+        to->guests = strdup(policy->servers[server].guests);
+        return to->control && to->guests ? 0 : -ENOMEM;
+}
+
+/* What was granted under this very token is not asked for again. */
+static void take_over(struct region_grant *grant, const struct grant *before) {
+        if (!before || before->region.token != grant->token)
+                return;
+        for (size_t i = 0; i < grant->n_regions; i++)
+                for (size_t k = 0; k < before->region.n_regions; k++)
+                        if (strcmp(grant->regions[i].policy.name, before->region.regions[k].policy.name) == 0 &&
+                            strcmp(grant->regions[i].control, before->region.regions[k].control) == 0)
+                                memcpy(grant->regions[i].capability, before->region.regions[k].capability,
+                                       REGION_CAPABILITY_LEN);
+}
+
+static void node_name(char ret[static NAME_LEN]) {
+        if (gethostname(ret, NAME_LEN - 1) < 0 || !space_word_is_valid(ret))
+                strcpy(ret, "localhost");
+}
+
+int region_holder_grant(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
+                        const struct action *action) {
+        _cleanup_(grant_freep) struct grant *grant = calloc(1, sizeof(*grant));
+        const struct application *application = &pair->applications[action->app];
+        struct errand *errand = NULL;
+        struct grant *next;
+        int r = 0;
+
+        if (!grant)
+                return -ENOMEM;
+        grant->holder = holder;
+        grant->region.token = action->bytes;
+        grant->region.may_be_new = action->count != 0;
+        grant->region.deadline_usec = action->deadline_usec;
+        grant->done = (struct event) { .kind = EVENT_DONE, .pair = action->pair, .side = action->side,
+                                       .app = action->app, .action = (int) action->kind, .action_id = action->id };
+        memcpy(grant->region.owner, pair->name, NAME_LEN);
+        memcpy(grant->application, application->name, NAME_LEN);
+        node_name(grant->region.node);
+        for (size_t i = 0; r == 0 && i < application->n_regions; i++)
+                r = copy_region(policy, &application->regions[i], &grant->region.regions[grant->region.n_regions++]);
+        if (r < 0)
+                return r;
+        take_over(&grant->region, *find(&holder->granted, pair->name, application->name));
+        next = grant->next = holder->under_way;
+        holder->under_way = grant;
+        r = errand_begin(holder->loop, &grant_work, grant, USEC_INFINITY, &errand);
+        if (r < 0)
+                holder->under_way = next;
+        else
+                grant->errand = errand;
+        steal_ptr(grant); /* the errand's, also where it did not begin */
+        return r;
+}
+
+const char *region_holder_list(const struct region_holder *holder, const char *pair, const char *application,
+                               uint64_t token) {
+        for (const struct grant *grant = holder->granted; grant; grant = grant->next)
+                if (grant->region.token == token && strcmp(grant->region.owner, pair) == 0 &&
+                    strcmp(grant->application, application) == 0)
+                        return grant->region.list;
+        return NULL;
+}
