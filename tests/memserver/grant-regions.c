@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Asks holders for an application's regions as failoverd does:
+ *
+ *   grant-regions new|known TOKEN DEADLINE_MS NAME:SIZE:KIND:hold|start:CONTROL:GUESTS...
+ *
+ * Prints the result, the token that a holder knows, what is to be said, and the list that a program is handed.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/pages/region-grant.h"
+
+static char *cut(char **at) {
+        char *word = *at, *end = strchr(word, ':');
+
+        if (!end)
+                exit(2);
+        *end = 0;
+        *at = end + 1;
+        return word;
+}
+
+int main(int argc, char **argv) {
+        struct region_grant grant = { .node = "n1", .owner = "orders" };
+
+        if (argc < 5 || argc - 4 > POLICY_REGIONS_MAX)
+                return 2;
+        grant.may_be_new = strcmp(argv[1], "new") == 0;
+        grant.token = strtoull(argv[2], NULL, 10);
+        grant.deadline_usec = strtoull(argv[3], NULL, 10) * USEC_PER_MSEC;
+        for (int i = 4; i < argc; i++) {
+                struct granted_region *region = &grant.regions[grant.n_regions++];
+                char *at = argv[i];
+
+                snprintf(region->policy.name, NAME_LEN, "%s", cut(&at));
+                region->policy.size_bytes = strtoull(cut(&at), NULL, 10);
+                region->policy.kind = (unsigned) strtoul(cut(&at), NULL, 10);
+                region->policy.on_lost = strcmp(cut(&at), "start") == 0 ? HOLDER_LOST_START : HOLDER_LOST_HOLD;
+                region->policy.write_back_usec = region->policy.kind >= REGION_KIND_RESIDENT ? 200 * USEC_PER_MSEC : 0;
+                snprintf(region->policy.holder, NAME_LEN, "depot");
+                region->control = strdup(cut(&at));
+                region->guests = strdup(at);
+        }
+        region_grant_ask(&grant);
+        printf("%d\n%llu\n%s\n%s\n", grant.result, (unsigned long long) grant.token_known, grant.text,
+               grant.list ? grant.list : "");
+        region_grant_deinit(&grant);
+        return 0;
+}
