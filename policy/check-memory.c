@@ -158,6 +158,31 @@ static void check_floor(struct check *c, size_t pair, enum side side) {
                             size_format(z, floor));
 }
 
+/* A lazy handover that the pool's own keys make an eager one. */
+static void check_overcommit(struct check *c) {
+        const struct policy *p = c->policy;
+        char path[NODE_PATH_LEN], text[2][UNITS_TEXT_MAX];
+        size_t n_lazy = 0;
+
+        for (size_t i = 0; i < p->n_pairs; i++) {
+                n_lazy += p->pairs[i].handover == HANDOVER_LAZY;
+                for (size_t j = 0; p->overcommit == OVERCOMMIT_SWAP && p->swap_bytes && j < p->pairs[i].n_applications;
+                     j++) {
+                        const struct application *application = &p->pairs[i].applications[j];
+
+                        check_path(path, "pairs[%zu].applications[%zu].memory", i, j);
+                        if (p->pairs[i].handover == HANDOVER_LAZY && application->kind == APPLICATION_HOT_STANDBY &&
+                            application->memory_bytes > p->swap_bytes)
+                                check_warning(c, path, "%s are more than pool.swap of %s: its handover is done as "
+                                              "eager", size_format(text[0], application->memory_bytes),
+                                              size_format(text[1], p->swap_bytes));
+                }
+        }
+        if (p->overcommit == OVERCOMMIT_NONE && n_lazy > 0)
+                check_warning(c, "pool.overcommit", "with none, handover: lazy of %zu %s is done as eager", n_lazy,
+                              n_lazy == 1 ? "pair" : "pairs");
+}
+
 /* Sizes against the extent, the floors and the pool. */
 void check_memory(struct check *c) {
         bool extent_known = check_extent(c);
@@ -174,5 +199,6 @@ void check_memory(struct check *c) {
                         check_multiple(c, check_path(path, "pairs[%zu].applications[%zu].memory", i, j), "is",
                                        c->policy->pairs[i].applications[j].memory_bytes);
         }
+        check_overcommit(c);
         check_sum(c);
 }

@@ -25,6 +25,7 @@ DEFINE_WORDS(store_lost)
 DEFINE_WORDS(assignment_order)
 DEFINE_WORDS(guest_requests)
 DEFINE_WORDS(lost_memory)
+DEFINE_WORDS(overcommit)
 DEFINE_WORDS(yes_no)
 DEFINE_WORDS(overflow_when)
 DEFINE_WORDS(holder_lost)
@@ -237,6 +238,8 @@ static const struct key pool_keys[] = {
         { "extent", KEY_SIZE, AT(policy, extent_bytes), .min = 2 * MIB, .max = 16 * GIB },
         { "monitor", KEY_SIZE, AT(policy, monitor_bytes), .min = 0, .max = POLICY_SIZE_MAX },
         { "overhead", KEY_SIZE, AT(policy, overhead_bytes), .min = 0, .max = 16 * GIB },
+        { "overcommit", KEY_WORD, AT(policy, overcommit), .word = overcommit_word },
+        { "swap", KEY_SIZE, AT(policy, swap_bytes), .min = 0, .max = POLICY_SIZE_MAX },
         { NULL },
 };
 

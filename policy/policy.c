@@ -108,6 +108,12 @@ static const char *const prefault_table[PREFAULT_MAX] = {
 };
 DEFINE_ENUM_TABLE(prefault, prefault_table)
 
+static const char *const overcommit_table[] = {
+        [OVERCOMMIT_NONE] = "none",
+        [OVERCOMMIT_SWAP] = "swap",
+};
+DEFINE_ENUM_TABLE(overcommit, overcommit_table)
+
 static const char *const lost_memory_table[] = {
         [LOST_KEEP] = "keep",
         [LOST_SWAP] = "swap",
@@ -394,6 +400,7 @@ struct policy *policy_new(void) {
                 .extent_bytes = 128 * MIB,
                 .monitor_bytes = 64 * MIB,
                 .overhead_bytes = 128 * MIB,
+                .overcommit = OVERCOMMIT_SWAP,
                 .on_store_lost = STORE_LOST_HOLD,
                 .assign = { .order = ASSIGN_CYCLES, .piece_bytes = 256 * MIB, .overlap = 2,
                             .patience_usec = 60 * USEC_PER_SEC },

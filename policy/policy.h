@@ -135,6 +135,15 @@ DECLARE_ENUM_TABLE(early_count); /* "since-lost", "total" */
 enum early_take { EARLY_QUIET, EARLY_BUSY, EARLY_TAKE_MAX, EARLY_TAKE_INVALID = -EINVAL };
 DECLARE_ENUM_TABLE(early_take); /* "quiet", "busy" */
 
+/* May what VMs have together be more than the pool for a while, because some of it can be paged out? */
+enum overcommit {
+        OVERCOMMIT_NONE, /* no: a region that changes hands is given up before it is given out */
+        OVERCOMMIT_SWAP, /* yes, as far as the policy's limit on swap goes */
+        OVERCOMMIT_MAX,
+        OVERCOMMIT_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(overcommit); /* "none", "swap" */
+
 /* What a guest does with memory that its VM uses and does not manage any more (N: variant 4). In either case it starts
  * nothing there and tells of less at once. */
 enum lost_memory {
@@ -358,6 +367,9 @@ struct policy {
         uint64_t extent_bytes;   /* unit of the two rights and of every region */
         uint64_t monitor_bytes;  /* failoverd itself */
         uint64_t overhead_bytes; /* QEMU's own, for each VM, a row of the monitor's */
+
+        enum overcommit overcommit;
+        uint64_t swap_bytes; /* OVERCOMMIT_SWAP: so much may be leant on at once; 0: what the host has */
 
         enum store_lost on_store_lost;
         struct assign_keys assign;

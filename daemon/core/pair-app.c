@@ -170,6 +170,8 @@ void app_release(struct step *step, int app, enum side side) {
         pair_dirty(pair);
         if (!record->moving || !handover_possible(step->engine, pair, app, side)) /* else it may keep what is in use */
                 step_send(step, side, MESSAGE_DETACH, app);
+        if (record->moving)
+                handover_say_eager(step, app, side);
         step->again = true;
 }
 

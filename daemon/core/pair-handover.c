@@ -15,8 +15,45 @@
 /* One page-out covers so much at most: what the manager touches next should not have to wait for all of it. */
 #define PAGE_OUT_BYTES (32 * MIB)
 
+/* What old users may still have of regions that moved: it may come to lie in swap. */
+static uint64_t leant_bytes(const struct engine *engine) {
+        uint64_t sum = 0;
+
+        for (int i = 0; i < engine->n_pairs; i++)
+                for (size_t k = 0; engine->pairs[i] && k < engine->pairs[i]->policy->n_applications; k++)
+                        for (enum side side = 0; side < SIDE_MAX; side++)
+                                sum += engine->pairs[i]->record.apps[k].using_bytes[side];
+        return sum;
+}
+
+/* Does the pool's policy let the old user keep its region for a while? */
+static bool may_lean(const struct engine *engine, const struct pair *pair, int app, enum side from) {
+        const struct policy *policy = engine->policy;
+        uint64_t bytes = pair->record.apps[app].granted_bytes[from];
+
+        return policy->overcommit == OVERCOMMIT_SWAP &&
+               (policy->swap_bytes == 0 || leant_bytes(engine) + bytes <= policy->swap_bytes);
+}
+
+void handover_say_eager(struct step *step, int app, enum side from) {
+        const struct pair *pair = step->pair;
+        const struct policy *policy = step->engine->policy;
+        char text[2][UNITS_TEXT_MAX];
+
+        if (pair->policy->handover != HANDOVER_LAZY || may_lean(step->engine, pair, app, from))
+                return;
+        if (policy->overcommit == OVERCOMMIT_NONE)
+                step_say(step, RECORD_RECLAIM, from, "the region of %s is given up before it is given out (policy: "
+                         "pool.overcommit none)", pair_app_name(pair, app));
+        else
+                step_say(step, RECORD_RECLAIM, from, "the region of %s is given up before it is given out: with it old "
+                         "VMs would have %s of what moved (policy: pool.swap %s)", pair_app_name(pair, app),
+                         size_format(text[0], leant_bytes(step->engine) + pair->record.apps[app].granted_bytes[from]),
+                         size_format(text[1], policy->swap_bytes));
+}
+
 bool handover_possible(const struct engine *engine, const struct pair *pair, int app, enum side from) {
-        return pair->policy->handover == HANDOVER_LAZY && engine->reclaim_able &&
+        return pair->policy->handover == HANDOVER_LAZY && engine->reclaim_able && may_lean(engine, pair, app, from) &&
                !pair->members[from].preflight.apps[app].huge_pages;
 }
 

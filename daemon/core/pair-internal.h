@@ -236,6 +236,8 @@ void handover_begin(struct step *step, int app, enum side from, uint64_t bytes);
 bool handover_wanted(const struct step *step, int app, enum side from, uint64_t *ret_bytes);
 /* That side uses nothing of it any more; or it manages it again. Nothing where no handover was under way. */
 void handover_ended(struct step *step, int app, enum side from);
+/* Says why the region is not handed over lazily, where that is the pool's policy. */
+void handover_say_eager(struct step *step, int app, enum side from);
 /* Tells a VM's agent how much of a region its VM manages now, where that is less than what it has (N: variant 4). */
 void handover_tell_managed(struct step *step, int app, enum side side, uint64_t bytes);
 /* Tells an agent that has come anew. */

@@ -26,6 +26,7 @@ static struct map_vm *add_vm(struct map_legend *legend, const char *name) {
         if (i == MAP_OTHERS && legend->n_vms < MAP_VMS_MAX) {
                 i = legend->n_vms++;
                 legend->vms[i].name = name;
+                legend->vms[i].resident_bytes = MAP_UNASKED;
         } else if (i == MAP_OTHERS) {
                 legend->has_others = true;
                 legend->vms[i].name = "all others";
@@ -71,11 +72,16 @@ int map_legend_make(const struct map_space *spaces, size_t n_spaces, struct map_
                         user->resident_bytes = map_add_resident(user->resident_bytes, range->resident_bytes);
                 }
         }
+        for (int i = 0; i < legend.n_vms; i++)
+                if (legend.vms[i].used_bytes == 0)
+                        legend.vms[i].resident_bytes = 0;
         *ret = legend;
         return 0;
 }
 
 uint64_t map_add_resident(uint64_t sum_bytes, uint64_t bytes) {
+        if (sum_bytes == MAP_UNASKED || bytes == MAP_UNASKED)
+                return sum_bytes == MAP_UNASKED ? bytes : sum_bytes;
         return sum_bytes == MAP_UNKNOWN || bytes == MAP_UNKNOWN ? MAP_UNKNOWN : sum_bytes + bytes;
 }
 
@@ -84,7 +90,7 @@ void map_put_resident(uint64_t bytes, FILE *f) {
 
         if (bytes == MAP_UNKNOWN)
                 fputs(", in memory: not known", f);
-        else
+        else if (bytes != MAP_UNASKED)
                 fprintf(f, ", %s in memory", format_mib(text, (int64_t) bytes));
 }
 
@@ -122,14 +128,17 @@ static void fill_cell(const struct map_space *space, const struct map_legend *le
         uint64_t most = 0;
         size_t last = first;
 
+        cell->resident_bytes = MAP_UNASKED;
+
         while (last < space->n_ranges && ranges[last].start_bytes < cell->end_bytes)
                 last++;
         for (size_t i = first; i < last; i++) {
                 uint64_t bytes = overlap(&ranges[i], cell->start_bytes, cell->end_bytes), alike = 0;
-                uint64_t length = ranges[i].end_bytes - ranges[i].start_bytes;
+                uint64_t length = ranges[i].end_bytes - ranges[i].start_bytes, resident = ranges[i].resident_bytes;
 
-                cell->resident_bytes = map_add_resident(cell->resident_bytes, ranges[i].resident_bytes == MAP_UNKNOWN
-                                ? MAP_UNKNOWN : (uint64_t) ((__uint128_t) ranges[i].resident_bytes * bytes / length));
+                if (resident < MAP_UNASKED)
+                        resident = (uint64_t) ((__uint128_t) resident * bytes / length);
+                cell->resident_bytes = map_add_resident(cell->resident_bytes, resident);
                 if (most > (cell->end_bytes - cell->start_bytes) / 2)
                         continue;
                 for (size_t k = i; k < last; k++)

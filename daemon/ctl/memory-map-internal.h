@@ -11,7 +11,7 @@ struct map_vm {
         const char *name;
         uint64_t managed_bytes, used_bytes;
         uint64_t borrowed_bytes; /* used and not managed */
-        uint64_t resident_bytes; /* MAP_UNKNOWN: not of all of it */
+        uint64_t resident_bytes; /* MAP_UNKNOWN: not of all of it; MAP_UNASKED */
 };
 
 struct map_legend {
@@ -24,7 +24,7 @@ struct map_cell {
         uint64_t start_bytes, end_bytes;
         int manager, user; /* in the legend, or MAP_NOBODY */
         bool leaving;
-        uint64_t resident_bytes; /* or MAP_UNKNOWN */
+        uint64_t resident_bytes; /* or MAP_UNKNOWN, MAP_UNASKED */
 };
 
 struct map_grid {
@@ -36,9 +36,9 @@ struct map_grid {
 /* The VMs of all spaces with what they have. -EINVAL where a space's ranges are not sorted, from 0, without a gap and
  * in whole extents. */
 int map_legend_make(const struct map_space *spaces, size_t n_spaces, struct map_legend *ret);
-/* What is known of a sum; what is not makes it unknown. */
+/* What is known of a sum; what is not makes it unknown, and what was not asked adds nothing. */
 uint64_t map_add_resident(uint64_t sum_bytes, uint64_t bytes);
-/* "100MiB in memory", or that it is not known. */
+/* "100MiB in memory", or that it is not known; nothing where it was not asked. */
 void map_put_resident(uint64_t bytes, FILE *f);
 /* ": manages 1GiB, uses ..." */
 void map_put_amounts(const struct map_vm *vm, FILE *f);

@@ -88,7 +88,7 @@ static bool looks_alike(const struct map_cell *a, const struct map_cell *b) {
 static void put_run(const struct map_legend *legend, const struct map_cell *cells, size_t n, int x, int width, int y,
                     FILE *f) {
         char start[UNITS_TEXT_MAX], end[UNITS_TEXT_MAX];
-        uint64_t resident_bytes = 0;
+        uint64_t resident_bytes = MAP_UNASKED;
 
         for (size_t i = 0; i < n; i++)
                 resident_bytes = map_add_resident(resident_bytes, cells[i].resident_bytes);

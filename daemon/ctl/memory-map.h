@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #define MAP_UNKNOWN UINT64_MAX
+#define MAP_UNASKED (UINT64_MAX - 1) /* a place says nothing of where memory is */
 
 /* Neighbouring extents with the same manager and user. */
 struct map_range {
@@ -20,7 +21,8 @@ struct map_range {
         const char *manager;     /* borrowed; NULL: nobody */
         const char *user;        /* borrowed; NULL: nobody */
         bool leaving;            /* the user, which is another, is being made to release it */
-        uint64_t resident_bytes; /* of the user, in memory now; spread evenly over the range. MAP_UNKNOWN: not known */
+        uint64_t resident_bytes; /* of the user, in memory now; spread evenly over the range. MAP_UNKNOWN: not known; or
+                                  * MAP_UNASKED */
 };
 
 struct map_space {

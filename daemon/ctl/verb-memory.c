@@ -66,16 +66,69 @@ static int fill_space(struct spaces *spaces, size_t at, struct json_object *regi
         return 0;
 }
 
+static int compare_starts(const void *a, const void *b) {
+        const struct map_range *x = a, *y = b;
+
+        return x->start_bytes < y->start_bytes ? -1 : x->start_bytes > y->start_bytes;
+}
+
+/* Memory by hand, by its places in the pool: what a VM manages there and has, what it does not have yet, and between
+ * them what nobody has by hand. */
+static int fill_places(struct spaces *spaces, size_t at, struct json_object *assigned) {
+        uint64_t extent = (uint64_t) get_number(assigned, "extent_bytes"), end = 0;
+        uint64_t size = extent ? (uint64_t) get_number(assigned, "size_bytes") / extent * extent : 0;
+        size_t n = get_count(assigned, "ranges"), n_ranges = 0;
+        _cleanup_free_ struct map_range *own = calloc(n + 1, sizeof(*own));
+        struct map_range *ranges = calloc(3 * n + 1, sizeof(*ranges));
+
+        if (!own || !ranges) {
+                free(ranges);
+                return -ENOMEM;
+        }
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *range = get_item(assigned, "ranges", i);
+
+                own[i] = (struct map_range){ .start_bytes = (uint64_t) get_number(range, "start_bytes"),
+                                             .end_bytes = (uint64_t) get_number(range, "end_bytes"),
+                                             .manager = name_or_null(range, "manager"),
+                                             .resident_bytes = (uint64_t) get_number(range, "used_bytes") };
+        }
+        qsort(own, n, sizeof(*own), compare_starts);
+        for (size_t i = 0; i <= n; i++) {
+                uint64_t start = i < n ? own[i].start_bytes : size, used_end;
+
+                if (start > end)
+                        ranges[n_ranges++] = (struct map_range){ end, start, NULL, NULL, false, MAP_UNASKED };
+                if (i == n)
+                        break;
+                end = own[i].end_bytes;
+                used_end = start + own[i].resident_bytes / extent * extent;
+                if (used_end > start)
+                        ranges[n_ranges++] = (struct map_range){ start, used_end, own[i].manager, own[i].manager,
+                                                                 false, MAP_UNASKED };
+                if (end > used_end)
+                        ranges[n_ranges++] = (struct map_range){ used_end, end, own[i].manager, NULL, false,
+                                                                 MAP_UNASKED };
+        }
+        snprintf(spaces->titles[at], sizeof(spaces->titles[at]), "memory by hand, places in the pool");
+        spaces->ranges[at] = ranges;
+        spaces->items[at] = (struct map_space){ spaces->titles[at], extent, ranges, n_ranges };
+        return 0;
+}
+
 static int fill_spaces(struct json_object *root, struct spaces *ret) {
-        size_t n = get_count(root, "regions");
+        struct json_object *assigned = get_object(root, "assigned");
+        size_t n_regions = get_count(root, "regions"), n = n_regions + (get_count(assigned, "ranges") > 0);
         int r = 0;
 
         *ret = (struct spaces) { calloc(n + 1, sizeof(*ret->items)), calloc(n + 1, sizeof(*ret->titles)),
                                  calloc(n + 1, sizeof(*ret->ranges)), n };
         if (!ret->items || !ret->titles || !ret->ranges)
                 r = -ENOMEM;
-        for (size_t i = 0; r >= 0 && i < n; i++)
+        for (size_t i = 0; r >= 0 && i < n_regions; i++)
                 r = fill_space(ret, i, get_item(root, "regions", i));
+        if (r >= 0 && n > n_regions)
+                r = fill_places(ret, n_regions, assigned);
         if (r < 0)
                 spaces_deinit(ret);
         return r;
@@ -174,7 +227,7 @@ static int print_all(struct ctl *ctl, struct json_object *root) {
         if (render_print(&table, stdout) < 0 || fill_spaces(root, &spaces) < 0)
                 return ctl_fail(CTL_FAILED, "out of memory");
         putchar('\n');
-        for (size_t i = 0; i < spaces.n; i++)
+        for (size_t i = 0; i < get_count(root, "regions"); i++)
                 print_handover(get_item(root, "regions", i));
         print_assigned(root);
         r = ctl->svg ? write_svg(&spaces, ctl->svg)

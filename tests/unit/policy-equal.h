@@ -109,6 +109,7 @@ static inline bool policy_equal(const struct policy *a, const struct policy *b) 
                     a->pool_bytes == b->pool_bytes && a->reserve_bytes == b->reserve_bytes &&
                     a->extent_bytes == b->extent_bytes && a->monitor_bytes == b->monitor_bytes &&
                     a->overhead_bytes == b->overhead_bytes && a->on_store_lost == b->on_store_lost &&
+                    a->overcommit == b->overcommit && a->swap_bytes == b->swap_bytes &&
                     a->assign.order == b->assign.order && a->assign.piece_bytes == b->assign.piece_bytes &&
                     a->assign.overlap == b->assign.overlap && a->assign.patience_usec == b->assign.patience_usec &&
                     a->n_pairs == b->n_pairs && a->n_servers == b->n_servers;

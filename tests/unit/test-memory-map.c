@@ -72,6 +72,22 @@ static void worked_example_is_drawn_with_managers_users_and_what_is_taken_back(v
         check("worked-example", &space, 1, 80);
 }
 
+static void places_say_nothing_of_what_is_in_memory(void) {
+        static const struct map_range region[] = { { 0, 4 * MIB, "vm-a", "vm-a", false, 3 * MIB } };
+        static const struct map_range places[] = {
+                { 0, 256 * MIB, "vm-a", "vm-a", false, MAP_UNASKED },
+                { 256 * MIB, 512 * MIB, "vm-a", NULL, false, MAP_UNASKED },
+                { 512 * MIB, GIB, NULL, NULL, false, MAP_UNASKED },
+                { GIB, 1280 * MIB, "vm-b", "vm-b", false, MAP_UNASKED },
+        };
+        static const struct map_space spaces[] = {
+                { "region db of pair web", 2 * MIB, region, ELEMENTSOF(region) },
+                { "memory by hand, places in the pool", 128 * MIB, places, ELEMENTSOF(places) },
+        };
+
+        check("places", spaces, 2, 80);
+}
+
 static void every_state_of_an_extent_looks_different(void) {
         static const struct map_range ranges[] = {
                 { 0, 2 * MIB, "vm-a", "vm-a", false, 2 * MIB },
@@ -196,6 +212,7 @@ static void ranges_with_gaps_or_of_no_extents_are_refused(void) {
 
 TEST_MAIN("memory-map",
           TEST(worked_example_is_drawn_with_managers_users_and_what_is_taken_back),
+          TEST(places_say_nothing_of_what_is_in_memory),
           TEST(every_state_of_an_extent_looks_different),
           TEST(several_spaces_share_one_legend),
           TEST(of_many_extents_a_cell_shows_what_most_are),
