@@ -209,6 +209,9 @@ static void ask(struct overflow_place *place, usec_t now) {
                 return;
         if (place->asked_usec == 0)
                 place->asked_usec = now;
+        if (!place->asked)
+                say(place, "no longer wanted as it is; the guest is asked to let go of it");
+        place->asked = true;
         place->asked_last_usec = now;
 }
 
@@ -320,6 +323,7 @@ static void tell_changes(struct overflow_place *place, const struct overflow_sig
         if (place->status.lost_bytes > place->lost_bytes)
                 say(place, "%llu KiB of the VM's memory were lost with memory servers",
                     (unsigned long long) ((place->status.lost_bytes - place->lost_bytes) / KIB));
+        place->asked &= sight->attached && !(sight->wanted && sight->current);
         place->was_alive = sight->alive;
         place->lost_bytes = place->status.lost_bytes;
 }

@@ -23,7 +23,7 @@ struct overflow_place {
         bool busy, attaching;            /* a call is under way */
         usec_t retry_usec;               /* nothing is done before */
         usec_t asked_usec, asked_last_usec, started_usec, idle_usec;
-        bool was_alive;
+        bool was_alive, asked; /* for what is said once */
         uint64_t lost_bytes;
         struct pager_status status;
         struct overflow_sight sight;

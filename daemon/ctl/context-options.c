@@ -13,7 +13,6 @@
 
 #define DEFAULT_CONTROL "/run/failover-memserver/control.sock"
 #define DEFAULT_URI "nbd+unix:///?socket=/run/failover-memserver/nbd.sock"
-#define DEFAULT_POLICY "/etc/failoverd/policy.yaml"
 #define SYSTEM_SPOOL "/var/cache/failoverd"
 #define SHOW_USEC (USEC_PER_SEC / 5)
 
@@ -118,7 +117,7 @@ static int take_name(struct context_command *command, const char *path, const ch
 }
 
 static int take_servers(struct context_command *command, const struct ctl *ctl) {
-        const char *path = ctl->policy ? ctl->policy : DEFAULT_POLICY;
+        const char *path = ctl->policy ? ctl->policy : CTL_POLICY_PATH;
 
         if (ctl->n_servers == 0)
                 command->servers.at[command->servers.n++] =

@@ -27,6 +27,9 @@ enum ctl_exit {
 #define CTL_ARGS_MAX 4
 #define CTL_SERVERS_MAX 6
 
+/* The policy of this host, for what needs no daemon. */
+#define CTL_POLICY_PATH "/etc/failoverd/policy.yaml"
+
 struct ctl {
         /* options */
         bool user, json, dry_run, force, domains, all, csv, wait, cancel;

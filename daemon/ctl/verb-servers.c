@@ -8,16 +8,32 @@
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/render-table.h"
 #include "daemon/memserver/control-ask.h"
+#include "policy/text.h"
 
 #define DEFAULT_CONTROL "/run/failover-memserver/control.sock"
 #define DOCUMENT_VERSION 1
 
-static int n_servers(const struct ctl *ctl) {
-        return ctl->n_args > 0 ? ctl->n_args : 1;
+DEFINE_CLEANUP(struct policy *, policy_free)
+
+/* The policy of this host, whose memory servers are asked where none is named. NULL: there is none, or not for us. */
+static struct policy *read_policy(const struct ctl *ctl) {
+        struct diagnostics d = { 0 };
+        struct policy *policy = NULL;
+
+        if (ctl->n_args == 0)
+                (void) policy_load(CTL_POLICY_PATH, &policy, &d);
+        diagnostics_deinit(&d);
+        return policy;
 }
 
-static const char *server_at(const struct ctl *ctl, int i) {
-        return ctl->n_args > 0 ? ctl->args[i] : DEFAULT_CONTROL;
+static int n_servers(const struct ctl *ctl, const struct policy *policy) {
+        return ctl->n_args > 0 ? ctl->n_args : policy && policy->n_servers > 0 ? (int) policy->n_servers : 1;
+}
+
+static const char *server_at(const struct ctl *ctl, const struct policy *policy, int i) {
+        if (ctl->n_args > 0)
+                return ctl->args[i];
+        return policy && policy->n_servers > 0 ? policy->servers[i].control : DEFAULT_CONTROL;
 }
 
 /* {"version": 1} with the named empty arrays. NULL when out of memory. */
@@ -107,11 +123,12 @@ static int print_servers(struct json_object *root) {
 }
 
 int verb_servers(struct ctl *ctl) {
+        _cleanup_(policy_freep) struct policy *policy = read_policy(ctl);
         _cleanup_json_ struct json_object *root = new_document((const char *const[]){ "servers", "silent" }, 2);
         int r = root ? 0 : -ENOMEM;
 
-        for (int i = 0; i < n_servers(ctl) && r == 0; i++)
-                r = ask(root, server_at(ctl, i), CONTROL_LOAD, 0, "servers");
+        for (int i = 0; i < n_servers(ctl, policy) && r == 0; i++)
+                r = ask(root, server_at(ctl, policy, i), CONTROL_LOAD, 0, "servers");
         if (r < 0)
                 return ctl_fail(CTL_FAILED, "out of memory");
         r = ctl->json ? ctl_print_json(root) : print_servers(root);
@@ -203,6 +220,7 @@ static int print_all(struct json_object *root) {
 }
 
 int verb_spaces(struct ctl *ctl) {
+        _cleanup_(policy_freep) struct policy *policy = read_policy(ctl);
         _cleanup_json_ struct json_object *root =
                 new_document((const char *const[]){ "spaces", "clients", "silent" }, 3);
         usec_t since = 0;
@@ -210,12 +228,12 @@ int verb_spaces(struct ctl *ctl) {
 
         if (ctl->since && (duration_parse(ctl->since, &since) < 0 || since == 0))
                 return ctl_fail(CTL_USAGE, "--since takes a span such as 10min, 2h or 1d, not \"%s\"", ctl->since);
-        for (int i = 0; i < n_servers(ctl) && r == 0; i++) {
+        for (int i = 0; i < n_servers(ctl, policy) && r == 0; i++) {
                 size_t silent = get_count(root, "silent");
 
-                r = ask(root, server_at(ctl, i), CONTROL_SPACES, 0, "spaces");
+                r = ask(root, server_at(ctl, policy, i), CONTROL_SPACES, 0, "spaces");
                 if (r == 0 && get_count(root, "silent") == silent)
-                        r = ask(root, server_at(ctl, i), CONTROL_CLIENTS, since, "clients");
+                        r = ask(root, server_at(ctl, policy, i), CONTROL_CLIENTS, since, "clients");
         }
         if (r < 0)
                 return ctl_fail(CTL_FAILED, "out of memory");

@@ -2,10 +2,12 @@
 """A pager over two memory servers: what was acknowledged is there while one of them is, and clients that others wrote
 notice nothing but the time it takes."""
 import errno
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -383,6 +385,42 @@ def test_a_second_pager_does_not_take_the_space(servers, pagers):
     other = pagers([primary, keeper], owner="vm2")
     other.until_mirrored(primary, keeper)
     assert other.connect().pread(PAGE, PAGE) == bytes(PAGE)
+
+
+def lock_holder(path):
+    """Process id of who has the record lock; 0: nobody."""
+    with open(path) as f:
+        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack("hhqqi4x", fcntl.fcntl(f, fcntl.F_GETLK, asked))
+    return 0 if kind == fcntl.F_UNLCK else pid
+
+
+def test_a_pager_is_found_by_its_lock_and_says_how_many_clients_it_has(servers, pagers, tmp_path):
+    alive = tmp_path / "alive"
+    parameters = tmp_path / "parameters"
+    parameters.write_text(f"alive={alive}\nconnections=2\n")
+    server = servers("64MiB")
+    pager = pagers([server], parameters=(f"parameters={parameters}",))
+    assert lock_holder(alive) == pager.process.pid
+    second = pagers([server], owner="vm2", parameters=(f"alive={alive}",), start=False)
+    assert second.process.wait(30) != 0 and "another pager has it" in second.log()
+    handle = pager.connect()
+    pager.until(clients=1)
+    handle.shutdown()
+    pager.until(clients=0)
+    pager.process.send_signal(signal.SIGKILL)
+    pager.process.wait()
+    assert lock_holder(alive) == 0
+
+
+@pytest.mark.parametrize("text, says", [
+    ("size\n", "no KEY=VALUE"), ("lock=perhaps\n", "perhaps"), ("lock=no", "no KEY=VALUE"),
+    ("x=" + "y" * 2000 + "\n", "no KEY=VALUE"), ("parameters=/etc/hosts\n", "no other")])
+def test_parameters_that_make_no_sense_are_refused(text, says, servers, pagers, tmp_path):
+    parameters = tmp_path / "parameters"
+    parameters.write_text(text)
+    pager = pagers([servers("64MiB")], parameters=(f"parameters={parameters}",), start=False)
+    assert pager.process.wait(30) != 0 and says in pager.log()
 
 
 def test_a_pager_whose_space_was_given_to_another_is_fenced(servers, pagers):
