@@ -140,6 +140,19 @@ class PolicyStand(PairStand):
         except FileNotFoundError:
             return {}
 
+    def said(self, words):
+        return any(words in event["text"] for event in self.failoverd.events("p"))
+
+    def stall(self):
+        """Both servers stand still for a while under the guest, which is no failure of the guest's."""
+        for name in ("one", "two"):
+            self.overflow.signal(name, signal.SIGSTOP)
+        until(lambda: self.said("space stalled"), 30, lambda: repr(self.pager()))
+        for name in ("one", "two"):
+            self.overflow.signal(name, signal.SIGCONT)
+        until(lambda: self.said("memory servers answer again"), 30, lambda: repr(self.pager()))
+        until(lambda: self.pager()["mirror_state"] == "complete", 60, lambda: repr(self.pager()))
+
     def pager_pids(self):
         mark = f"parameters={self.session.path('runtime/pagers/a.conf')}".encode()
         return [pid for pid in self.session.processes() if mark in cmdline(pid)]
@@ -172,6 +185,7 @@ def test_policy_alone_lets_a_guest_outgrow_its_memory_and_takes_that_back(reques
         stand.shell("a", f"(fill words {FILLED_MIB} > /run/words 2>&1 &)")
         until(lambda: stand.pager()["saved_bytes"] > 40 * MIB, PATIENCE, lambda: repr(stand.pager()))
         assert "filled" not in stand.shell("a", "cat /run/words")
+        stand.stall()
         stand.overflow.signal("one", signal.SIGKILL)
         pids = stand.pager_pids()
         stand.failoverd.kill()
