@@ -202,19 +202,19 @@ static int write_back(struct failover_region *region, bool flush) {
         return r;
 }
 
-/* Whether there is something to do, with the lock held. */
-static bool due(struct failover_region *region) {
+/* Whether there is something to do now, with the lock held: after a failure only what somebody waits for, which may
+ * have come while it failed. */
+static bool due(struct failover_region *region, bool failed) {
         return region->closing || region->flush_wanted > region->flush_done ||
-               (!region->shadow && region->table.n_dirty > 0);
+               (!failed && !region->shadow && region->table.n_dirty > 0);
 }
 
 /* Waits until something is due, at most so long (USEC_INFINITY: for ever). */
 static void wait_until_due(struct failover_region *region, usec_t timeout_usec, bool failed) {
         usec_t now = clock_usec(CLOCK_MONOTONIC), until = timeout_usec == USEC_INFINITY ? USEC_INFINITY
                                                                                         : now + timeout_usec;
-        uint64_t wanted = region->flush_wanted;
 
-        while (now < until && !(failed ? region->closing || region->flush_wanted > wanted : due(region))) {
+        while (now < until && !due(region, failed)) {
                 condition_wait(&region->to_write, &region->lock, until == USEC_INFINITY ? 3600 * USEC_PER_SEC
                                                                                          : until - now);
                 now = clock_usec(CLOCK_MONOTONIC);

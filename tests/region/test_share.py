@@ -21,6 +21,12 @@ def share(client, name="orders", **options):
     return client.ask("share", name, **{"size": SIZE, "names": "", **options})
 
 
+def children(client):
+    """Processes of a program's own."""
+    tasks = pathlib.Path(f"/proc/{client.process.pid}/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
+
+
 @pytest.mark.parametrize("kind", [1, 2, 3, 4])
 def test_memory_is_shared_and_written_to_at_both_ends(clients, kind):
     owner, one, other = clients(), clients(), clients()
@@ -107,21 +113,19 @@ def test_an_owner_that_died_is_an_error_at_the_deadline(clients, names):
     share(owner, names=resolver.path)
     client.open(names=resolver.path, deadline=1000)
     assert client.get(0) == 0
+    server, = children(owner)
     owner.kill()
+    until(lambda: not os.path.exists(f"/proc/{server}"), SECONDS, "its server has ended with it")
     assert client.fails("get", 100 * PAGE)[0] == "bus"
-
-
-def has_children(client):
-    return any(path.read_text() for path in pathlib.Path(f"/proc/{client.process.pid}/task").glob("*/children"))
 
 
 def test_a_share_leaves_nothing_behind(clients, tmp_path):
     owner = clients(XDG_RUNTIME_DIR=str(tmp_path))
     share(owner)
-    assert len(list(tmp_path.glob("*/nbd.sock"))) == 1 and has_children(owner)
+    assert len(list(tmp_path.glob("*/nbd.sock"))) == 1 and len(children(owner)) == 1
     owner.ask("close")
     assert not list(tmp_path.iterdir())
-    assert not has_children(owner)
+    assert not children(owner)
 
 
 def test_options_without_sense_are_refused(clients, tmp_path):
