@@ -165,7 +165,7 @@ def test_pages_that_man_pages_refer_to_are_installed(system):
 
 def test_systemd_finds_nothing_to_complain_about_in_the_units(system):
     units = [path for path in FILES if re.search(r"/(system|guest)/.*\.(service|socket|timer)$", path)]
-    assert len(units) == 8
+    assert len(units) == 9
     done = container(system).run("systemd-analyze", "verify", "--man=no", *units, check=False)
     complaints = [line for line in done.stderr.splitlines() if "failover" in line]
     assert done.returncode == 0 and not complaints, done.stderr
