@@ -37,7 +37,8 @@ $(BUILD_SANITIZED)/build.ninja:
 # The small guest that the demo and the tests boot.
 guest: all
 	tests/guest/build-image $(BUILD)/guest $(BUILD)/agents/guest/failover-agent \
-		$(BUILD)/tests/guest/fill:/usr/bin/fill tests/guest/count-on-disk:/usr/bin/count-on-disk \
+		$(BUILD)/tests/guest/fill:/usr/bin/fill \
+		$(BUILD)/tests/guest/count-in-region:/usr/bin/count-in-region tests/guest/count-on-disk:/usr/bin/count-on-disk \
 		tests/guest/hostile-agent:/usr/bin/hostile-agent
 
 # The full Debian guest of the tests.

@@ -40,6 +40,31 @@ static void an_application_starts_and_its_death_is_reported(void) {
         host_deinit(&host);
 }
 
+static void an_application_inherits_the_list_of_its_regions(void) {
+        static char list[] = "{\"failover-regions\":1,\"regions\":[{\"name\":\"r\",\"uri\":\"nbd://h/5ec7e7\"}]}";
+        char script[2 * PATH_LENGTH], text[256];
+        struct host host;
+
+        host_init(&host);
+        snprintf(script, sizeof(script), "cat /proc/self/fd/$FAILOVER_REGIONS_FD > %s/list; mv %s/list %s/seen; " SLEEP,
+                 host.dir, host.dir, host.dir);
+        host_configure(&host, host_spec(&host, script));
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_START, .token = 1, .node = -1,
+                                                                      .bytes = MIB, .regions = list }), 0);
+        while (file_read(text, sizeof(text), "%s/seen", host.dir) < 0)
+                host_ping(&host, MESSAGE_FAILED);
+        CHECK_TEXT(text, list);
+        /* A restart brings another one. */
+        list[0] = ' ';
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_RESTART, .token = 2,
+                                                                      .regions = list }), 0);
+        do
+                host_ping(&host, MESSAGE_FAILED);
+        while (file_read(text, sizeof(text), "%s/seen", host.dir) < 0 || text[0] != ' ');
+        CHECK_TEXT(text, list);
+        host_deinit(&host);
+}
+
 static void a_repeated_start_is_answered_by_the_state_found(void) {
         struct host host;
         pid_t pid;
@@ -562,6 +587,7 @@ static void an_orderly_stop_is_announced_also_to_a_host_that_comes_later(void) {
 TEST_MAIN("agent",
           TEST(the_agent_answers_a_welcome_with_its_hello),
           TEST(an_application_starts_and_its_death_is_reported),
+          TEST(an_application_inherits_the_list_of_its_regions),
           TEST(a_repeated_start_is_answered_by_the_state_found),
           TEST(a_token_below_the_highest_is_refused_also_after_an_agent_restart),
           TEST(a_stop_is_complete_only_when_no_process_is_left),

@@ -17,16 +17,17 @@ DISK = """<disk type='network' device='disk'>
 
 
 class MemoryServers:
-    """`names` are servers of `memory` each."""
+    """`names` are servers of `memory` each; with a port, the only one is on that, without TLS."""
 
-    def __init__(self, session, names, memory):
+    def __init__(self, session, names, memory, port=None):
         self.session = session
         self.servers = {}
         self.make_plugin("daemon/memserver/failover-memserver-plugin.so")
         self.pager_plugin = self.make_plugin("agents/pager/failover-pager-plugin.so")
         for name in names:
             self.servers[name] = self.nbdkit(name, session.path("failover-memserver-plugin.so"), f"memory={memory}",
-                                             f"control={self.control(name)}", "lock=no")
+                                             f"control={self.control(name)}", "lock=no",
+                                             *(["tls-required=no"] if port else []), port=port)
         for name in names:
             until(lambda: accepts(self.control(name)), 30, lambda: self.log(name))
 
@@ -41,9 +42,9 @@ class MemoryServers:
     def make_plugin(self, path):
         return self.session.copy(os.path.join(BUILD, path), os.path.basename(path))
 
-    def nbdkit(self, name, *arguments):
-        return self.session.spawn("nbdkit", "--foreground", "--unix", self.session.path(f"{name}.nbd"), *arguments,
-                                  log=f"{name}.log")
+    def nbdkit(self, name, *arguments, port=None):
+        where = ["--ipaddr", "127.0.0.1", "--port", str(port)] if port else ["--unix", self.session.path(f"{name}.nbd")]
+        return self.session.spawn("nbdkit", "--foreground", *where, *arguments, log=f"{name}.log")
 
     def control(self, name):
         return self.session.path(f"{name}.control")
