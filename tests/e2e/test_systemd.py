@@ -173,11 +173,35 @@ def test_systemd_finds_nothing_to_complain_about_in_the_units(system):
 
 def test_walls_of_the_service_are_up(system):
     for unit in (UNIT, "failoverd-helper.service", "failover-drill@p.service", "failover-memserver.service",
-                 "failover-arbitrator.service"):
+                 "failover-arbitrator.service", "failover-pager@p.service"):
         said = container(system).run("systemd-analyze", "security", "--no-pager", unit).stdout
         exposure = float(re.search(r"exposure level for \S+: ([\d.]+)", said).group(1))
         print(f"{unit}: exposure {exposure}")
         assert exposure <= EXPOSURE_MAX, said
+
+
+def test_pager_is_a_service_of_its_own_that_keeps_pages_at_a_memory_server(system):
+    """As failoverd starts it, with a configuration that nobody else can read."""
+    inside = container(system)
+    inside.run("sh", "-c", "cat > /etc/failover-memserver.yaml", input=(
+        "memory: 64MiB\nlisten: [\"tcp:127.0.0.1:10809\"]\nunencrypted: yes\ncontrol: {users: [failover-pager]}\n"))
+    inside.run("sh", "-c", "umask 077; mkdir -p /run/failoverd/pagers; cat > /run/failoverd/pagers/vm@app.conf", input=(
+        "node=n\nowner=vm\nspace=app\nsize=16MiB\nmirror=no\ntls-required=no\n"
+        "server=/run/failover-memserver/control.sock,nbd://127.0.0.1:10809/\n"))
+    units = ("failover-memserver.service", "failover-pager@vm@app.service")
+    try:
+        for unit in units:
+            done = inside.systemctl("start", unit, check=False)
+            assert done.returncode == 0, inside.run("journalctl", "-n", "40", "--no-pager").stdout
+        where = "/run/failover-pager/vm@app"
+        status = json.loads(inside.run("cat", f"{where}/status").stdout)
+        assert (status["state"], status["owner"], status["space"]) == ("serving", "vm", "app")
+        said = inside.run("stat", "-c", "%U %G %a", where, f"{where}/nbd").stdout.split("\n")
+        assert said[0] == "failover-pager libvirt-qemu 750" and said[1] == "failover-pager libvirt-qemu 770"
+    finally:
+        for unit in reversed(units):
+            inside.systemctl("stop", unit, check=False)
+        inside.run("rm", "-rf", "/run/failoverd/pagers", "/etc/failover-memserver.yaml")
 
 
 # ---- started ----
