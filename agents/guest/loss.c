@@ -11,6 +11,7 @@
 #include "daemon/base/cleanup.h"
 
 #define STEP_BYTES (4 * MIB) /* a bound is not written anew for less */
+#define CELL_BYTES (16 * MIB) /* a node has boot memory of its own, of some MiB, which is never taken away */
 
 static struct loss_region *find(struct loss *loss, const char *app) {
         for (size_t i = 0; i < ELEMENTSOF(loss->regions); i++)
@@ -54,7 +55,8 @@ static uint64_t sum(const struct loss *loss, const char *sys_dir, int node, bool
                 struct memory_usage usage;
 
                 if (!region->app[0] || (node >= 0 && region->node != node) ||
-                    memory_node_usage(sys_dir, region->node, &usage) < 0 || usage.total_bytes <= region->manages_bytes)
+                    memory_node_usage(sys_dir, region->node, &usage) < 0 || usage.total_bytes < CELL_BYTES ||
+                    usage.total_bytes - CELL_BYTES < region->manages_bytes)
                         continue;
                 usage.total_bytes -= region->manages_bytes;
                 bytes += spare ? least(usage.total_bytes, usage.spare_bytes) : usage.total_bytes;
