@@ -240,12 +240,12 @@ static void what_fits_nothing_is_ignored(void) {
         CHECK(!w.engine->pairs[0]->restored);
         end(&w);
         make_armed(&w);
-        for (int action = 0; action < ACTION_KIND_MAX; action++) /* answers to what was not asked */
+        for (int action = 0; action < 2 * ACTION_KIND_MAX; action++) /* answers to what was not asked */
                 feed(&w, (struct event){ .kind = EVENT_DONE,
                                          .pair = 0,
-                                         .side = action == ACTION_FREEZE ? SIDE_INVALID : SIDE_A,
-                                         .app = POLICY_APPLICATIONS_MAX - 1,
-                                         .action = action,
+                                         .side = action % ACTION_KIND_MAX == ACTION_FREEZE ? SIDE_INVALID : SIDE_A,
+                                         .app = action < ACTION_KIND_MAX ? POLICY_APPLICATIONS_MAX - 1 : 0,
+                                         .action = action % ACTION_KIND_MAX,
                                          .action_id = 12345 });
         feed(&w, (struct event){ .kind = EVENT_DEVICE_SIZE,
                                  .pair = 0,

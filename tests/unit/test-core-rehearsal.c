@@ -37,6 +37,16 @@ static void canary_that_cannot_be_run_says_why(void) {
         end(&w);
 }
 
+static void canary_that_is_never_answered_for_is_not_waited_for(void) {
+        struct world w;
+
+        (void) rehearse(&w);
+        w.now += 3600 * USEC_PER_SEC;
+        feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0 });
+        CHECK_TEXT(w.engine->pairs[0]->rehearsal.result.text, "vm-b has not answered for its canary in time: db");
+        end(&w);
+}
+
 static void rehearsal_ends_when_its_pair_is_held_or_its_standby_is_taken(void) {
         for (int held = 0; held < 2; held++) {
                 struct world w;
@@ -55,4 +65,5 @@ static void rehearsal_ends_when_its_pair_is_held_or_its_standby_is_taken(void) {
 }
 
 TEST_MAIN("core-rehearsal", TEST(canary_that_cannot_be_run_says_why),
+          TEST(canary_that_is_never_answered_for_is_not_waited_for),
           TEST(rehearsal_ends_when_its_pair_is_held_or_its_standby_is_taken))
