@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
@@ -28,14 +30,17 @@ struct connection {
         bool writes;
 };
 
-static int memory_fd = -1, file_fd = -1;
+static int memory_fd = -1, file_fd = -1, program, program_fd;
 static struct share_header *header;
 static char *memory; /* behind the header; NULL: there is a file */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static bool has_writer, has_reader; /* has_reader: of a stream */
 
 static int share_config(const char *key, const char *value) {
-        int *fd = strcmp(key, "memory") == 0 ? &memory_fd : strcmp(key, "file") == 0 ? &file_fd : NULL;
+        int *fd = strcmp(key, "memory") == 0    ? &memory_fd
+                  : strcmp(key, "file") == 0    ? &file_fd
+                  : strcmp(key, "program") == 0 ? &program
+                                                : NULL;
 
         if (!fd) {
                 nbdkit_error("unknown parameter \"%s\"", key);
@@ -258,6 +263,26 @@ static int share_flush(void *handle, uint32_t flags) {
         return -1;
 }
 
+/* At once: asked to end, nbdkit would serve those who are connected for as long as they like. */
+static void *end_with_program(void *userdata) {
+        struct pollfd polled = { .fd = program_fd, .events = POLLIN };
+
+        while (poll(&polled, 1, -1) < 0 && errno == EINTR)
+                ;
+        _exit(0);
+        return userdata;
+}
+
+static int share_after_fork(void) {
+        pthread_t thread;
+
+        program_fd = (int) syscall(SYS_pidfd_open, program, 0);
+        if (program_fd >= 0 && pthread_create(&thread, NULL, end_with_program, NULL) == 0)
+                return 0;
+        nbdkit_error("the program that shares this has ended");
+        return -1;
+}
+
 static int share_thread_model(void) {
         return nbdkit_thread_model_here();
 }
@@ -269,6 +294,7 @@ static struct nbdkit_plugin nbdkit_plugin = {
         .description = "Serves what a program shares by failover_region_share(3), which starts it",
         .config = share_config,
         .config_complete = share_config_complete,
+        .after_fork = share_after_fork,
         .thread_model = share_thread_model,
         .list_exports = share_list_exports,
         .default_export = share_default_export,

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@
 #define PLUGIN_VARIABLE "FAILOVER_SHARE_PLUGIN"
 #define PID_DIGITS 10
 
-/* nbdkit ends with the thread that started it, so that has to be one that lives as long as the share. */
+/* The server ends with the thread that started it, so that has to be one that lives as long as the share. */
 struct share_server {
         pthread_t thread;
         bool started;
@@ -45,11 +46,14 @@ static void write_pid(char at[static PID_DIGITS + 1]) {
 }
 
 /* In the child, between clone and exec: nothing but system calls. Descriptors are moved out of the way first. */
-static void become(const struct share_server *server, char *const *arguments, char *const *environment, char *pid_at) {
+static void become(const struct share_server *server, pid_t program, char *const *arguments,
+                   char *const *environment, char *pid_at) {
         sigset_t none;
         int fds[3];
 
         write_pid(pid_at);
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != program)
+                _exit(127);
         for (int i = 0; i < 3; i++)
                 fds[i] = server->fds[i] < 0 ? -1 : fcntl(server->fds[i], F_DUPFD_CLOEXEC, 10);
         for (int i = 0; i < 3; i++) {
@@ -72,15 +76,17 @@ static int spawn(struct share_server *server) {
         const char *plugin = secure_getenv(PLUGIN_VARIABLE), *path = getenv("PATH");
         char pid[] = "LISTEN_PID=0000000000";
         _cleanup_free_ char *psk = NULL, *search = NULL;
-        char *arguments[12] = { (char *) "nbdkit", (char *) "--foreground", (char *) "--exit-with-parent",
-                                (char *) "--log=null" };
+        char *arguments[12] = { (char *) "nbdkit", (char *) "--foreground", (char *) "--log=null" };
         char *environment[] = { (char *) "LISTEN_FDS=1", pid, NULL, NULL };
-        unsigned n = 4;
+        unsigned n = 3;
+        pid_t program = getpid();
+        char whose[32];
         long child;
 
         if (asprintf(&search, "PATH=%s", path ? path : "/usr/sbin:/usr/bin:/sbin:/bin") < 0)
                 return -ENOMEM;
         environment[2] = search;
+        (void) snprintf(whose, sizeof(whose), "program=%d", (int) program);
         if (server->psk_file && asprintf(&psk, "--tls-psk=%s", server->psk_file) < 0)
                 return -ENOMEM;
         if (psk) {
@@ -89,11 +95,12 @@ static int spawn(struct share_server *server) {
         }
         arguments[n++] = (char *) (plugin && *plugin ? plugin : SHARE_PLUGIN);
         arguments[n++] = (char *) "memory=4";
+        arguments[n++] = whose;
         if (server->fds[2] >= 0)
                 arguments[n++] = (char *) "file=5";
         child = syscall(SYS_clone, CLONE_PIDFD, NULL, &server->pidfd, NULL, NULL);
         if (child == 0)
-                become(server, arguments, environment, pid + sizeof("LISTEN_PID=") - 1);
+                become(server, program, arguments, environment, pid + sizeof("LISTEN_PID=") - 1);
         return child < 0 ? -errno : 0;
 }
 
