@@ -5,6 +5,7 @@
 #include <libfyaml.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/utf8.h"
 #include "policy/node.h"
 
 DEFINE_CLEANUP(struct node *, node_free)
@@ -227,22 +228,6 @@ static int run(struct builder *b, struct fy_parser *parser, struct fy_diag *diag
         if (r >= 0 && fy_parser_get_stream_error(parser))
                 r = syntax_error(b->d, diag);
         return r;
-}
-
-/* Length of the UTF-8 sequence that `p` begins with, or 0 where it is none (RFC 3629: shortest form, no
- * surrogates, nothing past U+10FFFF). */
-static size_t utf8_length(const unsigned char *p, size_t n) {
-        size_t length = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
-
-        if (length == 0 || length > n)
-                return 0;
-        for (size_t i = 1; i < length; i++)
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-        if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] > 0x9f) || (*p == 0xf0 && p[1] < 0x90) ||
-            (*p == 0xf4 && p[1] > 0x8f))
-                return 0;
-        return length;
 }
 
 /* Refuses what libfyaml (0.7.12) does not survive or does not see: to it a NUL ends the text, so that the rest would

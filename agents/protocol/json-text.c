@@ -11,6 +11,7 @@
 
 #include "agents/protocol/message.h"
 #include "daemon/base/cleanup.h"
+#include "daemon/base/utf8.h"
 
 /*
  * json-c 0.16 is kind, also in strict mode: it takes NaN, overlong UTF-8 and "\u0000", lets the last of two
@@ -21,26 +22,7 @@
 DEFINE_CLEANUP(struct json_object *, json_object_put)
 DEFINE_CLEANUP(struct json_tokener *, json_tokener_free)
 
-/* Length of the UTF-8 character at `p`, of which `n` bytes may be read; 0 for an invalid one (RFC 3629). */
-static size_t utf8_length(const unsigned char *p, size_t n) {
-        size_t length = *p < 0x80                 ? 1
-                        : *p >= 0xc2 && *p < 0xe0 ? 2
-                        : (*p & 0xf0) == 0xe0     ? 3
-                        : *p >= 0xf0 && *p < 0xf5 ? 4
-                                                  : 0;
-
-        if (length > n)
-                return 0;
-        for (size_t i = 1; i < length; i++)
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-        if ((*p == 0xe0 && p[1] < 0xa0) || (*p == 0xed && p[1] >= 0xa0) || (*p == 0xf0 && p[1] < 0x90) ||
-            (*p == 0xf4 && p[1] >= 0x90))
-                return 0;
-        return length;
-}
-
-/* The same, and 0 for control characters, those of the upper half included. */
+/* utf8_length(), and 0 for control characters, those of the upper half included. */
 static size_t printable_length(const unsigned char *p, size_t n) {
         if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && n > 1 && p[1] < 0xa0))
                 return 0;

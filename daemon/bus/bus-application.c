@@ -29,7 +29,7 @@ static int get_text(sd_bus *connection, const char *path, const char *interface,
                 text = state->refused ? state->refusal : "";
         else
                 text = state->failure;
-        return sd_bus_message_append(reply, "s", text ? text : "");
+        return bus_append_text(reply, text);
 }
 
 static int get_number(sd_bus *connection, const char *path, const char *interface, const char *property,

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/base/cleanup.h"
+#include "daemon/base/utf8.h"
 #include "daemon/bus/bus-internal.h"
 
 #define ERROR(name) "org.failover1.Error." name
@@ -41,8 +43,21 @@ const char *bus_error_name(int error, const char *member) {
 }
 
 int bus_reply_error(sd_bus_message *message, int error, const char *text) {
+        _cleanup_free_ char *whole = strdup(text && *text ? text : strerror(-error));
+
+        if (whole)
+                utf8_mend(whole);
         return sd_bus_reply_method_errorf(message, bus_error_name(error, sd_bus_message_get_member(message)), "%s",
-                                          text && *text ? text : strerror(-error));
+                                          whole ? whole : strerror(-error));
+}
+
+int bus_append_text(sd_bus_message *reply, const char *text) {
+        _cleanup_free_ char *whole = strdup(text ? text : "");
+
+        if (!whole)
+                return -ENOMEM;
+        utf8_mend(whole);
+        return sd_bus_message_append(reply, "s", whole);
 }
 
 int bus_check_name(const char *name, const char *what, sd_bus_error *ret_error) {

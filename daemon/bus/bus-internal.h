@@ -113,6 +113,8 @@ void polkit_ask(struct bus_request *request);
 /* bus-error.c: name of the D-Bus error for an errno. `what`: the interface member it answers. */
 const char *bus_error_name(int error, const char *member);
 int bus_reply_error(sd_bus_message *message, int error, const char *text);
+/* A text that may hold what a guest said, as the bus takes it; NULL is an empty one. */
+int bus_append_text(sd_bus_message *reply, const char *text);
 /* Arguments. Each returns 0 or, with the error reply in `ret_error`, a negative errno. */
 int bus_check_name(const char *name, const char *what, sd_bus_error *ret_error);
 int bus_check_text(const char *text, size_t max, const char *what, sd_bus_error *ret_error);

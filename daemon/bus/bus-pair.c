@@ -96,7 +96,7 @@ static int get_reasons(sd_bus *connection, const char *path, const char *interfa
                 return -ENOENT;
         r = sd_bus_message_open_container(reply, 'a', "s");
         for (unsigned i = 0; r >= 0 && i < pair->n_reasons && i < REASONS_MAX; i++)
-                r = sd_bus_message_append(reply, "s", pair->reasons[i]);
+                r = bus_append_text(reply, pair->reasons[i]);
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/bus/json-build.h"
 
+#include <string.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/base/utf8.h"
+
 static int put(struct json_object *parent, const char *key, struct json_object *value) {
         return key ? json_object_object_add(parent, key, value) : json_object_array_add(parent, value);
 }
@@ -29,10 +34,15 @@ void json_put_null(struct json_builder *builder, struct json_object *parent, con
 }
 
 void json_put_text(struct json_builder *builder, struct json_object *parent, const char *key, const char *text) {
-        if (!text || !*text)
+        _cleanup_free_ char *whole = text && *text ? strdup(text) : NULL;
+
+        if (!text || !*text) {
                 json_put_null(builder, parent, key);
-        else
-                json_put(builder, parent, key, json_object_new_string(text));
+                return;
+        }
+        if (whole)
+                utf8_mend(whole);
+        json_put(builder, parent, key, whole ? json_object_new_string(whole) : NULL);
 }
 
 void json_put_bool(struct json_builder *builder, struct json_object *parent, const char *key, bool value) {

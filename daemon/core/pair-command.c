@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/base/utf8.h"
 #include "daemon/core/pair-internal.h"
 
 void command_reply(struct step *step, uint64_t id, int result, const char *format, ...) {
@@ -22,6 +23,7 @@ void command_reply(struct step *step, uint64_t id, int result, const char *forma
         va_start(ap, format);
         vsnprintf(action->text, sizeof(action->text), format, ap);
         va_end(ap);
+        utf8_mend(action->text);
 }
 
 const char *command_refusal(const struct pair *pair) {

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/base/utf8.h"
 #include "daemon/core/pair-internal.h"
 
 #define ATTACH_LIMIT_USEC (30 * USEC_PER_SEC) /* the agent waits that long for memory */
@@ -76,6 +77,7 @@ static void add_text(struct drill_result *result, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(result->text + used, sizeof(result->text) - used, format, ap);
         va_end(ap);
+        utf8_mend(result->text);
 }
 
 static void tell(struct step *step) {
@@ -107,6 +109,7 @@ static void give_up(struct step *step, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(result->text, sizeof(result->text), format, ap);
         va_end(ap);
+        utf8_mend(result->text);
         give_back(step);
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/base/utf8.h"
 #include "daemon/core/pair-internal.h"
 
 #define BACKOFF_FIRST_USEC (250 * USEC_PER_MSEC)
@@ -74,6 +75,7 @@ void step_say(struct step *step, enum record_kind kind, enum side side, const ch
         va_start(ap, format);
         vsnprintf(action->text, sizeof(action->text), format, ap);
         va_end(ap);
+        utf8_mend(action->text); /* a guest's words may have been cut */
         step->changed = true;
 }
 

@@ -20,11 +20,29 @@ static int on_reply(sd_bus_message *message, void *userdata, sd_bus_error *ret_e
         return 0;
 }
 
-/* The thread's default connection stays when it has been attached to the loop. */
+static int default_bus(bool user, sd_bus **ret) {
+        return user ? sd_bus_default_user(ret) : sd_bus_default_system(ret);
+}
+
+/* Lets go of a connection whose bus has gone. Who waits for an answer over it is told that there will be none. */
+static void drop_closed(sd_bus *bus) {
+        while (sd_bus_process(bus, NULL) > 0)
+                continue;
+        sd_bus_detach_event(bus);
+        sd_bus_unref(bus); /* what kept it */
+}
+
+/* The thread's default connection stays when it has been attached to the loop, until it is closed. */
 static int connect_bus(sd_event *loop, bool user, sd_bus **ret) {
         sd_bus *bus = NULL;
-        int r = user ? sd_bus_default_user(&bus) : sd_bus_default_system(&bus);
+        int r = default_bus(user, &bus);
 
+        if (r >= 0 && sd_bus_is_open(bus) <= 0) {
+                drop_closed(bus);
+                sd_bus_unref(bus);
+                bus = NULL;
+                r = default_bus(user, &bus);
+        }
         if (r >= 0 && !sd_bus_get_event(bus)) {
                 r = sd_bus_attach_event(bus, loop, SD_EVENT_PRIORITY_IDLE);
                 if (r >= 0)

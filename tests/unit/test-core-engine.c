@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "agents/protocol/json-text.h"
 #include "daemon/core/readiness.h"
 #include "tests/unit/core-world.h"
 
@@ -68,6 +69,24 @@ static void another_pairs_application_name_is_ignored_and_said(void) {
         CHECK(said && said->record_kind == RECORD_PROTOCOL);
         CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
         end(&w);
+}
+
+static void what_a_guest_says_is_cut_between_its_characters(void) {
+        struct message strange = { .type = MESSAGE_FAILED, .app = "db", .token = 1, .cause = FAILURE_EXIT, .code = 1 };
+        const struct action *said = NULL;
+        struct world w;
+
+        for (size_t shift = 0; shift < 3; shift++) { /* one of them is cut at each byte of a character */
+                make_armed(&w);
+                memset(strange.text, 'x', shift);
+                for (size_t i = shift; i + 3 < sizeof(strange.text); i += 3)
+                        memcpy(strange.text + i, "\xe2\x82\xac", 4);
+                tell_message(&w, SIDE_A, strange);
+                said = find(&w, ACTION_RECORD, SIDE_A);
+                REQUIRE(said != NULL);
+                CHECK(strstr(said->text, "\xe2\x82\xac\xe2\x82\xac") != NULL && text_valid(said->text));
+                end(&w);
+        }
 }
 
 static void report_of_the_side_that_does_not_own_it_counts_for_nothing(void) {
@@ -228,6 +247,7 @@ TEST_MAIN("core-engine",
           TEST(panic_is_fenced_granted_and_written_at_once_and_started_only_then),
           TEST(vm_that_cannot_be_fenced_starts_nothing_elsewhere),
           TEST(another_pairs_application_name_is_ignored_and_said),
+          TEST(what_a_guest_says_is_cut_between_its_characters),
           TEST(report_of_the_side_that_does_not_own_it_counts_for_nothing),
           TEST(agent_cannot_ask_for_more_than_the_region),
           TEST(events_for_slots_that_do_not_exist_do_no_harm), TEST(old_agent_is_refused_with_a_reason),

@@ -3,6 +3,7 @@
 
 #include "daemon/base/error.h"
 #include "daemon/base/units.h"
+#include "daemon/base/utf8.h"
 #include "tests/unit/test.h"
 
 static void sizes_read_back_as_written(void) {
@@ -46,7 +47,29 @@ static void errors_gather_context_from_the_inside_out(void) {
         CHECK(error_set(NULL, -EIO, "nobody reads this") == -EIO);
 }
 
+static void a_text_that_was_cut_is_mended(void) {
+        static const struct { const char *text, *mended; } cases[] = {
+                { "", "" },
+                { "plain", "plain" },
+                { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
+                { "cut \xe2\x82", "cut ??" },                  /* at its end */
+                { "\xe2\x82: gone", "??: gone" },              /* in the middle of a line */
+                { "\xac" "a", "?a" },                           /* no first byte */
+                { "\xc0\x80 \xed\xa0\x80", "?? ???" },         /* overlong, a surrogate */
+                { "\xf4\x90\x80\x80 \xff", "???? ?" },         /* past the last character */
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                char text[32];
+
+                snprintf(text, sizeof(text), "%s", cases[i].text);
+                utf8_mend(text);
+                CHECK_TEXT(text, cases[i].mended);
+        }
+}
+
 TEST_MAIN("units",
+          TEST(a_text_that_was_cut_is_mended),
           TEST(sizes_read_back_as_written),
           TEST(fractions_are_exact),
           TEST(nonsense_is_refused_and_output_untouched),
