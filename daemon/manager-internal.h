@@ -17,6 +17,7 @@
 #include "daemon/host/store.h"
 #include "daemon/manager-overflow.h"
 #include "daemon/manager.h"
+#include "daemon/pages/name-server.h"
 #include "daemon/pages/region-holder.h"
 
 /* Processor time of a QEMU process, seen twice. */
@@ -69,6 +70,7 @@ struct manager {
         struct resident_survey *survey;
         struct overflow *overflow;
         struct region_holder *regions;
+        struct name_server *names; /* NULL: no names are served */
         struct bus *bus;
         struct bus_interface bus_interface;
 

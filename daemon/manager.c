@@ -9,6 +9,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
@@ -154,6 +155,33 @@ static void on_memory_short(void *userdata) {
         hypervisor_look_for_paging(manager->hypervisor);
 }
 
+static bool is_region_of_policy(void *userdata, const char *name) {
+        const struct policy *policy = ((struct manager *) userdata)->engine->policy;
+
+        for (size_t i = 0; i < policy->n_pairs; i++)
+                for (size_t k = 0; k < policy->pairs[i].n_applications; k++) {
+                        const struct application *application = &policy->pairs[i].applications[k];
+
+                        for (size_t j = 0; j < application->n_regions; j++)
+                                if (strcmp(application->regions[j].name, name) == 0)
+                                        return true;
+                }
+        return false;
+}
+
+/* Pairs are watched without it just as well. */
+static void open_names(struct manager *manager, const char *runtime_dir) {
+        const struct name_table_rules rules = { .own_uid = geteuid(), .reserved = is_region_of_policy,
+                                                .userdata = manager };
+        struct error error = ERROR_INIT;
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof(path), "%s/names.sock", runtime_dir);
+        if (name_server_new(manager->loop, path, &rules, &manager->names, &error) < 0)
+                fprintf(stderr, "names of shared regions are not served (%s), ignoring\n", error_text(&error));
+        error_deinit(&error);
+}
+
 static int open_outside(struct manager *manager, const struct manager_options *options, struct error *error) {
         struct hypervisor_settings hypervisor = {
                 .uri = manager->engine->policy->hypervisor_uri,
@@ -196,6 +224,7 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                          &manager->overflow, error);
         if (r < 0)
                 return r;
+        open_names(manager, options->runtime_dir);
         manager_bus_interface(manager, &manager->bus_interface);
         r = bus_new(&manager->bus, manager->loop, &manager->bus_interface, options->user, options->bus_address);
         if (r < 0)
@@ -310,6 +339,7 @@ struct manager *manager_free(struct manager *manager) {
         hypervisor_free(manager->hypervisor);
         overflow_free(manager->overflow);
         region_holder_free(manager->regions);
+        name_server_free(manager->names);
         store_free(manager->store);
         evidence_free(manager->evidence);
         evidence_free(manager->decisions);

@@ -26,8 +26,7 @@ static int remove_left_over(const struct sockaddr_un *address, struct error *err
         if (!S_ISSOCK(st.st_mode))
                 return error_set(error, -EEXIST, "%s: is there and not a socket", address->sun_path);
         if (fd < 0 || connect(fd, (const struct sockaddr *) address, sizeof(*address)) == 0 || errno != ECONNREFUSED)
-                return error_set(error, -EADDRINUSE, "%s: somebody listens there, another memory server?",
-                                 address->sun_path);
+                return error_set(error, -EADDRINUSE, "%s: somebody listens there already", address->sun_path);
         (void) unlink(address->sun_path);
         return 0;
 }
