@@ -175,11 +175,14 @@ static void on_set(void *userdata, int result, const char *text) {
 
         place->busy = false;
         place->retry_usec = manager_now() + LOOK_USEC; /* the VM is looked at again meanwhile */
-        if (result < 0)
+        if (result < 0 && (place->attaching || !place->detaching))
                 fail(place, place->attaching ? "cannot be attached" : "cannot be detached", text, manager_now());
-        else {
+        else if (place->attaching) {
                 place->text[0] = 0;
-                say(place, place->attaching ? "attached: the VM may use memory of other hosts" : "detached");
+                say(place, "attached: the VM may use memory of other hosts");
+        } else { /* a request refused may be one too many: an earlier one is still with the guest */
+                place->detaching = true;
+                place->retry_usec = manager_now() + RETRY_USEC;
         }
 }
 
@@ -303,6 +306,7 @@ static void see_pager(struct overflow_place *place, const char *parameters, stru
         pagers_look(place->overflow->pagers, place->name, parameters, status);
         sight->configured = status->configured;
         sight->current = status->current;
+        sight->pager_known = status->known == 0;
         sight->alive = status->alive;
         sight->told = status->fresh;
         sight->serving = status->serving;
@@ -310,6 +314,8 @@ static void see_pager(struct overflow_place *place, const char *parameters, stru
         sight->clients = status->clients;
         idle = status->alive && status->fresh && status->clients == 0 && !sight->attached;
         place->idle_usec = !idle ? 0 : place->idle_usec ? place->idle_usec : now;
+        place->dead_usec = status->known < 0 || status->alive ? 0 : place->dead_usec ? place->dead_usec : now;
+        sight->dead_usec = place->dead_usec;
         if (now > place->asked_last_usec + 2 * LOOK_USEC)
                 place->asked_usec = 0;
         sight->asked_usec = place->asked_usec;
@@ -317,15 +323,55 @@ static void see_pager(struct overflow_place *place, const char *parameters, stru
         sight->idle_usec = place->idle_usec;
 }
 
+/* A pager that cannot be looked at is left alone, and its disk where it is. */
+static void tell_unknown(struct overflow_place *place) {
+        int known = place->status.known;
+
+        if (known == place->was_known)
+                return;
+        place->was_known = known;
+        if (known == 0)
+                say(place, "its pager can be looked at again");
+        else if (known == -EACCES || known == -EPERM)
+                say(place, "whether its pager lives cannot be told (%s), so all is left as it is; failoverd has to be "
+                           "in the group of failover-pager@.service", strerror(-known));
+        else
+                say(place, "whether its pager lives cannot be told (%s), so all is left as it is", strerror(-known));
+}
+
 static void tell_changes(struct overflow_place *place, const struct overflow_sight *sight) {
+        tell_unknown(place);
+        if (!sight->pager_known)
+                return;
         if (place->was_alive && !sight->alive && sight->attached && sight->vm_known)
                 say(place, "its pager has ended; what it kept of the VM's memory is lost");
         if (place->status.lost_bytes > place->lost_bytes)
                 say(place, "%llu KiB of the VM's memory were lost with memory servers",
                     (unsigned long long) ((place->status.lost_bytes - place->lost_bytes) / KIB));
-        place->asked &= sight->attached && !(sight->wanted && sight->current);
+        place->asked &= sight->attached && (place->detaching || !(sight->wanted && sight->current));
         place->was_alive = sight->alive;
         place->lost_bytes = place->status.lost_bytes;
+}
+
+/* That the guest has let go of a device is seen by its being gone. Until then it must not begin to use the disk again:
+ * what it has been asked for cannot be taken back. */
+static void follow_detach(struct overflow_place *place, const struct overflow_sight *sight, usec_t now) {
+        if (!place->detaching || place->busy)
+                return;
+        if (!sight->attached) {
+                place->detaching = false;
+                place->retry_usec = 0;
+                place->text[0] = 0;
+                if (place->pair != NO_PAIR && sight->vm_known)
+                        say(place, "detached");
+                return;
+        }
+        if (now >= place->retry_usec) {
+                fail(place, "cannot be detached", "the guest does not let go of its overflow disk", now);
+                place->retry_usec = now; /* it is asked again */
+        }
+        if (sight->alive)
+                ask(place, now);
 }
 
 /* Of a VM that nobody governs any more nothing is known; its pager ends when it has been without a client. */
@@ -341,6 +387,7 @@ static void look_at(struct overflow_place *place, usec_t now) {
                 see_vm(place, &sight);
         see_pager(place, parameters, &sight, now);
         tell_changes(place, &sight);
+        follow_detach(place, &sight, now);
         place->sight = sight;
         place->work = overflow_next(&sight, now);
         if (!place->busy && now >= place->retry_usec)
@@ -376,7 +423,8 @@ static void drop_places(struct overflow *overflow) {
         for (size_t i = 0; i < overflow->n_places;) {
                 struct overflow_place *place = overflow->places[i];
 
-                if (place->busy || place->keys || place->serial[0] || place->sight.configured || place->sight.alive) {
+                if (place->busy || place->keys || place->serial[0] || place->sight.configured || place->sight.alive ||
+                    !place->sight.pager_known) {
                         i++;
                         continue;
                 }

@@ -21,9 +21,11 @@ struct overflow_place {
         const struct overflow_keys *keys; /* the policy's, during a look; NULL: it is not wanted */
         char serial[OVERFLOW_SERIAL_LEN]; /* as attached; empty: it is not */
         bool busy, attaching;            /* a call is under way */
+        bool detaching;                  /* the guest has been asked to let go of the device itself */
         usec_t retry_usec;               /* nothing is done before */
-        usec_t asked_usec, asked_last_usec, started_usec, idle_usec;
+        usec_t asked_usec, asked_last_usec, started_usec, idle_usec, dead_usec;
         bool was_alive, asked; /* for what is said once */
+        int was_known;         /* so is this: the pager's `known` */
         uint64_t lost_bytes;
         struct pager_status status;
         struct overflow_sight sight;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,12 @@ struct area {
         char rest[];
 };
 
-static int is_zero(const char *page, size_t size) {
+static bool is_zero(const char *page, size_t size) {
         return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
+}
+
+static bool is_area(const char *page, size_t size) {
+        return memcmp(page + size - strlen(MAGIC), MAGIC, strlen(MAGIC)) == 0;
 }
 
 static int write_all(int fd, const char *bytes, size_t size) {
@@ -59,7 +64,7 @@ int swap_prepare(const char *path) {
         n = pread(fd, page, page_size, 0);
         if (n != (ssize_t) page_size)
                 return n < 0 ? -errno : -EIO;
-        if (memcmp(page + page_size - strlen(MAGIC), MAGIC, strlen(MAGIC)) == 0)
+        if (is_area(page, page_size))
                 return 0;
         if (!is_zero(page, page_size))
                 return -EEXIST;
@@ -83,12 +88,19 @@ int swap_erase(const char *path) {
         _cleanup_close_ int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
         off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
         uint64_t range[2] = { 0, (uint64_t) size };
+        ssize_t n;
         int r;
 
         if (!page)
                 return -ENOMEM;
         if (size < 0)
                 return -errno;
+        n = pread(fd, page, page_size, 0);
+        if (n != (ssize_t) page_size)
+                return n < 0 ? -errno : -EIO;
+        if (!is_area(page, page_size) && !is_zero(page, page_size))
+                return -EEXIST;
+        memset(page, 0, page_size);
         /* No swap area any more, whatever becomes of the rest. */
         r = write_all(fd, page, page_size);
         if (r < 0)

@@ -14,7 +14,8 @@ int swap_on(const char *path);
 /* Brings all its pages back into memory first. -ENOMEM where they do not fit, -EINTR where a signal ended it: it stays
  * on. */
 int swap_off(const char *path);
-/* Empties a swap area that is not on: nothing but zeroes is left, as trimmed. 0 or -errno (-EBUSY: it is on). */
+/* Empties a swap area that is not on: nothing but zeroes is left, as trimmed. 0, -EEXIST where something else is
+ * on it, which stays, or -errno (-EBUSY: it is on). */
 int swap_erase(const char *path);
 /* 1 and how much is there, where the disk `/dev/NAME` is on as swap; 0 where it is not; or -errno. */
 int swap_used(const char *proc_dir, const char *name, uint64_t *ret_bytes);

@@ -13,10 +13,10 @@ static bool passed(usec_t since, usec_t span, usec_t now) {
 }
 
 /* A disk that is to go. One whose pager is dead is worth nothing to the guest: its pages are lost, and each access is
- * an error until another takes its place. */
+ * an error until another takes its place. A guest lets go of a disk that it swaps on, so that has to be certain. */
 static enum overflow_work take_off(const struct overflow_sight *sight, usec_t now) {
         if (!sight->alive)
-                return OVERFLOW_DETACH;
+                return passed(sight->dead_usec, OVERFLOW_DEAD_USEC, now) ? OVERFLOW_DETACH : OVERFLOW_REST;
         if (sight->told && sight->held_bytes == 0 && passed(sight->asked_usec, OVERFLOW_ASKED_USEC, now))
                 return OVERFLOW_DETACH;
         return OVERFLOW_ASK;
@@ -43,7 +43,7 @@ static enum overflow_work bring_about(const struct overflow_sight *sight, usec_t
 }
 
 enum overflow_work overflow_next(const struct overflow_sight *sight, usec_t now_usec) {
-        if (!sight->vm_known)
+        if (!sight->vm_known || !sight->pager_known)
                 return OVERFLOW_REST;
         if (sight->attached)
                 return sight->wanted && sight->current && sight->alive ? OVERFLOW_REST : take_off(sight, now_usec);

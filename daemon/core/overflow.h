@@ -24,12 +24,15 @@
 #define OVERFLOW_IDLE_USEC (3 * USEC_PER_SEC)
 /* A pager that was started has so long to be there. */
 #define OVERFLOW_START_USEC (10 * USEC_PER_SEC)
+/* A pager is dead, as far as its disk goes, when it has been seen to be for so long. */
+#define OVERFLOW_DEAD_USEC (2 * USEC_PER_SEC)
 
 struct overflow_sight {
         bool wanted;     /* by the policy, of a VM that runs */
         bool vm_known;   /* whether the disk is attached is known */
         bool vm_ready;   /* it can be attached now: the guest is up, nothing more urgent is done with it */
         bool attached;
+        bool pager_known; /* the next three hold; without them nothing is done: a guest may have pages with it */
         bool configured; /* there is a configuration */
         bool current;    /* it says what is wanted, and the pager was started since */
         bool alive;      /* the pager's process is there */
@@ -37,6 +40,7 @@ struct overflow_sight {
         bool serving;
         uint64_t held_bytes; /* of the guest's, at servers */
         unsigned clients;
+        usec_t dead_usec;    /* since when the pager has been seen to be dead, without a break; 0: it has not */
         usec_t asked_usec;   /* since when the guest has been asked to let go, without a break; 0: it has not */
         usec_t started_usec; /* when the pager was started last; 0: not by this failoverd */
         usec_t idle_usec;    /* since when it has been attached nowhere and without a client; 0: it is not */

@@ -148,6 +148,13 @@ static void on_device_size(virConnectPtr connection, virDomainPtr domain, const 
         push_domain(userdata, domain, &note);
 }
 
+static void on_device_removed(virConnectPtr connection, virDomainPtr domain, const char *alias, void *userdata) {
+        struct note note = { .kind = NOTE_DEVICE_REMOVED };
+
+        text_copy(note.alias, sizeof(note.alias), alias);
+        push_domain(userdata, domain, &note);
+}
+
 static void on_close(virConnectPtr connection, int reason, void *userdata) {
         struct watcher *watcher = userdata;
 
@@ -161,7 +168,7 @@ static void on_close(virConnectPtr connection, int reason, void *userdata) {
         pthread_mutex_unlock(&watcher->mutex);
 }
 
-#define N_EVENTS 6
+#define N_EVENTS 7
 
 /* Registers everything; `ids` are -1 where the driver lacks an event. Returns -1 where the state of domains could
  * not be followed at all. */
@@ -176,6 +183,7 @@ static int watcher_register(struct watcher *watcher, virConnectPtr connection, i
                 { VIR_DOMAIN_EVENT_ID_IO_ERROR_REASON, VIR_DOMAIN_EVENT_CALLBACK(on_io_error) },
                 { VIR_DOMAIN_EVENT_ID_MEMORY_FAILURE, VIR_DOMAIN_EVENT_CALLBACK(on_memory_failure) },
                 { VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_device_size) },
+                { VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, VIR_DOMAIN_EVENT_CALLBACK(on_device_removed) },
         };
 
         for (size_t i = 0; i < N_EVENTS; i++)

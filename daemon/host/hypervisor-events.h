@@ -28,6 +28,7 @@ enum note_kind {
         NOTE_IO_ERROR,       /* event: virDomainEventIOErrorAction; text: device and reason */
         NOTE_MEMORY_FAILURE, /* event: recipient, detail: action; text: both in words */
         NOTE_DEVICE_SIZE,    /* alias, bytes */
+        NOTE_DEVICE_REMOVED, /* alias */
         NOTE_KIND_MAX,
         NOTE_KIND_INVALID = -EINVAL,
 };

@@ -110,6 +110,10 @@ static void on_domain_note(struct watch *watch, const struct note *note) {
                 if (event.app == NO_APP)
                         return;
                 break;
+        case NOTE_DEVICE_REMOVED: /* of the engine's own disks the call that detaches tells */
+                if (strncmp(note->alias, OVERFLOW_ALIAS, strlen(OVERFLOW_ALIAS)) == 0)
+                        watch_refresh(watch);
+                return;
         default:
                 return;
         }

@@ -83,9 +83,9 @@ int hypervisor_act(struct hypervisor *hypervisor, const struct action *action);
  * next return to the loop. */
 const struct overflow_disks *hypervisor_overflow(const struct hypervisor *hypervisor, int pair, enum side side);
 /* Attaches the overflow disk of an application, or with an empty name the VM's own, that the NBD server at `socket` is;
- * without `socket` detaches it, which the guest has to agree to. `told` is called once, on the loop, unless the
- * hypervisor is freed before; hypervisor_overflow() tells of the disk some time after that. -ENOENT where the domain is
- * not watched, -EBUSY where an earlier call for it is stuck, -ENOMEM: then it was not begun. */
+ * without `socket` asks the guest to let go of it, and does not wait for that. `told` is called once, on the loop,
+ * unless the hypervisor is freed before; hypervisor_overflow() tells of the disk some time after that. -ENOENT where
+ * the domain is not watched, -EBUSY where an earlier call for it is stuck, -ENOMEM: then it was not begun. */
 int hypervisor_set_overflow(struct hypervisor *hypervisor, int pair, enum side side, const char *app,
                             const char *socket, void (*told)(void *userdata, int result, const char *text),
                             void *userdata);

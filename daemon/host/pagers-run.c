@@ -102,8 +102,8 @@ int pagers_spawn(struct pagers *pagers, const char *name, const char *conf_path)
         if (pagers->n_children == PAGER_CHILDREN_MAX)
                 return -EAGAIN;
         pagers_look(pagers, name, NULL, &now);
-        if (now.alive)
-                return -EEXIST;
+        if (now.known < 0 || now.alive)
+                return now.known < 0 ? now.known : -EEXIST;
         snprintf(dir, sizeof(dir), "%.*s", (int) (strrchr(log, '/') - log), log);
         if (mkdir(dir, 0700) < 0 && errno != EEXIST)
                 return -errno;

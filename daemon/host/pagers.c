@@ -109,18 +109,24 @@ static int read_text(const char *path, char **ret) {
         return (int) n;
 }
 
-/* Who holds the lock; 0: nobody. */
+/* Who holds the lock; 0: nobody. Or -errno, when that cannot be told (no right to look, no descriptors left): a pager
+ * that a guest has its pages with must not be taken for dead for that. */
 static int holder(const struct pagers *pagers, const char *name) {
         struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
         _cleanup_close_ int fd = -1;
         char path[PATH_MAX];
+        int r = pagers_path(pagers, name, "alive", path);
 
-        if (pagers_path(pagers, name, "alive", path) < 0)
-                return 0;
+        if (r < 0)
+                return r;
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-        if (fd < 0 || fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+        if (fd < 0)
+                return errno == ENOENT ? 0 : -errno;
+        if (fcntl(fd, F_GETLK, &lock) < 0)
+                return -errno;
+        if (lock.l_type == F_UNLCK)
                 return 0;
-        return lock.l_pid;
+        return lock.l_pid > 0 ? lock.l_pid : -ESRCH; /* no record lock, or of another PID namespace */
 }
 
 static const char *get_string(struct json_object *json, const char *key) {
@@ -172,15 +178,24 @@ static void read_status(const struct pagers *pagers, const char *name, struct pa
 void pagers_look(struct pagers *pagers, const char *name, const char *parameters, struct pager_status *ret) {
         _cleanup_free_ char *text = NULL;
         char path[PATH_MAX];
+        int r;
 
         *ret = (struct pager_status) { 0 };
         pagers_reap(pagers);
-        if (conf_path(pagers, name, path) == 0 && read_text(path, &text) >= 0) {
+        r = conf_path(pagers, name, path);
+        if (r == 0)
+                r = read_text(path, &text);
+        if (r != -ENOENT)
                 ret->configured = true;
+        if (r >= 0)
                 ret->current = parameters && strcmp(text, parameters) == 0;
-        }
-        ret->pid = holder(pagers, name);
-        ret->alive = ret->pid != 0;
+        else if (r != -ENOENT && r != -EINVAL) /* what cannot be ours is written anew */
+                ret->known = r;
+        r = holder(pagers, name);
+        if (r < 0)
+                ret->known = r;
+        ret->pid = r > 0 ? r : 0;
+        ret->alive = r > 0;
         if (ret->alive)
                 read_status(pagers, name, ret);
 }
@@ -237,8 +252,8 @@ static int end_process(struct pagers *pagers, const char *name) {
         int pid = holder(pagers, name);
         _cleanup_close_ int pidfd = pid > 0 ? (int) syscall(SYS_pidfd_open, pid, 0) : -1;
 
-        if (pid == 0)
-                return 0;
+        if (pid <= 0)
+                return pid;
         if (pidfd < 0)
                 return -errno;
         return holder(pagers, name) == pid ? process_signal(pidfd, SIGTERM) : -EAGAIN;
@@ -252,8 +267,10 @@ int pagers_end(struct pagers *pagers, const char *name) {
 int pagers_forget(struct pagers *pagers, const char *name) {
         static const char *const files[] = { "nbd", "status", "status.new", "alive", "log" };
         char path[PATH_MAX];
-        int r;
+        int r = holder(pagers, name);
 
+        if (r != 0)
+                return r < 0 ? r : -EBUSY;
         for (size_t i = 0; pagers->user && i < ELEMENTSOF(files); i++)
                 if (pagers_path(pagers, name, files[i], path) == 0)
                         (void) unlink(path);

@@ -32,6 +32,7 @@ struct pagers_options {
 };
 
 struct pager_status {
+        int known;                /* 0: the next four hold; -errno: why they cannot be told, it may well be alive */
         bool configured, current; /* there is a configuration; it is the given one */
         bool alive;
         int pid;                  /* while it is */
@@ -58,7 +59,7 @@ int pagers_configure(struct pagers *pagers, const char *name, const char *parame
 /* Begins to start it, and to end it. That it worked is seen by pagers_look() alone. */
 int pagers_start(struct pagers *pagers, const char *name);
 int pagers_end(struct pagers *pagers, const char *name);
-/* Removes what is left of one that does not live. */
+/* Removes what is left of one that does not live. -EBUSY: it does; or the errno of that not being known. */
 int pagers_forget(struct pagers *pagers, const char *name);
 
 /* Names that there is a configuration of: calls `found` for each. */

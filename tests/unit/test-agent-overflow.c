@@ -120,7 +120,21 @@ static void a_disk_that_is_left_is_empty(void) {
         CHECK(swap_erase(path) == 0);
         REQUIRE(pread(fd, page, PAGE, 0) == PAGE);
         CHECK(memcmp(page, zeroes, PAGE) == 0);
+        CHECK(swap_erase(path) == 0); /* of an earlier attempt, that ended half-way */
         CHECK(swap_erase("/nowhere/at/all") == -ENOENT);
+}
+
+static void a_disk_that_somebody_else_uses_is_not_erased(void) {
+        char path[PATH_LENGTH], text[4] = "";
+        _cleanup_close_ int fd = -1;
+
+        snprintf(path, sizeof(path), "%s/other", directory);
+        fd = open(path, O_RDWR | O_CREAT, 0600);
+        REQUIRE(fd >= 0 && ftruncate(fd, 100 * PAGE) == 0);
+        REQUIRE(pwrite(fd, "LVM", 3, 512) == 3);
+        CHECK(swap_prepare(path) == -EEXIST && swap_erase(path) == -EEXIST);
+        CHECK(pread(fd, text, 3, 512) == 3);
+        CHECK_TEXT(text, "LVM");
 }
 
 static void pages_come_home_once_memory_has_sufficed_for_a_while(void) {
@@ -174,4 +188,5 @@ TEST_MAIN("agent-overflow", TEST(make_directory), TEST(disks_are_found_by_their_
           TEST(a_disk_is_switched_on_and_tried_again_only_after_a_while),
           TEST(coming_home_ends_where_memory_runs_short),
           TEST(a_disk_that_the_host_wants_back_is_left_as_soon_as_memory_suffices),
-          TEST(a_disk_that_is_left_is_empty), TEST(tidy_up))
+          TEST(a_disk_that_is_left_is_empty), TEST(a_disk_that_somebody_else_uses_is_not_erased),
+          TEST(tidy_up))

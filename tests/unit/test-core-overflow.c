@@ -44,6 +44,7 @@ static void live(struct overflow_sight *sight, bool guest_agrees, char ret[stati
                         break;
                 case OVERFLOW_END:
                         sight->alive = sight->told = sight->serving = false;
+                        sight->dead_usec = LONG_AGO;
                         break;
                 case OVERFLOW_FORGET:
                         sight->configured = sight->current = false;
@@ -56,7 +57,7 @@ static void live(struct overflow_sight *sight, bool guest_agrees, char ret[stati
 }
 
 static void a_disk_comes_and_goes_step_by_step(void) {
-        struct overflow_sight sight = { .wanted = true, .vm_known = true, .vm_ready = true };
+        struct overflow_sight sight = { .wanted = true, .vm_known = true, .pager_known = true, .vm_ready = true };
         char steps[256];
 
         live(&sight, true, steps);
@@ -68,8 +69,8 @@ static void a_disk_comes_and_goes_step_by_step(void) {
 
 static void another_size_is_another_disk(void) {
         struct overflow_sight sight = { .wanted = true, .vm_known = true, .vm_ready = true, .configured = true,
-                                        .attached = true, .alive = true, .told = true, .serving = true, .clients = 1,
-                                        .held_bytes = 4096 };
+                                        .pager_known = true, .attached = true, .alive = true, .told = true,
+                                        .serving = true, .clients = 1, .held_bytes = 4096 };
         char steps[256];
 
         live(&sight, true, steps);
@@ -78,7 +79,8 @@ static void another_size_is_another_disk(void) {
 
 static void a_disk_whose_pager_died_makes_way_for_a_new_one(void) {
         struct overflow_sight sight = { .wanted = true, .vm_known = true, .vm_ready = true, .configured = true,
-                                        .current = true, .attached = true };
+                                        .pager_known = true, .current = true, .attached = true,
+                                        .dead_usec = LONG_AGO };
         char steps[256];
 
         live(&sight, true, steps);
@@ -86,8 +88,8 @@ static void a_disk_whose_pager_died_makes_way_for_a_new_one(void) {
 }
 
 static void what_a_vm_had_goes_when_it_has_ended(void) {
-        struct overflow_sight sight = { .vm_known = true, .configured = true, .alive = true, .told = true,
-                                        .serving = true, .held_bytes = 1 << 20, .idle_usec = LONG_AGO };
+        struct overflow_sight sight = { .vm_known = true, .pager_known = true, .configured = true, .alive = true,
+                                        .told = true, .serving = true, .held_bytes = 1 << 20, .idle_usec = LONG_AGO };
         char steps[256];
 
         live(&sight, true, steps);
@@ -96,21 +98,23 @@ static void what_a_vm_had_goes_when_it_has_ended(void) {
 
 /* Every sight that there can be: what is done never costs a guest a page that it still has. */
 static void nothing_that_a_guest_uses_is_taken_from_it(void) {
-        for (unsigned bits = 0; bits < 1U << 13; bits++) {
+        for (unsigned bits = 0; bits < 1U << 15; bits++) {
                 struct overflow_sight s = {
                         .wanted = bits & 1, .vm_known = bits & 2, .vm_ready = bits & 4, .attached = bits & 8,
                         .configured = bits & 16, .current = (bits & 48) == 48, .alive = bits & 64, .told = bits & 128,
                         .serving = bits & 256, .held_bytes = bits & 512 ? 4096 : 0, .clients = bits & 1024 ? 1 : 0,
                         .asked_usec = bits & 2048 ? LONG_AGO : 0, .idle_usec = bits & 4096 ? LONG_AGO : 0,
+                        .pager_known = bits & 8192, .dead_usec = bits & 16384 ? LONG_AGO : 0,
                 };
                 enum overflow_work work = overflow_next(&s, NOW);
 
-                if (!s.vm_known)
+                if (!s.vm_known || !s.pager_known)
                         CHECK(work == OVERFLOW_REST);
                 if (work == OVERFLOW_END)
                         CHECK(s.alive && !s.attached && s.told && s.clients == 0 && s.idle_usec > 0);
                 if (work == OVERFLOW_DETACH)
-                        CHECK(s.attached && (!s.alive || (s.told && s.held_bytes == 0 && s.asked_usec > 0)));
+                        CHECK(s.attached && ((!s.alive && s.dead_usec > 0) ||
+                                             (s.alive && s.told && s.held_bytes == 0 && s.asked_usec > 0)));
                 if (work == OVERFLOW_CONFIGURE || work == OVERFLOW_FORGET || work == OVERFLOW_START)
                         CHECK(!s.alive && !s.attached);
                 if (work == OVERFLOW_ATTACH)
@@ -121,17 +125,21 @@ static void nothing_that_a_guest_uses_is_taken_from_it(void) {
 }
 
 static void a_word_that_is_too_fresh_does_not_count(void) {
-        struct overflow_sight sight = { .vm_known = true, .attached = true, .configured = true, .alive = true,
-                                        .told = true, .asked_usec = NOW - OVERFLOW_ASKED_USEC + 1 };
+        struct overflow_sight sight = { .vm_known = true, .pager_known = true, .attached = true, .configured = true,
+                                        .alive = true, .told = true, .asked_usec = NOW - OVERFLOW_ASKED_USEC + 1 };
 
         CHECK(overflow_next(&sight, NOW) == OVERFLOW_ASK);
         CHECK(overflow_next(&sight, NOW + 1) == OVERFLOW_DETACH);
-        sight = (struct overflow_sight) { .vm_known = true, .configured = true, .alive = true, .told = true,
-                                          .idle_usec = NOW - OVERFLOW_IDLE_USEC + 1 };
+        sight = (struct overflow_sight) { .vm_known = true, .pager_known = true, .configured = true, .alive = true,
+                                          .told = true, .idle_usec = NOW - OVERFLOW_IDLE_USEC + 1 };
         CHECK(overflow_next(&sight, NOW) == OVERFLOW_REST);
         CHECK(overflow_next(&sight, NOW + 1) == OVERFLOW_END);
-        sight = (struct overflow_sight) { .vm_known = true, .wanted = true, .configured = true, .current = true,
-                                          .started_usec = NOW - OVERFLOW_START_USEC + 1 };
+        sight = (struct overflow_sight) { .vm_known = true, .pager_known = true, .attached = true, .wanted = true,
+                                          .dead_usec = NOW - OVERFLOW_DEAD_USEC + 1 };
+        CHECK(overflow_next(&sight, NOW) == OVERFLOW_REST);
+        CHECK(overflow_next(&sight, NOW + 1) == OVERFLOW_DETACH);
+        sight = (struct overflow_sight) { .vm_known = true, .pager_known = true, .wanted = true, .configured = true,
+                                          .current = true, .started_usec = NOW - OVERFLOW_START_USEC + 1 };
         CHECK(overflow_next(&sight, NOW) == OVERFLOW_REST);
         CHECK(overflow_next(&sight, NOW + 1) == OVERFLOW_START);
 }

@@ -22,6 +22,8 @@ enum fault { FAULT_BEFORE, FAULT_AFTER, FAULT_MAX };
 static struct {
         /* the domain */
         bool running, paused, attached, saved;
+        bool overflow, keeps_disk; /* what is attached is an overflow disk; its guest does not let go of it */
+        unsigned n_looks;          /* at its XML */
         unsigned requested_kib, vcpus;
         char dump[256]; /* file that it has been dumped to */
         /* the fault */
@@ -69,9 +71,12 @@ const char *__wrap_virGetLastErrorMessage(void) {
 static char *write_xml(unsigned flags) {
         char one[512], other[256] = "", *text = NULL;
 
+        stand_in.n_looks++;
         snprintf(one, sizeof(one), device, flags & VIR_DOMAIN_XML_INACTIVE ? 0 : stand_in.requested_kib);
         if (flags & VIR_DOMAIN_XML_INACTIVE)
                 snprintf(other, sizeof(other), disk, "");
+        else if (stand_in.overflow)
+                snprintf(other, sizeof(other), disk, "<alias name='ua--overflow-db'/>");
         else if (stand_in.attached)
                 snprintf(other, sizeof(other), disk, "<alias name='virtio-disk1'/>");
         if (asprintf(
@@ -124,7 +129,8 @@ STAND_IN(int, virDomainUpdateDeviceFlags, (virDomainPtr d, const char *x, unsign
 STAND_IN(int, virDomainGetVcpusFlags, (virDomainPtr d, unsigned f), -1, (int) stand_in.vcpus, NOTHING)
 STAND_IN(int, virDomainSetVcpusFlags, (virDomainPtr d, unsigned n, unsigned f), -1, 0, stand_in.vcpus = n)
 STAND_IN(int, virDomainAttachDeviceFlags, (virDomainPtr d, const char *x, unsigned f), -1, 0, stand_in.attached = true)
-STAND_IN(int, virDomainDetachDeviceAlias, (virDomainPtr d, const char *a, unsigned f), -1, 0, stand_in.attached = false)
+STAND_IN(int, virDomainDetachDeviceAlias, (virDomainPtr d, const char *a, unsigned f), -1, 0,
+         stand_in.attached = stand_in.keeps_disk)
 STAND_IN(int, virDomainIsPersistent, (virDomainPtr d), -1, 1, NOTHING)
 STAND_IN(int, virDomainGetAutostart, (virDomainPtr d, int *a), -1, 0, *a = 1)
 STAND_IN(int, virDomainMemoryStats, (virDomainPtr d, virDomainMemoryStatPtr s, unsigned n, unsigned f), -1, 1,
@@ -252,6 +258,20 @@ static void a_guest_that_keeps_its_disk_is_not_told_as_having_let_go(void) {
         call_free(call);
 }
 
+/* One look and one request: a failover's own calls for the domain come next. */
+static void a_guest_that_keeps_its_overflow_disk_is_not_waited_for(void) {
+        struct call *call = make_call(CALL_DETACH_OVERFLOW);
+
+        begin(CALL_DETACH_DISK);
+        stand_in.keeps_disk = stand_in.overflow = true;
+        stand_in.n_looks = 0;
+        CHECK(call->lane.run(&call->lane, NULL) == 0);
+        CHECK(stand_in.n_looks == 1);
+        stand_in.keeps_disk = stand_in.overflow = false;
+        call_free(call);
+}
+
 TEST_MAIN("hypervisor-faults",
+          TEST(a_guest_that_keeps_its_overflow_disk_is_not_waited_for),
           TEST(no_failing_call_is_told_as_done),
           TEST(a_guest_that_keeps_its_disk_is_not_told_as_having_let_go))

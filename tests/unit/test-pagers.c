@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is seen of a pager, and that one which cannot be seen is not taken for dead. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/host/pagers.h"
+#include "tests/unit/test.h"
+
+static char directory[] = "/tmp/test-pagers-XXXXXX";
+static struct pagers *pagers;
+static sd_event *loop;
+
+static const char *path_of(const char *relative) {
+        static char path[256];
+
+        snprintf(path, sizeof(path), "%s/pagers/%s", directory, relative);
+        return path;
+}
+
+static void begin(void) {
+        struct pagers_options options = { .user = true, .runtime_dir = directory, .service_dir = directory,
+                                          .nbdkit = "/bin/true", .plugin = "plugin" };
+        struct error error = ERROR_INIT;
+
+        REQUIRE(mkdtemp(directory) != NULL && sd_event_new(&loop) >= 0);
+        REQUIRE(pagers_new(loop, &options, &pagers, &error) == 0);
+        REQUIRE(mkdir(path_of("vm-a"), 0700) == 0);
+        REQUIRE(pagers_configure(pagers, "vm-a", "size=1GiB\n") == 0);
+}
+
+/* A process that lives as a pager does: with the lock. */
+static pid_t live(void) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        int ready[2], fd;
+        char c = 0;
+        pid_t pid;
+
+        REQUIRE(pipe(ready) == 0);
+        pid = fork();
+        if (pid == 0) {
+                fd = open(path_of("vm-a/alive"), O_RDWR | O_CREAT, 0600);
+                if (fd < 0 || fcntl(fd, F_SETLK, &lock) < 0 || write(ready[1], "", 1) != 1)
+                        _exit(1);
+                for (;;)
+                        pause();
+        }
+        close(ready[1]);
+        REQUIRE(pid > 0 && read(ready[0], &c, 1) == 1);
+        close(ready[0]);
+        return pid;
+}
+
+static struct pager_status look(void) {
+        struct pager_status status;
+
+        pagers_look(pagers, "vm-a", "size=1GiB\n", &status);
+        return status;
+}
+
+static void a_pager_lives_for_as_long_as_it_has_the_lock(void) {
+        struct pager_status status = look();
+        pid_t pid;
+
+        CHECK(status.known == 0 && status.configured && status.current && !status.alive);
+        pid = live();
+        status = look();
+        CHECK(status.known == 0 && status.alive && status.pid == pid);
+        CHECK(pagers_start(pagers, "vm-a") == -EEXIST);
+        CHECK(pagers_forget(pagers, "vm-a") == -EBUSY);
+        CHECK(pagers_end(pagers, "vm-a") == 0);
+        REQUIRE(waitpid(pid, NULL, 0) == pid);
+        status = look();
+        CHECK(status.known == 0 && !status.alive);
+}
+
+static void a_pager_that_cannot_be_looked_at_is_not_taken_for_dead(void) {
+        struct rlimit before, none;
+        struct pager_status status;
+        pid_t pid = live();
+
+        REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+        none = (struct rlimit) { .rlim_cur = 0, .rlim_max = before.rlim_max };
+        REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+        status = look();
+        CHECK(status.known == -EMFILE && !status.current);
+        CHECK(pagers_start(pagers, "vm-a") == -EMFILE);
+        CHECK(pagers_forget(pagers, "vm-a") == -EMFILE);
+        CHECK(pagers_end(pagers, "vm-a") == -EMFILE);
+        REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+        CHECK(access(path_of("vm-a/alive"), F_OK) == 0 && access(path_of("vm-a.conf"), F_OK) == 0);
+        status = look();
+        CHECK(status.known == 0 && status.alive && status.current && status.pid == pid);
+
+        kill(pid, SIGKILL);
+        REQUIRE(waitpid(pid, NULL, 0) == pid);
+        CHECK(pagers_forget(pagers, "vm-a") == 0);
+        CHECK(access(path_of("vm-a"), F_OK) < 0 && access(path_of("vm-a.conf"), F_OK) < 0);
+}
+
+static void end(void) {
+        char command[128];
+
+        pagers_free(pagers);
+        sd_event_unref(loop);
+        snprintf(command, sizeof(command), "rm -rf %s", directory);
+        CHECK(system(command) == 0);
+}
+
+TEST_MAIN("pagers", TEST(begin), TEST(a_pager_lives_for_as_long_as_it_has_the_lock),
+          TEST(a_pager_that_cannot_be_looked_at_is_not_taken_for_dead), TEST(end))
