@@ -141,6 +141,7 @@ static struct pair *pair_renew(const struct pair *old, const struct pair_policy 
                         pair->apps[i].handover = NULL; /* the old pair's; who uses what is seen anew */
                         request_reset(&pair->apps[i].page_out);
                         renew_region(pair, (int) i, &old->policy->applications[from]);
+                        app_state_renew(pair, (int) i, &old->policy->applications[from]);
                 } else {
                         snprintf(pair->record.apps[i].name, NAME_LEN, "%s", policy->applications[i].name);
                         pair->record.apps[i].owner = pair_active(old);

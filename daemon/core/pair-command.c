@@ -136,6 +136,7 @@ static void command_adopt(struct step *step, const struct operator_command *comm
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 pair_renew_token(step, (int) i);
+                app_state_trust(pair, (int) i);
                 /* A person's word does not end what may run on the other side. */
                 if (pair_is_hot(pair, (int) i) && !pair_side_known(pair, side_other(command->side)))
                         pair->apps[i].state[side_other(command->side)] = APPLICATION_RUNNING;

@@ -80,8 +80,10 @@ void member_lost(struct step *step, enum side side) {
                 member->requested_bytes[i] = 0;
                 member->requested_known[i] = false;
                 app->state[side] = APPLICATION_STOPPED;
-                if (pair->record.apps[i].owner == side)
+                if (pair->record.apps[i].owner == side) {
                         app->healthy = false;
+                        app_state_spend(pair, (int) i);
+                }
                 app->state_usec[side] = step->now;
                 app->used_bytes[side] = 0;
                 app->needed_usec[side] = 0;

@@ -184,6 +184,12 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes);
 /* True when its regions are that side's to write, and nobody's besides; has them granted otherwise. To be asked only
  * where the other side can act no more. */
 bool app_state_granted(struct step *step, int app, enum side side);
+/* What was started with them has ended: they are granted anew, under a higher token, before the next start. */
+void app_state_spend(struct pair *pair, int app);
+/* It is not recorded whether it has ever run: it may have, so that a region which is not there was lost. */
+void app_state_trust(struct pair *pair, int app);
+/* The policy has changed: what it brings anew may be new at its holder, and the next start is under a new grant. */
+void app_state_renew(struct pair *pair, int app, const struct application *old);
 void app_state_done(struct step *step, const struct event *event);
 
 /* pair-flow.c */

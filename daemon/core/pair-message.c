@@ -56,6 +56,8 @@ static void set_state(struct step *step, int app, enum side side, enum applicati
                 a->refused = false; /* it has its memory, whatever became of the answer that said so */
         else if (step->pair->record.apps[app].owner == side)
                 a->healthy = false;
+        if ((state == APPLICATION_STOPPED || state == APPLICATION_FAILED) && step->pair->record.apps[app].owner == side)
+                app_state_spend(step->pair, app);
         a->state_usec[side] = step->now;
         step->again = step->changed = true;
 }
@@ -181,6 +183,10 @@ static void hello(struct step *step, enum side side, const struct message *messa
                 app->needed_usec[side] = 0;
         }
         take_reports(step, side, message);
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair->record.apps[i].owner == side && (pair->apps[i].state[side] == APPLICATION_STOPPED ||
+                                                           pair->apps[i].state[side] == APPLICATION_FAILED))
+                        app_state_spend(pair, (int) i);
         handover_tell_all(step, side);
         step->again = step->changed = true;
 }
@@ -221,8 +227,10 @@ static void result(struct step *step, enum side side, int app, const struct mess
                         a->restart_wanted = a->failed = false;
                         a->failure[0] = 0;
                         set_state(step, app, side, APPLICATION_RUNNING);
-                } else if (!a->refused)
+                } else if (!a->refused) {
+                        app_state_spend(pair, app);
                         snprintf(a->failure, sizeof(a->failure), "start: %.200s", message->text);
+                }
         } else if (a->stop[side].id == message->id) {
                 request_end(step, &a->stop[side], ok);
                 if (ok)

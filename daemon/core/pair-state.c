@@ -7,6 +7,11 @@
  * regions from whoever had them and ends what was under way before it is answered; what still comes late is refused
  * there. So nothing is started before this failoverd has had such an answer for the token that the start carries, which
  * is on disk by then. After a crash the holder may know that very token already: then it is raised, and granted anew.
+ * So it is for each new start of what has ended: only its holder knows whether the region is still there, and a policy
+ * may have brought another one meanwhile.
+ *
+ * That a region has been at its holder is on disk, too, before anything is started: one that is missing later was lost,
+ * also after a power loss that took the volatile copy of the record along.
  */
 
 #include <errno.h>
@@ -18,19 +23,57 @@
 
 #define AGAIN_USEC (5 * USEC_PER_SEC) /* at the latest: an application waits for it */
 
+static unsigned all_regions(const struct pair *pair, int app) {
+        return (1U << pair->policy->applications[app].n_regions) - 1;
+}
+
+void app_state_spend(struct pair *pair, int app) {
+        struct app_state *a = &pair->apps[app];
+
+        if (a->state_token == pair->record.apps[app].token || a->grant.id)
+                a->state_spent = pair->record.apps[app].token;
+}
+
+void app_state_trust(struct pair *pair, int app) {
+        pair->record.apps[app].state_kept = all_regions(pair, app);
+}
+
+void app_state_renew(struct pair *pair, int app, const struct application *old) {
+        const struct application *policy = &pair->policy->applications[app];
+        struct record_app *record = &pair->record.apps[app];
+        unsigned kept = record->state_kept;
+
+        record->state_kept = 0;
+        for (size_t i = 0; i < policy->n_regions; i++)
+                for (size_t k = 0; k < old->n_regions; k++)
+                        if (kept & 1U << k && strcmp(policy->regions[i].name, old->regions[k].name) == 0 &&
+                            strcmp(policy->regions[i].holder, old->regions[k].holder) == 0)
+                                record->state_kept |= 1U << i;
+        app_state_spend(pair, app);
+}
+
 bool app_state_granted(struct step *step, int app, enum side side) {
         struct pair *pair = step->pair;
         struct app_state *a = &pair->apps[app];
-        const struct record_app *record = &pair->record.apps[app];
+        struct record_app *record = &pair->record.apps[app];
         struct action *action;
 
-        if (pair->policy->applications[app].n_regions == 0 || a->state_token == record->token)
+        if (pair->policy->applications[app].n_regions == 0)
                 return true;
-        if (!pair_owner_safe(pair) || !request_free(step, &a->grant))
+        if (!pair_owner_safe(pair))
                 return false;
+        if (a->state_token == record->token && a->state_spent != record->token)
+                return true;
+        if (!request_free(step, &a->grant))
+                return false;
+        if (a->state_spent == record->token) {
+                record->token++;
+                pair_owner_dirty(pair);
+                return false;
+        }
         action = step_act(step, ACTION_GRANT_STATE, side, app, &a->grant, pair->policy->act_timeout_usec);
         action->bytes = record->token;
-        action->count = !record->state_kept;
+        action->count = all_regions(pair, app) & ~record->state_kept;
         return false;
 }
 
@@ -41,9 +84,9 @@ static void granted(struct step *step, int app, const struct event *event) {
 
         a->state_token = event->bytes;
         a->state_failure[0] = 0;
-        if (!record->state_kept) {
-                record->state_kept = true;
-                pair_dirty(pair);
+        if (record->state_kept != all_regions(pair, app)) {
+                record->state_kept = all_regions(pair, app);
+                pair_owner_dirty(pair);
         }
         step_say(step, RECORD_GRANTED, event->side, "the state of %s is %s's alone to write, token %" PRIu64 "%s%.150s",
                  pair_app_name(pair, app), pair_domain(pair, event->side), event->bytes, event->text[0] ? "; " : "",

@@ -534,6 +534,8 @@ static void settle(struct step *step) {
                 for (enum side side = 0; side < SIDE_MAX; side++)
                         if (at[side])
                                 pair_adopt(step, (int) i, side);
+                if (step->engine->store_lost || at[SIDE_A] || at[SIDE_B] || pair->record.apps[i].token > 1)
+                        app_state_trust(pair, (int) i);
                 if (!at[SIDE_A] && !at[SIDE_B])
                         pair_renew_token(step, (int) i);
         }

@@ -182,6 +182,8 @@ struct app_state {
         struct request disk;
         struct request grant;      /* of its regions, at their holders */
         uint64_t state_token;      /* the one under which they were granted last, by this failoverd; 0: none */
+        uint64_t state_spent;      /* what was started under it has ended since, or it was of another policy: nothing
+                                    * is started under it again. 0: none */
         char state_failure[MESSAGE_TEXT_LEN]; /* why that does not come about; empty: it does */
         struct request touch, canary; /* to the standby's, in a rehearsal */
         bool touched, tried;          /* their answers were good */

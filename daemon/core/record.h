@@ -32,7 +32,8 @@ struct record_app {
         bool ended;          /* plain, and its OS failed: not to be started until its VM is active again */
         bool moving;         /* part of the flow under way */
         bool stopped;        /* its stop on the old side is confirmed, by its agent or by a fence */
-        bool state_kept;     /* its regions are at their holders: one that is not there any more was lost */
+        unsigned state_kept; /* bits: its regions, as the policy numbers them, that have been at their holders: one that
+                              * is not there any more was lost */
         bool started;        /* the new side has reported it started */
 };
 

@@ -235,7 +235,7 @@ static void take_application(struct row *row, struct record *record) {
         for (int side = 0; side < SIDE_MAX; side++)
                 app->using_bytes[side] = take_uint64(row);
         app->rehearsed = take_bool(row);
-        app->state_kept = take_bool(row);
+        app->state_kept = (unsigned) take_uint64(row);
         record->n_apps++;
 }
 

@@ -44,10 +44,10 @@ static void remark(struct region_grant *grant, const char *format, ...) {
 /* The region is not there: it is opened where it is new, or where the policy makes do with an empty one. */
 static int open_region(struct region_grant *grant, struct granted_region *region, const struct control_ask *ask,
                        struct error *error) {
-        if (!grant->may_be_new && region->policy.on_lost != HOLDER_LOST_START)
+        if (!region->may_be_new && region->policy.on_lost != HOLDER_LOST_START)
                 return error_set(error, -ENOENT, "%s has lost region %s: bring it back, or write holder-lost: start to "
                                  "begin with an empty one", region->policy.holder, region->policy.name);
-        if (!grant->may_be_new)
+        if (!region->may_be_new)
                 remark(grant, "%s had been lost and begins empty", region->policy.name);
         return control_ask_open(ask, SPACE_PRIMARY, region->policy.size_bytes, grant->token, region->capability, error);
 }

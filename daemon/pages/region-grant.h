@@ -13,6 +13,7 @@
 
 struct granted_region {
         struct state_region policy;
+        bool may_be_new;                        /* opened where it is not there */
         char *control, *guests;                 /* the holder's, owned */
         char capability[REGION_CAPABILITY_LEN]; /* "" until it was granted under that token. Secret */
 };
@@ -20,7 +21,6 @@ struct granted_region {
 struct region_grant {
         char node[NAME_LEN], owner[NAME_LEN]; /* of the spaces */
         uint64_t token;
-        bool may_be_new;                      /* a region that is not there is opened */
         usec_t deadline_usec;                 /* for all of it */
         struct granted_region regions[POLICY_REGIONS_MAX];
         size_t n_regions;

@@ -155,15 +155,16 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
                 return -ENOMEM;
         grant->holder = holder;
         grant->region.token = action->bytes;
-        grant->region.may_be_new = action->count != 0;
         grant->region.deadline_usec = action->deadline_usec;
         grant->done = (struct event) { .kind = EVENT_DONE, .pair = action->pair, .side = action->side,
                                        .app = action->app, .action = (int) action->kind, .action_id = action->id };
         memcpy(grant->region.owner, pair->name, NAME_LEN);
         memcpy(grant->application, application->name, NAME_LEN);
         node_name(grant->region.node);
-        for (size_t i = 0; r == 0 && i < application->n_regions; i++)
+        for (size_t i = 0; r == 0 && i < application->n_regions; i++) {
+                grant->region.regions[i].may_be_new = action->count & 1U << i;
                 r = copy_region(policy, &application->regions[i], &grant->region.regions[grant->region.n_regions++]);
+        }
         if (r < 0)
                 return r;
         take_over(&grant->region, *find(&holder->granted, pair->name, application->name));

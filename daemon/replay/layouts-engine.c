@@ -238,7 +238,7 @@ static const struct layout_row app_rows[] = {
         INSIDES(T, check, request_layout),
         INSIDE(T, disk, request_layout),
         INSIDE(T, grant, request_layout),
-        NUMBER(T, state_token),
+        NUMBER(T, state_token), NUMBER(T, state_spent),
         TEXT(T, state_failure),
         INSIDE(T, touch, request_layout),
         INSIDE(T, canary, request_layout),

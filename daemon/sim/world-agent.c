@@ -167,6 +167,7 @@ static void begin(struct sim *sim, int pair, int side, int app) {
         a->request_id = 0;
         agent_say(sim, pair, side, app, &uses);
         a->state = APPLICATION_STARTING;
+        sim->pairs[pair].regions[app].written |= sim->pairs[pair].regions[app].exist;
         schedule(sim, ITEM_APP_STARTED, pair, side, app, a->start_usec ? a->start_usec : sim_latency(sim, START_USEC));
 }
 

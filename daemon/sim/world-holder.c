@@ -22,7 +22,8 @@ void holder_call(struct sim *sim, const struct action *action) {
                              .value = action->bytes, .host = sim->host };
         usec_t takes = sim_latency(sim, sim->holder_slow_usec ? sim->holder_slow_usec : GRANT_USEC);
 
-        item.offset = action->count; /* they may be new */
+        /* That all may be new; where it is one more of them, it is there as the others are. */
+        item.offset = action->count == (1U << sim_policy(sim, action->pair)->applications[action->app].n_regions) - 1;
         if (sim->holder_down_usec > sim->now_usec || takes > action->deadline_usec) {
                 struct item answer = item;
 
@@ -46,7 +47,12 @@ static int grant(struct sim *sim, const struct item *item) {
                 return -ENOENT;
         if (regions->exist && item->value <= regions->token)
                 return -ESTALE;
-        *regions = (struct sim_regions) { .exist = true, .token = item->value, .side = (enum side) item->side };
+        if (!regions->exist && regions->written)
+                checker_violated(sim, "the state of %s was lost, and an empty one takes its place without a word",
+                                 sim_policy(sim, item->pair)->applications[(int) item->app].name);
+        regions->exist = true;
+        regions->token = item->value;
+        regions->side = (enum side) item->side;
         if (checker_can_act(other, item->app) && !other->lied)
                 checker_violated(sim, "the state of %s is taken from %s, where it can still act",
                                  sim_policy(sim, item->pair)->applications[(int) item->app].name,
@@ -78,5 +84,5 @@ void holder_heal(struct sim *sim) {
         sim->holder_refuses = false;
         for (int i = 0; i < sim->n_pairs; i++)
                 for (size_t k = 0; k < POLICY_APPLICATIONS_MAX; k++)
-                        sim->pairs[i].regions[k].exist |= sim->pairs[i].regions[k].token > 0; /* a person opens them */
+                        sim->pairs[i].regions[k].exist = true; /* a person opens them */
 }

@@ -136,6 +136,7 @@ struct sim_regions {
         bool exist;
         uint64_t token;
         enum side side; /* whose they are to write */
+        bool written;   /* the application has been started with them */
 };
 
 struct sim_pair {

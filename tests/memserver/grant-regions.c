@@ -29,13 +29,13 @@ int main(int argc, char **argv) {
 
         if (argc < 5 || argc - 4 > POLICY_REGIONS_MAX)
                 return 2;
-        grant.may_be_new = strcmp(argv[1], "new") == 0;
         grant.token = strtoull(argv[2], NULL, 10);
         grant.deadline_usec = strtoull(argv[3], NULL, 10) * USEC_PER_MSEC;
         for (int i = 4; i < argc; i++) {
                 struct granted_region *region = &grant.regions[grant.n_regions++];
                 char *at = argv[i];
 
+                region->may_be_new = strcmp(argv[1], "new") == 0;
                 snprintf(region->policy.name, NAME_LEN, "%s", cut(&at));
                 region->policy.size_bytes = strtoull(cut(&at), NULL, 10);
                 region->policy.kind = (unsigned) strtoul(cut(&at), NULL, 10);
