@@ -24,6 +24,12 @@ static void fill_member(struct manager *manager, const struct pair *pair, enum s
         struct resident_answer answer;
 
         reclaim_describe(manager->reclaim, pair->slot, side, member->protection);
+        for (size_t app = 0; app < pair->policy->n_applications; app++)
+                if (pair->record.apps[app].owner == side)
+                        member->app_granted_usec[app] =
+                                region_holder_since(manager->regions, pair->policy->name,
+                                                    pair->policy->applications[app].name,
+                                                    pair->record.apps[app].token);
         if (resident_survey_find(manager->survey, hypervisor_pid(manager->hypervisor, pair->slot, side), &answer) < 0 ||
             answer.result < 0)
                 return;
@@ -34,6 +40,28 @@ static void fill_member(struct manager *manager, const struct pair *pair, enum s
         for (size_t app = 0; app < pair->policy->n_applications; app++)
                 if (answer.parts.apps[app].known)
                         member->app_resident[app] = (struct fact) { answer.parts.apps[app].bytes, answer.seen_usec };
+}
+
+static void fill_names(struct manager *manager) {
+        const struct name_table *table = name_server_names(manager->names);
+        size_t n = table ? name_table_count(table) : 0;
+        struct name_status *names = n > 0 ? calloc(n, sizeof(*names)) : NULL;
+        struct host_facts *facts = &manager->facts;
+
+        free(facts->names);
+        facts->n_names = 0;
+        facts->names = names ? calloc(n, sizeof(*facts->names)) : NULL;
+        if (facts->names)
+                facts->n_names = name_table_list(table, names, n);
+        for (size_t i = 0; i < facts->n_names; i++) {
+                struct name_fact *fact = &facts->names[i];
+
+                *fact = (struct name_fact) { .pid = (uint64_t) names[i].pid, .uid = names[i].uid,
+                                             .size_bytes = names[i].size_bytes, .kinds = names[i].kinds,
+                                             .since_usec = names[i].since_usec, .resolved = names[i].resolved };
+                strcpy(fact->name, names[i].name);
+        }
+        free(names);
 }
 
 /* Asks for a look at every QEMU process. True while one is under way. */
@@ -178,5 +206,7 @@ const struct host_facts *manager_facts(struct manager *manager) {
                                 fill_member(manager, manager->engine->pairs[slot], side, member);
                 }
         fill_processors(manager);
+        fill_names(manager);
+        region_holder_node(facts->node);
         return facts;
 }

@@ -358,6 +358,7 @@ struct manager *manager_free(struct manager *manager) {
         update_deinit(&manager->update);
         engine_free(manager->engine);
         free(manager->facts.members);
+        free(manager->facts.names);
         free(manager->policy_path);
         free(manager->last_policy_path);
         free(manager->evidence_dir);

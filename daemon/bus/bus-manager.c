@@ -44,6 +44,12 @@ static int method_describe_memory(sd_bus_message *message, void *userdata, sd_bu
         return reply_json(message, memory_json(manager->engine, facts_of(manager), manager->now(manager->userdata)));
 }
 
+static int method_describe_regions(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
+        const struct bus_interface *manager = ((struct bus *) userdata)->interface;
+
+        return reply_json(message, regions_json(manager->engine, facts_of(manager), manager->now(manager->userdata)));
+}
+
 /* Pair by name, "" being all. */
 static int find_pair_or_all(struct bus *bus, const char *name, int *ret_slot, sd_bus_error *ret_error) {
         int slot = name[0] ? bus_find_pair(bus, name, ret_error) : NO_PAIR;
@@ -369,6 +375,7 @@ const sd_bus_vtable bus_manager_vtable[] = {
         READ("Describe", json, method_describe),
         READ("DescribeTable", json, method_describe_table),
         READ("DescribeMemory", json, method_describe_memory),
+        READ("DescribeRegions", json, method_describe_regions),
         SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_ARGS("s", pair), SD_BUS_RESULT("s", json), method_check,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD_WITH_ARGS("Explain", SD_BUS_ARGS("s", pair), SD_BUS_RESULT("s", json), method_explain,

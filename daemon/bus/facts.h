@@ -34,6 +34,17 @@ struct member_facts {
         usec_t processor_span_usec;
         char protection[512];       /* of its memory, while a region of it changes hands; else empty */
         struct fact app_resident[POLICY_APPLICATIONS_MAX]; /* each region's device, by application slot */
+        usec_t app_granted_usec[POLICY_APPLICATIONS_MAX];  /* the right to write its shared regions; 0: not known */
+};
+
+/* A name that a program has registered at the name server. */
+struct name_fact {
+        char name[NAME_LEN];
+        uint64_t pid, uid; /* who holds it */
+        uint64_t size_bytes;
+        unsigned kinds;    /* bit K: kind K is served */
+        usec_t since_usec; /* CLOCK_BOOTTIME */
+        uint64_t resolved; /* how often somebody was told where it is */
 };
 
 struct host_facts {
@@ -54,6 +65,9 @@ struct host_facts {
         struct member_facts *members; /* owned by the caller: [slot * SIDE_MAX + side]; NULL where nothing is
                                        * known */
         size_t n_members;
+        struct name_fact *names; /* the same; the latest first */
+        size_t n_names;
+        char node[NAME_LEN]; /* this host, as holders of regions know it */
 };
 
 /* What is known of one member, or NULL. `facts` may be NULL. */

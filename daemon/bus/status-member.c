@@ -184,6 +184,17 @@ static void put_application(struct json_builder *builder, struct json_object *pa
                 put_application_side(builder, sides, pair, app, (enum side) side);
 }
 
+void json_put_state_region(struct json_builder *builder, struct json_object *object,
+                           const struct state_region *region) {
+        json_put_text(builder, object, "region", region->name);
+        json_put_number(builder, object, "region_kind", region->kind);
+        json_put_number(builder, object, "size_bytes", region->size_bytes);
+        if (region->kind >= REGION_KIND_RESIDENT)
+                json_put_span(builder, object, "write_back_ms", region->write_back_usec);
+        else
+                json_put_null(builder, object, "write_back_ms");
+}
+
 void json_put_applications(struct json_builder *builder, struct json_object *parent, const struct pair *pair) {
         struct json_object *applications = json_put_array(builder, parent, "applications");
 

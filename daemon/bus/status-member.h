@@ -15,6 +15,9 @@ void json_put_side(struct json_builder *builder, struct json_object *parent, con
 /* One element each for side a and side b. */
 void json_put_members(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
                       const struct host_facts *facts);
+/* What the policy says of an application's shared region: "region", "region_kind", "size_bytes" and "write_back_ms",
+ * which is null for kinds that are written through. */
+void json_put_state_region(struct json_builder *builder, struct json_object *object, const struct state_region *region);
 void json_put_applications(struct json_builder *builder, struct json_object *parent, const struct pair *pair);
 
 /* Restarts in place that are left in the present window. */

@@ -30,6 +30,9 @@ struct json_object *table_json(const struct engine *engine, const struct host_fa
 /* Who manages and who uses the memory of each region, range by range. */
 struct json_object *memory_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec);
 
+/* Shared regions of the policy, and who has the right to write them; names that programs registered. */
+struct json_object *regions_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec);
+
 /* What a switch, return or drill would do, step by step, from the facts as they are now. */
 struct json_object *plan_json(const struct engine *engine, int slot, const struct operator_command *command);
 

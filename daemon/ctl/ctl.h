@@ -80,6 +80,7 @@ int verb_replay(struct ctl *ctl);
 int verb_report(struct ctl *ctl);
 int verb_servers(struct ctl *ctl);
 int verb_spaces(struct ctl *ctl);
+int verb_regions(struct ctl *ctl);
 int verb_context(struct ctl *ctl);
 
 static inline void json_object_putp(struct json_object **object) {

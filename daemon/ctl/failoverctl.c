@@ -120,6 +120,8 @@ static const struct verb verbs[] = {
           verb_servers },
         { "spaces", "[CONTROL...]", "spaces on memory servers, mirrors, bytes in and out [--since SPAN] [--csv]", 0,
           CTL_ARGS_MAX, "NC", verb_spaces },
+        { "regions", "", "shared regions: who has the right to write them, what holders have; names of programs", 0, 0,
+          "", verb_regions },
         { "context", "save VM NAME", "memory and processors to memory servers; the VM ends [--on URI] [--server S]...",
           1, 3, CONTEXT_OPTIONS, verb_context },
         { "context", "checkpoint VM NAME", "the same while the VM runs on; its disk files are frozen as they are", 1,
@@ -144,7 +146,7 @@ static void help(void) {
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
              "  --json             documents as in failoverctl(1), for status check explain table memory history "
-             "monitor metrics policy simulate replay servers spaces context\n"
+             "monitor metrics policy simulate replay servers spaces regions context\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }

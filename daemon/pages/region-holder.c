@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/host/errand.h"
 #include "daemon/memserver/space-name.h"
 #include "daemon/pages/region-grant.h"
@@ -20,6 +21,7 @@ struct grant {
         struct grant *next;
         char application[NAME_LEN];
         struct event done; /* the answer, but for what it has come to */
+        usec_t granted_usec; /* 0: it was not */
         struct region_grant region;
 };
 
@@ -95,6 +97,7 @@ static void grant_ended(void *data) {
                 abort(); /* nobody would know what was granted */
         /* The thread may still hold on to the errand and its data. */
         *kept = *grant;
+        kept->granted_usec = done.result == 0 ? clock_usec(CLOCK_BOOTTIME) : 0;
         grant->region = (struct region_grant) { 0 };
         /* Also what came about in part, so that it need not be granted again under the same token. */
         at = find(&holder->granted, kept->region.owner, kept->application);
@@ -138,7 +141,7 @@ static void take_over(struct region_grant *grant, const struct grant *before) {
                                        REGION_CAPABILITY_LEN);
 }
 
-static void node_name(char ret[static NAME_LEN]) {
+void region_holder_node(char ret[static NAME_LEN]) {
         if (gethostname(ret, NAME_LEN - 1) < 0 || !space_word_is_valid(ret))
                 strcpy(ret, "localhost");
 }
@@ -160,7 +163,7 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
                                        .app = action->app, .action = (int) action->kind, .action_id = action->id };
         memcpy(grant->region.owner, pair->name, NAME_LEN);
         memcpy(grant->application, application->name, NAME_LEN);
-        node_name(grant->region.node);
+        region_holder_node(grant->region.node);
         for (size_t i = 0; r == 0 && i < application->n_regions; i++) {
                 grant->region.regions[i].may_be_new = action->count & 1U << i;
                 r = copy_region(policy, &application->regions[i], &grant->region.regions[grant->region.n_regions++]);
@@ -179,11 +182,25 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
         return r;
 }
 
-const char *region_holder_list(const struct region_holder *holder, const char *pair, const char *application,
-                               uint64_t token) {
+static const struct grant *find_granted(const struct region_holder *holder, const char *pair, const char *application,
+                                        uint64_t token) {
         for (const struct grant *grant = holder->granted; grant; grant = grant->next)
                 if (grant->region.token == token && strcmp(grant->region.owner, pair) == 0 &&
                     strcmp(grant->application, application) == 0)
-                        return grant->region.list;
+                        return grant;
         return NULL;
+}
+
+const char *region_holder_list(const struct region_holder *holder, const char *pair, const char *application,
+                               uint64_t token) {
+        const struct grant *grant = find_granted(holder, pair, application, token);
+
+        return grant ? grant->region.list : NULL;
+}
+
+usec_t region_holder_since(const struct region_holder *holder, const char *pair, const char *application,
+                           uint64_t token) {
+        const struct grant *grant = find_granted(holder, pair, application, token);
+
+        return grant ? grant->granted_usec : 0;
 }

@@ -28,3 +28,9 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
  * token, or NULL. Secret. Valid until the next grant. */
 const char *region_holder_list(const struct region_holder *holder, const char *pair, const char *application,
                                uint64_t token);
+/* When all of its regions were granted under that token (CLOCK_BOOTTIME); 0: not by this failoverd. */
+usec_t region_holder_since(const struct region_holder *holder, const char *pair, const char *application,
+                           uint64_t token);
+
+/* This host, as it names the spaces of its regions. */
+void region_holder_node(char ret[static NAME_LEN]);

@@ -41,6 +41,14 @@ static void make_pair_policy(struct pair_policy *pair, const char *name) {
         assert(pair->applications);
 }
 
+static void add_region(struct application *app, const char *name, unsigned kind, usec_t write_back_usec) {
+        struct state_region *region = &app->regions[app->n_regions++];
+
+        *region = (struct state_region) { .kind = kind, .size_bytes = 64 * MIB, .write_back_usec = write_back_usec };
+        set(region->name, sizeof(region->name), name);
+        set(region->holder, sizeof(region->holder), "depot");
+}
+
 static void make_policy(struct fake *fake) {
         struct policy *policy = policy_new();
 
@@ -59,6 +67,14 @@ static void make_policy(struct fake *fake) {
         add_application(&policy->pairs[1], "base", APPLICATION_HOT_STANDBY, 256 * MIB);
         make_pair_policy(&policy->pairs[2], "mail");
         add_application(&policy->pairs[2], "imap", APPLICATION_HOT_STANDBY, 256 * MIB);
+        add_region(&policy->pairs[0].applications[0], "ledger", 3, 200 * USEC_PER_MSEC);
+        add_region(&policy->pairs[0].applications[0], "cache", 4, 0);
+        add_region(&policy->pairs[2].applications[0], "boxes", 1, 0);
+        policy->servers = calloc(1, sizeof(*policy->servers));
+        assert(policy->servers);
+        policy->n_servers = 1;
+        set(policy->servers[0].name, sizeof(policy->servers[0].name), "depot");
+        policy->servers[0].control = strdup("/nonexistent/depot.sock");
         fake->engine.policy = policy;
 }
 
@@ -146,6 +162,10 @@ static void make_pairs(struct fake *fake) {
         };
         web->apps[0].restarts_usec[0] = AGO(100 * 1000);
         web->apps[0].n_restarts = 1;
+        web->apps[0].state_token = web->record.apps[0].token;
+        web->record.apps[0].state_kept = 3;
+        mail->record.apps[0].state_kept = 1;
+        set(mail->apps[0].state_failure, MESSAGE_TEXT_LEN, "depot does not answer");
 
         db->record.rehearsal = REHEARSAL_LATE;
         db->record.rehearsal_side = SIDE_B;
@@ -236,7 +256,11 @@ static void make_facts(struct fake *fake) {
                 .monitor_resident = { 21 * MIB + 300 * KIB, AGO(500) },
                 .members = fake->members,
                 .n_members = ELEMENTSOF(fake->members),
+                .names = fake->names, .n_names = ELEMENTSOF(fake->names), .node = "host",
         };
+        fake->names[0] = (struct name_fact) { .name = "prices", .pid = 4712, .uid = 1000, .size_bytes = 16 * MIB,
+                                              .kinds = 1U << 1 | 1U << 3, .since_usec = AGO(90000), .resolved = 2 };
+        fake->members[0].app_granted_usec[0] = AGO(500000);
         fake->members[0].resident = (struct fact) { 700 * MIB, AGO(2000) };
         fake->members[0].processor_usec = (struct fact) { 520 * USEC_PER_MSEC, AGO(800) };
         fake->members[0].processor_span_usec = 500 * USEC_PER_MSEC;

@@ -15,6 +15,7 @@ struct fake {
         struct engine engine;
         struct host_facts facts;
         struct member_facts members[3 * SIDE_MAX];
+        struct name_fact names[1];
         struct bus_interface interface;
         struct bus *bus;            /* to answer with; NULL: nothing is answered */
         sd_event *event;

@@ -67,7 +67,8 @@ static const char *call(struct session *session, const char *path, const char *i
 #define MANAGER(session, ...) call(session, BUS_PATH, BUS_MANAGER_INTERFACE, __VA_ARGS__)
 
 static void documents_come_over_the_bus(void) {
-        static const char *const methods[] = { "Describe", "DescribeTable", "DescribeMemory", "Metrics", "ShowPolicy" };
+        static const char *const methods[] = { "Describe", "DescribeTable", "DescribeMemory", "DescribeRegions",
+                                                "Metrics", "ShowPolicy" };
         struct session session;
 
         open_session(&session, true);

@@ -126,6 +126,8 @@ static void what_is_read_is_shown_for_people(void) {
         expect("explain-unknown", "explain web-99");
         expect("table", "table");
         expect("memory", "memory");
+        expect("regions", "regions");
+        expect("regions-json", "--json regions");
         expect("json-memory", "--json memory");
         expect("history", "history");
         expect("history-one", "history web-2");

@@ -46,6 +46,10 @@ static struct json_object *make_table(void) {
         return table_json(&fake->engine, &fake->facts, FAKE_NOW);
 }
 
+static struct json_object *make_regions(void) {
+        return regions_json(&fake->engine, &fake->facts, FAKE_NOW);
+}
+
 static struct json_object *make_plan(void) {
         const struct operator_command command = { .verb = COMMAND_SWITCH };
 
@@ -94,7 +98,8 @@ static void document(void) {
 
 static void every_document_comes_whole_or_not_at_all(void) {
         static struct json_object *(*const makers[])(void) = { make_status, make_pair,    make_flow,  make_table,
-                                                               make_plan,   make_history, make_check, make_explain };
+                                                               make_plan,   make_history, make_check, make_explain,
+                                                               make_regions };
 
         fake = fake_new();
         for (size_t i = 0; i < ELEMENTSOF(makers); i++) {

@@ -31,6 +31,7 @@ static void documents_are_as_documented(void) {
         CHECK(matches("json-check", check_json(&fake->engine, NO_PAIR, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-explain", explain_json(&fake->engine, 0, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-table", table_json(&fake->engine, &fake->facts, FAKE_NOW)));
+        CHECK(matches("json-regions", regions_json(&fake->engine, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-plan", plan_json(&fake->engine, 0, &command)));
         fake_free(fake);
 }

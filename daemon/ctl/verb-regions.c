@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Shared regions: what failoverd knows, and what their holders say where this user may ask them. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "agents/protocol/json-text.h"
+#include "daemon/ctl/ctl.h"
+#include "daemon/ctl/render-table.h"
+#include "daemon/memserver/control-ask.h"
+#include "daemon/memserver/space-name.h"
+
+#define HOLDER_TIMEOUT_USEC (2 * USEC_PER_SEC)
+
+/* The answer, beside what failoverd said. -ENOMEM. */
+static int add_answer(struct json_object *region, const struct space_status *status) {
+        struct json_object *object = json_object_new_object();
+        int r = json_add(region, "held", object);
+
+        if (r == 0)
+                r = json_add(object, "held_bytes", json_object_new_uint64(status->held_bytes));
+        if (r == 0)
+                r = json_add(object, "staged_bytes", json_object_new_uint64(status->staged_bytes));
+        if (r == 0)
+                r = json_add(object, "epochs", json_object_new_uint64(status->epochs));
+        if (r == 0 && status->epoch_age_usec > 0)
+                r = json_add(object, "epoch_age_ms", json_object_new_uint64(status->epoch_age_usec / USEC_PER_MSEC));
+        else if (r == 0)
+                r = json_object_object_add(object, "epoch_age_ms", NULL) < 0 ? -ENOMEM : 0;
+        if (r == 0)
+                r = json_add(object, "token", json_object_new_uint64(status->token));
+        if (r == 0)
+                r = json_add(object, "connections", json_object_new_uint64(status->connections));
+        if (r == 0)
+                r = json_add(object, "writer", json_object_new_string(status->writer));
+        return r;
+}
+
+static int add_reason(struct json_object *region, const char *reason) {
+        if (json_object_object_add(region, "held", NULL) < 0)
+                return -ENOMEM;
+        return json_add(region, "held_text", json_object_new_string(reason));
+}
+
+/* Why that holder is not to be asked again; NULL: it is. One that is silent would keep the user waiting for each. */
+static const char *silent_reason(struct json_object *root, size_t n, const char *control) {
+        for (size_t i = 0; i < n; i++) {
+                struct json_object *before = get_item(root, "regions", i);
+
+                if (get_bool(before, "held_silent") && strcmp(get_text(before, "control", ""), control) == 0)
+                        return get_text(before, "held_text", NULL);
+        }
+        return NULL;
+}
+
+static int ask_holder(struct json_object *root, size_t i) {
+        struct json_object *region = get_item(root, "regions", i);
+        const char *control = get_text(region, "control", ""), *reason = silent_reason(root, i, control);
+        struct space_name name = { 0 };
+        struct control_ask ask = { control, &name, HOLDER_TIMEOUT_USEC, -1 };
+        struct error error = ERROR_INIT;
+        struct space_status status;
+        int r;
+
+        if (reason)
+                return add_reason(region, reason);
+        snprintf(name.node, sizeof(name.node), "%s", get_text(root, "node", "localhost"));
+        snprintf(name.owner, sizeof(name.owner), "%s", get_text(region, "pair", ""));
+        snprintf(name.space, sizeof(name.space), "%s", get_text(region, "region", ""));
+        r = control_ask_space(&ask, &status, &error);
+        if (r > 0)
+                r = add_answer(region, &status);
+        else if (r == 0)
+                r = add_reason(region, "the holder has no such region");
+        else {
+                bool silent = r == -ENOTCONN;
+
+                r = add_reason(region, error_text(&error));
+                if (r == 0 && silent)
+                        r = json_add(region, "held_silent", json_object_new_boolean(true));
+        }
+        error_deinit(&error);
+        return r;
+}
+
+static const char *write_back_of(struct json_object *region, char buffer[FORMAT_MAX]) {
+        int64_t msec = get_number(region, "write_back_ms");
+
+        if (get_number(region, "region_kind") < 3)
+                return "through";
+        return msec > 0 ? (snprintf(buffer, FORMAT_MAX, "%lld ms", (long long) msec), buffer) : "on request";
+}
+
+static int print_regions(struct json_object *root) {
+        struct render_table table = {
+                .heads = { "REGION", "OF", "HOLDER", "SIZE", "KIND", "WRITTEN", "RIGHT TO WRITE", "SINCE" },
+                .right = { [3] = true, [4] = true },
+                .n_columns = 8,
+        };
+        char text[FORMAT_MAX], of[2 * NAME_LEN + 2];
+
+        for (size_t i = 0; i < get_count(root, "regions"); i++) {
+                struct json_object *region = get_item(root, "regions", i);
+
+                render_cell(&table, get_text(region, "region", "?"));
+                snprintf(of, sizeof(of), "%s/%s", get_text(region, "pair", "?"), get_text(region, "application", "?"));
+                render_cell(&table, of);
+                render_cell(&table, get_text(region, "holder", "?"));
+                render_cell(&table, format_mib(text, get_number(region, "size_bytes")));
+                snprintf(text, sizeof(text), "%lld", (long long) get_number(region, "region_kind"));
+                render_cell(&table, text);
+                render_cell(&table, write_back_of(region, text));
+                render_cell(&table, get_text(region, "writer.domain", "not granted"));
+                if (get_number(region, "granted_age_ms") >= 0)
+                        render_cell(&table, format_age(text, get_number(region, "granted_age_ms")));
+                else
+                        render_cell(&table, get_object(region, "writer") ? "before this failoverd" : "-");
+        }
+        return get_count(root, "regions") > 0 ? render_print(&table, stdout) : 0;
+}
+
+static int print_held(struct json_object *root) {
+        struct render_table table = {
+                .heads = { "AT THE HOLDER", "STORED", "EPOCHS", "LATEST", "STAGED", "WRITTEN BY" },
+                .right = { [1] = true, [2] = true, [3] = true, [4] = true },
+                .n_columns = 6,
+        };
+        char text[FORMAT_MAX];
+        size_t n = 0;
+
+        for (size_t i = 0; i < get_count(root, "regions"); i++) {
+                struct json_object *region = get_item(root, "regions", i);
+
+                if (!get_object(region, "held"))
+                        continue;
+                n++;
+                render_cell(&table, get_text(region, "region", "?"));
+                render_cell(&table, format_mib(text, get_number(region, "held.held_bytes")));
+                snprintf(text, sizeof(text), "%lld", (long long) get_number(region, "held.epochs"));
+                render_cell(&table, text);
+                render_cell(&table, get_number(region, "held.epoch_age_ms") < 0
+                                            ? "-"
+                                            : format_age(text, get_number(region, "held.epoch_age_ms")));
+                render_cell(&table, format_mib(text, get_number(region, "held.staged_bytes")));
+                render_cell(&table, get_text(region, "held.writer", "")[0] ? get_text(region, "held.writer", "")
+                                                                           : "nobody now");
+        }
+        if (n > 0)
+                putchar('\n');
+        return n > 0 ? render_print(&table, stdout) : 0;
+}
+
+static void print_remarks(struct json_object *root) {
+        for (size_t i = 0; i < get_count(root, "regions"); i++) {
+                struct json_object *region = get_item(root, "regions", i);
+                const char *name = get_text(region, "region", "?");
+
+                if (get_text(region, "held_text", NULL))
+                        printf("%s: not known from its holder: %s\n", name, get_text(region, "held_text", ""));
+                if (get_text(region, "refusal", NULL))
+                        printf("%s: the right to write it is not granted: %s\n", name,
+                               get_text(region, "refusal", ""));
+        }
+}
+
+static int print_names(struct json_object *root) {
+        struct render_table table = {
+                .heads = { "NAME", "PROCESS", "USER", "SIZE", "KINDS", "SINCE", "RESOLVED" },
+                .right = { [1] = true, [2] = true, [3] = true, [6] = true },
+                .n_columns = 7,
+        };
+        char text[FORMAT_MAX];
+
+        for (size_t i = 0; i < get_count(root, "names"); i++) {
+                struct json_object *name = get_item(root, "names", i);
+                size_t used = 0;
+
+                render_cell(&table, get_text(name, "name", "?"));
+                snprintf(text, sizeof(text), "%lld", (long long) get_number(name, "pid"));
+                render_cell(&table, text);
+                snprintf(text, sizeof(text), "%lld", (long long) get_number(name, "uid"));
+                render_cell(&table, text);
+                render_cell(&table, format_mib(text, get_number(name, "size_bytes")));
+                text[0] = 0;
+                for (size_t k = 0; k < get_count(name, "kinds") && used < sizeof(text); k++)
+                        used += (size_t) snprintf(text + used, sizeof(text) - used, "%s%d", k > 0 ? "," : "",
+                                                  json_object_get_int(get_item(name, "kinds", k)));
+                render_cell(&table, text);
+                render_cell(&table, format_age(text, get_number(name, "age_ms")));
+                snprintf(text, sizeof(text), "%lld", (long long) get_number(name, "resolved"));
+                render_cell(&table, text);
+        }
+        if (get_count(root, "names") > 0 && get_count(root, "regions") > 0)
+                putchar('\n');
+        return get_count(root, "names") > 0 ? render_print(&table, stdout) : 0;
+}
+
+static int print_all(struct json_object *root) {
+        if (get_count(root, "regions") + get_count(root, "names") == 0)
+                puts("No shared regions: no application of the policy has state:, and no program has registered a "
+                     "name.");
+        if (print_regions(root) < 0 || print_held(root) < 0)
+                return ctl_fail(CTL_FAILED, "out of memory");
+        print_remarks(root);
+        return print_names(root) < 0 ? ctl_fail(CTL_FAILED, "out of memory") : CTL_OK;
+}
+
+int verb_regions(struct ctl *ctl) {
+        _cleanup_json_ struct json_object *root = NULL;
+        int r = ctl_read_json(ctl, "DescribeRegions", &root, NULL);
+
+        if (r != CTL_OK)
+                return r;
+        for (size_t i = 0; i < get_count(root, "regions"); i++)
+                if (ask_holder(root, i) < 0)
+                        return ctl_fail(CTL_FAILED, "out of memory");
+        for (size_t i = 0; i < get_count(root, "regions"); i++)
+                json_object_object_del(get_item(root, "regions", i), "held_silent");
+        return ctl->json ? ctl_print_json(root) : print_all(root);
+}
