@@ -158,6 +158,37 @@ static void put_application_side(struct json_builder *builder, struct json_objec
         json_put_text(builder, object, "startable_text", state->check_text[side]);
 }
 
+void json_put_state_region(struct json_builder *builder, struct json_object *object,
+                           const struct state_region *region) {
+        json_put_text(builder, object, "region", region->name);
+        json_put_number(builder, object, "region_kind", region->kind);
+        json_put_number(builder, object, "size_bytes", region->size_bytes);
+        if (region->kind >= REGION_KIND_RESIDENT)
+                json_put_span(builder, object, "write_back_ms", region->write_back_usec);
+        else
+                json_put_null(builder, object, "write_back_ms");
+}
+
+/* How old the standby's view of the application's data can be while its holder answers: as the regions are written
+ * back. Null where that is up to the application. */
+static void put_state(struct json_builder *builder, struct json_object *parent, const struct application *policy) {
+        struct json_object *state = json_put_array(builder, parent, "regions");
+
+        for (size_t i = 0; i < policy->n_regions; i++) {
+                const struct state_region *region = &policy->regions[i];
+                struct json_object *object = json_put_object(builder, state, NULL);
+
+                json_put_state_region(builder, object, region);
+                json_put_text(builder, object, "holder", region->holder);
+                if (region->kind < REGION_KIND_RESIDENT)
+                        json_put_span(builder, object, "view_age_max_ms", 0);
+                else if (region->write_back_usec > 0)
+                        json_put_span(builder, object, "view_age_max_ms", region->write_back_usec);
+                else
+                        json_put_null(builder, object, "view_age_max_ms");
+        }
+}
+
 static void put_application(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
                             int app) {
         const struct application *policy = &pair->policy->applications[app];
@@ -179,20 +210,10 @@ static void put_application(struct json_builder *builder, struct json_object *pa
         json_put_number(builder, object, "restarts_left", application_restarts_left(pair, app, builder->now_usec));
         json_put_text(builder, object, "failure", state->failure);
         json_put_text(builder, object, "refusal", state->refused ? state->refusal : NULL);
+        put_state(builder, object, policy);
         sides = json_put_array(builder, object, "sides");
         for (int side = 0; side < SIDE_MAX; side++)
                 put_application_side(builder, sides, pair, app, (enum side) side);
-}
-
-void json_put_state_region(struct json_builder *builder, struct json_object *object,
-                           const struct state_region *region) {
-        json_put_text(builder, object, "region", region->name);
-        json_put_number(builder, object, "region_kind", region->kind);
-        json_put_number(builder, object, "size_bytes", region->size_bytes);
-        if (region->kind >= REGION_KIND_RESIDENT)
-                json_put_span(builder, object, "write_back_ms", region->write_back_usec);
-        else
-                json_put_null(builder, object, "write_back_ms");
 }
 
 void json_put_applications(struct json_builder *builder, struct json_object *parent, const struct pair *pair) {

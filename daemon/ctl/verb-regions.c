@@ -84,12 +84,12 @@ static int ask_holder(struct json_object *root, size_t i) {
         return r;
 }
 
-static const char *write_back_of(struct json_object *region, char buffer[FORMAT_MAX]) {
+static const char *write_back_of(struct json_object *region, char buffer[UNITS_TEXT_MAX]) {
         int64_t msec = get_number(region, "write_back_ms");
 
         if (get_number(region, "region_kind") < 3)
                 return "through";
-        return msec > 0 ? (snprintf(buffer, FORMAT_MAX, "%lld ms", (long long) msec), buffer) : "on request";
+        return msec > 0 ? duration_format(buffer, (usec_t) msec * USEC_PER_MSEC) : "on request";
 }
 
 static int print_regions(struct json_object *root) {
@@ -98,7 +98,7 @@ static int print_regions(struct json_object *root) {
                 .right = { [3] = true, [4] = true },
                 .n_columns = 8,
         };
-        char text[FORMAT_MAX], of[2 * NAME_LEN + 2];
+        char text[FORMAT_MAX], every[UNITS_TEXT_MAX], of[2 * NAME_LEN + 2];
 
         for (size_t i = 0; i < get_count(root, "regions"); i++) {
                 struct json_object *region = get_item(root, "regions", i);
@@ -110,7 +110,7 @@ static int print_regions(struct json_object *root) {
                 render_cell(&table, format_mib(text, get_number(region, "size_bytes")));
                 snprintf(text, sizeof(text), "%lld", (long long) get_number(region, "region_kind"));
                 render_cell(&table, text);
-                render_cell(&table, write_back_of(region, text));
+                render_cell(&table, write_back_of(region, every));
                 render_cell(&table, get_text(region, "writer.domain", "not granted"));
                 if (get_number(region, "granted_age_ms") >= 0)
                         render_cell(&table, format_age(text, get_number(region, "granted_age_ms")));

@@ -76,6 +76,26 @@ static const char *owner_state(struct json_object *application) {
         return "unknown";
 }
 
+/* How old the data is that the standby would go on with. */
+static void print_state(struct json_object *application) {
+        for (size_t i = 0; i < get_count(application, "regions"); i++) {
+                struct json_object *region = get_item(application, "regions", i);
+                const char *holder = get_text(region, "holder", "?");
+                int64_t msec = get_number(region, "view_age_max_ms");
+                char text[UNITS_TEXT_MAX];
+
+                printf("           state %s at %s: ", get_text(region, "region", "?"), holder);
+                if (msec > 0)
+                        printf("the standby's view is at most %s old while %s answers\n",
+                               duration_format(text, (usec_t) msec * USEC_PER_MSEC), holder);
+                else if (msec == 0)
+                        printf("written through, the standby's view is what %s has\n", holder);
+                else
+                        puts("the standby's view is as old as the last write-back that the application asked for; "
+                             "failoverctl regions");
+        }
+}
+
 static void print_application(const struct ctl *ctl, struct json_object *pair, struct json_object *application) {
         bool hot = strcmp(get_text(application, "kind", ""), "hot-standby") == 0;
         const char *owner = get_text(application, "owner.domain", "?"), *state = owner_state(application);
@@ -101,6 +121,7 @@ static void print_application(const struct ctl *ctl, struct json_object *pair, s
                 printf("           last failure: %s\n", get_text(application, "failure", ""));
         if (get_text(application, "refusal", NULL))
                 printf("           not started, memory refused: %s\n", get_text(application, "refusal", ""));
+        print_state(application);
 }
 
 static void print_flow(const struct ctl *ctl, struct json_object *pair) {
