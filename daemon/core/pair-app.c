@@ -222,6 +222,35 @@ static void follow_release(struct step *step, int app, enum side side) {
         step->again = step->changed = true;
 }
 
+/* The region that it runs in is short: there was no more when it was granted, or memory errors took it. It grows as the
+ * pool has unused memory again. */
+static void grow_region(struct step *step, int app) {
+        struct pair *pair = step->pair;
+        struct record_app *record = &pair->record.apps[app];
+        enum side owner = record->owner;
+        uint64_t extent = step->engine->policy->extent_bytes, bytes, missing;
+        struct region *row = table_find_application(&step->engine->table, pair_holder(pair, owner), app);
+
+        if (!row || row->usage_bytes >= application_policy(pair, app)->memory_bytes || record->ended ||
+            record->releasing[owner] || record->granted_bytes[owner] != row->usage_bytes || pair->record.paused ||
+            pair->record.held || pair->unsettled || !member_usable(pair, owner))
+                return;
+        missing = application_policy(pair, app)->memory_bytes - row->usage_bytes;
+        bytes = available_bytes(step, app);
+        bytes = bytes < missing ? bytes - bytes % extent : missing;
+        if (bytes == 0)
+                return;
+        bytes = table_grow(&step->engine->table, row, bytes);
+        record->granted_bytes[owner] += bytes;
+        pair_dirty(pair);
+        step_say(step, RECORD_GRANTED, owner, "%s: %" PRIu64 " MiB out of unused for %s, which was short of them",
+                 pair_domain(pair, owner), bytes / MIB, pair_app_name(pair, app));
+        step->again = true;
+        /* Its agent sets it online where the kernel does not. One that starts is going to wait for it. */
+        if (pair->apps[app].state[owner] == APPLICATION_RUNNING && request_free(step, &pair->apps[app].attach[owner]))
+                step_ask(step, owner, MESSAGE_ATTACH, app, &pair->apps[app].attach[owner]);
+}
+
 #define TOUCH_LIMIT_USEC (5 * USEC_PER_SEC) /* and as long for each GiB */
 
 void app_prefault(struct step *step, int app, enum side side) {
@@ -537,6 +566,8 @@ void advance_app(struct step *step, int app) {
                 app_prefault(step, app, owner);
         if (pair->apps[app].failed)
                 judge_failure(step, app);
-        if (!record->moving)
-                start(step, app);
+        if (record->moving)
+                return;
+        grow_region(step, app);
+        start(step, app);
 }

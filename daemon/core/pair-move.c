@@ -309,6 +309,10 @@ static bool move_granted(struct step *step, int app) {
         if (pair->record.fence_wanted[flow->from])
                 record->granted_bytes[flow->from] = 0;
         record->granted_bytes[flow->to] = full_region(step, app);
+        if (record->granted_bytes[flow->to] < pair->policy->applications[app].memory_bytes) {
+                rehearsals_give_way(step); /* it grows as they do */
+                assigned_give_way(step);
+        }
         record->releasing[flow->to] = false;
         handover_undone(step, app, flow->to);
         record->owner = flow->to;

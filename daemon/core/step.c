@@ -32,6 +32,18 @@ struct action *step_act(struct step *step, enum action_kind kind, enum side side
         return action;
 }
 
+/* What its agent is to count on: what the region has there, also where that is less than the policy says (lost memory,
+ * overflow); all of it where it has no region yet, and asks for one. */
+static uint64_t region_bytes(const struct step *step, enum side side, int app) {
+        const struct record_app *record = &step->pair->record.apps[app];
+        const struct region *row =
+                table_find_application(&step->engine->table, pair_holder(step->pair, side), app);
+
+        if (record->granted_bytes[side] > 0 && (record->moving || row))
+                return record->granted_bytes[side];
+        return step->pair->policy->applications[app].memory_bytes;
+}
+
 struct message *step_send(struct step *step, enum side side, enum message_type type, int app) {
         struct action *action = update_add(step->update, ACTION_SEND, step->pair->slot, side, app);
         struct message *message = calloc(1, sizeof(*message));
@@ -49,10 +61,7 @@ struct message *step_send(struct step *step, enum side side, enum message_type t
                 snprintf(action->app_name, sizeof(action->app_name), "%s", policy->name);
                 message->node = step->pair->members[side].preflight.apps[app].node;
                 message->token = step->pair->record.apps[app].token;
-                message->bytes =
-                        step->pair->record.apps[app].granted_bytes[side] > 0 && step->pair->record.apps[app].moving
-                                ? step->pair->record.apps[app].granted_bytes[side]
-                                : policy->memory_bytes;
+                message->bytes = region_bytes(step, side, app);
         }
         action->message = message;
         return message;

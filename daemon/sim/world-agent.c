@@ -330,7 +330,6 @@ static void restart(struct sim *sim, int pair, int side, int app, const struct s
                 return;
         }
         a->token = m->token;
-        a->bytes = m->bytes;
         a->start_id = m->id;
         a->restart = true;
         if (a->state != APPLICATION_STOPPING)
