@@ -149,13 +149,14 @@ static bool make_room(struct name_server *server, uid_t scope, bool any_scope) {
 }
 
 static bool has_room(struct name_server *server, uid_t scope) {
-        size_t n = 0, n_scope = 0;
+        size_t n = 0, n_scope = 0, n_others = 0;
 
         for (const struct client *client = server->clients; client; client = client->next) {
                 n++;
                 n_scope += client->scope == scope;
+                n_others += client->scope != 0;
         }
-        if (scope != 0 && n_scope >= NAME_SERVER_USER_CLIENTS_MAX)
+        if (scope != 0 && (n_scope >= NAME_SERVER_USER_CLIENTS_MAX || n_others >= NAME_SERVER_USERS_CLIENTS_MAX))
                 return make_room(server, scope, false);
         return n < NAME_SERVER_CLIENTS_MAX || make_room(server, scope, scope == 0);
 }

@@ -14,6 +14,7 @@
 
 #define NAME_SERVER_CLIENTS_MAX 256
 #define NAME_SERVER_USER_CLIENTS_MAX 64 /* of a user other than root and failoverd's */
+#define NAME_SERVER_USERS_CLIENTS_MAX 128 /* of all such users */
 #define NAME_SERVER_LINES_MAX 100       /* heard of one client in a second */
 
 struct name_server;

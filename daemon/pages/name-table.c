@@ -82,12 +82,16 @@ static struct entry *find(struct name_table *table, uid_t scope, const char *nam
         return entry;
 }
 
-static size_t count_scope(const struct name_table *table, uid_t scope) {
-        size_t n = 0;
+/* Others leave room for root and failoverd's own user. */
+static bool is_full(const struct name_table *table, uid_t scope) {
+        size_t n_scope = 0, n_others = 0;
 
-        for (const struct entry *entry = table->entries; entry; entry = entry->next)
-                n += entry->scope == scope;
-        return n;
+        for (const struct entry *entry = table->entries; entry; entry = entry->next) {
+                n_scope += entry->scope == scope;
+                n_others += entry->scope != 0;
+        }
+        return table->n_entries >= NAME_TABLE_MAX ||
+               (scope != 0 && (n_scope >= NAME_TABLE_USER_MAX || n_others >= NAME_TABLE_USERS_MAX));
 }
 
 /* A place for one more name of that connection; NULL with the refusal made. */
@@ -99,7 +103,7 @@ static struct entry *add(struct name_table *table, struct name_owner *owner, uid
                 refuse(ret, "%d names are the most of one connection", NAME_TABLE_OWNER_MAX);
                 return NULL;
         }
-        if (table->n_entries >= NAME_TABLE_MAX || (scope != 0 && count_scope(table, scope) >= NAME_TABLE_USER_MAX)) {
+        if (is_full(table, scope)) {
                 refuse(ret, "too many names are registered; one has to end first");
                 return NULL;
         }

@@ -18,6 +18,7 @@
 #define NAME_TABLE_MAX 1024     /* names */
 #define NAME_TABLE_OWNER_MAX 64 /* of one connection */
 #define NAME_TABLE_USER_MAX 256 /* of a user other than root and failoverd's */
+#define NAME_TABLE_USERS_MAX 512 /* of all such users */
 
 struct name_table;
 

@@ -4,74 +4,23 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
 
 import pytest
-from server import BUILD, MIB, PAGE, SECONDS, end, page
+from failoverd import Failoverd
+from server import MIB, PAGE, SECONDS, page
 from testbed.wait import until
-
-POLICY = """version: 1
-hypervisor: test:///default
-pool: {{memory: 4GiB, extent: 128MiB}}
-memory-servers:
-  - {{name: depot, control: {control}, uri: "nbds://192.0.2.1/", guests: "nbds://192.0.2.1/"}}
-pairs:
-  - name: shop
-    active: {{domain: vm-a, base: 512MiB}}
-    standby: {{domain: vm-b, base: 512MiB}}
-    applications:
-      - name: db
-        kind: hot-standby
-        memory: 512MiB
-        start: {{command: [/bin/db]}}
-        severity: [{{signal: any, is: major}}]
-        state: [{{region: ledger, size: 1MiB, kind: 3, write-back: 200ms}}]
-"""
-
-
-class Failoverd:
-    def __init__(self, directory, control):
-        self.dir = directory
-        bus = subprocess.Popen(["dbus-daemon", "--session", "--nofork", "--print-address"], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, text=True)
-        self.processes = [bus]
-        self.environment = {**os.environ, "DBUS_SESSION_BUS_ADDRESS": bus.stdout.readline().strip()}
-        with open(f"{directory}/policy.yaml", "w") as f:
-            f.write(POLICY.format(control=control))
-        command = [f"{BUILD}/daemon/failoverd", "--user", "--policy", f"{directory}/policy.yaml", "--state-dir",
-                   f"{directory}/state", "--runtime-dir", f"{directory}/run"]
-        with open(f"{directory}/log", "wb") as log:
-            self.processes.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
-        until(lambda: self.ctl("status").returncode not in (1, 3), SECONDS, self.log)
-
-    def log(self):
-        with open(f"{self.dir}/log", errors="replace") as f:
-            return f.read()
-
-    def ctl(self, *arguments):
-        return subprocess.run([f"{BUILD}/daemon/ctl/failoverctl", "--user", *arguments], env=self.environment,
-                              capture_output=True, text=True, timeout=SECONDS)
-
-    def regions(self):
-        done = self.ctl("regions", "--json")
-        assert done.returncode == 0, done
-        return json.loads(done.stdout)
-
-    def names(self):
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(SECONDS)
-        connection.connect(f"{self.dir}/run/names.sock")
-        return connection
-
-    def close(self):
-        for process in reversed(self.processes):
-            end(process, [])
-
 
 @pytest.fixture
 def failoverd(server, tmp_path):
     with contextlib.closing(Failoverd(str(tmp_path), server.control_path)) as one:
         yield one
+
+
+def connect(failoverd):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(SECONDS)
+    connection.connect(failoverd.names)
+    return connection
 
 
 def ask(connection, **request):
@@ -96,7 +45,7 @@ def test_what_the_holder_has_stands_beside_what_failoverd_knows(server, failover
 
 
 def test_names_are_shown_while_their_owner_lives_and_never_where_they_lead(failoverd):
-    owner, other = failoverd.names(), failoverd.names()
+    owner, other = connect(failoverd), connect(failoverd)
     entry = {"name": "prices", "uri": "nbd+unix:///CAPABILITY?socket=/run/x", "size": MIB, "kinds": [1, 3]}
     assert ask(owner, register=entry) == {"registered": {"name": "prices"}}
     assert f"held by process {os.getpid()}" in ask(other, register=entry)["refused"]

@@ -353,6 +353,64 @@ static void limits_of_names_are_kept(void) {
         name_table_free(table);
 }
 
+static unsigned register_many(struct name_table *table, struct name_owner *owners, size_t n, uid_t uid) {
+        unsigned registered = 0;
+
+        for (size_t i = 0; i < n; i++)
+                for (int k = 0; k < NAME_TABLE_OWNER_MAX; k++) {
+                        struct names_message request = { .type = NAMES_REGISTER, .uri = strdup(SECRET),
+                                                         .size_bytes = 1, .kinds = 2 }, answer;
+
+                        owners[i].uid = uid;
+                        snprintf(request.name, sizeof(request.name), "n-%zu-%d", i, k);
+                        name_table_answer(table, &owners[i], &request, 1, &answer);
+                        registered += answer.type == NAMES_REGISTERED;
+                        names_deinit(&request);
+                        names_deinit(&answer);
+                }
+        return registered;
+}
+
+static void other_users_leave_room_for_root(void) {
+        const struct name_table_rules rules = { .own_uid = 7, .reserved = is_reserved, .userdata = reserved_name };
+        enum { N = NAME_TABLE_MAX / 2 / NAME_TABLE_OWNER_MAX };
+        struct name_owner owners[4][N] = { 0 };
+        struct name_table *table;
+
+        REQUIRE(name_table_new(&rules, &table) == 0);
+        CHECK(register_many(table, owners[0], N, 1000) == NAME_TABLE_USER_MAX);
+        CHECK(register_many(table, owners[1], N, 1001) == NAME_TABLE_USERS_MAX - NAME_TABLE_USER_MAX);
+        CHECK(register_many(table, owners[2], N, 1002) == 0);
+        CHECK(register_many(table, owners[3], N, 7) == NAME_TABLE_MAX - NAME_TABLE_USERS_MAX);
+        name_table_free(table);
+}
+
+/* At the limit of clients who waits without a name goes, the oldest first, and who holds one stays. */
+static void who_holds_no_name_makes_room(void) {
+        int fds[NAME_SERVER_CLIENTS_MAX], late;
+        struct world world;
+
+        world_init(&world);
+        for (size_t i = 0; i < ELEMENTSOF(fds); i++) {
+                fds[i] = connect_to(&world);
+                if (i % 64 != 0 && i != ELEMENTSOF(fds) - 1)
+                        continue;
+                say(fds[i], i == 0 ? REGISTER("orders") : RESOLVE("orders", 1)); /* all before it are in by then */
+                expect(&world, fds[i], i == 0 ? "registered" : "found");
+        }
+        late = connect_to(&world);
+        say(late, RESOLVE("orders", 1));
+        expect(&world, late, "found");
+        expect_end(&world, fds[1]);
+        for (size_t i = 2; i < ELEMENTSOF(fds); i++)
+                close(fds[i]);
+        close(late);
+        CHECK(name_table_count(name_server_names(world.server)) == 1);
+        close(fds[0]);
+        wait_for_count(&world, 0);
+        world_deinit(&world);
+}
+
 /* In a child with another user's credentials: 0 for an answer, else the errno of the library's client. */
 static int ask_as(const struct world *world, uid_t uid, enum names_type type, const char *name) {
         pid_t pid = fork();
@@ -431,5 +489,7 @@ TEST_MAIN("name-server",
           TEST(who_does_not_read_is_let_go),
           TEST(a_hundred_clients_have_their_names),
           TEST(limits_of_names_are_kept),
+          TEST(other_users_leave_room_for_root),
+          TEST(who_holds_no_name_makes_room),
           TEST(users_have_names_of_their_own),
           TEST(a_second_server_and_what_is_no_socket_are_left_alone))
