@@ -104,7 +104,7 @@ int assigned_map(const struct engine *engine, struct rights *ret) {
 }
 
 bool assigned_refuses_policy(const struct engine *engine, const struct policy *policy, char *why, size_t size) {
-        if (engine->assigning.plan.running) {
+        if (engine->assigning.plan.running && !engine->assigning.of_guest) {
                 snprintf(why, size, "memory is being assigned by hand; apply again when that is over (failoverctl "
                          "memory assign --wait), or end it (--cancel)");
                 return true;

@@ -79,7 +79,7 @@ int assigned_map(const struct engine *engine, struct rights *ret);
 
 /* Reads a request and compares it with the table, changing nothing: what it falls into in `ret_plan`, and how the map
  * would be afterwards in `ret_map`, which the caller frees. Otherwise a negative errno with the reason in `why`:
- * -EBUSY where one is under way, and what assignment_begin() answers; -EOPNOTSUPP for a VM without a region of kind
- * memory; -EAGAIN. */
+ * -EBUSY where an operator's is under way (a guest's gives way, with what it was promised where the pool lacks it), and
+ * what assignment_begin() answers; -EOPNOTSUPP for a VM without a region of kind memory; -EAGAIN. */
 int assigned_plan(const struct engine *engine, const char *text, struct assignment *ret_plan, struct rights *ret_map,
                   char *why, size_t size);

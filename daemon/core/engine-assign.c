@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A request to assign memory: read, compared with the table, granted all at once; then its usage is followed, VM by
- * VM, to its end. */
+/* A request to assign memory is granted all at once (assigned-plan.c); then its usage is followed, VM by VM, to its
+ * end. */
 
 #include <assert.h>
 #include <errno.h>
@@ -11,256 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/core/choice.h"
-#include "daemon/core/pair-internal.h"
+#include "daemon/core/assigned-internal.h"
 
 #define WRITE_USEC (2 * USEC_PER_SEC)
+#define STILL_USEC (5 * USEC_PER_SEC) /* a guest's request that has not moved for so long holds up no other */
 #define PIECE_PATIENCES 10 /* a VM may take so much of the policy's patience for a piece */
-
-/* ---- who may be named ---------------------------------------------------------------------------------- */
-
-static bool is_fenced(const struct pair *pair, enum side side) {
-        return pair->record.fence_wanted[side] || pair->members[side].failure[0] || member_fenced(pair, side);
-}
-
-static size_t list_vms(const struct engine *engine, struct assignment_vm *ret) {
-        size_t n = 0;
-
-        for (int i = 0; i < engine->n_pairs; i++) {
-                const struct pair *pair = engine->pairs[i];
-
-                if (!pair || pair_policy_find_memory(pair->policy) < 0)
-                        continue;
-                for (enum side side = 0; side < SIDE_MAX; side++) {
-                        ret[n] = (struct assignment_vm) { .holder = pair_holder(pair, side),
-                                                          .fenced = is_fenced(pair, side) };
-                        snprintf(ret[n++].name, NAME_LEN, "%s", pair_domain(pair, side));
-                }
-        }
-        return n;
-}
-
-/* A VM that there is, and that has no region for what is assigned by hand. */
-static bool lacks_region(const struct engine *engine, const char *name) {
-        for (int i = 0; i < engine->n_pairs; i++)
-                for (enum side side = 0; engine->pairs[i] && side < SIDE_MAX; side++)
-                        if (strcmp(pair_domain(engine->pairs[i], side), name) == 0)
-                                return pair_policy_find_memory(engine->pairs[i]->policy) < 0;
-        return false;
-}
-
-static const struct pair *pair_of(const struct engine *engine, struct holder vm) {
-        const struct pair *pair = engine->pairs[vm.pair];
-
-        assert(pair);
-        return pair;
-}
-
-/* ---- management ------------------------------------------------------------------------------------------ */
-
-/* Takes `bytes` away from a VM, at the highest places that it manages. */
-static int take_top(struct rights *map, struct holder vm, uint64_t bytes) {
-        int r = 0;
-
-        for (size_t i = map->n_ranges; r >= 0 && i > 0 && bytes > 0; i--) {
-                struct span span = map->ranges[i - 1].span;
-
-                if (!holder_equal(map->ranges[i - 1].manager, vm))
-                        continue;
-                if (span_bytes(span) > bytes)
-                        span.start = span.end - bytes;
-                bytes -= span_bytes(span);
-                r = rights_assign(map, span, HOLDER_NONE, 0); /* what lies below keeps its index */
-        }
-        return r;
-}
-
-/* Gives a VM `bytes` that nobody manages: next to its own, and what fits best. */
-static int give(struct rights *map, struct holder vm, uint64_t bytes, bool best_effort) {
-        const struct choice choice = { .from = CHOICE_ANY_UNMANAGED, .rules = { CHOICE_NEAREST, CHOICE_CLOSEST_FIT },
-                                       .n_rules = 2, .best_effort = best_effort };
-        struct chosen chosen;
-        int r;
-
-        r = choice_make(&choice, map, vm, bytes, &chosen);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; r >= 0 && i < chosen.n_spans; i++)
-                r = rights_assign(map, chosen.spans[i], vm, 0);
-        chosen_deinit(&chosen);
-        return r;
-}
-
-/* Moves in the map what the plan says: first what is released, then ranges, then amounts. */
-static int move_management(const struct assignment *plan, struct rights *map) {
-        int r = 0;
-
-        for (size_t i = 0; r >= 0 && i < plan->n_parts; i++) {
-                const struct assignment_part *part = &plan->parts[i];
-
-                if (part->is_range)
-                        r = rights_assign(map, part->span,
-                                          part->to < 0 ? HOLDER_NONE : plan->vms[part->to].holder, 0);
-                else if (part->to < 0)
-                        r = take_top(map, plan->vms[part->from].holder, part->bytes);
-        }
-        for (size_t i = 0; r >= 0 && i < plan->n_parts; i++)
-                if (!plan->parts[i].is_range && plan->parts[i].to >= 0)
-                        r = give(map, plan->vms[plan->parts[i].to].holder, plan->parts[i].bytes, false);
-        return r;
-}
-
-/* What a VM manages in the map. -E2BIG where that is in more stretches than a record holds. */
-static int collect(const struct rights *map, struct holder vm, struct assigned *ret) {
-        struct assigned assigned = { 0 };
-
-        for (size_t i = 0; i < map->n_ranges; i++) {
-                const struct rights_range *range = &map->ranges[i];
-
-                if (!holder_equal(range->manager, vm))
-                        continue;
-                if (assigned.n_spans == ASSIGNED_SPANS_MAX)
-                        return -E2BIG;
-                assigned.spans[assigned.n_spans++] = range->span; /* the map merges what lies side by side */
-        }
-        *ret = assigned;
-        return 0;
-}
-
-/* ---- the plan -------------------------------------------------------------------------------------------- */
-
-/* Does each VM's region hold what it would manage? */
-static int check_vms(const struct engine *engine, const struct assignment *plan, const struct rights *map, char *why,
-                     size_t size) {
-        for (size_t i = 0; i < plan->n_vms; i++) {
-                struct holder vm = plan->vms[i].holder;
-                const struct pair *pair = pair_of(engine, vm);
-                const struct application *region =
-                        &pair->policy->applications[pair_policy_find_memory(pair->policy)];
-                uint64_t after = rights_sum(map, vm).managed_bytes, now = assigned_bytes(pair, vm.side);
-                struct assigned assigned;
-                char x[UNITS_TEXT_MAX], y[UNITS_TEXT_MAX], z[UNITS_TEXT_MAX];
-
-                if (after > now && after > region->memory_bytes) {
-                        snprintf(why, size, "%s would manage %s, and its region %s holds %s; extend it by at most %s, "
-                                 "or make the region larger in the policy", plan->vms[i].name, size_format(x, after),
-                                 region->name, size_format(y, region->memory_bytes),
-                                 size_format(z, region->memory_bytes > now ? region->memory_bytes - now : 0));
-                        return -ENOSPC;
-                }
-                if (collect(map, vm, &assigned) < 0) {
-                        snprintf(why, size, "what %s manages would lie in more than %d places; ask for an amount, or "
-                                 "for ranges next to its own (failoverctl memory)", plan->vms[i].name,
-                                 ASSIGNED_SPANS_MAX);
-                        return -E2BIG;
-                }
-        }
-        return 0;
-}
-
-/* Does the pool have what is asked for beyond what is given back for it? */
-static int check_pool(const struct engine *engine, const struct assignment *plan, char *why, size_t size) {
-        uint64_t in = 0, out = 0, available = assigned_available(engine);
-        char x[UNITS_TEXT_MAX], y[UNITS_TEXT_MAX];
-
-        for (size_t i = 0; i < plan->n_parts; i++) {
-                in += plan->parts[i].to >= 0 ? plan->parts[i].bytes : 0;
-                out += plan->parts[i].from >= 0 ? plan->parts[i].bytes : 0;
-        }
-        if (in <= out || in - out <= available)
-                return 0;
-        snprintf(why, size, "it needs %s more than it gives back, and the pool has %s unused beside what is promised "
-                 "to hot-standby applications; ask for less, release more, or grow the pool (policy: pool.memory)",
-                 size_format(x, in - out), size_format(y, available));
-        return -ENOSPC;
-}
-
-static int plan_request(const struct engine *engine, const char *text, const struct assignment_vm *vms, size_t n_vms,
-                        struct assignment *plan, struct rights *map, char *why, size_t size) {
-        const struct assign_keys *keys = &engine->policy->assign;
-        uint64_t extent = engine->policy->extent_bytes;
-        uint64_t piece = keys->piece_bytes > 0 && keys->piece_bytes < extent ? extent : keys->piece_bytes;
-        const struct assignment_policy policy = {
-                .order = keys->order, .overlap = keys->overlap, .piece_bytes = piece / extent * extent,
-        };
-        struct assignment_item items[ASSIGNMENT_ITEMS_MAX];
-        size_t n;
-        int r;
-
-        r = assignment_parse(text, items, &n, why, size);
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                if (lacks_region(engine, items[i].vm)) {
-                        snprintf(why, size, "%s has no region to extend or release by hand; add an application of kind "
-                                 "memory to its pair (failoverd-policy(5)), and the device to its domain", items[i].vm);
-                        return -EOPNOTSUPP;
-                }
-        if (r >= 0 && n_vms == 0) {
-                snprintf(why, size, "no VM has a region to extend or release by hand; add an application of kind "
-                         "memory to a pair (failoverd-policy(5)), and the device to its domains");
-                return -EOPNOTSUPP;
-        }
-        if (r >= 0)
-                r = assignment_begin(plan, map, vms, n_vms, items, n, &policy, why, size);
-        if (r < 0)
-                return r;
-        r = check_pool(engine, plan, why, size);
-        if (r < 0)
-                return r;
-        r = move_management(plan, map);
-        if (r < 0) {
-                snprintf(why, size, "%s", r == -ENOMEM ? "out of memory" : "there are not enough places in the pool");
-                return r;
-        }
-        return check_vms(engine, plan, map, why, size);
-}
-
-int assigned_plan(const struct engine *engine, const char *text, struct assignment *ret_plan, struct rights *ret_map,
-                  char *why, size_t size) {
-        struct assignment_vm *vms = NULL;
-        struct assignment *plan = NULL;
-        struct rights map;
-        int r;
-
-        if (!engine->ready || !engine->policy || engine->pool_short) {
-                snprintf(why, size, "%s", engine->pool_short ? "the pool in the policy is smaller than what is granted "
-                                                               "already; make pool.memory larger first"
-                                                             : "failoverd is still starting; try again in a moment");
-                return engine->pool_short ? -ENOSPC : -EAGAIN;
-        }
-        if (engine->assigning.plan.running) {
-                char item[ASSIGNMENT_ITEM_LEN];
-
-                snprintf(why, size, "a request of %s is under way, from \"%s\" on; wait for its end (failoverctl "
-                         "memory assign --wait), or end it (--cancel)", engine->assigning.who,
-                         assignment_item_format(&engine->assigning.plan.items[0], item));
-                return -EBUSY;
-        }
-        r = assigned_map(engine, &map);
-        if (r < 0) {
-                snprintf(why, size, "%s", r == -E2BIG ? "the pool has too many extents for places; make pool.extent "
-                                                        "larger"
-                                                      : strerror(-r));
-                return r;
-        }
-        vms = calloc((size_t) engine->n_pairs * SIDE_MAX + 1, sizeof(*vms));
-        plan = calloc(1, sizeof(*plan));
-        if (vms && plan) {
-                plan->next_id = engine->assigning.plan.next_id;
-                r = plan_request(engine, text, vms, list_vms(engine, vms), plan, &map, why, size);
-        } else {
-                snprintf(why, size, "out of memory");
-                r = -ENOMEM;
-        }
-        if (r < 0)
-                rights_deinit(&map);
-        else {
-                *ret_plan = *plan;
-                *ret_map = map;
-        }
-        free(vms);
-        free(plan);
-        return r;
-}
 
 /* ---- granted --------------------------------------------------------------------------------------------- */
 
@@ -288,7 +43,7 @@ static void commit(struct engine *engine, const struct rights *map, struct updat
                 for (enum side side = 0; pair && side < SIDE_MAX; side++) {
                         struct assigned assigned;
 
-                        if (collect(map, pair_holder(pair, side), &assigned) < 0 ||
+                        if (assigned_collect(map, pair_holder(pair, side), &assigned) < 0 ||
                             same(&assigned, &pair->record.assigned[side]))
                                 continue;
                         pair->record.assigned[side] = assigned;
@@ -344,6 +99,7 @@ static void answer(struct engine *engine, bool at_once, struct update *update) {
 }
 
 static void stop(struct engine *engine);
+static void say_end(struct engine *engine, struct update *update);
 
 /* A guest is not told of other VMs; history has the whole reason. */
 static void refuse_guest(struct engine *engine, const struct asker *asker, int result, const char *why,
@@ -358,27 +114,62 @@ static void refuse_guest(struct engine *engine, const struct asker *asker, int r
                                         : "it cannot be had now; the host's history says why");
 }
 
+/* May a request of this asker end the one under way? An operator's may end a guest's, and a guest's one that stands
+ * still. */
+static bool gives_way(const struct assigning *assigning, const struct asker *asker, usec_t now) {
+        usec_t moved_usec = assigning->begun_usec;
+
+        for (size_t i = 0; i < assigning->plan.n_vms; i++)
+                if (assigning->vms[i].request_id && assigning->vms[i].seen_usec > moved_usec)
+                        moved_usec = assigning->vms[i].seen_usec;
+        return assigning->of_guest && (!asker->message_id || now >= moved_usec + STILL_USEC);
+}
+
+static int make_plan(const struct engine *engine, const char *request, const struct asker *asker,
+                     struct assignment *ret_plan, struct rights *ret_map, char *why, size_t size) {
+        if (!asker->message_id || !engine->assigning.plan.running)
+                return assigned_plan(engine, request, ret_plan, ret_map, why, size);
+        if (gives_way(&engine->assigning, asker, engine->now_usec))
+                return assigned_plan_beside(engine, request, false, ret_plan, ret_map, why, size);
+        snprintf(why, size, "a request of %s is under way", engine->assigning.who);
+        return -EBUSY;
+}
+
+/* The request under way, if any, makes way for what was planned beside it. */
 static void begin(struct engine *engine, const char *request, const char *who, const struct asker *asker,
                   struct update *update) {
         struct assigning *assigning = &engine->assigning;
         struct step step = step_begin(engine, NULL, update);
-        char why[EVENT_TEXT_LEN];
+        struct assignment *plan = malloc(sizeof(*plan));
+        char why[EVENT_TEXT_LEN] = "out of memory";
+        struct holder before = HOLDER_NONE;
+        struct assignment_request none;
         struct rights map;
-        int r;
+        int r = -ENOMEM;
 
-        if (assigning->plan.running && assigning->of_guest && !asker->message_id) {
-                stop(engine); /* what it was granted it has, or gets when it is there */
-                engine_advance_assignment(engine, NULL, update);
-        }
-        if (!assigning->plan.running)
-                answer(engine, true, update); /* the last one's, whose writing is late */
-        r = assigned_plan(engine, request, &assigning->plan, &map, why, sizeof(why));
+        if (plan)
+                r = make_plan(engine, request, asker, plan, &map, why, sizeof(why));
         if (r < 0 && asker->message_id)
                 refuse_guest(engine, asker, r, why, update);
         else if (r < 0)
                 reply(engine, asker, r, update, "%s", why);
-        if (r < 0)
+        if (r < 0) {
+                free(plan);
                 return;
+        }
+        if (assigning->plan.running)
+                before = assigning->plan.vms[0].holder; /* a guest's: there is no other */
+        if (holder_is_vm(before) && rights_sum(&map, before).managed_bytes <
+                                            assigned_bytes(assigned_pair_of(engine, before), before.side))
+                stop(engine); /* its asker is not told that it was granted */
+        answer(engine, true, update); /* the last one's, whose writing is late */
+        if (holder_is_vm(before)) {
+                stop(engine);
+                (void) assignment_next(&assigning->plan, &none);
+                say_end(engine, update);
+        }
+        assigning->plan = *plan;
+        free(plan);
         memset(assigning->vms, 0, sizeof(assigning->vms));
         snprintf(assigning->who, sizeof(assigning->who), "%s", who);
         assigning->of_guest = asker->message_id != 0;
@@ -387,49 +178,26 @@ static void begin(struct engine *engine, const char *request, const char *who, c
         for (size_t i = 0; i < assigning->plan.n_vms; i++) {
                 struct holder vm = assigning->plan.vms[i].holder;
 
-                assigning->vms[i].target_bytes = assigned_bytes(pair_of(engine, vm), vm.side);
+                assigning->vms[i].target_bytes = assigned_bytes(assigned_pair_of(engine, vm), vm.side);
         }
         step_say(&step, RECORD_GRANTED, SIDE_INVALID, "memory assigned by %s: %.180s", who, request);
         assigning->asker = *asker;
         assigning->asked_usec = engine->now_usec;
         commit(engine, &map, update);
         rights_deinit(&map);
+        if (holder_is_vm(before)) /* whatever has not followed goes on */
+                advance_pair(engine, before.pair, update);
+}
+
+void engine_end_guests_request(struct engine *engine, struct update *update) {
+        if (!engine->assigning.plan.running || !engine->assigning.of_guest)
+                return;
+        answer(engine, true, update);
+        stop(engine);
+        engine_advance_assignment(engine, NULL, update);
 }
 
 /* ---- given up -------------------------------------------------------------------------------------------- */
-
-/* What a VM of the request has now. One that is away for a while (off, fenced, booting) has nothing granted, and keeps
- * what it managed before and what the request had done for it. */
-static uint64_t has_now(const struct engine *engine, size_t i, uint64_t extent) {
-        const struct assignment *plan = &engine->assigning.plan;
-        struct holder vm = plan->vms[i].holder;
-        const struct pair *pair = pair_of(engine, vm);
-        const struct record_app *app = &pair->record.apps[pair_policy_find_memory(pair->policy)];
-        uint64_t now = assigned_bytes(pair, vm.side), undone = assignment_unextended(plan, i);
-        uint64_t granted = is_fenced(pair, vm.side) ? 0 : (app->granted_bytes[vm.side] + extent - 1) / extent * extent;
-        uint64_t done = now > undone ? now - undone : 0;
-
-        return granted > done ? granted : done;
-}
-
-/* Each VM of the request manages what it has. */
-static int keep_what_is_there(const struct engine *engine, struct rights *map) {
-        const struct assignment *plan = &engine->assigning.plan;
-        int r = 0;
-
-        for (int round = 0; round < 2; round++)
-                for (size_t i = 0; r >= 0 && i < plan->n_vms; i++) {
-                        struct holder vm = plan->vms[i].holder;
-                        uint64_t now = assigned_bytes(pair_of(engine, vm), vm.side);
-                        uint64_t has = has_now(engine, i, map->extent_bytes);
-
-                        if (round == 0 && now > has)
-                                r = take_top(map, vm, now - has);
-                        else if (round == 1 && now < has)
-                                r = give(map, vm, has - now, true);
-                }
-        return r;
-}
 
 /* How much of what a VM is asked for is done. */
 static uint64_t moved(const struct pair *pair, enum side side, const struct assigning_vm *vm) {
@@ -454,7 +222,7 @@ static void stop(struct engine *engine) {
 
                 if (vm->request_id)
                         assignment_done(&assigning->plan, vm->request_id, ASSIGN_DONE,
-                                        moved(pair_of(engine, holder), holder.side, vm), "cancelled");
+                                        moved(assigned_pair_of(engine, holder), holder.side, vm), "cancelled");
         }
 }
 
@@ -471,7 +239,7 @@ static void cancel(struct engine *engine, const struct operator_command *command
         }
         r = assigned_map(engine, &map);
         if (r >= 0 && keeps)
-                r = keep_what_is_there(engine, &map);
+                r = assigned_keep_what_is_there(engine, &map);
         if (r < 0) {
                 command_reply(&step, command->id, r, "it cannot be ended now: %s", strerror(-r));
                 return;
@@ -514,7 +282,7 @@ static bool look(struct engine *engine, size_t i) {
         struct assigning *assigning = &engine->assigning;
         struct assigning_vm *vm = &assigning->vms[i];
         struct holder holder = assigning->plan.vms[i].holder;
-        const struct pair *pair = pair_of(engine, holder);
+        const struct pair *pair = assigned_pair_of(engine, holder);
         enum assignment_outcome outcome = ASSIGN_DONE;
         char why[ASSIGNMENT_WHY_LEN] = "", time[UNITS_TEXT_MAX];
         usec_t patience = engine->policy->assign.patience_usec;
@@ -527,7 +295,7 @@ static bool look(struct engine *engine, size_t i) {
                 vm->seen_bytes = bytes;
                 vm->seen_usec = engine->now_usec;
         }
-        if (is_fenced(pair, holder.side)) {
+        if (assigned_is_fenced(pair, holder.side)) {
                 outcome = ASSIGN_FAILED;
                 snprintf(why, sizeof(why), "%s has failed; what it manages is given to it again when it is back",
                          pair_domain(pair, holder.side));
@@ -587,8 +355,6 @@ static void say_end(struct engine *engine, struct update *update) {
         for (size_t i = 0; i < assigning->plan.n_items; i++)
                 step_say(&step, assignment_report(&assigning->plan, i).refused_bytes ? RECORD_REFUSED : RECORD_GRANTED,
                          SIDE_INVALID, "memory: %.240s", assignment_report_format(&assigning->plan, i, line));
-        for (size_t i = 0; i < assigning->plan.n_vms; i++) /* whatever has not followed goes on */
-                advance_pair(engine, assigning->plan.vms[i].holder.pair, update);
 }
 
 /* Memory that came back from one pair's VM may be what another's waits for. */
@@ -619,8 +385,11 @@ void engine_advance_assignment(struct engine *engine, const struct event *event,
                 less[i] = look(engine, i);
         while (assignment_next(&assigning->plan, &request))
                 issue(engine, &request, update);
-        if (!assigning->plan.running)
+        if (!assigning->plan.running) {
                 say_end(engine, update);
+                for (size_t i = 0; i < assigning->plan.n_vms; i++) /* whatever has not followed goes on */
+                        advance_pair(engine, assigning->plan.vms[i].holder.pair, update);
+        }
         for (size_t i = 0; assigning->plan.running && i < assigning->plan.n_vms; i++)
                 if (less[i])
                         advance_pair(engine, assigning->plan.vms[i].holder.pair, update);

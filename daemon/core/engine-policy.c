@@ -443,6 +443,9 @@ void engine_apply_policy(struct engine *engine, const struct event *event, struc
         struct step step = step_begin(engine, NULL, update);
         struct plan plan;
 
+        /* A guest's request holds up no policy; one that is refused ends no request. */
+        if (engine->assigning.plan.running && engine_try_policy(engine, event->policy, why, sizeof(why)) >= 0)
+                engine_end_guests_request(engine, update);
         if (!copy || plan_policy(engine, copy, &plan, why, sizeof(why)) < 0) {
                 step_say(&step, RECORD_REFUSED, SIDE_INVALID, "policy not applied: %s", why);
                 policy_free(copy);

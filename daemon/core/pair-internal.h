@@ -259,7 +259,7 @@ uint64_t assigned_most(const struct pair *pair, int app);
 void advance_assigned(struct step *step, int app);
 /* A hot-standby application is short of memory: what was assigned by hand is called back for a while. */
 void assigned_give_way(struct step *step);
-/* Would what is assigned no longer fit, or is a request under way? */
+/* Would what is assigned no longer fit, or is an operator's request under way? */
 bool assigned_refuses_policy(const struct engine *engine, const struct policy *policy, char *why, size_t size);
 /* Start-up: what the records say is made to fit the policy, and each other. */
 void assigned_restore(struct engine *engine, struct update *update);
@@ -274,6 +274,8 @@ void engine_assign(struct engine *engine, const struct operator_command *command
 /* A guest asks for memory of its VM, or for less; answered to its agent. What it may ask for is checked before. */
 void engine_assign_for_guest(struct engine *engine, struct pair *pair, enum side side, const char *request,
                              uint64_t message_id, struct update *update);
+/* A guest's request under way, if any, ends: what it was granted its VM has, or gets when it is there. */
+void engine_end_guests_request(struct engine *engine, struct update *update);
 
 /* engine-guest.c */
 /* MESSAGE_ASK of that VM's agent. */
