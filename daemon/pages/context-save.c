@@ -34,9 +34,11 @@ int context_saving_permit(const struct context_job *job, const char *vm, const c
 }
 
 void context_host(char ret[static NAME_LEN]) {
-        memset(ret, 0, NAME_LEN);
-        if (gethostname(ret, NAME_LEN - 1) < 0 || !space_word_is_valid(ret))
-                strcpy(ret, "localhost");
+        char name[NAME_LEN] = "";
+
+        if (gethostname(name, sizeof(name) - 1) < 0 || !space_word_is_valid(name))
+                strcpy(name, "localhost");
+        memcpy(ret, name, sizeof(name));
 }
 
 void context_claim_text(const struct context_job *job, const char *verb, char ret[static CONTEXT_HOLDER_LEN]) {
