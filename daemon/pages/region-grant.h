@@ -21,7 +21,7 @@ struct granted_region {
 struct region_grant {
         char node[NAME_LEN], owner[NAME_LEN]; /* of the spaces */
         uint64_t token;
-        usec_t deadline_usec;                 /* for all of it */
+        usec_t deadline_usec;                 /* of each holder; they are asked at once */
         struct granted_region regions[POLICY_REGIONS_MAX];
         size_t n_regions;
 

@@ -85,6 +85,22 @@ def test_a_holder_that_does_not_answer_costs_the_deadline_and_holds_the_grant(se
     assert [r["name"] for r in answer.regions] == ["orders"]
 
 
+def test_a_silent_holder_takes_nothing_from_the_living_ones(servers):
+    server, silent = servers(), servers()
+    both = [region(silent, "log", lost="start"), region(server, lost="start")]
+    old = grant(1, *both, new=True).connect(server)
+    silent.stop()
+    answer = grant(2, *both, seconds=0.5)
+    assert answer.errno == 0 and answer.text.startswith("log is out of reach, started without it")
+    assert "orders is out of reach" not in answer.text and [r["name"] for r in answer.regions] == ["orders"]
+    assert server.space(owner="orders", space="orders")["token"] == 2
+    with pytest.raises(nbd.Error):    # its writer is no more the one
+        old.pwrite(page(1), 0)
+        old.flush()
+    answer = grant(3, region(silent, "log"), region(server), seconds=0.5)
+    assert answer.errno == errno.ENOTCONN and silent.control_path in answer.text
+
+
 def test_another_size_in_the_policy_is_refused(server):
     grant(1, region(server), new=True)
     answer = grant(2, region(server, size=2 * MIB))
