@@ -249,6 +249,15 @@ static char *parameters_of(const struct overflow_place *place) {
         return memstream_close(f, &text) < 0 ? NULL : text;
 }
 
+/* That a start was begun says nothing: it has come up, or it is begun again. */
+static void tell_start(struct overflow_place *place, usec_t now) {
+        char where[PAGER_WHERE_LEN];
+
+        if (place->started_usec > 0)
+                fail(place, "its pager does not come up, and is started again; see",
+                     pagers_where(place->overflow->pagers, place->name, where), now);
+}
+
 static void carry_out(struct overflow_place *place, enum overflow_work work, const char *parameters, usec_t now) {
         struct pagers *pagers = place->overflow->pagers;
         int r = 0;
@@ -258,8 +267,9 @@ static void carry_out(struct overflow_place *place, enum overflow_work work, con
                 r = pagers_configure(pagers, place->name, parameters);
                 break;
         case OVERFLOW_START:
+                tell_start(place, now);
                 r = pagers_start(pagers, place->name);
-                place->started_usec = now;
+                place->started_usec = r < 0 ? 0 : now;
                 break;
         case OVERFLOW_ATTACH:
         case OVERFLOW_DETACH:
@@ -306,6 +316,7 @@ static void see_pager(struct overflow_place *place, const char *parameters, stru
         pagers_look(place->overflow->pagers, place->name, parameters, status);
         sight->configured = status->configured;
         sight->current = status->current;
+        sight->bearable = status->bearable;
         sight->pager_known = status->known == 0;
         sight->alive = status->alive;
         sight->told = status->fresh;
@@ -318,6 +329,8 @@ static void see_pager(struct overflow_place *place, const char *parameters, stru
         sight->dead_usec = place->dead_usec;
         if (now > place->asked_last_usec + 2 * LOOK_USEC)
                 place->asked_usec = 0;
+        if (status->alive)
+                place->started_usec = 0;
         sight->asked_usec = place->asked_usec;
         sight->started_usec = place->started_usec;
         sight->idle_usec = place->idle_usec;
@@ -340,6 +353,8 @@ static void tell_unknown(struct overflow_place *place) {
 }
 
 static void tell_changes(struct overflow_place *place, const struct overflow_sight *sight) {
+        bool late;
+
         tell_unknown(place);
         if (!sight->pager_known)
                 return;
@@ -348,7 +363,11 @@ static void tell_changes(struct overflow_place *place, const struct overflow_sig
         if (place->status.lost_bytes > place->lost_bytes)
                 say(place, "%llu KiB of the VM's memory were lost with memory servers",
                     (unsigned long long) ((place->status.lost_bytes - place->lost_bytes) / KIB));
-        place->asked &= sight->attached && (place->detaching || !(sight->wanted && sight->current));
+        place->asked &= sight->attached && (place->detaching || !(sight->wanted && sight->bearable));
+        late = sight->attached && sight->alive && sight->wanted && sight->bearable && !sight->current;
+        if (late && !place->was_late)
+                say(place, "the pager goes on as it was started; what the policy says now holds once its VM is off");
+        place->was_late = late;
         place->was_alive = sight->alive;
         place->lost_bytes = place->status.lost_bytes;
 }

@@ -24,7 +24,7 @@ struct overflow_place {
         bool detaching;                  /* the guest has been asked to let go of the device itself */
         usec_t retry_usec;               /* nothing is done before */
         usec_t asked_usec, asked_last_usec, started_usec, idle_usec, dead_usec;
-        bool was_alive, asked; /* for what is said once */
+        bool was_alive, asked, was_late; /* for what is said once */
         int was_known;         /* so is this: the pager's `known` */
         uint64_t lost_bytes;
         struct pager_status status;

@@ -46,6 +46,6 @@ enum overflow_work overflow_next(const struct overflow_sight *sight, usec_t now_
         if (!sight->vm_known || !sight->pager_known)
                 return OVERFLOW_REST;
         if (sight->attached)
-                return sight->wanted && sight->current && sight->alive ? OVERFLOW_REST : take_off(sight, now_usec);
+                return sight->wanted && sight->bearable && sight->alive ? OVERFLOW_REST : take_off(sight, now_usec);
         return sight->wanted ? bring_about(sight, now_usec) : clear_away(sight, now_usec);
 }

@@ -32,9 +32,10 @@ struct overflow_sight {
         bool vm_known;   /* whether the disk is attached is known */
         bool vm_ready;   /* it can be attached now: the guest is up, nothing more urgent is done with it */
         bool attached;
-        bool pager_known; /* the next three hold; without them nothing is done: a guest may have pages with it */
+        bool pager_known; /* the next four hold; without them nothing is done: a guest may have pages with it */
         bool configured; /* there is a configuration */
         bool current;    /* it says what is wanted, and the pager was started since */
+        bool bearable;   /* current, or what differs can wait until the VM is off */
         bool alive;      /* the pager's process is there */
         bool told;       /* its status is fresh: the next three hold */
         bool serving;

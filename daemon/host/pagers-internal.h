@@ -21,6 +21,8 @@ struct pagers {
 int pagers_path(const struct pagers *pagers, const char *name, const char *file, char ret[static PATH_MAX]);
 /* Starts it as a child. */
 int pagers_spawn(struct pagers *pagers, const char *name, const char *conf_path);
+/* Empties its log where that has grown large. */
+void pagers_bound_log(const struct pagers *pagers, const char *name);
 /* Takes note of children that have ended. */
 void pagers_reap(struct pagers *pagers);
 /* "StartUnit" or "StopUnit"; what goes wrong later is logged. */

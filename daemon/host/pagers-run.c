@@ -7,10 +7,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/host/pagers-internal.h"
 #include "daemon/host/unit.h"
+
+#define LOG_MAX (1 << 20)
 
 void pagers_reap(struct pagers *pagers) {
         for (size_t i = 0; i < pagers->n_children;)
@@ -20,14 +23,23 @@ void pagers_reap(struct pagers *pagers) {
                         i++;
 }
 
-/* What systemd told failoverd is not for its children: a pager that is ready is not failoverd's being ready. */
-static bool is_inherited(const char *variable) {
-        static const char *const ours[] = { "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_" };
+void pagers_bound_log(const struct pagers *pagers, const char *name) {
+        char path[PATH_MAX];
+        struct stat st;
 
-        for (size_t i = 0; i < ELEMENTSOF(ours); i++)
-                if (strncmp(variable, ours[i], strlen(ours[i])) == 0)
-                        return false;
-        return true;
+        if (pagers_path(pagers, name, "log", path) == 0 && stat(path, &st) == 0 && st.st_size > LOG_MAX)
+                (void) truncate(path, 0); /* its writer appends */
+}
+
+/* What failoverd was told by systemd and by others (secrets, loader settings) is not for a process that outlives it. */
+static bool is_inherited(const char *variable) {
+        static const char *const kept[] = { "PATH=", "HOME=", "USER=",   "LANG=",           "LC_",
+                                            "TZ=",   "TERM=", "TMPDIR=", "XDG_RUNTIME_DIR=" };
+
+        for (size_t i = 0; i < ELEMENTSOF(kept); i++)
+                if (strncmp(variable, kept[i], strlen(kept[i])) == 0)
+                        return true;
+        return false;
 }
 
 /* The strings stay the environment's; the caller frees the array. NULL: out of memory. */
@@ -66,7 +78,8 @@ static int spawn(char *const argv[], const char *log_path, pid_t *ret) {
         }
         r = posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
         if (r == 0)
-                r = posix_spawn_file_actions_addopen(&files, 1, log_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+                r = posix_spawn_file_actions_addopen(&files, 1, log_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND,
+                                                     0600);
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(&files, 1, 2);
         if (r == 0)

@@ -15,6 +15,7 @@
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/host/pager-parameters.h"
 #include "daemon/host/pagers-internal.h"
 #include "daemon/host/process.h"
 #include "daemon/host/store-files.h"
@@ -42,6 +43,14 @@ int pagers_path(const struct pagers *pagers, const char *name, const char *file,
 
 int pagers_socket(const struct pagers *pagers, const char *name, char ret[static PAGER_PATH_LEN]) {
         return snprintf(ret, PAGER_PATH_LEN, "%s/%s/nbd", pagers->run_dir, name) < PAGER_PATH_LEN ? 0 : -ENAMETOOLONG;
+}
+
+const char *pagers_where(const struct pagers *pagers, const char *name, char buffer[static PAGER_WHERE_LEN]) {
+        if (pagers->user)
+                snprintf(buffer, PAGER_WHERE_LEN, "%s/%s/log", pagers->run_dir, name);
+        else
+                snprintf(buffer, PAGER_WHERE_LEN, "journalctl -u failover-pager@%s.service", name);
+        return buffer;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------ */
@@ -182,14 +191,17 @@ void pagers_look(struct pagers *pagers, const char *name, const char *parameters
 
         *ret = (struct pager_status) { 0 };
         pagers_reap(pagers);
+        if (pagers->user)
+                pagers_bound_log(pagers, name);
         r = conf_path(pagers, name, path);
         if (r == 0)
                 r = read_text(path, &text);
         if (r != -ENOENT)
                 ret->configured = true;
-        if (r >= 0)
+        if (r >= 0) {
                 ret->current = parameters && strcmp(text, parameters) == 0;
-        else if (r != -ENOENT && r != -EINVAL) /* what cannot be ours is written anew */
+                ret->bearable = parameters && pager_parameters_bear(text, parameters);
+        } else if (r != -ENOENT && r != -EINVAL) /* what cannot be ours is written anew */
                 ret->known = r;
         r = holder(pagers, name);
         if (r < 0)

@@ -21,6 +21,7 @@
 
 #define PAGER_NAME_LEN 160 /* "DOMAIN" or "DOMAIN@APPLICATION", with its NUL */
 #define PAGER_PATH_LEN 108 /* of its socket: sun_path */
+#define PAGER_WHERE_LEN 256
 
 struct pagers;
 
@@ -32,8 +33,9 @@ struct pagers_options {
 };
 
 struct pager_status {
-        int known;                /* 0: the next four hold; -errno: why they cannot be told, it may well be alive */
+        int known;                /* 0: the next five hold; -errno: why they cannot be told, it may well be alive */
         bool configured, current; /* there is a configuration; it is the given one */
+        bool bearable;            /* it is, or differs in what can wait (pager-parameters.h) */
         bool alive;
         int pid;                  /* while it is */
         bool fresh;               /* the rest was told within the last seconds */
@@ -51,6 +53,8 @@ struct pagers *pagers_free(struct pagers *pagers);
 
 /* How it is now; `parameters`: what its configuration should say, NULL: nobody asks. */
 void pagers_look(struct pagers *pagers, const char *name, const char *parameters, struct pager_status *ret);
+/* Where it is said what is wrong with it: "journalctl -u UNIT", or its log file. Returns `buffer`. */
+const char *pagers_where(const struct pagers *pagers, const char *name, char buffer[static PAGER_WHERE_LEN]);
 /* Path of its NBD socket. -ENAMETOOLONG. */
 int pagers_socket(const struct pagers *pagers, const char *name, char ret[static PAGER_PATH_LEN]);
 

@@ -21,7 +21,7 @@ static void live(struct overflow_sight *sight, bool guest_agrees, char ret[stati
                 strcat(ret, " ");
                 switch (work) {
                 case OVERFLOW_CONFIGURE:
-                        sight->configured = sight->current = true;
+                        sight->configured = sight->current = sight->bearable = true;
                         break;
                 case OVERFLOW_START:
                         sight->alive = sight->told = sight->serving = true;
@@ -47,7 +47,7 @@ static void live(struct overflow_sight *sight, bool guest_agrees, char ret[stati
                         sight->dead_usec = LONG_AGO;
                         break;
                 case OVERFLOW_FORGET:
-                        sight->configured = sight->current = false;
+                        sight->configured = sight->current = sight->bearable = false;
                         break;
                 default:
                         return;
@@ -77,9 +77,24 @@ static void another_size_is_another_disk(void) {
         CHECK_TEXT(steps, "ask detach end configure start attach ");
 }
 
+static void a_change_that_can_wait_takes_no_disk_away(void) {
+        struct overflow_sight sight = { .wanted = true, .vm_known = true, .vm_ready = true, .configured = true,
+                                        .pager_known = true, .bearable = true, .attached = true, .alive = true,
+                                        .told = true, .serving = true, .clients = 1, .held_bytes = 4096 };
+        char steps[256];
+
+        live(&sight, true, steps);
+        CHECK_TEXT(steps, "");
+        sight.attached = false; /* its VM was off for a moment */
+        sight.clients = 0;
+        sight.idle_usec = LONG_AGO;
+        live(&sight, true, steps);
+        CHECK_TEXT(steps, "end configure start attach ");
+}
+
 static void a_disk_whose_pager_died_makes_way_for_a_new_one(void) {
         struct overflow_sight sight = { .wanted = true, .vm_known = true, .vm_ready = true, .configured = true,
-                                        .pager_known = true, .current = true, .attached = true,
+                                        .pager_known = true, .current = true, .bearable = true, .attached = true,
                                         .dead_usec = LONG_AGO };
         char steps[256];
 
@@ -98,13 +113,14 @@ static void what_a_vm_had_goes_when_it_has_ended(void) {
 
 /* Every sight that there can be: what is done never costs a guest a page that it still has. */
 static void nothing_that_a_guest_uses_is_taken_from_it(void) {
-        for (unsigned bits = 0; bits < 1U << 15; bits++) {
+        for (unsigned bits = 0; bits < 1U << 16; bits++) {
                 struct overflow_sight s = {
                         .wanted = bits & 1, .vm_known = bits & 2, .vm_ready = bits & 4, .attached = bits & 8,
                         .configured = bits & 16, .current = (bits & 48) == 48, .alive = bits & 64, .told = bits & 128,
                         .serving = bits & 256, .held_bytes = bits & 512 ? 4096 : 0, .clients = bits & 1024 ? 1 : 0,
                         .asked_usec = bits & 2048 ? LONG_AGO : 0, .idle_usec = bits & 4096 ? LONG_AGO : 0,
-                        .pager_known = bits & 8192, .dead_usec = bits & 16384 ? LONG_AGO : 0,
+                        .bearable = (bits & 48) == 48 || bits & 32768, .pager_known = bits & 8192,
+                        .dead_usec = bits & 16384 ? LONG_AGO : 0,
                 };
                 enum overflow_work work = overflow_next(&s, NOW);
 
@@ -120,7 +136,7 @@ static void nothing_that_a_guest_uses_is_taken_from_it(void) {
                 if (work == OVERFLOW_ATTACH)
                         CHECK(s.alive && s.current && s.serving && s.wanted && s.vm_ready && !s.attached);
                 if (work == OVERFLOW_ASK)
-                        CHECK(s.attached && (!s.wanted || !s.current));
+                        CHECK(s.attached && (!s.wanted || !s.bearable));
         }
 }
 
@@ -167,6 +183,7 @@ TEST_MAIN("core-overflow",
           TEST(a_short_pool_gives_whole_extents_where_overflow_covers_the_rest),
           TEST(a_disk_comes_and_goes_step_by_step),
           TEST(another_size_is_another_disk),
+          TEST(a_change_that_can_wait_takes_no_disk_away),
           TEST(a_disk_whose_pager_died_makes_way_for_a_new_one),
           TEST(what_a_vm_had_goes_when_it_has_ended),
           TEST(nothing_that_a_guest_uses_is_taken_from_it),

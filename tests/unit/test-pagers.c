@@ -4,16 +4,19 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/host/pager-parameters.h"
 #include "daemon/host/pagers.h"
 #include "tests/unit/test.h"
 
-static char directory[] = "/tmp/test-pagers-XXXXXX";
+static char directory[] = "/tmp/test-pagers-XXXXXX", nbdkit[64];
 static struct pagers *pagers;
 static sd_event *loop;
 
@@ -26,10 +29,14 @@ static const char *path_of(const char *relative) {
 
 static void begin(void) {
         struct pagers_options options = { .user = true, .runtime_dir = directory, .service_dir = directory,
-                                          .nbdkit = "/bin/true", .plugin = "plugin" };
+                                          .nbdkit = nbdkit, .plugin = "plugin" };
         struct error error = ERROR_INIT;
+        FILE *f;
 
         REQUIRE(mkdtemp(directory) != NULL && sd_event_new(&loop) >= 0);
+        snprintf(nbdkit, sizeof(nbdkit), "%s/nbdkit", directory);
+        f = fopen(nbdkit, "w");
+        REQUIRE(f && fputs("#!/bin/sh\nexec env\n", f) >= 0 && fclose(f) == 0 && chmod(nbdkit, 0700) == 0);
         REQUIRE(pagers_new(loop, &options, &pagers, &error) == 0);
         REQUIRE(mkdir(path_of("vm-a"), 0700) == 0);
         REQUIRE(pagers_configure(pagers, "vm-a", "size=1GiB\n") == 0);
@@ -104,6 +111,40 @@ static void a_pager_that_cannot_be_looked_at_is_not_taken_for_dead(void) {
         CHECK(access(path_of("vm-a"), F_OK) < 0 && access(path_of("vm-a.conf"), F_OK) < 0);
 }
 
+/* What it logs and what it inherits, told by a stand-in for nbdkit. */
+static void a_pager_gets_little_of_the_environment_and_its_log_stays_small(void) {
+        char text[4096] = "";
+        _cleanup_close_ int fd = -1;
+        siginfo_t ended;
+        struct stat st;
+
+        REQUIRE(setenv("FAILOVER_TEST_SECRET", "x", 1) == 0 && setenv("LD_BIND_NOW", "1", 1) == 0);
+        REQUIRE(pagers_configure(pagers, "vm-a", "size=1GiB\n") == 0 && pagers_start(pagers, "vm-a") == 0);
+        REQUIRE(waitid(P_ALL, 0, &ended, WEXITED | WNOWAIT) == 0); /* pagers.c waits for it */
+        fd = open(path_of("vm-a/log"), O_RDWR | O_APPEND);
+        REQUIRE(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+        CHECK(strstr(text, "PATH=") != NULL);
+        CHECK(strstr(text, "FAILOVER_TEST_SECRET") == NULL && strstr(text, "LD_BIND_NOW") == NULL);
+        REQUIRE(ftruncate(fd, 2 << 20) == 0);
+        (void) look();
+        CHECK(fstat(fd, &st) == 0 && st.st_size == 0);
+}
+
+static void what_can_wait_is_told_from_what_cannot(void) {
+        static const char old[] = "node=n\nowner=vm-a\nspace=vm.overflow\nsize=1GiB\nmirror=yes\n"
+                                  "server=/c1,nbd://one\nserver=/c2,nbd://two\npsk=/a\ntls-required=yes\n";
+
+        CHECK(pager_parameters_bear(old, old));
+        CHECK(pager_parameters_bear(old, "node=n\nowner=vm-a\nspace=vm.overflow\nsize=1GiB\nmirror=yes\nnew-key=7\n"
+                                         "server=/c2,nbd://elsewhere\nserver=/c1,nbd://one\npsk=/b\n"));
+        CHECK(!pager_parameters_bear(old, "node=n\nowner=vm-a\nspace=vm.overflow\nsize=2GiB\nmirror=yes\n"
+                                          "server=/c1,nbd://one\nserver=/c2,nbd://two\n"));
+        CHECK(!pager_parameters_bear(old, "node=n\nowner=vm-a\nspace=vm.overflow\nsize=1GiB\nmirror=yes\n"
+                                          "server=/c1,nbd://one\n"));
+        CHECK(!pager_parameters_bear(old, "node=n\nowner=vm-a\nspace=vm.overflow\nsize=1GiB\nmirror=yes\n"
+                                          "server=/c1,nbd://one\nserver=/c2,nbd://two\nserver=/c3,nbd://x\n"));
+}
+
 static void end(void) {
         char command[128];
 
@@ -114,4 +155,6 @@ static void end(void) {
 }
 
 TEST_MAIN("pagers", TEST(begin), TEST(a_pager_lives_for_as_long_as_it_has_the_lock),
-          TEST(a_pager_that_cannot_be_looked_at_is_not_taken_for_dead), TEST(end))
+          TEST(a_pager_that_cannot_be_looked_at_is_not_taken_for_dead),
+          TEST(a_pager_gets_little_of_the_environment_and_its_log_stays_small),
+          TEST(what_can_wait_is_told_from_what_cannot), TEST(end))
