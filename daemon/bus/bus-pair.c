@@ -125,10 +125,10 @@ static int read_option(sd_bus_message *message, struct operator_command *command
                 return r;
         if (strcmp(key, "level") == 0 && command->verb == COMMAND_DRILL)
                 return read_level(message, command, ret_error);
-        if (strcmp(key, "dry-run") != 0 && strcmp(key, "force") != 0)
+        if (strcmp(key, "dry-run") != 0 && (strcmp(key, "force") != 0 || command->verb == COMMAND_DRILL))
                 return sd_bus_error_setf(
                         ret_error, bus_error_name(-EINVAL, ""),
-                        "Unknown option \"%.40s\"; the options are dry-run, force and, of a drill, level.", key);
+                        "Unknown option \"%.40s\"; the options are dry-run and, of a drill, level, else force.", key);
         r = sd_bus_message_read(message, "v", "b", &value);
         if (r == -ENXIO || r == -EINVAL)
                 return sd_bus_error_setf(ret_error, bus_error_name(-EINVAL, ""), "Option \"%s\" takes a boolean.", key);

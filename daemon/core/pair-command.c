@@ -60,6 +60,10 @@ static void command_move(struct step *step, const struct operator_command *comma
         enum side from = back ? SIDE_B : pair_active(pair);
         bool any = false;
 
+        if (command->force) {
+                command_force(step, command);
+                return;
+        }
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 any |= pair_is_hot(pair, (int) i) && pair->record.apps[i].owner == from;
         if (!any) {

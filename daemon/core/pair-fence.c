@@ -3,6 +3,7 @@
 /* One VM that must not act any more is fenced; what makes that certain is QEMU's word that it stands still, or its
  * process that is gone. */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ void fence_enter(struct step *step, enum side side, enum fence_state state) {
         member->fence_usec = step->now;
         member->fence_late = false;
         step->again = step->changed = true;
-        if (state == FENCE_GONE)
+        if (state == FENCE_GONE && member_is_gone(member))
                 step_say(step, RECORD_FENCED, side, "%s is fenced: its process is gone", pair_domain(step->pair, side));
 }
 
@@ -90,6 +91,37 @@ static void fence_begin(struct step *step, enum side side) {
         fence_enter(step, side, FENCE_FREEZING);
 }
 
+bool member_stated_dead(const struct pair *pair, enum side side) {
+        int stated = pair->record.fence_stated[side], pid = pair->members[side].pid;
+
+        return stated > 0 && (pid == 0 || pid == stated);
+}
+
+/* True when there is nothing to wait for: the process is seen to be gone, or a person's word for it is kept. Until it
+ * is kept a crash would forget it, with the application running on the other side already. */
+static bool fence_done(struct step *step, enum side side) {
+        struct pair *pair = step->pair;
+        struct member_state *member = &pair->members[side];
+
+        if (member_is_gone(member)) {
+                if (pair->record.fence_stated[side]) {
+                        if (member->fence == FENCE_GONE)
+                                step_say(step, RECORD_FENCED, side, "%s: its process is gone now, as was stated",
+                                         pair_domain(pair, side));
+                        pair->record.fence_stated[side] = 0;
+                        pair_dirty(pair);
+                }
+                fence_enter(step, side, FENCE_GONE);
+                return true;
+        }
+        if (!member_stated_dead(pair, side) || (member->fence != FENCE_GONE && !pair_step_safe(pair)))
+                return false;
+        fence_enter(step, side, FENCE_GONE);
+        fence_kill(step, side); /* whoever was wrong is so for as short as can be */
+        step_wake(step, step->now + KILL_AGAIN_USEC);
+        return true;
+}
+
 /* Makes certain that a VM can act no more: freeze it (QEMU confirms that its processors are stopped and its disks
  * drained), end it at once, and believe only the process that is seen to be gone. */
 void advance_fence(struct step *step, enum side side) {
@@ -98,10 +130,8 @@ void advance_fence(struct step *step, enum side side) {
 
         if (!pair->record.fence_wanted[side])
                 return;
-        if (member_is_gone(member)) {
-                fence_enter(step, side, FENCE_GONE);
+        if (fence_done(step, side))
                 return;
-        }
         switch (member->fence) {
         case FENCE_NONE:
         case FENCE_GONE: /* it came back */
@@ -143,4 +173,50 @@ void advance_fence(struct step *step, enum side side) {
         default:
                 break;
         }
+}
+
+/* Which VM of the pair --force is about, or why there is none. */
+static const char *force_refusal(const struct pair *pair, const struct operator_command *command) {
+        const struct flow *flow = &pair->record.flow;
+        const struct member_state *member;
+
+        if (!pair_flow_active(pair) || !pair->record.fence_wanted[flow->from])
+                return "no failover waits for a fence";
+        member = &pair->members[flow->from];
+        if (command->verb == COMMAND_RETURN && flow->to != SIDE_A)
+                return "what is under way does not lead home; use switch";
+        if (pair->record.fence_stated[flow->from])
+                return "it was stated already";
+        if (member->fence != FENCE_FAILED && !(member->fence == FENCE_FROZEN && member->fence_late))
+                return member_is_gone(member) ? "its process is gone" : "it is still being fenced";
+        if (member->pid <= 0)
+                return "its QEMU process is not known";
+        return NULL;
+}
+
+void command_force(struct step *step, const struct operator_command *command) {
+        struct pair *pair = step->pair;
+        const char *refusal = force_refusal(pair, command);
+        enum side from = pair->record.flow.from;
+
+        if (refusal) {
+                command_reply(step, command->id, -EBUSY,
+                              "%s: --force is only for a VM that a failover waits for and that is not proven stopped: "
+                              "%s",
+                              pair->policy->name, refusal);
+                return;
+        }
+        if (command->dry_run) {
+                command_reply(step, command->id, 0,
+                              "%s (QEMU pid %d) would count as dead by your word, and what it runs would start on %s",
+                              pair_domain(pair, from), pair->members[from].pid, pair_domain(pair, side_other(from)));
+                return;
+        }
+        pair->record.fence_stated[from] = pair->members[from].pid;
+        pair_dirty(pair);
+        step_say(step, RECORD_FENCED, from, "%s (QEMU pid %d) is not proven stopped; %.64s states that it is dead",
+                 pair_domain(pair, from), pair->members[from].pid, command->who);
+        command_reply(step, command->id, 0, "%s counts as dead by your word; what it ran starts on %s",
+                      pair_domain(pair, from), pair_domain(pair, side_other(from)));
+        step->again = true;
 }

@@ -150,6 +150,10 @@ void member_leave(struct step *step, enum side side);
 void member_fence(struct step *step, enum side side);
 void fence_enter(struct step *step, enum side side, enum fence_state state);
 void advance_fence(struct step *step, enum side side);
+/* A person stated that this VM's process is dead (--force), and no other process of it has been seen since. */
+bool member_stated_dead(const struct pair *pair, enum side side);
+/* switch or return with --force: only while a flow waits for a fence that cannot be confirmed. */
+void command_force(struct step *step, const struct operator_command *command);
 void advance_rebuild(struct step *step, enum side side);
 void advance_agent(struct step *step, enum side side);
 void advance_memory(struct step *step, enum side side);

@@ -171,6 +171,7 @@ void advance_rebuild(struct step *step, enum side side) {
                 if (member->fence != FENCE_GONE)
                         return;
                 pair->record.fence_wanted[side] = pair->record.fence_frozen[side] = false;
+                pair->record.fence_stated[side] = 0;
                 pair_dirty(pair);
         }
         if (member->failure[0] && pair_owns_hot(pair, side) && pair_too_early(step, side_other(side)))

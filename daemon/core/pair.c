@@ -216,6 +216,9 @@ bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, ch
         if (m->operator_hold)
                 return TROUBLE("%s: %s by an operator; start or resume it there to go on", vm,
                                m->domain == DOMAIN_PAUSED ? "suspended" : "stopped");
+        if (pair->record.fence_wanted[side] && m->fence == FENCE_GONE && !member_is_gone(m))
+                return TROUBLE("%s: stated to be dead, but its QEMU process (pid %d) is not seen to end; end it", vm,
+                               m->pid);
         if (m->fence == FENCE_FAILED)
                 return TROUBLE("%s: not proven stopped; end its QEMU process (pid %d) or the host, nothing starts "
                                "elsewhere before",

@@ -57,6 +57,7 @@ struct record {
         struct flow flow;    /* under way, or FLOW_NONE */
         bool fence_wanted[SIDE_MAX]; /* this side must not act any more */
         bool fence_frozen[SIDE_MAX]; /* we froze it: a paused domain is ours, not an operator's */
+        int fence_stated[SIDE_MAX];  /* pid of a QEMU that is dead by a person's word, not proven so; 0: none */
 
         bool paused;         /* by an operator */
         usec_t paused_until_usec; /* CLOCK_REALTIME, USEC_INFINITY for none */

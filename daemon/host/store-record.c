@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/host/store-record.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #include "daemon/base/cleanup.h"
@@ -115,7 +116,8 @@ static int write_last_drill(sqlite3 *db, const struct record *record) {
 int record_write(sqlite3 *db, const struct record *record) {
         int r;
 
-        r = DATABASE_RUN(db, "INSERT OR REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        r = DATABASE_RUN(db, "INSERT OR REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                             "?, ?)",
                          TEXT_VALUE(record->pair), INT_VALUE(record->seq), INT_VALUE(record->known),
                          INT_VALUE(record->failovers), INT_VALUE(record->fence_wanted[SIDE_A]),
                          INT_VALUE(record->fence_wanted[SIDE_B]), INT_VALUE(record->fence_frozen[SIDE_A]),
@@ -124,7 +126,8 @@ int record_write(sqlite3 *db, const struct record *record) {
                          INT_VALUE(record->held), TEXT_VALUE(record->held_reason),
                          INT_VALUE(record->lost_bytes), INT_VALUE(record->reserve_used_bytes),
                          TEXT_VALUE(rehearsal_state_to_string(record->rehearsal)),
-                         TEXT_VALUE(side_to_string(record->rehearsal_side)));
+                         TEXT_VALUE(side_to_string(record->rehearsal_side)),
+                         INT_VALUE(record->fence_stated[SIDE_A]), INT_VALUE(record->fence_stated[SIDE_B]));
         if (r >= 0)
                 r = write_applications(db, record);
         if (r >= 0)
@@ -212,6 +215,14 @@ static void take_pair(struct row *row, struct record *record) {
         if ((int) record->rehearsal < 0)
                 row->r = -EUCLEAN;
         record->rehearsal_side = take_side(row);
+        for (int side = 0; side < SIDE_MAX; side++) {
+                uint64_t pid = take_uint64(row);
+
+                if (pid > INT_MAX)
+                        row->r = -EUCLEAN;
+                else
+                        record->fence_stated[side] = (int) pid;
+        }
 }
 
 static void take_application(struct row *row, struct record *record) {
@@ -357,7 +368,8 @@ int record_read_all(sqlite3 *db, struct record **ret, size_t *ret_n, struct erro
 
         r = database_prepare(db, "SELECT name, seq, known, failovers, fence_wanted_a, fence_wanted_b, fence_frozen_a, "
                                  "fence_frozen_b, paused, paused_until_usec, pause_reason, held, held_reason, "
-                                 "lost_bytes, reserve_used_bytes, rehearsal, rehearsal_side "
+                                 "lost_bytes, reserve_used_bytes, rehearsal, rehearsal_side, fence_stated_a, "
+                                 "fence_stated_b "
                                  "FROM pair ORDER BY name", NULL, 0, &statement);
         if (r < 0)
                 return error_set(error, r, "pair: %s", sqlite3_errmsg(db));

@@ -107,8 +107,12 @@ static const char version_7[] =
 /* Whether an application's regions are at their holders. */
 static const char version_8[] = "ALTER TABLE application ADD COLUMN state_kept INTEGER NOT NULL DEFAULT 0;";
 
-const char *const schema_steps[] = { version_1, version_2, version_3, version_4,
-                                     version_5, version_6, version_7, version_8 };
+/* The QEMU process that a person stated to be dead. */
+static const char version_9[] = "ALTER TABLE pair ADD COLUMN fence_stated_a INTEGER NOT NULL DEFAULT 0;"
+                                "ALTER TABLE pair ADD COLUMN fence_stated_b INTEGER NOT NULL DEFAULT 0;";
+
+const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5,
+                                     version_6, version_7, version_8, version_9 };
 const int n_schema_steps = ELEMENTSOF(schema_steps);
 
 int sqlite_errno(int code) {

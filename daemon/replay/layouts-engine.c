@@ -87,6 +87,7 @@ static const struct layout_row record_rows[] = {
         INSIDE(T, flow, flow_layout),
         NUMBERS(T, fence_wanted),
         NUMBERS(T, fence_frozen),
+        NUMBERS(T, fence_stated),
         NUMBER(T, paused),
         NUMBER(T, paused_until_usec),
         TEXT(T, pause_reason),

@@ -46,10 +46,11 @@ void checker_world(struct sim *sim, int pair) {
 
                 /* An application's stop rests on its agent's word: a guest that lies brings this upon itself. */
                 if (policy->applications[i].kind == APPLICATION_HOT_STANDBY && checker_can_act(a, (int) i) &&
-                    checker_can_act(b, (int) i) && !a->lied && !b->lied)
+                    checker_can_act(b, (int) i) && !a->lied && !b->lied &&
+                    !a->stated_dead && !b->stated_dead)
                         checker_violated(sim, "%s runs on %s and on %s", policy->applications[i].name,
                                  policy->members[SIDE_A].domain, policy->members[SIDE_B].domain);
-                if (a->process && b->process && (a->disks[i] & b->disks[i]))
+                if (a->process && b->process && !a->stated_dead && !b->stated_dead && (a->disks[i] & b->disks[i]))
                         checker_violated(sim, "a disk of %s is attached to both VMs", policy->applications[i].name);
         }
 }
@@ -92,7 +93,8 @@ static void check_start(struct sim *sim, const struct action *action) {
         if (!policy)
                 return;
         app = &policy->applications[action->app];
-        if (app->kind == APPLICATION_HOT_STANDBY && checker_can_act(other, action->app) && !other->lied)
+        if (app->kind == APPLICATION_HOT_STANDBY && checker_can_act(other, action->app) && !other->lied &&
+            !other->stated_dead)
                 checker_violated(sim, "%s is to be started on %s and can still act on %s", app->name,
                          policy->members[action->side].domain,
                                  policy->members[side_other(action->side)].domain);

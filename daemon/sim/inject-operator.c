@@ -22,6 +22,10 @@ void line_operator(struct sim *sim, const struct arguments *a) {
         if (!sim->engine || sim->n_commands == SIM_COMMANDS_MAX)
                 return;
         command.dry_run = strcmp(a->line->words[a->line->n_words - 1], "dry-run") == 0;
+        command.force = strcmp(a->line->words[a->line->n_words - 1], "force") == 0;
+        if (command.force && a->pair >= 0)
+                for (int side = 0; side < SIDE_MAX; side++)
+                        sim_vm(sim, a->pair, side)->stated_dead |= sim_vm(sim, a->pair, side)->kill_sticks;
         command.side = (enum side) a->side;
         if (strcmp(word(a->line, 1), "rehearse") == 0) {
                 command.verb = COMMAND_DRILL;

@@ -56,7 +56,7 @@
  *   host clock-forward|clock-back DURATION    its wall clock is set
  *   kill failoverd [DURATION]                 started again after that, default 1 s
  *   kill failoverd after N actions
- *   operator switch|return PAIR [dry-run] | operator drill PAIR FAULT [dry-run]
+ *   operator switch|return PAIR [dry-run|force] | operator drill PAIR FAULT [dry-run]
  *   operator rehearse PAIR
  *   operator pause PAIR|all [DURATION] | operator resume PAIR|all | operator adopt PAIR VM
  *   operator assign ITEM... | operator assign-cancel

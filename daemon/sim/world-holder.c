@@ -53,7 +53,7 @@ static int grant(struct sim *sim, const struct item *item) {
         regions->exist = true;
         regions->token = item->value;
         regions->side = (enum side) item->side;
-        if (checker_can_act(other, item->app) && !other->lied)
+        if (checker_can_act(other, item->app) && !other->lied && !other->stated_dead)
                 checker_violated(sim, "the state of %s is taken from %s, where it can still act",
                                  sim_policy(sim, item->pair)->applications[(int) item->app].name,
                                  sim_policy(sim, item->pair)->members[!item->side].domain);

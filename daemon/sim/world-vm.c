@@ -43,6 +43,7 @@ static void boot(struct sim *sim, int pair, int side) {
         vm->agent_up = vm->agent_stopped = false;
         vm->agent_life++;
         vm->lied = vm->lie_percent > 0;
+        vm->stated_dead = false;
         vm->n_deferred = 0;
         vm->alive_usec = 0;
         memset(vm->plugged, 0, sizeof(vm->plugged));

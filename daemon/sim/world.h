@@ -104,6 +104,7 @@ struct sim_vm {
         uint64_t last_ask;   /* id of the latest MESSAGE_ASK */
         usec_t last_to_agent_usec, last_from_agent_usec;
         unsigned repeat_percent, lie_percent; /* of what it says */
+        bool stated_dead; /* by an operator, of a process that could not be ended: what follows is his doing */
         bool lied; /* since the guest has booted: its word is nothing to rest on */
 
         /* failoverd's view of it */

@@ -152,6 +152,7 @@ static inline struct record make_record(const char *pair, uint64_t seq) {
                 .seq = seq, .known = true, .failovers = 7, .n_apps = 2, .n_flaps = 3, .paused = true,
                 .paused_until_usec = USEC_INFINITY, .pause_reason = "it's \"night\"", .held = true,
                 .held_reason = "two owners", .fence_wanted = { false, true }, .fence_frozen = { true, false },
+                .fence_stated = { 0, 4711 },
                 .flaps_usec = { 1, 2, UINT64_C(1) << 60 }, .lost_bytes = 3 * MIB, .reserve_used_bytes = 2 * MIB,
                 .flow = { .kind = FLOW_APPLICATION_FAILURE, .number = 7, .from = SIDE_A, .to = SIDE_B, .drill = true,
                           .command_id = UINT64_MAX - 1, .cause = "exit 1 \xc3\xa9" },
@@ -201,7 +202,8 @@ static inline bool records_equal(const struct record *a, const struct record *b)
                      memcmp(a->flow.phase_usec, b->flow.phase_usec, sizeof(a->flow.phase_usec)) == 0 &&
                      memcmp(a->flaps_usec, b->flaps_usec, sizeof(a->flaps_usec)) == 0 &&
                      memcmp(a->fence_wanted, b->fence_wanted, sizeof(a->fence_wanted)) == 0 &&
-                     memcmp(a->fence_frozen, b->fence_frozen, sizeof(a->fence_frozen)) == 0;
+                     memcmp(a->fence_frozen, b->fence_frozen, sizeof(a->fence_frozen)) == 0 &&
+                     memcmp(a->fence_stated, b->fence_stated, sizeof(a->fence_stated)) == 0;
 
         for (unsigned i = 0; equal && i < a->n_apps; i++) {
                 const struct record_app *x = &a->apps[i], *y = &b->apps[i];

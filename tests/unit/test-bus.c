@@ -125,6 +125,8 @@ static void wrong_options_of_a_pair_are_clear_errors(void) {
                    ERROR_PREFIX "InvalidArgument");
         CHECK_TEXT(call(&session, WEB, BUS_PAIR_INTERFACE, "Drill", NULL, "sa{sv}", "earthquake", 0),
                    ERROR_PREFIX "InvalidArgument");
+        CHECK_TEXT(call(&session, WEB, BUS_PAIR_INTERFACE, "Drill", NULL, "sa{sv}", "panic", 1, "force", "b", 1),
+                   ERROR_PREFIX "InvalidArgument");
         CHECK_TEXT(call(&session, "/org/failover1/pair/nobody", BUS_PAIR_INTERFACE, "Switch", NULL, "a{sv}", 0),
                    SD_BUS_ERROR_UNKNOWN_OBJECT);
         CHECK_TEXT(call(&session, "/org/failover1/pair/db", BUS_PAIR_INTERFACE, "Switch", NULL, "a{sv}", 0),
