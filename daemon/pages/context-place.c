@@ -135,10 +135,14 @@ int context_place_new(const struct context_servers *servers, const struct space_
         return 0;
 }
 
+int context_place_check(const struct context_place *place, struct error *error) {
+        return place->at[1] ? wait_mirror(place, 0, error) : 0;
+}
+
 int context_place_finish(struct context_place *place, uint64_t saved_usec, struct error *error) {
         const struct control_ask ask = context_ask(place->servers, place->primary, &place->name);
         char capability[CAPABILITY_LEN];
-        int r = place->at[1] ? wait_mirror(place, 0, error) : 0;
+        int r = context_place_check(place, error);
 
         if (r == 0)
                 r = control_ask_grant(&ask, saved_usec, capability, error);

@@ -86,6 +86,8 @@ int context_place_new(const struct context_servers *servers, const struct space_
                       bool persistent, struct context_place *ret, struct error *error);
 /* What was saved is complete: both have it, or -EIO. The token becomes `saved_usec`. */
 int context_place_finish(struct context_place *place, uint64_t saved_usec, struct error *error);
+/* Its server has it, and so has the mirror, where there is one: errors of above. */
+int context_place_check(const struct context_place *place, struct error *error);
 /* Takes one over that is there. Where its primary is lost, the mirror is asked for: -ESTALE where that may lack what
  * happened since, unless `force`. */
 int context_place_take(const struct context_servers *servers, const struct context_entry *entry, bool force,

@@ -131,21 +131,26 @@ int context_resuming_fetch(const struct context_job *job, struct context_resumin
         return r;
 }
 
-/* Starts the VM, with empty overlays where it is from a checkpoint. */
+/* Starts the VM, with empty overlays where it is from a checkpoint. Where this fails, the VM is not there and all is as
+ * before, unless `*ret_unknown`. */
 static int start(const struct context_job *job, virConnectPtr connection, const struct context_resuming *resuming,
-                 struct error *error) {
+                 bool *ret_unknown, struct error *error) {
         const struct context_manifest *manifest = resuming->manifest;
         struct context_overlays overlays = { 0 };
         _cleanup_free_ char *xml = NULL;
         int r = context_overlays_xml(manifest, job->xml, &xml, error);
 
+        *ret_unknown = false;
         if (r == 0)
                 r = context_overlays_put(manifest, &overlays, error);
         if (r < 0)
                 return r;
         r = context_vm_start(connection, resuming->spool.path, xml, manifest->paused, &job->progress, error);
-        if (r < 0)
-                context_overlays_take_back(manifest, &overlays);
+        if (r < 0) {
+                *ret_unknown = !context_vm_absent(connection, job->uri, manifest->uuid);
+                if (!*ret_unknown)
+                        context_overlays_take_back(manifest, &overlays);
+        }
         context_overlays_deinit(&overlays);
         return r;
 }
@@ -154,15 +159,22 @@ int context_resuming_start(const struct context_job *job, virConnectPtr connecti
                            struct context_resuming *resuming, struct error *error) {
         struct context_manifest *manifest = resuming->manifest;
         char holder[CONTEXT_HOLDER_LEN];
+        bool unknown = false;
         int r = check_disks(job, manifest, NULL, error); /* fetching has taken its time */
 
         context_claim_text(job, "resumed", holder);
         if (r == 0)
                 r = context_mark(&resuming->place.io, &resuming->head, holder, error);
         if (r == 0) {
-                r = start(job, connection, resuming, error);
-                if (r < 0)
+                r = start(job, connection, resuming, &unknown, error);
+                if (r < 0 && !unknown)
                         (void) context_mark(&resuming->place.io, &resuming->head, "", NULL);
+        }
+        if (r < 0 && unknown) {
+                error_prefix(error, "whether VM %s was started is not known; look (`virsh domstate %s`). Context %s is "
+                             "kept: where the VM is there, drop it, and where it is not, resume it with --force",
+                             manifest->vm, manifest->vm, manifest->name);
+                return r;
         }
         if (r < 0) {
                 error_prefix(error, "context %s was not resumed, and is still there", manifest->name);

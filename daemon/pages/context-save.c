@@ -205,11 +205,63 @@ static int save(const struct context_job *job, struct context_saving *saving, st
         return r < 0 ? r : context_place_finish(&saving->place, now, error);
 }
 
+/* Adds to what is said already. */
+static void add_text(struct error *error, const char *text) {
+        _cleanup_free_ char *before = strdup(error_text(error));
+
+        if (before)
+                (void) error_set(error, error->code, "%s; %s", before, text);
+}
+
+static int let_go_on(struct context_saving *saving, struct error *error) {
+        bool suspended = saving->vm.suspended;
+        struct error more = ERROR_INIT;
+        char text[512];
+        int r = context_vm_go_on(&saving->vm, &more);
+
+        if (r < 0 && error)
+                add_text(error, error_text(&more));
+        else if (suspended && error) {
+                snprintf(text, sizeof(text), "VM %s goes on as it was", saving->vm.name);
+                add_text(error, text);
+        }
+        error_deinit(&more);
+        return r;
+}
+
+static void tell_kept(const struct context_saving *saving, struct error *error) {
+        const char *name = saving->manifest->name;
+        char text[512];
+
+        snprintf(text, sizeof(text), "context %s is kept: where VM %s is there, drop it (`failoverctl context drop "
+                 "%s`), and where it has ended, resume it with --force", name, saving->vm.name, name);
+        if (error)
+                add_text(error, text);
+}
+
 int context_saving_run(const struct context_job *job, struct context_saving *saving, struct error *error) {
         int r = save(job, saving, error);
 
+        saving->whole = r == 0;
         if (r < 0)
                 context_saving_undo(saving, error);
+        return r;
+}
+
+/* The last thing before the VM ends: its context is still there, at the mirror too. A server that was lost meanwhile
+ * would have taken it along. */
+static int check_kept(const struct context_saving *saving, struct error *error) {
+        struct context_manifest *manifest = NULL;
+        struct context_head head;
+        int r = context_place_check(&saving->place, error);
+
+        if (r == 0)
+                r = context_open(&saving->place.io, &head, &manifest, error);
+        if (r == 0 && memcmp(head.manifest_sum, saving->head.manifest_sum, sizeof(head.manifest_sum)) != 0)
+                r = error_set(error, -ESTALE, "it is another one");
+        context_manifest_free(manifest);
+        if (r < 0)
+                error_prefix(error, "its context, which was whole, is not there any more");
         return r;
 }
 
@@ -217,9 +269,15 @@ int context_saving_end(const struct context_job *job, struct context_saving *sav
         int r = job->permit(job->userdata, saving->vm.name, error);
 
         if (r == 0)
-                r = context_vm_end(&saving->vm, error);
+                r = check_kept(saving, error);
         if (r < 0) {
                 context_saving_undo(saving, error);
+                return r;
+        }
+        r = context_vm_end(&saving->vm, job->uri, error);
+        if (r < 0) { /* the VM may be gone in a moment, and then its context is all that there is of it */
+                (void) let_go_on(saving, error);
+                tell_kept(saving, error);
                 return r;
         }
         /* Some formats are written once more when they are closed. */
@@ -234,30 +292,22 @@ int context_saving_end(const struct context_job *job, struct context_saving *sav
         return r;
 }
 
-/* Adds to what is said already. */
-static void add_text(struct error *error, const char *text) {
-        _cleanup_free_ char *before = strdup(error_text(error));
-
-        if (before)
-                (void) error_set(error, error->code, "%s; %s", before, text);
-}
-
 void context_saving_undo(struct context_saving *saving, struct error *error) {
-        bool suspended = saving->vm.suspended;
+        int there = let_go_on(saving, error);
         struct error more = ERROR_INIT;
         char text[512];
 
-        if (suspended && context_vm_go_on(&saving->vm, &more) < 0 && error)
-                add_text(error, error_text(&more));
-        else if (suspended && error) {
-                snprintf(text, sizeof(text), "VM %s goes on as it was", saving->vm.name);
-                add_text(error, text);
+        /* A VM can fail by itself while it is saved. */
+        if (there == 0 && saving->whole && context_vm_active(saving->manifest->uri, saving->vm.uuid, NULL) != 1)
+                there = -ESHUTDOWN;
+        if (there < 0 && saving->whole) {
+                tell_kept(saving, error);
+                return;
         }
-        error_deinit(&more);
         if (saving->opened && context_place_drop(&saving->place, &more) < 0 && error)
                 add_text(error, error_text(&more));
         error_deinit(&more);
-        saving->opened = false;
+        saving->opened = saving->whole = false;
         for (size_t i = 0; saving->overlaid && error && i < saving->manifest->n_disks; i++) {
                 const struct context_disk *disk = &saving->manifest->disks[i];
 

@@ -7,13 +7,23 @@
 /* Where the VM is gone, and the other context did not start: the VM's own state is still in its spool. Returns `r`. */
 static int take_back(const struct context_job *job, virConnectPtr connection, struct context_saving *saving, int r,
                      struct error *error) {
+        char holder[CONTEXT_HOLDER_LEN];
         struct error back = ERROR_INIT;
+        int q;
 
-        if (context_vm_present(connection, saving->vm.name, saving->vm.uuid, NULL) != 0)
+        if (!saving->whole || !context_vm_absent(connection, job->uri, saving->vm.uuid))
                 return r;
-        if (context_vm_start(connection, saving->spool.path, NULL, saving->vm.paused, &job->progress, &back) < 0) {
-                error_prefix(error, "VM %s does not run: neither did it start again as it was (%s), nor did the other "
-                             "context; both are there, resume one of them", saving->manifest->vm, error_text(&back));
+        /* Where somebody else has taken the context meanwhile, this fails, and the VM is his. */
+        context_claim_text(job, "took back", holder);
+        q = context_mark(&saving->place.io, &saving->head, holder, &back);
+        if (q == 0) {
+                q = context_vm_start(connection, saving->spool.path, NULL, saving->vm.paused, &job->progress, &back);
+                if (q < 0 && context_vm_absent(connection, job->uri, saving->vm.uuid))
+                        (void) context_mark(&saving->place.io, &saving->head, "", NULL);
+        }
+        if (q < 0) {
+                error_prefix(error, "VM %s did not start again as it was (%s), nor did the other context; both are "
+                             "there, resume one of them", saving->manifest->vm, error_text(&back));
                 error_deinit(&back);
                 return r;
         }

@@ -139,9 +139,46 @@ int context_vm_go_on(struct context_vm *vm, struct error *error) {
         return 0;
 }
 
-int context_vm_end(struct context_vm *vm, struct error *error) {
-        if (virDomainDestroy(vm->domain) < 0 && virDomainIsActive(vm->domain) != 0)
-                return libvirt_failed(error, -EIO);
+int context_vm_active(const char *uri, const char *uuid, struct error *error) {
+        virConnectPtr connection = NULL;
+        virDomainPtr domain = NULL;
+        int r = context_vm_connect(uri, &connection, error);
+
+        if (r < 0)
+                return r;
+        domain = virDomainLookupByUUIDString(connection, uuid);
+        if (domain)
+                r = virDomainIsActive(domain);
+        else
+                r = virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? 0 : -1;
+        if (r < 0)
+                r = libvirt_failed(error, -EIO);
+        if (domain)
+                virDomainFree(domain);
+        (void) virConnectClose(connection);
+        return r;
+}
+
+bool context_vm_absent(virConnectPtr connection, const char *uri, const char *uuid) {
+        return virConnectIsAlive(connection) == 1 && context_vm_active(uri, uuid, NULL) == 0;
+}
+
+int context_vm_end(struct context_vm *vm, const char *uri, struct error *error) {
+        struct error look = ERROR_INIT;
+        int r;
+
+        if (virDomainDestroy(vm->domain) < 0) {
+                (void) libvirt_failed(error, -EIO);
+                r = context_vm_active(uri, vm->uuid, &look);
+                if (r != 0)
+                        (void) error_prefix(error, "VM %s %s%s", vm->name, r > 0 ? "has not ended (yet)" : "may have "
+                                            "ended, which cannot be seen: ", r > 0 ? "" : error_text(&look));
+                error_deinit(&look);
+                if (r != 0)
+                        return -EIO;
+                if (error)
+                        error_deinit(error);
+        }
         vm->suspended = false;
         return 0;
 }

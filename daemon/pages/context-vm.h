@@ -42,8 +42,14 @@ int context_vm_image(struct context_vm *vm, const char *path, const char *checkp
                      const struct context_progress *progress, struct error *error);
 /* The XML in such a file: what a VM may be started with from it, with other paths say. The caller frees it. */
 int context_vm_image_xml(const struct context_vm *vm, const char *path, char **ret_xml, struct error *error);
-/* Ends it, at once. It is gone when this returns 0. */
-int context_vm_end(struct context_vm *vm, struct error *error);
+/* Ends it, at once. It is gone when this returns 0. Where this fails it may run, have ended, or end in a moment. */
+int context_vm_end(struct context_vm *vm, const char *uri, struct error *error);
+/* Whether the VM of that UUID is there now, running or paused, as a new connection to `uri` says: 1 or 0. Negative errno
+ * where nobody says. */
+int context_vm_active(const char *uri, const char *uuid, struct error *error);
+/* Whether a VM whose start over `connection` has failed is surely not there: where no answer came (the connection is
+ * dead), libvirt may still be about to start it. */
+bool context_vm_absent(virConnectPtr connection, const char *uri, const char *uuid);
 /* Starts a VM with its state from the file. `xml` NULL: as it was saved. */
 int context_vm_start(virConnectPtr connection, const char *path, const char *xml, bool paused,
                      const struct context_progress *progress, struct error *error);

@@ -59,6 +59,7 @@ struct context_saving {
         struct context_head head;
         struct context_manifest *manifest; /* owned */
         bool opened;                       /* its space is there */
+        bool whole;                        /* and in it all that there is of the VM, should that end */
         bool overlaid;                     /* the VM writes into overlays of a checkpoint */
 };
 
@@ -83,9 +84,10 @@ int context_saving_prepare(const struct context_job *job, virConnectPtr connecti
                            struct context_saving *saving, struct error *error);
 /* Pauses the VM, and saves it until its context is whole. Where this fails, the VM goes on and the space is dropped. */
 int context_saving_run(const struct context_job *job, struct context_saving *saving, struct error *error);
-/* Ends the VM. The same. */
+/* Ends the VM. The same, but where whether it has ended is not known: then the context stays, claimed. */
 int context_saving_end(const struct context_job *job, struct context_saving *saving, struct error *error);
-/* Drops the space, and lets the VM go on, where there are any. What did not work is added to `error`. */
+/* Lets the VM go on, and drops the space, where there are any; a whole context only where the VM is seen to be there.
+ * What did not work is added to `error`. */
 void context_saving_undo(struct context_saving *saving, struct error *error);
 void context_saving_deinit(struct context_saving *saving);
 
@@ -96,7 +98,8 @@ int context_resuming_prepare(const struct context_job *job, virConnectPtr connec
                              struct error *error);
 /* Fetches it, and believes nothing. */
 int context_resuming_fetch(const struct context_job *job, struct context_resuming *resuming, struct error *error);
-/* Starts the VM, and drops the context. Where this fails, it is there as before. */
+/* Starts the VM, and drops the context. Where this fails, it is there as before; where nobody knows whether the VM was
+ * started, claimed, with the disks as they are. */
 int context_resuming_start(const struct context_job *job, virConnectPtr connection,
                            struct context_resuming *resuming, struct error *error);
 void context_resuming_deinit(struct context_resuming *resuming);
