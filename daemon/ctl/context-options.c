@@ -61,10 +61,17 @@ void context_command_done(struct context_command *command) {
         command->shown_phase = -1;
 }
 
-static int permit(void *userdata, const char *vm, struct error *error) {
-        const struct context_job *job = userdata;
+static int permit(void *userdata, const char *vm, enum context_act act, struct error *error) {
+        const struct context_command *command = userdata;
+        const struct governed_ask ask = {
+                .uri = command->job.uri,
+                .vm = vm,
+                .policy = command->policy_path,
+                .starts = act == CONTEXT_STARTS,
+                .force = command->job.force,
+        };
 
-        return governed_permit(job->uri, vm, error);
+        return governed_permit(&ask, error);
 }
 
 /* CONTROL,URI as for the pager. */
@@ -175,6 +182,7 @@ int context_command_init(struct context_command *command, const struct ctl *ctl)
                 return r;
         take_signals();
         command->servers.cancel_fd = cancel_fd;
+        command->policy_path = ctl->policy ? ctl->policy : CTL_POLICY_PATH;
         command->job = (struct context_job) {
                 .servers = &command->servers,
                 .uri = ctl->on ? ctl->on : ctl->user ? "qemu:///session" : "qemu:///system",
@@ -186,7 +194,7 @@ int context_command_init(struct context_command *command, const struct ctl *ctl)
                 .dry_run = ctl->dry_run,
                 .progress = { tell, command },
                 .permit = permit,
-                .userdata = &command->job,
+                .userdata = command,
         };
         return CTL_OK;
 }

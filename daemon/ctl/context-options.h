@@ -12,6 +12,7 @@ struct context_command {
         char *spool, *xml; /* owned */
         char *words[CONTEXT_SERVERS_MAX]; /* owned: what `servers` points into */
         struct policy *policy;            /* owned: the same; NULL: not needed */
+        const char *policy_path;          /* of the failoverd that may govern the VM */
         usec_t told_usec;                 /* when progress was last shown */
         int shown_phase;                  /* of it; -1: none */
 };

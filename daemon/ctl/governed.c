@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/ctl/ctl.h"
+#include "policy/text.h"
 
 /* "qemu+unix:///session?socket=x" and "qemu:///session" are the same driver's and the same kind of place. */
 static bool same_place(const char *a, const char *b) {
@@ -20,13 +22,45 @@ static bool same_place(const char *a, const char *b) {
         return n == strcspn(b_path, "?") && strncmp(a_path, b_path, n) == 0;
 }
 
-static int judge_pair(struct json_object *pair, const char *vm, struct error *error) {
-        const char *name = get_text(pair, "name", "?"), *state = get_text(pair, "state", "?");
-        bool member = false;
+static struct json_object *find_member(struct json_object *pair, const char *vm, bool other) {
+        for (size_t i = 0; i < get_count(pair, "members"); i++) {
+                struct json_object *member = get_item(pair, "members", i);
 
-        for (size_t i = 0; i < get_count(pair, "members"); i++)
-                member = member || strcmp(get_text(get_item(pair, "members", i), "domain", ""), vm) == 0;
-        if (!member)
+                if ((strcmp(get_text(member, "domain", ""), vm) != 0) == other)
+                        return member;
+        }
+        return NULL;
+}
+
+/* It has no process, or was fenced. */
+static bool is_off(struct json_object *member) {
+        struct json_object *alive = get_object(member, "process.alive");
+
+        return strcmp(get_text(member, "fence.state", ""), "gone") == 0 || (alive && !json_object_get_boolean(alive));
+}
+
+/* A context may have any application of the pair running in it: none may run in the other VM meanwhile. */
+static int judge_start(struct json_object *pair, const char *vm, struct error *error) {
+        struct json_object *mine = find_member(pair, vm, false), *other = find_member(pair, vm, true);
+
+        if (!other || is_off(other))
+                return 0;
+        for (size_t i = 0; i < get_count(pair, "applications"); i++) {
+                struct json_object *app = get_item(pair, "applications", i);
+
+                if (strcmp(get_text(app, "owner", ""), get_text(mine, "side", "")) != 0)
+                        return error_set(error, -EPERM, "application %s of pair %s is with VM %s now, and VM %s may "
+                                         "run it too when it goes on: first end that VM. Where %s did not run it "
+                                         "when it was saved, say so by --force", get_text(app, "name", "?"),
+                                         get_text(pair, "name", "?"), get_text(other, "domain", "?"), vm, vm);
+        }
+        return 0;
+}
+
+static int judge_pair(struct json_object *pair, const struct governed_ask *ask, struct error *error) {
+        const char *name = get_text(pair, "name", "?"), *state = get_text(pair, "state", "?"), *vm = ask->vm;
+
+        if (!find_member(pair, vm, false))
                 return 0;
         if (strcmp(state, "failover") == 0 || get_object(pair, "flow"))
                 return error_set(error, -EPERM, "VM %s is of pair %s, and failoverd is moving it now; wait for its end",
@@ -35,16 +69,39 @@ static int judge_pair(struct json_object *pair, const char *vm, struct error *er
                 return error_set(error, -EPERM, "VM %s is of pair %s, which failoverd governs (%s): it would take the "
                                  "VM's end for a failure. First `failoverctl pause %s`, and resume the context before "
                                  "you end the pause", vm, name, state, name);
-        return 0;
+        return ask->starts && !ask->force ? judge_start(pair, vm, error) : 0;
 }
 
-static int judge(struct json_object *root, const char *uri, const char *vm, struct error *error) {
+int governed_judge(struct json_object *root, const struct governed_ask *ask, struct error *error) {
         int r = 0;
 
-        if (!same_place(get_text(root, "hypervisor.uri", ""), uri))
+        if (!same_place(get_text(root, "hypervisor.uri", ""), ask->uri))
                 return 0;
         for (size_t i = 0; i < get_count(root, "pairs") && r == 0; i++)
-                r = judge_pair(get_item(root, "pairs", i), vm, error);
+                r = judge_pair(get_item(root, "pairs", i), ask, error);
+        return r < 0 ? r : 1;
+}
+
+int governed_judge_silent(const struct governed_ask *ask, struct error *error) {
+        struct diagnostics d = { 0 };
+        struct policy *policy = NULL;
+        int r;
+
+        if (ask->force || access(ask->policy, F_OK) < 0)
+                return 0;
+        r = policy_load(ask->policy, &policy, &d);
+        diagnostics_deinit(&d);
+        if (r < 0)
+                return error_set(error, -EPERM, "no failoverd answers, and %s, which says whether it governs the VM, "
+                                 "cannot be read; where it does not, say so by --force", ask->policy);
+        for (size_t i = 0; i < policy->n_pairs && r == 0 && same_place(policy->hypervisor_uri, ask->uri); i++)
+                for (int side = 0; side < SIDE_MAX && r == 0; side++)
+                        if (strcmp(policy->pairs[i].members[side].domain, ask->vm) == 0)
+                                r = error_set(error, -EPERM, "VM %s is of pair %s in %s, and failoverd, which may take "
+                                              "what is done now for a failure when it is back, does not answer: start "
+                                              "it, and pause the pair. Where it is to stay away, say so by --force",
+                                              ask->vm, policy->pairs[i].name, ask->policy);
+        policy_free(policy);
         return r;
 }
 
@@ -79,7 +136,8 @@ static int describe(struct ctl *ctl, struct json_object **ret, struct error *err
         return 0;
 }
 
-int governed_permit(const char *uri, const char *vm, struct error *error) {
+int governed_permit(const struct governed_ask *ask, struct error *error) {
+        bool judged = false;
         int r = 0;
 
         for (int user = 0; user < 2 && r == 0; user++) {
@@ -88,8 +146,10 @@ int governed_permit(const char *uri, const char *vm, struct error *error) {
 
                 r = describe(&ctl, &root, error);
                 if (r == 0 && root)
-                        r = judge(root, uri, vm, error);
+                        r = governed_judge(root, ask, error);
+                judged = judged || r > 0;
+                r = r > 0 ? 0 : r;
                 ctl_disconnect(&ctl);
         }
-        return r;
+        return r == 0 && !judged ? governed_judge_silent(ask, error) : r;
 }

@@ -87,6 +87,26 @@ int context_disks_look(const char *xml, struct context_disk **ret, size_t *ret_n
         return 0;
 }
 
+int context_disks_may_save(const char *xml, const struct context_disk *disks, size_t n, bool trust,
+                           struct error *error) {
+        static const struct app_names none;
+        struct domain_facts facts;
+        int r = domain_xml_parse(xml, &none, &facts, error);
+
+        if (r < 0)
+                return r;
+        if (facts.overflow.n > 0)
+                return error_set(error, -EBUSY, "the VM has an overflow disk: what it has swapped out to memory "
+                                 "servers goes when it ends, and would be missing. Let failoverd take the disk "
+                                 "off first (`overflow:` of the policy)");
+        for (size_t i = 0; i < n && !trust; i++)
+                if (disks[i].kind == CONTEXT_DISK_OTHER)
+                        return error_set(error, -EPERM, "disk %s is not on this host: whether it is still as it was "
+                                         "cannot be seen when the context is resumed; where you see to that, say so "
+                                         "by --force", disks[i].target);
+        return 0;
+}
+
 static bool is_locked(int fd, off_t byte) {
         struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
 

@@ -16,6 +16,12 @@
  * `*ret_n` is 0. Errors of domain_xml_sources(), and where a file cannot be looked at. */
 int context_disks_look(const char *xml, struct context_disk **ret, size_t *ret_n, struct error *error);
 
+/* Whether a VM with these disks, which are those of `xml`, can be saved: -EBUSY where it has swapped memory out to a
+ * disk on memory servers that failoverd attached, since that ends with the VM; -EPERM where one is not on this host,
+ * unless `trust`: nobody could tell later whether it still goes with the memory. */
+int context_disks_may_save(const char *xml, const struct context_disk *disks, size_t n, bool trust,
+                           struct error *error);
+
 /* Whether a context may go on with its disks as they are now: -ESTALE where one has changed since, -EBUSY where one is
  * in use (QEMU's own locks on it are looked at, not of those in `spare`: the disks of a VM that will be gone by then),
  * -ENOENT where one is not there, -EPERM where one cannot be looked into, unless `trust`. */

@@ -47,7 +47,7 @@ static int take(const struct context_job *job, const char *name, struct context_
 
 static int check_vm(const struct context_job *job, virConnectPtr connection, const struct context_manifest *manifest,
                     const struct context_vm *instead, struct error *error) {
-        int r = job->permit(job->userdata, manifest->vm, error);
+        int r = job->permit(job->userdata, manifest->vm, CONTEXT_STARTS, error);
 
         if (r < 0)
                 return r;
@@ -160,8 +160,10 @@ int context_resuming_start(const struct context_job *job, virConnectPtr connecti
         struct context_manifest *manifest = resuming->manifest;
         char holder[CONTEXT_HOLDER_LEN];
         bool unknown = false;
-        int r = check_disks(job, manifest, NULL, error); /* fetching has taken its time */
+        int r = check_vm(job, connection, manifest, NULL, error); /* fetching has taken its time */
 
+        if (r == 0)
+                r = check_disks(job, manifest, NULL, error);
         context_claim_text(job, "resumed", holder);
         if (r == 0)
                 r = context_mark(&resuming->place.io, &resuming->head, holder, error);

@@ -29,7 +29,7 @@ int context_saving_permit(const struct context_job *job, const char *vm, const c
         int r = context_name_check(name, error);
 
         if (r == 0 && !job->live)
-                r = job->permit(job->userdata, vm, error);
+                r = job->permit(job->userdata, vm, CONTEXT_ENDS, error);
         return r < 0 ? r : context_vm_connect(job->uri, ret, error);
 }
 
@@ -106,6 +106,8 @@ static int check_disks(const struct context_job *job, const struct context_vm *v
         size_t n = 0;
         int r = context_disks_look(vm->xml, &disks, &n, error);
 
+        if (r == 0)
+                r = context_disks_may_save(vm->xml, disks, n, job->force, error);
         if (r == 0 && job->live) {
                 r = context_overlays_name(disks, n, name, error);
                 if (r == 0)
@@ -182,8 +184,14 @@ static int store_image(const struct context_job *job, struct context_saving *sav
 static int save(const struct context_job *job, struct context_saving *saving, struct error *error) {
         char holder[CONTEXT_HOLDER_LEN] = "";
         uint64_t now;
-        int r = job->live ? 0 : context_vm_suspend(&saving->vm, error);
+        int r = job->live ? 0 : job->permit(job->userdata, saving->vm.name, CONTEXT_ENDS, error);
 
+        if (r == 0 && !job->live)
+                r = context_vm_suspend(&saving->vm, error);
+        if (r == 0) /* a disk may have come or gone since it was looked at */
+                r = context_vm_read_xml(&saving->vm, error);
+        if (r == 0)
+                r = check_disks(job, &saving->vm, saving->manifest->name, error);
         if (r == 0)
                 r = context_vm_image(&saving->vm, saving->spool.path, job->live ? saving->manifest->name : NULL,
                                      &job->progress, error);
@@ -266,7 +274,7 @@ static int check_kept(const struct context_saving *saving, struct error *error) 
 }
 
 int context_saving_end(const struct context_job *job, struct context_saving *saving, struct error *error) {
-        int r = job->permit(job->userdata, saving->vm.name, error);
+        int r = job->permit(job->userdata, saving->vm.name, CONTEXT_ENDS, error);
 
         if (r == 0)
                 r = check_kept(saving, error);

@@ -82,6 +82,16 @@ int context_vm_find(virConnectPtr connection, const char *name, struct context_v
         return 0;
 }
 
+int context_vm_read_xml(struct context_vm *vm, struct error *error) {
+        char *xml = virDomainGetXMLDesc(vm->domain, 0);
+
+        if (!xml)
+                return libvirt_failed(error, -EIO);
+        free(vm->xml);
+        vm->xml = xml;
+        return 0;
+}
+
 void context_vm_deinit(struct context_vm *vm) {
         if (vm->domain)
                 virDomainFree(vm->domain);

@@ -30,6 +30,8 @@ int context_vm_find(virConnectPtr connection, const char *name, struct context_v
 /* 1 where a VM of that name or UUID runs there, 0 where none does: which one is said in `error`. -EEXIST where a VM of
  * that name is defined with another UUID. */
 int context_vm_present(virConnectPtr connection, const char *name, const char *uuid, struct error *error);
+/* Its XML as it is now: devices come and go while it runs. */
+int context_vm_read_xml(struct context_vm *vm, struct error *error);
 void context_vm_deinit(struct context_vm *vm);
 
 /* Pauses it, where it is not paused; lets it go on, where it was paused here. */
@@ -44,8 +46,8 @@ int context_vm_image(struct context_vm *vm, const char *path, const char *checkp
 int context_vm_image_xml(const struct context_vm *vm, const char *path, char **ret_xml, struct error *error);
 /* Ends it, at once. It is gone when this returns 0. Where this fails it may run, have ended, or end in a moment. */
 int context_vm_end(struct context_vm *vm, const char *uri, struct error *error);
-/* Whether the VM of that UUID is there now, running or paused, as a new connection to `uri` says: 1 or 0. Negative errno
- * where nobody says. */
+/* Whether the VM of that UUID is there now, running or paused, as a new connection to `uri` says: 1 or 0. Negative
+ * errno where nobody says. */
 int context_vm_active(const char *uri, const char *uuid, struct error *error);
 /* Whether a VM whose start over `connection` has failed is surely not there: where no answer came (the connection is
  * dead), libvirt may still be about to start it. */

@@ -19,6 +19,11 @@
 #include "daemon/pages/context-spool.h"
 #include "daemon/pages/context-vm.h"
 
+enum context_act {
+        CONTEXT_ENDS,   /* the VM is paused, and ended */
+        CONTEXT_STARTS, /* it goes on, with whatever it was doing */
+};
+
 struct context_job {
         const struct context_servers *servers;
         const char *uri;   /* libvirt */
@@ -31,8 +36,8 @@ struct context_job {
         bool live;         /* a checkpoint: the VM is not ended */
         struct context_progress progress;
         /* Whether the VM may be ended, or started, here: not where failoverd governs it. Asked before anything is
-         * begun, and again before the VM is ended. Negative errno with the reason. */
-        int (*permit)(void *userdata, const char *vm, struct error *error);
+         * begun, and again right before the VM is paused, ended or started. Negative errno with the reason. */
+        int (*permit)(void *userdata, const char *vm, enum context_act act, struct error *error);
         void *userdata;
 };
 

@@ -39,6 +39,7 @@ int __wrap_virConnectIsAlive(virConnectPtr connection);
 int __wrap_virGetLastErrorCode(void);
 const char *__wrap_virGetLastErrorMessage(void);
 virDomainPtr __wrap_virDomainLookupByUUIDString(virConnectPtr connection, const char *uuid);
+virDomainPtr __wrap_virDomainLookupByName(virConnectPtr connection, const char *name);
 int __wrap_virDomainIsActive(virDomainPtr domain);
 int __wrap_virDomainDestroy(virDomainPtr domain);
 int __wrap_virDomainResume(virDomainPtr domain);
@@ -77,6 +78,10 @@ const char *__wrap_virGetLastErrorMessage(void) {
 }
 
 virDomainPtr __wrap_virDomainLookupByUUIDString(virConnectPtr connection, const char *uuid) {
+        return libvirt.running ? DOMAIN : NULL;
+}
+
+virDomainPtr __wrap_virDomainLookupByName(virConnectPtr connection, const char *name) {
         return libvirt.running ? DOMAIN : NULL;
 }
 
@@ -151,7 +156,7 @@ static int memory_flush(void *userdata) {
         return 0;
 }
 
-static int permit(void *userdata, const char *vm, struct error *error) {
+static int permit(void *userdata, const char *vm, enum context_act act, struct error *error) {
         return userdata ? error_set(error, -EPERM, "not now") : 0;
 }
 

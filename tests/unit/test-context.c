@@ -494,6 +494,8 @@ static void what_nobody_can_look_at_needs_a_word(void) {
 
         REQUIRE(context_disks_look(xml, &disks, &n, NULL) == 0 && n == 1);
         CHECK(disks[0].kind == CONTEXT_DISK_OTHER);
+        CHECK(context_disks_may_save(xml, disks, n, false, NULL) == -EPERM);
+        CHECK(context_disks_may_save(xml, disks, n, true, NULL) == 0);
         CHECK(context_disks_check(disks, n, NULL, 0, false, &error) == -EPERM);
         CHECK(strstr(error_text(&error), "--force") != NULL);
         CHECK(context_disks_check(disks, n, NULL, 0, true, NULL) == 0);
@@ -551,6 +553,14 @@ static void overlays_take_the_place_of_old_ones_and_give_it_back(void) {
         CHECK(system(command) == 0);
 }
 
+static void a_vm_with_swapped_memory_on_servers_is_not_saved(void) {
+        static const char xml[] = "<domain><devices><disk type='network'><source protocol='nbd' name='x'/>"
+                                  "<target dev='vdb'/><serial>failover-1</serial><alias name='ua--overflow'/></disk>"
+                                  "</devices></domain>";
+
+        CHECK(context_disks_may_save(xml, NULL, 0, true, NULL) == -EBUSY);
+}
+
 /* ---- spool ---- */
 
 static void a_spool_is_private_needs_room_and_leaves_nothing(void) {
@@ -593,5 +603,6 @@ TEST_MAIN("context",
           TEST(manifests_that_cannot_be_are_refused),
           TEST(disks_that_changed_or_are_in_use_are_refused),
           TEST(what_nobody_can_look_at_needs_a_word),
+          TEST(a_vm_with_swapped_memory_on_servers_is_not_saved),
           TEST(overlays_take_the_place_of_old_ones_and_give_it_back),
           TEST(a_spool_is_private_needs_room_and_leaves_nothing))
