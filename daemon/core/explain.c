@@ -325,10 +325,10 @@ static void explain_doubt(const struct engine *engine, const struct pair *pair, 
                 usec_t paged = pair->members[side].paged_usec, delayed = pair->members[side].delayed_usec,
                        stalled = pair->members[side].stalled_usec;
 
-                if (stalled && now - stalled < STALL_MAX_USEC) {
+                if (member_excuse_usec(&pair->members[side], now) > 0) {
                         say(text, "no memory server has answered for what %s has there for %s: its silence does not "
                             "count for %s more", pair_domain(pair, side), span(ago, now - stalled),
-                            span(rest, STALL_MAX_USEC - (now - stalled)));
+                            span(rest, member_excuse_usec(&pair->members[side], now)));
                         return;
                 }
                 if (paged && now - paged < DOUBT_USEC) {

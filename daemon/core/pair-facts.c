@@ -66,6 +66,7 @@ void member_lost(struct step *step, enum side side) {
         member->detector.last_pong_usec = 0; /* of its next life nothing is known */
         member->lost_usec = step->now;
         member->available_bytes = 0;
+        member->excused_usec = 0;
         member->old_protocol = 0;
         member->found_usec = 0;
         member->configured = member->greeted = false;

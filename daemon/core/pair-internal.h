@@ -140,6 +140,8 @@ bool member_starved(const struct step *step, enum side side);
 void member_waited(struct step *step, enum side side, usec_t waited_usec);
 /* What this VM has on memory servers is served, or is not. */
 void member_space(struct step *step, enum side side, bool served);
+/* So long its silence is excused yet by the stall under way; 0: no longer, or there is none. */
+usec_t member_excuse_usec(const struct member_state *member, usec_t now);
 /* The host swaps this VM's memory. */
 void member_paged(struct step *step, enum side side, uint64_t pages_per_sec);
 /* It is not ours any more: out of the engine's counts. */

@@ -84,9 +84,30 @@ static void judge_pause(struct step *step, enum side side) {
 
 /* Until when the guest may have been waiting for memory servers; 0: it was not. */
 static usec_t stalled_until(const struct member_state *member, usec_t now) {
-        if (member->stalled_usec == 0)
+        usec_t rest = STALL_MAX_USEC - member->excused_usec;
+
+        if (member->stalled_usec == 0 || rest == 0)
                 return member->served_usec;
-        return now < member->stalled_usec + STALL_MAX_USEC ? now : member->stalled_usec + STALL_MAX_USEC;
+        return now < member->stalled_usec + rest ? now : member->stalled_usec + rest;
+}
+
+usec_t member_excuse_usec(const struct member_state *member, usec_t now) {
+        usec_t until = member->stalled_usec + STALL_MAX_USEC - member->excused_usec;
+
+        return member->stalled_usec && now < until ? until - now : 0;
+}
+
+/* Has it answered once more after its pages had been there for long enough to tell a hang? Else a server that comes and
+ * goes would excuse one that has died for ever. */
+static bool answered_since(const struct pair *pair, const struct member_state *member) {
+        const struct detector *detector = &member->detector;
+        usec_t sign = detector->last_pong_usec;
+
+        for (size_t i = 0; i < SECOND_PATH_MAX; i++)
+                if (detector->last_path_usec[i] > sign)
+                        sign = detector->last_path_usec[i];
+        return sign >= member->serving_usec + pair->policy->beat_usec * pair->policy->beats_missed +
+                               pair->policy->confirm_usec;
 }
 
 usec_t member_void_usec(const struct engine *engine, const struct member_state *member) {
@@ -153,19 +174,29 @@ void member_paged(struct step *step, enum side side, uint64_t pages_per_sec) {
  * mirror takes its place, or the pages are given up, and then it goes on. */
 void member_space(struct step *step, enum side side, bool served) {
         struct member_state *member = &step->pair->members[side];
+        char excuse[EVENT_TEXT_LEN / 2] = "that has excused it for as long as it can: its silence counts";
+        usec_t rest;
 
         if (served == (member->stalled_usec == 0))
                 return;
         if (served) {
                 member->served_usec = stalled_until(member, step->now);
+                member->excused_usec = STALL_MAX_USEC - member_excuse_usec(member, step->now);
+                member->serving_usec = step->now;
                 member->stalled_usec = 0;
                 step_say(step, RECORD_CLEARED, side, "%s: memory servers answer again", pair_domain(step->pair, side));
         } else {
                 member->stalled_usec = step->now;
+                if (answered_since(step->pair, member))
+                        member->excused_usec = 0;
+                rest = member_excuse_usec(member, step->now);
+                if (rest > 0)
+                        snprintf(excuse, sizeof(excuse),
+                                 "its silence and failed checks meanwhile do not count, for %llu s at most",
+                                 (unsigned long long) ((rest + USEC_PER_SEC - 1) / USEC_PER_SEC));
                 step_say(step, RECORD_DOUBT, side,
-                         "%s: no memory server answers for what it has there (space stalled); its silence and failed "
-                         "checks meanwhile do not count, for %llu s at most",
-                         pair_domain(step->pair, side), (unsigned long long) (STALL_MAX_USEC / USEC_PER_SEC));
+                         "%s: no memory server answers for what it has there (space stalled); %s",
+                         pair_domain(step->pair, side), excuse);
         }
         step->changed = true;
 }

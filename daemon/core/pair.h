@@ -103,7 +103,10 @@ struct member_state {
         usec_t delay_since_usec, delay_told_usec; /* looked at for that since then, and up to then; 0: it is not */
         usec_t delay_usec;     /* so long it waited in that time */
         usec_t stalled_usec;   /* since then no memory server answers for what it has there; 0: they do */
-        usec_t served_usec;    /* since then they do again; 0: they always did */
+        usec_t served_usec;    /* silence before that is excused: they did not until then, or its excuse was used up
+                                * then; 0: they always did */
+        usec_t serving_usec;   /* since then they do again */
+        usec_t excused_usec;   /* so much of the excuse was used up by stalls before this one */
 
         struct preflight preflight;
         usec_t preflight_usec; /* 0: not looked at since the last start */

@@ -156,6 +156,8 @@ static const struct layout_row member_rows[] = {
         NUMBER(T, delay_usec),
         NUMBER(T, stalled_usec),
         NUMBER(T, served_usec),
+        NUMBER(T, serving_usec),
+        NUMBER(T, excused_usec),
         INSIDE(T, preflight, preflight_layout),
         NUMBER(T, preflight_usec),
         NUMBER(T, look_failed),
