@@ -47,6 +47,7 @@ void print_states(struct sim *sim, int slot) {
                         continue;
                 print_line(sim, "%-10s %s -> %s", pair->policy->name, pair_state_to_string(sim->pairs[i].shown),
                            pair_state_to_string(pair->state));
+                sim->result.transitions[sim->pairs[i].shown][pair->state]++;
                 sim->pairs[i].shown = pair->state;
         }
 }

@@ -32,6 +32,7 @@ struct simulate_result {
         unsigned flows;      /* failovers, switches and returns that ended */
         unsigned foretold[READINESS_LEVEL_MAX]; /* `try` lines, by what was said of the failure */
         unsigned calls_failed; /* because their turn had come (`libvirt fails`) */
+        unsigned transitions[PAIR_STATE_MAX][PAIR_STATE_MAX]; /* of pairs: from, to */
         unsigned violations; /* of what must always hold; each is printed with its time */
 };
 

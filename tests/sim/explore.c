@@ -11,6 +11,8 @@
  *   explore check ...                 the same, but instead of healing: once the world is at rest, one of the failures
  *                                     of which `failoverctl check` speaks is caused, and what it said must come true
  *   explore first ...                 the same, up to the first seed that fails, which is only named
+ *   explore scenarios DIRECTORY ...   the same, and each change of a pair's state that the worlds come to has to be in
+ *                                     the `expect` of a scenario there
  */
 
 #include <inttypes.h>
@@ -25,6 +27,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/sim/simulate.h"
 #include "tests/sim/generate.h"
+#include "tests/sim/transitions.h"
 
 #define PAIRS_MAX 5        /* of most worlds */
 #define PAIRS_MAX_LARGE 50 /* few, but large worlds */
@@ -38,6 +41,9 @@
 static struct {
         uint64_t seed;
         bool check, first;
+        bool scenarios, known[PAIR_STATE_MAX][PAIR_STATE_MAX]; /* transitions that scenarios have */
+        uint64_t transition_seed[PAIR_STATE_MAX][PAIR_STATE_MAX];
+        usec_t began_usec;
         struct generated world;
         bool left_out[GENERATED_LINES_MAX];
         char timeline[TIMELINE_LEN];
@@ -172,6 +178,12 @@ static bool explore_seed(uint64_t seed, unsigned pairs_max) {
         explore.total.flows += result.flows;
         for (int i = 0; i < READINESS_LEVEL_MAX; i++)
                 explore.total.foretold[i] += result.foretold[i];
+        for (int a = 0; a < PAIR_STATE_MAX; a++)
+                for (int b = 0; b < PAIR_STATE_MAX; b++) {
+                        if (explore.total.transitions[a][b] == 0)
+                                explore.transition_seed[a][b] = seed;
+                        explore.total.transitions[a][b] += result.transitions[a][b];
+                }
         if (good)
                 return true;
         if (explore.first) {
@@ -195,24 +207,50 @@ static int show_world(uint64_t seed, unsigned pairs_max) {
         return 0;
 }
 
-static int end(uint64_t n, unsigned failed) {
-        printf("%" PRIu64 " seeds, %" PRIu64 " virtual hours, %" PRIu64 " steps, %u flows ended; %u failed\n", n,
-               explore.total.span_usec / USEC_PER_SEC / 3600, explore.total.steps, explore.total.flows, failed);
-        for (int i = 0; explore.check && i < READINESS_LEVEL_MAX; i++)
-                printf("%u failures caused that check called %s\n", explore.total.foretold[i],
-                       readiness_level_to_string((enum readiness_level) i));
-        return failed ? 1 : 0;
-}
-
-static unsigned failed_max(void) {
-        return explore.first ? 1 : FAILED_MAX;
-}
-
 static usec_t now(clockid_t clock) {
         struct timespec t;
 
         clock_gettime(clock, &t);
         return (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_nsec / 1000;
+}
+
+/* How many transitions no scenario has. */
+static unsigned name_unread_transitions(void) {
+        unsigned n = 0, n_missing = 0;
+
+        for (int a = 0; a < PAIR_STATE_MAX; a++)
+                for (int b = 0; b < PAIR_STATE_MAX; b++) {
+                        if (explore.total.transitions[a][b] == 0)
+                                continue;
+                        n++;
+                        if (explore.known[a][b])
+                                continue;
+                        n_missing++;
+                        printf("%s -> %s: in no scenario; first in `explore show %" PRIu64 "`, %u times in all\n",
+                               pair_state_to_string((enum pair_state) a), pair_state_to_string((enum pair_state) b),
+                               explore.transition_seed[a][b], explore.total.transitions[a][b]);
+                }
+        printf("%u transitions of pairs, %u of them in no scenario\n", n, n_missing);
+        return n_missing;
+}
+
+static int end(uint64_t n, unsigned failed) {
+        double sec = (double) (now(CLOCK_MONOTONIC) - explore.began_usec) / USEC_PER_SEC;
+
+        printf("%" PRIu64 " seeds in %.1f s (%.0f/s), %" PRIu64 " virtual hours, %" PRIu64 " steps, "
+               "%u flows ended; %u failed\n",
+               n, sec, sec > 0 ? (double) n / sec : 0, explore.total.span_usec / USEC_PER_SEC / 3600,
+               explore.total.steps, explore.total.flows, failed);
+        for (int i = 0; explore.check && i < READINESS_LEVEL_MAX; i++)
+                printf("%u failures caused that check called %s\n", explore.total.foretold[i],
+                       readiness_level_to_string((enum readiness_level) i));
+        if (explore.scenarios && name_unread_transitions() > 0)
+                return 1;
+        return failed ? 1 : 0;
+}
+
+static unsigned failed_max(void) {
+        return explore.first ? 1 : FAILED_MAX;
 }
 
 static int explore_for(usec_t span_usec) {
@@ -239,26 +277,50 @@ static int explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
         return end(n, failed);
 }
 
+/* Takes the words before the seeds off the command line. Returns false where one of them cannot be followed. */
+static bool take_words(int *argc, char ***argv) {
+        for (; *argc > 1; (*argc)--, (*argv)++) {
+                const char *word = (*argv)[1];
+
+                if (strcmp(word, "check") == 0) {
+                        explore.check = true;
+                } else if (strcmp(word, "first") == 0) {
+                        explore.first = true;
+                } else if (strcmp(word, "scenarios") == 0 && *argc > 2) {
+                        explore.scenarios = true;
+                        if (transitions_read((*argv)[2], explore.known) <= 0) {
+                                fprintf(stderr, "%s: no scenario there tells of a pair's states\n", (*argv)[2]);
+                                return false;
+                        }
+                        (*argc)--, (*argv)++;
+                } else {
+                        return true;
+                }
+        }
+        return true;
+}
+
 int main(int argc, char **argv) {
         const char *first;
         uint64_t n;
         unsigned pairs_max;
 
-        for (; argc > 1 && (strcmp(argv[1], "check") == 0 || strcmp(argv[1], "first") == 0); argc--, argv++)
-                *(argv[1][0] == 'c' ? &explore.check : &explore.first) = true;
+        if (!take_words(&argc, &argv))
+                return 2;
         first = argc > 1 ? argv[1] : "";
         n = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
         pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : PAIRS_MAX;
         if (argc < 3 || argc > 4 || pairs_max == 0 || pairs_max > PAIRS_MAX_LARGE) {
                 fprintf(stderr,
-                        "usage: explore [check] [first] SEED_FROM N [PAIRS_MAX] | for MINUTES | show SEED [PAIRS_MAX]; "
-                        "at most %d pairs\n",
+                        "usage: explore [check] [first] [scenarios DIRECTORY] SEED_FROM N [PAIRS_MAX] | for MINUTES | "
+                        "show SEED [PAIRS_MAX]; at most %d pairs\n",
                         PAIRS_MAX_LARGE);
                 return 2;
         }
         if (strcmp(first, "show") == 0)
                 return show_world(n, pairs_max);
         signal(SIGABRT, on_abort);
+        explore.began_usec = now(CLOCK_MONOTONIC);
         if (strcmp(first, "for") == 0)
                 return explore_for((usec_t) (strtod(argv[2], NULL) * 60 * USEC_PER_SEC));
         return explore_seeds(strtoull(first, NULL, 10), n, pairs_max);
