@@ -8,24 +8,50 @@ static const char *const worst_case_fault_table[WORST_CASE_FAULT_MAX] = {
         [WORST_CASE_QEMU_GONE] = "qemu-gone",
         [WORST_CASE_QEMU_STOPPED] = "qemu-stopped",
         [WORST_CASE_GUEST_HANG] = "guest-hang",
+        [WORST_CASE_HANG_BY_BALLOON] = "hang-by-balloon",
+        [WORST_CASE_WATCHDOG] = "watchdog",
+        [WORST_CASE_DISK_ERROR] = "disk-error",
+        [WORST_CASE_MEMORY_FAILURE] = "memory-failure",
+        [WORST_CASE_RESET] = "reset",
+        [WORST_CASE_ANNOUNCED_STOP] = "announced-stop",
         [WORST_CASE_APPLICATION_EXIT] = "application-exit",
         [WORST_CASE_APPLICATION_CHECK] = "application-check",
 };
 DEFINE_ENUM_TABLE(worst_case_fault, worst_case_fault_table)
 
+static bool is_hang(enum worst_case_fault fault) {
+        return fault == WORST_CASE_GUEST_HANG || fault == WORST_CASE_HANG_BY_BALLOON;
+}
+
+static usec_t detect_usec(const struct pair_policy *pair, enum worst_case_fault fault) {
+        /* A fault just behind an answered beat: one beat until the first that stays unanswered is sent, and each is
+         * missed when the next is due. */
+        if (is_hang(fault) || fault == WORST_CASE_QEMU_STOPPED)
+                return pair->beat_usec * (pair->beats_missed + 1);
+        if (fault == WORST_CASE_QEMU_GONE)
+                return WORST_CASE_GONE_USEC;
+        return WORST_CASE_EVENT_USEC;
+}
+
+static usec_t decide_usec(const struct pair_policy *pair, enum worst_case_fault fault) {
+        usec_t silent = detect_usec(pair, fault), balloon = WORST_CASE_BALLOON_USEC + WORST_CASE_EVENT_USEC;
+
+        if (fault == WORST_CASE_HANG_BY_BALLOON && balloon > silent + pair->confirm_usec)
+                return balloon - silent;
+        return is_hang(fault) || fault == WORST_CASE_QEMU_STOPPED ? pair->confirm_usec : 0;
+}
+
 static struct worst_case vm_fault(const struct pair_policy *pair, enum worst_case_fault fault) {
-        bool silent = fault == WORST_CASE_QEMU_STOPPED || fault == WORST_CASE_GUEST_HANG;
-        bool dumped = fault == WORST_CASE_PANIC || fault == WORST_CASE_GUEST_HANG; /* it can still be frozen */
+        /* A process that is gone or stopped cannot be frozen any more. */
+        bool dumped = fault != WORST_CASE_QEMU_GONE && fault != WORST_CASE_QEMU_STOPPED;
         usec_t dump = dumped ? pair->core_dump_within_usec : 0;
 
         return (struct worst_case) {
                 .fault = fault,
                 .application = -1,
                 .fails_over = true,
-                /* A fault just behind an answered beat: one beat until the first that stays unanswered is sent, and
-                 * each is missed when the next is due. */
-                .detect_usec = silent ? pair->beat_usec * (pair->beats_missed + 1) : WORST_CASE_EVENT_USEC,
-                .decide_usec = silent ? pair->confirm_usec : 0,
+                .detect_usec = detect_usec(pair, fault),
+                .decide_usec = decide_usec(pair, fault),
                 .recover_usec = pair->failover_expected_usec + dump,
                 .limit_usec = 3 * pair->act_timeout_usec + dump, /* fence, attach, start */
         };
@@ -50,17 +76,23 @@ static struct worst_case application_fault(const struct pair_policy *pair, size_
         };
 }
 
+static bool may_happen(const struct pair_policy *pair, enum worst_case_fault fault) {
+        return fault != WORST_CASE_ANNOUNCED_STOP || pair->on_guest_shutdown == GUEST_STOP_FAILOVER ||
+               pair->on_guest_reboot == GUEST_STOP_FAILOVER;
+}
+
 static bool has_check(const struct application *a) {
         return a->sides[SIDE_A].health.n_words > 0 || a->sides[SIDE_B].health.n_words > 0;
 }
 
-/* Lists the faults of a pair: those of the VM, then those of each application, an application's failed check only
- * where it has one. Returns how many. */
+/* Lists the faults of a pair: those of the VM, an announced stop only where the policy takes it for one; then those of
+ * each application, a failed check only where it has one. Returns how many. */
 size_t worst_case_list(const struct pair_policy *pair, struct worst_case ret[static WORST_CASES_MAX]) {
         size_t n = 0;
 
         for (enum worst_case_fault fault = WORST_CASE_PANIC; fault < WORST_CASE_APPLICATION_EXIT; fault++)
-                ret[n++] = vm_fault(pair, fault);
+                if (may_happen(pair, fault))
+                        ret[n++] = vm_fault(pair, fault);
         for (size_t i = 0; i < pair->n_applications && i < POLICY_APPLICATIONS_MAX; i++) {
                 if (pair->applications[i].kind == APPLICATION_MEMORY)
                         continue; /* nothing runs there */

@@ -16,19 +16,31 @@
 /* What an event of the hypervisor or of a guest's agent takes to arrive: libvirt reports a panicked guest within
  * 0.2 s; an agent is told of an exit by its kernel at once. */
 #define WORST_CASE_EVENT_USEC (200 * USEC_PER_MSEC)
+/* A QEMU process went: whether an operator ended it is waited for so long, unless the kernel tells that it was
+ * killed. */
+#define WORST_CASE_GONE_USEC (300 * USEC_PER_MSEC)
+/* A balloon tells its time in seconds, and counts as silent after so long. */
+#define WORST_CASE_BALLOON_USEC (3 * USEC_PER_SEC)
 
 enum worst_case_fault {
         WORST_CASE_PANIC,             /* guest kernel panics: panic device, libvirt event */
         WORST_CASE_QEMU_GONE,         /* QEMU process ends: libvirt event, pid descriptor */
         WORST_CASE_QEMU_STOPPED,      /* QEMU no longer runs and says nothing: silence */
         WORST_CASE_GUEST_HANG,        /* the guest no longer answers: silence */
+        WORST_CASE_HANG_BY_BALLOON,   /* the same, where its balloon is the only second path */
+        WORST_CASE_WATCHDOG,          /* its watchdog device fires: libvirt event */
+        WORST_CASE_DISK_ERROR,        /* QEMU pauses it at a disk error: libvirt event */
+        WORST_CASE_MEMORY_FAILURE,    /* its memory became inaccessible: libvirt event */
+        WORST_CASE_RESET,             /* reset, or power-off, that its agent did not announce: libvirt event */
+        WORST_CASE_ANNOUNCED_STOP,    /* announced, where the policy says failover: once it has stopped */
         WORST_CASE_APPLICATION_EXIT,  /* an application ends: its agent reports */
         WORST_CASE_APPLICATION_CHECK, /* its health check fails often enough */
         WORST_CASE_FAULT_MAX,
         WORST_CASE_FAULT_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(worst_case_fault); /* "panic", "qemu-gone", "qemu-stopped", "guest-hang", "application-exit",
-                                       * "application-check" */
+DECLARE_ENUM_TABLE(worst_case_fault); /* "panic", "qemu-gone", "qemu-stopped", "guest-hang", "hang-by-balloon",
+                                       * "watchdog", "disk-error", "memory-failure", "reset", "announced-stop",
+                                       * "application-exit", "application-check" */
 
 /* One row. The spans add up: fault to suspicion, suspicion to decision, decision to application started. */
 struct worst_case {

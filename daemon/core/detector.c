@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "policy/worst-case.h"
+
 /* How often every second path is asked while a guest is suspected, and while it is well (to know that the path
  * works before it is needed). */
 #define PROBE_SUSPECTED_USEC (100 * USEC_PER_MSEC)
@@ -14,7 +16,7 @@
 
 /* Balloon statistics tell whole seconds and are renewed once a second, so a healthy guest's look up to two
  * seconds old. Three are silence. */
-#define BALLOON_STALE_USEC (3 * USEC_PER_SEC)
+#define BALLOON_STALE_USEC WORST_CASE_BALLOON_USEC
 
 /* Silence so long counts on a path too that was silent from the first question on. */
 #define LONG_SILENCE_USEC (10 * USEC_PER_SEC)

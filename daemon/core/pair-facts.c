@@ -25,6 +25,7 @@
 
 #include "daemon/core/findings.h"
 #include "daemon/core/pair-internal.h"
+#include "policy/worst-case.h"
 
 /* A VM was started; that it runs may be heard after the answer to the call. */
 #define PERSIST_RETRY_USEC (1 * USEC_PER_SEC) /* a write that failed is tried again so soon at the latest */
@@ -32,7 +33,7 @@
 /* The process went; libvirt's reason (was it an operator?) is waited for so long, unless the kernel tells that it was
  * killed. libvirt asks with SIGTERM, and kills a QEMU that has not heard it for 10 s only: by then its guest has been
  * silent for long. */
-#define REASON_WAIT_USEC (300 * USEC_PER_MSEC)
+#define REASON_WAIT_USEC WORST_CASE_GONE_USEC
 /* A VM was paused; what else might follow (a panic is told 10 ms later) is waited for so long. */
 #define PAUSE_WAIT_USEC (200 * USEC_PER_MSEC)
 
