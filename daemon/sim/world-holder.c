@@ -73,7 +73,15 @@ void holder_call_end(struct sim *sim, const struct item *item) {
         failoverd_step(sim, &event);
 }
 
+static void lose_request(struct item *item, void *userdata) {
+        (void) userdata;
+        if (item->kind == ITEM_CALL_END && item->action == ACTION_GRANT_STATE)
+                item->up = true;
+}
+
+/* A server that has lost what it held has begun anew: what it was asked for before, and has not done yet, went too. */
 void holder_lose(struct sim *sim) {
+        queue_each(&sim->queue, lose_request, NULL);
         for (int i = 0; i < sim->n_pairs; i++)
                 for (size_t k = 0; k < POLICY_APPLICATIONS_MAX; k++)
                         sim->pairs[i].regions[k].exist = false;
