@@ -148,7 +148,7 @@ static void check_address(struct check *c, const struct address *address, const 
 static void check_exclusive(struct check *c, const struct application *a, const char *at) {
         char path[NODE_PATH_LEN];
 
-        if (a->kind != APPLICATION_PLAIN || !application_is_exclusive(a))
+        if (a->kind != APPLICATION_PLAIN || a->n_disks + a->n_addresses == 0)
                 return;
         check_warning(c, check_path(path, "%s.resources", at),
                       "a plain application never moves, so its disks and addresses stay with its VM; make it "

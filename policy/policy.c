@@ -524,9 +524,9 @@ enum severity application_severity(const struct application *application, enum f
         return cause == FAILURE_START ? SEVERITY_HARD : SEVERITY_MINOR;
 }
 
-/* True where the application holds a disk or an address, which only one side may hold. */
+/* True where the application holds what only one side may hold: a disk, an address, or state at a holder. */
 bool application_is_exclusive(const struct application *application) {
-        return application->n_disks > 0 || application->n_addresses > 0;
+        return application->n_disks > 0 || application->n_addresses > 0 || application->n_regions > 0;
 }
 
 /* Bytes that may be plugged into a side: the regions of the applications that it can start, and at least what it

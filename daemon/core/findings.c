@@ -62,12 +62,15 @@ static void check_domain(struct list *list, const struct member *member, const s
                     size_format(have, found->base_bytes), size_format(want, member->base_bytes), domain);
 }
 
-static void check_plugs(struct list *list, const struct pair_policy *policy, const char *domain,
+/* Overflow is a disk too; an application's goes where the application runs. */
+static void check_plugs(struct list *list, const struct pair_policy *policy, const struct member *member,
                         const struct preflight *found) {
-        unsigned disks = 0, vcpus = 0;
+        const char *domain = member->domain;
+        unsigned disks = member->overflow.n_servers > 0, vcpus = 0;
 
         for (size_t i = 0; i < policy->n_applications; i++) {
                 disks += (unsigned) policy->applications[i].n_disks;
+                disks += policy->applications[i].overflow.n_servers > 0;
                 vcpus += policy->applications[i].vcpus;
         }
         if (found->free_ports < disks)
@@ -187,7 +190,7 @@ size_t findings_list(const struct policy *policy, const struct pair_policy *pair
                     "correct the name in the policy");
         else {
                 check_domain(&list, member, found);
-                check_plugs(&list, pair, member->domain, found);
+                check_plugs(&list, pair, member, found);
                 check_regions(&list, policy, pair, member->domain, found);
                 check_disks(&list, pair, side, found);
                 check_huge_pages(&list, pair, member->domain, found);

@@ -117,6 +117,8 @@ static void print_application(const struct ctl *ctl, struct json_object *pair, s
                 printf("%s, memory returns to the monitor", get_text(application, "kind", "plain"));
         printf(", %d/%d restarts left\n", (int) get_number(application, "restarts_left"),
                (int) get_number(application, "restart_budget"));
+        if (hot && !get_bool(application, "exclusive"))
+                puts("           has no disk, address or state of its own: that it runs only once is its guest's word");
         if (get_text(application, "failure", NULL))
                 printf("           last failure: %s\n", get_text(application, "failure", ""));
         if (get_text(application, "refusal", NULL))

@@ -45,6 +45,7 @@ struct agent_link {
         /* connecting */
         usec_t retry_usec; /* when to try; USEC_INFINITY: not at all */
         usec_t backoff_usec;
+        bool denied; /* failoverd has no right to open it, and has said so */
 
         /* the session */
         char session[SESSION_LEN];
@@ -437,11 +438,26 @@ static int open_socket(const char *path) {
         return steal_fd(&fd);
 }
 
+/* A right that is missing on the host would else look as if no agent ran in the guest. Said once until it is there. */
+static void tell_denied(struct agent_link *link) {
+        char text[EVENT_TEXT_LEN];
+
+        if (link->denied)
+                return;
+        link->denied = true;
+        snprintf(text, sizeof(text),
+                 "no right to open its agent channel: failoverd must be able to enter each directory of %s and to "
+                 "write to that socket", link->path);
+        emit(link, EVENT_LINK, false, text, NULL);
+}
+
 static void try_connect(struct agent_link *link) {
         int r;
 
         link->fd = open_socket(link->path);
+        r = link->fd;
         if (link->fd >= 0) {
+                link->denied = false;
                 r = new_session(link);
                 if (r >= 0)
                         r = sd_event_add_io(link->event, &link->io, link->fd, EPOLLIN, on_io, link);
@@ -452,6 +468,8 @@ static void try_connect(struct agent_link *link) {
                 link->backoff_usec =
                         link->backoff_usec * 2 > RETRY_MOST_USEC ? RETRY_MOST_USEC : link->backoff_usec * 2;
                 link->retry_usec = clock_usec(CLOCK_BOOTTIME) + link->backoff_usec;
+                if (r == -EACCES)
+                        tell_denied(link);
                 return;
         }
         link->retry_usec = USEC_INFINITY;
@@ -543,6 +561,7 @@ int agent_link_set_path(struct agent_link *link, const char *path) {
         }
         free(link->path);
         link->path = copy;
+        link->denied = false;
         link->backoff_usec = RETRY_LEAST_USEC / 2;
         disconnect(link, 0, false, "the channel is closed");
         return 0;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agents/protocol/codec.h"
 #include "daemon/base/cleanup.h"
@@ -555,6 +556,24 @@ static void the_last_lines_are_kept_for_people(void) {
         bench_free(bench);
 }
 
+static void a_right_that_is_missing_is_told_once(void) {
+        struct bench *bench = bench_new();
+        bool root = geteuid() == 0;
+
+        bench_listen(bench);
+        REQUIRE(chmod(bench->root, 0) == 0);
+        REQUIRE(!root || seteuid(65534) == 0);
+        CHECK(agent_link_set_path(bench->link, bench->path) == 0);
+        WAIT_FOR(bench, bench->n_seen == 1);
+        CHECK(bench->seen[0].kind == EVENT_LINK && !bench->seen[0].up);
+        CHECK(strstr(bench->seen[0].text, "no right to open its agent channel") != NULL);
+        REQUIRE(!root || seteuid(0) == 0);
+        REQUIRE(chmod(bench->root, 0700) == 0);
+        WAIT_FOR(bench, bench->n_welcomes == 1);
+        CHECK(bench->n_seen == 1);
+        bench_free(bench);
+}
+
 static void a_path_that_is_no_socket_address_is_refused(void) {
         struct bench *bench = bench_new();
         char path[200];
@@ -584,4 +603,4 @@ TEST_MAIN("agent-link",
           TEST(an_unanswered_session_is_given_up_for_a_new_one),
           TEST(a_link_may_be_dropped_from_within_the_sink),
           TEST(the_last_lines_are_kept_for_people),
-          TEST(a_path_that_is_no_socket_address_is_refused))
+          TEST(a_right_that_is_missing_is_told_once), TEST(a_path_that_is_no_socket_address_is_refused))

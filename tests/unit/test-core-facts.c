@@ -449,6 +449,26 @@ static void device_that_a_failover_would_stop_at_is_told_by_check(void) {
         end(&w);
 }
 
+/* Overflow of the VM and of its application: two disks to plug. */
+static void overflow_needs_root_ports_too(void) {
+        struct preflight found = { .defined = true, .persistent = true, .channel = true, .requested_zero = true,
+                                   .base_bytes = 512 * MIB, .vcpus = 1, .vcpus_max = 2, .free_ports = 1 };
+        struct finding findings[FINDINGS_MAX];
+        struct pair_policy *pair;
+        bool told = false;
+        struct world w;
+        size_t n;
+
+        make_armed(&w);
+        pair = &w.engine->policy->pairs[0];
+        pair->members[SIDE_B].overflow.n_servers = pair->applications[0].overflow.n_servers = 1;
+        n = findings_list(w.engine->policy, pair, SIDE_B, &found, findings);
+        for (size_t i = 0; i < n; i++)
+                told |= strcmp(findings[i].text, "2 disks may be plugged, 1 PCIe root ports are free") == 0;
+        CHECK(told);
+        end(&w);
+}
+
 static void memory_beyond_the_pool_is_not_adopted(void) {
         struct update update = { 0 };
         struct step step;
@@ -501,4 +521,5 @@ TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
           TEST(guest_that_was_heard_in_its_last_life_only_is_booting),
           TEST(old_user_is_asked_for_what_its_guest_can_spare),
           TEST(device_that_a_failover_would_stop_at_is_told_by_check), TEST(memory_beyond_the_pool_is_not_adopted),
+          TEST(overflow_needs_root_ports_too),
           TEST(application_found_failed_has_no_grant_that_is_not_known))
