@@ -11,6 +11,8 @@
 #include "daemon/core/pair-internal.h"
 
 #define START_ATTEMPTS 3 /* then the other side is tried, where it can take over */
+#define STARVED_RESTARTS_MAX 5 /* that a starved host excuses in a row */
+#define STARVED_WELL_USEC (10 * 60 * USEC_PER_SEC) /* without a failed check on a starved host: counted anew */
 
 static const struct application *application_policy(const struct pair *pair, int app) {
         return &pair->policy->applications[app];
@@ -392,6 +394,25 @@ static void restart_in_place(struct step *step, int app, const char *why) {
         step->again = true;
 }
 
+/* An application that takes all processors that there are starves its host itself: it is excused a few times in a row,
+ * and again only when it has been well for a while. */
+static bool excused_starved(struct step *step, int app) {
+        struct app_state *a = &step->pair->apps[app];
+        enum side owner = step->pair->record.apps[app].owner;
+
+        if (a->starved_usec == 0 || step->now - a->starved_usec >= STARVED_WELL_USEC)
+                a->n_starved = 0;
+        a->starved_usec = step->now;
+        if (a->n_starved > STARVED_RESTARTS_MAX)
+                return false;
+        if (a->n_starved++ < STARVED_RESTARTS_MAX)
+                return true;
+        member_say(step, RECORD_DOUBT, owner,
+                   "%s: %d restarts in a row were put down to a starved host; its failed checks count from now on",
+                   application_policy(step->pair, app)->name, STARVED_RESTARTS_MAX);
+        return false;
+}
+
 /* A health check that fails while the host is in trouble tells little of the application. Restarted in place, and not
  * on its budget: a failover would not make it better. */
 static void restart_starved(struct step *step, int app) {
@@ -433,7 +454,7 @@ static void judge_failure(struct step *step, int app) {
                 return; /* kept; judged when that is over */
         if (pair_is_hot(pair, app) && pair_too_early(step, side_other(owner)))
                 return;
-        if (a->failed_cause == FAILURE_CHECK && member_starved(step, owner)) {
+        if (a->failed_cause == FAILURE_CHECK && member_starved(step, owner) && excused_starved(step, app)) {
                 restart_starved(step, app);
                 return;
         }

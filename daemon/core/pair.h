@@ -159,6 +159,8 @@ struct app_state {
 
         usec_t restarts_usec[32]; /* of this failure window */
         unsigned n_restarts;
+        unsigned n_starved;    /* failed checks in a row that a starved host excused */
+        usec_t starved_usec;   /* the latest on a starved host, excused or not; 0: never */
         bool restart_wanted;
         /* the agent's latest severity report, until it has been dealt with */
         bool failed;

@@ -217,6 +217,8 @@ static const struct layout_row app_rows[] = {
         NUMBER(T, healthy),
         NUMBERS(T, restarts_usec),
         RANGE(T, n_restarts, 0, RESTARTS_MAX),
+        NUMBER(T, n_starved),
+        NUMBER(T, starved_usec),
         NUMBER(T, restart_wanted),
         NUMBER(T, failed),
         WORD(T, failed_cause, failure_cause),
