@@ -188,7 +188,8 @@ static bool try_takeover(unsigned nth) {
         lack(&talk, nth);
         host_run_agent(&talk.host);
         command(&talk, MESSAGE_START);
-        CHECK(host_app_count(&talk.host) == 1 && starts(&talk) == started);
+        CHECK(host_app_count(&talk.host) == 1);
+        CHECK(starts(&talk) == started);
         return stop(&talk);
 }
 
