@@ -244,22 +244,6 @@ static void a_failure_is_reported_again_in_each_new_session(void) {
         host_deinit(&host);
 }
 
-static void health_is_reported_again_to_each_host_that_comes(void) {
-        struct host host;
-
-        host_init(&host);
-        host_configure(&host, host_spec(&host, SLEEP));
-        host_expect_result(&host, host_start(&host, 2), 0);
-        host_expect(&host, MESSAGE_HEALTHY);
-        host_disconnect(&host);
-        host_accept(&host);
-        host_welcome(&host);
-        host_configure(&host, host_spec(&host, SLEEP));
-        host_expect(&host, MESSAGE_HEALTHY);
-        CHECK(host.last.token == 2);
-        host_deinit(&host);
-}
-
 static void another_sessions_or_replayed_messages_are_dropped(void) {
         struct message ping = { .type = MESSAGE_PING, .nonce = 1, .seq = 1000, .session = "0123" };
         struct host host;
@@ -338,67 +322,6 @@ static void a_restart_gives_a_new_process_under_the_same_token(void) {
         host_expect_result(&host, id, 0);
         host_expect(&host, MESSAGE_HEALTHY);
         CHECK(host_app_pid(&host) != pid && host_app_count(&host) == 1);
-        host_deinit(&host);
-}
-
-static void a_failing_health_check_counts_in_a_row_then_fails_the_application(void) {
-        struct application_spec spec;
-        struct host host;
-        char path[128];
-
-        host_init(&host);
-        spec = host_spec(&host, SLEEP);
-        snprintf(path, sizeof(path), "%s/healthy", host.dir);
-        REQUIRE(command_append(&spec.run.health, "test") == 0 && command_append(&spec.run.health, "-e") == 0 &&
-                command_append(&spec.run.health, path) == 0);
-        spec.health_failures = 3;
-        host_write_file(&host, "healthy", "%s", "");
-        host_configure(&host, spec);
-        host_expect_result(&host, host_start(&host, 1), 0);
-        host_expect(&host, MESSAGE_HEALTHY);
-        host_ping(&host, MESSAGE_FAILED);
-        REQUIRE(unlink(path) == 0);
-        host_expect(&host, MESSAGE_FAILED);
-        CHECK(host.last.cause == FAILURE_CHECK && host.last.code == 1);
-        for (usec_t deadline = loop_now() + DEADLINE_USEC; host_app_count(&host) > 0;)
-                REQUIRE(loop_now() < deadline);
-        host_deinit(&host);
-}
-
-/* So that the host looks whether it is its own doing. */
-static void checks_that_fail_are_told_before_they_count(void) {
-        struct application_spec spec;
-        struct host host;
-        char path[128];
-
-        host_init(&host);
-        spec = host_spec(&host, SLEEP);
-        snprintf(path, sizeof(path), "%s/healthy", host.dir);
-        REQUIRE(command_append(&spec.run.health, "test") == 0 && command_append(&spec.run.health, "-e") == 0 &&
-                command_append(&spec.run.health, path) == 0);
-        spec.health_failures = 100;
-        host_configure(&host, spec);
-        host_expect_result(&host, host_start(&host, 1), 0);
-        for (usec_t by = loop_now() + DEADLINE_USEC; host_ping(&host, MESSAGE_FAILED)->apps[0].missed_checks == 0;)
-                REQUIRE(loop_now() < by);
-        host_write_file(&host, "healthy", "%s", "");
-        for (usec_t by = loop_now() + DEADLINE_USEC; host_ping(&host, MESSAGE_FAILED)->apps[0].missed_checks > 0;)
-                REQUIRE(loop_now() < by);
-        host_deinit(&host);
-}
-
-static void a_health_check_that_hangs_is_a_failure(void) {
-        struct application_spec spec;
-        struct host host;
-
-        host_init(&host);
-        spec = host_spec(&host, SLEEP);
-        REQUIRE(command_append(&spec.run.health, "sleep") == 0 && command_append(&spec.run.health, "1000") == 0);
-        spec.health_timeout_usec = 20 * USEC_PER_MSEC;
-        host_configure(&host, spec);
-        host_expect_result(&host, host_start(&host, 1), 0);
-        host_expect(&host, MESSAGE_FAILED);
-        CHECK(host.last.cause == FAILURE_CHECK && host.last.code == 124);
         host_deinit(&host);
 }
 
@@ -598,14 +521,11 @@ TEST_MAIN("agent",
           TEST(a_restarted_agent_can_stop_what_it_adopted),
           TEST(a_death_while_the_agent_was_away_is_reported),
           TEST(a_failure_is_reported_again_in_each_new_session),
-          TEST(health_is_reported_again_to_each_host_that_comes),
           TEST(another_sessions_or_replayed_messages_are_dropped),
           TEST(garbage_and_endless_lines_do_not_harm),
           TEST(a_command_that_cannot_be_executed_is_hard_to_repair_here),
           TEST(the_third_quick_failure_in_a_row_is_hard),
           TEST(a_restart_gives_a_new_process_under_the_same_token),
-          TEST(a_failing_health_check_counts_in_a_row_then_fails_the_application),
-          TEST(checks_that_fail_are_told_before_they_count), TEST(a_health_check_that_hangs_is_a_failure),
           TEST(an_application_short_of_memory_waits_for_a_grant),
           TEST(a_refusal_keeps_the_application_from_starting_and_says_why),
           TEST(an_attach_is_answered_when_the_memory_is_online),
