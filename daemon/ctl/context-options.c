@@ -158,14 +158,18 @@ static int default_spool(char **ret) {
 }
 
 static int take_paths(struct context_command *command, const struct ctl *ctl) {
-        int r = CTL_OK;
+        int r = default_spool(&command->spool);
 
-        if (ctl->spool)
+        if (r == CTL_OK && asprintf(&command->key, "%s/context.key", command->spool) < 0) {
+                command->key = NULL;
+                r = ctl_fail(CTL_FAILED, "out of memory");
+        }
+        if (r == CTL_OK && ctl->spool) { /* the key stays where it is */
+                free(command->spool);
                 command->spool = realpath(ctl->spool, NULL);
-        else
-                r = default_spool(&command->spool);
-        if (r == CTL_OK && !command->spool)
-                return ctl_fail(CTL_FAILED, "%s: %s", ctl->spool, strerror(errno));
+                if (!command->spool)
+                        return ctl_fail(CTL_FAILED, "%s: %s", ctl->spool, strerror(errno));
+        }
         if (r == CTL_OK && ctl->xml)
                 r = ctl_read_file(ctl->xml, CONTEXT_XML_MAX, &command->xml);
         return r;
@@ -187,6 +191,7 @@ int context_command_init(struct context_command *command, const struct ctl *ctl)
                 .servers = &command->servers,
                 .uri = ctl->on ? ctl->on : ctl->user ? "qemu:///session" : "qemu:///system",
                 .spool = command->spool,
+                .key = command->key,
                 .xml = command->xml,
                 .persistent = ctl->persist,
                 .keep = ctl->keep,
@@ -206,5 +211,6 @@ void context_command_deinit(struct context_command *command) {
         if (command->policy)
                 policy_free(command->policy);
         free(command->spool);
+        free(command->key);
         free(command->xml);
 }

@@ -9,7 +9,7 @@
 struct context_command {
         struct context_servers servers;
         struct context_job job;
-        char *spool, *xml; /* owned */
+        char *spool, *key, *xml; /* owned */
         char *words[CONTEXT_SERVERS_MAX]; /* owned: what `servers` points into */
         struct policy *policy;            /* owned: the same; NULL: not needed */
         const char *policy_path;          /* of the failoverd that may govern the VM */

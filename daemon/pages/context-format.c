@@ -41,8 +41,8 @@ static uint64_t get_number(const unsigned char *at) {
         return le64toh(number);
 }
 
-/* The head's page: this, then numbers of 64 bits, least byte first, the manifest's sum, the holder, zeroes, and as its
- * last bytes the sum of all before. */
+/* The head's page: this, then numbers of 64 bits, least byte first, the manifest's sum, the holder, the seal, zeroes,
+ * and as its last bytes the sum of all before. */
 static const char head_magic[16] = "failover-context";
 
 enum { HEAD_VERSION, HEAD_STATE, HEAD_OFFSET, HEAD_LENGTH, HEAD_NUMBERS };
@@ -50,6 +50,7 @@ enum { HEAD_VERSION, HEAD_STATE, HEAD_OFFSET, HEAD_LENGTH, HEAD_NUMBERS };
 #define HEAD_NUMBERS_AT sizeof(head_magic)
 #define HEAD_SUM_AT (HEAD_NUMBERS_AT + HEAD_NUMBERS * sizeof(uint64_t))
 #define HEAD_HOLDER_AT (HEAD_SUM_AT + CONTEXT_SUM_BYTES)
+#define HEAD_SEAL_AT (HEAD_HOLDER_AT + CONTEXT_HOLDER_LEN)
 #define HEAD_OWN_SUM_AT (PAGE_BYTES - CONTEXT_SUM_BYTES)
 
 void context_head_encode(const struct context_head *head, unsigned char ret[static PAGE_BYTES]) {
@@ -61,6 +62,7 @@ void context_head_encode(const struct context_head *head, unsigned char ret[stat
         put_number(ret + HEAD_NUMBERS_AT + HEAD_LENGTH * sizeof(uint64_t), head->manifest_bytes);
         memcpy(ret + HEAD_SUM_AT, head->manifest_sum, CONTEXT_SUM_BYTES);
         memcpy(ret + HEAD_HOLDER_AT, head->holder, strnlen(head->holder, CONTEXT_HOLDER_LEN - 1));
+        memcpy(ret + HEAD_SEAL_AT, head->seal, CONTEXT_SUM_BYTES);
         (void) gnutls_hash_fast(GNUTLS_DIG_SHA256, ret, HEAD_OWN_SUM_AT, ret + HEAD_OWN_SUM_AT);
 }
 
@@ -96,6 +98,7 @@ int context_head_decode(const unsigned char page[static PAGE_BYTES], struct cont
         };
         memcpy(head.manifest_sum, page + HEAD_SUM_AT, CONTEXT_SUM_BYTES);
         memcpy(head.holder, page + HEAD_HOLDER_AT, CONTEXT_HOLDER_LEN);
+        memcpy(head.seal, page + HEAD_SEAL_AT, CONTEXT_SUM_BYTES);
         *ret = head;
         return 0;
 }

@@ -43,6 +43,7 @@ struct context_head {
         uint64_t manifest_offset, manifest_bytes;
         unsigned char manifest_sum[CONTEXT_SUM_BYTES];
         char holder[CONTEXT_HOLDER_LEN]; /* CONTEXT_CLAIMED: by whom, where and when, for people */
+        unsigned char seal[CONTEXT_SUM_BYTES]; /* context-key.h; zeroes: none */
 };
 
 enum context_disk_kind {

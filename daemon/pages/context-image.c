@@ -178,8 +178,8 @@ static void claim(struct context_head *head, const char *holder) {
         memcpy(head->holder, holder, strnlen(holder, sizeof(head->holder) - 1));
 }
 
-int context_commit(const struct context_io *io, const struct context_manifest *manifest, const char *holder,
-                   struct context_head *head, struct error *error) {
+int context_commit(const struct context_io *io, const struct context_manifest *manifest, const struct context_key *key,
+                   const char *holder, struct context_head *head, struct error *error) {
         struct context_head next = { .manifest_offset = manifest_offset(manifest, head) };
         _cleanup_free_ char *text = NULL;
         size_t length = 0;
@@ -189,7 +189,8 @@ int context_commit(const struct context_io *io, const struct context_manifest *m
                 return error_set(error, r, "its description: %s", strerror(-r));
         next.manifest_bytes = length;
         claim(&next, holder);
-        if (gnutls_hash_fast(GNUTLS_DIG_SHA256, text, length, next.manifest_sum) < 0)
+        if (gnutls_hash_fast(GNUTLS_DIG_SHA256, text, length, next.manifest_sum) < 0 ||
+            (key && context_key_seal(key, &next) < 0))
                 return error_set(error, -ENOMEM, "out of memory");
         for (size_t at = 0; at < length && r == 0; at += CONTEXT_IO_MAX)
                 r = io->write(io->userdata, text + at, length - at < CONTEXT_IO_MAX ? length - at : CONTEXT_IO_MAX,

@@ -4,7 +4,7 @@
 /* A context in and out of its space: the image goes through zstd chunk by chunk, and nothing is believed that its sum
  * does not bear out. */
 
-#include "daemon/pages/context-format.h"
+#include "daemon/pages/context-key.h"
 
 /* The space. Negative errnos; a call is of at most CONTEXT_IO_MAX bytes. */
 #define CONTEXT_IO_MAX (4 * MIB)
@@ -41,9 +41,9 @@ int context_tell(const struct context_progress *progress, enum context_phase pha
 int context_image_write(const struct context_io *io, int fd, struct context_manifest *manifest,
                         const struct context_progress *progress, struct error *error);
 /* Makes it a context: the manifest, then, once all is there to stay, the head. `head` is zeroed, or the one that counts
- * now: then another manifest takes the place of its own. `holder` as for context_mark(). */
-int context_commit(const struct context_io *io, const struct context_manifest *manifest, const char *holder,
-                   struct context_head *head, struct error *error);
+ * now: then another manifest takes the place of its own. `holder` as for context_mark(). `key` NULL: nobody vouches. */
+int context_commit(const struct context_io *io, const struct context_manifest *manifest, const struct context_key *key,
+                   const char *holder, struct context_head *head, struct error *error);
 /* Says that its VM may be there, and where, or that it is not: "". */
 int context_mark(const struct context_io *io, struct context_head *head, const char *holder, struct error *error);
 

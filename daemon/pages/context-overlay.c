@@ -39,6 +39,34 @@ int context_overlays_check(const struct context_disk *disks, size_t n, struct er
         return 0;
 }
 
+static int is_of(const struct domain_source *source, void *userdata) {
+        const struct context_disk *disk = userdata;
+
+        return !source->block && strcmp(source->target, disk->target) == 0 && strcmp(source->path, disk->path) == 0;
+}
+
+int context_overlays_trust(const struct context_manifest *manifest, struct error *error) {
+        for (size_t i = 0; i < manifest->n_disks; i++) {
+                struct context_disk *disk = &manifest->disks[i];
+                _cleanup_free_ char *expected = NULL;
+                int r;
+
+                if (!disk->overlay)
+                        continue;
+                if (asprintf(&expected, "%s.%s", disk->path, manifest->name) < 0) {
+                        expected = NULL;
+                        return error_set(error, -ENOMEM, "out of memory");
+                }
+                r = domain_xml_sources(manifest->xml, is_of, disk, error);
+                if (r < 0)
+                        return r;
+                if (r == 0 || strcmp(disk->overlay, expected) != 0)
+                        return error_set(error, -EPERM, "it names %s as overlay of disk %s, which is not what a "
+                                         "checkpoint makes", disk->overlay, disk->target);
+        }
+        return 0;
+}
+
 /* The old overlay keeps what the lost VM wrote, for whoever wants to look for it. */
 static int set_aside(const char *overlay, char **ret, struct error *error) {
         for (int i = 1; i <= ASIDE_MAX; i++) {

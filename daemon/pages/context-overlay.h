@@ -20,6 +20,10 @@ int context_overlays_check(const struct context_disk *disks, size_t n, struct er
 int context_overlays_xml(const struct context_manifest *manifest, const char *instead, char **ret,
                          struct error *error);
 
+/* Whether they are what context_overlays_name() makes of disks that the manifest's XML has: -EPERM. Nothing else that a
+ * server says is followed. */
+int context_overlays_trust(const struct context_manifest *manifest, struct error *error);
+
 /* What has been put in place of overlays, to be taken back. */
 struct context_overlays {
         char **aside; /* owned, each too: where the old overlay of each disk is now; NULL: there was none */

@@ -94,6 +94,31 @@ static int check_claim(const struct context_job *job, const struct context_resum
         return 0;
 }
 
+int context_resuming_trust(const struct context_job *job, const char *name, struct context_resuming *resuming,
+                           struct error *error) {
+        const struct context_manifest *manifest = resuming->manifest;
+        const char *owner = resuming->place.name.owner;
+        struct context_key key;
+        int r;
+
+        if (strcmp(manifest->name, name) != 0 ||
+            (strcmp(manifest->vm, owner) != 0 && strcmp(manifest->uuid, owner) != 0))
+                return error_set(error, -EBADMSG, "it says that it is context %s of VM %s, and is in the place of one "
+                                 "of %s", manifest->name, manifest->vm, owner);
+        r = context_overlays_trust(manifest, error);
+        if (r == 0)
+                r = context_key_load(job->key, &key, error);
+        if (r < 0)
+                return r;
+        resuming->vouched = context_key_vouches(&key, &resuming->head);
+        explicit_bzero(&key, sizeof(key));
+        if (!resuming->vouched && !job->force)
+                return error_set(error, -EPERM, "it was not saved with the key in %s: whoever can write at the memory "
+                                 "server could have made it, with any VM in it. Bring the same file from host %s, or "
+                                 "say by --force that you know where it comes from", job->key, manifest->host);
+        return 0;
+}
+
 int context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
                              const struct context_vm *instead, struct context_resuming *resuming,
                              struct error *error) {
@@ -102,6 +127,8 @@ int context_resuming_prepare(const struct context_job *job, virConnectPtr connec
         if (r < 0)
                 return r;
         r = context_open(&resuming->place.io, &resuming->head, &resuming->manifest, error);
+        if (r == 0)
+                r = context_resuming_trust(job, name, resuming, error);
         if (r == 0)
                 r = check_claim(job, resuming, error);
         if (r == 0)
@@ -115,7 +142,24 @@ int context_resuming_prepare(const struct context_job *job, virConnectPtr connec
         return r;
 }
 
-int context_resuming_fetch(const struct context_job *job, struct context_resuming *resuming, struct error *error) {
+/* What libvirt would start is in the image. Where nobody vouches for that, it has to be what `context xml` shows. */
+static int check_image(const struct context_job *job, virConnectPtr connection,
+                       const struct context_resuming *resuming, struct error *error) {
+        const struct context_vm vm = { .connection = connection };
+        _cleanup_free_ char *xml = NULL;
+        int r;
+
+        if (resuming->vouched || job->xml || job->dry_run)
+                return 0;
+        r = context_vm_image_xml(&vm, resuming->spool.path, &xml, error);
+        if (r == 0 && strcmp(xml, resuming->manifest->xml) != 0)
+                r = error_set(error, -EPERM, "the VM in its image is not the one that `context xml` shows; say by "
+                              "--xml what is to be started");
+        return r;
+}
+
+int context_resuming_fetch(const struct context_job *job, virConnectPtr connection, struct context_resuming *resuming,
+                           struct error *error) {
         _cleanup_close_ int fd = -1;
         int r;
 
@@ -126,6 +170,8 @@ int context_resuming_fetch(const struct context_job *job, struct context_resumin
         }
         r = context_image_read(&resuming->place.io, resuming->manifest, fd, fd < 0 ? CONTEXT_VERIFY : CONTEXT_FETCH,
                                &job->progress, error);
+        if (r == 0)
+                r = check_image(job, connection, resuming, error);
         if (r < 0)
                 error_prefix(error, "context %s cannot be resumed", resuming->manifest->name);
         return r;
@@ -198,7 +244,7 @@ int context_resume(const struct context_job *job, const char *name, struct conte
         if (r == 0)
                 r = context_resuming_prepare(job, connection, name, NULL, &resuming, error);
         if (r == 0)
-                r = context_resuming_fetch(job, &resuming, error);
+                r = context_resuming_fetch(job, connection, &resuming, error);
         if (r == 0 && !job->dry_run)
                 r = context_resuming_start(job, connection, &resuming, error);
         if (r == 0)

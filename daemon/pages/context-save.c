@@ -127,6 +127,8 @@ int context_saving_prepare(const struct context_job *job, virConnectPtr connecti
         if (r == 0)
                 r = check_free(job, name, error);
         if (r == 0)
+                r = context_key_load(job->key, &saving->key, error);
+        if (r == 0)
                 r = context_spool_open(job->spool, saving->vm.memory_bytes + OVERHEAD_BYTES, &saving->spool, error);
         if (r < 0)
                 return r;
@@ -209,7 +211,7 @@ static int save(const struct context_job *job, struct context_saving *saving, st
         saving->manifest->saved_usec = now;
         if (!job->live) /* and until then it is not whole for anybody else */
                 context_claim_text(job, "saved", holder);
-        r = context_commit(&saving->place.io, saving->manifest, holder, &saving->head, error);
+        r = context_commit(&saving->place.io, saving->manifest, &saving->key, holder, &saving->head, error);
         return r < 0 ? r : context_place_finish(&saving->place, now, error);
 }
 
@@ -291,7 +293,7 @@ int context_saving_end(const struct context_job *job, struct context_saving *sav
         /* Some formats are written once more when they are closed. */
         r = note_disks(saving, error);
         if (r > 0)
-                r = context_commit(&saving->place.io, saving->manifest, "", &saving->head, error);
+                r = context_commit(&saving->place.io, saving->manifest, &saving->key, "", &saving->head, error);
         else if (r == 0)
                 r = context_mark(&saving->place.io, &saving->head, "", error);
         if (r < 0)

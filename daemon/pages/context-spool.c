@@ -4,16 +4,19 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/units.h"
 
 #define PREFIX "context-"
+#define RANDOM "XXXXXX"
 #define FILE_NAME "state"
 #define KEPT_FREE_BYTES (64 * MIB) /* for everybody else on that file system */
 
@@ -27,6 +30,14 @@ static void remove_one(int parent_fd, const char *name, int fd) {
         (void) unlinkat(parent_fd, name, AT_REMOVEDIR);
 }
 
+/* A directory that make_directory() has made. */
+static bool is_ours(int fd, const char *name) {
+        struct stat st;
+
+        return strlen(name) == strlen(PREFIX RANDOM) && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
+               (st.st_mode & 07777) == 0700;
+}
+
 /* Whoever has made one holds its lock for as long as it lives. */
 static void sweep(const char *parent) {
         _cleanup_(closedirp) DIR *directory = opendir(parent);
@@ -38,7 +49,7 @@ static void sweep(const char *parent) {
                 if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0)
                         continue;
                 fd = openat(dirfd(directory), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+                if (fd >= 0 && is_ours(fd, entry->d_name) && flock(fd, LOCK_EX | LOCK_NB) == 0)
                         remove_one(dirfd(directory), entry->d_name, fd);
         }
 }
@@ -65,7 +76,7 @@ static int make_directory(const char *parent, struct context_spool *spool) {
                 _cleanup_close_ int fd = -1;
                 struct stat mine, there;
 
-                if (asprintf(&path, "%s/" PREFIX "XXXXXX", parent) < 0)
+                if (asprintf(&path, "%s/" PREFIX RANDOM, parent) < 0)
                         return -ENOMEM;
                 if (!mkdtemp(path))
                         return -errno;

@@ -47,7 +47,7 @@ int context_swap(const struct context_job *job, const char *vm, const char *out,
         if (r == 0) {
                 r = context_resuming_prepare(job, connection, in, &saving.vm, &resuming, error);
                 if (r == 0)
-                        r = context_resuming_fetch(job, &resuming, error);
+                        r = context_resuming_fetch(job, connection, &resuming, error);
                 if (r < 0)
                         context_saving_undo(&saving, error);
         }

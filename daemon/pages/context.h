@@ -28,6 +28,7 @@ struct context_job {
         const struct context_servers *servers;
         const char *uri;   /* libvirt */
         const char *spool; /* directory */
+        const char *key;   /* file: context-key.h */
         const char *xml;   /* of the VM to resume, in place of its own; NULL: none */
         bool persistent;   /* at servers that have a directory for it */
         bool keep;         /* after it was resumed */
@@ -63,6 +64,7 @@ struct context_saving {
         struct context_place place;
         struct context_head head;
         struct context_manifest *manifest; /* owned */
+        struct context_key key;
         bool opened;                       /* its space is there */
         bool whole;                        /* and in it all that there is of the VM, should that end */
         bool overlaid;                     /* the VM writes into overlays of a checkpoint */
@@ -73,7 +75,7 @@ struct context_resuming {
         struct context_place place;
         struct context_head head;
         struct context_manifest *manifest; /* owned */
-        bool taken;
+        bool taken, vouched; /* by the key */
 };
 
 #define CONTEXT_SAVING_INIT \
@@ -101,8 +103,13 @@ void context_saving_deinit(struct context_saving *saving);
 int context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
                              const struct context_vm *instead, struct context_resuming *resuming,
                              struct error *error);
+/* Whether it is what it says, and of whom: -EBADMSG where it is not the context of that name and VM, -EPERM where its
+ * overlays are not files beside its disks, and where it is not sealed with our key, unless `force`. */
+int context_resuming_trust(const struct context_job *job, const char *name, struct context_resuming *resuming,
+                           struct error *error);
 /* Fetches it, and believes nothing. */
-int context_resuming_fetch(const struct context_job *job, struct context_resuming *resuming, struct error *error);
+int context_resuming_fetch(const struct context_job *job, virConnectPtr connection, struct context_resuming *resuming,
+                           struct error *error);
 /* Starts the VM, and drops the context. Where this fails, it is there as before; where nobody knows whether the VM was
  * started, claimed, with the disks as they are. */
 int context_resuming_start(const struct context_job *job, virConnectPtr connection,

@@ -139,7 +139,9 @@ def test_counter_goes_on_from_the_next_number_under_another_users_libvirt(here, 
         assert re.search(r"^move +m .* complete +saved$", here.context("list"), re.M)
         # What libvirt opens lies elsewhere for the other user.
         xml = there.context("xml", "move").replace(here.session.dir, there.session.dir)
-        said = there.context("resume", "move", "--xml", there.session.write("m.xml", xml))
+        xml = there.session.write("m.xml", xml)
+        assert "was not saved with the key" in there.context("resume", "move", "--xml", xml, code=1)
+        said = there.context("resume", "move", "--xml", xml, "--force")
         assert "m is there, paused, as it was" in said
         there.guests.consoles["m"] = Console(there.session.path("s/m.console"))
         until(there.guests["m"].connected, 30, "its console is heard")

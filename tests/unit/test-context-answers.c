@@ -54,8 +54,8 @@ int __wrap_context_saving_run(const struct context_job *job, struct context_savi
 int __wrap_context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
                                     const struct context_vm *instead, struct context_resuming *resuming,
                                     struct error *error);
-int __wrap_context_resuming_fetch(const struct context_job *job, struct context_resuming *resuming,
-                                  struct error *error);
+int __wrap_context_resuming_fetch(const struct context_job *job, virConnectPtr connection,
+                                  struct context_resuming *resuming, struct error *error);
 
 virConnectPtr __wrap_virConnectOpen(const char *uri) {
         return libvirt.unreachable ? NULL : CONNECTION;
@@ -181,7 +181,7 @@ static struct context_manifest *commit(struct context_io *io, struct context_hea
         REQUIRE(memory.bytes != NULL);
         *io = (struct context_io) { memory_read, memory_write, memory_flush, &memory, memory.size };
         REQUIRE(context_image_write(io, fd, manifest, NULL, NULL) == 0);
-        REQUIRE(context_commit(io, manifest, "saved it here", head, NULL) == 0);
+        REQUIRE(context_commit(io, manifest, NULL, "saved it here", head, NULL) == 0);
         close(fd);
         return manifest;
 }
@@ -330,6 +330,35 @@ static void a_start_whose_answer_is_lost_keeps_claim_and_disks(void) {
         remove_directory();
 }
 
+static void a_context_of_a_strange_key_or_in_anothers_place_is_refused(void) {
+        struct context_resuming resuming;
+        struct context_key key;
+        struct error error = ERROR_INIT;
+        char path[64];
+
+        strcpy(strrchr(directory, '-'), "-XXXXXX");
+        REQUIRE(mkdtemp(directory) != NULL);
+        snprintf(path, sizeof(path), "%s/context.key", directory);
+        job.key = path;
+        resuming_init(&resuming);
+        strcpy(resuming.place.name.owner, "a");
+        CHECK(context_resuming_trust(&job, "night", &resuming, &error) == -EPERM && !resuming.vouched);
+        CHECK(strstr(error_text(&error), "--force") != NULL);
+        job.force = true;
+        CHECK(context_resuming_trust(&job, "night", &resuming, NULL) == 0 && !resuming.vouched);
+        CHECK(context_resuming_trust(&job, "day", &resuming, NULL) == -EBADMSG);
+        strcpy(resuming.place.name.owner, "b");
+        CHECK(context_resuming_trust(&job, "night", &resuming, NULL) == -EBADMSG);
+        strcpy(resuming.place.name.owner, UUID);
+        job.force = false;
+        REQUIRE(context_key_load(path, &key, NULL) == 0 && context_key_seal(&key, &resuming.head) == 0);
+        CHECK(context_resuming_trust(&job, "night", &resuming, NULL) == 0 && resuming.vouched);
+        context_resuming_deinit(&resuming);
+        error_deinit(&error);
+        job.key = NULL;
+        remove_directory();
+}
+
 /* ---- a swap ---- */
 
 int __wrap_context_saving_permit(const struct context_job *asked, const char *vm, const char *name, virConnectPtr *ret,
@@ -362,8 +391,8 @@ int __wrap_context_resuming_prepare(const struct context_job *asked, virConnectP
         return 0;
 }
 
-int __wrap_context_resuming_fetch(const struct context_job *asked, struct context_resuming *resuming,
-                                  struct error *error) {
+int __wrap_context_resuming_fetch(const struct context_job *asked, virConnectPtr connection,
+                                  struct context_resuming *resuming, struct error *error) {
         return 0;
 }
 
@@ -384,4 +413,5 @@ TEST_MAIN("context-answers",
           TEST(a_vm_is_not_ended_where_its_context_is_not_there_any_more),
           TEST(a_refused_end_drops_the_context_unless_the_vm_has_failed_meanwhile),
           TEST(a_start_whose_answer_is_lost_keeps_claim_and_disks),
+          TEST(a_context_of_a_strange_key_or_in_anothers_place_is_refused),
           TEST(a_vm_that_is_taken_back_is_claimed_while_it_starts))

@@ -124,7 +124,7 @@ static void fixture_init(struct fixture *fixture) {
         fixture->fd = make_image(&fixture->image);
         fixture->head = (struct context_head) { 0 };
         REQUIRE(context_image_write(&fixture->io, fixture->fd, fixture->manifest, NULL, NULL) == 0);
-        REQUIRE(context_commit(&fixture->io, fixture->manifest, "", &fixture->head, NULL) == 0);
+        REQUIRE(context_commit(&fixture->io, fixture->manifest, NULL, "", &fixture->head, NULL) == 0);
 }
 
 static void fixture_deinit(struct fixture *fixture) {
@@ -183,7 +183,7 @@ static void an_empty_image_is_one_too(void) {
         space_init(&space);
         io = io_of(&space);
         CHECK(context_image_write(&io, fd, manifest, NULL, NULL) == 0 && manifest->n_chunks == 0);
-        CHECK(context_commit(&io, manifest, "", &head, NULL) == 0 && read_all(&io, -1, NULL, NULL) == 0);
+        CHECK(context_commit(&io, manifest, NULL, "", &head, NULL) == 0 && read_all(&io, -1, NULL, NULL) == 0);
         context_manifest_free(manifest);
         space_deinit(&space);
 }
@@ -290,7 +290,7 @@ static void another_version_is_named(void) {
 
         fixture_init(&f);
         f.manifest->version = CONTEXT_VERSION + 1;
-        REQUIRE(context_commit(&f.io, f.manifest, "", &f.head, NULL) == 0);
+        REQUIRE(context_commit(&f.io, f.manifest, NULL, "", &f.head, NULL) == 0);
         CHECK(read_all(&f.io, -1, NULL, &error) == -EPROTONOSUPPORT);
         CHECK_TEXT(error_text(&error), "its description: it is of version 2, and this program knows version 1");
         error_deinit(&error);
@@ -313,7 +313,7 @@ static void a_save_cut_off_anywhere_leaves_none_or_the_one_before(void) {
                 io = io_of(&space);
                 r = context_image_write(&io, fd, manifest, NULL, NULL);
                 if (r == 0)
-                        r = context_commit(&io, manifest, "", &head, NULL);
+                        r = context_commit(&io, manifest, NULL, "", &head, NULL);
                 memcpy(space.bytes, space.kept, space.size); /* power is lost */
                 CHECK(r == 0 || r == -ENOSPC);
                 CHECK(read_all(&io, -1, NULL, NULL) == (r == 0 ? 0 : -ENODATA));
@@ -336,7 +336,7 @@ static void a_second_commit_replaces_the_first_or_leaves_it(void) {
                 fixture_init(&f);
                 f.manifest->disks[0].modified_nsec = 5;
                 f.space.fail_at = f.space.n_writes + n;
-                r = context_commit(&f.io, f.manifest, "", &f.head, NULL);
+                r = context_commit(&f.io, f.manifest, NULL, "", &f.head, NULL);
                 memcpy(f.space.bytes, f.space.kept, f.space.size);
                 CHECK((r == 0) == (n == 3));
                 REQUIRE(read_all(&f.io, -1, &manifest, NULL) == 0);
@@ -561,6 +561,59 @@ static void a_vm_with_swapped_memory_on_servers_is_not_saved(void) {
         CHECK(context_disks_may_save(xml, NULL, 0, true, NULL) == -EBUSY);
 }
 
+/* ---- whose it is ---- */
+
+static void a_context_is_vouched_for_by_the_key_that_it_was_saved_with(void) {
+        char parent[] = "/tmp/test-context-XXXXXX", path[2][64], command[64];
+        struct context_key keys[2], again;
+        struct context_head head;
+        struct fixture f;
+        struct stat st;
+
+        REQUIRE(mkdtemp(parent) != NULL);
+        for (int i = 0; i < 2; i++) {
+                snprintf(path[i], sizeof(path[i]), "%s/%d/context.key", parent, i);
+                REQUIRE(context_key_load(path[i], &keys[i], NULL) == 0);
+        }
+        CHECK(stat(path[0], &st) == 0 && (st.st_mode & 07777) == 0600);
+        CHECK(context_key_load(path[0], &again, NULL) == 0 && memcmp(&again, &keys[0], sizeof(again)) == 0);
+        fixture_init(&f);
+        CHECK(!context_key_vouches(&keys[0], &f.head)); /* nobody's */
+        REQUIRE(context_commit(&f.io, f.manifest, &keys[0], "", &f.head, NULL) == 0);
+        REQUIRE(context_mark(&f.io, &f.head, "on h2", NULL) == 0);
+        REQUIRE(context_head_decode(f.space.bytes, &head, NULL) == 0);
+        CHECK(context_key_vouches(&keys[0], &head) && !context_key_vouches(&keys[1], &head));
+        head.manifest_sum[0] ^= 1; /* another manifest */
+        CHECK(!context_key_vouches(&keys[0], &head));
+        fixture_deinit(&f);
+
+        REQUIRE(chmod(path[0], 0640) == 0);
+        CHECK(context_key_load(path[0], &again, NULL) == -EPERM);
+        REQUIRE(truncate(path[1], 5) == 0);
+        CHECK(context_key_load(path[1], &again, NULL) == -EBADMSG);
+        snprintf(command, sizeof(command), "rm -r %s", parent);
+        CHECK(system(command) == 0);
+}
+
+static void no_overlay_is_followed_but_those_beside_the_disks_of_the_xml(void) {
+        static const char xml[] = "<domain><devices><disk type='file'><source file='/x y.raw'/><target dev='vda'/>"
+                                  "</disk></devices></domain>";
+        struct context_manifest *manifest = make_manifest();
+
+        free(manifest->xml);
+        manifest->xml = strdup(xml);
+        CHECK(context_overlays_trust(manifest, NULL) == 0);
+        free(manifest->disks[0].overlay);
+        manifest->disks[0].overlay = strdup("/etc/shadow");
+        CHECK(context_overlays_trust(manifest, NULL) == -EPERM);
+        free(manifest->disks[0].path);
+        free(manifest->disks[0].overlay);
+        manifest->disks[0].path = strdup("/etc/shadow");
+        manifest->disks[0].overlay = strdup("/etc/shadow.night");
+        CHECK(context_overlays_trust(manifest, NULL) == -EPERM);
+        context_manifest_free(manifest);
+}
+
 /* ---- spool ---- */
 
 static void a_spool_is_private_needs_room_and_leaves_nothing(void) {
@@ -588,6 +641,25 @@ static void a_spool_is_private_needs_room_and_leaves_nothing(void) {
         CHECK(rmdir(parent) == 0);
 }
 
+static void a_directory_of_somebody_elses_is_not_swept(void) {
+        static const char *const names[] = { "context-of-mine", "context-public" };
+        char parent[] = "/tmp/test-context-XXXXXX", path[2][128], command[64];
+        struct context_spool spool = CONTEXT_SPOOL_INIT;
+
+        REQUIRE(mkdtemp(parent) != NULL);
+        for (int i = 0; i < 2; i++) {
+                snprintf(path[i], sizeof(path[i]), "%s/%s", parent, names[i]);
+                REQUIRE(mkdir(path[i], i == 0 ? 0700 : 0755) == 0);
+                strcat(path[i], "/state");
+                close(open(path[i], O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        }
+        REQUIRE(context_spool_open(parent, MIB, &spool, NULL) == 0);
+        CHECK(access(path[0], F_OK) == 0 && access(path[1], F_OK) == 0);
+        context_spool_close(&spool);
+        snprintf(command, sizeof(command), "rm -r %s", parent);
+        CHECK(system(command) == 0);
+}
+
 TEST_MAIN("context",
           TEST(what_was_saved_is_what_is_read),
           TEST(an_empty_image_is_one_too),
@@ -605,4 +677,7 @@ TEST_MAIN("context",
           TEST(what_nobody_can_look_at_needs_a_word),
           TEST(a_vm_with_swapped_memory_on_servers_is_not_saved),
           TEST(overlays_take_the_place_of_old_ones_and_give_it_back),
-          TEST(a_spool_is_private_needs_room_and_leaves_nothing))
+          TEST(a_context_is_vouched_for_by_the_key_that_it_was_saved_with),
+          TEST(no_overlay_is_followed_but_those_beside_the_disks_of_the_xml),
+          TEST(a_spool_is_private_needs_room_and_leaves_nothing),
+          TEST(a_directory_of_somebody_elses_is_not_swept))
