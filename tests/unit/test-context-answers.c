@@ -28,7 +28,8 @@ static struct {
         bool broken;                 /* the connection that there was */
         bool destroy_fails, destroys; /* what it says, and what it does */
         bool restore_fails, restores;
-        unsigned n_destroys, n_restores, n_drops;
+        unsigned n_destroys, n_restores, n_drops, n_suspends, n_snapshots;
+        const char *xml; /* of the domain now */
         struct context_saving *watched; /* its head's state is looked at when something is restored */
         enum context_state seen;
 } libvirt;
@@ -44,12 +45,16 @@ int __wrap_virDomainIsActive(virDomainPtr domain);
 int __wrap_virDomainDestroy(virDomainPtr domain);
 int __wrap_virDomainResume(virDomainPtr domain);
 int __wrap_virDomainRestoreFlags(virConnectPtr connection, const char *path, const char *xml, unsigned flags);
+int __wrap_virDomainSuspend(virDomainPtr domain);
+char *__wrap_virDomainGetXMLDesc(virDomainPtr domain, unsigned flags);
+virDomainSnapshotPtr __wrap_virDomainSnapshotCreateXML(virDomainPtr domain, const char *xml, unsigned flags);
 int __wrap_virDomainFree(virDomainPtr domain);
 int __wrap_context_place_drop(struct context_place *place, struct error *error);
 int __wrap_context_saving_permit(const struct context_job *job, const char *vm, const char *name, virConnectPtr *ret,
                                  struct error *error);
 int __wrap_context_saving_prepare(const struct context_job *job, virConnectPtr connection, const char *vm,
                                   const char *name, struct context_saving *saving, struct error *error);
+int __real_context_saving_run(const struct context_job *job, struct context_saving *saving, struct error *error);
 int __wrap_context_saving_run(const struct context_job *job, struct context_saving *saving, struct error *error);
 int __wrap_context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
                                     const struct context_vm *instead, struct context_resuming *resuming,
@@ -116,6 +121,21 @@ int __wrap_virDomainRestoreFlags(virConnectPtr connection, const char *path, con
                 libvirt.seen = head.state;
         }
         return libvirt.restore_fails ? -1 : 0;
+}
+
+int __wrap_virDomainSuspend(virDomainPtr domain) {
+        libvirt.n_suspends++;
+        libvirt.paused = true;
+        return 0;
+}
+
+char *__wrap_virDomainGetXMLDesc(virDomainPtr domain, unsigned flags) {
+        return strdup(libvirt.xml);
+}
+
+virDomainSnapshotPtr __wrap_virDomainSnapshotCreateXML(virDomainPtr domain, const char *xml, unsigned flags) {
+        libvirt.n_snapshots++;
+        return NULL;
 }
 
 int __wrap_virDomainFree(virDomainPtr domain) {
@@ -201,6 +221,26 @@ static enum context_state state_now(void) {
 
         REQUIRE(context_head_decode(memory.bytes, &head, NULL) == 0);
         return head.state;
+}
+
+/* ---- its save ---- */
+
+static void disks_and_permission_are_looked_at_again_when_the_vm_is_paused(void) {
+        struct context_saving saving;
+
+        saving_init(&saving); /* the pause of its pair has ended meanwhile */
+        saving.vm.suspended = saving.whole = libvirt.paused = false;
+        job.userdata = &saving;
+        CHECK(__real_context_saving_run(&job, &saving, NULL) == -EPERM && libvirt.n_suspends == 0);
+        context_saving_deinit(&saving);
+
+        saving_init(&saving); /* a disk has come */
+        saving.vm.suspended = saving.whole = libvirt.paused = false;
+        libvirt.xml = "<domain><devices><disk type='network'><source protocol='nbd' name='x'/><target dev='vdb'/>"
+                      "</disk></devices></domain>";
+        CHECK(__real_context_saving_run(&job, &saving, NULL) == -EPERM);
+        CHECK(libvirt.n_suspends == 1 && libvirt.n_snapshots == 0 && !libvirt.paused && libvirt.n_drops == 1);
+        context_saving_deinit(&saving);
 }
 
 /* ---- the end of a VM ---- */
@@ -323,6 +363,13 @@ static void a_start_whose_answer_is_lost_keeps_claim_and_disks(void) {
         CHECK(state_now() == CONTEXT_CLAIMED && overlay_size() > 0);
         context_resuming_deinit(&resuming);
 
+        resuming_init(&resuming); /* the pause of its pair has ended while it was fetched */
+        job.userdata = &resuming;
+        CHECK(context_resuming_start(&job, CONNECTION, &resuming, NULL) == -EPERM);
+        CHECK(state_now() == CONTEXT_CLAIMED && libvirt.n_restores == 0); /* as before */
+        job.userdata = NULL;
+        context_resuming_deinit(&resuming);
+
         resuming_init(&resuming); /* it was refused */
         CHECK(context_resuming_start(&job, CONNECTION, &resuming, NULL) == -EIO);
         CHECK(state_now() == CONTEXT_SAVED && overlay_size() == 0);
@@ -407,6 +454,7 @@ static void a_vm_that_is_taken_back_is_claimed_while_it_starts(void) {
 }
 
 TEST_MAIN("context-answers",
+          TEST(disks_and_permission_are_looked_at_again_when_the_vm_is_paused),
           TEST(an_end_whose_answer_is_lost_is_looked_at_again),
           TEST(where_nobody_knows_whether_it_ended_its_context_is_kept),
           TEST(a_vm_that_may_end_in_a_moment_goes_on_and_its_context_is_kept),
