@@ -91,9 +91,9 @@ int pager_adopt(struct pager *pager, struct error *error) {
         case ADOPT_THIS:
                 return take_over(pager, sights, server, &spaces[server], error);
         case ADOPT_UNSURE:
-                return error_set(error, -EAGAIN, "an earlier pager's pages are there, but whether they are the latest "
-                                 "only a server knows that does not answer, or has begun anew: wait for it, promote "
-                                 "the mirror by hand, or say return=remembered, which drops them");
+                return error_set(error, -EAGAIN, "an earlier pager had pages, but where the latest are only a server "
+                                 "knows that does not answer, or has begun anew: wait for it, promote the mirror by "
+                                 "hand, or say return=remembered, which drops them");
         default:
                 return !pager->options.resume ? 0
                                : error_set(error, -ENOENT, "no server that answers has anything of an earlier pager's "

@@ -104,8 +104,11 @@ struct pager *pager_free(struct pager *pager) {
         }
         if (pager->current)
                 (void) channel_free(pager->current);
-        if (pager->grant.opened != 0 && pager->state != PAGER_FENCED && !pager->options.keep)
+        if (pager->grant.opened != 0 && pager->state != PAGER_FENCED && !pager->options.keep) {
                 drop_everywhere(pager);
+                pager->told_token = 0; /* the next one need not look for these pages */
+                pager_tell(pager);
+        }
         page_map_deinit(&pager->map);
         if (pager->urgent_fd >= 0)
                 (void) close(pager->urgent_fd);

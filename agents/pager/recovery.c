@@ -70,7 +70,7 @@ enum adoption recovery_adopt(const struct sight *sights, const bool *mirrored, s
                 }
         }
         if (!found)
-                return trace ? ADOPT_UNSURE : ADOPT_NOTHING;
+                return trace || (told > 0 && !all_answered) ? ADOPT_UNSURE : ADOPT_NOTHING;
         for (size_t i = 0; i < n_sights; i++)
                 if (sights[i].there && sights[i].token > sights[server].token)
                         return ADOPT_UNSURE; /* its primary has begun anew, or is no more to be seen */

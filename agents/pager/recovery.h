@@ -28,7 +28,7 @@ struct grant;
 void recovery_note_moved(struct grant *grant, uint64_t moved);
 
 enum adoption {
-        ADOPT_NOTHING, /* no server that answers has anything of the space */
+        ADOPT_NOTHING, /* no server that answers has anything of the space, nor is known to have had it */
         ADOPT_THIS,    /* that server's primary has all that was acknowledged */
         ADOPT_UNSURE,
 };
@@ -38,7 +38,7 @@ struct sight;
  * primary with the highest token has it, where all servers answer, or where its mirror is complete (`mirrored`): a
  * primary that is above it could only be that mirror. A mirror without its primary may lack what was saved last, and so
  * does a primary below `told`, the token under which the earlier pager is known to have served (0: none is): servers
- * that had later ones have begun anew. */
+ * that had later ones have begun anew. Where one did serve and nothing is found, a server that is silent may have it. */
 enum adoption recovery_adopt(const struct sight *sights, const bool *mirrored, size_t n_sights, uint64_t told,
                              size_t *ret_server);
 

@@ -116,6 +116,27 @@ def test_what_is_not_sure_to_be_the_latest_is_neither_taken_nor_dropped(servers,
     assert spaces_of(one) == [] and spaces_of(other) == []
 
 
+def test_a_silent_server_that_may_have_the_pages_is_waited_for(servers, pagers, tmp_path):
+    one, other = servers(), servers()
+    options = {"parameters": ("mirror=no", f"status={tmp_path}/status")}
+    pager = pagers([one, other], **options)
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    handle.flush()
+    killed(pager)
+    one.stop()
+    refused(pagers, [one, other], "only a server knows that does not answer", deadline="300ms", **options)
+    one.go_on()
+    again = pagers([one, other], **options)
+    handle = again.connect()
+    assert handle.pread(PAGE, PAGE) == page(1)
+    ended(again, handle)    # and nothing is left of it
+    one.stop()
+    last = pagers([one, other], deadline="300ms", **options)
+    assert last.connect().pread(PAGE, PAGE) == bytes(PAGE)
+    one.go_on()
+
+
 def test_who_has_pages_already_gets_no_empty_space(servers, pagers):
     server = servers()
     refused(pagers, [server], "anything of an earlier pager", parameters=("resume=yes",))

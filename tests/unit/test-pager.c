@@ -541,6 +541,10 @@ static void only_what_is_sure_to_be_the_latest_is_found_again(void) {
         CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_UNSURE); /* a mirror alone */
         sights[1] = (struct sight) { .answered = true };
         CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_NOTHING);
+        CHECK(recovery_adopt(sights, mirrored, 3, 7, &server) == ADOPT_NOTHING);
+        sights[1].answered = false; /* which may have what was served under 7 */
+        CHECK(recovery_adopt(sights, mirrored, 3, 7, &server) == ADOPT_UNSURE);
+        CHECK(recovery_adopt(sights, mirrored, 3, 0, &server) == ADOPT_NOTHING);
 }
 
 static void no_acknowledged_page_is_lost_while_a_holder_lives(void) {
