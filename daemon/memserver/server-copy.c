@@ -162,7 +162,7 @@ static void relabel(struct space *space) {
 
         if (!space->file)
                 return;
-        space_make_label(space, LABEL_COMPLETE, &label);
+        space_make_label(space, space->torn_end > 0 ? LABEL_FILLING : LABEL_COMPLETE, &label);
         (void) persist_relabel(space->file, &label);
 }
 

@@ -4,16 +4,11 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/memserver/copy.h"
-#include "daemon/memserver/persist.h"
 #include "daemon/memserver/space.h"
-
-#define RUN_PAGES 256 /* written to disk at once */
 
 uint64_t space_staging_offset(const struct space *space) {
         return page_space_size(space->pages) + LABEL_BYTES;
@@ -138,68 +133,33 @@ int space_epoch_trim(struct space *space, uint64_t length, uint64_t offset) {
         return staged(&space->epochs, r);
 }
 
-static int write_staged(struct space *space) {
-        struct epoch *epoch = space->epochs.staged;
-        _cleanup_free_ char *buffer = malloc(RUN_PAGES * PAGE_BYTES);
-        uint64_t page = 0, n = 0;
-        int r = buffer ? 0 : -ENOMEM;
-
-        for (; r == 0 && epoch_run(epoch, &page, RUN_PAGES, &n); page += n) {
-                r = epoch_read(epoch, buffer, n * PAGE_BYTES, page * PAGE_BYTES);
-                if (r == 0)
-                        r = persist_write(space->file, buffer, n * PAGE_BYTES, page * PAGE_BYTES);
-        }
-        return r == 0 ? persist_flush(space->file) : r;
-}
-
-static int relabel(struct space *space, enum label_state state) {
-        struct label label;
-
-        space_make_label(space, state, &label);
-        return persist_relabel(space->file, &label);
-}
-
-/* A file cannot be changed in one step: as long as it is neither the old nor the new, its label says that pages are
- * missing. */
-static int put_on_disk(struct space *space) {
-        enum label_state whole = space->role == SPACE_MIRROR ? space->keeper.last.state : LABEL_COMPLETE;
+/* With the lock held. On disk first, then at the mirror, which applies it, and only then is it seen here: what is refused
+ * anywhere has happened nowhere. Under the range, so that no save comes in between. */
+static int commit(struct space *space, uint64_t number) {
+        struct space_epochs *epochs = &space->epochs;
+        uint64_t offset, length, begin, n_bytes;
+        struct range range;
         int r;
 
-        if (!space->file)
+        if (!epoch_span(epochs->staged, &offset, &length))
                 return 0;
-        r = relabel(space, LABEL_FILLING);
-        if (r == 0)
-                r = write_staged(space);
-        return r == 0 ? relabel(space, whole) : r;
-}
-
-/* With the lock and the staged range held. */
-static int apply(struct space *space, uint64_t number) {
-        int r = put_on_disk(space);
-
-        if (r < 0)
-                return r;
-        epoch_apply(space->epochs.staged);
-        space->epochs.number = number;
-        space->epochs.applied_usec = clock_usec(CLOCK_BOOTTIME);
-        return 0;
-}
-
-/* The mirror first, so that nobody sees here what might still be refused there. */
-static int flush(struct space *space) {
-        struct epoch *epoch = space->epochs.staged;
-        uint64_t offset, length, number = space->epochs.number + 1;
-        struct range range;
-        int r = 0;
-
-        if (!epoch_span(epoch, &offset, &length))
-                return 0;
-        range_take(&space->ranges, &range, length, offset);
-        if (space->mirror)
-                r = copy_send_epoch(space->mirror, epoch, number);
+        begin = offset;
+        n_bytes = length;
+        space_disk_span(space, &begin, &n_bytes);
+        range_take(&space->ranges, &range, n_bytes, begin);
+        r = space_disk_put(space, offset, length);
+        if (r == 0 && space->mirror) {
+                r = copy_send_epoch(space->mirror, epochs->staged, number);
+                if (r < 0)
+                        space_disk_undo(space, offset, length);
+        }
         if (r == 0) {
-                meter_saved(&space->client->meter, epoch_bytes(epoch), offset, clock_usec(CLOCK_BOOTTIME));
-                r = apply(space, number);
+                if (space->role == SPACE_PRIMARY)
+                        meter_saved(&space->client->meter, epoch_bytes(epochs->staged), offset,
+                                    clock_usec(CLOCK_BOOTTIME));
+                epoch_apply(epochs->staged);
+                epochs->number = number;
+                epochs->applied_usec = clock_usec(CLOCK_BOOTTIME);
         }
         range_give(&space->ranges, &range);
         return r;
@@ -209,7 +169,7 @@ int space_epoch_flush(struct space *space) {
         int r;
 
         pthread_mutex_lock(&space->epochs.lock);
-        r = staged(&space->epochs, space->epochs.staged ? flush(space) : -EPERM);
+        r = staged(&space->epochs, space->epochs.staged ? commit(space, space->epochs.number + 1) : -EPERM);
         return r == 0 ? space_flush(space) : r;
 }
 
@@ -224,7 +184,7 @@ static int turn(struct space *space, const struct label *label) {
                 return r;
         }
         if (label->state == LABEL_COMPLETE && label->number == epochs->receiving) {
-                r = apply(space, label->number);
+                r = commit(space, label->number);
                 epochs->receiving = 0;
                 return r;
         }

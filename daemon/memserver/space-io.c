@@ -203,7 +203,7 @@ int space_trim(struct space *space, uint64_t length, uint64_t offset) {
 }
 
 int space_flush(struct space *space) {
-        int r = space->file ? persist_flush(space->file) : 0;
+        int r = space_disk_flush(space);
 
         return r == 0 && space->mirror ? copy_flush(space->mirror) : r;
 }

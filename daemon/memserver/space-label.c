@@ -32,6 +32,8 @@ static int keep_on_disk(struct space *space, const struct label *label, int turn
                 return 0;
         if (turn == KEEPER_NEW_SESSION)
                 r = persist_trim(space->file, label->size_bytes, 0);
+        if (turn == KEEPER_NEW_SESSION && r == 0)
+                space->torn_begin = space->torn_end = 0;
         /* It is whole on disk before it is called so. */
         if (r == 0 && label->state != before)
                 r = persist_flush(space->file);

@@ -61,6 +61,7 @@ struct space {
         _Atomic unsigned n_connections;
 
         struct persist_file *file; /* owned; NULL: not on disk */
+        _Atomic uint64_t torn_begin, torn_end; /* bytes of the file that are not as here, with the epochs' lock; 0: none */
         _Atomic bool restored; /* a mirror: brought back from disk, by a server that does not know its primary */
         _Atomic bool spoilt;   /* a mirror: a save was refused, and its page is not what the primary has */
         _Atomic bool replaced; /* another server has become the primary */
@@ -125,6 +126,16 @@ void space_epoch_forget(struct space *space);
 uint64_t space_staging_offset(const struct space *space);
 uint64_t space_turn_offset(const struct space *space);
 int space_hear_turn(struct space *space, const void *buffer);
+
+/* space-disk.c: what is staged, of that span, goes to the file too, if there is one. Where that fails the file is made
+ * as it was, at once or at the next flush. With the epochs' lock and the range of space_disk_span() held: the span, and
+ * what is torn. */
+int space_disk_put(struct space *space, uint64_t offset, uint64_t length);
+void space_disk_span(const struct space *space, uint64_t *offset, uint64_t *length);
+/* It was put there, and then refused elsewhere. */
+void space_disk_undo(struct space *space, uint64_t offset, uint64_t length);
+/* All that was saved is on disk. Inside. */
+int space_disk_flush(struct space *space);
 
 /* What is to be said of the space on disk: whose it is, and in which state. */
 void space_make_label(const struct space *space, enum label_state state, struct label *ret);

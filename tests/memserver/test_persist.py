@@ -163,3 +163,43 @@ def test_a_full_disk_is_an_error_to_who_wanted_it_there(small_disk, servers):
     handle.pwrite(page(1), 0)
     assert handle.pread(PAGE, 0) == page(1)
     server.kill()
+
+
+def test_an_epoch_that_a_full_disk_refuses_has_happened_nowhere(small_disk, servers):
+    """Neither at the mirror nor in half on disk, also when a later epoch has gone through."""
+    primary, keeper = servers("64MiB", small_disk), servers()
+    capability = primary.open(persist=True)
+    writer, reader = primary.connect(capability + ".epoch"), primary.connect(capability)
+
+    def versions(handle, pages):
+        contents = ((n, handle.pread(PAGE, n * PAGE)) for n in pages)
+        return {next((v for v in ("old", "new") if data == page(n, v)), "neither") if any(data) else "zeroes"
+                for n, data in contents}
+
+    for number in range(100):
+        writer.pwrite(page(number, "old"), number * PAGE)
+    writer.flush()
+    primary.mirror(keeper)
+    primary.until_mirror("complete")
+    new = [*range(60), *range(200, 800)]    # more than is free
+    for number in new:
+        writer.pwrite(page(number, "new"), number * PAGE)
+    with pytest.raises(nbd.Error) as full:
+        writer.flush()
+    assert full.value.errnum == errno.ENOSPC
+    writer.shutdown()
+    assert versions(reader, new) == {"old", "zeroes"} and primary.space()["epochs"] == 1
+    assert "epochs" not in keeper.space()    # filled after the first one
+    again = primary.connect(primary.grant(token=2) + ".epoch")
+    again.pwrite(page(1000, "later"), 1000 * PAGE)
+    again.flush()
+    assert primary.space()["epochs"] == 2 and primary.space()["mirror"] == "complete"
+    restart(primary)
+    told = primary.promote(token=4, force=True)
+    on_disk = primary.connect(told)
+    assert versions(on_disk, range(60)) == {"old"} and versions(on_disk, range(200, 800)) == {"zeroes"}
+    assert on_disk.pread(PAGE, 1000 * PAGE) == page(1000, "later")
+    at_mirror = keeper.connect(keeper.promote(token=3, force=True))
+    assert versions(at_mirror, range(60)) == {"old"} and versions(at_mirror, range(200, 800)) == {"zeroes"}
+    assert at_mirror.pread(PAGE, 1000 * PAGE) == page(1000, "later")
+    primary.kill()
