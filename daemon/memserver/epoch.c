@@ -12,6 +12,7 @@
 /* Used by one thread at a time. */
 struct epoch {
         struct page_space *pages, *staged;
+        struct page_space *parts; /* of pages that are staged in part: bytes that are not 0 where it is so. NULL: none */
         uint64_t n_pages, n_marked;
         uint64_t first, end; /* all marks lie in between */
         uint64_t *marks;     /* one bit a page: it is staged, be it as zeroes */
@@ -44,6 +45,8 @@ int epoch_new(struct page_space *pages, struct epoch **ret) {
 struct epoch *epoch_free(struct epoch *epoch) {
         if (epoch->staged)
                 page_space_free(epoch->staged);
+        if (epoch->parts)
+                page_space_free(epoch->parts);
         free(epoch->marks);
         free(epoch);
         return NULL;
@@ -62,17 +65,28 @@ static void mark(struct epoch *epoch, uint64_t page) {
         epoch->end = page >= epoch->end ? page + 1 : epoch->end;
 }
 
+static bool is_part(const struct epoch *epoch, uint64_t page) {
+        uint64_t length;
+
+        return epoch->parts && page_space_extent(epoch->parts, PAGE_BYTES, page * PAGE_BYTES, &length) == 1;
+}
+
+/* Which bytes of the page: what it has besides when all of it is applied is what it has then. */
+static int note_part(struct epoch *epoch, size_t length, uint64_t offset) {
+        char bytes[PAGE_BYTES];
+        int r = epoch->parts ? 0 : page_space_new_beside(epoch->pages, &epoch->parts);
+
+        memset(bytes, 1, length);
+        return r == 0 ? page_space_write(epoch->parts, bytes, length, offset) : r;
+}
+
 /* A part of a page, NULL for zeroes. */
 static int stage_part(struct epoch *epoch, const char *bytes, size_t length, uint64_t offset) {
         uint64_t page = offset / PAGE_BYTES;
-        char whole[PAGE_BYTES];
         int r = 0;
 
-        if (!marked(epoch, page)) {
-                r = page_space_read(epoch->pages, whole, PAGE_BYTES, page * PAGE_BYTES);
-                if (r == 0)
-                        r = page_space_write(epoch->staged, whole, PAGE_BYTES, page * PAGE_BYTES);
-        }
+        if (!marked(epoch, page) || is_part(epoch, page))
+                r = note_part(epoch, length, offset);
         if (r == 0)
                 r = bytes ? page_space_write(epoch->staged, bytes, length, offset)
                           : page_space_trim(epoch->staged, length, offset);
@@ -85,6 +99,8 @@ static int stage_pages(struct epoch *epoch, const char *bytes, uint64_t length, 
         int r = bytes ? page_space_write(epoch->staged, bytes, length, offset)
                       : page_space_trim(epoch->staged, length, offset);
 
+        if (r == 0 && epoch->parts)
+                r = page_space_trim(epoch->parts, length, offset);
         for (uint64_t page = offset / PAGE_BYTES; r == 0 && page < (offset + length) / PAGE_BYTES; page++)
                 mark(epoch, page);
         return r;
@@ -133,6 +149,33 @@ int epoch_run(struct epoch *epoch, uint64_t *page, uint64_t most, uint64_t *ret_
         return 1;
 }
 
+static int complete_page(struct epoch *epoch, uint64_t offset) {
+        char now[PAGE_BYTES], page[PAGE_BYTES], part[PAGE_BYTES];
+        int r = page_space_read(epoch->pages, now, PAGE_BYTES, offset);
+
+        if (r == 0)
+                r = page_space_read(epoch->staged, page, PAGE_BYTES, offset);
+        if (r == 0)
+                r = page_space_read(epoch->parts, part, PAGE_BYTES, offset);
+        for (size_t i = 0; r == 0 && i < PAGE_BYTES; i++)
+                page[i] = part[i] ? page[i] : now[i];
+        return r == 0 ? page_space_write(epoch->staged, page, PAGE_BYTES, offset) : r;
+}
+
+int epoch_complete(struct epoch *epoch) {
+        uint64_t size = epoch->n_pages * PAGE_BYTES, n;
+        int r = 0;
+
+        for (uint64_t at = 0; epoch->parts && r == 0 && at < size; at += n) {
+                int found = page_space_extent(epoch->parts, size - at, at, &n);
+
+                r = found < 0 ? found : 0;
+                for (uint64_t i = 0; found == 1 && r == 0 && i < n; i += PAGE_BYTES)
+                        r = complete_page(epoch, at + i);
+        }
+        return r;
+}
+
 int epoch_read(struct epoch *epoch, void *buffer, uint64_t length, uint64_t offset) {
         return page_space_read(epoch->staged, buffer, length, offset);
 }
@@ -161,6 +204,8 @@ void epoch_clear(struct epoch *epoch) {
 
         /* Also what a save left that failed. */
         (void) page_space_trim(epoch->staged, epoch->n_pages * PAGE_BYTES, 0);
+        if (epoch->parts)
+                epoch->parts = page_space_free(epoch->parts);
         if (epoch->n_marked > 0)
                 memset(epoch->marks + first, 0, (end - first) * sizeof(*epoch->marks));
         epoch->n_marked = epoch->end = 0;

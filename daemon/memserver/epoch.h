@@ -36,6 +36,9 @@ int epoch_read(struct epoch *epoch, void *buffer, uint64_t length, uint64_t offs
 bool epoch_span(struct epoch *epoch, uint64_t *ret_offset, uint64_t *ret_length);
 uint64_t epoch_bytes(const struct epoch *epoch); /* staged, with pages that read as zeroes */
 
+/* Pages that were staged in part get the rest that is in the space now. To be called before what is staged is read and
+ * applied, and nobody else saves these pages from then on. Fails as a save does, and may be called again. */
+int epoch_complete(struct epoch *epoch);
 /* What is staged becomes the contents; nothing is staged then. Cannot fail. */
 void epoch_apply(struct epoch *epoch);
 /* Forgets what is staged. */

@@ -133,10 +133,38 @@ int space_epoch_trim(struct space *space, uint64_t length, uint64_t offset) {
         return staged(&space->epochs, r);
 }
 
-/* With the lock held. On disk first, then at the mirror, which applies it, and only then is it seen here: what is refused
- * anywhere has happened nowhere. Under the range, so that no save comes in between. */
+/* With the staged range held: everywhere, or nowhere. On disk first, then at the mirror, which applies it, and only then
+ * is it seen here. */
+static int put_everywhere(struct space *space, uint64_t number, uint64_t offset, uint64_t length) {
+        struct epoch *epoch = space->epochs.staged;
+        int r = epoch_complete(epoch);
+
+        if (r == 0)
+                r = space_disk_put(space, offset, length);
+        if (r == 0 && space->mirror) {
+                r = copy_send_epoch(space->mirror, epoch, number);
+                if (r < 0)
+                        space_disk_undo(space, offset, length);
+        }
+        return r;
+}
+
+/* Nobody sees a part of it. */
+static void apply(struct space *space, uint64_t number, uint64_t offset) {
+        struct space_epochs *epochs = &space->epochs;
+        usec_t now = clock_usec(CLOCK_BOOTTIME);
+
+        if (space->role == SPACE_PRIMARY)
+                meter_saved(&space->client->meter, epoch_bytes(epochs->staged), offset, now);
+        epoch_apply(epochs->staged);
+        epochs->number = number;
+        epochs->applied_usec = now;
+}
+
+/* With the lock held. No other save of these pages comes in between: those that take no range wait as readers do. */
 static int commit(struct space *space, uint64_t number) {
         struct space_epochs *epochs = &space->epochs;
+        bool in_order = space_is_in_order(space);
         uint64_t offset, length, begin, n_bytes;
         struct range range;
         int r;
@@ -147,20 +175,14 @@ static int commit(struct space *space, uint64_t number) {
         n_bytes = length;
         space_disk_span(space, &begin, &n_bytes);
         range_take(&space->ranges, &range, n_bytes, begin);
-        r = space_disk_put(space, offset, length);
-        if (r == 0 && space->mirror) {
-                r = copy_send_epoch(space->mirror, epochs->staged, number);
-                if (r < 0)
-                        space_disk_undo(space, offset, length);
-        }
-        if (r == 0) {
-                if (space->role == SPACE_PRIMARY)
-                        meter_saved(&space->client->meter, epoch_bytes(epochs->staged), offset,
-                                    clock_usec(CLOCK_BOOTTIME));
-                epoch_apply(epochs->staged);
-                epochs->number = number;
-                epochs->applied_usec = clock_usec(CLOCK_BOOTTIME);
-        }
+        if (!in_order)
+                (void) pthread_rwlock_wrlock(&epochs->seen);
+        r = put_everywhere(space, number, offset, length);
+        if (in_order)
+                (void) pthread_rwlock_wrlock(&epochs->seen);
+        if (r == 0)
+                apply(space, number, offset);
+        (void) pthread_rwlock_unlock(&epochs->seen);
         range_give(&space->ranges, &range);
         return r;
 }

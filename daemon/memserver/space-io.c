@@ -27,8 +27,19 @@ static bool moving(const struct space *space) {
 }
 
 /* Saves reach more than the page store, and everything in one order. */
-static bool in_order(const struct space *space) {
+bool space_is_in_order(const struct space *space) {
         return space->mirror || space->move || space->file;
+}
+
+/* Here and nowhere else. NULL for the bytes: a trim. */
+static int save_here(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
+        int r;
+
+        (void) pthread_rwlock_rdlock(&space->epochs.seen);
+        r = buffer ? page_space_write(space->pages, buffer, length, offset)
+                   : page_space_trim(space->pages, length, offset);
+        (void) pthread_rwlock_unlock(&space->epochs.seen);
+        return r;
 }
 
 /* One stretch of a request, all of it here, or nothing of it. */
@@ -100,7 +111,9 @@ int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offs
                 r = each_stretch(space, read_stretch, buffer, length, offset);
                 range_give(&space->ranges, &range);
         } else {
+                (void) pthread_rwlock_rdlock(&space->epochs.seen);
                 r = page_space_read(space->pages, buffer, length, offset);
+                (void) pthread_rwlock_unlock(&space->epochs.seen);
         }
         if (r == 0 && space->role == SPACE_PRIMARY)
                 meter_returned(&space->client->meter, length, offset, clock_usec(CLOCK_BOOTTIME));
@@ -149,10 +162,8 @@ int space_write(struct space *space, const void *buffer, uint64_t length, uint64
         r = check_range(space, length, offset);
         if (r < 0)
                 return r;
-        if (in_order(space))
-                r = write_copied(space, buffer, length, offset);
-        else
-                r = page_space_write(space->pages, buffer, length, offset);
+        r = space_is_in_order(space) ? write_copied(space, buffer, length, offset)
+                                     : save_here(space, buffer, length, offset);
         if (r == 0 && space->role == SPACE_PRIMARY)
                 meter_saved(&space->client->meter, length, offset, clock_usec(CLOCK_BOOTTIME));
         else if (r < 0 && space->role == SPACE_MIRROR)
@@ -196,7 +207,7 @@ int space_trim(struct space *space, uint64_t length, uint64_t offset) {
         r = check_range(space, length, offset);
         if (r < 0)
                 return r;
-        r = in_order(space) ? trim_copied(space, length, offset) : page_space_trim(space->pages, length, offset);
+        r = space_is_in_order(space) ? trim_copied(space, length, offset) : save_here(space, NULL, length, offset);
         if (r < 0 && space->role == SPACE_MIRROR)
                 space->spoilt = true;
         return r;

@@ -6,6 +6,16 @@
 
 #include "daemon/memserver/persist.h"
 
+/* An epoch is not kept waiting by readers that come one after the other. */
+static void seen_init(pthread_rwlock_t *lock) {
+        pthread_rwlockattr_t attributes;
+
+        (void) pthread_rwlockattr_init(&attributes);
+        (void) pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+        (void) pthread_rwlock_init(lock, &attributes);
+        (void) pthread_rwlockattr_destroy(&attributes);
+}
+
 int space_new(const struct space_name *name, struct client *client, struct page_store *store, uint64_t size_bytes,
               uint64_t limit_pages, struct space **ret) {
         struct space *space = calloc(1, sizeof(*space));
@@ -26,6 +36,7 @@ int space_new(const struct space_name *name, struct client *client, struct page_
         gate_init(&space->gate);
         (void) pthread_mutex_init(&space->epochs.lock, NULL);
         (void) pthread_mutex_init(&space->epochs.writer_lock, NULL);
+        seen_init(&space->epochs.seen);
         ranges_init(&space->ranges);
         *ret = space;
         return 0;
@@ -48,6 +59,7 @@ struct space *space_unref(struct space *space) {
         gate_deinit(&space->gate);
         (void) pthread_mutex_destroy(&space->epochs.lock);
         (void) pthread_mutex_destroy(&space->epochs.writer_lock);
+        (void) pthread_rwlock_destroy(&space->epochs.seen);
         (void) pthread_mutex_destroy(&space->admin);
         ranges_deinit(&space->ranges);
         explicit_bzero(space->capability, sizeof(space->capability));

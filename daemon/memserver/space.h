@@ -47,6 +47,7 @@ struct space_epochs {
         pthread_mutex_t writer_lock;
         const void *writer;    /* of a primary: the connection that stages. Compared only; NULL: none */
         char writer_name[EPOCH_WRITER_LEN];
+        pthread_rwlock_t seen; /* held by readers, and by saves that take no range; written while one is applied */
         _Atomic uint64_t number;       /* of the last one applied, counted by the primary from 1; 0: none */
         _Atomic usec_t applied_usec;   /* when that was; 0: not here */
         _Atomic uint64_t staged_bytes;
@@ -108,6 +109,8 @@ int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t
  * connection, older ones are refused from then on, and where it begins a session, the pages go. -EPERM for what is no
  * mirror any more, -EINVAL for a label that does not fit. */
 int space_hear_label(struct space *space, _Atomic uint64_t *grant, const void *buffer);
+/* Whether saves take their range (range.h), since they reach more than the page store. */
+bool space_is_in_order(const struct space *space);
 /* space-epoch.c: connection `writer`, called `name`, is the one that stages saves here from now on (epoch.h). Inside.
  * -EBUSY where there is another one or the space is being handed over, -EPERM of a mirror, and as epoch_new(). */
 int space_epoch_begin(struct space *space, const void *writer, const char *name);

@@ -55,6 +55,50 @@ def test_nothing_is_seen_before_the_flush_and_everything_after_it(servers):
     assert told["epoch_age_usec"] > 0
 
 
+def test_a_save_beside_a_part_of_its_page_that_is_staged_is_not_undone(servers):
+    server, capability, handle = old(servers)
+    plain = server.connect(capability)
+    handle.pwrite(b"E" * 512, 0)
+    plain.pwrite(b"B" * 512, 2048)
+    handle.zero(100, 1024)
+    assert plain.pread(512, 2048) == b"B" * 512
+    handle.flush()
+    wanted = bytearray(page(0, "old"))
+    wanted[:512], wanted[1024:1124], wanted[2048:2560] = b"E" * 512, bytes(100), b"B" * 512
+    assert plain.pread(PAGE, 0) == wanted
+    handle.pwrite(b"F" * 10, 0)    # a part, and then all of it
+    handle.pwrite(page(0, "new"), 0)
+    plain.pwrite(b"C" * 512, 2048)
+    handle.flush()
+    assert plain.pread(PAGE, 0) == page(0, "new")
+    assert server.load()["memory_used_bytes"] == server.space()["held_bytes"] == len(PAGES) * PAGE
+
+
+def test_no_reader_sees_a_part_of_an_epoch(servers):
+    server = servers()
+    size = 8 * MIB
+    capability = server.open(size=size)
+    handle, seen, over = writer(server, capability), [], threading.Event()
+
+    def read():
+        reader = server.connect(capability)
+        while not over.is_set():
+            data = reader.pread(size, 0)
+            seen.append(len({data[at] for at in range(0, size, PAGE)}))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for turn in range(60):
+        for at in range(0, size, MIB):
+            handle.pwrite(bytes([turn + 1]) * MIB, at)
+        handle.flush()
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert seen and set(seen) == {1}
+
+
 def test_a_writer_that_ends_at_any_page_of_its_epoch_leaves_nothing(servers):
     server, capability, handle = old(servers)
     reader = server.connect(capability)
