@@ -38,7 +38,7 @@ struct sight;
  * primary with the highest token has it, where all servers answer, or where its mirror is complete (`mirrored`): a
  * primary that is above it could only be that mirror. A mirror without its primary may lack what was saved last, and so
  * does a primary below `told`, the token under which the earlier pager is known to have served (0: none is): servers
- * that had later ones have begun anew. Where one did serve and nothing is found, a server that is silent may have it. */
+ * that had later ones have begun anew. Where one did serve and nothing is found, a silent server may have it. */
 enum adoption recovery_adopt(const struct sight *sights, const bool *mirrored, size_t n_sights, uint64_t told,
                              size_t *ret_server);
 

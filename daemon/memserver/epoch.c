@@ -12,7 +12,7 @@
 /* Used by one thread at a time. */
 struct epoch {
         struct page_space *pages, *staged;
-        struct page_space *parts; /* of pages that are staged in part: bytes that are not 0 where it is so. NULL: none */
+        struct page_space *parts; /* of pages staged in part: bytes that are not 0 where it is so. NULL: none */
         uint64_t n_pages, n_marked;
         uint64_t first, end; /* all marks lie in between */
         uint64_t *marks;     /* one bit a page: it is staged, be it as zeroes */

@@ -133,8 +133,8 @@ int space_epoch_trim(struct space *space, uint64_t length, uint64_t offset) {
         return staged(&space->epochs, r);
 }
 
-/* With the staged range held: everywhere, or nowhere. On disk first, then at the mirror, which applies it, and only then
- * is it seen here. */
+/* With the staged range held: everywhere, or nowhere. On disk first, then at the mirror, which applies it, and only
+ * then is it seen here. */
 static int put_everywhere(struct space *space, uint64_t number, uint64_t offset, uint64_t length) {
         struct epoch *epoch = space->epochs.staged;
         int r = epoch_complete(epoch);

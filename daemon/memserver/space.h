@@ -62,7 +62,8 @@ struct space {
         _Atomic unsigned n_connections;
 
         struct persist_file *file; /* owned; NULL: not on disk */
-        _Atomic uint64_t torn_begin, torn_end; /* bytes of the file that are not as here, with the epochs' lock; 0: none */
+        _Atomic uint64_t torn_begin, torn_end; /* bytes of the file that may not be as here; 0: none. Changed with the
+                                                  epochs' lock held, or the gate shut */
         _Atomic bool restored; /* a mirror: brought back from disk, by a server that does not know its primary */
         _Atomic bool spoilt;   /* a mirror: a save was refused, and its page is not what the primary has */
         _Atomic bool replaced; /* another server has become the primary */
