@@ -64,6 +64,27 @@ static void remember(struct guard *guard, const struct discovery_message *messag
         guard->next = (guard->next + 1) % GUARD_NONCES;
 }
 
+void guard_note_asked(struct guard *guard, const struct discovery_message *ask) {
+        guard->asks = true;
+        memcpy(guard->asked, ask->nonce, sizeof(guard->asked));
+        guard->n_answers = 0;
+}
+
+bool guard_awaits(struct guard *guard, const struct discovery_message *message) {
+        uint64_t identity = message->n_entries > 0 ? message->entries[0].identity : 0;
+
+        if (!guard->asks || message->kind != DISCOVERY_ANSWER)
+                return guard->asks == (message->kind == DISCOVERY_ANSWER);
+        if (memcmp(message->nonce, guard->asked, sizeof(guard->asked)) != 0 || guard->n_answers == GUARD_ANSWERS)
+                return false;
+        for (size_t i = 0; i < guard->n_answers; i++)
+                if (guard->answers[i].identity == identity && guard->answers[i].time_usec == message->time_usec)
+                        return false;
+        guard->answers[guard->n_answers].identity = identity;
+        guard->answers[guard->n_answers++].time_usec = message->time_usec;
+        return true;
+}
+
 unsigned guard_admit(struct guard *guard, const unsigned char address[static 16],
                      const struct discovery_message *message, usec_t real_usec, usec_t now_usec) {
         usec_t sent = message->time_usec;

@@ -83,6 +83,9 @@ int discovery_socket_open(const struct discovery_address *address, bool listens,
                 return r;
         }
         ret->fd = fd;
+        /* What an earlier run has heard nobody remembers. */
+        if (listens)
+                ret->guard.floor_usec = clock_usec(CLOCK_REALTIME);
         return 0;
 }
 
@@ -99,6 +102,8 @@ void discovery_send(struct discovery_socket *socket, struct discovery_message *m
         int n;
 
         message->time_usec = clock_usec(CLOCK_REALTIME);
+        if (message->kind == DISCOVERY_ASK)
+                guard_note_asked(&socket->guard, message);
         n = discovery_seal(&socket->key, message, buffer);
         if (n > 0)
                 (void) !sendto(socket->fd, buffer, (size_t) n, MSG_NOSIGNAL, (const struct sockaddr *) &to->storage,
@@ -141,6 +146,8 @@ static bool judge(struct discovery_socket *socket, const unsigned char *bytes, s
                 refuse(socket, guard_refusal_of(r), text);
                 return false;
         }
+        if (!guard_awaits(&socket->guard, ret))
+                return false;
         refused = guard_admit(&socket->guard, address, ret, clock_usec(CLOCK_REALTIME), clock_usec(CLOCK_BOOTTIME));
         if (refused > 0)
                 refuse(socket, (enum guard_refusal) (refused - 1), text);

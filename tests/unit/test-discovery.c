@@ -115,6 +115,40 @@ static void nothing_is_listened_to_twice_or_at_another_time(void) {
         free(guard);
 }
 
+/* Somebody who has seen an answer sends it again and again, from the server's address. */
+static void copies_of_an_answer_make_no_flood_of_the_true_ones(void) {
+        struct guard *asker = calloc(1, sizeof(*asker)), *listener = calloc(1, sizeof(*listener));
+        struct discovery_message ask = make_ask(1), answer = { .kind = DISCOVERY_ANSWER, .time_usec = NOW,
+                                                               .n_entries = 1, .entries = { { .identity = 7 } } };
+
+        REQUIRE(asker != NULL && listener != NULL);
+        memcpy(answer.nonce, ask.nonce, sizeof(answer.nonce));
+        CHECK(!guard_awaits(asker, &answer) && guard_awaits(asker, &ask)); /* nothing was asked */
+        guard_note_asked(asker, &ask);
+        CHECK(guard_awaits(asker, &answer) && guard_admit(asker, here, &answer, NOW, 1) == 0);
+        for (int i = 0; i < 2 * GUARD_BURST; i++) {
+                CHECK(!guard_awaits(asker, &answer));
+                CHECK(!guard_awaits(listener, &answer));
+        }
+        answer.entries[0].identity = 8; /* another server's of that host */
+        CHECK(guard_awaits(asker, &answer) && guard_admit(asker, here, &answer, NOW, 2) == 0);
+        ask = make_ask(2);
+        guard_note_asked(asker, &ask);
+        CHECK(!guard_awaits(asker, &answer)); /* it is the old question's */
+        memcpy(answer.nonce, ask.nonce, sizeof(answer.nonce));
+        CHECK(guard_awaits(asker, &answer) && guard_admit(asker, here, &answer, NOW, 3) == 0);
+        for (unsigned i = 1; i < GUARD_ANSWERS; i++) {
+                answer.entries[0].identity = 100 + i;
+                CHECK(guard_awaits(asker, &answer));
+        }
+        answer.entries[0].identity = 99;
+        CHECK(!guard_awaits(asker, &answer));
+        ask = make_ask(3);
+        CHECK(guard_awaits(listener, &ask) && guard_admit(listener, here, &ask, NOW, 4) == 0);
+        free(asker);
+        free(listener);
+}
+
 /* More than there is room for: what is forgotten cannot come again either. */
 static void what_is_forgotten_is_refused_as_well(void) {
         struct guard *guard = calloc(1, sizeof(*guard));
@@ -255,6 +289,7 @@ static void an_arbitrator_knows_no_more_than_it_has_room_for(void) {
 TEST_MAIN("discovery", TEST(every_enum_table_round_trips), TEST(what_is_encoded_decodes_to_the_same),
           TEST(another_key_or_one_bit_and_it_is_a_strangers), TEST(nothing_is_listened_to_twice_or_at_another_time),
           TEST(what_is_forgotten_is_refused_as_well), TEST(who_says_too_much_is_not_listened_to_and_all_others_are),
+          TEST(copies_of_an_answer_make_no_flood_of_the_true_ones),
           TEST(a_refusal_is_told_once_an_hour), TEST(a_key_is_its_owners_alone), TEST(addresses_are_numbers_and_a_port),
           TEST(the_arbitrator_sends_many_clients_to_several_servers),
           TEST(an_arbitrator_knows_no_more_than_it_has_room_for))
