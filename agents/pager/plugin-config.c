@@ -264,6 +264,13 @@ int plugin_config_complete(void) {
                 nbdkit_error("resume=yes goes with return=asked");
                 return -1;
         }
+        /* An older copy of a page may be left at another server: which grant served last tells them apart. */
+        if (plugin_options.save == SAVE_PER_SAVE && plugin_options.returned == RETURN_ASKED && options->n_servers > 1 &&
+            !options->status_path) {
+                nbdkit_error("save=per-save with return=asked goes with status=, a file by which the next pager knows "
+                             "the latest copy of a page");
+                return -1;
+        }
         options->mirror = options->mirror && options->n_servers > 1;
         return 0;
 }

@@ -71,7 +71,7 @@ static int open_shares(struct spread *spread, struct error *error) {
 }
 
 /* A page that is there. Where another share has it too, one of them was never acknowledged: either will do, and the one
- * that comes later goes. */
+ * that comes later goes. A share that is older than its status file says is not gone on with at all. */
 static void note_pages(void *userdata, uint64_t offset, uint64_t length) {
         struct share *share = userdata;
         struct spread *spread = share->spread;

@@ -2,6 +2,7 @@
 """A pager whose pages are saved each at a server that is chosen anew."""
 import os
 import random
+import subprocess
 
 from server import MIB, PAGE, name, page
 from test_pager import finish, write_more, writers_at
@@ -30,6 +31,15 @@ def spread_pager(pagers, servers, **options):
     pager = pagers(servers, parameters=PER_SAVE + options.pop("parameters", ()), **options)
     until(lambda: len(pager.status().get("shares", [])) == len(servers), 30, pager.log)
     return pager
+
+
+def test_pages_at_several_servers_are_asked_for_only_with_a_status_file(servers, pagers):
+    """Without one, nobody knows which of two copies of a page is the latest."""
+    pager = pagers([servers(), servers()])
+    command = [word for word in pager.command if not word.startswith(("status=", "--unix", pager.socket))]
+    done = subprocess.run([*command, "--unix", f"{pager.dir}/other", "save=per-save", "return=asked"],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0 and "goes with status=" in done.stderr
 
 
 def test_pages_are_saved_at_all_servers_and_each_is_there_once(servers, pagers):
