@@ -2,6 +2,7 @@
 """Shared regions between programs and servers, without guests: nothing of the machine is shared."""
 import os
 import sys
+import tempfile
 
 import pytest
 
@@ -22,6 +23,15 @@ def starter(kind):
     yield start
     for one in reversed(started):
         one.close()
+
+
+@pytest.fixture(autouse=True)
+def runtime_dir(monkeypatch):
+    """Programs that are killed leave the directories of what they shared."""
+    with tempfile.TemporaryDirectory(prefix="region-") as path:
+        os.chmod(path, 0o1777)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", path)
+        yield path
 
 
 @pytest.fixture
