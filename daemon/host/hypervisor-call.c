@@ -204,18 +204,24 @@ static int run_start(struct call *call, virConnectPtr connection) {
         }
 }
 
+/* A domain that has to run, and its XML of this moment. */
+static int open_running(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain, char **ret_xml) {
+        int r = open_domain(call, connection, ret_domain);
+
+        if (r < 0)
+                return r;
+        if (virDomainIsActive(*ret_domain) == 0)
+                return call_end(call, -ESRCH, "it does not run");
+        return get_xml(call, *ret_domain, 0, ret_xml);
+}
+
 static int run_resize(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         _cleanup_error_ struct error error = ERROR_INIT;
         _cleanup_free_ char *xml = NULL, *device = NULL;
         int r;
 
-        r = open_domain(call, connection, &domain);
-        if (r < 0)
-                return r;
-        if (virDomainIsActive(domain) == 0)
-                return call_end(call, -ESRCH, "it does not run");
-        r = get_xml(call, domain, 0, &xml);
+        r = open_running(call, connection, &domain, &xml);
         if (r < 0)
                 return r;
         r = domain_xml_resize(xml, call->app_name, call->bytes, &device, &error);
@@ -306,12 +312,7 @@ static int run_attach_overflow(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         int r;
 
-        r = open_domain(call, connection, &domain);
-        if (r < 0)
-                return r;
-        if (virDomainIsActive(domain) == 0)
-                return call_end(call, -ESRCH, "it does not run");
-        r = get_xml(call, domain, 0, &xml);
+        r = open_running(call, connection, &domain, &xml);
         if (r < 0)
                 return r;
         r = domain_xml_overflow(xml, call->app_name, call->socket, &device, &error);

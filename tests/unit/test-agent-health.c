@@ -4,6 +4,17 @@
 #include "tests/unit/agent-host.h"
 
 #define SLEEP "exec sleep 1000"
+#define HEALTH_PATH_LEN 128
+
+/* It is healthy as long as that file is there. */
+static struct application_spec spec_healthy_by_file(struct host *host, char path[static HEALTH_PATH_LEN]) {
+        struct application_spec spec = host_spec(host, SLEEP);
+
+        snprintf(path, HEALTH_PATH_LEN, "%s/healthy", host->dir);
+        REQUIRE(command_append(&spec.run.health, "test") == 0 && command_append(&spec.run.health, "-e") == 0 &&
+                command_append(&spec.run.health, path) == 0);
+        return spec;
+}
 
 static void health_is_reported_again_to_each_host_that_comes(void) {
         struct host host;
@@ -24,13 +35,10 @@ static void health_is_reported_again_to_each_host_that_comes(void) {
 static void a_failing_health_check_counts_in_a_row_then_fails_the_application(void) {
         struct application_spec spec;
         struct host host;
-        char path[128];
+        char path[HEALTH_PATH_LEN];
 
         host_init(&host);
-        spec = host_spec(&host, SLEEP);
-        snprintf(path, sizeof(path), "%s/healthy", host.dir);
-        REQUIRE(command_append(&spec.run.health, "test") == 0 && command_append(&spec.run.health, "-e") == 0 &&
-                command_append(&spec.run.health, path) == 0);
+        spec = spec_healthy_by_file(&host, path);
         spec.health_failures = 3;
         host_write_file(&host, "healthy", "%s", "");
         host_configure(&host, spec);
@@ -49,13 +57,10 @@ static void a_failing_health_check_counts_in_a_row_then_fails_the_application(vo
 static void checks_that_fail_are_told_before_they_count(void) {
         struct application_spec spec;
         struct host host;
-        char path[128];
+        char path[HEALTH_PATH_LEN];
 
         host_init(&host);
-        spec = host_spec(&host, SLEEP);
-        snprintf(path, sizeof(path), "%s/healthy", host.dir);
-        REQUIRE(command_append(&spec.run.health, "test") == 0 && command_append(&spec.run.health, "-e") == 0 &&
-                command_append(&spec.run.health, path) == 0);
+        spec = spec_healthy_by_file(&host, path);
         spec.health_failures = 100;
         host_configure(&host, spec);
         host_expect_result(&host, host_start(&host, 1), 0);
