@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 
+from discovery import Arbitrator, Network    # noqa: E402
 from pager import Pager    # noqa: E402
 from server import Server    # noqa: E402
 
@@ -47,3 +48,17 @@ def pytest_runtest_makereport(item, call):
         for one in getattr(item, "servers", []):
             if os.path.isdir(one.dir):
                 report.sections.append((f"server {one.dir}", one.log()[-4000:]))
+
+
+@pytest.fixture
+def network():
+    network = Network()
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def arbitrator(network):
+    arbitrator = Arbitrator(network)
+    yield arbitrator
+    arbitrator.close()

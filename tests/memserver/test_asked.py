@@ -6,25 +6,10 @@ import random
 import signal
 
 import pytest
-from discovery import Arbitrator, Network
 from server import MIB, PAGE, SECONDS, name, page
 from test_pager import finish, mirrored, write_more, writers_at
 from test_per_save import held, share, spread_pager, until_all_mirrored
 from testbed.wait import until
-
-
-@pytest.fixture
-def network():
-    network = Network()
-    yield network
-    network.close()
-
-
-@pytest.fixture
-def arbitrator(network):
-    arbitrator = Arbitrator(network)
-    yield arbitrator
-    arbitrator.close()
 
 
 def killed(pager, writers=()):

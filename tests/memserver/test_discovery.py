@@ -3,24 +3,10 @@
 import os
 
 import pytest
-from discovery import PORT, Arbitrator, Network, ask, entries
+from discovery import PORT, ask, entries
 from server import MIB, PAGE, page
 from test_per_save import held
 from testbed.wait import until
-
-
-@pytest.fixture
-def network():
-    network = Network()
-    yield network
-    network.close()
-
-
-@pytest.fixture
-def arbitrator(network):
-    arbitrator = Arbitrator(network)
-    yield arbitrator
-    arbitrator.close()
 
 
 @pytest.fixture
