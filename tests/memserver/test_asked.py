@@ -7,9 +7,10 @@ import signal
 
 import pytest
 from server import MIB, PAGE, SECONDS, name, page
-from test_pager import finish, mirrored, write_more, writers_at
+from test_pager import finish, mirrored, writers_at
 from test_per_save import held, share, spread_pager, until_all_mirrored
 from testbed.wait import until
+from writer import write_more
 
 
 def killed(pager, writers=()):
@@ -192,9 +193,8 @@ def test_a_server_that_is_lost_while_a_space_moves_costs_no_page(fault, network,
     until(lambda: target.space()["held_bytes"] > 2 * MIB, 30, "pages are on both")
     if fault == "target stalled":
         target.stop()
-        written = [writer.version for writer in writers]
         target.go_on()    # it is waited for
-        until(lambda: all(w.version > n for w, n in zip(writers, written)), 30, "writing goes on")
+        write_more(writers)
         pager.until(60, moves=1, takeovers=0)
     else:
         (source if fault == "source killed" else target).kill()

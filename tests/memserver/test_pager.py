@@ -19,7 +19,7 @@ from relay import Relay
 from server import MIB, PAGE, page, run
 from testbed.wait import until
 from test_clients import digest
-from writer import Writer
+from writer import Writer, write_more
 
 DEADLINE = "400ms"    # where a server is to be given up
 
@@ -37,11 +37,6 @@ def writers_at(pager, n=3, pages=512):
     for writer in writers:
         writer.start()
     return writers
-
-
-def write_more(writers, n=50):
-    written = [len(writer.acknowledged) for writer in writers]
-    until(lambda: all(w.version > n + before or w.error for w, before in zip(writers, written)), 30, "writing goes on")
 
 
 def finish(pager, writers):

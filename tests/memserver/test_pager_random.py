@@ -6,9 +6,9 @@ import random
 import time
 
 import pytest
-from test_pager import finish, mirrored, write_more, writers_at
+from test_pager import finish, mirrored, writers_at
 from testbed.wait import until
-from writer import run_world
+from writer import run_world, write_more
 
 ROUNDS = 6
 DEADLINE = "500ms"

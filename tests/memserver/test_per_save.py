@@ -5,8 +5,9 @@ import random
 import subprocess
 
 from server import MIB, PAGE, name, page
-from test_pager import finish, write_more, writers_at
+from test_pager import finish, writers_at
 from testbed.wait import until
+from writer import write_more
 
 PER_SAVE = ("save=per-save",)
 

@@ -9,7 +9,7 @@ import nbd
 import pytest
 from server import MIB, PAGE, name
 from testbed.wait import until
-from writer import Writer, run_world
+from writer import Writer, run_world, write_more
 
 SIZE = 16 * MIB
 WRITERS = 3
@@ -40,9 +40,7 @@ class World:
         self.primary.until_mirror("complete")
 
     def write_a_while(self):
-        written = [writer.version for writer in self.writers]
-        n = self.dice.randrange(10, 200)
-        until(lambda: all(w.version > v + n or w.error for w, v in zip(self.writers, written)), 60, "writing goes on")
+        write_more(self.writers, self.dice.randrange(10, 200), 60)
 
     def go_on_at(self, server, capability):
         """Clients go on where the space is served now, and find what they left."""

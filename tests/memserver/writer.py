@@ -5,6 +5,7 @@ import threading
 
 import nbd
 from server import PAGE, page
+from testbed.wait import until
 
 
 def contents(number, version):
@@ -52,6 +53,14 @@ class Writer(threading.Thread):
             possible = [version for version in versions if data == contents(number, version)]
             assert possible, (number, self.acknowledged.get(number), tried, data[:40])
             self.acknowledged[number] = self.tried[number] = possible[0]
+
+
+def write_more(writers, n=50, seconds=30):
+    """Waits until each of `writers` has written n times more than until now, or has failed. What is under way is one
+    write of each, so that what was stopped before this has been noticed after it."""
+    written = [writer.version for writer in writers]
+    until(lambda: all(w.version > n + before or w.error for w, before in zip(writers, written)), seconds,
+          "writing goes on")
 
 
 def run_world(world, seed):
