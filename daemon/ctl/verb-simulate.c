@@ -99,15 +99,14 @@ static int simulate(struct ctl *ctl) {
 }
 
 int verb_simulate(struct ctl *ctl) {
-        char recording[] = P_tmpdir "/failoverctl-XXXXXX", events[PATH_LEN];
+        char recording[] = P_tmpdir "/failoverctl-XXXXXX";
         int fd, r;
 
         if (replay_scenario_is(ctl->args[0])) {
                 if (ctl->record)
                         return ctl_fail(CTL_USAGE, "%s is recorded already: it has events in place of a timeline",
                                         ctl->args[0]);
-                snprintf(events, sizeof(events), "%.4000s/events", ctl->args[0]);
-                return ctl->json ? print_json(ctl, events) : replay_scenario_run(ctl->args[0]);
+                return ctl->json ? verb_replay(ctl) : replay_scenario_run(ctl->args[0]);
         }
         if (!ctl->json || ctl->record) {
                 r = simulate(ctl);

@@ -34,30 +34,39 @@ static char *file_path(const char *name) {
         return path;
 }
 
-/* `line` is split at blanks; a word of the form @NAME is a file beside the golden ones, given by its name there. */
-static void run_begin(struct run *run, const char *line) {
+/* `line` is split at blanks; a word of the form @NAME is a file beside the golden ones, given by its name there. Where
+ * nobody is reading, its standard output is a pipe whose other end is closed. */
+static void run_begin_reading(struct run *run, const char *line, bool reading) {
         _cleanup_free_ char *program = NULL, *words = strdup(line), *directory = file_path("");
         const char *argv[16] = { "failoverctl", "--user" };
-        int pipes[2], n = 2;
+        int pipes[2], closed[2], n = 2;
 
         REQUIRE(words && asprintf(&program, "%s/daemon/ctl/failoverctl", getenv("TEST_BUILD_DIR")) >= 0);
         for (char *save, *word = strtok_r(words, " ", &save); word && n < 15; word = strtok_r(NULL, " ", &save))
                 argv[n++] = word;
-        REQUIRE(pipe(pipes) == 0);
+        REQUIRE(pipe(pipes) == 0 && pipe(closed) == 0);
+        close(closed[0]);
         fflush(stdout);
         run->used = 0;
         run->pid = fork();
         if (run->pid == 0) {
-                dup2(pipes[1], STDOUT_FILENO);
+                signal(SIGPIPE, SIG_DFL);
+                dup2(reading ? pipes[1] : closed[1], STDOUT_FILENO);
                 dup2(pipes[1], STDERR_FILENO);
                 close(pipes[0]);
                 close(pipes[1]);
+                close(closed[1]);
                 if (chdir(directory) == 0)
                         execv(program, (char *const *) argv);
                 _exit(127);
         }
         close(pipes[1]);
+        close(closed[1]);
         run->fd = pipes[0];
+}
+
+static void run_begin(struct run *run, const char *line) {
+        run_begin_reading(run, line, true);
 }
 
 /* Reads until `text` has come, or to the end where it is NULL. */
@@ -445,6 +454,24 @@ static void a_recording_that_differs_or_is_none_says_so(void) {
         expect("replay-time", "replay good.yaml --from yesterday");
 }
 
+/* As `| head` has when it has its lines. */
+static void whoever_reads_may_have_enough(void) {
+        static const char *const lines[] = {
+                "simulate --json ../scenarios/guest-hang-fails-over",
+                "simulate --json ../scenarios/recorded-panic-of-a-real-guest-fails-over",
+                "replay ../scenarios/recorded-panic-of-a-real-guest-fails-over",
+        };
+        struct run *run = calloc(1, sizeof(*run));
+
+        REQUIRE(run != NULL);
+        for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
+                run_begin_reading(run, lines[i], false);
+                CHECK(run_end(run) == CTL_OK);
+                CHECK_TEXT(run->output, "exit 0\n");
+        }
+        free(run);
+}
+
 static void columns_are_as_wide_as_their_widest_cell(void) {
         struct render_table table = { .heads = { "A", "NUMBER" }, .right = { [1] = true }, .n_columns = 2 };
         _cleanup_free_ char *text = NULL;
@@ -475,5 +502,6 @@ TEST_MAIN("ctl",
           TEST(monitor_shows_what_happens_and_ends_well),
           TEST(a_report_holds_no_secrets), TEST(a_recording_without_its_secrets_decides_the_same),
           TEST(a_recording_that_differs_or_is_none_says_so),
+          TEST(whoever_reads_may_have_enough),
           TEST(secrets_are_seen_in_all_their_forms),
           TEST(columns_are_as_wide_as_their_widest_cell))
