@@ -122,6 +122,19 @@ static bool fence_done(struct step *step, enum side side) {
         return true;
 }
 
+static void say_unconfirmed(struct step *step, enum side side) {
+        const struct pair *pair = step->pair;
+        char what[48];
+
+        if (pair->members[side].pid > 0)
+                snprintf(what, sizeof(what), "QEMU pid %d", pair->members[side].pid);
+        else
+                snprintf(what, sizeof(what), "libvirt has not told of its QEMU yet");
+        step_say(step, RECORD_FENCE_FAILED, side,
+                 "%s is not proven stopped (%s); nothing that it may hold is started elsewhere before it is",
+                 pair_domain(pair, side), what);
+}
+
 /* Makes certain that a VM can act no more: freeze it (QEMU confirms that its processors are stopped and its disks
  * drained), end it at once, and believe only the process that is seen to be gone. */
 void advance_fence(struct step *step, enum side side) {
@@ -163,10 +176,7 @@ void advance_fence(struct step *step, enum side side) {
                                  pair_domain(pair, side), member->pid);
                 } else if (member->fence == FENCE_KILLING) {
                         fence_enter(step, side, FENCE_FAILED);
-                        step_say(step, RECORD_FENCE_FAILED, side,
-                                 "%s is not proven stopped (QEMU pid %d); nothing that it may hold is started "
-                                 "elsewhere before it is",
-                                 pair_domain(pair, side), member->pid);
+                        say_unconfirmed(step, side);
                 }
                 step_wake(step, step->now + USEC_PER_SEC);
                 break;

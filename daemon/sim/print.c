@@ -43,12 +43,12 @@ void print_states(struct sim *sim, int slot) {
 
                 if (slot >= 0 && i != slot)
                         break;
-                if (!pair || pair->state == sim->pairs[i].shown)
+                if (!pair)
                         continue;
-                print_line(sim, "%-10s %s -> %s", pair->policy->name, pair_state_to_string(sim->pairs[i].shown),
-                           pair_state_to_string(pair->state));
-                sim->result.transitions[sim->pairs[i].shown][pair->state]++;
-                sim->pairs[i].shown = pair->state;
+                if (pair->state != sim->pairs[i].seen.pair)
+                        print_line(sim, "%-10s %s -> %s", pair->policy->name,
+                                   pair_state_to_string(sim->pairs[i].seen.pair), pair_state_to_string(pair->state));
+                transitions_note(&sim->result.transitions, &sim->pairs[i].seen, pair);
         }
 }
 

@@ -10,6 +10,7 @@
 
 #include "daemon/base/error.h"
 #include "daemon/core/pair.h"
+#include "daemon/sim/transitions.h"
 
 struct simulate_options {
         bool quiet;    /* print violations only */
@@ -32,7 +33,7 @@ struct simulate_result {
         unsigned flows;      /* failovers, switches and returns that ended */
         unsigned foretold[READINESS_LEVEL_MAX]; /* `try` lines, by what was said of the failure */
         unsigned calls_failed; /* because their turn had come (`libvirt fails`) */
-        unsigned transitions[PAIR_STATE_MAX][PAIR_STATE_MAX]; /* of pairs: from, to */
+        struct transitions transitions;
         unsigned violations; /* of what must always hold; each is printed with its time */
 };
 

@@ -150,7 +150,7 @@ struct sim_pair {
         struct record last; /* what was written last; outlives the store, for the person who is asked */
         unsigned wake; /* number of the latest */
         struct sim_regions regions[POLICY_APPLICATIONS_MAX];
-        enum pair_state shown;
+        struct machine_states seen;
         struct checker_pair checker;
         unsigned followed[POLICY_APPLICATIONS_MAX]; /* number of the latest FOLLOW */
         usec_t look_usec[POLICY_APPLICATIONS_MAX];  /* until the next look */

@@ -8,11 +8,12 @@
  *   explore SEED_FROM N [PAIRS_MAX]
  *   explore for MINUTES               seeds that nobody has seen; every 20th world may have up to 50 pairs
  *   explore show SEED [PAIRS_MAX]     prints that world's policy.yaml and timeline
+ *   explore reach MACHINE FROM TO SEED  prints what of that world is needed to come to that change of state
  *   explore check ...                 the same, but instead of healing: once the world is at rest, one of the failures
  *                                     of which `failoverctl check` speaks is caused, and what it said must come true
  *   explore first ...                 the same, up to the first seed that fails, which is only named
- *   explore scenarios DIRECTORY ...   the same, and each change of a pair's state that the worlds come to has to be in
- *                                     the `expect` of a scenario there
+ *   explore scenarios DIRECTORY ...   the same, and each change of state of any machine of the core (daemon/sim/
+ *                                     transitions.h) that the worlds come to has to be in a scenario there
  */
 
 #include <inttypes.h>
@@ -27,7 +28,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/sim/simulate.h"
 #include "tests/sim/generate.h"
-#include "tests/sim/transitions.h"
+#include "tests/sim/scenario.h"
 
 #define PAIRS_MAX 5        /* of most worlds */
 #define PAIRS_MAX_LARGE 50 /* few, but large worlds */
@@ -41,8 +42,13 @@
 static struct {
         uint64_t seed;
         bool check, first;
-        bool scenarios, known[PAIR_STATE_MAX][PAIR_STATE_MAX]; /* transitions that scenarios have */
-        uint64_t transition_seed[PAIR_STATE_MAX][PAIR_STATE_MAX];
+        bool scenarios;
+        struct transitions known; /* which scenarios have */
+        struct {
+                enum machine machine;
+                unsigned from, to;
+        } reach;
+        uint64_t transition_seed[MACHINE_MAX][MACHINE_STATES_MAX][MACHINE_STATES_MAX];
         usec_t began_usec;
         struct generated world;
         bool left_out[GENERATED_LINES_MAX];
@@ -135,9 +141,21 @@ static bool run_once(FILE *out, bool quiet, struct simulate_result *ret) {
         return r >= 0 && ret->violations == 0;
 }
 
-/* Leaves out every line without which it fails too. */
-static void reduce(void) {
+static bool fails(void) {
         struct simulate_result result;
+
+        return !run_once(NULL, true, &result) && result.violations > 0; /* else it is no timeline any more */
+}
+
+static bool reaches(void) {
+        struct simulate_result result;
+
+        run_once(NULL, true, &result);
+        return result.transitions.n[explore.reach.machine][explore.reach.from][explore.reach.to] > 0;
+}
+
+/* Leaves out every line without which `holds` does too. */
+static void reduce(bool (*holds)(void)) {
         bool smaller = true;
 
         while (smaller) {
@@ -146,10 +164,10 @@ static void reduce(void) {
                         if (explore.left_out[i])
                                 continue;
                         explore.left_out[i] = true;
-                        if (run_once(NULL, true, &result) || result.violations == 0) /* or no timeline without it */
-                                explore.left_out[i] = false;
-                        else
+                        if (holds())
                                 smaller = true;
+                        else
+                                explore.left_out[i] = false;
                 }
         }
 }
@@ -165,6 +183,15 @@ static void print_world(void) {
         printf("---- timeline\n%s", explore.timeline);
 }
 
+static void note_transitions(uint64_t seed, const struct transitions *transitions) {
+        for (enum machine machine = 0; machine < MACHINE_MAX; machine++)
+                for (unsigned a = 0; a < MACHINE_STATES_MAX; a++)
+                        for (unsigned b = 0; b < MACHINE_STATES_MAX; b++)
+                                if (explore.total.transitions.n[machine][a][b] == 0)
+                                        explore.transition_seed[machine][a][b] = seed;
+        transitions_add(&explore.total.transitions, transitions);
+}
+
 static bool explore_seed(uint64_t seed, unsigned pairs_max) {
         struct simulate_result result;
         bool good;
@@ -178,19 +205,14 @@ static bool explore_seed(uint64_t seed, unsigned pairs_max) {
         explore.total.flows += result.flows;
         for (int i = 0; i < READINESS_LEVEL_MAX; i++)
                 explore.total.foretold[i] += result.foretold[i];
-        for (int a = 0; a < PAIR_STATE_MAX; a++)
-                for (int b = 0; b < PAIR_STATE_MAX; b++) {
-                        if (explore.total.transitions[a][b] == 0)
-                                explore.transition_seed[a][b] = seed;
-                        explore.total.transitions[a][b] += result.transitions[a][b];
-                }
+        note_transitions(seed, &result.transitions);
         if (good)
                 return true;
         if (explore.first) {
                 printf("seed %" PRIu64 " failed\n", seed);
                 return false;
         }
-        reduce();
+        reduce(fails);
         printf("seed %" PRIu64 " failed\n", seed);
         run_once(NULL, true, &result);
         print_world();
@@ -207,6 +229,38 @@ static int show_world(uint64_t seed, unsigned pairs_max) {
         return 0;
 }
 
+static unsigned machine_state_from_string(enum machine machine, const char *word) {
+        unsigned state = 0;
+
+        while (state < MACHINE_STATES_MAX && strcmp(word, machine_state_to_string(machine, state) ?: "") != 0)
+                state++;
+        return state;
+}
+
+/* Prints the least of that seed's world that comes to a transition. */
+static int reach(const char *machine, const char *from, const char *to, uint64_t seed) {
+        explore.reach.machine = machine_from_string(machine);
+        if (explore.reach.machine >= 0) {
+                explore.reach.from = machine_state_from_string(explore.reach.machine, from);
+                explore.reach.to = machine_state_from_string(explore.reach.machine, to);
+        }
+        if (explore.reach.machine < 0 || explore.reach.from == MACHINE_STATES_MAX ||
+            explore.reach.to == MACHINE_STATES_MAX) {
+                fprintf(stderr, "%s: %s -> %s: no such machine, or no such state of it\n", machine, from, to);
+                return 2;
+        }
+        explore.seed = seed;
+        generate(seed, PAIRS_MAX, explore.check, &explore.world);
+        if (!reaches()) {
+                fprintf(stderr, "seed %" PRIu64 " does not come to that\n", seed);
+                return 1;
+        }
+        reduce(reaches);
+        write_timeline();
+        print_world();
+        return 0;
+}
+
 static usec_t now(clockid_t clock) {
         struct timespec t;
 
@@ -214,24 +268,51 @@ static usec_t now(clockid_t clock) {
         return (usec_t) t.tv_sec * USEC_PER_SEC + (usec_t) t.tv_nsec / 1000;
 }
 
-/* How many transitions no scenario has. */
-static unsigned name_unread_transitions(void) {
+/* How many of a machine's transitions no scenario has. */
+static unsigned name_unread_transitions(enum machine machine) {
         unsigned n = 0, n_missing = 0;
 
-        for (int a = 0; a < PAIR_STATE_MAX; a++)
-                for (int b = 0; b < PAIR_STATE_MAX; b++) {
-                        if (explore.total.transitions[a][b] == 0)
+        for (unsigned a = 0; a < MACHINE_STATES_MAX; a++)
+                for (unsigned b = 0; b < MACHINE_STATES_MAX; b++) {
+                        if (explore.total.transitions.n[machine][a][b] == 0)
                                 continue;
                         n++;
-                        if (explore.known[a][b])
+                        if (explore.known.n[machine][a][b] > 0)
                                 continue;
                         n_missing++;
-                        printf("%s -> %s: in no scenario; first in `explore show %" PRIu64 "`, %u times in all\n",
-                               pair_state_to_string((enum pair_state) a), pair_state_to_string((enum pair_state) b),
-                               explore.transition_seed[a][b], explore.total.transitions[a][b]);
+                        printf("%s: %s -> %s: in no scenario, %u times here; see `explore reach %s %s %s %" PRIu64
+                               "`\n",
+                               machine_to_string(machine), machine_state_to_string(machine, a),
+                               machine_state_to_string(machine, b), explore.total.transitions.n[machine][a][b],
+                               machine_to_string(machine), machine_state_to_string(machine, a),
+                               machine_state_to_string(machine, b), explore.transition_seed[machine][a][b]);
                 }
-        printf("%u transitions of pairs, %u of them in no scenario\n", n, n_missing);
+        printf("%s: %u transitions, %u of them in no scenario\n", machine_to_string(machine), n, n_missing);
         return n_missing;
+}
+
+static unsigned name_all_unread_transitions(void) {
+        unsigned n = 0;
+
+        for (enum machine machine = 0; machine < MACHINE_MAX; machine++)
+                n += name_unread_transitions(machine);
+        return n;
+}
+
+/* What is known is what the scenarios come to: their `expect` has been read, and another test holds them to it. */
+static int learn_transitions(const struct scenario *scenario) {
+        const struct simulate_options options = {
+                .quiet = true, .load_policy = scenario_load_policy, .userdata = scenario->directory,
+        };
+        struct simulate_result result = { 0 };
+        struct error error = ERROR_INIT;
+        int r = simulate_run(scenario->policy, scenario->timeline, NULL, &options, &result, &error);
+
+        if (r < 0)
+                fprintf(stderr, "%s: %s\n", scenario->directory, error_text(&error));
+        error_deinit(&error);
+        transitions_add(&explore.known, &result.transitions);
+        return r;
 }
 
 static int end(uint64_t n, unsigned failed) {
@@ -244,7 +325,7 @@ static int end(uint64_t n, unsigned failed) {
         for (int i = 0; explore.check && i < READINESS_LEVEL_MAX; i++)
                 printf("%u failures caused that check called %s\n", explore.total.foretold[i],
                        readiness_level_to_string((enum readiness_level) i));
-        if (explore.scenarios && name_unread_transitions() > 0)
+        if (explore.scenarios && name_all_unread_transitions() > 0)
                 return 1;
         return failed ? 1 : 0;
 }
@@ -288,8 +369,8 @@ static bool take_words(int *argc, char ***argv) {
                         explore.first = true;
                 } else if (strcmp(word, "scenarios") == 0 && *argc > 2) {
                         explore.scenarios = true;
-                        if (transitions_read((*argv)[2], explore.known) <= 0) {
-                                fprintf(stderr, "%s: no scenario there tells of a pair's states\n", (*argv)[2]);
+                        if (scenarios_run((*argv)[2], learn_transitions) <= 0) {
+                                fprintf(stderr, "%s: no scenarios that can be run\n", (*argv)[2]);
                                 return false;
                         }
                         (*argc)--, (*argv)++;
@@ -307,13 +388,15 @@ int main(int argc, char **argv) {
 
         if (!take_words(&argc, &argv))
                 return 2;
+        if (argc == 6 && strcmp(argv[1], "reach") == 0)
+                return reach(argv[2], argv[3], argv[4], strtoull(argv[5], NULL, 10));
         first = argc > 1 ? argv[1] : "";
         n = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
         pairs_max = argc > 3 ? (unsigned) strtoul(argv[3], NULL, 10) : PAIRS_MAX;
         if (argc < 3 || argc > 4 || pairs_max == 0 || pairs_max > PAIRS_MAX_LARGE) {
                 fprintf(stderr,
                         "usage: explore [check] [first] [scenarios DIRECTORY] SEED_FROM N [PAIRS_MAX] | for MINUTES | "
-                        "show SEED [PAIRS_MAX]; at most %d pairs\n",
+                        "show SEED [PAIRS_MAX] | reach MACHINE FROM TO SEED; at most %d pairs\n",
                         PAIRS_MAX_LARGE);
                 return 2;
         }

@@ -26,9 +26,9 @@
 #include "daemon/replay/recording-reader.h"
 #include "daemon/replay/replay.h"
 #include "daemon/sim/simulate.h"
-#include "policy/text.h"
 #include "tests/random.h"
 #include "tests/sim/generate.h"
+#include "tests/sim/scenario.h"
 
 #define REPLAYED_MAX (4 * MIB) /* of one world: then it is not replayed from further snapshots */
 #define PATH_LEN 512
@@ -51,18 +51,6 @@ static void write_timeline(uint64_t seed) {
                                           world->lines[i]);
         snprintf(explore.timeline + used, sizeof(explore.timeline) - used, "%us heal\n%us end\n", world->heal_sec,
                  world->heal_sec + 60);
-}
-
-static int load_policy(void *userdata, const char *file, struct policy **ret, struct error *error) {
-        struct diagnostics diagnostics = { 0 };
-        char path[PATH_LEN];
-        int r;
-
-        if (snprintf(path, sizeof(path), "%s/%s", (const char *) userdata, file) >= (int) sizeof(path))
-                return error_set(error, -ENAMETOOLONG, "%s is too long a name", file);
-        r = policy_load(path, ret, &diagnostics);
-        diagnostics_deinit(&diagnostics);
-        return r < 0 ? error_set(error, r, "%s cannot be read", path) : r;
 }
 
 /* Runs a world, with a new segment after so many events on average, and gives the recording of it. */
@@ -265,48 +253,18 @@ static unsigned explore_damage(uint64_t from, uint64_t n) {
 
 /* ---- scenarios ------------------------------------------------------------------------------------------- */
 
-static char *read_file(const char *path) {
-        _cleanup_fclose_ FILE *f = fopen(path, "re");
-        char *text = NULL;
-        size_t n = 0;
+static unsigned scenarios_failed;
 
-        return f && getdelim(&text, &n, 0, f) >= 0 ? text : NULL;
-}
-
-static bool explore_scenario(const char *directory, const char *timeline) {
-        char where[PATH_LEN];
-        const struct simulate_options options = { .record_segment = 50, .load_policy = load_policy, .userdata = where };
+static int explore_scenario(const struct scenario *scenario) {
+        const struct simulate_options options = {
+                .record_segment = 50, .load_policy = scenario_load_policy, .userdata = scenario->directory,
+        };
         _cleanup_free_ char *recording = NULL;
-        struct error error = ERROR_INIT;
-        struct policy *policy = NULL;
         size_t n = 0;
 
-        snprintf(where, sizeof(where), "%s", directory);
-        if (load_policy(where, "policy.yaml", &policy, &error) >= 0)
-                recording = record(options, policy, timeline, &n);
-        error_deinit(&error);
-        policy_free(policy);
-        return prove(directory, recording, n);
-}
-
-static unsigned explore_scenarios(const char *directory) {
-        DIR *scenarios = opendir(directory);
-        struct dirent *entry;
-        unsigned failed = 0;
-
-        while (scenarios && (entry = readdir(scenarios))) {
-                char path[PATH_LEN], file[PATH_LEN];
-                _cleanup_free_ char *timeline = NULL;
-
-                snprintf(path, sizeof(path), "%.200s/%.200s", directory, entry->d_name);
-                snprintf(file, sizeof(file), "%.400s/timeline", path);
-                timeline = entry->d_name[0] == '.' ? NULL : read_file(file);
-                if (timeline)
-                        failed += !explore_scenario(path, timeline);
-        }
-        if (scenarios)
-                closedir(scenarios);
-        return failed;
+        recording = record(options, scenario->policy, scenario->timeline, &n);
+        scenarios_failed += !prove(scenario->directory, recording, n);
+        return 0;
 }
 
 static unsigned explore_seeds(uint64_t from, uint64_t n, unsigned pairs_max) {
@@ -333,7 +291,7 @@ int main(int argc, char **argv) {
         if (argc == 4 && strcmp(argv[1], "scenarios") == 0)
                 explore.segments_max = pairs_max;
         if (argc >= 3 && strcmp(argv[1], "scenarios") == 0)
-                failed = explore_scenarios(argv[2]);
+                failed = scenarios_run(argv[2], explore_scenario) < 0 || scenarios_failed;
         else if (argc == 4 && strcmp(argv[1], "damage") == 0)
                 return (int) explore_damage(n, strtoull(argv[3], NULL, 10));
         else
