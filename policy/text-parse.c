@@ -369,6 +369,17 @@ int policy_parse(const char *text, size_t n, const char *name, struct policy **r
         return 0;
 }
 
+int policy_add_error(const char *text, size_t n, const char *path, struct diagnostics *d, const char *message) {
+        _cleanup_(node_freep) struct node *root = NULL;
+        const struct node *node;
+        int r = node_parse(text, n, d, &root);
+
+        if (r < 0)
+                return r;
+        node = node_locate(root, path);
+        return diagnostics_add(d, node ? node->line : 0, node ? node->column : 0, false, path, "%s", message);
+}
+
 static int read_file(const char *path, char **ret, size_t *ret_n) {
         _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
         _cleanup_free_ char *text = NULL;

@@ -51,20 +51,37 @@ static void look(virConnectPtr connection, const struct pair_policy *pair, enum 
         error_deinit(&error);
 }
 
+static void put(struct json_object *array, const char *domain, const struct finding *finding) {
+        struct json_object *item = json_object_new_object();
+
+        json_object_object_add(item, "domain", json_object_new_string(domain));
+        json_object_object_add(item, "advice", json_object_new_boolean(finding->advice));
+        json_object_object_add(item, "text", json_object_new_string(finding->text));
+        json_object_object_add(item, "mend", json_object_new_string(finding->mend));
+        json_object_array_add(array, item);
+}
+
 /* Returns how many findings keep the pair from being armed. */
 static size_t check_member(virConnectPtr connection, const struct policy *policy, const struct pair_policy *pair,
-                           enum side side) {
+                           enum side side, struct json_object *array) {
         struct finding findings[FINDINGS_MAX];
         struct preflight found = { 0 };
         size_t n, n_missing = 0;
 
         look(connection, pair, side, &found);
+        if (!found.defined && !found.text[0])
+                return 1; /* known_domains_check() has said so */
         n = findings_list(policy, pair, side, &found, findings);
         for (size_t i = 0; i < n; i++) {
-                printf("%s %s: %s\n    mend: %s\n", findings[i].advice ? "advice " : "missing",
-                       pair->members[side].domain, findings[i].text, findings[i].mend);
+                if (array)
+                        put(array, pair->members[side].domain, &findings[i]);
+                else
+                        printf("%s %s: %s\n    mend: %s\n", findings[i].advice ? "advice " : "missing",
+                               pair->members[side].domain, findings[i].text, findings[i].mend);
                 n_missing += !findings[i].advice;
         }
+        if (array)
+                return n_missing;
         if (n_missing == 0)
                 printf("ok      %s has all that the policy needs\n", pair->members[side].domain);
         else
@@ -72,7 +89,7 @@ static size_t check_member(virConnectPtr connection, const struct policy *policy
         return n_missing;
 }
 
-int ctl_check_domains(const struct policy *policy) {
+int ctl_check_domains(const struct policy *policy, struct json_object *array) {
         virConnectPtr connection;
         size_t n_missing = 0;
 
@@ -81,10 +98,11 @@ int ctl_check_domains(const struct policy *policy) {
         if (!connection)
                 return ctl_fail(CTL_FAILED, "%s cannot be reached, so the domains were not looked at: %s",
                                 policy->hypervisor_uri, virGetLastErrorMessage());
-        putchar('\n');
+        if (!array)
+                putchar('\n');
         for (size_t i = 0; i < policy->n_pairs; i++)
                 for (int side = 0; side < SIDE_MAX; side++)
-                        n_missing += check_member(connection, policy, &policy->pairs[i], (enum side) side);
+                        n_missing += check_member(connection, policy, &policy->pairs[i], (enum side) side, array);
         virConnectClose(connection);
         return n_missing > 0 ? CTL_FAILED : CTL_OK;
 }

@@ -150,7 +150,7 @@ void print_evidence(struct json_object *root);
 #define CTL_TEXT_MAX (1024 * KIB)
 int ctl_read_file(const char *path, size_t max, char **ret);
 
-/* Compares a checked policy with the domains that libvirt knows, and prints what a domain lacks. Returns an exit
- * code. */
+/* Compares a checked policy with the domains that libvirt knows, and prints what a domain lacks, or adds it to `array`
+ * where there is one. Returns an exit code. */
 struct policy;
-int ctl_check_domains(const struct policy *policy);
+int ctl_check_domains(const struct policy *policy, struct json_object *array);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "daemon/ctl/ctl.h"
+#include "daemon/ctl/known-domains.h"
 #include "policy/text.h"
 #include "policy/worst-case.h"
 #include "policy/xml-snippet.h"
@@ -62,14 +63,17 @@ static struct json_object *worst_cases_json(const struct policy *policy) {
         return array;
 }
 
-static void print_check_json(const struct diagnostics *d, const struct policy *policy) {
+/* `domains`: what they lack; NULL where they were not looked at. */
+static void print_check_json(const struct diagnostics *d, const struct policy *policy, struct json_object *domains) {
         _cleanup_json_ struct json_object *root = json_object_new_object();
 
         put(root, "version", json_object_new_int(1));
         put(root, "kind", json_object_new_string("policy-check"));
-        put(root, "ok", json_object_new_boolean(policy != NULL));
+        put(root, "ok", json_object_new_boolean(policy != NULL && d->n_errors == 0));
         put(root, "diagnostics", diagnostics_json(d));
         put(root, "worst_cases", worst_cases_json(policy));
+        if (domains)
+                put(root, "domains", json_object_get(domains));
         ctl_print_json(root);
 }
 
@@ -89,25 +93,47 @@ static void print_handover_note(const struct policy *policy) {
                 }
 }
 
+/* Adds what libvirt does not know of. Returns how much that is; where it cannot be asked, that is told and 0. */
+static int look_for_domains(const struct policy *policy, const char *text, size_t n, struct diagnostics *d) {
+        char reason[KNOWN_DOMAINS_REASON_LEN];
+        int r = known_domains_check(policy, text, n, d, reason);
+
+        if (r < 0)
+                fprintf(stderr, "%s cannot be asked for its domains: %s\n", policy->hypervisor_uri, reason);
+        return r < 0 ? 0 : r;
+}
+
 static int check(struct ctl *ctl, const char *path) {
         _cleanup_(policy_freep) struct policy *policy = NULL;
+        _cleanup_free_ char *text = NULL;
+        _cleanup_json_ struct json_object *domains = ctl->json && ctl->domains ? json_object_new_array() : NULL;
         struct diagnostics d = { 0 };
-        int r = policy_load(path, &policy, &d);
+        int exit_code = CTL_OK, r;
+        size_t n = 0;
 
-        if (ctl->json)
-                print_check_json(&d, policy);
-        else
+        r = text_load(path, &text, &n, &d);
+        if (r >= 0)
+                r = policy_parse(text, n, path, &policy, &d);
+        if (r >= 0 && ctl->domains)
+                look_for_domains(policy, text, n, &d);
+        if (!ctl->json)
                 (void) diagnostics_print(&d, stderr);
         if (r >= 0 && !ctl->json) {
-                printf("%s is in order: %zu pair%s.\n", path, policy->n_pairs, policy->n_pairs == 1 ? "" : "s");
+                if (d.n_errors == 0)
+                        printf("%s is in order: %zu pair%s.\n", path, policy->n_pairs,
+                               policy->n_pairs == 1 ? "" : "s");
                 worst_case_print(policy, stdout);
                 print_handover_note(policy);
         } else if (r < 0 && d.n_errors == 0)
                 ctl_fail(CTL_FAILED, "%s: %s", path, strerror(-r));
+        if (r >= 0 && ctl->domains)
+                exit_code = ctl_check_domains(policy, domains);
+        if (ctl->json)
+                print_check_json(&d, policy, domains);
+        if (r < 0 || d.n_errors > 0)
+                exit_code = CTL_FAILED;
         diagnostics_deinit(&d);
-        if (r < 0)
-                return CTL_FAILED;
-        return ctl->domains ? ctl_check_domains(policy) : CTL_OK;
+        return exit_code;
 }
 
 /* Checked here first, where messages can name the file; failoverd checks again. */
@@ -115,16 +141,20 @@ static int apply(struct ctl *ctl, const char *path) {
         _cleanup_(policy_freep) struct policy *policy = NULL;
         _cleanup_free_ char *text = NULL, *report = NULL;
         struct diagnostics d = { 0 };
-        int r;
+        int r, n_unknown = 0;
 
         r = ctl_read_file(path, CTL_TEXT_MAX, &text);
         if (r != CTL_OK)
                 return r;
         r = policy_parse(text, strlen(text), path, &policy, &d);
+        if (r >= 0 && !ctl->force)
+                n_unknown = look_for_domains(policy, text, strlen(text), &d);
         (void) diagnostics_print(&d, stderr);
         diagnostics_deinit(&d);
         if (r < 0)
                 return ctl_fail(CTL_FAILED, "nothing was applied");
+        if (n_unknown > 0)
+                return ctl_fail(CTL_FAILED, "nothing was applied; --force applies it all the same");
         r = ctl_change(ctl, "ApplyPolicy", &report, "sb", text, (int) ctl->dry_run);
         if (r != CTL_OK)
                 return r;

@@ -252,7 +252,7 @@ def test_everybody_may_read(service, words):
     (("switch", "p"), "switch"), (("return", "p"), "switch"), (("drill", "p", "--fault", "panic"), "drill"),
     (("pause", "p"), "pause"), (("resume", "p"), "pause"), (("adopt", "p", "--active", "a"), "adopt"),
     (("policy", "show"), "show-policy"),
-    (("policy", "apply", "/usr/share/failoverd/policy.example.yaml"), "manage-policy")],
+    (("policy", "apply", "/usr/share/failoverd/policy.example.yaml", "--force"), "manage-policy")],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value)
 def test_only_who_has_the_right_may_change_something(service, words, right):
     before, flows = untouched(service), service.n_flows()

@@ -197,7 +197,8 @@ static void what_changes_things_says_what_it_did(void) {
         expect("memory-assign-nothing", "memory assign");
         expect("memory-shrink", "memory shrink db-a");
         expect("adopt-wrong", "adopt web --active db-a");
-        expect("policy-apply", "policy apply good.yaml --dry-run");
+        expect("policy-apply", "policy apply good.yaml --dry-run --force");
+        expect("policy-apply-unknown", "policy apply domains.yaml");
         expect("policy-apply-bad", "policy apply bad.yaml");
         end(&bus);
 }
@@ -248,8 +249,15 @@ static void policy_check_names_what_domains_lack(void) {
         CHECK(run_end(run) == CTL_FAILED);
         CHECK(strstr(run->output, "missing test: it has no agent channel org.failover1.agent.0\n    mend: ") != NULL);
         CHECK(strstr(run->output, "missing test: no virtio-mem device has the alias ua-shop\n    mend: ") != NULL);
-        CHECK(strstr(run->output, "missing web-b: libvirt knows no such domain\n    mend: ") != NULL);
+        CHECK(strstr(run->output, "domains.yaml:9:23: pairs[0].standby.domain: libvirt (test:///default) knows no "
+                                  "domain \"web-b\"") != NULL);
+        CHECK(strstr(run->output, "missing web-b") == NULL);
         CHECK(strstr(run->output, "<alias name='ua-shop'/>") != NULL);
+        run_begin(run, "policy check --json --domains domains.yaml");
+        CHECK(run_end(run) == CTL_FAILED);
+        CHECK(strstr(run->output, "\"ok\": false") != NULL);
+        CHECK(strstr(run->output, "\"path\": \"pairs[0].standby.domain\"") != NULL);
+        CHECK(strstr(run->output, "\"text\": \"no virtio-mem device has the alias ua-shop\"") != NULL);
         free(run);
 }
 

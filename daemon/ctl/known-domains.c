@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/ctl/known-domains.h"
+
+#include <errno.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "daemon/base/cleanup.h"
+#include "policy/check.h"
+#include "policy/text.h"
+
+#define LOOK_SEC 20 /* so long libvirt may take */
+
+/* Everything that the thread works on: where libvirt never answers, it outlives the call that began it. */
+struct look {
+        char *uri;
+        size_t n;
+        char (*names)[NAME_LEN]; /* of each pair its sides */
+        bool *unknown;
+        int result;
+        char reason[KNOWN_DOMAINS_REASON_LEN];
+};
+
+static struct look *look_free(struct look *look) {
+        if (look) {
+                free(look->uri);
+                free(look->names);
+                free(look->unknown);
+        }
+        free(look);
+        return NULL;
+}
+DEFINE_CLEANUP(struct look *, look_free)
+
+static struct look *look_new(const struct policy *policy) {
+        _cleanup_(look_freep) struct look *look = calloc(1, sizeof(*look));
+
+        if (!look)
+                return NULL;
+        look->n = policy->n_pairs * SIDE_MAX;
+        look->uri = strdup(policy->hypervisor_uri);
+        look->names = calloc(look->n + 1, NAME_LEN);
+        look->unknown = calloc(look->n + 1, sizeof(bool));
+        if (!look->uri || !look->names || !look->unknown)
+                return NULL;
+        for (size_t i = 0; i < look->n; i++)
+                memcpy(look->names[i], policy->pairs[i / SIDE_MAX].members[i % SIDE_MAX].domain, NAME_LEN);
+        return steal_ptr(look);
+}
+
+static void no_handler(void *userdata, virErrorPtr error) {
+}
+
+static int give_up(struct look *look) {
+        snprintf(look->reason, sizeof(look->reason), "%s", virGetLastErrorMessage());
+        return -EIO;
+}
+
+static int ask(struct look *look, virConnectPtr connection) {
+        for (size_t i = 0; i < look->n; i++) {
+                virDomainPtr domain = virDomainLookupByName(connection, look->names[i]);
+
+                if (domain)
+                        virDomainFree(domain);
+                else if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+                        look->unknown[i] = true;
+                else
+                        return give_up(look);
+        }
+        return 0;
+}
+
+static void *look_run(void *userdata) {
+        struct look *look = userdata;
+        virConnectPtr connection;
+
+        virSetErrorFunc(NULL, no_handler); /* told by the caller */
+        connection = virConnectOpenReadOnly(look->uri);
+        look->result = connection ? ask(look, connection) : give_up(look);
+        if (connection)
+                virConnectClose(connection);
+        return NULL;
+}
+
+/* Leaves `look` to the thread where it does not end in time. */
+static int run_within(struct look **look) {
+        struct timespec until;
+        pthread_t thread;
+        int r = pthread_create(&thread, NULL, look_run, *look);
+
+        if (r != 0)
+                return -r;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += LOOK_SEC;
+        if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+                return 0;
+        pthread_detach(thread);
+        steal_ptr(*look);
+        return -ETIMEDOUT;
+}
+
+int known_domains_check(const struct policy *policy, const char *text, size_t n_text, struct diagnostics *d,
+                        char reason[static KNOWN_DOMAINS_REASON_LEN]) {
+        _cleanup_(look_freep) struct look *look = look_new(policy);
+        int n = 0, r = look ? run_within(&look) : -ENOMEM;
+
+        if (r < 0) {
+                snprintf(reason, KNOWN_DOMAINS_REASON_LEN, "%s", strerror(-r));
+                return r;
+        }
+        if (look->result < 0) {
+                memcpy(reason, look->reason, sizeof(look->reason));
+                return look->result;
+        }
+        for (size_t i = 0; i < look->n; i++) {
+                char path[NODE_PATH_LEN], message[NAME_LEN + 256];
+
+                if (!look->unknown[i])
+                        continue;
+                snprintf(message, sizeof(message),
+                         "libvirt (%.128s) knows no domain \"%s\"; define it, or mend the name", look->uri,
+                         look->names[i]);
+                check_path(path, "pairs[%zu].%s.domain", i / SIDE_MAX, i % SIDE_MAX == SIDE_A ? "active" : "standby");
+                r = policy_add_error(text, n_text, path, d, message);
+                if (r < 0) {
+                        snprintf(reason, KNOWN_DOMAINS_REASON_LEN, "%s", strerror(-r));
+                        return r;
+                }
+                n++;
+        }
+        diagnostics_sort(d);
+        return n;
+}
