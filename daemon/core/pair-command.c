@@ -140,11 +140,11 @@ static void command_adopt(struct step *step, const struct operator_command *comm
         }
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 pair_renew_token(step, (int) i);
-                app_state_trust(pair, (int) i);
                 /* A person's word does not end what may run on the other side. */
                 if (pair_is_hot(pair, (int) i) && !pair_side_known(pair, side_other(command->side)))
                         pair->apps[i].state[side_other(command->side)] = APPLICATION_RUNNING;
                 pair_adopt(step, (int) i, pair_is_hot(pair, (int) i) ? command->side : SIDE_A);
+                app_state_trust(pair, (int) i);
         }
         pair->record.held = false;
         pair->record.held_reason[0] = 0;

@@ -85,7 +85,8 @@ void member_lost(struct step *step, enum side side) {
                 if (pair->record.apps[i].owner == side) {
                         app->healthy = false;
                         app_state_spend(pair, (int) i);
-                }
+                } else
+                        app_state_forgotten(pair, (int) i);
                 app->state_usec[side] = step->now;
                 app->used_bytes[side] = 0;
                 app->needed_usec[side] = 0;

@@ -105,6 +105,9 @@ bool pair_owns_hot(const struct pair *pair, enum side side);
 bool pair_too_early(struct step *step, enum side to);
 /* Is it known what runs on that side: has its agent said so, or is its VM off? */
 bool pair_side_known(const struct pair *pair, enum side side);
+/* Could this token have been given by a failoverd? They rise by one, or to the time in seconds. What comes from outside
+ * is not believed beyond that: a token that cannot rise any more would be the end of an application. */
+bool pair_token_likely(const struct step *step, int app, uint64_t token);
 /* Raises an application's token above any that may have been given before. */
 void pair_renew_token(struct step *step, int app);
 bool pair_flow_active(const struct pair *pair);
@@ -192,6 +195,12 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes);
 bool app_state_granted(struct step *step, int app, enum side side);
 /* What was started with them has ended: they are granted anew, under a higher token, before the next start. */
 void app_state_spend(struct pair *pair, int app);
+/* Its owner has changed: who had its regions may write them on until a holder takes them away. */
+void app_state_leaves(struct pair *pair, int app);
+/* The guest that does not own it has ended, and with it what it knew of the regions. */
+void app_state_forgotten(struct pair *pair, int app);
+/* The policy would make do without the holder that refuses, but the other side can still write there. */
+bool app_state_waits(const struct pair *pair, int app);
 /* It is not recorded whether it has ever run: it may have, so that a region which is not there was lost. */
 void app_state_trust(struct pair *pair, int app);
 /* The policy has changed: what it brings anew may be new at its holder, and the next start is under a new grant. */

@@ -112,7 +112,8 @@ static void take_reports(struct step *step, enum side side, const struct message
                         continue; /* of an earlier policy; the agent has been told since */
                 pair->apps[app].used_bytes[side] = report->bytes;
                 take_need(step, side, app, report);
-                if (pair->unsettled && report->token > pair->record.apps[app].token)
+                if (pair->unsettled && report->token > pair->record.apps[app].token &&
+                    pair_token_likely(step, app, report->token))
                         pair->record.apps[app].token = report->token;
                 if (pair->apps[app].start[side].id || pair->apps[app].stop[side].id)
                         continue;

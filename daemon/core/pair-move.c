@@ -317,6 +317,7 @@ static bool move_granted(struct step *step, int app) {
         handover_undone(step, app, flow->to);
         record->owner = flow->to;
         record->token++;
+        app_state_leaves(pair, app);
         a->attached[flow->to] = false;
         pair_owner_dirty(pair);
         step->again = true;
@@ -391,6 +392,15 @@ static bool move_started(struct step *step, int app) {
         return false;
 }
 
+/* The policy makes do without a holder that is out of reach, but only once the old side can write there no more: that
+ * takes a fence where the policy wants one. */
+static bool state_held(const struct pair *pair, int app) {
+        const struct flow *flow = &pair->record.flow;
+
+        return flow->kind == FLOW_APPLICATION_FAILURE && pair->policy->on_exclusive_stuck == EXCLUSIVE_FENCE_VM &&
+               !pair->record.fence_wanted[flow->from] && app_state_waits(pair, app);
+}
+
 /* How far one application has come; PHASE_DECIDED while it has not stopped. */
 enum phase move_advance(struct step *step, int app) {
         struct pair *pair = step->pair;
@@ -412,6 +422,10 @@ enum phase move_advance(struct step *step, int app) {
         if (!granted)
                 return PHASE_FENCED;
         state = app_state_granted(step, app, pair->record.flow.to); /* beside the plugging */
+        if (!state && state_held(pair, app)) {
+                stuck(step, app, "a holder of its state is out of reach, and cannot take that from it");
+                return PHASE_GRANTED;
+        }
         if (!attached)
                 return PHASE_GRANTED;
         if (!free_disks || !state || !app_disks_attached(step, app, pair->record.flow.to) || !move_started(step, app))
@@ -446,5 +460,6 @@ void move_take_back(struct step *step, int app) {
         record->releasing[flow->to] = left > 0;
         record->owner = flow->from;
         record->token++;
+        app_state_leaves(pair, app);
         pair_owner_dirty(pair);
 }

@@ -22,6 +22,7 @@
 #include "daemon/core/pair-internal.h"
 
 #define AGAIN_USEC (5 * USEC_PER_SEC) /* at the latest: an application waits for it */
+#define OUTRUN_MAX 3 /* times in a row that a higher token is given at once */
 
 static unsigned all_regions(const struct pair *pair, int app) {
         return (1U << pair->policy->applications[app].n_regions) - 1;
@@ -34,8 +35,35 @@ void app_state_spend(struct pair *pair, int app) {
                 a->state_spent = pair->record.apps[app].token;
 }
 
+void app_state_leaves(struct pair *pair, int app) {
+        struct record_app *record = &pair->record.apps[app];
+
+        record->state_left = pair->policy->applications[app].n_regions > 0 &&
+                             !member_is_gone(&pair->members[side_other(record->owner)]);
+}
+
+void app_state_forgotten(struct pair *pair, int app) {
+        if (!pair->record.apps[app].state_left)
+                return;
+        pair->record.apps[app].state_left = false;
+        pair_dirty(pair);
+}
+
+/* Can the other side write the regions no more, also where no holder is asked? */
+static bool alone(const struct pair *pair, int app) {
+        enum side other = side_other(pair->record.apps[app].owner);
+
+        return !pair->record.apps[app].state_left || member_is_gone(&pair->members[other]) ||
+               (pair->record.fence_wanted[other] && member_fenced(pair, other));
+}
+
+bool app_state_waits(const struct pair *pair, int app) {
+        return pair->apps[app].state_shared && !alone(pair, app);
+}
+
 void app_state_trust(struct pair *pair, int app) {
         pair->record.apps[app].state_kept = all_regions(pair, app);
+        app_state_leaves(pair, app);
 }
 
 void app_state_renew(struct pair *pair, int app, const struct application *old) {
@@ -64,6 +92,11 @@ bool app_state_granted(struct step *step, int app, enum side side) {
                 return false;
         if (a->state_token == record->token && a->state_spent != record->token)
                 return true;
+        if (a->state_shared && alone(pair, app)) {
+                a->state_shared = false;
+                a->grant.retry_usec = 0;
+        }
+        request_expire(step, &a->grant, 2 * pair->policy->act_timeout_usec + AGAIN_USEC);
         if (!request_free(step, &a->grant))
                 return false;
         if (a->state_spent == record->token) {
@@ -74,6 +107,7 @@ bool app_state_granted(struct step *step, int app, enum side side) {
         action = step_act(step, ACTION_GRANT_STATE, side, app, &a->grant, pair->policy->act_timeout_usec);
         action->bytes = record->token;
         action->count = all_regions(pair, app) & ~record->state_kept;
+        action->alone = alone(pair, app);
         return false;
 }
 
@@ -84,6 +118,9 @@ static void granted(struct step *step, int app, const struct event *event) {
 
         a->state_token = event->bytes;
         a->state_failure[0] = 0;
+        a->n_outrun = 0;
+        if (event->bytes == record->token) /* not of an earlier grant that comes late */
+                app_state_forgotten(pair, app);
         if (record->state_kept != all_regions(pair, app)) {
                 record->state_kept = all_regions(pair, app);
                 pair_owner_dirty(pair);
@@ -93,20 +130,38 @@ static void granted(struct step *step, int app, const struct event *event) {
                  event->text);
 }
 
-/* A holder has granted as much or more before: to a failoverd that crashed, or whose store was lost. */
+/* A holder has granted as much or more before: to a failoverd that crashed, or whose store was lost. One that goes on
+ * telling so is asked ever more slowly. */
 static void outrun(struct step *step, int app, uint64_t token) {
-        struct record_app *record = &step->pair->record.apps[app];
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
 
-        if (record->token <= token)
-                record->token = token + 1;
-        request_reset(&step->pair->apps[app].grant);
-        pair_owner_dirty(step->pair);
+        if (pair->record.apps[app].token <= token)
+                pair->record.apps[app].token = token + 1;
+        if (++a->n_outrun <= OUTRUN_MAX)
+                request_reset(&a->grant);
+        pair_owner_dirty(pair);
+}
+
+/* Said once, until it comes about. */
+static void refused(struct step *step, const struct event *event, const char *why) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[event->app];
+        char failure[MESSAGE_TEXT_LEN];
+
+        snprintf(failure, sizeof(failure), "%.200s", why);
+        if (!a->state_failure[0])
+                step_say(step, RECORD_REFUSED, event->side,
+                         "%s is not started on %s: the right to write its state cannot be taken from who had it "
+                         "(%.120s); it is asked for again and again", pair_app_name(pair, event->app),
+                         pair_domain(pair, event->side), failure);
+        memcpy(a->state_failure, failure, sizeof(failure));
 }
 
 void app_state_done(struct step *step, const struct event *event) {
         struct pair *pair = step->pair;
         struct app_state *a;
-        char failure[MESSAGE_TEXT_LEN];
+        char why[MESSAGE_TEXT_LEN];
 
         if (event->app < 0 || (size_t) event->app >= pair->policy->n_applications)
                 return;
@@ -114,21 +169,25 @@ void app_state_done(struct step *step, const struct event *event) {
         if (a->grant.id != event->action_id)
                 return;
         request_end(step, &a->grant, event->result == 0);
+        a->state_shared = event->result == -ENOTUNIQ;
         if (event->result == 0) {
                 granted(step, event->app, event);
                 return;
         }
-        if (event->result == -ESTALE && event->bytes < INT64_MAX) {
-                outrun(step, event->app, event->bytes);
-                return;
-        }
         if (a->grant.retry_usec > step->now + AGAIN_USEC)
                 a->grant.retry_usec = step->now + AGAIN_USEC;
-        snprintf(failure, sizeof(failure), "%.200s", event->text[0] ? event->text : strerror(-event->result));
-        if (!a->state_failure[0])
-                step_say(step, RECORD_REFUSED, event->side,
-                         "%s is not started on %s: the right to write its state cannot be taken from who had it "
-                         "(%.120s); it is asked for again and again", pair_app_name(pair, event->app),
-                         pair_domain(pair, event->side), failure);
-        memcpy(a->state_failure, failure, sizeof(failure));
+        if (event->result == -ESTALE && pair_token_likely(step, event->app, event->bytes)) {
+                outrun(step, event->app, event->bytes);
+                if (a->n_outrun > OUTRUN_MAX)
+                        refused(step, event, "a holder knows a token as high as each that is given; who else grants "
+                                             "there?");
+                return;
+        }
+        if (event->result == -ESTALE) {
+                snprintf(why, sizeof(why), "a holder tells token %" PRIu64 ", which no failoverd has given: look at "
+                         "that memory server", event->bytes);
+                refused(step, event, why);
+                return;
+        }
+        refused(step, event, event->text[0] ? event->text : strerror(-event->result));
 }

@@ -20,6 +20,10 @@
  * run out, and what was told grows old. */
 #define READINESS_USEC (5 * USEC_PER_SEC)
 
+/* Tokens from outside that are higher than known, by the grants of a store that was lost, by a clock that was wrong. */
+#define TOKEN_JUMP (UINT64_C(1) << 32)
+#define TOKEN_MAX (UINT64_C(1) << 62) /* of what is believed: it can rise from there, in SQLite and JSON too */
+
 /* A write of who owns the data that takes longer than this no longer holds a failover back: the copy in the
  * run-time directory carries it over a crash of failoverd, and status says what a power loss would cost. */
 #define OWNER_WRITE_USEC (2 * USEC_PER_SEC)
@@ -474,6 +478,12 @@ static bool grants_known(const struct step *step, int app) {
                 known = known && pair_side_known(pair, side) && (pair->apps[app].state[side] == APPLICATION_STOPPED ||
                                                                  pair->apps[app].state[side] == APPLICATION_FAILED);
         return known;
+}
+
+bool pair_token_likely(const struct step *step, int app, uint64_t token) {
+        uint64_t known = step->pair->record.apps[app].token, seconds = step->engine->real_usec / USEC_PER_SEC;
+
+        return token < TOKEN_MAX && token <= (known > seconds ? known : seconds) + TOKEN_JUMP;
 }
 
 /* Where not all grants are known the token is the time: no count of grants comes up to that. */

@@ -189,6 +189,9 @@ struct app_state {
         uint64_t state_token;      /* the one under which they were granted last, by this failoverd; 0: none */
         uint64_t state_spent;      /* what was started under it has ended since, or it was of another policy: nothing
                                     * is started under it again. 0: none */
+        bool state_shared;         /* the policy would make do without a holder that is out of reach, but the other side
+                                    * may write there */
+        unsigned n_outrun;         /* times in a row that a holder knew a token as high as the one it was asked with */
         char state_failure[MESSAGE_TEXT_LEN]; /* why that does not come about; empty: it does */
         struct request touch, canary; /* to the standby's, in a rehearsal */
         bool touched, tried;          /* their answers were good */

@@ -34,6 +34,8 @@ struct record_app {
         bool stopped;        /* its stop on the old side is confirmed, by its agent or by a fence */
         unsigned state_kept; /* bits: its regions, as the policy numbers them, that have been at their holders: one that
                               * is not there any more was lost */
+        bool state_left;     /* its regions were the other side's to write, and no holder has said since that they are
+                              * not any more: that side may write them as long as its guest lives */
         bool started;        /* the new side has reported it started */
 };
 

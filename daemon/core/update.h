@@ -30,7 +30,9 @@ enum action_kind {
         ACTION_GRANT_STATE,  /* (done) pair, side, app, bytes: token; count: bits of the regions that may be new. The
                               * holders of the app's regions give them to that side: who had them before can write
                               * no more. Where one knows a token that is no lower, -ESTALE and that token in the
-                              * event's bytes */
+                              * event's bytes. alone: whoever had them can write no more anyway, so that the policy
+                              * may make do without a holder that is out of reach; -ENOTUNIQ where only that is
+                              * missing */
         ACTION_INSPECT,      /* (done) pair, side: re-read state, process and device sizes; they come as events */
         ACTION_PREFLIGHT,    /* (done) pair, side: look at the XML; comes as EVENT_PREFLIGHT */
         ACTION_FOLLOW,       /* pair, side, app, count: look at a region's memory in both QEMUs again and again, as
@@ -109,6 +111,7 @@ struct action {
         int app;
         uint64_t offset, bytes;
         unsigned count;
+        bool alone; /* GRANT_STATE */
         usec_t due_usec;
         usec_t deadline_usec; /* span that a (done) action may take */
         enum persist_level level;

@@ -47,7 +47,7 @@ static int write_applications(sqlite3 *db, const struct record *record) {
 
                 r = DATABASE_RUN(db,
                                  "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                                 "?)",
+                                 "?, ?)",
                                  TEXT_VALUE(record->pair), INT_VALUE(i), TEXT_VALUE(app->name),
                                  TEXT_VALUE(side_to_string(app->owner)), INT_VALUE(app->token),
                                  INT_VALUE(app->granted_bytes[SIDE_A]), INT_VALUE(app->granted_bytes[SIDE_B]),
@@ -55,7 +55,8 @@ static int write_applications(sqlite3 *db, const struct record *record) {
                                  TEXT_VALUE(application_kind_to_string(app->kind)), INT_VALUE(app->ended),
                                  INT_VALUE(app->moving), INT_VALUE(app->stopped), INT_VALUE(app->started),
                                  INT_VALUE(app->using_bytes[SIDE_A]), INT_VALUE(app->using_bytes[SIDE_B]),
-                                 INT_VALUE(app->rehearsed), INT_VALUE(app->state_kept));
+                                 INT_VALUE(app->rehearsed), INT_VALUE(app->state_kept),
+                                 INT_VALUE(app->state_left));
         }
         return r;
 }
@@ -247,6 +248,7 @@ static void take_application(struct row *row, struct record *record) {
                 app->using_bytes[side] = take_uint64(row);
         app->rehearsed = take_bool(row);
         app->state_kept = (unsigned) take_uint64(row);
+        app->state_left = take_bool(row);
         record->n_apps++;
 }
 
@@ -338,7 +340,8 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
 
         r = read_rows(db, "application",
                       "position, name, owner, token, granted_a_bytes, granted_b_bytes, releasing_a, releasing_b, kind, "
-                      "ended, moving, stopped, started, using_a_bytes, using_b_bytes, rehearsed, state_kept",
+                      "ended, moving, stopped, started, using_a_bytes, using_b_bytes, rehearsed, state_kept, "
+                      "state_left",
                       record, take_application, error);
         if (r < 0)
                 return r;

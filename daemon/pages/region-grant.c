@@ -106,9 +106,13 @@ static void *ask_holder(void *userdata) {
         memcpy(name.owner, grant->owner, NAME_LEN);
         memcpy(name.space, policy->name, NAME_LEN);
         r = grant_region(holder, &ask, &error);
-        if (r == -ENOTCONN && policy->on_lost == HOLDER_LOST_START) {
+        if (r == -ENOTCONN && policy->on_lost == HOLDER_LOST_START && grant->alone) {
                 remark(holder->text, "%s is out of reach, started without it", policy->name);
                 r = 0;
+        } else if (r == -ENOTCONN && policy->on_lost == HOLDER_LOST_START) {
+                snprintf(holder->text, sizeof(holder->text), "%s is out of reach, and who had %s lives and may write "
+                         "there", policy->holder, policy->name);
+                r = -ENOTUNIQ;
         } else if (r < 0 && r != -ESTALE) {
                 snprintf(holder->text, sizeof(holder->text), "%s: %.180s", policy->holder, error_text(&error));
         }
@@ -163,9 +167,10 @@ static int make_list(struct region_grant *grant) {
         return r;
 }
 
-/* A token that is too low is what has to be known first; then the first failure. */
+/* A token that is too low is what has to be known first; then the first failure, one that can be done without last. */
 static void take_answer(struct region_grant *grant, const struct holder_ask *holder) {
-        bool first = holder->result < 0 && grant->result == 0;
+        bool first = holder->result < 0 &&
+                     (grant->result == 0 || (grant->result == -ENOTUNIQ && holder->result != -ENOTUNIQ));
 
         if (holder->token_known > grant->token_known)
                 grant->token_known = holder->token_known;

@@ -21,11 +21,14 @@ struct granted_region {
 struct region_grant {
         char node[NAME_LEN], owner[NAME_LEN]; /* of the spaces */
         uint64_t token;
+        bool alone;                           /* nobody else can write the regions, also where no holder is asked */
         usec_t deadline_usec;                 /* of each holder; they are asked at once */
         struct granted_region regions[POLICY_REGIONS_MAX];
         size_t n_regions;
 
-        int result;                           /* 0 or a negative errno; -ESTALE where a holder knows no lower token */
+        /* 0 or a negative errno; -ESTALE where a holder knows no lower token, -ENOTUNIQ where the policy would make do
+         * without one that is out of reach, were it `alone` */
+        int result;
         uint64_t token_known;                 /* which is this one */
         char text[REGION_GRANT_TEXT_LEN];     /* why, or what is to be said besides */
         char *list;                           /* as a program is told of them (region-list.h), owned. Secret */

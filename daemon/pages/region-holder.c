@@ -12,11 +12,14 @@
 #include "daemon/memserver/space-name.h"
 #include "daemon/pages/region-grant.h"
 
+#define UNDER_WAY_MAX 4 /* grants of one application */
+
 _Static_assert(REGION_GRANT_TEXT_LEN <= EVENT_TEXT_LEN, "an event tells all of it");
 
 /* A grant under way, or the last one of an application. */
 struct grant {
         struct region_holder *holder; /* on the loop only */
+        struct grant *kept;           /* where its outcome goes; there before anything is asked for */
         struct errand *errand;
         struct grant *next;
         char application[NAME_LEN];
@@ -33,6 +36,7 @@ struct region_holder {
 
 static struct grant *grant_free(struct grant *grant) {
         region_grant_deinit(&grant->region);
+        free(grant->kept);
         free(grant);
         return NULL;
 }
@@ -80,7 +84,7 @@ static struct grant **find(struct grant **list, const char *pair, const char *ap
 }
 
 static void grant_ended(void *data) {
-        struct grant *grant = data, *kept = malloc(sizeof(*kept)), **at;
+        struct grant *grant = data, *kept = steal_ptr(grant->kept), **at;
         struct region_holder *holder = grant->holder;
         struct event done = grant->done;
 
@@ -93,10 +97,9 @@ static void grant_ended(void *data) {
         for (at = &holder->under_way; *at != grant; at = &(*at)->next)
                 ;
         *at = grant->next;
-        if (!kept)
-                abort(); /* nobody would know what was granted */
         /* The thread may still hold on to the errand and its data. */
         *kept = *grant;
+        kept->kept = NULL;
         kept->granted_usec = done.result == 0 ? clock_usec(CLOCK_BOOTTIME) : 0;
         grant->region = (struct region_grant) { 0 };
         /* Also what came about in part, so that it need not be granted again under the same token. */
@@ -141,6 +144,15 @@ static void take_over(struct region_grant *grant, const struct grant *before) {
                                        REGION_CAPABILITY_LEN);
 }
 
+/* What does not come back was asked for in vain, and holds a thread. */
+static unsigned count_under_way(const struct region_holder *holder, const char *pair, const char *application) {
+        unsigned n = 0;
+
+        for (const struct grant *grant = holder->under_way; grant; grant = grant->next)
+                n += strcmp(grant->region.owner, pair) == 0 && strcmp(grant->application, application) == 0;
+        return n;
+}
+
 void region_holder_node(char ret[static NAME_LEN]) {
         if (gethostname(ret, NAME_LEN - 1) < 0 || !space_word_is_valid(ret))
                 strcpy(ret, "localhost");
@@ -156,7 +168,13 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
 
         if (!grant)
                 return -ENOMEM;
+        if (count_under_way(holder, pair->name, application->name) >= UNDER_WAY_MAX)
+                return -EAGAIN;
+        grant->kept = calloc(1, sizeof(*grant->kept));
+        if (!grant->kept)
+                return -ENOMEM;
         grant->holder = holder;
+        grant->region.alone = action->alone;
         grant->region.token = action->bytes;
         grant->region.deadline_usec = action->deadline_usec;
         grant->done = (struct event) { .kind = EVENT_DONE, .pair = action->pair, .side = action->side,

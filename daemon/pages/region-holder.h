@@ -20,7 +20,8 @@ int region_holder_new(sd_event *loop, const struct sink *sink, struct region_hol
 struct region_holder *region_holder_free(struct region_holder *holder);
 
 /* Carries ACTION_GRANT_STATE out, off the loop, for that application of that pair, whose names and holders are the
- * policy's; all of that is copied. -ENOMEM and the errors of errand_begin(): nothing follows then. */
+ * policy's; all of that is copied. -ENOMEM, -EAGAIN where too many of that application have not come back, and the
+ * errors of errand_begin(): nothing follows then. */
 int region_holder_grant(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
                         const struct action *action);
 

@@ -57,6 +57,7 @@ static const struct layout_row record_app_rows[] = {
         NUMBER(T, moving),
         NUMBER(T, stopped),
         NUMBER(T, state_kept),
+        NUMBER(T, state_left),
         NUMBER(T, started),
 };
 static const struct layout record_app_layout = LAYOUT(T, record_app_rows);
@@ -243,7 +244,7 @@ static const struct layout_row app_rows[] = {
         INSIDES(T, check, request_layout),
         INSIDE(T, disk, request_layout),
         INSIDE(T, grant, request_layout),
-        NUMBER(T, state_token), NUMBER(T, state_spent),
+        NUMBER(T, state_token), NUMBER(T, state_spent), NUMBER(T, state_shared), NUMBER(T, n_outrun),
         TEXT(T, state_failure),
         INSIDE(T, touch, request_layout),
         INSIDE(T, canary, request_layout),

@@ -173,6 +173,7 @@ static const struct layout_row action_rows[] = {
         NUMBER(T, offset),
         NUMBER(T, bytes),
         NUMBER(T, count),
+        NUMBER(T, alone),
         NUMBER(T, due_usec),
         NUMBER(T, deadline_usec),
         WORD(T, level, persist_level),

@@ -102,8 +102,9 @@ static void check_start(struct sim *sim, const struct action *action) {
                 if (!(sim_vm(sim, action->pair, action->side)->disks[action->app] & 1U << i))
                         checker_violated(sim, "%s is to be started on %s without its disk %s", app->name,
                                  policy->members[action->side].domain, app->disks[i]);
-        if (app->n_regions > 0 && (pair->regions[action->app].side != action->side ||
-                                   pair->regions[action->app].token != action->message->token))
+        if (app->n_regions > 0 && pair->regions[action->app].without != action->message->token &&
+            (pair->regions[action->app].side != action->side ||
+             pair->regions[action->app].token != action->message->token))
                 checker_violated(sim, "%s is to be started on %s, and its state is not its own to write", app->name,
                                  policy->members[action->side].domain);
         if (sim->engine->pairs[action->pair]->record.apps[action->app].ended)

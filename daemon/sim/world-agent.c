@@ -162,12 +162,15 @@ void agent_app_fails(struct sim *sim, int pair, int side, int app, enum failure_
 static void begin(struct sim *sim, int pair, int side, int app) {
         struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
         const struct sim_message uses = { .type = MESSAGE_USES, .bytes = a->bytes };
+        struct sim_regions *regions = &sim->pairs[pair].regions[app];
 
         a->restart = false;
         a->request_id = 0;
         agent_say(sim, pair, side, app, &uses);
         a->state = APPLICATION_STARTING;
-        sim->pairs[pair].regions[app].written |= sim->pairs[pair].regions[app].exist;
+        if (regions->exist && (int) regions->side == side && regions->token == a->token)
+                regions->boot = sim_vm(sim, pair, side)->boot;
+        regions->written |= regions->exist;
         schedule(sim, ITEM_APP_STARTED, pair, side, app, a->start_usec ? a->start_usec : sim_latency(sim, START_USEC));
 }
 

@@ -138,6 +138,8 @@ struct sim_regions {
         uint64_t token;
         enum side side; /* whose they are to write */
         bool written;   /* the application has been started with them */
+        unsigned boot;  /* of the guest that was told of them; 0: none since they were granted */
+        uint64_t without; /* the token under which the policy makes do without them; 0: none */
 };
 
 struct sim_pair {

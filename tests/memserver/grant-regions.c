@@ -3,7 +3,9 @@
 /*
  * Asks holders for an application's regions as failoverd does:
  *
- *   grant-regions new|known TOKEN DEADLINE_MS NAME:SIZE:KIND:hold|start:CONTROL:GUESTS...
+ *   grant-regions new|known|other TOKEN DEADLINE_MS NAME:SIZE:KIND:hold|start:CONTROL:GUESTS...
+ *
+ * other: known, and whoever had them may still be able to write.
  *
  * Prints the result, the token that a holder knows, what is to be said, and the list that a program is handed.
  */
@@ -29,6 +31,7 @@ int main(int argc, char **argv) {
 
         if (argc < 5 || argc - 4 > POLICY_REGIONS_MAX)
                 return 2;
+        grant.alone = strcmp(argv[1], "other") != 0;
         grant.token = strtoull(argv[2], NULL, 10);
         grant.deadline_usec = strtoull(argv[3], NULL, 10) * USEC_PER_MSEC;
         for (int i = 4; i < argc; i++) {

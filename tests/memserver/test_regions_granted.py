@@ -29,8 +29,9 @@ def region(server, name="orders", size=MIB, kind=3, lost="hold", guests="nbds://
     return f"{name}:{size}:{kind}:{lost}:{server.control_path}:{guests}"
 
 
-def grant(token, *regions, new=False, seconds=10):
-    return Answer(subprocess.run([ASK, "new" if new else "known", str(token), str(int(seconds * 1000)), *regions],
+def grant(token, *regions, new=False, other=False, seconds=10):
+    return Answer(subprocess.run([ASK, "new" if new else "other" if other else "known",
+                                  str(token), str(int(seconds * 1000)), *regions],
                                  check=True, capture_output=True, text=True, timeout=60).stdout)
 
 
@@ -80,7 +81,9 @@ def test_a_holder_that_does_not_answer_costs_the_deadline_and_holds_the_grant(se
     silent.stop()
     answer = grant(1, region(server), region(silent, "log"), new=True, seconds=0.5)
     assert answer.errno == errno.ENOTCONN and "no answer within the deadline" in answer.text and not answer.list
-    answer = grant(2, region(server), region(silent, "log", lost="start"), seconds=0.5)
+    answer = grant(2, region(server), region(silent, "log", lost="start"), seconds=0.5, other=True)
+    assert answer.errno == errno.ENOTUNIQ and "who had log lives and may write there" in answer.text
+    answer = grant(3, region(server), region(silent, "log", lost="start"), seconds=0.5)
     assert answer.errno == 0 and "started without it" in answer.text
     assert [r["name"] for r in answer.regions] == ["orders"]
 

@@ -76,8 +76,8 @@ static void make_application(struct world *w, struct made_pair *pair) {
                 n += snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app,
                               below(w, 2) ? ", vcpus: 1" : "");
         if (hot && w->random % 3 == 0) /* nothing is drawn: worlds of earlier seeds stay as they are but for this */
-                snprintf(a->rest + n, (size_t) (REST_LEN - n), ", state: [{region: p%ua%u, size: 1MiB}]",
-                         w->n_pairs - 1, app);
+                snprintf(a->rest + n, (size_t) (REST_LEN - n), ", state: [{region: p%ua%u, size: 1MiB%s}]",
+                         w->n_pairs - 1, app, w->random % 2 ? "" : ", holder-lost: start");
 }
 
 static void make_pair(struct world *w) {

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* The right to write an application's regions, as its holders answer for it: what they say is not believed blindly, and
+ * no answer is waited for without end. */
+
+#include "tests/unit/core-world.h"
+
+static void with_region(struct policy *policy) {
+        struct application *app = policy->pairs[0].applications;
+
+        app->n_regions = 1;
+        strcpy(app->regions[0].name, "orders");
+        strcpy(app->regions[0].holder, "depot");
+        app->regions[0].size_bytes = 64 * MIB;
+        app->regions[0].kind = 1;
+}
+
+/* What the holder was asked in the last step; id 0: it was not. */
+static struct action grant_now(const struct world *w) {
+        const struct action *action = find(w, ACTION_GRANT_STATE, -1);
+
+        return action ? *action : (struct action) { .id = 0 };
+}
+
+/* Writes come back until the holder is asked. */
+static struct action grant_asked(struct world *w) {
+        while (!grant_now(w).id && w->engine->pairs[0]->persist[PERSIST_OWNER].id)
+                write_next(w);
+        return grant_now(w);
+}
+
+/* Time passes, and both guests answer, until the holder is asked or ten minutes are over. */
+static struct action grant_awaited(struct world *w) {
+        struct pair *pair = w->engine->pairs[0];
+        usec_t until = w->now + 10 * 60 * USEC_PER_SEC;
+        struct action asked = { .id = 0 };
+
+        while (asked.id == 0 && w->now < until && pair->wake_usec != USEC_INFINITY) {
+                w->now = pair->wake_usec > w->now ? pair->wake_usec : w->now;
+                feed(w, (struct event){ .kind = EVENT_WAKE, .pair = 0, .due_usec = pair->wake_usec });
+                asked = grant_now(w);
+                for (enum side side = 0; side < SIDE_MAX && asked.id == 0; side++) {
+                        tell_message(w, side, (struct message){ .type = MESSAGE_PONG,
+                                                                .nonce = pair->members[side].detector.nonce });
+                        asked = grant_now(w);
+                }
+                if (asked.id == 0)
+                        asked = grant_asked(w);
+        }
+        return asked;
+}
+
+static void tell(struct world *w, struct action asked, int result, uint64_t token) {
+        REQUIRE(asked.id != 0);
+        feed(w, (struct event){ .kind = EVENT_DONE, .pair = 0, .side = asked.side, .app = 0,
+                                .action = ACTION_GRANT_STATE, .action_id = asked.id, .result = result,
+                                .bytes = token });
+}
+
+static const struct action *said(const struct world *w, const char *text) {
+        for (size_t i = 0; i < w->update.n_actions; i++)
+                if (w->update.actions[i].kind == ACTION_RECORD && strstr(w->update.actions[i].text, text))
+                        return &w->update.actions[i];
+        return NULL;
+}
+
+static void a_token_that_nobody_can_have_given_is_refused_aloud(void) {
+        struct world w;
+        const struct record_app *app;
+
+        begin_up_with(&w, with_region);
+        app = &w.engine->pairs[0]->record.apps[0];
+        tell(&w, grant_asked(&w), -ESTALE, (UINT64_C(1) << 62) + 1);
+        CHECK(app->token == 1 && said(&w, "token 4611686018427387905"));
+        CHECK(grant_asked(&w).id == 0);
+        tell(&w, grant_awaited(&w), -ESTALE, UINT64_MAX);
+        CHECK(app->token == 1);
+        end(&w);
+}
+
+static void a_higher_token_of_another_time_is_gone_beyond(void) {
+        struct world w;
+        struct action asked;
+
+        begin_up_with(&w, with_region);
+        tell(&w, grant_asked(&w), -ESTALE, 1800000000);
+        asked = grant_asked(&w);
+        CHECK(asked.bytes == 1800000001);
+        tell(&w, asked, 0, asked.bytes);
+        CHECK(w.engine->pairs[0]->apps[0].state_token == 1800000001);
+        end(&w);
+}
+
+static void a_holder_that_always_knows_the_token_is_asked_ever_more_slowly(void) {
+        struct world w;
+        struct action asked;
+        unsigned at_once = 0;
+
+        begin_up_with(&w, with_region);
+        while ((asked = grant_asked(&w)).id && at_once < 100) {
+                at_once++;
+                tell(&w, asked, -ESTALE, asked.bytes);
+        }
+        CHECK(at_once == 4);
+        CHECK(w.engine->pairs[0]->apps[0].state_failure[0] != 0);
+        end(&w);
+}
+
+static void what_a_guest_tells_of_tokens_is_not_believed_beyond_reason(void) {
+        struct message hello = { .type = MESSAGE_HELLO, .version = PROTOCOL_VERSION, .boot = "boot-0", .n_apps = 1 };
+        struct world w;
+
+        begin_with(&w, with_region);
+        feed(&w, (struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        write_all(&w);
+        feed(&w, (struct event){ .kind = EVENT_HYPERVISOR, .pair = NO_PAIR, .up = true });
+        bring_up(&w, SIDE_A);
+        REQUIRE(w.engine->pairs[0]->unsettled);
+        strcpy(hello.apps[0].app, "db");
+        hello.apps[0].token = UINT64_MAX;
+        tell_message(&w, SIDE_A, hello);
+        CHECK(w.engine->pairs[0]->record.apps[0].token == 1);
+        hello.apps[0].token = 7;
+        tell_message(&w, SIDE_A, hello);
+        CHECK(w.engine->pairs[0]->record.apps[0].token == 7);
+        end(&w);
+}
+
+static void a_grant_that_nobody_answers_is_asked_for_again(void) {
+        struct world w;
+        struct action first, again;
+        usec_t begun;
+
+        begin_up_with(&w, with_region);
+        first = grant_asked(&w);
+        write_all(&w);
+        begun = w.now;
+        again = grant_awaited(&w);
+        CHECK(again.id != first.id && again.side == SIDE_A && again.bytes == 1);
+        CHECK(w.now < begun + 60 * USEC_PER_SEC);
+        tell(&w, first, 0, 1); /* too late: it does not count */
+        CHECK(w.engine->pairs[0]->apps[0].state_token == 0);
+        tell(&w, again, 0, 1);
+        CHECK(w.engine->pairs[0]->apps[0].state_token == 1);
+        end(&w);
+}
+
+TEST_MAIN("core-state", TEST(a_token_that_nobody_can_have_given_is_refused_aloud),
+          TEST(a_higher_token_of_another_time_is_gone_beyond),
+          TEST(a_holder_that_always_knows_the_token_is_asked_ever_more_slowly),
+          TEST(what_a_guest_tells_of_tokens_is_not_believed_beyond_reason),
+          TEST(a_grant_that_nobody_answers_is_asked_for_again))
