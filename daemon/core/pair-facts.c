@@ -9,6 +9,7 @@
  *   QEMU stopped (SIGSTOP), guest hang     failure, by the detector (advance_watch)
  *   watchdog device fired                  failure
  *   disk error paused the VM               failure
+ *   disk error told to the guest           nothing, and history says so
  *   memory of the VM inaccessible          region lost: reserve replaces it, failure
  *   reset without announcement             failure (a triple fault and `virsh reset` look alike)
  *   power-off without announcement         failure
@@ -139,10 +140,23 @@ static void domain_paused(struct step *step, enum side side) {
         }
 }
 
+/* An operator ended it: says so, and how to go on. A VM that was migrated lives: started here it would run twice. */
+static void ended_by_operator(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+        const char *vm = pair_domain(step->pair, side), *before = "virsh start", *after = "";
+
+        if (member->reason == REASON_SAVED)
+                after = " (after a save to a file: virsh restore it)";
+        if (member->reason == REASON_MIGRATED)
+                before = "migrate it back, or once it has ended there virsh start";
+        member->operator_hold = true;
+        step_say(step, RECORD_IGNORED, side, "%s was ended by an operator (%s): nothing is done; %s %s to go on%s", vm,
+                 domain_reason_to_string(member->reason), before, vm, after);
+}
+
 static void domain_off(struct step *step, enum side side, bool was_known_off) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
-        const char *vm = pair_domain(pair, side);
         bool ours = pair->record.fence_wanted[side] || member->fence != FENCE_NONE;
         bool waited = member->gone_wait_usec != 0;
 
@@ -159,10 +173,7 @@ static void domain_off(struct step *step, enum side side, bool was_known_off) {
         case REASON_DESTROYED:
         case REASON_SAVED:
         case REASON_MIGRATED:
-                member->operator_hold = true;
-                step_say(step, RECORD_IGNORED, side,
-                         "%s was ended by an operator (%s): nothing is done; virsh start %s to go on", vm,
-                         domain_reason_to_string(member->reason), vm);
+                ended_by_operator(step, side);
                 return;
         case REASON_CRASHED:
         case REASON_FAILED:
@@ -566,6 +577,10 @@ void pair_event(struct step *step, const struct event *event) {
                 if (event->up)
                         member_fail(step, event->side, "QEMU paused it at a disk error%s%s", event->text[0] ? ": " : "",
                                     event->text);
+                else
+                        member_say(step, RECORD_IGNORED, event->side,
+                                   "%s: its guest was told of a disk error%s%s, and runs on: nothing is done",
+                                   pair_domain(step->pair, event->side), event->text[0] ? ": " : "", event->text);
                 break;
         case EVENT_MEMORY_FAILURE:
                 memory_failure(step, event);

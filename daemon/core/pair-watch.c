@@ -77,9 +77,13 @@ static void judge_pause(struct step *step, enum side side) {
         member->pause_wait_usec = 0;
         member->operator_hold = true;
         detector_stop(&member->detector);
-        step_say(step, RECORD_IGNORED, side,
-                 "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on", vm,
-                 domain_reason_to_string(member->reason), vm);
+        if (member->reason == REASON_SAVED || member->reason == REASON_MIGRATED || member->reason == REASON_SNAPSHOT)
+                step_say(step, RECORD_IGNORED, side, "%s was suspended (%s), not by failoverd: nothing is done", vm,
+                         domain_reason_to_string(member->reason));
+        else
+                step_say(step, RECORD_IGNORED, side,
+                         "%s was suspended (%s), not by failoverd: nothing is done; virsh resume %s to go on", vm,
+                         domain_reason_to_string(member->reason), vm);
 }
 
 /* Until when the guest may have been waiting for memory servers; 0: it was not. */

@@ -217,6 +217,8 @@ bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, ch
 #define TROUBLE(...) (snprintf(text, EVENT_TEXT_LEN, __VA_ARGS__), true)
         if (m->domain == DOMAIN_UNDEFINED)
                 return TROUBLE("%s: libvirt knows no such domain", vm);
+        if (m->operator_hold && m->domain != DOMAIN_PAUSED && m->reason == REASON_MIGRATED)
+                return TROUBLE("%s: migrated to another host by an operator; migrate it back to go on", vm);
         if (m->operator_hold)
                 return TROUBLE("%s: %s by an operator; start or resume it there to go on", vm,
                                m->domain == DOMAIN_PAUSED ? "suspended" : "stopped");
