@@ -44,17 +44,7 @@ static int list_pages(struct pager *pager, struct error *error) {
         return r;
 }
 
-/* The server that has the primary's mirror, as far as it is sure. Where the two do not reach each other, by the way
- * that the earlier pager knew, a mirror is begun anew. */
-static unsigned mirror_of(const struct sight *sights, size_t n, size_t primary, const struct space_status *space) {
-        unsigned found = 0;
-
-        for (size_t i = 0; i < n; i++)
-                if (i != primary && sights[i].there && sights[i].role == SPACE_MIRROR && sights[i].whole)
-                        found = found == 0 ? (unsigned) i + 1 : UINT32_MAX;
-        return space->mirror == COPY_COMPLETE && space->hand_over == COPY_NONE && found != UINT32_MAX ? found : 0;
-}
-
+/* Where its mirror is, and whereto it is being moved, is found when they are looked after (pager_tend()). */
 static int take_over(struct pager *pager, const struct sight *sights, size_t server, const struct space_status *space,
                      struct error *error) {
         const char *control = pager->options.servers[server].control;
@@ -72,7 +62,6 @@ static int take_over(struct pager *pager, const struct sight *sights, size_t ser
                 pager->grant.opened = 0; /* what is there is left alone */
                 return r;
         }
-        pager->mirror = mirror_of(sights, pager->options.n_servers, server, space);
         return 1;
 }
 

@@ -48,6 +48,8 @@ struct pager {
         bool stalled;          /* it ended without any for as long as the deadline */
         usec_t mirror_gone_usec; /* since when the mirror's server has not answered; 0: it has */
         unsigned vacated; /* servers, as bits, with something of the space to be dropped */
+        usec_t halted_usec;  /* since when a move has made no headway, as far as it is seen; 0: it does */
+        uint64_t handed_bytes; /* of a move, when it was looked at last */
         uint64_t told_token;   /* under which it serves, or is just about to: it is told before the first save */
         uint64_t moved_token;  /* of the grant that the last move ended with; 0: there was none */
         unsigned moved_mirror; /* server that had the mirror before the space moved; 0: none */
@@ -71,17 +73,21 @@ int pager_take(struct pager *pager, enum recovery choice, size_t server, struct 
 /* pager-adopt.c: goes on with the space that an earlier pager has left. 1 where there is one, 0 where there is none. */
 int pager_adopt(struct pager *pager, struct error *error);
 
-/* pager-mirror.c: looks after the mirror, and a move; the primary is there. Whether it is time to go on at the server
- * that the space has moved to. */
-bool pager_tend(struct pager *pager);
+/* pager-mirror.c: looks after the mirror, and a move; the primary is there. The server, from 1, at which it is time to
+ * go on instead: the one that the space has moved to, or the mirror's, where a move came to no end; 0: none. */
+unsigned pager_tend(struct pager *pager);
+#define PAGER_MIRROR_PATIENCE_USEC (10 * USEC_PER_SEC) /* for another server, before it is done without */
 /* Calls that can wait: a channel that breaks meanwhile ends them. */
 struct control_ask pager_ask_at_leisure(const struct pager *pager, unsigned server);
 /* Opens the space at a server, in place of what it has under this name, which is of an earlier grant, and has it
  * mirrored or handed over (CONTROL_MIRROR, CONTROL_HAND_OVER) there. */
 int pager_open_copy(struct pager *pager, unsigned server, enum control_call call, struct error *error);
 
+/* The server that has a copy of the primary's, known by its session; 0: none that answers. */
+unsigned pager_find_copy(struct pager *pager, uint64_t session);
+
 /* pager-move.c: as pager_tend(). */
-bool pager_tend_move(struct pager *pager, const struct space_status *space);
+unsigned pager_tend_move(struct pager *pager, const struct space_status *space);
 /* The pager goes on, and was at `before`: what that means for a move. */
 void pager_settle_move(struct pager *pager, unsigned before);
 /* What the server has of the space is no whole of it: it was handed over from there, or not as far as there. */

@@ -15,7 +15,6 @@
  * the mirror because of it. */
 #define MOVE_DEADLINE_FACTOR 4
 #define MOVE_DEADLINE_MAX (600 * USEC_PER_SEC)
-#define MIRROR_PATIENCE_USEC (10 * USEC_PER_SEC) /* for a mirror's server, before another one gets the mirror */
 
 char *pager_uri(const struct pager *pager, size_t server, const char *capability) {
         return peer_uri(pager->options.servers[server].uri, capability);
@@ -127,13 +126,35 @@ static bool is_mirror_gone(struct pager *pager) {
                 pager->mirror_gone_usec = now;
         if (r >= 0)
                 return r == 0 || space.role != SPACE_MIRROR;
-        return pager->options.n_servers > 2 && now >= pager->mirror_gone_usec + MIRROR_PATIENCE_USEC;
+        return pager->options.n_servers > 2 && now >= pager->mirror_gone_usec + PAGER_MIRROR_PATIENCE_USEC;
+}
+
+unsigned pager_find_copy(struct pager *pager, uint64_t session) {
+        for (unsigned server = 1; server <= pager->options.n_servers && session != 0; server++) {
+                struct control_ask ask = pager_ask_at_leisure(pager, server);
+                struct space_status space;
+
+                if (server != pager->primary && control_ask_space(&ask, &space, NULL) > 0 &&
+                    space.role == SPACE_MIRROR && space.session == session)
+                        return server;
+        }
+        return 0;
+}
+
+/* The server with the mirror. One that an earlier pager has begun is found, unless the primary does not reach it, by
+ * the way which that one knew: then a mirror is begun anew. */
+static unsigned mirror_now(struct pager *pager, const struct space_status *space) {
+        if (space->mirror == COPY_NONE)
+                return 0;
+        if (pager->mirror == 0 && (space->mirror == COPY_COMPLETE || space->mirror == COPY_FILLING))
+                return pager_find_copy(pager, space->mirror_session);
+        return pager->mirror;
 }
 
 static void tend_mirror(struct pager *pager, struct space_status *space) {
         struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
 
-        note(pager, space->mirror == COPY_NONE ? 0 : pager->mirror, (enum copy_state) space->mirror, space->text);
+        note(pager, mirror_now(pager, space), (enum copy_state) space->mirror, space->text);
         if (space->hand_over != COPY_NONE)
                 return; /* neither could be had, nor must the server that it goes to be taken for one */
         if (space->mirror == COPY_CONNECTING && is_mirror_gone(pager)) {
@@ -145,12 +166,12 @@ static void tend_mirror(struct pager *pager, struct space_status *space) {
                 choose_mirror(pager);
 }
 
-bool pager_tend(struct pager *pager) {
+unsigned pager_tend(struct pager *pager) {
         struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
         struct space_status space;
 
         if (control_ask_space(&primary, &space, NULL) <= 0)
-                return false;
+                return 0;
         if (pager->options.mirror)
                 tend_mirror(pager, &space);
         return pager_tend_move(pager, &space);

@@ -8,20 +8,27 @@
  * A mirrored space is handed over, page by page: its mirror keeps all of it meanwhile. One without a mirror gets the
  * new server as its mirror for as long, so that at each instant one server has everything: the old one, and then both.
  * Where the primary is lost half-way, it is recovered as ever, from its mirror, and what the new server has got is
- * dropped.
+ * dropped. Where the new server is lost, or takes no more, the mirror has all pages too: the pager goes on with that.
+ * A move that an earlier pager has begun is gone on with: the primary and the new server tell of the same session.
  */
 
 #include <errno.h>
 #include <string.h>
 
 #include "agents/pager/pager-internal.h"
+#include "daemon/base/clock.h"
 
 static bool is_handed_over(const struct pager *pager) {
         return pager->options.mirror;
 }
 
+/* The same of what is under way, which an earlier pager may have begun. */
+static bool by_hand_over(const struct pager *pager, const struct space_status *space) {
+        return is_handed_over(pager) || space->hand_over != COPY_NONE;
+}
+
 static enum copy_state progress(const struct pager *pager, const struct space_status *space) {
-        return (enum copy_state) (is_handed_over(pager) ? space->hand_over : space->mirror);
+        return (enum copy_state) (by_hand_over(pager, space) ? space->hand_over : space->mirror);
 }
 
 /* The wish, if it can be begun now. */
@@ -79,47 +86,99 @@ static void clear_vacated(struct pager *pager) {
                         pager->vacated &= ~(1u << (server - 1));
 }
 
-static void forget(struct pager *pager) {
+static void note_moving_to(struct pager *pager, unsigned server) {
         pthread_mutex_lock(&pager->lock);
-        pager->moving_to = 0;
+        pager->moving_to = server;
         pthread_mutex_unlock(&pager->lock);
 }
 
-static void give_up(struct pager *pager) {
-        struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
+/* The move has come to nothing: all is where it was. */
+static void forget(struct pager *pager) {
+        if (pager->moving_to != 0)
+                pager_vacate(pager, pager->moving_to);
+        pager->halted_usec = 0;
+        note_moving_to(pager, 0);
+}
 
-        pager_vacate(pager, pager->moving_to);
-        if (!is_handed_over(pager))
-                (void) control_ask_unmirror(&primary, NULL);
+/* Ends a move that has not begun, or by a mirror, which may have. A hand-over that has begun meanwhile goes on. */
+static void give_up(struct pager *pager, const struct space_status *space) {
+        struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
+        int r = by_hand_over(pager, space) ? control_ask_stay(&primary, NULL) : control_ask_unmirror(&primary, NULL);
+
+        if (r < 0 && r != -ENOENT)
+                return;
+        pager_say(pager, PAGER_STAYS, "%s", space->text);
         forget(pager);
 }
 
-bool pager_tend_move(struct pager *pager, const struct space_status *space) {
+/* For so long that the new server can be done without: nothing more goes there, it does not answer, or nobody knows
+ * which one it is. */
+static bool is_halted(struct pager *pager, enum copy_state state, const struct space_status *space) {
+        bool halted = pager->moving_to == 0 || state == COPY_LOST ||
+                      (state == COPY_FILLING && space->text[0] && space->filled_bytes == pager->handed_bytes);
+        usec_t now = clock_usec(CLOCK_BOOTTIME);
+
+        pager->handed_bytes = space->filled_bytes;
+        if (!halted)
+                pager->halted_usec = 0;
+        else if (pager->halted_usec == 0)
+                pager->halted_usec = now;
+        return halted && now >= pager->halted_usec + PAGER_MIRROR_PATIENCE_USEC;
+}
+
+/* What is to be done without the new server. */
+static unsigned go_back(struct pager *pager, const struct space_status *space) {
+        if (!by_hand_over(pager, space)) {
+                give_up(pager, space);
+                return 0;
+        }
+        pager->halted_usec = 0; /* where that is refused, it is waited for as long again */
+        if (space->mirror != COPY_COMPLETE)
+                return 0;
+        return pager->mirror != 0 ? pager->mirror : pager_find_copy(pager, space->mirror_session);
+}
+
+/* A move is under way. */
+static unsigned tend_moving(struct pager *pager, enum copy_state state, const struct space_status *space) {
+        if (pager->moving_to == 0)
+                note_moving_to(pager, pager_find_copy(pager, by_hand_over(pager, space) ? space->hand_over_session
+                                                                                       : space->mirror_session));
+        if (state == COPY_CONNECTING && (pager->moving_to == 0 || space->text[0])) {
+                give_up(pager, space);
+                return 0;
+        }
+        if (pager->moving_to != 0 && state == COPY_COMPLETE)
+                return pager->moving_to;
+        return is_halted(pager, state, space) ? go_back(pager, space) : 0;
+}
+
+unsigned pager_tend_move(struct pager *pager, const struct space_status *space) {
         enum copy_state state = progress(pager, space);
         unsigned server;
 
-        if (pager->moving_to == 0 && space->hand_over != COPY_NONE)
-                return false; /* to somewhere: nothing must be dropped anywhere */
+        if (state != COPY_NONE) {
+                server = tend_moving(pager, state, space);
+                if (pager->moving_to != 0) /* else nothing must be dropped anywhere */
+                        clear_vacated(pager);
+                return server;
+        }
+        if (pager->moving_to != 0)
+                forget(pager);
         clear_vacated(pager);
-        if (pager->moving_to == 0) {
-                server = wish(pager, space);
-                if (server > 0)
-                        begin(pager, server);
-                return false;
-        }
-        if (state == COPY_NONE || (state == COPY_CONNECTING && !is_handed_over(pager) && space->text[0])) {
-                give_up(pager);
-                return false;
-        }
-        return state == COPY_COMPLETE;
+        server = wish(pager, space);
+        if (server > 0)
+                begin(pager, server);
+        return 0;
 }
 
 void pager_settle_move(struct pager *pager, unsigned before) {
         if (pager->moving_to == 0 || pager->primary == before)
                 return; /* where it goes on at the old server, the move goes on too */
-        if (pager->primary == pager->moving_to)
+        if (pager->primary == pager->moving_to) {
                 pager->moved_token = pager->token;
-        pager_vacate(pager, pager->primary == pager->moving_to ? before : pager->moving_to);
+                pager_vacate(pager, before);
+                note_moving_to(pager, 0);
+        }
         forget(pager);
 }
 

@@ -298,31 +298,36 @@ static bool is_over(struct pager *pager) {
         return over || channel_broken(pager->current);
 }
 
-/* Connected: sees to the mirror, until the channel breaks, or the space has moved: then true. */
-static bool attend(struct pager *pager) {
+/* Connected: sees to the mirror, until the channel breaks, or it is to go on at another server, from 1, which then is
+ * returned. */
+static unsigned attend(struct pager *pager) {
         usec_t tended_usec = 0;
-        bool moved = false;
+        unsigned other = 0;
 
-        while (!is_over(pager) && !moved) {
+        while (!is_over(pager) && other == 0) {
                 usec_t now = clock_usec(CLOCK_BOOTTIME);
 
                 if (now >= tended_usec + TEND_USEC) {
-                        moved = pager_tend(pager);
+                        other = pager_tend(pager);
                         pager_tell(pager);
                         tended_usec = now;
                 }
-                if (!moved)
+                if (other == 0)
                         wait_urgent(pager, AGAIN_USEC);
         }
-        return moved;
+        return other;
 }
 
-/* All of the space is where it was to move. Where that server does not take it on, the old one still serves it. */
-static void go_on_where_it_moved(struct pager *pager) {
+/* All of the space is there: it has moved, or a move came to no end. Where that server does not take it on, the old one
+ * still serves it. */
+static void go_on_at_other(struct pager *pager, unsigned server) {
         struct error error = ERROR_INIT;
+        unsigned before = pager->primary;
 
-        if (pager_take(pager, RECOVERY_PROMOTE, pager->moving_to - 1, &error) < 0)
+        if (pager_take(pager, RECOVERY_PROMOTE, server - 1, &error) < 0)
                 pager_say(pager, PAGER_STAYS, "%s", error_text(&error));
+        else
+                pager_vacate(pager, before);
         error_deinit(&error);
 }
 
@@ -331,10 +336,11 @@ void *pager_run(void *userdata) {
 
         for (;;) {
                 enum pager_state state;
-                bool stop, moved = false, lost = pager->current != NULL;
+                bool stop, lost = pager->current != NULL;
+                unsigned other = 0;
 
                 if (lost) {
-                        moved = attend(pager);
+                        other = attend(pager);
                         bury(pager);
                         pager_tell(pager);
                 }
@@ -344,13 +350,13 @@ void *pager_run(void *userdata) {
                 pthread_mutex_unlock(&pager->lock);
                 if (stop)
                         return NULL;
-                if (moved)
-                        go_on_where_it_moved(pager);
+                if (other != 0)
+                        go_on_at_other(pager, other);
                 else if (lost)
                         pager_say(pager, PAGER_WAITING, "%s: %s", pager->options.servers[pager->primary - 1].control,
                                   pager->stalled ? "no answer within the deadline" : "the connection is lost");
                 /* a server that takes the space and breaks the channel again and again is not asked without end */
-                if (!moved && clock_usec(CLOCK_BOOTTIME) < pager->serving_usec + AGAIN_USEC)
+                if (other == 0 && clock_usec(CLOCK_BOOTTIME) < pager->serving_usec + AGAIN_USEC)
                         wait_urgent(pager, AGAIN_USEC);
                 if (state != PAGER_FENCED && pager->primary != 0 && !pager->current)
                         find(pager);

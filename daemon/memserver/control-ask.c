@@ -343,9 +343,18 @@ int control_ask_copy(const struct control_ask *ask, enum control_call call, cons
         return converse(ask, request, &answer, error);
 }
 
-int control_ask_unmirror(const struct control_ask *ask, struct error *error) {
-        _cleanup_(json_object_putp) struct json_object *request = new_call(ask, CONTROL_UNMIRROR);
+/* A call that says no more than the space. */
+static int ask_plainly(const struct control_ask *ask, enum control_call call, struct error *error) {
+        _cleanup_(json_object_putp) struct json_object *request = new_call(ask, call);
         struct answer answer = { 0 };
 
         return converse(ask, request, &answer, error);
+}
+
+int control_ask_unmirror(const struct control_ask *ask, struct error *error) {
+        return ask_plainly(ask, CONTROL_UNMIRROR, error);
+}
+
+int control_ask_stay(const struct control_ask *ask, struct error *error) {
+        return ask_plainly(ask, CONTROL_STAY, error);
 }

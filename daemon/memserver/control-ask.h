@@ -39,3 +39,4 @@ int control_ask_drop(const struct control_ask *ask, uint64_t token, struct error
 int control_ask_copy(const struct control_ask *ask, enum control_call call, const char *uri, usec_t deadline_usec,
                      uint64_t rate_bytes, struct error *error);
 int control_ask_unmirror(const struct control_ask *ask, struct error *error);
+int control_ask_stay(const struct control_ask *ask, struct error *error);

@@ -117,6 +117,13 @@ static int call_hand_over(struct server *server, const struct control_request *r
         return server_hand_over(server, &name, &copy, error);
 }
 
+static int call_stay(struct server *server, const struct control_request *request, const struct control_out *out,
+                     struct error *error) {
+        struct space_name name = name_of(request);
+
+        return server_stay(server, &name, error);
+}
+
 static int call_promote(struct server *server, const struct control_request *request, const struct control_out *out,
                         struct error *error) {
         struct space_name name = name_of(request);
@@ -132,13 +139,14 @@ static bool asked_for(const char *asked, const char *name) {
 }
 
 /* With the gate entered. */
-static void tell_copy(struct copy *copy, int *ret_state, struct space_status *status) {
+static void tell_copy(struct copy *copy, int *ret_state, uint64_t *ret_session, struct space_status *status) {
         struct copy_status told;
 
         if (!copy)
                 return;
         copy_tell(copy, &told);
         *ret_state = (int) told.state;
+        *ret_session = told.session;
         status->filled_bytes = told.filled_bytes;
         if (*told.text)
                 memcpy(status->text, told.text, sizeof(status->text));
@@ -150,6 +158,7 @@ static void tell_keeper(const struct space *space, struct space_status *status) 
         struct error error = ERROR_INIT;
 
         status->copy = (int) space->keeper.last.state;
+        status->session = space->keeper.last.session;
         if (space->keeper.last.session != 0)
                 status->silent_usec = now - space->keeper.heard_usec + 1;
         if (space->restored)
@@ -184,8 +193,8 @@ static void tell_space(struct space *space, struct space_status *ret) {
         gate_enter(&space->gate);
         ret->role = (int) space->role;
         ret->token = space->token;
-        tell_copy(space->mirror, &ret->mirror, ret);
-        tell_copy(space->move, &ret->hand_over, ret);
+        tell_copy(space->mirror, &ret->mirror, &ret->mirror_session, ret);
+        tell_copy(space->move, &ret->hand_over, &ret->hand_over_session, ret);
         tell_epochs(space, ret);
         if (space->role == SPACE_MIRROR)
                 tell_keeper(space, ret);
@@ -307,6 +316,7 @@ int control_call(struct server *server, const struct control_request *request, c
                 [CONTROL_UNMIRROR] = call_unmirror,
                 [CONTROL_PROMOTE] = call_promote,
                 [CONTROL_HAND_OVER] = call_hand_over,
+                [CONTROL_STAY] = call_stay,
                 [CONTROL_SPACES] = call_spaces,
                 [CONTROL_CLIENTS] = call_clients,
                 [CONTROL_LOAD] = call_load,

@@ -18,6 +18,7 @@ static const char *const control_call_table[] = {
         [CONTROL_UNMIRROR] = "unmirror",
         [CONTROL_PROMOTE] = "promote",
         [CONTROL_HAND_OVER] = "hand-over",
+        [CONTROL_STAY] = "stay",
         [CONTROL_SPACES] = "spaces",
         [CONTROL_CLIENTS] = "clients",
         [CONTROL_LOAD] = "load",
@@ -77,6 +78,7 @@ static const struct {
         [CONTROL_UNMIRROR] = { NAMED, 0 },
         [CONTROL_PROMOTE] = { NAMED | B(TOKEN), B(LOST) | B(FORCE) },
         [CONTROL_HAND_OVER] = { NAMED | B(URI), B(DEADLINE) | B(RATE) },
+        [CONTROL_STAY] = { NAMED, 0 },
         [CONTROL_SPACES] = { 0, NAMED },
         [CONTROL_CLIENTS] = { 0, B(NODE) | B(OWNER) | B(SINCE) },
         [CONTROL_LOAD] = { 0, 0 },
@@ -96,10 +98,11 @@ static const struct field space_rows[] = {
         WORD_FIELD(STATUS, copy, label_state), { FIELD_AT(STATUS, persist), .kind = FIELD_BOOL },
         UINT64_FIELD(STATUS, silent_usec), UINT64_FIELD(STATUS, epochs), UINT64_FIELD(STATUS, epoch_age_usec),
         UINT64_FIELD(STATUS, staged_bytes), CHARS_FIELD(STATUS, writer, text_valid),
-        CHARS_FIELD(STATUS, text, text_valid),
+        CHARS_FIELD(STATUS, text, text_valid), UINT64_FIELD(STATUS, mirror_session),
+        UINT64_FIELD(STATUS, hand_over_session), UINT64_FIELD(STATUS, session),
 };
 #undef STATUS
-#define N_MAY_BE_MISSING 6
+#define N_MAY_BE_MISSING 9
 #define MAY_BE_MISSING (~UINT64_C(0) << (ELEMENTSOF(space_rows) - N_MAY_BE_MISSING))
 const struct fields space_status_fields = { space_rows, ELEMENTSOF(space_rows), ~MAY_BE_MISSING };
 

@@ -23,6 +23,7 @@ enum control_call {
         CONTROL_UNMIRROR,
         CONTROL_PROMOTE,
         CONTROL_HAND_OVER,
+        CONTROL_STAY,
         CONTROL_SPACES,
         CONTROL_CLIENTS,
         CONTROL_LOAD,
@@ -31,8 +32,8 @@ enum control_call {
         CONTROL_CALL_MAX,
         CONTROL_CALL_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(control_call); /* "open", "grant", "drop", "mirror", "unmirror", "promote", "hand-over", "spaces",
-                                    "clients", "load", "drain", "watch" */
+DECLARE_ENUM_TABLE(control_call); /* "open", "grant", "drop", "mirror", "unmirror", "promote", "hand-over", "stay",
+                                    "spaces", "clients", "load", "drain", "watch" */
 
 struct control_request {
         int version;
@@ -65,6 +66,8 @@ struct space_status {
         uint64_t staged_bytes;    /* of the next one, and part of held_bytes */
         char writer[EPOCH_WRITER_LEN]; /* who stages it; "": nobody */
         char text[COPY_TEXT_LEN]; /* what is wrong with a copy */
+        uint64_t mirror_session, hand_over_session; /* by which those copies can be known where they are; 0: not yet */
+        uint64_t session;         /* of a mirror here: the same number; 0: none has begun */
 };
 
 struct client_status {

@@ -40,12 +40,22 @@ static int hand_over_run(struct filling *f, uint64_t length, uint64_t offset) {
         return r < 0 ? r : 0;
 }
 
+/* A save that has them may wait for this thread to reach the other server again. */
+static int take_run(struct copy *copy, struct range *range, uint64_t length, uint64_t offset) {
+        int r = 0;
+
+        while (r == 0 && !range_take_within(&copy->space->ranges, range, length, offset, copy_beat_interval(copy) / 2))
+                r = copy_beat(copy, LABEL_FILLING);
+        return r;
+}
+
 static int send_run(struct filling *f, uint64_t length, uint64_t offset) {
         struct copy *copy = f->copy;
         struct range range;
-        int r;
+        int r = take_run(copy, &range, length, offset);
 
-        range_take(&copy->space->ranges, &range, length, offset);
+        if (r < 0)
+                return r;
         if (!copy_is_mirror(copy)) {
                 r = hand_over_run(f, length, offset);
         } else {

@@ -35,6 +35,7 @@ struct copy {
         usec_t answered_usec;
         uint64_t filled_bytes;
         uint64_t late_bytes; /* acknowledged, and not there yet */
+        uint64_t session;    /* changed by the thread alone; 0: none yet */
         char text[COPY_TEXT_LEN];
 
         struct ranges late; /* of those */
@@ -43,7 +44,7 @@ struct copy {
 
         /* the thread's own */
         bool filled;
-        uint64_t session, link, number, answered;
+        uint64_t link, number, answered;
         usec_t beat_usec; /* when the last label was sent */
 };
 

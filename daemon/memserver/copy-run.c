@@ -130,24 +130,39 @@ static bool may_fill(const struct copy *copy) {
         return !space->mirror || copy_state(space->mirror) != COPY_FILLING;
 }
 
+static int new_session(struct copy *copy, struct error *error) {
+        uint64_t session;
+
+        if (getrandom(&session, sizeof(session), 0) != (ssize_t) sizeof(session) || session == 0)
+                return error_set(error, -EIO, "no random numbers from the kernel");
+        pthread_mutex_lock(&copy->lock);
+        copy->session = session;
+        pthread_mutex_unlock(&copy->lock);
+        copy->link = 1;
+        copy->number = copy->answered = 0;
+        copy->filled = false;
+        copy->refused = false;
+        return 0;
+}
+
 /* A new session, over a new connection: an empty copy that gets each save from now on. */
 static int begin_session(struct copy *copy, struct error *error) {
         _cleanup_(peer_freep) struct peer *peer = NULL;
         int r = connect_peer(copy, copy->options.peer.deadline_usec, &peer, error);
 
+        if (r == 0)
+                r = new_session(copy, error);
         if (r < 0)
                 return r;
-        copy->link = 1;
-        copy->number = copy->answered = 0;
-        copy->filled = false;
-        copy->refused = false;
-        if (getrandom(&copy->session, sizeof(copy->session), 0) != (ssize_t) sizeof(copy->session) || !copy->session)
-                return error_set(error, -EIO, "no random numbers from the kernel");
         r = send_label(copy, peer, LABEL_FILLING);
         if (r < 0)
                 return error_set(error, r, "it refused the first label: %s", strerror(-r));
         /* Saves that are under way now end before anything is read for the filling. */
         gate_shut(&copy->space->gate);
+        if (stopped(copy)) {
+                gate_reopen(&copy->space->gate);
+                return error_set(error, -ECANCELED, "it is to end");
+        }
         if (!may_fill(copy)) {
                 gate_reopen(&copy->space->gate);
                 return error_set(error, -EBUSY, copy_is_mirror(copy) ? "the space is being handed over"

@@ -80,7 +80,7 @@ struct copy *copy_free(struct copy *copy) {
 void copy_tell(struct copy *copy, struct copy_status *ret) {
         pthread_mutex_lock(&copy->lock);
         *ret = (struct copy_status) { .state = copy->state, .filled_bytes = copy->filled_bytes,
-                                      .answered_usec = copy->answered_usec };
+                                      .answered_usec = copy->answered_usec, .session = copy->session };
         memcpy(ret->text, copy->text, sizeof(ret->text));
         pthread_mutex_unlock(&copy->lock);
 }
@@ -278,12 +278,29 @@ void copy_give_up(struct copy *copy, const char *text) {
         pthread_mutex_unlock(&copy->lock);
 }
 
+bool copy_call_off(struct copy *copy) {
+        if (copy->begun)
+                return false;
+        pthread_mutex_lock(&copy->lock);
+        copy->stop = true;
+        pthread_cond_broadcast(&copy->changed);
+        pthread_mutex_unlock(&copy->lock);
+        return true;
+}
+
 bool copy_begun(const struct copy *copy) {
         return copy->begun;
 }
 
 int copy_return(struct copy *copy, void *buffer, uint64_t length, uint64_t offset) {
         return copy_request(copy, PEER_READ, buffer, length, offset);
+}
+
+int copy_list(struct copy *copy, struct peer_extents *extents, uint64_t length, uint64_t offset) {
+        enum copy_state state = copy_state(copy);
+
+        return state == COPY_FILLING || state == COPY_COMPLETE
+                       ? copy_request(copy, PEER_EXTENTS, extents, length, offset) : -ENOTCONN;
 }
 
 int copy_flush(struct copy *copy) {

@@ -49,6 +49,7 @@ struct copy_status {
         enum copy_state state;
         uint64_t filled_bytes;    /* of the present filling */
         usec_t answered_usec;     /* when the last sign of life was answered, CLOCK_BOOTTIME; 0: never */
+        uint64_t session;         /* as the other server hears it in labels; 0: none yet */
         char text[COPY_TEXT_LEN]; /* why it is not there; "" */
 };
 
@@ -71,8 +72,12 @@ void copy_tell(struct copy *copy, struct copy_status *ret);
 int copy_save(struct copy *copy, const void *buffer, uint64_t length, uint64_t offset);
 /* A page that was handed over. */
 int copy_return(struct copy *copy, void *buffer, uint64_t length, uint64_t offset);
+/* Which pages of a range of at most a GiB are there (peer.h). -ENOTCONN where it cannot be asked now. */
+int copy_list(struct copy *copy, struct peer_extents *extents, uint64_t length, uint64_t offset);
 /* A mirror: it is not to be trusted any more, and is filled anew. */
 void copy_give_up(struct copy *copy, const char *text);
+/* Ends it for good where nothing has gone there yet; false where something may have. With the space's gate shut. */
+bool copy_call_off(struct copy *copy);
 /* Saves go there; changed while the space's gate is shut. */
 bool copy_begun(const struct copy *copy);
 /* A mirror: it has the epoch, number `number` of the space's, and has applied it, or the space is alone. -EIO where

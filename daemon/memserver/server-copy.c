@@ -135,6 +135,38 @@ int server_unmirror(struct server *server, const struct space_name *name, struct
         return 0;
 }
 
+/* With the admin lock held. */
+static int stay(struct space *space, struct error *error) {
+        int r;
+
+        gate_shut(&space->gate);
+        if (!space->move)
+                r = error_set(error, -ENOENT, "it is not being handed over");
+        else if (copy_call_off(space->move))
+                r = 0;
+        else
+                r = error_set(error, -EBUSY, "pages of it are at the other server already");
+        gate_reopen(&space->gate);
+        if (r == 0)
+                end_copy(space, COPY_MOVE);
+        return r;
+}
+
+int server_stay(struct server *server, const struct space_name *name, struct error *error) {
+        struct space *space = server_find(server, name);
+        int r = -ENOENT;
+
+        if (!space)
+                return error_set(error, r, NAME_FORMAT ": there is no such space", NAME_ARGS(name));
+        pthread_mutex_lock(&space->admin);
+        r = stay(space, error);
+        pthread_mutex_unlock(&space->admin);
+        space_unref(space);
+        if (r < 0)
+                error_prefix(error, NAME_FORMAT, NAME_ARGS(name));
+        return r;
+}
+
 /* With the gate shut. */
 static int may_promote(const struct space *space, usec_t lost_usec, bool force, struct error *error) {
         int r = 0;

@@ -83,6 +83,9 @@ int server_unmirror(struct server *server, const struct space_name *name, struct
  * as above. */
 int server_hand_over(struct server *server, const struct space_name *name, const struct server_copy *options,
                      struct error *error);
+/* Ends a hand-over of which nothing has gone to the other server yet. -EBUSY where something may have, -ENOENT where
+ * there is none. */
+int server_stay(struct server *server, const struct space_name *name, struct error *error);
 /* A mirror becomes the primary, for whoever gets the new capability; nothing of its old primary's is under way any
  * more, or taken later. `lost_usec`: for how long the client has had no answer from the old primary. -ESTALE where
  * pages that were acknowledged could be missing, unless `force`; and where the token is not above the old one.

@@ -120,14 +120,18 @@ int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offs
         return r;
 }
 
-/* A save that failed has left some pages new and others old. The mirror gets them as they are now. */
+/* A save or trim that failed has left some pages new and others old. The mirror gets them as they are now. */
 static void mirror_as_it_is(struct space *space, uint64_t length, uint64_t offset) {
-        _cleanup_free_ char *bytes = malloc(length);
-        int r = bytes ? each_stretch(space, read_stretch, bytes, length, offset) : -ENOMEM;
+        _cleanup_free_ char *bytes = malloc(length < MIB ? length : MIB);
+        int r = bytes ? 0 : -ENOMEM;
 
-        if (r == 0)
-                (void) copy_save(space->mirror, bytes, length, offset);
-        else
+        for (uint64_t n; length > 0 && r == 0; offset += n, length -= n) {
+                n = length < MIB ? length : MIB;
+                r = each_stretch(space, read_stretch, bytes, n, offset);
+                if (r == 0)
+                        r = copy_save(space->mirror, bytes, n, offset);
+        }
+        if (r < 0)
                 copy_give_up(space->mirror, "a save failed here, and what is left cannot be read");
 }
 
@@ -195,6 +199,8 @@ static int trim_copied(struct space *space, uint64_t length, uint64_t offset) {
                 r = persist_trim(space->file, length, offset);
         if (r == 0 && space->mirror)
                 r = copy_save(space->mirror, NULL, length, offset);
+        else if (r < 0 && space->mirror)
+                mirror_as_it_is(space, length, offset);
         range_give(&space->ranges, &range);
         return r;
 }
@@ -219,13 +225,64 @@ int space_flush(struct space *space) {
         return r == 0 && space->mirror ? copy_flush(space->mirror) : r;
 }
 
+/* The first stretch that the other server has. */
+struct first_found {
+        uint64_t begin, end; /* equal: none */
+};
+
+static void note_first(void *userdata, uint64_t offset, uint64_t length) {
+        struct first_found *first = userdata;
+
+        if (first->begin == first->end || offset < first->begin)
+                *first = (struct first_found) { offset, offset + length };
+}
+
+/* What the other server says of a stretch that is not here. What it cannot be asked counts as stored. */
+static int extent_there(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length) {
+        struct first_found first = { 0 };
+        struct peer_extents extents = { .found = note_first, .userdata = &first, .told_to = offset };
+        int r = copy_list(space->move, &extents, length, offset);
+
+        if (r == -EPERM)
+                return r;
+        *ret_length = length;
+        if (r < 0 || extents.told_to == offset)
+                return 1;
+        if (first.begin == first.end)
+                *ret_length = extents.told_to - offset;
+        else
+                *ret_length = first.begin > offset ? first.begin - offset : first.end - offset;
+        if (*ret_length > length)
+                *ret_length = length;
+        return first.begin != first.end && first.begin == offset;
+}
+
+/* What is not here may be there. Nothing moves meanwhile. */
+static int extent_of_both(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length) {
+        struct range range;
+        uint64_t n;
+        int r;
+
+        length = length < GIB ? length : GIB;
+        range_take(&space->ranges, &range, length, offset);
+        r = page_space_extent(space->pages, length, offset, &n);
+        if (r == 0)
+                r = extent_there(space, n, offset, &n);
+        range_give(&space->ranges, &range);
+        if (r >= 0)
+                *ret_length = n;
+        return r;
+}
+
 int space_extent(struct space *space, uint64_t length, uint64_t offset, uint64_t *ret_length) {
         uint64_t size = page_space_size(space->pages);
 
-        /* What a mirror has behind its end; and what another server holds is not asked for. */
-        if (offset >= size || moving(space)) {
+        if (offset >= size) { /* what a mirror has behind its end */
                 *ret_length = length;
                 return 1;
         }
-        return page_space_extent(space->pages, length < size - offset ? length : size - offset, offset, ret_length);
+        if (length > size - offset)
+                length = size - offset;
+        return moving(space) ? extent_of_both(space, length, offset, ret_length)
+                             : page_space_extent(space->pages, length, offset, ret_length);
 }

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
 
 #include "daemon/base/clock.h"
@@ -103,8 +104,10 @@ int main(int argc, char **argv) {
         polls.fd = socket->fd;
         (void) sd_notify(0, "READY=1");
         for (;;) {
-                if (poll(&polls, 1, -1) < 0)
-                        continue;
+                if (poll(&polls, 1, -1) < 0 && errno != EINTR) {
+                        fprintf(stderr, "failover-arbitrator: nothing can be waited for: %s\n", strerror(errno));
+                        return EXIT_FAILURE;
+                }
                 while (discovery_receive(socket, &message, &from))
                         hear(arbitrator, socket, &message, &from);
         }

@@ -14,6 +14,7 @@
 #include "daemon/base/thread.h"
 
 #define ANNOUNCE_USEC USEC_PER_SEC
+#define POLL_AGAIN_MSEC 100 /* where the kernel has no memory for it */
 
 struct responder {
         struct responder_options options;
@@ -68,8 +69,11 @@ static void *run(void *userdata) {
                                 announce(responder);
                         next_usec = now + ANNOUNCE_USEC;
                 }
-                if (poll(polls, ELEMENTSOF(polls), (int) ((next_usec - now) / USEC_PER_MSEC) + 1) < 0)
+                if (poll(polls, ELEMENTSOF(polls), (int) ((next_usec - now) / USEC_PER_MSEC) + 1) < 0) {
+                        if (errno != EINTR)
+                                (void) poll(NULL, 0, POLL_AGAIN_MSEC);
                         continue;
+                }
                 if (polls[0].revents)
                         return NULL;
                 if (polls[1].revents)

@@ -123,17 +123,27 @@ def test_a_space_that_memory_is_too_small_for_stays_on_disk(servers, disk):
     assert again.connect(again.promote(token=2, force=True)).pread(32 * MIB, 0) == data
 
 
+def mounted(place, *options):
+    """A file system of the test's own, as the parameter that puts spaces there."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a disk takes root")
+    place.mkdir()
+    done = subprocess.run(["mount", *options, "none", str(place)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a disk cannot be mounted: {done.stderr.strip()}")
+    yield f"persist={place}"
+    subprocess.run(["umount", str(place)], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk takes root")
-    small = tmp_path / "small"
-    small.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted: {done.stderr.strip()}")
-    yield f"persist={small}"
-    subprocess.run(["umount", str(small)], check=True)
+    yield from mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=2m")
+
+
+@pytest.fixture
+def disk_without_holes(tmp_path):
+    """Where a file keeps the room that it once took: a trim fails."""
+    yield from mounted(tmp_path / "plain", "-t", "ramfs")
 
 
 def test_a_full_disk_is_gone_on_without(small_disk, servers):
@@ -203,3 +213,19 @@ def test_an_epoch_that_a_full_disk_refuses_has_happened_nowhere(small_disk, serv
     assert versions(at_mirror, range(60)) == {"old"} and versions(at_mirror, range(200, 800)) == {"zeroes"}
     assert at_mirror.pread(PAGE, 1000 * PAGE) == page(1000, "later")
     primary.kill()
+
+
+def test_a_trim_that_the_disk_refuses_leaves_the_mirror_with_the_same(disk_without_holes, servers):
+    primary, keeper = servers("64MiB", disk_without_holes), servers()
+    handle = primary.connect(primary.open(persist=True))
+    primary.mirror(keeper)
+    primary.until_mirror("complete")
+    pages = range(600)
+    for number in pages:
+        handle.pwrite(page(number), number * PAGE)
+    with pytest.raises(nbd.Error):
+        handle.trim(500 * PAGE, 0)
+    here = handle.pread(600 * PAGE, 0)
+    primary.kill()
+    there = keeper.connect(keeper.promote(token=2, force=True)).pread(600 * PAGE, 0)
+    assert here == there and there[500 * PAGE:] == b"".join(page(n) for n in pages[500:])

@@ -199,7 +199,9 @@ static void no_mutilated_request_is_more_than_refused(void) {
 }
 
 static void the_fullest_answers_fit_a_line(void) {
-        struct space_status space = { .size_bytes = UINT64_MAX, .held_bytes = UINT64_MAX, .token = UINT64_MAX };
+        struct space_status space = { .size_bytes = UINT64_MAX, .held_bytes = UINT64_MAX, .token = UINT64_MAX,
+                                      .mirror_session = UINT64_MAX, .hand_over_session = UINT64_MAX,
+                                      .session = UINT64_MAX };
         struct event_status event = { .number = UINT64_MAX };
         _cleanup_free_ char *line = NULL, *second = NULL;
 
