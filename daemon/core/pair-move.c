@@ -10,6 +10,7 @@
  *              side's memory goes with it
  *   granted    the table's user changes; owner and token are written to disk; the new side's device grows
  *   state      the holders of its regions have given them to the new side, so that the old one writes no more
+ *   disks      they are attached to the new side, beside its plugging
  *   plugged    the new side's agent sees the memory
  *   started    only now, and only with stopped, disks, state and the owner's write behind it
  *   healthy    first passed health check
@@ -350,6 +351,16 @@ static bool move_attached(struct step *step, int app) {
         return false;
 }
 
+/* True when the new side's device has been told to grow, and its guest is well: what else is asked of its hypervisor
+ * comes behind that, since it answers one call after the other, and the guest plugs meanwhile. A disk that is attached to
+ * a guest that stands still does not come off again. */
+static bool move_grows(const struct pair *pair, int app) {
+        const struct member_state *member = &pair->members[pair->record.flow.to];
+
+        return member_usable(pair, pair->record.flow.to) && member->requested_known[app] &&
+               member->requested_bytes[app] >= pair->record.apps[app].granted_bytes[pair->record.flow.to];
+}
+
 /* True when no memory is to be touched first: plugged is not usable. What does not come to that in time does not hold
  * the start back. */
 static bool move_prefaulted(struct step *step, int app) {
@@ -405,7 +416,7 @@ static bool state_held(const struct pair *pair, int app) {
 enum phase move_advance(struct step *step, int app) {
         struct pair *pair = step->pair;
         bool fenced_flow = pair->record.fence_wanted[pair->record.flow.from];
-        bool stopped, free_disks, granted, attached, state;
+        bool stopped, free_disks, granted, attached, state, disks;
 
         if (pair->record.apps[app].started)
                 return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
@@ -421,14 +432,16 @@ enum phase move_advance(struct step *step, int app) {
                 return PHASE_DECIDED;
         if (!granted)
                 return PHASE_FENCED;
-        state = app_state_granted(step, app, pair->record.flow.to); /* beside the plugging */
+        state = app_state_granted(step, app, pair->record.flow.to); /* beside the plugging, as the disks */
         if (!state && state_held(pair, app)) {
                 stuck(step, app, "a holder of its state is out of reach, and cannot take that from it");
                 return PHASE_GRANTED;
         }
+        disks = free_disks && (attached || move_grows(pair, app)) &&
+                app_disks_attached(step, app, pair->record.flow.to);
         if (!attached)
                 return PHASE_GRANTED;
-        if (!free_disks || !state || !app_disks_attached(step, app, pair->record.flow.to) || !move_started(step, app))
+        if (!state || !disks || !move_started(step, app))
                 return PHASE_PLUGGED;
         return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
 }
