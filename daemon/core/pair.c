@@ -384,6 +384,8 @@ static void update_state(struct step *step) {
 
         collect_reasons(step);
         state = judge_state(step);
+        if (pair->state_usec == 0) /* that nothing is known has an age, too */
+                pair->state_usec = step->now;
         if (state == pair->state)
                 return;
         step->changed = true;

@@ -19,6 +19,23 @@ static void pair_becomes_armed_and_says_so(void) {
         end(&w);
 }
 
+static void that_nothing_is_known_has_an_age(void) {
+        struct world w;
+        usec_t since;
+
+        begin(&w);
+        feed(&w, (struct event){ .kind = EVENT_READY, .pair = NO_PAIR });
+        since = w.engine->pairs[0]->state_usec;
+        CHECK(w.engine->pairs[0]->state == PAIR_UNKNOWN && since > 0 && since <= w.now);
+        feed(&w, (struct event){ .kind = EVENT_HYPERVISOR, .pair = NO_PAIR, .up = false });
+        CHECK(w.engine->pairs[0]->state == PAIR_UNKNOWN && w.engine->pairs[0]->state_usec == since);
+        feed(&w, (struct event){ .kind = EVENT_HYPERVISOR, .pair = NO_PAIR, .up = true });
+        bring_up(&w, SIDE_A);
+        bring_up(&w, SIDE_B);
+        CHECK(w.engine->pairs[0]->state != PAIR_UNKNOWN && w.engine->pairs[0]->state_usec > since);
+        end(&w);
+}
+
 static void panic_is_fenced_granted_and_written_at_once_and_started_only_then(void) {
         const struct action *freeze;
         struct world w;
@@ -244,6 +261,7 @@ static void a_standby_without_headroom_is_seen(void) {
 TEST_MAIN("core-engine",
           TEST(a_standby_without_headroom_is_seen),
           TEST(readiness_follows_what_is_known), TEST(pair_becomes_armed_and_says_so),
+          TEST(that_nothing_is_known_has_an_age),
           TEST(panic_is_fenced_granted_and_written_at_once_and_started_only_then),
           TEST(vm_that_cannot_be_fenced_starts_nothing_elsewhere),
           TEST(another_pairs_application_name_is_ignored_and_said),
