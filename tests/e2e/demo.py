@@ -111,6 +111,7 @@ def result(stand, what, flow_id):
 def run():
     say(f"Booting two guests ({'KVM' if domain_type() == 'kvm' else 'emulated: no KVM here'}) and arming the pair")
     with Stand(POLICY, PAIR, DOMAINS, 192, [("shop", REGION_MIB), ("report", 64)], consoles=False) as stand:
+        print(f"Everything is in {stand.session.dir} until the end.", flush=True)
         stand.wait_armed()
         healthy(stand, "shop-a")
         show(stand, "status", PAIR)
