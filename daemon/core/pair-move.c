@@ -352,8 +352,8 @@ static bool move_attached(struct step *step, int app) {
 }
 
 /* True when the new side's device has been told to grow, and its guest is well: what else is asked of its hypervisor
- * comes behind that, since it answers one call after the other, and the guest plugs meanwhile. A disk that is attached to
- * a guest that stands still does not come off again. */
+ * comes behind that, since it answers one call after the other, and the guest plugs meanwhile. A disk that is attached
+ * to a guest that stands still does not come off again. */
 static bool move_grows(const struct pair *pair, int app) {
         const struct member_state *member = &pair->members[pair->record.flow.to];
 
