@@ -47,18 +47,21 @@ class Network:
         address = ARBITRATOR if decided == "arbitrator" else BROADCAST
         return (f"decided={decided}", f"discovery={address}", f"discovery-key={self.key}")
 
-    def send(self, *datagrams, port=PORT, answers=False):
-        """Sends datagrams from inside, and returns what is answered."""
+    def send(self, *datagrams, port=PORT, answers=0):
+        """Sends datagrams from inside, and returns what is answered: waits for so many, and a little for more."""
         program = ("import socket, sys\n"
                    "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
                    "for line in sys.stdin: s.sendto(bytes.fromhex(line), ('127.0.0.1', int(sys.argv[1])))\n"
-                   "s.settimeout(float(sys.argv[2]))\n"
+                   "wanted, some = int(sys.argv[2]), 0\n"
                    "try:\n"
-                   "    while True: print(s.recv(2048).hex())\n"
+                   "    while True:\n"
+                   "        s.settimeout(20 if some < wanted else 0.3)\n"
+                   "        print(s.recv(2048).hex())\n"
+                   "        some += 1\n"
                    "except TimeoutError: pass\n")
-        done = subprocess.run([*self.prefix, "/usr/bin/python3", "-c", program, str(port), "1" if answers else "0.01"],
+        done = subprocess.run([*self.prefix, "/usr/bin/python3", "-c", program, str(port), str(answers)],
                               input="".join(one.hex() + "\n" for one in datagrams), capture_output=True, text=True,
-                              check=True, timeout=SECONDS)
+                              check=True, timeout=2 * SECONDS)
         return [bytes.fromhex(line) for line in done.stdout.split()]
 
     def close(self):

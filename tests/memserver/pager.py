@@ -50,8 +50,9 @@ class Pager:
         until(lambda: all(self.status().get(key) == value for key, value in wanted.items()), seconds,
               lambda: f"{wanted} in {self.status()}\n{self.log()}")
 
-    def until_mirrored(self, primary, mirror):
-        self.until(state="serving", primary=primary.control_path, mirror=mirror.control_path, mirror_state="complete")
+    def until_mirrored(self, primary, mirror, seconds=2 * SECONDS):
+        self.until(seconds, state="serving", primary=primary.control_path, mirror=mirror.control_path,
+                   mirror_state="complete")
 
     def connect(self, _capability=None):
         handle = nbd.NBD()

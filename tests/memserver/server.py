@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 import nbd
 from testbed.wait import until
@@ -138,7 +139,7 @@ class Server:
     def drop(self, token=1, **which):
         self.ask("drop", token=token, **{**name(), **which})
 
-    def mirror(self, other, call="mirror", token=1, deadline=1.0, rate_bytes=1 << 30, uri=None, which=None, opened=None,
+    def mirror(self, other, call="mirror", token=1, deadline=5.0, rate_bytes=1 << 30, uri=None, which=None, opened=None,
                **arguments):
         """Opens the space at another server and has it mirrored, or handed over, there."""
         which = name(**(which or {}))
@@ -152,7 +153,10 @@ class Server:
         key = call.replace("-", "_")
         until(lambda: self.space(**which)[key] in states, seconds, lambda: repr(self.space(**which)))
 
-    def promote(self, token, **arguments):
+    def promote(self, token, answered=None, **arguments):
+        """`answered`: when the client had its last answer, by time.monotonic()."""
+        if answered is not None:
+            arguments["lost_usec"] = int((time.monotonic() - answered) * 1e6)
         return self.ask("promote", token=token, **{**name(), **arguments})[0]
 
     def events(self, after=0):

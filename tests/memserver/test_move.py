@@ -12,14 +12,14 @@ from testbed.wait import until
 PAGES = 1000
 
 
-def begun(servers, mirror=True):
+def begun(servers, mirror=True, deadline=5.0):
     """A space of an earlier pager's, its server, its mirror's and one more."""
     primary, keeper, other = servers(), servers(), servers()
     handle = primary.connect(primary.open())
     for number in range(PAGES):
         handle.pwrite(page(number), number * PAGE)
     if mirror:
-        primary.mirror(keeper)
+        primary.mirror(keeper, deadline=deadline)
         primary.until_mirror("complete")
     return primary, keeper, other, handle
 
@@ -68,7 +68,7 @@ def test_a_move_by_a_mirror_whose_pager_died_is_gone_on_with(servers, pagers):
 
 
 def test_a_move_that_cannot_begin_ends_and_there_are_mirrors_again(servers, pagers):
-    primary, keeper, other, handle = begun(servers)
+    primary, keeper, other, handle = begun(servers, deadline=1.0)
     primary.mirror(other, "hand-over", uri=nowhere)
     leave(primary, handle)
     pager = pagers([primary, keeper, other])

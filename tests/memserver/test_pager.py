@@ -21,7 +21,7 @@ from testbed.wait import until
 from test_clients import digest
 from writer import Writer, write_more
 
-DEADLINE = "400ms"    # where a server is to be given up
+DEADLINE = "2s"    # where a server is to be given up
 
 
 def mirrored(servers, pagers, n=2, memory="64MiB", **options):
@@ -218,7 +218,7 @@ def over_relay(servers):
 def test_a_primary_that_went_alone_and_then_stalls_is_asked_again(servers, pagers, over_relay):
     """The mirror does not know that it was given up, and says so only when it is to be promoted."""
     primary, (keeper, relay, by_relay) = servers(), over_relay()
-    pager = pagers([primary, by_relay], deadline=DEADLINE, patience="5s")
+    pager = pagers([primary, by_relay], deadline=DEADLINE)
     pager.until_mirrored(primary, keeper)
     relay.open.clear()
     handle = pager.connect()

@@ -11,8 +11,8 @@ from testbed.wait import until
 from writer import run_world, write_more
 
 ROUNDS = 6
-DEADLINE = "500ms"
-STALLS = (0.1, 0.4, 1.5)    # seconds: short of the deadline, and past it
+DEADLINE = "2s"
+STALLS = (0.1, 0.5, 4.0)    # seconds: short of the deadline, and past it
 
 
 class World:

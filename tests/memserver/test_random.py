@@ -9,14 +9,14 @@ import nbd
 import pytest
 from server import MIB, PAGE, name
 from testbed.wait import until
-from writer import Writer, run_world, write_more
+from writer import Writer, answered, run_world, write_more
 
 SIZE = 16 * MIB
 WRITERS = 3
 PAGES = SIZE // PAGE // WRITERS
 ROUNDS = 8
-DEADLINE = 2.0
-STALLS = (0.1, 0.5, 3.0)    # seconds: short of the deadline, and past it
+DEADLINE = 4.0
+STALLS = (0.1, 0.5, None)    # seconds, short of the deadline; until it has passed
 
 
 class World:
@@ -55,19 +55,22 @@ class World:
     # ---- what can happen ----
 
     def mirror_stalls(self):
+        seconds = self.dice.choice(STALLS)
         self.keeper.stop()
-        time.sleep(self.dice.choice(STALLS))
+        if seconds is None:
+            self.primary.until_mirror("connecting")
+        else:
+            time.sleep(seconds)
         self.keeper.go_on()
+        self.write_a_while()
         self.primary.until_mirror("complete")
 
     def primary_is_killed(self):
         self.primary.kill()
-        died = time.monotonic()
         for writer in self.writers:
             writer.join()
         self.token += 1
-        lost = int((time.monotonic() - died) * 1e6)
-        capability = self.keeper.promote(token=self.token, lost_usec=lost)
+        capability = self.keeper.promote(token=self.token, answered=answered(self.writers))
         server, self.keeper = self.keeper, self.new_server()
         self.go_on_at(server, capability)
         self.mirror()
@@ -75,10 +78,8 @@ class World:
     def primary_stalls_and_wakes_too_late(self):
         old = self.primary
         old.stop()
-        stopped = time.monotonic()
         self.token += 1
-        lost = int((time.monotonic() - stopped) * 1e6)
-        capability = self.keeper.promote(token=self.token, lost_usec=lost)
+        capability = self.keeper.promote(token=self.token, answered=answered(self.writers))
         old.go_on()
         for writer in self.writers:
             writer.join()

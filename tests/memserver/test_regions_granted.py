@@ -79,11 +79,11 @@ def test_a_region_that_was_lost_is_made_anew_only_where_the_policy_says_so(serve
 def test_a_holder_that_does_not_answer_costs_the_deadline_and_holds_the_grant(servers):
     server, silent = servers(), servers()
     silent.stop()
-    answer = grant(1, region(server), region(silent, "log"), new=True, seconds=0.5)
+    answer = grant(1, region(server), region(silent, "log"), new=True, seconds=2)
     assert answer.errno == errno.ENOTCONN and "no answer within the deadline" in answer.text and not answer.list
-    answer = grant(2, region(server), region(silent, "log", lost="start"), seconds=0.5, other=True)
+    answer = grant(2, region(server), region(silent, "log", lost="start"), seconds=2, other=True)
     assert answer.errno == errno.ENOTUNIQ and "who had log lives and may write there" in answer.text
-    answer = grant(3, region(server), region(silent, "log", lost="start"), seconds=0.5)
+    answer = grant(3, region(server), region(silent, "log", lost="start"), seconds=2)
     assert answer.errno == 0 and "started without it" in answer.text
     assert [r["name"] for r in answer.regions] == ["orders"]
 
@@ -93,14 +93,14 @@ def test_a_silent_holder_takes_nothing_from_the_living_ones(servers):
     both = [region(silent, "log", lost="start"), region(server, lost="start")]
     old = grant(1, *both, new=True).connect(server)
     silent.stop()
-    answer = grant(2, *both, seconds=0.5)
+    answer = grant(2, *both, seconds=2)
     assert answer.errno == 0 and answer.text.startswith("log is out of reach, started without it")
     assert "orders is out of reach" not in answer.text and [r["name"] for r in answer.regions] == ["orders"]
     assert server.space(owner="orders", space="orders")["token"] == 2
     with pytest.raises(nbd.Error):    # its writer is no more the one
         old.pwrite(page(1), 0)
         old.flush()
-    answer = grant(3, region(silent, "log"), region(server), seconds=0.5)
+    answer = grant(3, region(silent, "log"), region(server), seconds=2)
     assert answer.errno == errno.ENOTCONN and silent.control_path in answer.text
 
 

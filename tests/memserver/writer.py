@@ -2,6 +2,7 @@
 """A client that remembers what was acknowledged to it."""
 import random
 import threading
+import time
 
 import nbd
 from server import PAGE, page
@@ -25,6 +26,7 @@ class Writer(threading.Thread):
         self.acknowledged, self.tried = (before.acknowledged, before.tried) if before else ({}, {})
         self.version = before.version if before else 0
         self.error = None
+        self.answered = time.monotonic()    # last
         self.over = threading.Event()
 
     def run(self):
@@ -37,6 +39,7 @@ class Writer(threading.Thread):
                     self.handle.trim(PAGE, number * PAGE)
                 else:
                     self.handle.pwrite(page(number, version), number * PAGE)
+                self.answered = time.monotonic()
                 self.acknowledged[number] = version
         except nbd.Error as error:
             self.error = error.errnum
@@ -53,6 +56,11 @@ class Writer(threading.Thread):
             possible = [version for version in versions if data == contents(number, version)]
             assert possible, (number, self.acknowledged.get(number), tried, data[:40])
             self.acknowledged[number] = self.tried[number] = possible[0]
+
+
+def answered(writers):
+    """When one of them had an answer last."""
+    return max(writer.answered for writer in writers)
 
 
 def write_more(writers, n=50, seconds=30):

@@ -54,6 +54,16 @@ class Client:
     def open(self, name="orders", **options):
         return self.ask("open", name, **options)
 
+    def open_when_free(self, name="orders", **options):
+        """Its other end may not have noticed yet that who had it has gone."""
+        def opened():
+            try:
+                return [self.open(name, **options)]
+            except Failed:
+                return []
+
+        return until(opened, SECONDS, f"{name} is free")[0]
+
     def number(self, command, *arguments):
         return int(self.ask(command, *arguments))
 

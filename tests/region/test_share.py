@@ -83,7 +83,7 @@ def test_one_writes_and_a_second_one_is_refused(clients):
     other.open(uri=uri)
     other.ask("close")
     one.ask("close")
-    other.open(flags=WRITE, uri=uri)
+    other.open_when_free(flags=WRITE, uri=uri)
 
 
 def test_nobody_writes_to_what_may_not_be_written_to(clients):
@@ -178,12 +178,12 @@ def test_a_reader_never_waits_for_a_writer_that_is_ahead(clients):
 
 def test_a_slow_side_holds_the_other_back_up_to_its_deadline(clients):
     owner, reader = clients(), clients()
-    uri = share(owner, buffers=2, size=PAGE, deadline=300)
+    uri = share(owner, buffers=2, size=PAGE, deadline=3000)
     owner.ask("put", 0, 1)
     owner.ask("flip")
     owner.ask("put", 0, 2)
     assert owner.fails("flip")[0] == errno.ETIMEDOUT    # nobody reads
-    reader.open(uri=uri, buffers=2, deadline=300)
+    reader.open(uri=uri, buffers=2, deadline=3000)
     for block in (1, 2):
         reader.ask("flip")
         assert reader.get(0) == block
@@ -205,7 +205,7 @@ def test_a_stream_has_one_reader_and_goes_on_with_the_next(clients):
     owner.ask("flip")
     one.ask("flip")
     one.ask("close")
-    other.open(uri=uri, buffers=3)
+    other.open_when_free(uri=uri, buffers=3)
     owner.ask("put", 0, 2)
     owner.ask("flip")
     other.ask("flip")

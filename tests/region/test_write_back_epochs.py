@@ -91,6 +91,7 @@ def test_a_writer_killed_at_any_page_of_a_flush_leaves_the_last_whole_one(progra
     writer = program.writer()
     store(writer, 1)
     writer.ask("close")
+    until(lambda: "writer" not in program.server.space(), SECONDS, "its connection has ended")
     writer = program.writer(bandwidth=400 * 1024)    # 10 ms a page, but for a burst
     store(writer, 2)
     writer.send("flush")
