@@ -35,7 +35,6 @@ struct manager_pair {
         sd_event_source *wake;
         usec_t due_usec;
         struct processor_use processor[SIDE_MAX];
-        bool stalled[SIDE_MAX]; /* no memory server answers for what the VM has there: the engine knows */
         uint32_t followed; /* bits by application: its region is on its way (ACTION_FOLLOW) */
         usec_t kept_usec[RECORD_KIND_MAX]; /* when a recording of such a decision was kept last, 0: never */
 };

@@ -200,13 +200,19 @@ static int set_attached(struct overflow_place *place, bool attach) {
         return r;
 }
 
-/* Each second, since an agent that hears nothing more of it uses the disk again. */
+/* With each look, since an agent that hears nothing more of it uses the disk again. */
 static void ask(struct overflow_place *place, usec_t now) {
         struct manager_pair *slot = place->overflow->manager->pairs[place->pair];
+        const struct member_state *member =
+                &place->overflow->manager->engine->pairs[place->pair]->members[place->side];
         struct message message = { .type = MESSAGE_OVERFLOW };
 
         if (!slot->links[place->side])
                 return;
+        if (member->greeted && member->protocol < PROTOCOL_VERSION_REMOTE) {
+                fail(place, "cannot be taken off", "the guest's agent is too old to let go of it; update it", now);
+                return;
+        }
         snprintf(message.text, sizeof(message.text), "%s", place->serial);
         if (agent_link_send(slot->links[place->side], &message) < 0)
                 return;
@@ -304,7 +310,7 @@ static void see_vm(const struct overflow_place *place, struct overflow_sight *si
 
         sight->vm_known = hypervisor_up(hypervisor) && (runs || gone) && member->fence == FENCE_NONE &&
                           !pair->record.fence_wanted[place->side] && pair->state != PAIR_FAILOVER;
-        sight->vm_ready = runs && member->greeted;
+        sight->vm_ready = runs && member->greeted && member->protocol >= PROTOCOL_VERSION_REMOTE;
         sight->attached = runs && place->serial[0];
         sight->wanted = runs && place->keys;
 }
@@ -321,7 +327,9 @@ static void see_pager(struct overflow_place *place, const char *parameters, stru
         sight->alive = status->alive;
         sight->told = status->fresh;
         sight->serving = status->serving;
+        sight->recovering = status->recovering;
         sight->held_bytes = status->held_bytes;
+        sight->waiting = status->waiting;
         sight->clients = status->clients;
         idle = status->alive && status->fresh && status->clients == 0 && !sight->attached;
         place->idle_usec = !idle ? 0 : place->idle_usec ? place->idle_usec : now;
@@ -413,29 +421,27 @@ static void look_at(struct overflow_place *place, usec_t now) {
                 carry_out(place, place->work, parameters, now);
 }
 
-/* Tells the engine of VMs that may be waiting for their pages, and when that is over. */
+static bool is_stalled(const struct overflow *overflow, int pair, enum side side) {
+        for (size_t i = 0; i < overflow->n_places; i++)
+                if (overflow->places[i]->pair == pair && overflow->places[i]->side == side &&
+                    overflow_stalls(&overflow->places[i]->sight))
+                        return true;
+        return false;
+}
+
+/* Tells the engine of VMs that may be waiting for their pages, and when that is over: what it believes is compared, so
+ * that a pair which a policy has made anew is told again. */
 static void tell_stalls(struct overflow *overflow) {
         struct manager *manager = overflow->manager;
-        struct manager_pair *slot;
 
-        for (int i = 0; i < manager->n_pairs; i++) {
-                slot = manager->pairs[i];
-                for (enum side side = 0; slot && side < SIDE_MAX; side++) {
-                        bool stalled = false;
+        for (int i = 0; i < manager->engine->n_pairs; i++)
+                for (enum side side = 0; side < SIDE_MAX && manager->engine->pairs[i]; side++) {
+                        bool stalled = is_stalled(overflow, i, side);
 
-                        for (size_t k = 0; k < overflow->n_places; k++) {
-                                const struct overflow_place *place = overflow->places[k];
-
-                                stalled |= place->pair == i && place->side == side && place->sight.attached &&
-                                           place->sight.alive && (!place->status.fresh || place->status.recovering);
-                        }
-                        if (stalled == slot->stalled[side] || !manager->engine->pairs[i])
-                                continue;
-                        slot->stalled[side] = stalled;
-                        manager_event(manager, &(struct event) { .kind = EVENT_SPACE, .pair = i, .side = side,
-                                                                 .app = NO_APP, .up = !stalled });
+                        if (stalled != (manager->engine->pairs[i]->members[side].stalled_usec > 0))
+                                manager_event(manager, &(struct event) { .kind = EVENT_SPACE, .pair = i, .side = side,
+                                                                         .app = NO_APP, .up = !stalled });
                 }
-        }
 }
 
 static void drop_places(struct overflow *overflow) {

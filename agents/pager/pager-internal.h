@@ -31,6 +31,7 @@ struct pager {
         uint64_t n_losses;       /* how often its pages were lost */
         bool stop;
         int n_clients;
+        int n_waiting;           /* requests, for a server */
         uint64_t n_takeovers, saved_bytes, returned_bytes;
         usec_t serving_usec; /* when the present channel began, CLOCK_BOOTTIME */
         usec_t stalled_usec; /* since when there is no server; 0: there is one */

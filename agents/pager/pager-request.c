@@ -27,7 +27,9 @@ static int take_way(struct pager *pager, struct way *ret) {
         if (pager->state == PAGER_DOWN)
                 return -EIO;
         if (!pager->channel) {
+                pager->n_waiting++;
                 pthread_cond_wait(&pager->changed, &pager->lock);
+                pager->n_waiting--;
                 return -EAGAIN;
         }
         *ret = (struct way) { pager->channel, pager->n_losses };

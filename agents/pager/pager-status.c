@@ -92,6 +92,7 @@ static void describe(struct pager *pager, struct json_object *json) {
         take_view(pager, &view);
         (void) json_add(json, "version", json_object_new_int(1));
         add_bytes(json, "time_usec", clock_usec(CLOCK_REALTIME));
+        add_bytes(json, "boottime_usec", clock_usec(CLOCK_BOOTTIME));
         (void) json_add(json, "node", json_object_new_string(pager->options.name.node));
         (void) json_add(json, "owner", json_object_new_string(pager->options.name.owner));
         (void) json_add(json, "space", json_object_new_string(pager->options.name.space));
@@ -111,6 +112,7 @@ static void describe(struct pager *pager, struct json_object *json) {
         add_bytes(json, "saved_bytes", pager->saved_bytes);
         add_bytes(json, "returned_bytes", pager->returned_bytes);
         (void) json_add(json, "clients", json_object_new_int(pager->n_clients));
+        (void) json_add(json, "waiting", json_object_new_int(pager->n_waiting));
         (void) json_add(json, "text", json_object_new_string(pager->text));
 }
 

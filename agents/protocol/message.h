@@ -30,10 +30,11 @@
 
 #include "policy/policy.h"
 
-#define PROTOCOL_VERSION 3
+#define PROTOCOL_VERSION 4
 #define PROTOCOL_VERSION_MIN 1
 #define PROTOCOL_VERSION_REHEARSE 2 /* first that knows touch and canary */
 #define PROTOCOL_VERSION_MANAGES 3  /* first that knows manages */
+#define PROTOCOL_VERSION_REMOTE 4   /* first that knows the regions of a start, and overflow */
 #define MESSAGE_LINE_MAX (64 * 1024)
 #define MESSAGE_TEXT_LEN 256
 #define MESSAGE_DEPTH_MAX 8 /* of nested JSON */

@@ -47,6 +47,7 @@ enum flow_blocker {
         FLOW_BLOCKED_UNSETTLED,     /* who owns what is not known yet */
         FLOW_BLOCKED_BY_OTHER_SIDE, /* it is not usable */
         FLOW_BLOCKED_BY_DEVICE,     /* it has no memory device for an application */
+        FLOW_BLOCKED_BY_AGENT,      /* its agent is too old for an application with shared regions */
         FLOW_BLOCKED_BY_FLAPS,      /* the flap limit is reached */
         FLOW_BLOCKER_MAX,
         FLOW_BLOCKER_INVALID = -EINVAL,

@@ -49,3 +49,8 @@ enum overflow_work overflow_next(const struct overflow_sight *sight, usec_t now_
                 return sight->wanted && sight->bearable && sight->alive ? OVERFLOW_REST : take_off(sight, now_usec);
         return sight->wanted ? bring_about(sight, now_usec) : clear_away(sight, now_usec);
 }
+
+bool overflow_stalls(const struct overflow_sight *sight) {
+        return sight->attached && sight->pager_known && sight->alive && (!sight->told || sight->recovering) &&
+               (sight->held_bytes > 0 || sight->waiting > 0);
+}

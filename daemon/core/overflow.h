@@ -39,7 +39,9 @@ struct overflow_sight {
         bool alive;      /* the pager's process is there */
         bool told;       /* its status is fresh: the next three hold */
         bool serving;
-        uint64_t held_bytes; /* of the guest's, at servers */
+        bool recovering;     /* it has no server at the moment */
+        uint64_t held_bytes; /* of the guest's, at servers; as it was told last, also where that is not fresh */
+        unsigned waiting;    /* requests of the guest that a server is waited for with; the same */
         unsigned clients;
         usec_t dead_usec;    /* since when the pager has been seen to be dead, without a break; 0: it has not */
         usec_t asked_usec;   /* since when the guest has been asked to let go, without a break; 0: it has not */
@@ -62,3 +64,5 @@ enum overflow_work {
 DECLARE_ENUM_TABLE(overflow_work); /* "rest", "configure", "start", "attach", "ask", "detach", "end", "forget" */
 
 enum overflow_work overflow_next(const struct overflow_sight *sight, usec_t now_usec);
+/* May the guest be waiting for a server? Not one that has nothing there. */
+bool overflow_stalls(const struct overflow_sight *sight);

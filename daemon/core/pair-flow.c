@@ -54,6 +54,10 @@ enum flow_blocker flow_blocker(const struct engine *engine, const struct pair *p
                 if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner != to &&
                     !pair->members[to].preflight.apps[i].present)
                         return FLOW_BLOCKED_BY_DEVICE;
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair_is_hot(pair, (int) i) && pair->record.apps[i].owner != to &&
+                    !app_state_understood(pair, (int) i, to))
+                        return FLOW_BLOCKED_BY_AGENT;
         return flow_flaps(engine, pair) >= pair->policy->flap_limit ? FLOW_BLOCKED_BY_FLAPS : FLOW_FREE;
 }
 

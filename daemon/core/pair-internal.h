@@ -193,6 +193,8 @@ int app_uses(struct step *step, int app, enum side side, uint64_t bytes);
 /* True when its regions are that side's to write, and nobody's besides; has them granted otherwise. To be asked only
  * where the other side can act no more. */
 bool app_state_granted(struct step *step, int app, enum side side);
+/* Does the agent of that side know what to do with its regions, or are there none? */
+bool app_state_understood(const struct pair *pair, int app, enum side side);
 /* What was started with them has ended: they are granted anew, under a higher token, before the next start. */
 void app_state_spend(struct pair *pair, int app);
 /* Its owner has changed: who had its regions may write them on until a holder takes them away. */

@@ -80,6 +80,11 @@ void app_state_renew(struct pair *pair, int app, const struct application *old) 
         app_state_spend(pair, app);
 }
 
+bool app_state_understood(const struct pair *pair, int app, enum side side) {
+        return pair->policy->applications[app].n_regions == 0 ||
+               pair->members[side].protocol >= PROTOCOL_VERSION_REMOTE;
+}
+
 bool app_state_granted(struct step *step, int app, enum side side) {
         struct pair *pair = step->pair;
         struct app_state *a = &pair->apps[app];
@@ -88,7 +93,7 @@ bool app_state_granted(struct step *step, int app, enum side side) {
 
         if (pair->policy->applications[app].n_regions == 0)
                 return true;
-        if (!pair_owner_safe(pair))
+        if (!pair_owner_safe(pair) || !app_state_understood(pair, app, side))
                 return false;
         if (a->state_token == record->token && a->state_spent != record->token)
                 return true;

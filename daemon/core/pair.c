@@ -266,12 +266,20 @@ bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, ch
 /* What keeps one VM from playing its part. */
 static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
         const struct member_state *m = &pair->members[side];
+        const char *vm = pair_domain(pair, side);
         char text[EVENT_TEXT_LEN];
 
         if (member_trouble(pair, side, now_usec, text))
                 reason(pair, "%s", text);
         if (m->domain == DOMAIN_UNDEFINED)
                 return; /* what a look finds says the same */
+        for (size_t i = 0; m->greeted && i < pair->policy->n_applications; i++)
+                if (!app_state_understood(pair, (int) i, side)) {
+                        reason(pair, "%s: its agent is too old for the shared regions of %s (protocol %u, they take "
+                               "%d); update failover-agent there", vm, pair_app_name(pair, (int) i), m->protocol,
+                               PROTOCOL_VERSION_REMOTE);
+                        break;
+                }
         for (unsigned i = 0; m->preflight_usec && i < m->n_findings; i++)
                 reason(pair, "%s", m->findings[i]);
 }

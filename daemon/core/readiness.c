@@ -227,6 +227,9 @@ static void judge_blocker(const struct ask *ask, struct readiness_case *c) {
                 snprintf(text, sizeof(text), "%s has no memory device for it", pair_domain(pair, side_other(c->side)));
                 snprintf(mend, sizeof(mend), "failoverctl policy check --domains FILE prints what its domain needs");
                 break;
+        case FLOW_BLOCKED_BY_AGENT:
+                snprintf(mend, sizeof(mend), "update failover-agent in %s", pair_domain(pair, side_other(c->side)));
+                break;
         default:
                 snprintf(text, sizeof(text), "the flap limit is reached: %u failovers within the policy's window",
                          flow_flaps(ask->engine, pair));
@@ -387,6 +390,13 @@ static void __attribute__((format(printf, 2, 3))) note(struct readiness *ret, co
         va_end(ap);
 }
 
+static bool wants_overflow(const struct pair *pair, enum side side) {
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair->policy->applications[i].overflow.n_servers > 0)
+                        return true;
+        return pair->policy->members[side].overflow.n_servers > 0;
+}
+
 static void add_notes(const struct ask *ask, struct readiness *ret) {
         const struct pair *pair = ask->pair;
         const struct drill_result *drill = &pair->record.last_drill;
@@ -405,6 +415,12 @@ static void add_notes(const struct ask *ask, struct readiness *ret) {
                      duration_format(window, pair->policy->drill_every_usec));
         if (drill->at_usec && !drill->ok)
                 note(ret, "the last drill was not good: %.200s", drill->text);
+        for (enum side side = 0; side < SIDE_MAX; side++)
+                if (wants_overflow(pair, side) && pair->members[side].greeted &&
+                    pair->members[side].protocol < PROTOCOL_VERSION_REMOTE)
+                        note(ret, "%s: its agent is too old for overflow (protocol %u, it takes %d): update "
+                             "failover-agent there", pair_domain(pair, side), pair->members[side].protocol,
+                             PROTOCOL_VERSION_REMOTE);
         if (pair->store_late)
                 note(ret, "the store is not written in time: a power loss now may forget the latest owner");
 }

@@ -88,6 +88,7 @@ static const char *const flow_blocker_table[] = {
         [FLOW_BLOCKED_UNSETTLED] = "where its applications run is not known yet",
         [FLOW_BLOCKED_BY_OTHER_SIDE] = "the other side cannot take over: it is not up, not answering or failed itself",
         [FLOW_BLOCKED_BY_DEVICE] = "the other side has no memory device for it",
+        [FLOW_BLOCKED_BY_AGENT] = "the other side's agent is too old for its shared regions",
         [FLOW_BLOCKED_BY_FLAPS] = "the flap limit is reached",
 };
 DEFINE_ENUM_TABLE(flow_blocker, flow_blocker_table)

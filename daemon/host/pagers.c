@@ -156,7 +156,7 @@ static void read_status(const struct pagers *pagers, const char *name, struct pa
         _cleanup_(json_object_putp) struct json_object *json = NULL;
         struct error error = ERROR_INIT;
         _cleanup_free_ char *text = NULL;
-        usec_t now = clock_usec(CLOCK_REALTIME), told;
+        usec_t told, now;
         char path[PATH_MAX];
         const char *state;
         int n;
@@ -170,7 +170,10 @@ static void read_status(const struct pagers *pagers, const char *name, struct pa
                 error_deinit(&error);
                 return;
         }
-        told = get_number(json, "time_usec");
+        told = get_number(json, "boottime_usec"); /* the host's other clock may be set */
+        now = clock_usec(told ? CLOCK_BOOTTIME : CLOCK_REALTIME);
+        if (told == 0)
+                told = get_number(json, "time_usec");
         state = get_string(json, "state");
         /* One that does not tell its clients may have any. */
         ret->fresh = json_object_object_get_ex(json, "clients", NULL) && told <= now + FRESH_USEC &&
@@ -180,6 +183,7 @@ static void read_status(const struct pagers *pagers, const char *name, struct pa
         ret->held_bytes = get_number(json, "held_bytes");
         ret->lost_bytes = get_number(json, "lost_bytes");
         ret->clients = (unsigned) get_number(json, "clients");
+        ret->waiting = (unsigned) get_number(json, "waiting");
         snprintf(ret->text, sizeof(ret->text), "%s", get_string(json, "text"));
         text_clean(ret->text);
 }

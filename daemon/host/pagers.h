@@ -43,6 +43,7 @@ struct pager_status {
         bool recovering;          /* requests wait for a server */
         uint64_t held_bytes, lost_bytes;
         unsigned clients;
+        unsigned waiting;         /* requests, for a server */
         char text[128];           /* what it says is wrong */
 };
 

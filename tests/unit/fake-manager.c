@@ -85,6 +85,7 @@ static void make_member(struct member_state *member, const char *system) {
         member->process_known = member->process_alive = true;
         member->pid = 4711;
         member->link_up = member->greeted = member->configured = true;
+                member->protocol = PROTOCOL_VERSION;
         member->greeted_usec = AGO(600000);
         set(member->agent_version, sizeof(member->agent_version), "0.1.0");
         set(member->system, sizeof(member->system), system);

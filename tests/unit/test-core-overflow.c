@@ -179,7 +179,28 @@ static void a_short_pool_gives_whole_extents_where_overflow_covers_the_rest(void
         CHECK(of_the_pool(511, OVERFLOW_ALWAYS) == 0 && of_the_pool(512, OVERFLOW_ALWAYS) == 512);
 }
 
+static void only_a_guest_that_has_something_there_may_be_waiting(void) {
+        struct overflow_sight sight = { .attached = true, .pager_known = true, .alive = true, .told = true,
+                                        .held_bytes = 4096 };
+
+        CHECK(!overflow_stalls(&sight));
+        sight.recovering = true;
+        CHECK(overflow_stalls(&sight));
+        sight.held_bytes = 0;
+        CHECK(!overflow_stalls(&sight));
+        sight.waiting = 1; /* its first page goes out */
+        CHECK(overflow_stalls(&sight));
+        sight.waiting = 0;
+        sight.told = sight.recovering = false; /* the pager itself hangs */
+        CHECK(!overflow_stalls(&sight));
+        sight.held_bytes = 4096;
+        CHECK(overflow_stalls(&sight));
+        sight.alive = false;
+        CHECK(!overflow_stalls(&sight));
+}
+
 TEST_MAIN("core-overflow",
+          TEST(only_a_guest_that_has_something_there_may_be_waiting),
           TEST(a_short_pool_gives_whole_extents_where_overflow_covers_the_rest),
           TEST(a_disk_comes_and_goes_step_by_step),
           TEST(another_size_is_another_disk),

@@ -3,6 +3,8 @@
 /* The right to write an application's regions, as its holders answer for it: what they say is not believed blindly, and
  * no answer is waited for without end. */
 
+#include "daemon/core/pair-internal.h"
+#include "daemon/core/readiness.h"
 #include "tests/unit/core-world.h"
 
 static void with_region(struct policy *policy) {
@@ -145,7 +147,70 @@ static void a_grant_that_nobody_answers_is_asked_for_again(void) {
         end(&w);
 }
 
-TEST_MAIN("core-state", TEST(a_token_that_nobody_can_have_given_is_refused_aloud),
+static bool is_reason(const struct world *w, const char *text) {
+        for (unsigned i = 0; i < w->engine->pairs[0]->n_reasons; i++)
+                if (strstr(w->engine->pairs[0]->reasons[i], text))
+                        return true;
+        return false;
+}
+
+static void say_hello(struct world *w, enum side side, unsigned version) {
+        struct message hello = { .type = MESSAGE_HELLO, .version = version };
+
+        snprintf(hello.boot, sizeof(hello.boot), "boot-%d", side);
+        tell_message(w, side, hello);
+}
+
+static void an_agent_that_knows_no_regions_starts_nothing_that_has_some(void) {
+        struct world w;
+
+        begin_up_with(&w, with_region);
+        say_hello(&w, SIDE_A, PROTOCOL_VERSION_REMOTE - 1);
+        CHECK(grant_asked(&w).id == 0);
+        CHECK(find_message(&w, MESSAGE_START, SIDE_A) == 0);
+        CHECK(is_reason(&w, "vm-a: its agent is too old for the shared regions of db"));
+        say_hello(&w, SIDE_A, PROTOCOL_VERSION_REMOTE);
+        CHECK(grant_asked(&w).id != 0);
+        CHECK(!is_reason(&w, "too old"));
+        end(&w);
+}
+
+static void nothing_that_has_regions_moves_to_an_agent_that_knows_none(void) {
+        struct readiness ready;
+        struct world w;
+
+        begin_up_with(&w, with_region);
+        CHECK(flow_blocker(w.engine, w.engine->pairs[0], SIDE_B) == FLOW_FREE);
+        say_hello(&w, SIDE_B, PROTOCOL_VERSION_REMOTE - 1);
+        CHECK(flow_blocker(w.engine, w.engine->pairs[0], SIDE_B) == FLOW_BLOCKED_BY_AGENT);
+        CHECK(is_reason(&w, "vm-b: its agent is too old for the shared regions of db"));
+        readiness_list(w.engine, w.engine->pairs[0], &ready);
+        CHECK(ready.level == READINESS_UNCOVERED && strcmp(ready.cases[0].mend, "update failover-agent in vm-b") == 0);
+        end(&w);
+}
+
+static void with_overflow(struct policy *policy) {
+        policy->pairs[0].members[SIDE_B].overflow.n_servers = 1;
+}
+
+static void check_says_that_an_agent_is_too_old_for_overflow(void) {
+        struct readiness ready;
+        struct world w;
+
+        begin_up_with(&w, with_overflow);
+        readiness_list(w.engine, w.engine->pairs[0], &ready);
+        CHECK(ready.n_notes == 0);
+        say_hello(&w, SIDE_A, PROTOCOL_VERSION_REMOTE - 1);
+        say_hello(&w, SIDE_B, PROTOCOL_VERSION_REMOTE - 1);
+        readiness_list(w.engine, w.engine->pairs[0], &ready);
+        CHECK(ready.n_notes == 1 && strstr(ready.notes[0], "vm-b: its agent is too old for overflow (protocol 3"));
+        end(&w);
+}
+
+TEST_MAIN("core-state", TEST(an_agent_that_knows_no_regions_starts_nothing_that_has_some),
+          TEST(nothing_that_has_regions_moves_to_an_agent_that_knows_none),
+          TEST(check_says_that_an_agent_is_too_old_for_overflow),
+          TEST(a_token_that_nobody_can_have_given_is_refused_aloud),
           TEST(a_higher_token_of_another_time_is_gone_beyond),
           TEST(a_holder_that_always_knows_the_token_is_asked_ever_more_slowly),
           TEST(what_a_guest_tells_of_tokens_is_not_believed_beyond_reason),

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/clock.h"
 #include "daemon/host/pager-parameters.h"
 #include "daemon/host/pagers.h"
 #include "tests/unit/test.h"
@@ -111,6 +112,31 @@ static void a_pager_that_cannot_be_looked_at_is_not_taken_for_dead(void) {
         CHECK(access(path_of("vm-a"), F_OK) < 0 && access(path_of("vm-a.conf"), F_OK) < 0);
 }
 
+static void tell_status(usec_t boottime_usec, usec_t time_usec) {
+        _cleanup_fclose_ FILE *f = fopen(path_of("vm-a/status"), "we");
+
+        REQUIRE(f != NULL);
+        fprintf(f, "{\"state\": \"recovering\", \"clients\": 1, \"waiting\": 2, \"held_bytes\": 4096, "
+                   "\"boottime_usec\": %llu, \"time_usec\": %llu}\n",
+                (unsigned long long) boottime_usec, (unsigned long long) time_usec);
+}
+
+static void the_age_of_what_a_pager_told_is_of_a_clock_that_nobody_sets(void) {
+        pid_t pid = live();
+        struct pager_status status;
+
+        tell_status(clock_usec(CLOCK_BOOTTIME), 1);
+        status = look();
+        CHECK(status.fresh && status.recovering && status.waiting == 2 && status.held_bytes == 4096);
+        tell_status(1, clock_usec(CLOCK_REALTIME));
+        status = look();
+        CHECK(!status.fresh && status.held_bytes == 4096);
+        tell_status(0, clock_usec(CLOCK_REALTIME)); /* an older pager tells no other */
+        CHECK(look().fresh);
+        kill(pid, SIGKILL);
+        REQUIRE(waitpid(pid, NULL, 0) == pid);
+}
+
 /* What it logs and what it inherits, told by a stand-in for nbdkit. */
 static void a_pager_gets_little_of_the_environment_and_its_log_stays_small(void) {
         char text[4096] = "";
@@ -155,6 +181,7 @@ static void end(void) {
 }
 
 TEST_MAIN("pagers", TEST(begin), TEST(a_pager_lives_for_as_long_as_it_has_the_lock),
+          TEST(the_age_of_what_a_pager_told_is_of_a_clock_that_nobody_sets),
           TEST(a_pager_that_cannot_be_looked_at_is_not_taken_for_dead),
           TEST(a_pager_gets_little_of_the_environment_and_its_log_stays_small),
           TEST(what_can_wait_is_told_from_what_cannot), TEST(end))
