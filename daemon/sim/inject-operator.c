@@ -155,6 +155,9 @@ static void heal_vm(struct sim *sim, int pair, int side) {
                 vm_start(sim, pair, side); /* an operator starts it */
         if (vm->process)
                 host_link(sim, pair, side, true);
+        if (vm->agent_old && vm->agent_up && vm->guest == GUEST_RUNNING)
+                agent_die(sim, pair, side); /* a newer one is installed, and started */
+        vm->agent_old = false;
 }
 
 /* After a lost store a person, who knows where the data is, says so. */
