@@ -216,12 +216,22 @@ static void act_follow(struct manager *manager, const struct action *action) {
 }
 
 void manager_tell_shares(struct manager *manager) {
+        const struct policy *policy = manager->engine->policy;
+
+        if (policy)
+                reclaim_set_pool(manager->reclaim, policy->pool_group,
+                                 policy->pool_bytes - policy_monitor_bytes(policy));
         for (int i = 0; i < manager->n_pairs; i++) {
                 const struct pair *pair = manager->engine->pairs[i];
-                bool followed = pair && manager->pairs[i] && manager->pairs[i]->followed;
+                struct manager_pair *slot = pair ? manager->pairs[i] : NULL;
 
-                for (enum side side = 0; followed && side < SIDE_MAX; side++)
-                        tell_vm(manager, pair, side);
+                for (enum side side = 0; slot && side < SIDE_MAX; side++) {
+                        int pid = policy->pool_group[0] ? hypervisor_pid(manager->hypervisor, i, side) : 0;
+
+                        if (slot->followed || pid != slot->told_pids[side])
+                                tell_vm(manager, pair, side);
+                        slot->told_pids[side] = pid;
+                }
         }
 }
 

@@ -38,8 +38,11 @@ static void fill_member(struct manager *manager, const struct pair *pair, enum s
         if (answer.parts.overhead.known)
                 member->overhead = (struct fact) { answer.parts.overhead.bytes, answer.seen_usec };
         for (size_t app = 0; app < pair->policy->n_applications; app++)
-                if (answer.parts.apps[app].known)
+                if (answer.parts.apps[app].known) {
                         member->app_resident[app] = (struct fact) { answer.parts.apps[app].bytes, answer.seen_usec };
+                        member->app_swapped[app] =
+                                (struct fact) { answer.parts.apps[app].swapped_bytes, answer.seen_usec };
+                }
 }
 
 static void fill_names(struct manager *manager) {
@@ -205,6 +208,7 @@ const struct host_facts *manager_facts(struct manager *manager) {
                         if (member)
                                 fill_member(manager, manager->engine->pairs[slot], side, member);
                 }
+        reclaim_describe_pool(manager->reclaim, facts->pool_limit);
         fill_processors(manager);
         fill_names(manager);
         region_holder_node(facts->node);

@@ -36,6 +36,7 @@ struct manager_pair {
         usec_t due_usec;
         struct processor_use processor[SIDE_MAX];
         uint32_t followed; /* bits by application: its region is on its way (ACTION_FOLLOW) */
+        int told_pids[SIDE_MAX]; /* of the processes that the pool's limit was last told of; 0: none */
         usec_t kept_usec[RECORD_KIND_MAX]; /* when a recording of such a decision was kept last, 0: never */
 };
 

@@ -178,7 +178,7 @@ static void check_overcommit(struct check *c) {
                                               size_format(text[1], p->swap_bytes));
                 }
         }
-        if (p->overcommit == OVERCOMMIT_NONE && n_lazy > 0)
+        if (p->overcommit == OVERCOMMIT_NONE && n_lazy > 0 && !p->pool_group[0])
                 check_warning(c, "pool.overcommit", "with none, handover: lazy of %zu %s is done as eager", n_lazy,
                               n_lazy == 1 ? "pair" : "pairs");
 }

@@ -240,6 +240,7 @@ static const struct key pool_keys[] = {
         { "overhead", KEY_SIZE, AT(policy, overhead_bytes), .min = 0, .max = 16 * GIB },
         { "overcommit", KEY_WORD, AT(policy, overcommit), .word = overcommit_word },
         { "swap", KEY_SIZE, AT(policy, swap_bytes), .min = 0, .max = POLICY_SIZE_MAX },
+        { "group", KEY_NAME, AT(policy, pool_group) },
         { NULL },
 };
 

@@ -370,6 +370,8 @@ struct policy {
 
         enum overcommit overcommit;
         uint64_t swap_bytes; /* OVERCOMMIT_SWAP: so much may be leant on at once; 0: what the host has */
+        char pool_group[NAME_LEN]; /* control group above all VMs, which gets the pool's size as its hard limit; "":
+                                    * none */
 
         enum store_lost on_store_lost;
         struct assign_keys assign;

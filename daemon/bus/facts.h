@@ -34,6 +34,7 @@ struct member_facts {
         usec_t processor_span_usec;
         char protection[512];       /* of its memory, while a region of it changes hands; else empty */
         struct fact app_resident[POLICY_APPLICATIONS_MAX]; /* each region's device, by application slot */
+        struct fact app_swapped[POLICY_APPLICATIONS_MAX];  /* of that, paged out on the host */
         usec_t app_granted_usec[POLICY_APPLICATIONS_MAX];  /* the right to write its shared regions; 0: not known */
 };
 
@@ -58,6 +59,7 @@ struct host_facts {
         struct link_fact store;
         struct link_fact helper;
         struct fact store_write_usec;  /* how long the last write took */
+        char pool_limit[256];          /* the kernel's limit of the pool, for people; empty where none is wanted */
         struct fact monitor_resident;  /* of failoverd itself */
         struct fact loop_late_usec;    /* worst lateness of the loop in the last minute */
 

@@ -13,6 +13,13 @@ static const char *domain_of(const struct pair *pair, struct holder holder) {
         return holder_is_vm(holder) ? pair->policy->members[holder.side].domain : NULL;
 }
 
+static void put_fact(struct json_builder *builder, struct json_object *object, const char *key, struct fact fact) {
+        if (fact.seen_usec)
+                json_put_number(builder, object, key, fact.value);
+        else
+                json_put_null(builder, object, key);
+}
+
 static void put_range(struct json_builder *builder, struct json_object *ranges, struct span span, const char *manager,
                       const char *user, bool leaving, struct fact resident) {
         struct json_object *object = json_put_object(builder, ranges, NULL);
@@ -22,10 +29,7 @@ static void put_range(struct json_builder *builder, struct json_object *ranges, 
         json_put_text(builder, object, "manager", manager);
         json_put_text(builder, object, "user", user);
         json_put_bool(builder, object, "leaving", leaving);
-        if (resident.seen_usec)
-                json_put_number(builder, object, "resident_bytes", resident.value);
-        else
-                json_put_null(builder, object, "resident_bytes");
+        put_fact(builder, object, "resident_bytes", resident);
 }
 
 /* What a side has in memory of a stretch of a region that is followed. */
@@ -102,16 +106,16 @@ static void put_side(struct json_builder *builder, struct json_object *sides, co
         struct json_object *object = json_put_object(builder, sides, NULL);
         const struct member_facts *member = host_facts_member(facts, pair->slot, side);
         struct fact resident = side_resident(pair, app, side, facts);
+        struct fact swapped = member ? member->app_swapped[app] : (struct fact){ 0 };
 
         json_put_text(builder, object, "domain", pair->policy->members[side].domain);
         json_put_number(builder, object, "managed_bytes", pair->record.apps[app].granted_bytes[side]);
         json_put_number(builder, object, "using_bytes", pair->record.apps[app].using_bytes[side]);
         json_put_number(builder, object, "plugged_bytes", pair->members[side].plugged_bytes[app]);
-        if (resident.seen_usec)
-                json_put_number(builder, object, "resident_bytes", resident.value);
-        else
-                json_put_null(builder, object, "resident_bytes");
+        put_fact(builder, object, "resident_bytes", resident);
         json_put_age(builder, object, "resident_age_ms", resident.seen_usec);
+        put_fact(builder, object, "swapped_bytes", swapped);
+        json_put_age(builder, object, "swapped_age_ms", swapped.seen_usec);
         json_put_text(builder, object, "protection", member && member->protection[0] ? member->protection : NULL);
 }
 
@@ -144,6 +148,11 @@ struct json_object *memory_json(const struct engine *engine, const struct host_f
         object = json_put_object(&builder, root, "reclaim");
         json_put_bool(&builder, object, "able", engine->reclaim_able);
         json_put_text(&builder, object, "text", engine->reclaim_text);
+        if (engine->pool_limit_bytes)
+                json_put_number(&builder, object, "pool_limit_bytes", engine->pool_limit_bytes);
+        else
+                json_put_null(&builder, object, "pool_limit_bytes");
+        json_put_text(&builder, object, "pool_limit", facts && facts->pool_limit[0] ? facts->pool_limit : NULL);
         object = json_put_array(&builder, root, "regions");
         for (int i = 0; i < engine->n_pairs; i++)
                 for (size_t k = 0; engine->pairs[i] && k < engine->pairs[i]->policy->n_applications; k++)

@@ -213,6 +213,12 @@ static void reclaim_changed(struct engine *engine, const struct event *event, st
                                    : "can no longer be taken back from VMs by force; what is handed over waits for "
                                      "their guests",
                          event->text);
+        if ((engine->pool_limit_bytes == 0) != (event->bytes == 0) && engine->ready)
+                step_say(&step, RECORD_RECLAIM, SIDE_INVALID, "%s", event->bytes
+                         ? "the kernel holds what the VMs have in memory to the pool"
+                         : "the kernel no longer holds what the VMs have in memory to the pool; failoverctl memory "
+                           "says why");
+        engine->pool_limit_bytes = event->bytes;
         engine->reclaim_able = event->up;
         snprintf(engine->reclaim_text, sizeof(engine->reclaim_text), "%s", event->text);
 }

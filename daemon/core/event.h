@@ -49,7 +49,8 @@ enum event_kind {
         EVENT_COMMAND,       /* pair or NO_PAIR, command: an operator asks */
         EVENT_PRESSURE,      /* bytes: share of the last second in which all tasks stalled on memory or CPU,
                               * in parts per million (PSI `full`) */
-        EVENT_RECLAIM,       /* up, text: can memory be taken back from a VM by force here, and how or why not */
+        EVENT_RECLAIM,       /* up, text: can memory be taken back from a VM by force here, and how or why not.
+                              * bytes: the kernel holds all VMs of the pool to so much; 0: it does not */
         EVENT_USAGE,         /* pair, app, usage: what both QEMUs have of a region that is followed */
         EVENT_PAGING,        /* pair, side, bytes: pages a second that the host has just had to bring back from swap
                               * for the VM's process, so many that its guest may be waiting for them */

@@ -31,8 +31,9 @@ static bool may_lean(const struct engine *engine, const struct pair *pair, int a
         const struct policy *policy = engine->policy;
         uint64_t bytes = pair->record.apps[app].granted_bytes[from];
 
-        return policy->overcommit == OVERCOMMIT_SWAP &&
-               (policy->swap_bytes == 0 || leant_bytes(engine) + bytes <= policy->swap_bytes);
+        if (policy->overcommit == OVERCOMMIT_NONE) /* the kernel keeps what they have in memory within the pool */
+                return engine->pool_limit_bytes > 0;
+        return (policy->swap_bytes == 0 || leant_bytes(engine) + bytes <= policy->swap_bytes);
 }
 
 void handover_say_eager(struct step *step, int app, enum side from) {
@@ -44,7 +45,8 @@ void handover_say_eager(struct step *step, int app, enum side from) {
                 return;
         if (policy->overcommit == OVERCOMMIT_NONE)
                 step_say(step, RECORD_RECLAIM, from, "the region of %s is given up before it is given out (policy: "
-                         "pool.overcommit none)", pair_app_name(pair, app));
+                         "pool.overcommit none%s)", pair_app_name(pair, app),
+                         policy->pool_group[0] ? ", and the kernel does not hold the VMs to the pool" : "");
         else
                 step_say(step, RECORD_RECLAIM, from, "the region of %s is given up before it is given out: with it old "
                          "VMs would have %s of what moved (policy: pool.swap %s)", pair_app_name(pair, app),

@@ -146,6 +146,7 @@ static void add_rows(struct render_table *table, struct json_object *region) {
                 render_cell(table, format_mib(text, get_number(side, "using_bytes")));
                 render_cell(table, format_mib(text, get_number(side, "plugged_bytes")));
                 render_cell(table, format_mib(text, get_number(side, "resident_bytes")));
+                render_cell(table, format_mib(text, get_number(side, "swapped_bytes")));
                 render_cell(table, format_age(text, get_number(side, "resident_age_ms")));
         }
 }
@@ -215,9 +216,9 @@ static int write_svg(const struct spaces *spaces, const char *path) {
 
 static int print_all(struct ctl *ctl, struct json_object *root) {
         struct render_table table = {
-                .heads = { "REGION", "VM", "MANAGED", "USED WITHOUT", "PLUGGED", "IN MEMORY", "SEEN AGO" },
-                .right = { [2] = true, [3] = true, [4] = true, [5] = true, [6] = true },
-                .n_columns = 7,
+                .heads = { "REGION", "VM", "MANAGED", "USED WITHOUT", "PLUGGED", "IN MEMORY", "PAGED OUT", "SEEN AGO" },
+                .right = { [2] = true, [3] = true, [4] = true, [5] = true, [6] = true, [7] = true },
+                .n_columns = 8,
         };
         struct spaces spaces;
         int r;
@@ -238,6 +239,8 @@ static int print_all(struct ctl *ctl, struct json_object *root) {
         if (r == CTL_OK && !get_bool(root, "reclaim.able"))
                 printf("Memory cannot be taken back by force here: %s.\n",
                        get_text(root, "reclaim.text", "not known yet"));
+        if (r == CTL_OK && *get_text(root, "reclaim.pool_limit", ""))
+                printf("Hard limit of the pool: %s.\n", get_text(root, "reclaim.pool_limit", ""));
         return r;
 }
 

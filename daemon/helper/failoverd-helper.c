@@ -29,6 +29,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/helper/slots.h"
 #include "daemon/host/cgroup-memory.h"
+#include "daemon/host/cgroup-reclaim.h"
 #include "daemon/host/page-out.h"
 #include "daemon/host/process.h"
 #include "daemon/host/qemu-memory.h"
@@ -53,6 +54,7 @@ static const char *const helper_op_table[] = {
         [HELPER_PAGE_OUT] = "page-out",
         [HELPER_SHARE] = "share",
         [HELPER_GIVE_BACK] = "give-back",
+        [HELPER_LIMIT] = "limit",
 };
 DEFINE_ENUM_TABLE(helper_op, helper_op_table)
 
@@ -135,13 +137,13 @@ static int page_region_out(int pid, int pidfd, const struct helper_request *requ
         return page_out(pidfd, block.start + request->offset, request->bytes);
 }
 
-static int give_back(const struct options *options, struct helper_reply *reply) {
+static int give_back(const struct options *options, bool hard, struct helper_reply *reply) {
         char root[CGROUP_PATH_LEN];
         int r;
 
         r = cgroup_find_root(MOUNTINFO, root);
         if (r >= 0)
-                r = cgroup_memory_give_back(root, options->lock);
+                r = cgroup_memory_give_back(root, options->lock, hard);
         if (r > 0)
                 fprintf(stderr, "give-back: %d control groups have their memory limits of before again\n", r);
         reply->bytes = r > 0 ? (uint64_t) r : 0;
@@ -162,7 +164,21 @@ static int share(int asker_fd, const struct options *options, int pid, int pidfd
         r = cgroup_memory_share_process(MOUNTINFO, options->lock, pid, pidfd, &wanted, asker_fd, &reply->finding);
         if (cgroup_asker_is_gone(asker_fd)) {
                 alarm(REQUEST_SEC);
-                (void) give_back(options, reply);
+                (void) give_back(options, false, reply);
+        }
+        return r;
+}
+
+/* The same. */
+static int limit(int asker_fd, const struct options *options, int pid, int pidfd, const struct helper_request *request,
+                 struct helper_reply *reply) {
+        int r;
+
+        r = cgroup_pool_limit_process(MOUNTINFO, options->lock, pid, pidfd, request->app, request->bytes, asker_fd,
+                                      &reply->pool);
+        if (cgroup_asker_is_gone(asker_fd)) {
+                alarm(REQUEST_SEC);
+                (void) give_back(options, true, reply);
         }
         return r;
 }
@@ -183,6 +199,8 @@ static int carry_out(int asker_fd, const struct options *options, int pid, int p
                 return look(pid, pidfd, request, reply, ret_fd);
         case HELPER_SHARE:
                 return share(asker_fd, options, pid, pidfd, request, reply);
+        case HELPER_LIMIT:
+                return limit(asker_fd, options, pid, pidfd, request, reply);
         default:
                 return page_region_out(pid, pidfd, request);
         }
@@ -222,7 +240,7 @@ static int serve(int fd, const struct options *options) {
                 return EXIT_FAILURE;
         }
         if (request.op == HELPER_GIVE_BACK) {
-                reply.result = give_back(options, &reply);
+                reply.result = give_back(options, request.bytes != 0, &reply);
                 send_reply(fd, reply, -1);
                 return EXIT_SUCCESS;
         }

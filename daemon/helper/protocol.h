@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 #include "daemon/host/cgroup-memory.h"
+#include "daemon/host/cgroup-pool.h"
 #include "policy/policy.h"
 
-#define HELPER_MAGIC UINT32_C(0x66616903)
+#define HELPER_MAGIC UINT32_C(0x66616904)
 
 enum helper_op {
         HELPER_OPEN, /* reply with a pidfd (SCM_RIGHTS) */
@@ -23,11 +24,14 @@ enum helper_op {
         HELPER_PAGE_OUT, /* the kernel pages a part of the region of `app` out: `offset`, `bytes` in whole pages. With
                           * no bytes: could it? */
         HELPER_SHARE, /* its control group gets `share` of the host's memory; reply with `finding` */
-        HELPER_GIVE_BACK, /* every control group that has got one is as before; no domain. Reply: how many */
+        HELPER_GIVE_BACK, /* every control group that has got one is as before; without `bytes` but for hard limits of
+                           * pools. No domain. Reply: how many */
+        HELPER_LIMIT, /* the control group called `app` above its own gets the hard limit `bytes`, UINT64_MAX is none;
+                       * reply with `pool` */
         HELPER_OP_MAX,
         HELPER_OP_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(helper_op); /* "open", "kill", "stop", "cont", "look", "page-out", "share", "give-back" */
+DECLARE_ENUM_TABLE(helper_op); /* "open", "kill", "stop", "cont", "look", "page-out", "share", "give-back", "limit" */
 
 struct helper_request {
         uint32_t magic;
@@ -45,4 +49,5 @@ struct helper_reply {
         uint64_t start, bytes; /* HELPER_LOOK: the region's place in the process. HELPER_GIVE_BACK: `bytes`
                                 * is how many groups */
         struct cgroup_finding finding; /* HELPER_SHARE */
+        struct cgroup_pool pool;       /* HELPER_LIMIT */
 };

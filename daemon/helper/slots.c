@@ -14,6 +14,7 @@ static const struct {
 } slots[HELPER_OP_MAX] = {
         [HELPER_SHARE] = { 0, 1 },
         [HELPER_GIVE_BACK] = { 0, 1 },
+        [HELPER_LIMIT] = { 0, 1 },
         [HELPER_PAGE_OUT] = { 1, 2 },
         [HELPER_LOOK] = { 3, SLOTS_MAX - 3 },
 };

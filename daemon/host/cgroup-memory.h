@@ -6,13 +6,8 @@
  * `memory.high` bounds what it may still have of what it manages no more, and `memory.reclaim` takes back what is
  * above.
  *
- * Protection counts only as far as every group above has it too: it is set up the tree, and looked at. Each group that
- * is changed keeps a note of what it had before in an extended attribute of its own (user.failoverd.memory), written
- * first. So nothing can be left behind: the note lives as long as the group, and whoever comes after a crash finds it
- * there. What an operator has set meanwhile is left alone.
- *
- * A note is believed, and made, only in a directory that is this process's user's and nobody else's to write: in a unit
- * that is delegated to a user, that user may write what they like. What belongs to others is passed by.
+ * Protection counts only as far as every group above has it too: it is set up the tree, and looked at. What is changed
+ * is noted in each group, and given back (cgroup-limit.h).
  *
  * All of this may wait for the kernel, and for systemd, for seconds: for workers.
  */
@@ -45,8 +40,6 @@ int cgroup_memory_find(const char *root, const char *directory, struct cgroup_vm
 /* A share that is asked for by another process: -ERANGE where it makes no sense. No more is protected than the process
  * with this `directory` in /proc has mapped and a GiB beside. */
 int cgroup_share_check(const char *directory, struct cgroup_share *share);
-/* Whether the other end of a connection is closed; false for -1. */
-bool cgroup_asker_is_gone(int fd);
 /* Gives a VM this share, again and again if need be. What is above its limit is paged out first, for some seconds at
  * most; the limit stays well above what remains, and there is none where groups may not swap. Values are rounded up to
  * MiB. Returns 0, also where a group above cannot be changed; -EOPNOTSUPP where notes cannot be kept; -EAGAIN where
@@ -60,6 +53,6 @@ int cgroup_memory_share(const char *root, const char *lock_path, const struct cg
  * and what cgroup_find_root() and cgroup_memory_find() return. */
 int cgroup_memory_share_process(const char *mountinfo, const char *lock_path, int pid, int pidfd,
                                 const struct cgroup_share *share, int asker_fd, struct cgroup_finding *ret);
-/* Brings every group back to what it had before. Returns how many there were, or a negative errno; what could not be
- * brought back keeps its note. */
-int cgroup_memory_give_back(const char *root, const char *lock_path);
+/* Brings every group back to what it had before, but for the hard limit of a pool (cgroup-pool.h) unless that is to go,
+ * too. Returns how many there were, or a negative errno; what could not be brought back keeps its note. */
+int cgroup_memory_give_back(const char *root, const char *lock_path, bool hard);

@@ -117,6 +117,12 @@ static bool is_resident(const char *line, uint64_t *ret_kib) {
                sscanf(line, "Private_Hugetlb: %" SCNu64, ret_kib) == 1;
 }
 
+/* Paged out. Of a memory file this tells what its pages in a page map do not: whether they are in the swap or were
+ * given back (Documentation/filesystems/proc.rst: shmem). */
+static bool is_swapped(const char *line, uint64_t *ret_kib) {
+        return sscanf(line, "Swap: %" SCNu64, ret_kib) == 1;
+}
+
 static int read_mappings(const char *directory, bool resident, struct look *look) {
         _cleanup_fclose_ FILE *f = open_in(directory, resident ? "smaps" : "maps");
         _cleanup_free_ char *line = NULL;
@@ -141,7 +147,8 @@ static int read_mappings(const char *directory, bool resident, struct look *look
                         look->memory->total_bytes += kib * KIB;
                         if (mapping)
                                 mapping->block.resident_bytes += kib * KIB;
-                }
+                } else if (mapping && is_swapped(line, &kib))
+                        mapping->block.swapped_bytes += kib * KIB;
         }
         if (ferror(f))
                 return errno > 0 ? -errno : -EIO;
@@ -164,6 +171,7 @@ static bool find_block(const struct look *look, size_t i, uint64_t size_bytes, s
                         return false;
                 block.start = below->start;
                 block.resident_bytes += below->resident_bytes;
+                block.swapped_bytes += below->swapped_bytes;
         }
         *ret = block;
         return block.end - block.start == size_bytes;

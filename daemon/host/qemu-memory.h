@@ -24,6 +24,7 @@ struct memory_block {
         uint64_t start, end;
         uint64_t inode;          /* of its memory file; 0: anonymous */
         uint64_t resident_bytes; /* where it was asked for */
+        uint64_t swapped_bytes;  /* paged out, of anonymous memory and of memory files; where that was asked for */
 };
 
 struct memory_backend {

@@ -281,21 +281,30 @@ static void look(struct reclaim *reclaim, struct follow *follow, usec_t now) {
         }
 }
 
+/* What was told last. */
+struct ability {
+        int result; /* 1: nothing yet */
+        uint64_t pool_bytes;
+};
+
 /* Can memory be taken back by force? Told at the first time and at each change. */
-static void tell_ability(struct reclaim *reclaim, int *last) {
+static void tell_ability(struct reclaim *reclaim, struct ability *last) {
         struct helper_request request = { .op = HELPER_PAGE_OUT };
         struct event event = { .kind = EVENT_RECLAIM, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP };
-        struct result *result;
+        char pool[POOL_LIMIT_TEXT_LEN];
+        struct result *result = NULL;
         int r;
 
         if (reclaim->helper_path)
                 r = helper_ask(reclaim->helper_path, &request, HELPER_USEC, NULL, NULL);
         else
                 r = page_out_possible(page_out_swap_bytes());
-        result = r == *last ? NULL : calloc(1, sizeof(*result));
+        event.bytes = shares_pool(reclaim->shares, pool);
+        if (r != last->result || event.bytes != last->pool_bytes)
+                result = calloc(1, sizeof(*result));
         if (!result)
                 return;
-        *last = r;
+        *last = (struct ability){ r, event.bytes };
         event.up = reclaim->able = r == 0;
         snprintf(event.text, sizeof(event.text), "%s",
                  r == 0 && shares_possible(reclaim->shares) == 0
@@ -342,7 +351,7 @@ static void wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, usec_t until
 static void *run_looks(void *userdata) {
         struct reclaim *reclaim = userdata;
         usec_t ability_usec = 0;
-        int ability = 1; /* not known */
+        struct ability ability = { .result = 1 };
 
         pthread_mutex_lock(&reclaim->lock);
         while (!reclaim->ending) {
@@ -588,6 +597,14 @@ int reclaim_page_out(struct reclaim *reclaim, const struct action *action) {
         if (!followed)
                 job_free(job);
         return followed ? 0 : -ENOENT;
+}
+
+void reclaim_set_pool(struct reclaim *reclaim, const char *group, uint64_t bytes) {
+        shares_set_pool(reclaim->shares, group, bytes);
+}
+
+void reclaim_describe_pool(struct reclaim *reclaim, char text[POOL_LIMIT_TEXT_LEN]) {
+        (void) shares_pool(reclaim->shares, text);
 }
 
 void reclaim_describe(struct reclaim *reclaim, int pair, enum side side, char text[SHARES_TEXT_LEN]) {

@@ -3,8 +3,9 @@
 
 /*
  * Memory that changes hands while both VMs live (N: two rights): looks at a region in both QEMUs again and again, and
- * has the kernel page parts of it out of one. It tells EVENT_RECLAIM (can memory be taken back by force here: at the
- * beginning, and whenever that changes), EVENT_USAGE, and EVENT_DONE for each ACTION_PAGE_OUT.
+ * has the kernel page parts of it out of one. It tells EVENT_RECLAIM (can memory be taken back by force here, and what
+ * the kernel holds the pool to: at the beginning, and whenever that changes), EVENT_USAGE, and EVENT_DONE for each
+ * ACTION_PAGE_OUT.
  *
  * Two threads of its own do what takes time, one looking and one paging out, so that a large page-out delays no look.
  * While the new user goes on touching, a look comes every 20 ms and reads only what it has not touched yet; the old
@@ -46,6 +47,10 @@ int reclaim_follow(struct reclaim *reclaim, const struct reclaim_region *region)
 void reclaim_forget(struct reclaim *reclaim, int pair, int app);
 /* What a VM of a followed region is and manages: before that is followed, and again whenever it may have changed. */
 void reclaim_set_vm(struct reclaim *reclaim, const struct shares_vm *vm);
+/* The group with this name above the VMs that are told of gets a hard limit; empty: none does (shares_set_pool()). */
+void reclaim_set_pool(struct reclaim *reclaim, const char *group, uint64_t bytes);
+/* That limit, for people; empty where none is wanted. */
+void reclaim_describe_pool(struct reclaim *reclaim, char text[POOL_LIMIT_TEXT_LEN]);
 /* ACTION_PAGE_OUT of a region that is followed: -ENOENT where it is not, -ENOMEM. */
 int reclaim_page_out(struct reclaim *reclaim, const struct action *action);
 /* What protects and bounds a VM while a region of it changes hands, for people; empty: no region does. */

@@ -47,7 +47,8 @@ static void add_up(const struct qemu_memory *memory, const struct app_names *app
                 if (!backend->block.found)
                         parts.overhead.known = false;
                 if (app != NO_APP)
-                        parts.apps[app] = (struct resident_part){ backend->block.found, backend->block.resident_bytes };
+                        parts.apps[app] = (struct resident_part){ backend->block.found, backend->block.resident_bytes,
+                                                                  backend->block.swapped_bytes };
                 else if (backend->block.found)
                         parts.system.bytes += backend->block.resident_bytes;
                 else

@@ -13,6 +13,7 @@ int resident_read(const char *directory, uint64_t *ret_bytes);
 struct resident_part {
         bool known;
         uint64_t bytes;
+        uint64_t swapped_bytes; /* beside that, paged out; of regions */
 };
 
 /* Resident memory of one QEMU process, by whom it belongs to. */

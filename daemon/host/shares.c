@@ -14,6 +14,7 @@
 #include "daemon/base/thread.h"
 #include "daemon/host/cgroup-memory.h"
 #include "daemon/host/helper-client.h"
+#include "daemon/host/page-out.h"
 #include "daemon/host/process.h"
 #include "daemon/host/reclaim.h"
 
@@ -22,6 +23,7 @@
 #define AGAIN_USEC (5 * USEC_PER_SEC) /* what others may have changed is looked at as often */
 #define GIVE_BACK_USEC (2 * USEC_PER_SEC)
 #define END_USEC USEC_PER_SEC
+#define POOL_USEC (10 * USEC_PER_SEC)
 /* What an old user may have beside its share before it is held up for it: the manager's touches come first, and QEMU's
  * own memory moves. */
 #define SLACK_BYTES (16 * MIB)
@@ -52,8 +54,10 @@ struct shares {
         unsigned n_refs;
         bool ending, ended;
         usec_t give_back_usec; /* when all is to be given back, before anything else; USEC_INFINITY: not */
+        bool give_back_pool;   /* and the pool's limit, too */
         int give_back_result;
         char *helper_path, *lock_path, *mountinfo;
+        struct pool_limit pool;
         struct kept *kept;
         struct vm *vms;
 };
@@ -173,8 +177,8 @@ static int share(const struct shares *shares, const char *domain, int pid, const
         return 0;
 }
 
-static int give_back(const struct shares *shares) {
-        struct helper_request request = { .op = HELPER_GIVE_BACK };
+static int give_back(const struct shares *shares, bool pool) {
+        struct helper_request request = { .op = HELPER_GIVE_BACK, .bytes = pool };
         char root[CGROUP_PATH_LEN];
         int r;
 
@@ -183,7 +187,7 @@ static int give_back(const struct shares *shares) {
                 return r == -EOPNOTSUPP ? 0 : r; /* there is nothing */
         if (shares->helper_path)
                 return helper_ask(shares->helper_path, &request, HELPER_USEC, NULL, NULL);
-        r = cgroup_memory_give_back(root, shares->lock_path);
+        r = cgroup_memory_give_back(root, shares->lock_path, pool);
         return r < 0 ? r : 0;
 }
 
@@ -255,15 +259,17 @@ static void give_share(struct shares *shares, struct vm *vm) {
 /* All of it, where nothing is on its way; what is wanted meanwhile is given anew at once. With the lock held, as
  * above. */
 static void give_all_back(struct shares *shares) {
+        bool pool = shares->give_back_pool || shares->ending;
         int r;
 
         shares->give_back_usec = USEC_INFINITY;
+        shares->give_back_pool = false;
         for (struct vm *vm = shares->vms; vm; vm = vm->next) {
                 vm->given_usec = 0;
                 vm->holds = false;
         }
         pthread_mutex_unlock(&shares->lock);
-        r = give_back(shares);
+        r = give_back(shares, pool);
         if (r < 0 && r != shares->give_back_result)
                 fprintf(stderr, "memory limits of VMs' control groups cannot be given back: %s; tried again every "
                                 "%d s, and when failoverd starts\n",
@@ -272,6 +278,60 @@ static void give_all_back(struct shares *shares) {
         pthread_mutex_lock(&shares->lock);
         if (r < 0 && !shares->ending && shares->give_back_usec == USEC_INFINITY)
                 shares->give_back_usec = clock_usec(CLOCK_MONOTONIC) + GIVE_BACK_USEC;
+        if (pool) {
+                shares->give_back_pool |= r < 0;
+                shares->pool.next_usec = 0;
+        }
+}
+
+/* ---- the pool's limit ------------------------------------------------------------------------------------ */
+
+static size_t list_vms(const struct shares *shares, struct pool_limit_vm **ret) {
+        size_t n = 0;
+
+        for (const struct vm *vm = shares->vms; vm; vm = vm->next)
+                n++;
+        *ret = calloc(n + 1, sizeof(**ret));
+        n = 0;
+        for (const struct vm *vm = shares->vms; *ret && vm; vm = vm->next)
+                if (vm->is.pid > 0) {
+                        (*ret)[n].pid = vm->is.pid;
+                        memcpy((*ret)[n++].domain, vm->is.domain, sizeof(vm->is.domain));
+                }
+        return n;
+}
+
+/* With the lock held, which it lets go meanwhile. In the log: the first time, and whenever it is another. */
+static void limit_pool(struct shares *shares) {
+        struct pool_limit limit = shares->pool;
+        char before[POOL_LIMIT_TEXT_LEN], now[POOL_LIMIT_TEXT_LEN];
+        _cleanup_free_ struct pool_limit_vm *vms = NULL;
+        size_t n_vms = list_vms(shares, &vms);
+
+        shares->pool.next_usec = clock_usec(CLOCK_MONOTONIC) + POOL_USEC;
+        if (!vms)
+                return; /* out of memory: tried again */
+        pthread_mutex_unlock(&shares->lock);
+        pool_limit_give(&limit, shares->helper_path, shares->lock_path, shares->mountinfo, vms, n_vms,
+                        page_out_swap_bytes());
+        pthread_mutex_lock(&shares->lock);
+        if (strcmp(limit.group, shares->pool.group) != 0 || limit.bytes != shares->pool.bytes)
+                return; /* another is wanted meanwhile */
+        pool_limit_describe(&shares->pool, before);
+        limit.next_usec = shares->pool.next_usec;
+        shares->pool = limit;
+        pool_limit_describe(&shares->pool, now);
+        if (strcmp(before, now) != 0)
+                fprintf(stderr, "hard limit of the pool: %s\n", now);
+}
+
+static void wait_for_work(struct shares *shares, usec_t now) {
+        if (shares->kept || shares->give_back_usec != USEC_INFINITY)
+                condition_wait(&shares->work, &shares->lock, STEP_USEC);
+        else if (shares->pool.group[0])
+                condition_wait(&shares->work, &shares->lock, shares->pool.next_usec - now);
+        else
+                (void) pthread_cond_wait(&shares->work, &shares->lock);
 }
 
 static void *run(void *userdata) {
@@ -290,10 +350,10 @@ static void *run(void *userdata) {
                 due = first_due(shares, now);
                 if (due)
                         give_share(shares, due);
-                else if (shares->kept || shares->give_back_usec != USEC_INFINITY)
-                        condition_wait(&shares->work, &shares->lock, STEP_USEC);
+                else if (shares->pool.group[0] && now >= shares->pool.next_usec)
+                        limit_pool(shares);
                 else
-                        (void) pthread_cond_wait(&shares->work, &shares->lock);
+                        wait_for_work(shares, now);
         }
         shares->ended = true;
         pthread_cond_signal(&shares->done);
@@ -315,6 +375,7 @@ int shares_new(const char *helper_path, const char *lock_path, const char *mount
         condition_init(&shares->done);
         shares->n_refs = 2;
         shares->give_back_usec = 0;
+        shares->give_back_pool = true;
         shares->mountinfo = strdup(mountinfo);
         shares->lock_path = strdup(lock_path);
         shares->helper_path = helper_path ? strdup(helper_path) : NULL;
@@ -336,7 +397,7 @@ void shares_end(struct shares *shares) {
 
         pthread_mutex_lock(&shares->lock);
         shares->ending = true;
-        if (shares->kept || shares->give_back_usec != USEC_INFINITY)
+        if (shares->kept || shares->pool.known || shares->give_back_usec != USEC_INFINITY)
                 shares->give_back_usec = 0;
         pthread_cond_signal(&shares->work);
         while (!shares->ended && clock_usec(CLOCK_MONOTONIC) < until)
@@ -376,6 +437,7 @@ int shares_set_vm(struct shares *shares, const struct shares_vm *is) {
         if (vm) {
                 if (vm->is.pid != is->pid || strcmp(vm->is.domain, is->domain) != 0) {
                         vm->given_usec = 0;
+                        shares->pool.next_usec = 0;
                         pthread_cond_signal(&shares->work);
                 }
                 vm->is = *is;
@@ -431,6 +493,30 @@ void shares_forget(struct shares *shares, int pair, int app) {
                         break;
                 }
         pthread_mutex_unlock(&shares->lock);
+}
+
+void shares_set_pool(struct shares *shares, const char *group, uint64_t bytes) {
+        pthread_mutex_lock(&shares->lock);
+        if (strcmp(shares->pool.group, group) != 0 || shares->pool.bytes != bytes) {
+                if (shares->pool.known && strcmp(shares->pool.group, group) != 0) {
+                        shares->give_back_pool = true;
+                        shares->give_back_usec = 0;
+                }
+                shares->pool = (struct pool_limit){ .bytes = bytes };
+                snprintf(shares->pool.group, sizeof(shares->pool.group), "%s", group);
+                pthread_cond_signal(&shares->work);
+        }
+        pthread_mutex_unlock(&shares->lock);
+}
+
+uint64_t shares_pool(struct shares *shares, char text[POOL_LIMIT_TEXT_LEN]) {
+        uint64_t bytes;
+
+        pthread_mutex_lock(&shares->lock);
+        pool_limit_describe(&shares->pool, text);
+        bytes = pool_limit_holds(&shares->pool) ? shares->pool.found.max_bytes : 0;
+        pthread_mutex_unlock(&shares->lock);
+        return bytes;
 }
 
 void shares_describe(struct shares *shares, int pair, enum side side, char text[SHARES_TEXT_LEN]) {

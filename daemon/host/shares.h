@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "policy/policy.h"
+#include "daemon/host/pool-limit.h"
 
 struct shares;
 struct reclaim_region;
@@ -42,7 +42,8 @@ struct shares_vm {
         uint64_t managed_bytes; /* that, and all regions that it manages */
 };
 
-/* A VM is, and has, so much: before a region of it is kept, and again whenever that may have changed. From any thread.
+/* A VM is, and has, so much: before a region of it is kept, or where the pool has a limit, and again whenever that may
+ * have changed. From any thread.
  * -ENOMEM. */
 int shares_set_vm(struct shares *shares, const struct shares_vm *vm);
 /* A region is on its way, and its manager has touched so much of it; again whenever that has changed. `able`: the old
@@ -50,6 +51,11 @@ int shares_set_vm(struct shares *shares, const struct shares_vm *vm);
 int shares_keep(struct shares *shares, const struct reclaim_region *region, uint64_t touched_bytes, bool able);
 /* It has been handed over, or was undone. */
 void shares_forget(struct shares *shares, int pair, int app);
+/* The group with this name above the VMs that are told of gets this hard limit, from now on and until failoverd ends;
+ * empty: none does. From any thread. */
+void shares_set_pool(struct shares *shares, const char *group, uint64_t bytes);
+/* That limit, where it is in force for all VMs, else 0; and for people, empty where none is wanted. */
+uint64_t shares_pool(struct shares *shares, char text[POOL_LIMIT_TEXT_LEN]);
 /* What is in force for a VM, for people; empty: nothing is on its way. */
 void shares_describe(struct shares *shares, int pair, enum side side, char text[SHARES_TEXT_LEN]);
 /* Does this host have what it takes? 0, -EOPNOTSUPP or another errno. */

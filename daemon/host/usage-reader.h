@@ -6,10 +6,10 @@
  * nobody has touched costs about a millisecond a GiB to look at, memory in use some 20: who follows a region in small
  * steps asks for the extents that can still change.
  *
- * Resident is all that a page map tells for certain. It marks an anonymous page that was paged out as swapped; one of a
- * memory file (memfd) it leaves as empty as a page that was released, and so does mincore(2). What tells those apart is
- * lseek(2) with SEEK_DATA on the process's map_files entry: paged out is data, released is a hole, at some 40 ms a GiB.
- * Nothing here rests on the difference, since either way the host has that memory.
+ * Resident is all that a page map tells for certain. It marks an anonymous page that was paged out as swapped; one of
+ * a memory file (memfd) it leaves as empty as a page that was released, and so does mincore(2). For a region as a
+ * whole the process's smaps tells those apart (qemu-memory.h). Nothing here rests on the difference, since either way
+ * the host has that memory.
  */
 
 #include "daemon/core/handover.h"

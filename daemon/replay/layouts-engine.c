@@ -521,6 +521,7 @@ static const struct layout_row engine_rows[] = {
         NUMBER(T, hypervisor_usec),
         NUMBER(T, reclaim_able),
         TEXT(T, reclaim_text),
+        NUMBER(T, pool_limit_bytes),
         NUMBER(T, store_lost),
         NUMBER(T, now_usec),
         NUMBER(T, lost_bytes),

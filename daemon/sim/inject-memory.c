@@ -32,3 +32,8 @@ void line_reclaim(struct sim *sim, const struct arguments *a) {
         sim->reclaim = a->on;
         memory_tell_reclaim(sim);
 }
+
+void line_pool_limit(struct sim *sim, const struct arguments *a) {
+        sim->pool_limited = a->on;
+        memory_tell_reclaim(sim);
+}

@@ -145,6 +145,7 @@ static const struct {
         { "others", NULL, "VAS", line_others },
         { "guest-asks", NULL, "Vw", line_guest_asks },
         { "reclaim", NULL, "B", line_reclaim },
+        { "pool-limit", NULL, "B", line_pool_limit },
         { "domain-start-fails", NULL, "VB", line_vm_fault },
         { "kill-sticks", NULL, "VB", line_vm_fault },
         { "touch-fails", NULL, "VB", line_vm_fault },

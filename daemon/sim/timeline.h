@@ -33,6 +33,7 @@
  *   start-takes VM APP DURATION
  *   guest-asks VM CHANGE                      somebody in it asks for memory of its VM: +1GiB, -512MiB
  *   reclaim SWITCH                            can memory be taken back from VMs by force? (not at first)
+ *   pool-limit SWITCH                         does the kernel hold what VMs have in memory to the pool? (not at first)
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
  *   others VM APP SIZE                        what else runs there uses so much of the region, as it were its own
  *   touches VM APP SIZE                       so much of its region an application uses; 0 is all

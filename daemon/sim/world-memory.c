@@ -139,5 +139,7 @@ void memory_tell_reclaim(struct sim *sim) {
         if (sim->engine)
                 failoverd_step(sim, &(struct event){ .kind = EVENT_RECLAIM, .pair = NO_PAIR, .side = SIDE_INVALID,
                                                      .app = NO_APP,
-                                                     .up = sim->reclaim, .text = "simulated" });
+                                                     .up = sim->reclaim, .text = "simulated",
+                                                     .bytes = sim->pool_limited ? sim->engine->policy->pool_bytes
+                                                                                : 0 });
 }

@@ -210,6 +210,7 @@ struct sim {
         struct rights rights; /* of the space that the timeline speaks of; without ranges: of none */
 
         bool reclaim;       /* memory can be taken back by force */
+        bool pool_limited;  /* the kernel holds what VMs have in memory to the pool */
         bool tells_signals; /* the kernel tells which signal has ended a process */
 
         /* libvirt, store */

@@ -8,7 +8,12 @@
  *
  * The region of application "db" is on its way as soon as it starts. It prints how much each has of it, in MiB, and
  * what protects each ("usage 96 0", "OLD_USER: protected: ..."), whenever that changes, until its standard input is
- * closed: then the region has been handed over, and it ends.
+ * closed: then the region has been handed over, and it ends. Lines from there are
+ *
+ *   out            all that the old user has of the region is paged out; it prints what came of that ("paged out: 0")
+ *   parts          it prints what of the region each has in memory and what is paged out, in MiB
+ *                  ("OLD_USER: 3 in memory, 41 paged out")
+ *   pool NAME MIB  the group of this name above both gets this hard limit; it prints what is in force ("pool: ...")
  */
 
 #include <errno.h>
@@ -21,6 +26,7 @@
 #include "daemon/core/handover.h"
 #include "daemon/core/update.h"
 #include "daemon/host/reclaim.h"
+#include "daemon/host/resident.h"
 
 #define PRINT_USEC (200 * USEC_PER_MSEC)
 
@@ -30,7 +36,7 @@ struct host {
         struct reclaim_region region;
         struct shares_vm vms[SIDE_MAX];
         uint64_t seen_mib[SIDE_MAX];
-        char protections[SIDE_MAX][SHARES_TEXT_LEN];
+        char protections[SIDE_MAX][SHARES_TEXT_LEN], pool[POOL_LIMIT_TEXT_LEN];
 };
 
 static void on_event(void *userdata, const struct event *event) {
@@ -39,6 +45,8 @@ static void on_event(void *userdata, const struct event *event) {
 
         if (event->kind == EVENT_RECLAIM)
                 printf("reclaim %s: %s\n", event->up ? "able" : "unable", event->text);
+        if (event->kind == EVENT_DONE)
+                printf("paged out: %d\n", event->result);
         if (event->kind != EVENT_USAGE)
                 return;
         for (enum side side = 0; side < SIDE_MAX; side++) {
@@ -55,6 +63,12 @@ static void on_event(void *userdata, const struct event *event) {
 
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata) {
         struct host *host = userdata;
+        char pool[POOL_LIMIT_TEXT_LEN];
+
+        reclaim_describe_pool(host->reclaim, pool);
+        if (strcmp(pool, host->pool) != 0)
+                printf("pool: %s\n", pool);
+        memcpy(host->pool, pool, sizeof(pool));
 
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 char text[SHARES_TEXT_LEN];
@@ -67,11 +81,49 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata) {
         return sd_event_source_set_time_relative(source, PRINT_USEC);
 }
 
+static void print_parts(const struct host *host) {
+        const struct app_names apps = { { "db" } };
+
+        for (enum side side = 0; side < SIDE_MAX; side++) {
+                struct resident_parts parts;
+                char directory[32];
+                int r;
+
+                snprintf(directory, sizeof(directory), "/proc/%d", host->region.pids[side]);
+                r = resident_read_parts(directory, &apps, &parts);
+                if (r < 0 || !parts.apps[0].known)
+                        printf("%s: its region is not known (%d)\n", host->region.domains[side], r);
+                else
+                        printf("%s: %u in memory, %u paged out\n", host->region.domains[side],
+                               (unsigned) (parts.apps[0].bytes / MIB), (unsigned) (parts.apps[0].swapped_bytes / MIB));
+        }
+}
+
+static void page_out(const struct host *host) {
+        const struct action action = { .kind = ACTION_PAGE_OUT, .id = 1, .pair = host->region.pair, .side = SIDE_A,
+                                       .app = host->region.app, .bytes = host->region.bytes };
+        int r = reclaim_page_out(host->reclaim, &action);
+
+        if (r < 0)
+                printf("paged out: %d\n", r);
+}
+
 static int on_input(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         struct host *host = userdata;
-        char byte;
+        char line[128], name[NAME_LEN];
+        unsigned mib;
+        ssize_t n = read(fd, line, sizeof(line) - 1);
 
-        return read(fd, &byte, 1) > 0 ? 0 : sd_event_exit(host->loop, 0);
+        if (n <= 0)
+                return sd_event_exit(host->loop, 0);
+        line[n] = '\0';
+        if (strcmp(line, "out\n") == 0)
+                page_out(host);
+        else if (strcmp(line, "parts\n") == 0)
+                print_parts(host);
+        else if (sscanf(line, "pool %63s %u", name, &mib) == 2)
+                reclaim_set_pool(host->reclaim, name, mib * MIB);
+        return 0;
 }
 
 static int run(struct host *host, const char *helper) {

@@ -9,6 +9,7 @@ test_cgroups.py's matter.
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -73,11 +74,12 @@ def until(condition, seconds, what):
 
 
 class Vm:
-    """A QEMU as libvirt starts one, as far as failoverd looks, in a group of its own. `start`: what puts it there."""
+    """A QEMU as libvirt starts one, as far as failoverd looks, in a group of its own. `start`: what puts it there;
+    `backend`: its memory is anonymous ("ram") or a file ("memfd")."""
 
-    def __init__(self, name, group, start=()):
+    def __init__(self, name, group, start=(), backend="ram"):
         self.name, self.group = name, group
-        memory = json.dumps({"qom-type": "memory-backend-ram", "id": "memua-db", "size": REGION * MIB},
+        memory = json.dumps({"qom-type": f"memory-backend-{backend}", "id": "memua-db", "size": REGION * MIB},
                             separators=(",", ":"))
         self.process = subprocess.Popen(
             [*start, "qemu-system-x86_64", "-name", f"guest={name}", "-machine", "q35,memory-backend=memua-db", "-m",
@@ -130,6 +132,26 @@ class Host:
         with open(self._log) as f:
             return f.read().splitlines()
 
+    def _ask(self, command, pattern):
+        before = len(self.said())
+        self.process.stdin.write(command.encode() + b"\n")
+        self.process.stdin.flush()
+        return until(lambda: next(filter(None, map(re.compile(pattern).fullmatch, self.said()[before:])), None), 60,
+                     lambda: f"an answer to {command}: {self.said()}")
+
+    def page_out(self):
+        """All that the old user has of the region."""
+        assert self._ask("out", r"paged out: (.+)")[1] == "0"
+
+    def limit_pool(self, name, mib):
+        """The group of this name above both gets a hard limit, once what is above it is paged out."""
+        self._ask(f"pool {name} {mib}", rf"pool: {mib} MiB in /{name}")
+
+    def parts(self, vm):
+        """What of its region is in memory, and what is paged out, in MiB."""
+        match = self._ask("parts", rf"{vm.name}: (\d+) in memory, (\d+) paged out")
+        return {"resident": int(match[1]), "swapped": int(match[2])}
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
@@ -158,7 +180,7 @@ class Hog:
 class Story:
     def __init__(self):
         self.found = {"begun": time.monotonic()}
-        self.old, self.new = Vm("old", "/pool/old"), Vm("new", "/pool/new")
+        self.old, self.new = Vm("old", "/pool/old", backend="memfd"), Vm("new", "/pool/new")
         self.groups = {"pool": "/pool", "old": self.old.group, "new": self.new.group}
         self.old.answer()
         self.new.answer()
@@ -197,8 +219,14 @@ class Story:
         self.note("crashed")
         host = Host(old, new)
         self.note("again", said=host.said())
+        self.use_all()
+        host.limit_pool("pool", number("/pool", "memory.current") - 12)
+        self.note("limited", max=number("/pool", "memory.max"), intact=self.use_all())
+        host.page_out()
+        self.note("paged", parts={vm.name: host.parts(vm) for vm in (old, new)})
         host.close()
-        self.note("ended", said=host.said(), intact=old.is_intact(OLD_END) and new.is_intact(NEW_END))
+        self.note("ended", said=host.said(), max=number("/pool", "memory.max"),
+                  intact=old.is_intact(OLD_END) and new.is_intact(NEW_END))
         old.close()
         new.close()
 

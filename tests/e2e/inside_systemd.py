@@ -14,7 +14,7 @@ import time
 import traceback
 
 import inside_cgroups
-from inside_cgroups import BUILD, GROUPS, OUT, RUN, Host, Vm, limits, mount, noted, until, write
+from inside_cgroups import BUILD, GROUPS, OUT, RUN, Host, Vm, limits, mount, noted, number, until, write
 
 ROOT = "/mnt/root"      # of the systemd: this machine's, written to in memory only
 MASKED = ("systemd-tmpfiles-setup", "systemd-tmpfiles-setup-dev", "systemd-logind", "systemd-user-sessions",
@@ -99,6 +99,12 @@ def properties(unit):
     return dict(line.split("=") for line in said.splitlines())
 
 
+def hard_limit():
+    """Of the slice: in its file, and as systemd has it."""
+    said = systemctl("show", "-p", "MemoryMax", "machine.slice").strip()
+    return {"file": number("/machine.slice", "memory.max"), "unit": said.partition("=")[2]}
+
+
 def tell(found):
     subprocess.run(["/sbin/swapon", "/dev/ubda"], check=True)
     os.mkdir(RUN)
@@ -127,9 +133,12 @@ def tell(found):
     note("during")
     systemctl("daemon-reload")
     note("reloaded")
+    host.limit_pool("machine.slice", 500)
+    found["limited"] = hard_limit()
     systemctl("set-property", "--runtime", "machine.slice", "MemoryLow=1G")
     host.crash()
     host = Host(old, new)
+    found["unlimited"] = hard_limit()
     host.close()
     found["said"] = host.said()
     until(lambda: not noted(), 20, lambda: f"everything is given back: {noted()}")

@@ -9,7 +9,7 @@ import pytest
 
 import inside_cgroups
 import inside_systemd
-from inside_cgroups import MEMORY, OLD_AT_MOST, REGION, SYSTEM
+from inside_cgroups import FIRST, MEMORY, NEW_END, OLD_AT_MOST, REGION, SYSTEM
 from testbed import uml
 
 pytestmark = pytest.mark.skipif(bool(uml.missing()), reason=uml.missing() or "user-mode Linux")
@@ -49,12 +49,27 @@ def test_the_old_user_has_to_give_up_what_the_new_manager_has_touched(found):
     assert step["new"]["memory.high"] == "max" and step["new"]["swap"] == 0
 
 
+def test_memory_that_is_paged_out_is_told_apart_from_memory_that_was_given_back(found):
+    old, new = found["paged"]["parts"]["old"], found["paged"]["parts"]["new"]
+    print(old, new)
+    assert old["swapped"] > old["resident"], "a memory file, of which a page map does not tell"
+    assert old["swapped"] + old["resident"] <= REGION
+    assert new["swapped"] == 0 and new["resident"] >= NEW_END - FIRST, "anonymous memory"
+
+
 def test_under_a_hard_limit_of_both_the_new_manager_loses_nothing(found):
     before, step = found["bounded"], found["capped"]
     assert step["pool"]["current"] <= step["max"] < before["pool"]["current"]
     assert step["intact"], "both have gone through all their memory"
     assert step["old"]["swap"] > before["old"]["swap"] and step["new"]["swap"] == 0
     assert step["pool"]["killed"] == 0
+
+
+def test_the_pool_s_own_limit_holds_while_both_touch_as_fast_as_they_can(found):
+    step = found["limited"]
+    assert step["pool"]["current"] <= step["max"]
+    assert step["intact"] and step["new"]["swap"] == 0 and step["pool"]["killed"] == 0
+    assert step["old"]["swap"] > 0
 
 
 def test_where_the_host_is_short_the_new_manager_loses_nothing(found):
@@ -69,7 +84,7 @@ def test_a_crash_leaves_nothing_behind_that_the_next_start_does_not_give_back(fo
     assert len(found["crashed"]["noted"]) == 3
     assert limits(found["again"])["new"] == limits(found["short"])["new"]
     assert found["ended"]["noted"] == []
-    assert limits(found["ended"]) == limits(found["before"])
+    assert limits(found["ended"]) == limits(found["before"]) and found["ended"]["max"] == "max"
 
 
 def test_contents_survive_all_of_it(found):
@@ -106,6 +121,11 @@ def test_the_helper_sets_it_from_behind_its_walls(known):
     assert old["memory.high"] != "max" and new["memory.high"] == "max"
     assert above["memory.low"] == 2 * SYSTEM + REGION
     assert known["reloaded"]["files"] == known["during"]["files"]
+
+
+def test_a_pool_s_hard_limit_is_systemd_s_and_goes_after_a_crash(known):
+    assert known["limited"] == {"file": 500, "unit": "524288000"}
+    assert known["unlimited"] == {"file": "max", "unit": "infinity"}
 
 
 def test_an_operator_s_setting_outlives_a_crash_and_the_end(known):

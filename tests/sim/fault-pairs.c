@@ -69,6 +69,7 @@ static const char *const faults[] = {
         "space-stalls V on",
         "page-out-fails V on",
         "reclaim on",
+        "pool-limit on",
         "domain-start-fails V on",
         "kill-sticks V on",
         "touch-fails V on",

@@ -254,6 +254,7 @@ static void make_facts(struct fake *fake) {
                 .decisions_dir = "/var/lib/failoverd/decisions",
                 .observe = up, .act = up, .fence = up, .store = up,
                 .store_write_usec = { 400, AGO(1000) },
+                .pool_limit = "3968 MiB in /machine.slice/machine-failover.slice",
                 .monitor_resident = { 21 * MIB + 300 * KIB, AGO(500) },
                 .members = fake->members,
                 .n_members = ELEMENTSOF(fake->members),
@@ -268,6 +269,7 @@ static void make_facts(struct fake *fake) {
         fake->members[0].overhead = (struct fact) { 87 * MIB, AGO(2000) };
         fake->members[0].system_resident = (struct fact) { 201 * MIB + 512 * KIB, AGO(2000) };
         fake->members[0].app_resident[0] = (struct fact) { 412 * MIB, AGO(2000) };
+        fake->members[0].app_swapped[0] = (struct fact) { 88 * MIB, AGO(2000) };
 }
 
 /* The manager's side of the interface. */

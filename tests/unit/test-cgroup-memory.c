@@ -19,6 +19,9 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/units.h"
 #include "daemon/host/cgroup-memory.h"
+#include "daemon/host/cgroup-limit.h"
+#include "daemon/host/cgroup-pool.h"
+#include "daemon/host/cgroup-reclaim.h"
 #include "tests/unit/test.h"
 
 #define SCOPE "/machine.slice/machine-qemu\\x2d1\\x2da.scope"
@@ -43,11 +46,12 @@ int __wrap_cgroup_unit(const char *tree, const char *path, const char **ret_unit
 
 int __wrap_cgroup_set_unit(const char *unit, const char *property, uint64_t value) {
         CHECK(strcmp(property, "MemoryLow") == 0 || strcmp(property, "MemoryMin") == 0 ||
-              strcmp(property, "MemoryHigh") == 0);
+              strcmp(property, "MemoryHigh") == 0 || strcmp(property, "MemoryMax") == 0);
         asked++;
         return cgroup_write(root, strcmp(unit, "machine.slice") == 0 ? "/machine.slice" : SCOPE,
                             strcmp(property, "MemoryLow") == 0   ? "memory.low"
                             : strcmp(property, "MemoryMin") == 0 ? "memory.min"
+                            : strcmp(property, "MemoryMax") == 0 ? "memory.max"
                                                                  : "memory.high", value);
 }
 
@@ -222,7 +226,7 @@ static void two_vms_that_share_are_protected_for_both(void) {
         CHECK(mib("/machine.slice", "memory.low") == 900);
         share(0, 500, CGROUP_NO_LIMIT);
         CHECK(mib("/machine.slice", "memory.low") == 900);
-        CHECK(cgroup_memory_give_back(root, lock_file) == 4);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 4);
         CHECK(mib("/machine.slice", "memory.low") == 0);
         tree_deinit();
 }
@@ -293,6 +297,83 @@ static void what_may_not_swap_is_not_bounded(void) {
         tree_deinit();
 }
 
+static struct cgroup_pool limit_pool(uint64_t bytes) {
+        struct cgroup_pool pool = { 0 };
+
+        CHECK(cgroup_pool_limit(root, lock_file, "/machine.slice", bytes, -1, &pool) == 0);
+        return pool;
+}
+
+static void every_limit_has_its_file(void) {
+        for (int i = 0; i < CGROUP_LIMIT_MAX; i++)
+                CHECK((int) cgroup_limit_from_string(cgroup_limit_to_string((enum cgroup_limit) i)) == i);
+        CHECK(!cgroup_limit_to_string(CGROUP_LIMIT_MAX));
+}
+
+static void the_pool_s_group_is_found_above_a_vm_by_its_name(void) {
+        char file[2 * CGROUP_PATH_LEN], path[CGROUP_PATH_LEN];
+
+        tree_init();
+        snprintf(file, sizeof(file), "%s/cgroup", root);
+        CHECK(cgroup_pool_find(file, "machine.slice", path) == -ENOENT);
+        put("", "cgroup", "0::" VM "\n");
+        REQUIRE(cgroup_pool_find(file, "machine.slice", path) == 0);
+        CHECK_TEXT(path, "/machine.slice");
+        CHECK(cgroup_pool_find(file, "slice", path) == -EXDEV);
+        CHECK(cgroup_pool_find(file, "libvirt", path) == -EXDEV); /* its own */
+        tree_deinit();
+}
+
+static void a_pool_has_its_hard_limit_until_that_is_given_back_too(void) {
+        struct cgroup_pool pool;
+
+        tree_init();
+        pool = limit_pool(300 * MIB);
+        CHECK_TEXT(pool.group, "/machine.slice");
+        CHECK(pool.max_bytes == 300 * MIB && pool.capped_by[0] == '\0' && mib("/machine.slice", "memory.max") == 300);
+        share(50, 100, CGROUP_NO_LIMIT);
+        CHECK(cgroup_memory_give_back(root, lock_file, false) == 3);
+        CHECK(mib("/machine.slice", "memory.max") == 300 && noted("/machine.slice") && !noted(SCOPE));
+        CHECK(mib("/machine.slice", "memory.low") == 0);
+        share(50, 100, CGROUP_NO_LIMIT);
+        CHECK(limit_pool(CGROUP_NO_LIMIT).max_bytes == CGROUP_NO_LIMIT && mib("/machine.slice", "memory.low") == 100);
+        limit_pool(300 * MIB);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 3);
+        CHECK(mib("/machine.slice", "memory.max") == CGROUP_NO_LIMIT && !noted("/machine.slice"));
+        tree_deinit();
+}
+
+/* The kernel kills where a group cannot get below its limit. */
+static void a_pool_is_not_limited_to_less_than_what_cannot_be_paged_out(void) {
+        struct cgroup_pool pool;
+
+        tree_init();
+        CHECK(limit_pool(60 * MIB).max_bytes == 164 * MIB); /* memory.current and 64 MiB */
+        put("/machine.slice", "memory.current", "31457280\n");
+        CHECK(limit_pool(60 * MIB).max_bytes == 60 * MIB);
+        put("/machine.slice", "memory.swap.max", "0\n");
+        CHECK(cgroup_pool_limit(root, lock_file, "/machine.slice", 50 * MIB, -1, &pool) == -ENOSPC);
+        CHECK(limit_pool(CGROUP_NO_LIMIT).max_bytes == CGROUP_NO_LIMIT);
+        tree_deinit();
+}
+
+static void an_operator_s_hard_limits_count_too(void) {
+        struct cgroup_pool pool;
+
+        tree_init();
+        put("/machine.slice", "memory.max", "209715200\n"); /* 200 MiB */
+        CHECK(limit_pool(300 * MIB).max_bytes == 200 * MIB && mib("/machine.slice", "memory.max") == 200);
+        put("/machine.slice", "memory.max", "max\n");
+        CHECK(limit_pool(300 * MIB).max_bytes == 300 * MIB);
+        REQUIRE(cgroup_pool_limit(root, lock_file, SCOPE, 400 * MIB, -1, &pool) == 0);
+        CHECK_TEXT(pool.capped_by, "/machine.slice");
+        CHECK(pool.max_bytes == 300 * MIB && mib(SCOPE, "memory.max") == 400);
+        put("/machine.slice", "memory.max", "262144000\n"); /* set meanwhile */
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 2);
+        CHECK(mib("/machine.slice", "memory.max") == 250 && mib(SCOPE, "memory.max") == CGROUP_NO_LIMIT);
+        tree_deinit();
+}
+
 /* It would not be given back by who stops meanwhile. */
 static void nothing_is_bounded_for_who_is_gone(void) {
         const struct cgroup_share wanted = share_of(0, 50, 120 * MIB);
@@ -304,7 +385,7 @@ static void nothing_is_bounded_for_who_is_gone(void) {
         REQUIRE(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
         CHECK(!cgroup_asker_is_gone(-1) && !cgroup_asker_is_gone(ends[0]));
         CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, ends[0], &finding) == 0);
-        CHECK(mib(VM, "memory.high") == 120 && cgroup_memory_give_back(root, lock_file) == 3);
+        CHECK(mib(VM, "memory.high") == 120 && cgroup_memory_give_back(root, lock_file, true) == 3);
         close(ends[1]);
         CHECK(cgroup_asker_is_gone(ends[0]));
         CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, ends[0], &finding) == -ECANCELED);
@@ -370,11 +451,11 @@ static void only_slices_lead_to_a_unit_of_the_system(void) {
 static void everything_is_as_before_when_it_is_given_back(void) {
         tree_init();
         put("/machine.slice", "memory.low", "10485760\n");
-        CHECK(cgroup_memory_give_back(root, lock_file) == 0); /* nothing was given */
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 0); /* nothing was given */
         share(200, 500, 400 * MIB);
         share(200, 600, 300 * MIB); /* the second note still tells of the first beginning */
         CHECK(noted(VM) && noted(SCOPE) && noted("/machine.slice"));
-        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 3);
         CHECK(mib("/machine.slice", "memory.low") == 10 && mib("/machine.slice", "memory.min") == 0);
         CHECK(mib(SCOPE, "memory.low") == 0 && mib(VM, "memory.low") == 0 && mib(VM, "memory.min") == 0);
         CHECK(mib(SCOPE, "memory.high") == CGROUP_NO_LIMIT);
@@ -389,7 +470,7 @@ static void what_an_operator_sets_meanwhile_stays(void) {
         CHECK(share(0, 600, 300 * MIB).low_bytes == 600 * MIB);
         CHECK(mib(SCOPE, "memory.low") == 700);
         put(SCOPE, "memory.high", "max\n");
-        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 3);
         CHECK(mib(SCOPE, "memory.low") == 700 && mib(SCOPE, "memory.high") == CGROUP_NO_LIMIT);
         CHECK(mib("/machine.slice", "memory.low") == 0);
         tree_deinit();
@@ -401,13 +482,13 @@ static void a_crash_between_note_and_value_leaves_nothing_behind(void) {
         share(0, 500, CGROUP_NO_LIMIT);
         share(0, 600, CGROUP_NO_LIMIT);
         put(SCOPE, "memory.low", "524288000\n"); /* 500 MiB: the second was noted, not written */
-        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 3);
         CHECK(mib(SCOPE, "memory.low") == 0);
 
         share(0, 500, CGROUP_NO_LIMIT);
         put(SCOPE, "memory.low", "0\n"); /* noted, and nothing written at all */
         CHECK(share(0, 500, CGROUP_NO_LIMIT).low_bytes == 500 * MIB);
-        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 3);
         CHECK(mib(SCOPE, "memory.low") == 0);
         tree_deinit();
 }
@@ -422,7 +503,7 @@ static void systemd_is_told_to_give_back_what_it_has_not_given_yet(void) {
         REQUIRE(setxattr(name, NOTE, note, strlen(note), 0) == 0);
         has_systemd = true;
         asked = 0;
-        CHECK(cgroup_memory_give_back(root, lock_file) == 1);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 1);
         CHECK(asked == 1 && mib(SCOPE, "memory.low") == 0 && !noted(SCOPE));
 
         REQUIRE(setxattr(name, NOTE, note, strlen(note), 0) == 0);
@@ -430,7 +511,7 @@ static void systemd_is_told_to_give_back_what_it_has_not_given_yet(void) {
         CHECK(share(0, 0, CGROUP_NO_LIMIT).low_bytes == 0); /* nor where a share is nothing again */
         CHECK(asked == 1);
         put(SCOPE, "memory.low", "524288000\n"); /* had it come all the same, it would be known */
-        CHECK(cgroup_memory_give_back(root, lock_file) == 1);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 1);
         CHECK(mib(SCOPE, "memory.low") == 0);
         has_systemd = false;
         tree_deinit();
@@ -446,7 +527,8 @@ static void a_note_that_nobody_can_read_is_left_alone(void) {
         snprintf(name, sizeof(name), "%s%s", root, SCOPE);
         REQUIRE(setxattr(name, NOTE, "1 2 nonsense", 12, 0) == 0);
         CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, -1, &finding) == -EBADMSG);
-        CHECK(mib(SCOPE, "memory.low") == 0 && cgroup_memory_give_back(root, lock_file) == -EBADMSG && noted(SCOPE));
+        CHECK(mib(SCOPE, "memory.low") == 0);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == -EBADMSG && noted(SCOPE));
         tree_deinit();
 }
 
@@ -471,7 +553,7 @@ static void a_note_that_somebody_else_may_have_written_is_not_believed(void) {
 
         REQUIRE(chmod(name, 0777) == 0); /* ours, and everybody's to write */
         CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, -1, &finding) == -EPERM);
-        CHECK(cgroup_memory_give_back(root, lock_file) == 1); /* the one below, which is */
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 1); /* the one below, which is */
         CHECK(mib("/user.slice/delegated", "memory.low") == 500);
         CHECK(mib("/user.slice/delegated/below", "memory.low") == 1);
 
@@ -480,7 +562,7 @@ static void a_note_that_somebody_else_may_have_written_is_not_believed(void) {
                 REQUIRE(setxattr(below, NOTE, forged, strlen(forged), 0) == 0);
                 REQUIRE(chmod(name, 0700) == 0 && chown(name, 65534, 65534) == 0);
                 CHECK(cgroup_memory_share(root, lock_file, &foreign, &wanted, -1, &finding) == -EPERM);
-                CHECK(cgroup_memory_give_back(root, lock_file) == 0); /* nor is what lies below */
+                CHECK(cgroup_memory_give_back(root, lock_file, true) == 0); /* nor is what lies below */
                 CHECK(mib("/user.slice/delegated", "memory.low") == 500);
                 CHECK(mib("/user.slice/delegated/below", "memory.low") == 500);
         }
@@ -498,11 +580,11 @@ static void nobody_else_can_hold_up_the_work(void) {
         fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         REQUIRE(fd >= 0 && flock(fd, LOCK_EX) == 0);
         CHECK(share(0, 500, CGROUP_NO_LIMIT).low_bytes == 500 * MIB);
-        CHECK(cgroup_memory_give_back(root, lock_file) == 3);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 3);
         close(fd);
         REQUIRE(chmod(lock_file, 0644) == 0); /* as one that somebody else could lock */
         CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, -1, &finding) == -EPERM);
-        CHECK(cgroup_memory_give_back(root, lock_file) == -EPERM);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == -EPERM);
         tree_deinit();
 }
 
@@ -513,9 +595,9 @@ static void work_that_is_going_on_is_not_waited_for_for_good(void) {
         tree_init();
         fd = open(lock_file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
         REQUIRE(fd >= 0 && flock(fd, LOCK_EX) == 0);
-        CHECK(cgroup_memory_give_back(root, lock_file) == -EAGAIN);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == -EAGAIN);
         close(fd);
-        CHECK(cgroup_memory_give_back(root, lock_file) == 0);
+        CHECK(cgroup_memory_give_back(root, lock_file, true) == 0);
         tree_deinit();
 }
 
@@ -531,6 +613,11 @@ int main(void) {
                 TEST(a_limit_stays_well_above_what_cannot_be_taken_back),
                 TEST(systemd_is_never_given_a_limit_that_it_had_to_wait_for),
                 TEST(what_may_not_swap_is_not_bounded),
+                TEST(every_limit_has_its_file),
+                TEST(the_pool_s_group_is_found_above_a_vm_by_its_name),
+                TEST(a_pool_has_its_hard_limit_until_that_is_given_back_too),
+                TEST(a_pool_is_not_limited_to_less_than_what_cannot_be_paged_out),
+                TEST(an_operator_s_hard_limits_count_too),
                 TEST(nothing_is_bounded_for_who_is_gone),
                 TEST(a_share_has_to_make_sense),
                 TEST(a_vm_whose_group_is_gone_is_an_error),

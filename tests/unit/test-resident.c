@@ -158,6 +158,26 @@ static void huge_pages_count(void) {
         CHECK(is_kib(parts.apps[0], 4096));
 }
 
+static void what_is_paged_out_is_told_apart_from_what_is_not_there(void) {
+        struct resident_parts parts;
+
+        REQUIRE(READ(HEAD NODES DEVICES,
+                     PROGRAM WEB MAP("7f260c400000-7f260d400000", "rw-s", "1031", "/memfd:ram (deleted)",
+                                     "1000") "Swap: 96 kB\nSwapPss: 7 kB\n"
+                     MAP("7f260d400000-7f2614400000", "rw-s", "1031", "/memfd:ram (deleted)", "0") "Swap: 4000 kB\n"
+                     GUARD_DB NODE0 NODE1_2, &parts) == 0);
+        CHECK(!parts.apps[0].known && !parts.apps[1].known); /* one anonymous, one a file: which is which? */
+        REQUIRE(READ(HEAD NODES OBJECT("memua-db", 134217728),
+                     PROGRAM MAP("7f260c400000-7f260d400000", "rw-s", "1031", "/memfd:ram (deleted)",
+                                 "1000") "Swap: 96 kB\nSwapPss: 7 kB\n"
+                     MAP("7f260d400000-7f2614400000", "rw-s", "1031", "/memfd:ram (deleted)", "0") "Swap: 4000 kB\n"
+                     GUARD_DB NODE0 NODE1_2, &parts) == 0);
+        CHECK(is_kib(parts.apps[0], 1000));
+        CHECK(parts.apps[0].swapped_bytes == 4096 * KIB);
+        REQUIRE(READ(HEAD NODES DEVICES, PROGRAM WEB DB NODE0 NODE1_2, &parts) == 0);
+        CHECK(parts.apps[0].swapped_bytes == 0);
+}
+
 static void one_mapping_too_many_is_unknown_and_not_guessed(void) {
         struct resident_parts parts;
 
@@ -245,6 +265,7 @@ TEST_MAIN("resident",
           TEST(what_the_kernel_has_split_is_one_again),
           TEST(neighbours_and_blocks_without_a_guard_are_others),
           TEST(huge_pages_count),
+          TEST(what_is_paged_out_is_told_apart_from_what_is_not_there),
           TEST(one_mapping_too_many_is_unknown_and_not_guessed),
           TEST(a_missing_mapping_is_unknown),
           TEST(a_device_plugged_later_is_unknown_and_so_is_the_overhead),

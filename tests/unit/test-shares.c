@@ -18,6 +18,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/units.h"
 #include "daemon/helper/protocol.h"
+#include "daemon/host/page-out.h"
 #include "daemon/host/reclaim.h"
 #include "tests/unit/test.h"
 
@@ -64,6 +65,8 @@ static void *serve(void *userdata) {
                         pthread_mutex_unlock(&helper->lock);
                         reply.finding.low_bytes = request.share.low_bytes;
                         reply.finding.high_bytes = request.share.high_bytes;
+                        reply.pool.max_bytes = request.bytes;
+                        strcpy(reply.pool.group, "/no/such/group");
                         (void) send(fd, &reply, sizeof(reply), MSG_NOSIGNAL);
                 }
                 close(fd);
@@ -266,12 +269,92 @@ static void what_could_not_be_given_back_is_tried_again(void) {
         helper_deinit(&helper);
 }
 
+/* Waits for the next request that is not for a share. */
+static struct helper_request next_other(struct helper *helper, unsigned *at) {
+        struct helper_request request = { .op = HELPER_SHARE };
+
+        while (request.op == HELPER_SHARE && nth(helper, (*at)++, &request))
+                ;
+        return request;
+}
+
+static void a_pool_s_limit_outlives_regions_and_goes_with_the_policy(void) {
+        struct reclaim_region region = region_of(0, "a0", "b0");
+        struct helper_request request;
+        char text[POOL_LIMIT_TEXT_LEN];
+        struct helper helper;
+        unsigned at = 0;
+        struct shares *shares = start(&helper, &at);
+
+        CHECK(nth(&helper, 0, &request) && request.bytes != 0); /* what a crash has left: all of it */
+        CHECK(shares_pool(shares, text) == 0 && text[0] == '\0');
+        tell(shares, &region, SIDE_A, getpid(), 64);
+        shares_set_pool(shares, "pool.slice", 512 * MIB);
+        if (page_out_swap_bytes() > 0) {
+                request = next_other(&helper, &at);
+                CHECK(request.op == HELPER_LIMIT && request.bytes == 512 * MIB);
+        } else { /* the kernel would kill */
+                request = next_other(&helper, &at);
+                CHECK(request.op == HELPER_LIMIT && request.bytes == CGROUP_NO_LIMIT);
+        }
+        CHECK_TEXT(request.app, "pool.slice");
+        CHECK_TEXT(request.domain, "a0");
+        shares_set_pool(shares, "pool.slice", 512 * MIB); /* again: nothing new */
+        keep(shares, &region);
+        next_of(&helper, &(unsigned){ at }, "b0");
+        shares_forget(shares, 0, 0);
+        do
+                request = next_other(&helper, &at);
+        while (request.op == HELPER_LIMIT);
+        CHECK(request.op == HELPER_GIVE_BACK && request.bytes == 0);
+        shares_set_pool(shares, "", 512 * MIB);
+        do
+                request = next_other(&helper, &at);
+        while (request.op == HELPER_LIMIT);
+        CHECK(request.op == HELPER_GIVE_BACK && request.bytes != 0);
+        CHECK(shares_pool(shares, text) == 0 && text[0] == '\0');
+        shares_free(shares);
+        helper_deinit(&helper);
+}
+
+static void a_pool_s_limit_says_what_it_is_and_why_not(void) {
+        struct pool_limit limit = { .group = "pool.slice", .bytes = 512 * MIB };
+        char text[POOL_LIMIT_TEXT_LEN];
+
+        pool_limit_describe(&limit, text);
+        CHECK(!pool_limit_holds(&limit) && strstr(text, "no VM is in pool.slice yet"));
+        limit.known = true;
+        limit.result = -ENOSPC;
+        pool_limit_describe(&limit, text);
+        CHECK(!pool_limit_holds(&limit) && strstr(text, "there is no swap"));
+        limit.result = 0;
+        limit.found = (struct cgroup_pool) { "/pool.slice", 600 * MIB, "" };
+        pool_limit_describe(&limit, text);
+        CHECK(!pool_limit_holds(&limit) && strstr(text, "600 MiB in pool.slice for now"));
+        limit.found.max_bytes = 512 * MIB;
+        pool_limit_describe(&limit, text);
+        CHECK(pool_limit_holds(&limit));
+        CHECK_TEXT(text, "512 MiB in /pool.slice");
+        limit.found = (struct cgroup_pool) { "/pool.slice", 400 * MIB, "/above" };
+        pool_limit_describe(&limit, text);
+        CHECK(pool_limit_holds(&limit));
+        CHECK_TEXT(text, "400 MiB in /above, which is less than the pool's 512 MiB");
+        strcpy(limit.outside, "b0");
+        pool_limit_describe(&limit, text);
+        CHECK(!pool_limit_holds(&limit) && strstr(text, "does not hold for b0"));
+        limit.group[0] = '\0';
+        pool_limit_describe(&limit, text);
+        CHECK(!pool_limit_holds(&limit) && text[0] == '\0');
+}
+
 int main(void) {
         static const struct test tests[] = {
                 TEST(who_is_only_protected_never_waits_for_a_bound),
                 TEST(a_vm_gives_back_what_it_has_when_its_last_region_is_there),
                 TEST(a_share_is_what_the_table_says_now),
                 TEST(what_could_not_be_given_back_is_tried_again),
+                TEST(a_pool_s_limit_outlives_regions_and_goes_with_the_policy),
+                TEST(a_pool_s_limit_says_what_it_is_and_why_not),
         };
 
         return test_run("shares", tests, ELEMENTSOF(tests));
