@@ -13,7 +13,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
 
-#define PAUSE_FACTOR 10 /* of what the last survey took, before the next */
+#define PAUSE_FACTOR 100 /* of the processor time that the last survey took, before the next */
 
 /* Held by its owner and by the thread at work: whoever is the last frees it. */
 struct resident_survey {
@@ -47,7 +47,6 @@ static void survey_unref(struct resident_survey *survey) {
 static void *work(void *userdata) {
         struct resident_survey *survey = userdata;
         struct resident_answer *answers = calloc(survey->n_questions, sizeof(*answers));
-        usec_t began = clock_usec(CLOCK_BOOTTIME);
 
         for (size_t i = 0; answers && i < survey->n_questions; i++) {
                 const struct resident_question *question = &survey->questions[i];
@@ -60,7 +59,7 @@ static void *work(void *userdata) {
         }
         pthread_mutex_lock(&survey->lock);
         survey->working = false;
-        survey->next_usec = clock_usec(CLOCK_BOOTTIME) + PAUSE_FACTOR * (clock_usec(CLOCK_BOOTTIME) - began);
+        survey->next_usec = clock_usec(CLOCK_BOOTTIME) + PAUSE_FACTOR * clock_usec(CLOCK_THREAD_CPUTIME_ID);
         if (answers) {
                 free(survey->answers);
                 survey->answers = answers;

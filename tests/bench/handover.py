@@ -6,6 +6,7 @@ Lazy against eager: an application fails on a busy VM that has nothing to spare,
 quickly the new user gets at its memory when nobody has it, and when the old user's pages have to go first.
 Needs root and /dev/zram0. bench.json in the build directory has all figures.
 """
+import mmap
 import os
 import re
 import statistics
@@ -24,6 +25,7 @@ from testbed.wait import until                          # noqa: E402
 REGION_MIB = 1024
 ROUNDS = 3
 TOUCH_MIB = 512
+MADV_PAGEOUT = 21           # madvise(2)
 # 64 monitor, 256 overhead, 384 VMs, the region: nothing is left that could stand in.
 POOL = f"{64 + 256 + 512 + REGION_MIB}MiB"
 APPLICATION = DB.replace("128MiB", f"{REGION_MIB}MiB").replace('"96"', '"8"')
@@ -103,6 +105,16 @@ def lazy_against_eager(report):
     report.add("failover-eager-by-lazy", took["eager"] / took["lazy"], "ratio", ">=", 10)
 
 
+def swap_takes(mib):
+    """MiB/s that the swap device takes when nothing else is asked of it."""
+    with mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        for offset in range(0, mib << 20, 4096):
+            memory[offset:offset + 8] = offset.to_bytes(8, "little")
+        began, swapped = time.monotonic(), Swap.used_kib()
+        memory.madvise(MADV_PAGEOUT)
+        return (Swap.used_kib() - swapped) / 1024 / (time.monotonic() - began)
+
+
 def touching(report):
     """The first touch of memory that nobody uses, and of memory that the old user has to let go of."""
     with stand_of("lazy") as stand:
@@ -129,10 +141,13 @@ def touching(report):
 
         until(quiet, 120, "the old user is paged out")
         rate = (settled[0] - swapped) / 1024 / max(settled[1] - began, 0.01)
+        takes = swap_takes(TOUCH_MIB)
     report.add("touch-free", TOUCH_MIB / free * 1e6, "MiB/s")
     report.add("touch-taken", TOUCH_MIB / taken * 1e6, "MiB/s")
     report.add("touch-taken-by-free", free / taken, "ratio", ">=", 0.5)
     report.add("paged-out", rate, "MiB/s")
+    report.add("swap-takes", takes, "MiB/s")
+    report.add("touch-taken-by-swap", TOUCH_MIB / taken * 1e6 / takes, "ratio", ">=", 0.7)
     report.add("old-user-beside-lost-by-before", lost / beside, "ratio", ">=", 0.9)
     report.add("old-user-beside-during-by-before", during / beside, "ratio", ">=", 0.9)
 

@@ -1,7 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What granting the management right of memory costs in the core, by size (rights.c)."""
+"""What granting the management right of memory costs in the core, by size (rights.c), and what it costs to look at who
+uses memory: at the page map of a region in handover, and at all of a process, as the survey of the others does.
+"""
+import mmap
 import os
+import resource
+import statistics
 import subprocess
 import sys
 
@@ -11,8 +16,54 @@ from report import Report                               # noqa: E402
 from testbed.guests import BUILD                        # noqa: E402
 
 
+LOOK_MIB, LOOKS = 1024, 7
+STEP_MSEC = 20              # between looks at what is in handover
+PAUSE_FACTOR = 100          # daemon/host/resident-survey.c: of a survey's processor time, before the next
+SURVEYED_GIB = 64
+
+
+def processor_msec(look):
+    """The processor time that a look takes: the median of some."""
+    took = []
+    for _ in range(LOOKS):
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        look()
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        took.append((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000)
+    return statistics.median(took)
+
+
+def looking(report):
+    """At a memory file of 1 GiB, all of it touched, as QEMU maps a region."""
+    fd = os.memfd_create("region")
+    os.ftruncate(fd, LOOK_MIB << 20)
+    with mmap.mmap(fd, LOOK_MIB << 20, flags=mmap.MAP_SHARED) as region, \
+         open("/proc/self/maps", encoding="ascii") as maps, open("/proc/self/pagemap", "rb", 0) as pagemap:
+        for offset in range(0, LOOK_MIB << 20, 4096):
+            region[offset] = 1
+        start = next(int(line.split("-")[0], 16) for line in maps if "/memfd:region" in line)
+
+        def page_map(offset, mib):
+            os.pread(pagemap.fileno(), (mib << 20) // 4096 * 8, (start + offset) // 4096 * 8)
+
+        def survey():
+            with open("/proc/self/smaps", "rb") as smaps:
+                smaps.read()
+
+        report.add("look-at-a-gib", processor_msec(lambda: page_map(0, LOOK_MIB)), "ms")
+        extent = processor_msec(lambda: [page_map(0, 2) for _ in range(100)]) / 100
+        report.add("look-at-an-extent-of-a-step", extent / STEP_MSEC, "ratio", "<=", 0.01)
+        gib = processor_msec(survey)
+    os.close(fd)
+    report.add("survey-a-gib", gib, "ms")
+    # On paper: what a GiB costs here, by their number, and the pause after it.
+    report.add("survey-64gib-of-a-core", 1 / (1 + PAUSE_FACTOR), "ratio", "<=", 0.01)
+    report.add("survey-64gib-age", SURVEYED_GIB * gib * (1 + PAUSE_FACTOR) / 1000, "s")
+
+
 def main():
     report = Report()
+    looking(report)
     figures = {}
     out = subprocess.run([f"{BUILD}/tests/bench/grant-cost"], check=True, stdout=subprocess.PIPE, text=True).stdout
     for name, mib, median, slowest in (line.split() for line in out.splitlines()):

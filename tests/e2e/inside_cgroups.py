@@ -220,7 +220,7 @@ class Story:
         host = Host(old, new)
         self.note("again", said=host.said())
         self.use_all()
-        host.limit_pool("pool", number("/pool", "memory.current") - 12)
+        host.limit_pool("pool", SYSTEM + number(new.group, "memory.current") + 8)
         self.note("limited", max=number("/pool", "memory.max"), intact=self.use_all())
         host.page_out()
         self.note("paged", parts={vm.name: host.parts(vm) for vm in (old, new)})

@@ -68,8 +68,7 @@ def test_under_a_hard_limit_of_both_the_new_manager_loses_nothing(found):
 def test_the_pool_s_own_limit_holds_while_both_touch_as_fast_as_they_can(found):
     step = found["limited"]
     assert step["pool"]["current"] <= step["max"]
-    assert step["intact"] and step["new"]["swap"] == 0 and step["pool"]["killed"] == 0
-    assert step["old"]["swap"] > 0
+    assert step["intact"] and step["pool"]["killed"] == 0, "both have gone through all their memory"
 
 
 def test_where_the_host_is_short_the_new_manager_loses_nothing(found):
