@@ -102,17 +102,20 @@ void member_lost(struct step *step, enum side side) {
         step->again = step->changed = true;
 }
 
-/* The guest's own stop, and what the policy says of it. */
-static void guest_stopped(struct step *step, enum side side, const char *what, enum guest_stop rule) {
+/* The guest's own stop, and what the policy says of it. What the guest has announced decides which: where a reboot ends
+ * QEMU (on_reboot), libvirt says of that, too, that the guest shut down. */
+static void guest_stopped(struct step *step, enum side side, const char *what) {
+        const struct pair_policy *policy = step->pair->policy;
         struct member_state *member = &step->pair->members[side];
+        bool reboot = strcmp(member->going, "reboot") == 0;
 
         if (member->going_usec == 0)
                 member_fail(step, side, "the guest %s without announcing it", what);
-        else if (rule == GUEST_STOP_FAILOVER)
-                member_fail(step, side, "the guest announced and %s; policy: failover", what);
+        else if ((reboot ? policy->on_guest_reboot : policy->on_guest_shutdown) == GUEST_STOP_FAILOVER)
+                member_fail(step, side, "the guest has done its announced %s; policy: failover", member->going);
         else
-                step_say(step, RECORD_IGNORED, side, "%s: the guest announced and %s; policy: wait",
-                         pair_domain(step->pair, side), what);
+                step_say(step, RECORD_IGNORED, side, "%s: the guest has done its announced %s; policy: wait",
+                         pair_domain(step->pair, side), member->going);
 }
 
 static void domain_paused(struct step *step, enum side side) {
@@ -168,7 +171,7 @@ static void domain_off(struct step *step, enum side side, bool was_known_off) {
                 return;
         switch (member->reason) {
         case REASON_SHUTDOWN:
-                guest_stopped(step, side, "shut down", pair->policy->on_guest_shutdown);
+                guest_stopped(step, side, "shut down");
                 return;
         case REASON_DESTROYED:
         case REASON_SAVED:
@@ -281,7 +284,7 @@ static void rebooted(struct step *step, enum side side) {
         if (member->failure[0] || step->pair->record.fence_wanted[side])
                 return; /* raised more than once for one reset */
         if (member->going_usec && strcmp(member->going, "reboot") == 0) {
-                guest_stopped(step, side, "rebooted", step->pair->policy->on_guest_reboot);
+                guest_stopped(step, side, "rebooted");
                 if (!member->failure[0])
                         member_lost(step, side);
                 return;
