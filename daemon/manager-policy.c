@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/memstream.h"
 #include "daemon/journal.h"
 #include "daemon/manager-internal.h"
+#include "daemon/replay/policy-block.h"
 #include "policy/text.h"
 
 /* Shorter than a caller on the bus waits, so that it learns what became of its policy. */
@@ -33,9 +35,20 @@ int manager_load_policy(struct manager *manager, struct policy **ret, char **ret
 
 int manager_load_last_policy(struct manager *manager, struct policy **ret) {
         struct diagnostics diagnostics = { 0 };
-        int r = policy_load(manager->last_policy_path, ret, &diagnostics);
+        struct error error = ERROR_INIT;
+        _cleanup_free_ char *text = NULL;
+        size_t size = 0;
+        int r = access(manager->last_policy_path, F_OK) < 0 ? -ENOENT : 0;
 
+        if (r >= 0)
+                r = text_load(manager->last_policy_path, &text, &size, &diagnostics);
+        if (r >= 0)
+                r = policy_block_parse_whole(text, size, ret, &error);
+        if (r < 0 && r != -ENOENT)
+                fprintf(stderr, "%s, the policy that was in force last, cannot be used (%s), ignoring\n",
+                        manager->last_policy_path, error.message ? error_text(&error) : strerror(-r));
         diagnostics_deinit(&diagnostics);
+        error_deinit(&error);
         return r;
 }
 
@@ -68,10 +81,15 @@ static void on_last_policy_written(void *userdata, int result, const char *text)
                 manager_keep_last_policy(manager);
 }
 
+/* What was taken out and is not out yet is in it too: it is still to be stopped at a later start. */
 void manager_keep_last_policy(struct manager *manager) {
         _cleanup_free_ char *text = NULL;
-        int r = manager_print_policy(manager, &text);
+        size_t size;
+        FILE *f = open_memstream(&text, &size);
+        int r = f ? policy_block_write_whole(f, manager->engine->policy) : -ENOMEM;
 
+        if (memstream_close(f, &text) < 0)
+                r = -ENOMEM;
         if (r >= 0) /* nobody waits for it */
                 r = file_writer_begin(manager->last_policy_writer, manager->last_policy_path, text, USEC_INFINITY,
                                       on_last_policy_written, manager);

@@ -13,8 +13,11 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/core/retired.h"
 #include "daemon/crash-point.h"
 #include "daemon/trace.h"
+
+DEFINE_CLEANUP(struct policy *, policy_free)
 
 usec_t manager_now(void) {
         return clock_usec(CLOCK_BOOTTIME);
@@ -129,16 +132,9 @@ static int open_store(struct manager *manager, const struct manager_options *opt
         return 0;
 }
 
-static int restore_records(struct manager *manager) {
-        _cleanup_free_ struct record *records = NULL;
-        size_t n_records = 0;
-        int r;
-
+static void restore_records(struct manager *manager, const struct record *records, size_t n_records) {
         if (manager->store_lost)
                 manager_event(manager, &(struct event) { .kind = EVENT_STORE_LOST, .pair = NO_PAIR });
-        r = store_load(manager->store, &records, &n_records);
-        if (r < 0)
-                return r;
         for (size_t i = 0; i < n_records; i++) {
                 int slot = engine_find_pair(manager->engine, records[i].pair);
 
@@ -146,7 +142,6 @@ static int restore_records(struct manager *manager) {
                         manager_event(manager, &(struct event) { .kind = EVENT_RESTORED, .pair = slot,
                                                                  .record = &records[i] });
         }
-        return 0;
 }
 
 static void on_memory_short(void *userdata) {
@@ -232,36 +227,56 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         return 0;
 }
 
+static bool takes_policy(struct manager *manager, const struct policy *policy) {
+        manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        return manager->engine->policy != NULL;
+}
+
+/* The policy of the file takes effect, with what it no longer has and what may not be out of its VMs yet. Where that
+ * does not fit together, and where there is none, the one that was in force last stays so. */
+static int begin_policy(struct manager *manager, struct policy *policy, const char *report,
+                        const struct record *records, size_t n_records, struct error *error) {
+        struct policy *last = NULL;
+        int r = 0;
+
+        (void) manager_load_last_policy(manager, &last);
+        if (policy && last)
+                r = retired_restore(policy, last, records, n_records, manager->store_lost);
+        if (r < 0 || !policy || !takes_policy(manager, policy)) {
+                if (!last || !takes_policy(manager, last))
+                        r = error_set(error, -EINVAL, "%s%s: the policy could not be taken; see the messages above",
+                                      report ? report : "", manager->policy_path);
+                else /* a mistake in the file must not cost the failover that worked a moment ago */
+                        fprintf(stderr,
+                                "%s%s cannot be used (above); the last policy that was in force stays in force: "
+                                "correct the file and reload\n",
+                                report ? report : "", manager->policy_path);
+        }
+        policy_free(last);
+        return manager->engine->policy ? 0 : r;
+}
+
 static int start(struct manager *manager, const struct manager_options *options, struct error *error) {
-        struct policy *policy = NULL;
+        _cleanup_(policy_freep) struct policy *policy = NULL;
+        _cleanup_free_ struct record *records = NULL;
         _cleanup_free_ char *report = NULL;
+        size_t n_records = 0;
         int r;
 
         r = manager_load_policy(manager, &policy, &report);
-        if (r < 0 && manager_load_last_policy(manager, &policy) >= 0) {
-                /* A mistake in the file must not cost the failover that worked a moment ago. */
-                fprintf(stderr,
-                        "%s%s cannot be used (above); the last policy that was in force stays in force: correct the "
-                        "file and reload\n",
-                        report ? report : "", manager->policy_path);
-                r = 0;
-        }
-        if (r < 0)
+        if (r < 0 && access(manager->last_policy_path, R_OK) < 0)
                 return error_set(error, r, "%s", report ? report : strerror(-r));
         r = open_store(manager, options, error);
-        if (r >= 0) {
-                manager_open_recordings(manager, options->runtime_dir);
-                manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
-                if (!manager->engine->policy)
-                        r = error_set(error, -EINVAL, "%s: the policy could not be taken; see the messages above",
-                                      manager->policy_path);
-        }
-        policy_free(policy);
         if (r < 0)
                 return r;
-        r = restore_records(manager);
+        r = store_load(manager->store, &records, &n_records);
         if (r < 0)
                 return error_set(error, r, "cannot read the store: %s", strerror(-r));
+        manager_open_recordings(manager, options->runtime_dir);
+        r = begin_policy(manager, policy, report, records, n_records, error);
+        if (r < 0)
+                return r;
+        restore_records(manager, records, n_records);
         r = open_outside(manager, options, error);
         if (r < 0)
                 return r;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
+#include "daemon/core/retired.h"
 
 /* ---- the table, from policy and records ------------------------------------------------------------------ */
 
@@ -112,9 +113,10 @@ static void renew_region(struct pair *pair, int app, const struct application *o
                 if (record->granted_bytes[side] == old->memory_bytes && policy->memory_bytes > old->memory_bytes &&
                     !record->releasing[side] && policy->kind != APPLICATION_MEMORY)
                         record->granted_bytes[side] = policy->memory_bytes;
-        if (policy->retired)
+        if (policy->retired && !old->retired) {
                 record->ended = true;
-        else if (old->retired)
+                record->stopped = false; /* that is to be seen */
+        } else if (!policy->retired && old->retired)
                 record->ended = false; /* it has come back */
 }
 
@@ -267,71 +269,6 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
         return false;
 }
 
-static bool holds_nothing(const struct pair *pair, size_t app) {
-        const uint64_t *granted = pair->record.apps[app].granted_bytes, *using = pair->record.apps[app].using_bytes;
-
-        return granted[SIDE_A] + granted[SIDE_B] + using[SIDE_A] + using[SIDE_B] == 0 &&
-               pair->apps[app].state[SIDE_A] == APPLICATION_STOPPED &&
-               pair->apps[app].state[SIDE_B] == APPLICATION_STOPPED;
-}
-
-static int retire_pair(const struct pair *pair, struct policy *policy) {
-        /* Its record says so for good, which is then the last that the store has of it. */
-        bool clean = assigned_bytes(pair, SIDE_A) + assigned_bytes(pair, SIDE_B) == 0;
-
-        for (size_t k = 0; k < pair->policy->n_applications; k++)
-                clean &= holds_nothing(pair, k);
-        return clean ? 0 : policy_retire_pair(policy, pair->policy);
-}
-
-static int retire_applications(const struct pair *pair, struct pair_policy *next) {
-        int r = 0;
-
-        for (size_t k = 0; r >= 0 && k < pair->policy->n_applications; k++) {
-                const struct application *old = &pair->policy->applications[k];
-
-                if (pair_policy_find_application(next, old->name) < 0 && !holds_nothing(pair, k))
-                        r = pair_policy_retire(next, old);
-        }
-        return r;
-}
-
-/* Pairs and applications that the new policy no longer has, but whose memory is not back yet, stay until it is: they
- * are stopped, their memory is released, and the next policy forgets them. */
-static int retire(const struct engine *engine, struct policy *policy) {
-        int r = 0;
-
-        for (int i = 0; r >= 0 && i < engine->n_pairs; i++) {
-                const struct pair *pair = engine->pairs[i];
-                int next = pair ? policy_find_pair(policy, pair->policy->name) : -1;
-
-                if (pair && next < 0)
-                        r = retire_pair(pair, policy);
-                else if (pair)
-                        r = retire_applications(pair, &policy->pairs[next]);
-        }
-        return r;
-}
-
-/* A domain of a pair that is still being released cannot be another pair's yet. */
-static bool domain_taken(const struct policy *policy, char *why, size_t size) {
-        for (size_t i = 0; i < policy->n_pairs; i++)
-                for (size_t k = 0; policy->pairs[i].retired && k < i; k++)
-                        for (enum side a = 0; a < SIDE_MAX; a++)
-                                for (enum side b = 0; b < SIDE_MAX; b++) {
-                                        const char *domain = policy->pairs[i].members[a].domain;
-
-                                        if (strcmp(domain, policy->pairs[k].members[b].domain) != 0)
-                                                continue;
-                                        snprintf(why, size,
-                                                 "%s: its applications under pair %s are still being stopped and their "
-                                                 "memory released; take that pair out first, then apply this",
-                                                 domain, policy->pairs[i].name);
-                                        return true;
-                                }
-        return false;
-}
-
 struct plan {
         struct pair **pairs; /* new ones, and those of the engine that stay as they are */
         int n_pairs;
@@ -354,8 +291,8 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
 
         if (assigned_refuses_policy(engine, policy, why, size))
                 return -EBUSY;
-        r = retire(engine, policy);
-        if (r >= 0 && domain_taken(policy, why, size))
+        r = retired_keep(engine, policy);
+        if (r >= 0 && retired_has_domain(policy, why, size))
                 return -EBUSY;
         if (r < 0) {
                 snprintf(why, size,

@@ -98,7 +98,11 @@ static void restore(struct engine *engine, const struct event *event) {
                                 app = record->apps[k];
                 snprintf(app.name, sizeof(app.name), "%s", pair->policy->applications[i].name);
                 /* It was taken out of the policy, and has come back with the one that is in force now. */
-                app.ended = app.ended && !was_hot(&pair->policy->applications[i], &app);
+                if (pair->policy->applications[i].retired && !app.ended && !app.moving) { /* taken out since */
+                        app.ended = true;
+                        app.stopped = false;
+                } else if (!pair->policy->applications[i].retired)
+                        app.ended = app.ended && !was_hot(&pair->policy->applications[i], &app);
                 /* A VM that is to be fenced may have been let go on meanwhile: to be seen once more. A stop that its
                  * agent confirmed holds, and so does the end of a VM that was rebuilt since (it is not to be fenced any
                  * more): nothing is started there again before the flow's end is written. */
@@ -134,8 +138,10 @@ static void become_ready(struct engine *engine, struct update *update) {
 
                 if (!pair || pair->restored)
                         continue;
-                for (size_t k = 0; k < pair->policy->n_applications; k++)
+                for (size_t k = 0; k < pair->policy->n_applications; k++) {
                         pair->record.apps[k].token = 1;
+                        pair->record.apps[k].ended = pair->policy->applications[k].retired;
+                }
                 if (engine->store_lost && engine->policy->on_store_lost == STORE_LOST_HOLD)
                         hold_lost(&step);
                 else

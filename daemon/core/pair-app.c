@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
+#include "daemon/core/retired.h"
 
 #define START_ATTEMPTS 3 /* then the other side is tried, where it can take over */
 #define STARVED_RESTARTS_MAX 5 /* that a starved host excuses in a row */
@@ -498,14 +499,15 @@ static bool other_side_clear(const struct pair *pair, int app) {
         return state == APPLICATION_STOPPED || state == APPLICATION_FAILED;
 }
 
-static bool may_run(const struct step *step, int app) {
+static bool may_run(struct step *step, int app) {
         const struct pair *pair = step->pair;
         const struct record_app *record = &pair->record.apps[app];
         enum side owner = record->owner;
 
         if (record->ended || record->releasing[owner] || pair->record.paused || pair->record.held || pair->unsettled)
                 return false;
-        return member_usable(pair, owner) && other_side_clear(pair, app) && pair_owner_safe(pair);
+        return member_usable(pair, owner) && other_side_clear(pair, app) && retired_gone(step, app) &&
+               pair_owner_safe(pair);
 }
 
 /* It has been told to start here again and again, and does not. */
@@ -568,6 +570,8 @@ void advance_app(struct step *step, int app) {
         struct pair *pair = step->pair;
         const struct record_app *record = &pair->record.apps[app];
         enum side owner = record->owner;
+        bool stopped = pair->apps[app].state[owner] == APPLICATION_STOPPED ||
+                       pair->apps[app].state[owner] == APPLICATION_FAILED;
 
         for (enum side side = 0; side < SIDE_MAX; side++)
                 follow_release(step, app, side);
@@ -577,9 +581,11 @@ void advance_app(struct step *step, int app) {
         if (!record->rehearsed) /* what a flow that ended half-way left there */
                 app_release(step, app, side_other(owner));
         if (record->ended) {
-                stop_left_over(step, app, owner);
-                if (pair->apps[app].state[owner] == APPLICATION_STOPPED ||
-                    pair->apps[app].state[owner] == APPLICATION_FAILED)
+                if (application_policy(pair, app)->retired)
+                        stopped = advance_retired(step, app);
+                else
+                        stop_left_over(step, app, owner);
+                if (stopped)
                         app_release(step, app, owner);
         }
         if (application_policy(pair, app)->prefault == PREFAULT_BACKGROUND && pair->apps[app].told_start &&

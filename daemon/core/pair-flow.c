@@ -216,6 +216,11 @@ void flow_end(struct step *step, int result, const char *text) {
                         request_reset(&pair->apps[i].stop[side]);
                         request_reset(&pair->apps[i].attach[side]);
                 }
+                if (record->moving) {
+                        record->stopped = false;
+                        /* Taken out while failoverd was down: now it ends, wherever it is. */
+                        record->ended = record->ended || pair->policy->applications[i].retired;
+                }
                 record->moving = false;
         }
         pair->last_flow = pair->record.flow;
@@ -300,6 +305,8 @@ void advance_flow(struct step *step) {
         enum phase least = PHASE_HEALTHY;
         bool any = false;
 
+        if (pair_flow_active(pair) && pair->policy->retired)
+                flow_end(step, -ECANCELED, "the pair was taken out of the policy while failoverd was down");
         if (!pair_flow_active(pair) || flow_disturbed(step))
                 return;
         for (size_t i = 0; i < pair->policy->n_applications && pair_flow_active(pair); i++) {

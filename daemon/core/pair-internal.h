@@ -13,6 +13,7 @@
  *   pair-rebuild.c  one VM: built anew
  *   pair-member.c   one VM: told what it runs, of the right size
  *   pair-app.c      goals of one application outside a flow; what its failure leads to
+ *   retired.c       one that the policy took out: out of its VMs; what waits for that
  *   pair-state.c    the right to write one application's shared regions
  *   pair-flow.c     the flow under way
  *   pair-move.c     one application's way in it

@@ -9,6 +9,7 @@
  *   detached   its region's memory has left a living old side, or unused memory stands in for it meanwhile; a fenced
  *              side's memory goes with it
  *   granted    the table's user changes; owner and token are written to disk; the new side's device grows
+ *   alone      nothing is left of one of that name that the policy took out of another pair (retired.h)
  *   state      the holders of its regions have given them to the new side, so that the old one writes no more
  *   disks      they are attached to the new side, beside its plugging
  *   plugged    the new side's agent sees the memory
@@ -24,6 +25,7 @@
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
+#include "daemon/core/retired.h"
 
 #define START_ATTEMPTS 3
 #define ATTACH_ATTEMPTS 3 /* of some 30 s each */
@@ -416,7 +418,7 @@ static bool state_held(const struct pair *pair, int app) {
 enum phase move_advance(struct step *step, int app) {
         struct pair *pair = step->pair;
         bool fenced_flow = pair->record.fence_wanted[pair->record.flow.from];
-        bool stopped, free_disks, granted, attached, state, disks;
+        bool stopped, free_disks, granted, attached, alone, state, disks;
 
         if (pair->record.apps[app].started)
                 return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
@@ -432,12 +434,13 @@ enum phase move_advance(struct step *step, int app) {
                 return PHASE_DECIDED;
         if (!granted)
                 return PHASE_FENCED;
-        state = app_state_granted(step, app, pair->record.flow.to); /* beside the plugging, as the disks */
+        alone = retired_gone(step, app);
+        state = alone && app_state_granted(step, app, pair->record.flow.to); /* beside the plugging, as the disks */
         if (!state && state_held(pair, app)) {
                 stuck(step, app, "a holder of its state is out of reach, and cannot take that from it");
                 return PHASE_GRANTED;
         }
-        disks = free_disks && (attached || move_grows(pair, app)) &&
+        disks = free_disks && alone && (attached || move_grows(pair, app)) &&
                 app_disks_attached(step, app, pair->record.flow.to);
         if (!attached)
                 return PHASE_GRANTED;

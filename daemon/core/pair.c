@@ -8,6 +8,7 @@
 
 #include "daemon/core/pair-internal.h"
 #include "daemon/core/readiness.h"
+#include "daemon/core/retired.h"
 
 /* Comparing facts with goals settles within a few rounds; more is a fault in the machine. */
 #define ROUNDS_MAX 16
@@ -284,12 +285,14 @@ static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
                 reason(pair, "%s", m->findings[i]);
 }
 
-static void app_reasons(struct pair *pair, int app) {
+static void app_reasons(const struct step *step, int app) {
+        struct pair *pair = step->pair;
         const struct application *policy = &pair->policy->applications[app];
         const struct record_app *record = &pair->record.apps[app];
         const struct app_state *state = &pair->apps[app];
         enum side owner = record->owner, other = side_other(owner);
         bool hot = pair_is_hot(pair, app);
+        char text[EVENT_TEXT_LEN];
 
         if (record->ended)
                 return;
@@ -298,6 +301,9 @@ static void app_reasons(struct pair *pair, int app) {
         else if (state->state_failure[0] && state->state[owner] != APPLICATION_RUNNING)
                 reason(pair, "%s: not to be started before its state is its own to write: %s", policy->name,
                        state->state_failure);
+        else if (hot && state->state[owner] != APPLICATION_RUNNING &&
+                 retired_reason(step->engine, pair, app, text))
+                reason(pair, "%s", text);
         else if (hot && member_usable(pair, owner) && state->state[owner] != APPLICATION_RUNNING)
                 reason(pair, "%s: not running on %s%s%s", policy->name, pair_domain(pair, owner),
                        state->failure[0] ? ": " : "", state->failure);
@@ -354,7 +360,7 @@ static void collect_reasons(struct step *step) {
         for (enum side side = 0; side < SIDE_MAX; side++)
                 member_reasons(pair, side, step->now);
         for (size_t i = 0; i < pair->policy->n_applications; i++)
-                app_reasons(pair, (int) i);
+                app_reasons(step, (int) i);
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 for (enum side side = 0; side < SIDE_MAX; side++)
                         if (pair->apps[i].mismatch[side])

@@ -92,6 +92,20 @@ int policy_block_write_file(FILE *f, const struct policy *policy) {
         return r < 0 ? r : policy_write(plain, f);
 }
 
+int policy_block_write_whole(FILE *f, const struct policy *policy) {
+        struct buffer beside = { 0 };
+        int r = policy_block_write_file(f, policy);
+
+        if (r >= 0)
+                r = policy_block_write_beside(&beside, policy);
+        if (r >= 0 && beside.failed)
+                r = -ENOMEM;
+        if (r >= 0 && beside.n > 0)
+                fwrite(beside.bytes, 1, beside.n, f);
+        buffer_deinit(&beside);
+        return r;
+}
+
 static char *without_bars(const char *lines, size_t n) {
         char *text = malloc(n + 1), *to = text;
 
@@ -152,4 +166,35 @@ int policy_block_parse_retired(struct policy *policy, bool whole, const char *li
         return r < 0 ? error_set(error, r == -ENOMEM ? r : -EBADMSG,
                                  "what was taken out of the policy does not fit in: %s", strerror(-r))
                      : 0;
+}
+
+/* Where the next "retired ..." line begins, or `end`. */
+static const char *find_retired(const char *at, const char *end) {
+        for (const char *line = at; line < end; line++) {
+                if (end - line > 8 && memcmp(line, "retired ", 8) == 0)
+                        return line;
+                line = memchr(line, '\n', (size_t) (end - line));
+                if (!line)
+                        break;
+        }
+        return end;
+}
+
+int policy_block_parse_whole(const char *text, size_t n, struct policy **ret, struct error *error) {
+        _cleanup_(policy_freep) struct policy *policy = NULL;
+        const char *end = text + n, *at = find_retired(text, end);
+        int r = policy_block_parse(text, (size_t) (at - text), &policy, error);
+
+        while (r >= 0 && at < end) {
+                bool whole = end - at > 12 && memcmp(at, "retired pair", 12) == 0;
+                const char *block = memchr(at, '\n', (size_t) (end - at));
+
+                block = block ? block + 1 : end;
+                at = find_retired(block, end);
+                r = policy_block_parse_retired(policy, whole, block, (size_t) (at - block), error);
+        }
+        if (r < 0)
+                return r;
+        *ret = steal_ptr(policy);
+        return 0;
 }

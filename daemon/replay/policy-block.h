@@ -17,6 +17,10 @@
 int policy_block_write(struct buffer *out, const struct policy *policy);
 /* The same for a policy whose own text is in a file beside the recording: only what was taken out of it. */
 int policy_block_write_beside(struct buffer *out, const struct policy *policy);
+/* The whole as a file, whose beginning is the policy's own text. Returns 0 or -ENOMEM. */
+int policy_block_write_whole(FILE *f, const struct policy *policy);
+/* Reads that, or a policy's own text. -EBADMSG with the first reason, -ENOMEM. */
+int policy_block_parse_whole(const char *text, size_t n, struct policy **ret, struct error *error);
 /* The policy's own text, as a file for people. Returns 0 or -ENOMEM. */
 int policy_block_write_file(FILE *f, const struct policy *policy);
 

@@ -114,6 +114,10 @@ static int read_retired(struct recording_reader *reader, struct policy *policy, 
         return policy_block_parse_retired(policy, whole, block, n, error);
 }
 
+static bool retired_follows(const struct recording_reader *reader) {
+        return reader->end - reader->at > 8 && memcmp(reader->at, "retired ", 8) == 0;
+}
+
 /* The lines of a snapshot up to the first that is not about the policy. */
 static int read_policies(struct recording_reader *reader, struct policy **policy, struct error *error) {
         int r;
@@ -201,6 +205,11 @@ static int read_event(struct recording_reader *reader, struct error *error) {
         r = event_text_parse(reader->copy, reader->clock, &reader->pongs, &reader->reading, &reader->event, error);
         if (r >= 0 && reader->event.event.kind == EVENT_POLICY) {
                 r = read_policy(reader, &reader->event.policy, error);
+                while (r >= 0 && retired_follows(reader)) {
+                        r = next_line(reader, error);
+                        if (r > 0)
+                                r = read_retired(reader, reader->event.policy, error);
+                }
                 reader->event.event.policy = reader->event.policy;
         }
         if (r < 0)

@@ -17,8 +17,9 @@ void checker_persist(struct sim *sim, const struct action *action) {
                 checker_violated(sim, "what is older is to be written over what is newer of %s", pair->name);
 }
 
-static bool app_kept(const struct record_app *a, const struct record_app *b, bool hot) {
-        bool ended = a->ended == b->ended || hot; /* it was taken out, and is in the policy again */
+/* It was taken out meanwhile, or was, and is in the policy again: whether it has ended is another matter then. */
+static bool app_kept(const struct record_app *a, const struct record_app *b, bool in_or_out) {
+        bool ended = a->ended == b->ended || in_or_out;
 
         return a->owner == b->owner && a->token == b->token && ended && a->moving == b->moving &&
                memcmp(a->granted_bytes, b->granted_bytes, sizeof(a->granted_bytes)) == 0 &&
@@ -46,6 +47,7 @@ void checker_restored(struct sim *sim, const struct pair *pair, const struct rec
                 for (unsigned k = 0; k < pair->record.n_apps; k++)
                         if (strcmp(record->apps[i].name, pair->record.apps[k].name) == 0 &&
                             !app_kept(&record->apps[i], &pair->record.apps[k],
-                                      pair_application_kind(pair, (int) k) == APPLICATION_HOT_STANDBY))
+                                      pair->policy->applications[k].retired ||
+                                              pair_application_kind(pair, (int) k) == APPLICATION_HOT_STANDBY))
                                 checker_violated(sim, "what was written of %s is forgotten", record->apps[i].name);
 }

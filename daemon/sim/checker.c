@@ -83,6 +83,34 @@ static void check_token(struct sim *sim, const struct action *action, const stru
         here->told_token = token;
 }
 
+/* The same application under another pair, which a policy took it out of: it is nowhere when it is started here. */
+static void check_elsewhere(struct sim *sim, const struct action *action, const struct application *app) {
+        for (int i = 0; i < sim->n_pairs; i++) {
+                const struct pair_policy *policy = i == action->pair ? NULL : sim_policy(sim, i);
+                int other = policy ? pair_policy_find_application(policy, app->name) : -1;
+
+                for (int side = 0; other >= 0 && side < SIDE_MAX; side++) {
+                        const struct sim_vm *vm = sim_vm(sim, i, side);
+
+                        if (vm->lied || vm->stated_dead)
+                                continue;
+                        if (checker_can_act(vm, other))
+                                checker_violated(sim, "%s is to be started on %s and can still act on %s", app->name,
+                                                 sim_policy(sim, action->pair)->members[action->side].domain,
+                                                 policy->members[side].domain);
+                        if (vm->process && vm->disks[other])
+                                checker_violated(sim, "%s is to be started on %s while %s still holds a disk of it",
+                                                 app->name, sim_policy(sim, action->pair)->members[action->side].domain,
+                                                 policy->members[side].domain);
+                }
+        }
+}
+
+void checker_forgotten(struct sim *sim, const struct sim_vm *vm, int app, const char *name, const char *domain) {
+        if (checker_can_act(vm, app) && !vm->lied && !vm->stated_dead)
+                checker_violated(sim, "%s is in no policy any more and can still act on %s", name, domain);
+}
+
 static void check_start(struct sim *sim, const struct action *action) {
         const struct sim_pair *pair = &sim->pairs[action->pair];
         const struct pair_policy *policy = sim_policy(sim, action->pair);
@@ -110,6 +138,7 @@ static void check_start(struct sim *sim, const struct action *action) {
         if (sim->engine->pairs[action->pair]->record.apps[action->app].ended)
                 checker_violated(sim, "%s has ended, and is to be started", app->name);
         check_token(sim, action, app);
+        check_elsewhere(sim, action, app);
         if (pair->checker.dumping[side_other(action->side)] &&
             sim_vm(sim, action->pair, side_other(action->side))->process)
                 checker_violated(sim, "%s is to be started on %s while %s is being dumped", app->name,

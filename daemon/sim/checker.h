@@ -8,6 +8,8 @@
  *  - never two running instances of a hot-standby application, and no disk attached to two VMs
  *  - no start of an application while its other side could still act: it is off, frozen, or its stop there was
  *    confirmed to failoverd
+ *  - no start while the same application, under a pair that the policy took it out of, can act or holds a disk; and
+ *    nothing that can still act is forgotten
  *  - no start while the other side is being dumped
  *  - an owner is safe in the store before its application is started (on disk; in the run-time directory alone
  *    only while the disk does not answer)
@@ -58,6 +60,8 @@ struct sim_vm;
 /* Can the application still act there, now or when somebody lets it go on? */
 bool checker_can_act(const struct sim_vm *vm, int app);
 void checker_violated(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* An application of that VM is in the policy in force no more. */
+void checker_forgotten(struct sim *sim, const struct sim_vm *vm, int app, const char *name, const char *domain);
 /* Before the engine is given an event. */
 void checker_event(struct sim *sim, const struct event *event);
 /* As each action is about to be carried out. */

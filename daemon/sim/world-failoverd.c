@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/core/retired.h"
 #include "daemon/sim/world.h"
 
 #define CONNECT_USEC (5 * USEC_PER_MSEC)
@@ -65,6 +66,35 @@ static void restore(struct sim *sim, int slot) {
                 checker_restored(sim, sim->engine->pairs[found], &record);
 }
 
+/* The policy of the file with what may not be out of its VMs yet, as begin_policy() of daemon/manager.c has it. */
+static struct policy *policy_with_retired(struct sim *sim) {
+        struct policy *policy = policy_copy(sim->file_policy);
+        struct record *records = calloc((size_t) sim->n_pairs + 1, sizeof(*records));
+        size_t n = 0;
+
+        for (int i = 0; records && i < sim->n_pairs; i++)
+                if (store_newest(&sim->pairs[i]) && !sim->store_gone)
+                        records[n++] = *store_newest(&sim->pairs[i]);
+        if (!policy || !records || retired_restore(policy, sim->policy, records, n, sim->store_lost) < 0)
+                policy = policy_free(policy);
+        free(records);
+        return policy;
+}
+
+static bool takes_policy(struct sim *sim, const struct policy *policy) {
+        failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        return sim->engine && sim->engine->policy;
+}
+
+static void begin_policy(struct sim *sim) {
+        const struct policy *last = sim->policy;
+        struct policy *policy = policy_with_retired(sim);
+
+        if (!policy || !takes_policy(sim, policy))
+                (void) (sim->engine && takes_policy(sim, last));
+        policy_free(policy);
+}
+
 void failoverd_start(struct sim *sim) {
         if (sim->engine)
                 return;
@@ -75,7 +105,7 @@ void failoverd_start(struct sim *sim) {
         }
         sim->host++;
         record_start(sim);
-        failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = sim->file_policy });
+        begin_policy(sim);
         if (sim->engine && !sim->engine->policy) { /* as manager_new() does */
                 failoverd_die(sim, RESTART_USEC);
                 return;

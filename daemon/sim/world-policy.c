@@ -193,6 +193,15 @@ static void leave(struct sim_pair *pair) {
         }
 }
 
+/* What the policy in force has no more is out of its VMs. */
+static void look_for_forgotten(struct sim *sim, const struct sim_pair *pair, const struct pair_policy *next) {
+        for (size_t i = 0; pair->present && pair->policy && i < pair->policy->n_applications; i++)
+                for (int side = 0; side < SIDE_MAX; side++)
+                        if (!next || pair_policy_find_application(next, pair->policy->applications[i].name) < 0)
+                                checker_forgotten(sim, &pair->vms[side], (int) i, pair->policy->applications[i].name,
+                                                  pair->policy->members[side].domain);
+}
+
 void policy_in_force(struct sim *sim) {
         const struct policy *now;
         struct places places;
@@ -212,6 +221,7 @@ void policy_in_force(struct sim *sim) {
                 const struct pair_policy *next = found < 0 ? pair->policy : &now->pairs[found];
 
                 find_applications(pair->policy, next, places.pairs[i].apps);
+                look_for_forgotten(sim, pair, found < 0 ? NULL : next);
                 if (found < 0)
                         leave(pair);
         }

@@ -18,6 +18,7 @@
 /* What is in the policy just now. What is taken out keeps its place, and its name is not given again. */
 struct made_application {
         bool present, hot;
+        unsigned under; /* the pair that it is named under now */
         unsigned memory_mib;
         char rest[REST_LEN]; /* of its line */
 };
@@ -63,6 +64,7 @@ static void make_application(struct world *w, struct made_pair *pair) {
         int n;
 
         a->present = true;
+        a->under = w->n_pairs - 1;
         a->hot = hot;
         a->memory_mib = 64 * (1 + below(w, 8));
         n = snprintf(a->rest, REST_LEN,
@@ -119,8 +121,9 @@ static unsigned least_mib(const struct world *w) {
                 const struct made_pair *pair = &w->pairs[i];
 
                 sum += pair->present ? 2 * (512 + 128) : 0;
-                for (unsigned k = 0; pair->present && k < pair->n_apps; k++)
-                        sum += pair->apps[k].present && pair->apps[k].hot ? pair->apps[k].memory_mib : 0;
+                for (unsigned k = 0; k < pair->n_apps; k++)
+                        sum += pair->apps[k].present && pair->apps[k].hot && w->pairs[pair->apps[k].under].present
+                                       ? pair->apps[k].memory_mib : 0;
         }
         return sum;
 }
@@ -142,10 +145,14 @@ static void write_policy(const struct world *w, char text[GENERATED_POLICY_LEN])
                     "  - name: p%u\n    active: {domain: a%u, base: 512MiB}\n    standby: {domain: b%u, base: "
                     "512MiB}\n%s    applications:\n",
                     i, i, i, pair->rest);
-                for (unsigned k = 0; k < pair->n_apps; k++)
-                        if (pair->apps[k].present)
-                                add(text, &used, "      - {name: p%ua%u, memory: %uMiB, %s}\n", i, k,
-                                    pair->apps[k].memory_mib, pair->apps[k].rest);
+                for (unsigned from = 0; from < w->n_pairs; from++)
+                        for (unsigned k = 0; k < w->pairs[from].n_apps; k++) {
+                                const struct made_application *app = &w->pairs[from].apps[k];
+
+                                if (app->present && app->under == i)
+                                        add(text, &used, "      - {name: p%ua%u, memory: %uMiB, %s}\n", from, k,
+                                            app->memory_mib, app->rest);
+                        }
                 if (pair->hand_mib)
                         add(text, &used, "      - {name: p%um, kind: memory, memory: %uMiB}\n", i, pair->hand_mib);
         }
@@ -159,17 +166,30 @@ static unsigned count_pairs(const struct world *w) {
         return n;
 }
 
-static unsigned count_apps(const struct made_pair *pair) {
+/* At home: others may come and go. */
+static unsigned count_apps(const struct made_pair *pair, unsigned home) {
         unsigned n = 0;
 
         for (unsigned i = 0; i < pair->n_apps; i++)
-                n += pair->apps[i].present;
+                n += pair->apps[i].present && pair->apps[i].under == home;
         return n;
 }
 
-/* A policy that is another one in a thing or two: without a pair, with one more, with a region of another size. */
+/* Names an application under another pair, or under its own again; one with disks stays, since those are the VMs'. */
+static bool move_application(struct world *w, struct made_application *app, unsigned home) {
+        if (!app->present || strstr(app->rest, "disks"))
+                return false;
+        if (app->under == home && (count_apps(&w->pairs[home], home) == 1 || w->n_pairs == 1))
+                return false;
+        app->under = app->under == home ? (home + 1) % w->n_pairs : home;
+        return true;
+}
+
+/* A policy that is another one in a thing or two: without a pair, with one more, with a region of another size,
+ * with an application under another pair. */
 static void change_policy(struct world *w) {
-        struct made_pair *pair = &w->pairs[below(w, w->n_pairs)];
+        unsigned home = below(w, w->n_pairs);
+        struct made_pair *pair = &w->pairs[home];
         struct made_application *app = &pair->apps[below(w, pair->n_apps)];
 
         switch (below(w, 7)) {
@@ -180,7 +200,10 @@ static void change_policy(struct world *w) {
                 break;
         case 2:
         case 3: app->memory_mib = 64 * (1 + below(w, 12)); break;
-        case 4: app->present = !app->present || count_apps(pair) == 1; break;
+        case 4:
+                if (w->random % 2 == 0 || !move_application(w, app, home)) /* as above, nothing is drawn */
+                        app->present = !app->present || count_apps(pair, home) == 1;
+                break;
         case 5:
                 if (pair->n_apps < APPS_MAX)
                         make_application(w, pair);

@@ -369,6 +369,8 @@ static void what_a_removed_pair_was_assigned_is_forgotten_by_the_store_too(void)
         REQUIRE(w.engine->pairs[1] != NULL);
         CHECK(assigned_bytes(w.engine->pairs[1], SIDE_A) == 0);
         CHECK(w.engine->pairs[1]->persist[PERSIST_OWNER].id != 0);
+        for (int app = 0; app < 2; app++)
+                w.engine->pairs[1]->record.apps[app].stopped = true;
         CHECK(try_policy(&w, text, why) == 0);
         CHECK(w.engine->pairs[1] == NULL);
         end(&w);

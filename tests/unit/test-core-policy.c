@@ -138,11 +138,16 @@ static void an_application_taken_out_keeps_its_row_until_its_memory_is_back(void
         CHECK(usage(&world, app) == 256 * MIB);
         CHECK(pair->apps[app].state[SIDE_A] == APPLICATION_RUNNING); /* its agent is asked to stop it */
 
-        /* It has stopped and its memory has left: forgotten by the next policy. */
-        pair->apps[app].state[SIDE_A] = APPLICATION_STOPPED;
+        /* Its memory has left, and nobody has confirmed that it has stopped. */
         table_give_back(&world.engine->table,
                         table_find_application(&world.engine->table, (struct holder) { 0, SIDE_A }, app));
         pair->record.apps[app].granted_bytes[SIDE_A] = 0;
+        pair->apps[app].state[SIDE_A] = APPLICATION_STOPPED;
+        apply(&world, WEB, "1GiB");
+        pair = world.engine->pairs[0];
+        REQUIRE(pair_policy_find_application(pair->policy, "db") == app);
+        /* That is confirmed too: forgotten by the next policy. */
+        pair->record.apps[app].stopped = true;
         apply(&world, WEB, "1GiB");
         CHECK(pair_policy_find_application(world.engine->pairs[0]->policy, "db") == -ENOENT);
         end(&world);
@@ -185,6 +190,8 @@ static void a_pair_taken_out_stays_until_its_memory_is_back_and_then_gives_all_b
         table_give_back(&world.engine->table,
                         table_find_application(&world.engine->table, (struct holder) { 0, SIDE_A }, 0));
         pair->record.apps[0].granted_bytes[SIDE_A] = 0;
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                pair->record.apps[i].stopped = true;
         apply_none(&world);
         CHECK(engine_find_pair(world.engine, "p") == -ENOENT);
         CHECK(table_unused(&world.engine->table) == GIB - 64 * MIB);
