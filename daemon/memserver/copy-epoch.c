@@ -7,7 +7,8 @@
 
 #define RUN_PAGES 256 /* sent at once */
 
-/* Begins the epoch there, or has it applied. Said twice, over a connection that was replaced, it does no harm. */
+/* Begins the epoch there, has a part of it put on disk, or has it applied. Said twice, over a connection that was
+ * replaced, it does no harm. */
 static int send_turn(struct copy *copy, enum label_state state, uint64_t number) {
         struct label label;
         unsigned char page[LABEL_BYTES];
@@ -32,6 +33,15 @@ static int send_staged(struct copy *copy, struct epoch *epoch) {
         return r;
 }
 
+/* All but the last part. A mirror answers no sign of life while it waits for its disk, so not for long at once. */
+static int have_put(struct copy *copy, const struct epoch *epoch, uint64_t number) {
+        int r = 0;
+
+        for (uint64_t at = EPOCH_PART_BYTES; r == 0 && at < epoch_bytes(epoch); at += EPOCH_PART_BYTES)
+                r = send_turn(copy, LABEL_NONE, number);
+        return r;
+}
+
 int copy_send_epoch(struct copy *copy, struct epoch *epoch, uint64_t number) {
         int r = 0;
 
@@ -44,5 +54,7 @@ int copy_send_epoch(struct copy *copy, struct epoch *epoch, uint64_t number) {
                 r = send_turn(copy, LABEL_FILLING, number);
         if (r == 0)
                 r = send_staged(copy, epoch);
+        if (r == 0)
+                r = have_put(copy, epoch, number);
         return r == 0 ? send_turn(copy, LABEL_COMPLETE, number) : r;
 }

@@ -17,6 +17,8 @@
 
 #define EPOCH_SPACE_BYTES_MAX (UINT64_C(1) << 40) /* one bit a page is kept of what is staged */
 
+#define EPOCH_PART_BYTES (4 * MIB) /* that a mirror puts on disk between two signs of life */
+
 struct epoch;
 
 /* Of the space whose pages these are, which outlive it. -EFBIG above EPOCH_SPACE_BYTES_MAX, -ENOMEM, -EMFILE. */

@@ -19,8 +19,8 @@
 #define LABEL_BYTES PAGE_BYTES
 
 /* A mirror as its primary sees it: the pages, the label, then, where epochs are staged (epoch.h), as many pages again,
- * and a label that begins one (LABEL_FILLING) or has it applied (LABEL_COMPLETE), by its number; and at last room for a
- * bundle of saves (bundle.h). */
+ * and a label that begins one (LABEL_FILLING), has a further part of it put on disk (LABEL_NONE) or has it applied
+ * (LABEL_COMPLETE), by its number; and at last room for a bundle of saves (bundle.h). */
 static inline uint64_t mirror_bundle_offset(uint64_t size_bytes) {
         return 2 * (size_bytes + LABEL_BYTES);
 }
@@ -30,7 +30,7 @@ static inline uint64_t mirror_size(uint64_t size_bytes) {
 }
 
 enum label_state {
-        LABEL_NONE,     /* nothing was said yet; never sent by a primary */
+        LABEL_NONE,     /* nothing was said yet; a primary sends it of epochs alone */
         LABEL_FILLING,  /* pages are missing */
         LABEL_COMPLETE, /* it has all pages, and gets each save before it is acknowledged */
         LABEL_GONE,     /* the primary has given this copy up */

@@ -21,6 +21,7 @@
 struct persist_file {
         int dir_fd, fd;
         uint64_t size_bytes;
+        _Atomic uint64_t unflushed_bytes; /* written since the last flush */
         struct space_name name;
 };
 
@@ -103,6 +104,7 @@ void persist_remove(struct persist_file *file) {
 }
 
 int persist_write(struct persist_file *file, const void *buffer, uint64_t length, uint64_t offset) {
+        file->unflushed_bytes += length;
         return write_all(file->fd, buffer, length, offset);
 }
 
@@ -113,7 +115,12 @@ int persist_trim(struct persist_file *file, uint64_t length, uint64_t offset) {
                        ? -errno : 0;
 }
 
+int persist_bound(struct persist_file *file, uint64_t most_bytes) {
+        return file->unflushed_bytes > most_bytes ? persist_flush(file) : 0;
+}
+
 int persist_flush(struct persist_file *file) {
+        file->unflushed_bytes = 0;
         return fdatasync(file->fd) < 0 ? -errno : 0;
 }
 

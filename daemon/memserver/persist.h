@@ -24,6 +24,8 @@ int persist_write(struct persist_file *file, const void *buffer, uint64_t length
 int persist_trim(struct persist_file *file, uint64_t length, uint64_t offset);
 /* What was written is on the disk. */
 int persist_flush(struct persist_file *file);
+/* The same where more than that was written since. */
+int persist_bound(struct persist_file *file, uint64_t most_bytes);
 /* Puts another label in place of the old one, on the disk when it returns. */
 int persist_relabel(struct persist_file *file, const struct label *label);
 

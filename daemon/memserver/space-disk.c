@@ -26,16 +26,19 @@ static enum label_state whole(const struct space *space) {
         return space->role == SPACE_MIRROR ? space->keeper.last.state : LABEL_COMPLETE;
 }
 
-static int write_staged(struct space *space) {
-        struct epoch *epoch = space->epochs.staged;
+/* So much of what has not been written yet. */
+static int write_staged(struct space *space, uint64_t most_bytes) {
+        struct space_epochs *epochs = &space->epochs;
         _cleanup_free_ char *buffer = malloc(RUN_PAGES * PAGE_BYTES);
-        uint64_t page = 0, n = 0;
+        uint64_t n, written = 0;
         int r = buffer ? 0 : -ENOMEM;
 
-        for (; r == 0 && epoch_run(epoch, &page, RUN_PAGES, &n); page += n) {
-                r = epoch_read(epoch, buffer, n * PAGE_BYTES, page * PAGE_BYTES);
+        while (r == 0 && written < most_bytes && epoch_run(epochs->staged, &epochs->put_page, RUN_PAGES, &n)) {
+                r = epoch_read(epochs->staged, buffer, n * PAGE_BYTES, epochs->put_page * PAGE_BYTES);
                 if (r == 0)
-                        r = persist_write(space->file, buffer, n * PAGE_BYTES, page * PAGE_BYTES);
+                        r = persist_write(space->file, buffer, n * PAGE_BYTES, epochs->put_page * PAGE_BYTES);
+                epochs->put_page += n;
+                written += n * PAGE_BYTES;
         }
         return r;
 }
@@ -72,10 +75,12 @@ static int settle(struct space *space) {
         return r;
 }
 
-/* What was torn is as it is here again. */
+/* What was torn is as it is here again, and so is what was put there of an epoch that is not whole yet. */
 static int restore(struct space *space) {
-        int r = write_torn(space);
+        int r;
 
+        space->epochs.on_its_way = false;
+        r = write_torn(space);
         return r == 0 ? settle(space) : r;
 }
 
@@ -96,10 +101,11 @@ static void tear(struct space *space, uint64_t offset, uint64_t length) {
         space->torn_end = offset + length;
 }
 
-int space_disk_put(struct space *space, uint64_t offset, uint64_t length) {
+/* From now on the file is neither the old nor the new. */
+static int begin(struct space *space, uint64_t offset, uint64_t length) {
         int r;
 
-        if (!space->file)
+        if (space->epochs.on_its_way)
                 return 0;
         r = relabel(space, LABEL_FILLING);
         if (r == 0)
@@ -107,12 +113,35 @@ int space_disk_put(struct space *space, uint64_t offset, uint64_t length) {
         if (r < 0)
                 return r;
         tear(space, offset, length);
-        r = write_staged(space);
+        space->epochs.on_its_way = true;
+        space->epochs.put_page = 0;
+        return 0;
+}
+
+static int put(struct space *space, uint64_t offset, uint64_t length, bool all) {
+        int r;
+
+        if (!space->file)
+                return 0;
+        r = begin(space, offset, length);
+        if (r < 0)
+                return r;
+        r = write_staged(space, all ? UINT64_MAX : EPOCH_PART_BYTES);
         if (r == 0)
-                r = settle(space);
+                r = all ? settle(space) : persist_flush(space->file);
+        if (r < 0 || all)
+                space->epochs.on_its_way = false;
         if (r < 0)
                 (void) restore(space);
         return r;
+}
+
+int space_disk_put(struct space *space, uint64_t offset, uint64_t length) {
+        return put(space, offset, length, true);
+}
+
+int space_disk_put_part(struct space *space, uint64_t offset, uint64_t length) {
+        return put(space, offset, length, false);
 }
 
 void space_disk_undo(struct space *space, uint64_t offset, uint64_t length) {

@@ -22,6 +22,7 @@ uint64_t space_turn_offset(const struct space *space) {
 static int begin(struct space *space) {
         struct space_epochs *epochs = &space->epochs;
 
+        epochs->on_its_way = false;
         if (!epochs->staged)
                 return epoch_new(space->pages, &epochs->staged);
         epoch_clear(epochs->staged);
@@ -65,6 +66,7 @@ static void forget(struct space_epochs *epochs) {
                 epochs->staged = epoch_free(epochs->staged);
         epochs->receiving = 0;
         epochs->staged_bytes = 0;
+        epochs->on_its_way = false;
         disclaim(epochs);
 }
 
@@ -195,6 +197,23 @@ int space_epoch_flush(struct space *space) {
         return r == 0 ? space_flush(space) : r;
 }
 
+/* With the lock held. What takes long is done before, so that the primary is answered in between. */
+static int put_part(struct space *space) {
+        uint64_t offset, length, begin, n_bytes;
+        struct range range;
+        int r;
+
+        if (!space->file || !epoch_span(space->epochs.staged, &offset, &length))
+                return 0;
+        begin = offset;
+        n_bytes = length;
+        space_disk_span(space, &begin, &n_bytes);
+        range_take(&space->ranges, &range, n_bytes, begin);
+        r = space_disk_put_part(space, offset, length);
+        range_give(&space->ranges, &range);
+        return r;
+}
+
 /* With the lock held. */
 static int turn(struct space *space, const struct label *label) {
         struct space_epochs *epochs = &space->epochs;
@@ -205,6 +224,8 @@ static int turn(struct space *space, const struct label *label) {
                 epochs->receiving = r == 0 ? label->number : 0;
                 return r;
         }
+        if (label->state == LABEL_NONE)
+                return label->number == epochs->receiving ? put_part(space) : -EINVAL;
         if (label->state == LABEL_COMPLETE && label->number == epochs->receiving) {
                 r = commit(space, label->number);
                 epochs->receiving = 0;

@@ -135,6 +135,15 @@ static void mirror_as_it_is(struct space *space, uint64_t length, uint64_t offse
                 copy_give_up(space->mirror, "a save failed here, and what is left cannot be read");
 }
 
+/* A mirror that is being filled is on disk as far as it is filled: no sign of life waits for all of it at its end. */
+static int write_file(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
+        int r = persist_write(space->file, buffer, length, offset);
+
+        if (r == 0 && space->role == SPACE_MIRROR && space->keeper.last.state == LABEL_FILLING)
+                r = persist_bound(space->file, EPOCH_PART_BYTES);
+        return r;
+}
+
 static int write_copied(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
         struct range range;
         int r;
@@ -145,7 +154,7 @@ static int write_copied(struct space *space, const void *buffer, uint64_t length
         else
                 r = page_space_write(space->pages, buffer, length, offset);
         if (r == 0 && space->file)
-                r = persist_write(space->file, buffer, length, offset);
+                r = write_file(space, buffer, length, offset);
         if (r == 0 && space->mirror)
                 r = copy_save(space->mirror, buffer, length, offset);
         else if (r < 0 && space->mirror)

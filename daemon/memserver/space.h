@@ -51,6 +51,8 @@ struct space_epochs {
         _Atomic uint64_t number;       /* of the last one applied, counted by the primary from 1; 0: none */
         _Atomic usec_t applied_usec;   /* when that was; 0: not here */
         _Atomic uint64_t staged_bytes;
+        bool on_its_way;       /* a part of it is on disk */
+        uint64_t put_page;     /* up to which page */
 };
 
 struct space {
@@ -135,6 +137,8 @@ int space_hear_turn(struct space *space, const void *buffer);
  * as it was, at once or at the next flush. With the epochs' lock and the range of space_disk_span() held: the span, and
  * what is torn. */
 int space_disk_put(struct space *space, uint64_t offset, uint64_t length);
+/* A first, or further, part of it, of EPOCH_PART_BYTES. */
+int space_disk_put_part(struct space *space, uint64_t offset, uint64_t length);
 void space_disk_span(const struct space *space, uint64_t *offset, uint64_t *length);
 /* It was put there, and then refused elsewhere. */
 void space_disk_undo(struct space *space, uint64_t offset, uint64_t length);

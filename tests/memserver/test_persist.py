@@ -7,7 +7,10 @@ import subprocess
 
 import nbd
 import pytest
+from relay import Relay
 from server import MIB, PAGE, Refused, name, page
+from test_epochs import flushing
+from testbed.wait import until
 from writer import Writer
 
 
@@ -229,3 +232,31 @@ def test_a_trim_that_the_disk_refuses_leaves_the_mirror_with_the_same(disk_witho
     primary.kill()
     there = keeper.connect(keeper.promote(token=2, force=True)).pread(600 * PAGE, 0)
     assert here == there and there[500 * PAGE:] == b"".join(page(n) for n in pages[500:])
+
+
+def test_an_epoch_goes_to_a_mirrors_disk_in_parts(servers, disk, tmp_path):
+    """Between them it can answer its primary, however long its disk takes for all of it. A flush in between takes back
+    what is there, and at the end all of it is there."""
+    primary, keeper = servers(), servers("64MiB", disk)
+    relay = Relay(primary.path("relay"), keeper.socket)
+    capability = primary.open()
+    at_mirror = primary.mirror(keeper, uri=relay.uri, deadline=600, opened={"persist": True})
+    primary.until_mirror("complete")
+    writer, data, part = primary.connect(capability + ".epoch"), os.urandom(12 * MIB), 4 * MIB
+    for at in range(0, len(data), MIB):
+        writer.pwrite(data[at:at + MIB], at)
+    file, header, piece = tmp_path / "spaces/n1,vm1,swap.pages", 28, 256 * 1024
+    # What begins it, all of it, and two pages that have a part put on disk, one of which may be a sign of life.
+    relay.budget = 3 * (PAGE + header) + len(data) // piece * (piece + header)
+    thread, result = flushing(writer)
+    until(lambda: file.read_bytes()[:part] == data[:part], 60, "the first part is on disk")
+    assert not any(file.read_bytes()[2 * part:]) and "epochs" not in keeper.space()
+    keeper.connect(at_mirror).flush()
+    relay.budget = None
+    thread.join()
+    assert result == [0] and keeper.space()["epochs"] == 1 and primary.space()["mirror"] == "complete"
+    assert file.read_bytes()[:len(data)] == data
+    relay.close()
+    primary.kill()
+    restart(keeper)
+    assert keeper.connect(keeper.promote(token=2, force=True)).pread(len(data), 0) == data
