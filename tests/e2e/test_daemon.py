@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from expect import counts, moved, rejoined
+from expect import counts, moved, rejoined, table_adds_up
 from testbed.wait import until
 
 
@@ -80,3 +80,20 @@ def test_fault_while_failoverd_is_away_is_found_and_repaired_at_its_start(pair):
     assert len(pair.running_on("db")) == 1
     counts(pair, pair.active)
     assert pair.n_flows() in (before, before + 1)
+
+
+def test_pair_comes_up_after_a_power_loss_with_the_side_active_that_owns_the_data(pair):
+    done = pair.failoverd.ctl("switch", "p")
+    assert done.returncode == 0, done.stderr
+    pair.wait_armed()
+    owner, known = pair.active, [flow["id"] for flow in pair.failoverd.flows("p")]
+    pair.lose_power()
+    pair.session.start_libvirtd()
+    assert [pair.guests.state(vm) for vm in pair.domains] == ["shut off", "shut off"]
+    pair.failoverd.start()
+    pair.wait_armed()
+    assert pair.active == owner and pair.running_on("db") == [owner]
+    assert pair.application("db")["owner"]["domain"] == owner
+    counts(pair, owner)
+    table_adds_up(pair)
+    assert [flow["id"] for flow in pair.failoverd.flows("p")] == known, "history is as it was"

@@ -6,22 +6,10 @@ import signal
 import pytest
 
 from expect import moved, phases, rejoined, said
-from testbed.policy import policy
+from testbed.policy import COUNTER, policy
 from testbed.stand import Stand
 from testbed.wait import until
 
-COUNTER = """\
-      - name: db
-        kind: hot-standby
-        memory: 128MiB
-        start: {command: [/usr/bin/count-on-disk, vdb, db]}
-        stop-timeout: 2s
-        restart: {budget: 10, within: 15s, expected: 500ms}
-        severity:
-          - {signal: KILL, is: major}
-        resources:
-          disks: [vdb]
-"""
 # A guest is told of an unplug by this ACPI event; masked, it does not hear of it and keeps the disk.
 UNPLUG_EVENT = "/sys/firmware/acpi/interrupts/gpe01"
 

@@ -123,3 +123,14 @@ def test_clock_stepped_by_a_day(pair, seconds):
     pair.set_clock(0)
     seconds_pass(pair, pair.active, 3)
     assert pair.n_flows() == flows and pair.status()["state"] == "armed"
+
+
+@pytest.mark.parametrize("point", ["before:persist-owner:1", "result:persist-owner:1"])
+def test_power_lost(pair, point):
+    """Before it is on disk who owns the data now, and after."""
+    sides = in_the_middle(pair, "panic", point)
+    pair.lose_power()
+    pair.session.start_libvirtd()
+    pair.start()
+    ends_well(pair)
+    assert pair.active == sides[point.startswith("result")]

@@ -2,6 +2,7 @@
 """Two pairs, p and q: what one suffers or does, the other one and everybody else does not notice."""
 import contextlib
 import os
+import re
 import signal
 import time
 
@@ -21,6 +22,7 @@ pairs:
     active: {{domain: {active}, base: 160MiB}}
     standby: {{domain: {standby}, base: 160MiB}}
     flap: {{failovers: 16, within: 1min}}
+    detect: {{confirm: 2500ms}}
     applications:
       - name: {app}
         kind: hot-standby
@@ -139,3 +141,59 @@ def test_domain_whose_calls_never_answer_slows_no_other_pairs_failover(pairs):
     # Times vary by a factor of two on shared processors.
     assert max(times) <= 2 * max(usual) + 0.2, (usual, times)
     pairs.failoverd.wait_state("q", "armed", 120)
+
+
+def suspects_the_host(pairs):
+    """What history of either pair says of that since the pair was armed."""
+    for pair in ("p", "q"):
+        for event in pairs.failoverd.events(pair):
+            if event["kind"] == "armed":
+                break
+            if event["kind"] == "doubt" and "the host itself is the suspect" in event["text"]:
+                return event["text"]
+    return None
+
+
+@contextlib.contextmanager
+def all_stopped(pairs):
+    """Every guest stands still at the same time, as on a host that does, until failoverd has said what it makes of
+    that. It looks again for eight seconds then."""
+    qemus = {vm: pairs.guests.pid(vm) for vm in pairs.domains}
+    for pid in qemus.values():
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        said_so = until(lambda: suspects_the_host(pairs), 60, "the host is the suspect")
+        yield qemus
+    finally:
+        for pid in qemus.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+    assert re.match(r"[34] of 4 guests are silent at once: ", said_so), said_so
+
+
+def test_many_silent_at_once_make_the_host_the_suspect_and_nothing_is_done(pairs):
+    flows, sides = pairs.n_flows(), {pair: peer(pairs, pair, "active") for pair in ("p", "q")}
+    pids = {app: pairs.app_pid(sides[pair], app) for pair, app in (("p", "db"), ("q", "shop"))}
+    with all_stopped(pairs) as qemus:
+        pass
+    for pair in ("p", "q"):
+        pairs.failoverd.wait_state(pair, "armed", 60)
+    assert pairs.n_flows() == flows and not pairs.failoverd.flows("q")
+    assert {vm: pairs.guests.pid(vm) for vm in pairs.domains} == qemus, "a guest was ended"
+    for pair, app in (("p", "db"), ("q", "shop")):
+        assert peer(pairs, pair, "active") == sides[pair] and pairs.app_pid(sides[pair], app) == pids[app]
+
+
+def test_one_that_stays_silent_when_the_others_are_back_is_failed_over(pairs):
+    old, new, before = pairs.active, pairs.standby, pairs.n_flows()
+    with all_stopped(pairs) as qemus:
+        others = {vm: pid for vm, pid in qemus.items() if vm != old}
+        for pid in others.values():
+            os.kill(pid, signal.SIGCONT)
+        flow = pairs.wait_failover(before, 60)
+    moved(pairs, flow, "os-failure", old, new)
+    assert "guest hang" in flow["cause"]
+    for pair in ("p", "q"):
+        pairs.failoverd.wait_state(pair, "armed", 120)
+    assert not pairs.failoverd.flows("q")
+    assert {vm: pairs.guests.pid(vm) for vm in others} == others, "one that answered again was ended"

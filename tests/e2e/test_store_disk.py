@@ -8,7 +8,7 @@ import time
 import pytest
 
 from expect import moved, phases, rejoined
-from testbed.disk import Disk
+from testbed.disk import disk_of
 from testbed.policy import DB, WEB, policy
 from testbed.stand import Stand
 from testbed.wait import stays, until
@@ -22,16 +22,10 @@ DISK_MIB = 16
 def stand():
     if os.geteuid() != 0:
         pytest.skip("mounting a file system needs root")
-    with Stand(policy(applications=(DB, WEB)), "p", ("a", "b"), 192, [("db", 128), ("web", 64)], start=False) as stand:
-        state = stand.session.make_dir("state")
-        stand.disk = Disk(stand.session.path("state.img"), state, DISK_MIB, stand.session.as_user)
-        try:
-            stand.failoverd.start(stand.policy)
-            yield stand
-        finally:
-            stand.disk.thaw()   # a thread that waits for it cannot be killed
-            stand.failoverd.close()
-            stand.disk.close()
+    stand = Stand(policy(applications=(DB, WEB)), "p", ("a", "b"), 192, [("db", 128), ("web", 64)], start=False)
+    with stand, disk_of(stand, "state", DISK_MIB):
+        stand.failoverd.start(stand.policy)
+        yield stand
 
 
 @pytest.fixture

@@ -104,8 +104,8 @@ polkit.addRule(function (action, subject) {
 """
 
 
-def system_policy(**settings):
-    text = policy(pair={"on-event": "failover-alert@%i.service"}, **settings)
+def system_policy(objective="5s", **settings):
+    text = policy(pair={"on-event": "failover-alert@%i.service", "objective": objective}, **settings)
     return text.replace("qemu:///session", "qemu:///system")
 
 
@@ -236,6 +236,28 @@ def test_libvirtd_restarted_is_not_a_failure(service):
     service.wait_armed(60)
     assert untouched(service) == before and service.n_flows() == flows
     assert container(service).show(UNIT, "NRestarts") == "0"
+
+
+LIBVIRTD = ("libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket")
+
+
+def test_started_while_libvirtd_is_down_it_is_ready_and_says_that_it_does_not_know(service):
+    before, flows = untouched(service), service.n_flows()
+    service.failoverd.stop()
+    container(service).systemctl("stop", *LIBVIRTD)
+    try:
+        service.failoverd.start()       # returns once it has told systemd that it is ready
+        assert container(service).show(UNIT, "SubState") == "running"
+        assert container(service).show("libvirtd.service", "ActiveState") == "inactive", "it was started for us"
+        first = service.status()
+        assert first["state"] == "unknown" and service.failoverd.json("status")["hypervisor"]["up"] is False
+        assert any("libvirt does not answer" in reason for reason in first["reasons"]), first["reasons"]
+        until(lambda: service.status()["state_age_ms"] > first["state_age_ms"], 10, "its age is told")
+        assert service.failoverd.ctl("status", "p").returncode == 4, "nothing is protected"
+    finally:
+        container(service).systemctl("start", "libvirtd.socket", "libvirtd.service")
+    service.wait_armed(60)
+    assert untouched(service) == before and service.n_flows() == flows
 
 
 # ---- who may ----
@@ -413,6 +435,53 @@ def test_restarted_again_and_again_in_one_failover_it_completes_it_once(service)
     moved(service, flow, "os-failure", active, standby)
     assert service.n_flows() == before + 1
     rejoined(service, active, standby, flow)
+
+
+# ---- scheduled drills ----
+
+DRILL = "failover-drill@p.service"      # what its timer starts
+# It takes longer than the objective.
+SLOW_CANARY = "      - name: db\n        canary: {command: [/bin/sh, -c, sleep 3], timeout: 60s}\n"
+
+
+def drilled(stand, before):
+    """The latest drill of the pair, once it is another one than that before (or None)."""
+    def another():
+        drill = stand.status()["last_drill"]
+        return drill if drill and (not before or drill["time_ms"] != before["time_ms"]) else None
+
+    return until(another, 10, "status tells of the drill")
+
+
+def apply_policy(stand, text):
+    container(stand).put("/root/new.yaml", text)
+    done = stand.failoverd.ctl("policy", "apply", "/root/new.yaml")
+    assert done.returncode == 0, done.stderr
+    stand.wait_armed(60)
+
+
+def test_scheduled_drill_rehearses_and_its_unit_fails_where_the_drill_misses(service):
+    box, last, before = container(service), service.status()["last_drill"], untouched(service)
+    try:
+        # With unused memory for all of db's region.
+        apply_policy(service, system_policy(pool="1152MiB", objective="60s"))
+        done = box.systemctl("start", DRILL, seconds=120, check=False)
+        assert done.returncode == 0, box.journal("-u", DRILL)
+        assert box.show(DRILL, "Result") == "success"
+        met = drilled(service, last)
+        assert (met["level"], met["verdict"]) == ("rehearse", "met")
+        assert "rehearsed 128 of 128 MiB" in box.journal("-u", DRILL)
+
+        text = system_policy(pool="1152MiB", objective="2s")
+        apply_policy(service, text.replace("      - name: db\n", SLOW_CANARY))
+        until(lambda: service.status()["rehearsal"] is None, 60, "the memory is given back")
+        assert box.systemctl("start", DRILL, seconds=120, check=False).returncode != 0
+        assert (box.show(DRILL, "ActiveState"), box.show(DRILL, "ExecMainStatus")) == ("failed", "5")
+        assert drilled(service, met)["verdict"] == "missed"
+    finally:
+        box.systemctl("reset-failed", DRILL, check=False)
+        apply_policy(service, system_policy())
+    assert untouched(service) == before, "a rehearsal leaves the active side alone"
 
 
 # ---- the journal ----

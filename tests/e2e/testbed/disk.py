@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A small file system of its own in a directory, that can be full or stand still."""
+import contextlib
 import os
 import subprocess
 
@@ -48,3 +49,16 @@ class Disk:
     def close(self):
         self.thaw()
         self._run("umount", "--lazy", self.directory)
+
+
+@contextlib.contextmanager
+def disk_of(stand, name, mib):
+    """stand.disk is such a file system on the directory `name` of its session, before failoverd is started."""
+    session = stand.session
+    stand.disk = Disk(session.path(f"{name}.img"), session.make_dir(name), mib, session.as_user)
+    try:
+        yield
+    finally:
+        stand.disk.thaw()   # what waits for it cannot be ended
+        stand.failoverd.close()
+        stand.disk.close()

@@ -39,6 +39,20 @@ WEB = """\
         restart: {budget: 1, within: 15s, expected: 500ms}
 """
 
+# One that counts on a disk that it takes along.
+COUNTER = """\
+      - name: db
+        kind: hot-standby
+        memory: 128MiB
+        start: {command: [/usr/bin/count-on-disk, vdb, db]}
+        stop-timeout: 2s
+        restart: {budget: 10, within: 15s, expected: 500ms}
+        severity:
+          - {signal: KILL, is: major}
+        resources:
+          disks: [vdb]
+"""
+
 
 def policy(pool="1GiB", reserve="32MiB", flap_within="1min", pair="", applications=(DB, WEB)):
     """`pair` is more keys of the pair, as {key: text}, or ready text."""

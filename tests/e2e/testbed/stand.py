@@ -2,6 +2,8 @@
 """One pair of guests with failoverd above it: what a test or the demo works with."""
 import fcntl
 import os
+import shutil
+import signal
 import tempfile
 
 from .failoverd import Failoverd
@@ -84,6 +86,20 @@ class Stand:
 
     def __exit__(self, *_):
         self.close()
+
+    def lose_power(self):
+        """What a host's power loss leaves: what is on disk. Guests, libvirtd, failoverd and all that was kept for this
+        boot alone are gone; start them again."""
+        qemus = [pid for pid in map(self.guests.pid, self.domains) if pid]
+        self.failoverd.kill()
+        self.session.libvirtd.kill()    # before its guests: it must not note their end
+        self.session.libvirtd.wait()
+        for pid in qemus:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(map(self.guests.pid, self.domains)), 20, "the guests are gone")
+        for name in ("runtime", "libvirt"):
+            shutil.rmtree(self.session.path(name))
+        self.session.make_dir("runtime")
 
     # ---- the pair ----
 
