@@ -173,26 +173,36 @@ static void check_application_overflow(struct check *c, size_t pair, size_t appl
                 check_error(c, when, "a plain application's region never moves; write always, or make it hot-standby");
 }
 
+/* A server that guests have to reach. */
+static void check_server_of(struct check *c, const char *name, const char *path) {
+        int found = policy_find_server(c->policy, name);
+
+        if (found < 0)
+                check_error(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name one of "
+                            "those", name);
+        else if (!c->policy->servers[found].guests)
+                check_error(c, path, "\"%s\" does not say how guests reach it; add guests: to that memory server, say "
+                            "nbds://192.0.2.1/", name);
+}
+
 static void check_holder(struct check *c, const struct state_region *region, const char *at) {
         char path[NODE_PATH_LEN];
-        int found;
 
         check_path(path, "%s.holder", at);
-        if (!check_usable(c, path))
-                return;
-        if (!*region->holder) {
+        if (check_usable(c, path) && *region->holder)
+                check_server_of(c, region->holder, path);
+        else if (check_usable(c, path))
                 check_error(c, at, c->policy->n_servers == 0
                                            ? "has no memory server to hold it; add memory-servers"
                                            : "does not say which memory server holds it; add holder: NAME");
+        check_path(path, "%s.mirror", at);
+        if (!*region->mirror || !check_usable(c, path))
                 return;
-        }
-        found = policy_find_server(c->policy, region->holder);
-        if (found < 0)
-                check_error(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name one of "
-                            "those", region->holder);
-        else if (!c->policy->servers[found].guests)
-                check_error(c, path, "\"%s\" does not say how guests reach it; add guests: to that memory server, say "
-                            "nbds://192.0.2.1/", region->holder);
+        if (strcmp(region->mirror, region->holder) == 0)
+                check_error(c, path, "\"%s\" holds it already; name another memory server, or leave mirror out",
+                            region->mirror);
+        else
+                check_server_of(c, region->mirror, path);
 }
 
 static void check_region(struct check *c, const struct application *a, const struct state_region *region,
@@ -277,7 +287,8 @@ static uint64_t server_demand(const struct policy *policy, const char *name) {
                         if (names_server(&a->overflow, name))
                                 sum += a->overflow.size_bytes;
                         for (size_t k = 0; k < a->n_regions; k++)
-                                if (strcmp(a->regions[k].holder, name) == 0)
+                                if (strcmp(a->regions[k].holder, name) == 0 ||
+                                    strcmp(a->regions[k].mirror, name) == 0)
                                         sum += a->regions[k].size_bytes;
                 }
         }

@@ -129,6 +129,7 @@ static const struct key resource_keys[] = {
 const struct key state_keys[] = {
         { "region", KEY_NAME, AT(state_region, name), .required = true },
         { "holder", KEY_NAME, AT(state_region, holder) },
+        { "mirror", KEY_NAME, AT(state_region, mirror) },
         { "size", KEY_SIZE, AT(state_region, size_bytes), .min = 4 * KIB, .max = POLICY_SIZE_MAX, .required = true },
         { "kind", KEY_COUNT, AT(state_region, kind), .min = 1, .max = 4 },
         { "write-back", KEY_DURATION, AT(state_region, write_back_usec), .min = 0, .max = HOUR },

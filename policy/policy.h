@@ -252,6 +252,7 @@ DECLARE_ENUM_TABLE(holder_lost); /* "hold", "start" */
 struct state_region {
         char name[NAME_LEN];
         char holder[NAME_LEN];   /* a memory server; "": not said, which the checks refuse */
+        char mirror[NAME_LEN];   /* another one, which gets each write too and stands in for it; "": none */
         uint64_t size_bytes;
         unsigned kind;           /* R: 1 to 4 */
         usec_t write_back_usec;  /* kinds 3 and 4: so often; 0: on request and at close alone */

@@ -30,13 +30,13 @@ static void put_region(struct json_builder *builder, struct json_object *regions
         const struct state_region *region = &pair->policy->applications[app].regions[i];
         struct json_object *object = json_put_object(builder, regions, NULL);
         bool kept = pair->record.apps[app].state_kept & 1U << i;
-        int server = policy_find_server(policy, region->holder);
+        int server = policy_find_server(policy, region->holder), mirror = policy_find_server(policy, region->mirror);
 
         json_put_text(builder, object, "pair", pair->policy->name);
         json_put_text(builder, object, "application", pair->policy->applications[app].name);
         json_put_state_region(builder, object, region);
-        json_put_text(builder, object, "holder", region->holder);
         json_put_text(builder, object, "control", server >= 0 ? policy->servers[server].control : NULL);
+        json_put_text(builder, object, "mirror_control", mirror >= 0 ? policy->servers[mirror].control : NULL);
         json_put_bool(builder, object, "kept", kept);
         put_writer(builder, object, pair, app, kept, facts);
 }

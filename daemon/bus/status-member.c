@@ -167,6 +167,8 @@ void json_put_state_region(struct json_builder *builder, struct json_object *obj
                 json_put_span(builder, object, "write_back_ms", region->write_back_usec);
         else
                 json_put_null(builder, object, "write_back_ms");
+        json_put_text(builder, object, "holder", region->holder);
+        json_put_text(builder, object, "mirror", region->mirror);
 }
 
 /* How old the standby's view of the application's data can be while its holder answers: as the regions are written
@@ -179,7 +181,6 @@ static void put_state(struct json_builder *builder, struct json_object *parent, 
                 struct json_object *object = json_put_object(builder, state, NULL);
 
                 json_put_state_region(builder, object, region);
-                json_put_text(builder, object, "holder", region->holder);
                 if (region->kind < REGION_KIND_RESIDENT)
                         json_put_span(builder, object, "view_age_max_ms", 0);
                 else if (region->write_back_usec > 0)

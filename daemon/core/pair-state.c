@@ -10,6 +10,10 @@
  * So it is for each new start of what has ended: only its holder knows whether the region is still there, and a policy
  * may have brought another one meanwhile.
  *
+ * A region with a mirror may be granted there, where its holder is lost. Which of the two has the latest is told by the
+ * token under which it was granted, which is on disk before the start as well: the other may come back and know nothing
+ * of what has passed it by.
+ *
  * That a region has been at its holder is on disk, too, before anything is started: one that is missing later was lost,
  * also after a power loss that took the volatile copy of the record along.
  */
@@ -64,6 +68,20 @@ bool app_state_waits(const struct pair *pair, int app) {
 void app_state_trust(struct pair *pair, int app) {
         pair->record.apps[app].state_kept = all_regions(pair, app);
         app_state_leaves(pair, app);
+        pair->record.apps[app].state_granted = STATE_GRANTED_UNKNOWN;
+}
+
+static bool any_mirrored(const struct application *policy) {
+        for (size_t i = 0; i < policy->n_regions; i++)
+                if (policy->regions[i].mirror[0])
+                        return true;
+        return false;
+}
+
+/* The region is where it was, or at least its copy is. */
+static bool same_place(const struct state_region *a, const struct state_region *b) {
+        return strcmp(a->holder, b->holder) == 0 || (a->mirror[0] && strcmp(a->mirror, b->holder) == 0) ||
+               (b->mirror[0] && (strcmp(a->holder, b->mirror) == 0 || strcmp(a->mirror, b->mirror) == 0));
 }
 
 void app_state_renew(struct pair *pair, int app, const struct application *old) {
@@ -75,7 +93,7 @@ void app_state_renew(struct pair *pair, int app, const struct application *old) 
         for (size_t i = 0; i < policy->n_regions; i++)
                 for (size_t k = 0; k < old->n_regions; k++)
                         if (kept & 1U << k && strcmp(policy->regions[i].name, old->regions[k].name) == 0 &&
-                            strcmp(policy->regions[i].holder, old->regions[k].holder) == 0)
+                            same_place(&policy->regions[i], &old->regions[k]))
                                 record->state_kept |= 1U << i;
         app_state_spend(pair, app);
 }
@@ -83,6 +101,13 @@ void app_state_renew(struct pair *pair, int app, const struct application *old) 
 bool app_state_understood(const struct pair *pair, int app, enum side side) {
         return pair->policy->applications[app].n_regions == 0 ||
                pair->members[side].protocol >= PROTOCOL_VERSION_REMOTE;
+}
+
+/* One of two servers may have done it all the same, and the other may be asked next: no two that believe to be the
+ * primary have the same token. */
+static void spend_attempt(struct pair *pair, int app) {
+        if (any_mirrored(&pair->policy->applications[app]))
+                pair->apps[app].state_spent = pair->record.apps[app].token;
 }
 
 bool app_state_granted(struct step *step, int app, enum side side) {
@@ -101,7 +126,8 @@ bool app_state_granted(struct step *step, int app, enum side side) {
                 a->state_shared = false;
                 a->grant.retry_usec = 0;
         }
-        request_expire(step, &a->grant, 2 * pair->policy->act_timeout_usec + AGAIN_USEC);
+        if (request_expire(step, &a->grant, 2 * pair->policy->act_timeout_usec + AGAIN_USEC))
+                spend_attempt(pair, app);
         if (!request_free(step, &a->grant))
                 return false;
         if (a->state_spent == record->token) {
@@ -111,6 +137,7 @@ bool app_state_granted(struct step *step, int app, enum side side) {
         }
         action = step_act(step, ACTION_GRANT_STATE, side, app, &a->grant, pair->policy->act_timeout_usec);
         action->bytes = record->token;
+        action->offset = record->state_granted;
         action->count = all_regions(pair, app) & ~record->state_kept;
         action->alone = alone(pair, app);
         return false;
@@ -126,10 +153,11 @@ static void granted(struct step *step, int app, const struct event *event) {
         a->n_outrun = 0;
         if (event->bytes == record->token) /* not of an earlier grant that comes late */
                 app_state_forgotten(pair, app);
-        if (record->state_kept != all_regions(pair, app)) {
-                record->state_kept = all_regions(pair, app);
+        /* Where the latest is, is on disk before anything can be written there, too. */
+        if (record->state_kept != all_regions(pair, app) || any_mirrored(&pair->policy->applications[app]))
                 pair_owner_dirty(pair);
-        }
+        record->state_kept = all_regions(pair, app);
+        record->state_granted = event->bytes;
         step_say(step, RECORD_GRANTED, event->side, "the state of %s is %s's alone to write, token %" PRIu64 "%s%.150s",
                  pair_app_name(pair, app), pair_domain(pair, event->side), event->bytes, event->text[0] ? "; " : "",
                  event->text);
@@ -194,5 +222,6 @@ void app_state_done(struct step *step, const struct event *event) {
                 refused(step, event, why);
                 return;
         }
+        spend_attempt(pair, event->app);
         refused(step, event, event->text[0] ? event->text : strerror(-event->result));
 }

@@ -19,6 +19,8 @@
 #define FLAP_MAX POLICY_FLAPS_MAX
 #define RECORD_TEXT_LEN 256
 
+#define STATE_GRANTED_UNKNOWN INT64_MAX
+
 struct record_app {
         char name[NAME_LEN];
         enum side owner;     /* who owns its data and runs it */
@@ -36,6 +38,8 @@ struct record_app {
                               * is not there any more was lost */
         bool state_left;     /* its regions were the other side's to write, and no holder has said since that they are
                               * not any more: that side may write them as long as its guest lives */
+        uint64_t state_granted; /* the token under which they were granted last: at a holder, or its mirror, which knows
+                                 * a lower one, they are not the latest. 0: never, or STATE_GRANTED_UNKNOWN */
         bool started;        /* the new side has reported it started */
 };
 

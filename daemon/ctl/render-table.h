@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#define RENDER_COLUMNS_MAX 8
+#define RENDER_COLUMNS_MAX 9
 
 struct render_table {
         const char *heads[RENDER_COLUMNS_MAX]; /* borrowed; names the columns */

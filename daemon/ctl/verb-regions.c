@@ -13,11 +13,23 @@
 
 #define HOLDER_TIMEOUT_USEC (2 * USEC_PER_SEC)
 
+/* What one of a region's servers has said. */
+struct answer {
+        int r; /* 1: it has it, 0: it has not, or why that is not known */
+        struct space_status status;
+        struct error error;
+};
+
 /* The answer, beside what failoverd said. -ENOMEM. */
-static int add_answer(struct json_object *region, const struct space_status *status) {
+static int add_answer(struct json_object *region, const char *at, const struct space_status *status) {
         struct json_object *object = json_object_new_object();
         int r = json_add(region, "held", object);
 
+        if (r == 0)
+                r = json_add(object, "at", json_object_new_string(at));
+        if (r == 0)
+                r = json_add(object, "mirror", json_object_new_string(
+                                                       copy_state_to_string((enum copy_state) status->mirror)));
         if (r == 0)
                 r = json_add(object, "held_bytes", json_object_new_uint64(status->held_bytes));
         if (r == 0)
@@ -43,44 +55,68 @@ static int add_reason(struct json_object *region, const char *reason) {
         return json_add(region, "held_text", json_object_new_string(reason));
 }
 
-/* Why that holder is not to be asked again; NULL: it is. One that is silent would keep the user waiting for each. */
+/* Why that server is not to be asked again; NULL: it is. One that is silent would keep the user waiting for each. */
 static const char *silent_reason(struct json_object *root, size_t n, const char *control) {
-        for (size_t i = 0; i < n; i++) {
-                struct json_object *before = get_item(root, "regions", i);
+        struct json_object *silent, *text;
 
-                if (get_bool(before, "held_silent") && strcmp(get_text(before, "control", ""), control) == 0)
-                        return get_text(before, "held_text", NULL);
-        }
+        for (size_t i = 0; i < n; i++)
+                if (json_object_object_get_ex(get_item(root, "regions", i), "silent", &silent) &&
+                    json_object_object_get_ex(silent, control, &text))
+                        return json_object_get_string(text);
         return NULL;
+}
+
+/* One that does not answer is remembered in the region: -ENOMEM where that is not possible. */
+static int ask_server(struct json_object *root, size_t i, const char *key, struct answer *ret) {
+        struct json_object *region = get_item(root, "regions", i), *silent;
+        const char *control = get_text(region, key, ""), *reason = silent_reason(root, i, control);
+        struct space_name name = { 0 };
+        struct control_ask ask = { control, &name, HOLDER_TIMEOUT_USEC, -1 };
+
+        if (reason) {
+                ret->r = error_set(&ret->error, -ENOTCONN, "%s", reason);
+                return 0;
+        }
+        snprintf(name.node, sizeof(name.node), "%s", get_text(root, "node", "localhost"));
+        snprintf(name.owner, sizeof(name.owner), "%s", get_text(region, "pair", ""));
+        snprintf(name.space, sizeof(name.space), "%s", get_text(region, "region", ""));
+        ret->r = control_ask_space(&ask, &ret->status, &ret->error);
+        if (ret->r != -ENOTCONN)
+                return 0;
+        if (!json_object_object_get_ex(region, "silent", &silent)) {
+                silent = json_object_new_object();
+                if (json_add(region, "silent", silent) < 0)
+                        return -ENOMEM;
+        }
+        return json_add(silent, control, json_object_new_string(error_text(&ret->error)));
+}
+
+static bool is_primary(const struct answer *answer) {
+        return answer->r > 0 && answer->status.role == SPACE_PRIMARY && answer->status.mirror != COPY_REPLACED;
+}
+
+/* Of the two the one that serves; the holder, where neither does. */
+static const struct answer *choose(const struct answer *holder, const struct answer *mirror) {
+        if (is_primary(mirror) && (!is_primary(holder) || mirror->status.token > holder->status.token))
+                return mirror;
+        return holder;
 }
 
 static int ask_holder(struct json_object *root, size_t i) {
         struct json_object *region = get_item(root, "regions", i);
-        const char *control = get_text(region, "control", ""), *reason = silent_reason(root, i, control);
-        struct space_name name = { 0 };
-        struct control_ask ask = { control, &name, HOLDER_TIMEOUT_USEC, -1 };
-        struct error error = ERROR_INIT;
-        struct space_status status;
-        int r;
+        struct answer holder = { .error = ERROR_INIT }, mirror = { .error = ERROR_INIT };
+        const struct answer *from;
+        int r = ask_server(root, i, "control", &holder);
 
-        if (reason)
-                return add_reason(region, reason);
-        snprintf(name.node, sizeof(name.node), "%s", get_text(root, "node", "localhost"));
-        snprintf(name.owner, sizeof(name.owner), "%s", get_text(region, "pair", ""));
-        snprintf(name.space, sizeof(name.space), "%s", get_text(region, "region", ""));
-        r = control_ask_space(&ask, &status, &error);
-        if (r > 0)
-                r = add_answer(region, &status);
+        if (r == 0 && get_text(region, "mirror_control", NULL))
+                r = ask_server(root, i, "mirror_control", &mirror);
+        from = choose(&holder, &mirror);
+        if (r == 0 && from->r > 0)
+                r = add_answer(region, get_text(region, from == &holder ? "holder" : "mirror", "?"), &from->status);
         else if (r == 0)
-                r = add_reason(region, "the holder has no such region");
-        else {
-                bool silent = r == -ENOTCONN;
-
-                r = add_reason(region, error_text(&error));
-                if (r == 0 && silent)
-                        r = json_add(region, "held_silent", json_object_new_boolean(true));
-        }
-        error_deinit(&error);
+                r = add_reason(region, from->r == 0 ? "the holder has no such region" : error_text(&from->error));
+        error_deinit(&holder.error);
+        error_deinit(&mirror.error);
         return r;
 }
 
@@ -122,9 +158,10 @@ static int print_regions(struct json_object *root) {
 
 static int print_held(struct json_object *root) {
         struct render_table table = {
-                .heads = { "AT THE HOLDER", "STORED", "EPOCHS", "LATEST", "STAGED", "WRITTEN BY" },
-                .right = { [1] = true, [2] = true, [3] = true, [4] = true },
-                .n_columns = 6,
+                .heads = { "AT THE HOLDER", "SERVER", "MIRROR", "CHANNELS", "STORED", "EPOCHS", "LATEST", "STAGED",
+                           "WRITTEN BY" },
+                .right = { [3] = true, [4] = true, [5] = true, [6] = true, [7] = true },
+                .n_columns = 9,
         };
         char text[FORMAT_MAX];
         size_t n = 0;
@@ -136,6 +173,10 @@ static int print_held(struct json_object *root) {
                         continue;
                 n++;
                 render_cell(&table, get_text(region, "region", "?"));
+                render_cell(&table, get_text(region, "held.at", "?"));
+                render_cell(&table, get_text(region, "held.mirror", "?"));
+                snprintf(text, sizeof(text), "%lld", (long long) get_number(region, "held.connections"));
+                render_cell(&table, text);
                 render_cell(&table, format_mib(text, get_number(region, "held.held_bytes")));
                 snprintf(text, sizeof(text), "%lld", (long long) get_number(region, "held.epochs"));
                 render_cell(&table, text);
@@ -216,6 +257,6 @@ int verb_regions(struct ctl *ctl) {
                 if (ask_holder(root, i) < 0)
                         return ctl_fail(CTL_FAILED, "out of memory");
         for (size_t i = 0; i < get_count(root, "regions"); i++)
-                json_object_object_del(get_item(root, "regions", i), "held_silent");
+                json_object_object_del(get_item(root, "regions", i), "silent");
         return ctl->json ? ctl_print_json(root) : print_all(root);
 }

@@ -115,8 +115,12 @@ static const char version_9[] = "ALTER TABLE pair ADD COLUMN fence_stated_a INTE
 static const char version_10[] = "ALTER TABLE application ADD COLUMN state_left INTEGER NOT NULL DEFAULT 0;"
                                  "UPDATE application SET state_left = state_kept <> 0;";
 
+/* The token under which an application's regions were granted last. */
+static const char version_11[] = "ALTER TABLE application ADD COLUMN state_granted INTEGER NOT NULL DEFAULT 0;";
+
 const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5,
-                                     version_6, version_7, version_8, version_9, version_10 };
+                                     version_6, version_7, version_8, version_9, version_10,
+                                     version_11 };
 const int n_schema_steps = ELEMENTSOF(schema_steps);
 
 int sqlite_errno(int code) {

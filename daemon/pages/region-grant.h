@@ -6,22 +6,13 @@
  * gets the capabilities that come back, and is lost by who had it before. Blocks; for a thread.
  */
 
-#include "policy/policy.h"
-
-#define REGION_CAPABILITY_LEN 65
-#define REGION_GRANT_TEXT_LEN 256
-
-struct granted_region {
-        struct state_region policy;
-        bool may_be_new;                        /* opened where it is not there */
-        char *control, *guests;                 /* the holder's, owned */
-        char capability[REGION_CAPABILITY_LEN]; /* "" until it was granted under that token. Secret */
-};
+#include "daemon/pages/region-take.h"
 
 struct region_grant {
         char node[NAME_LEN], owner[NAME_LEN]; /* of the spaces */
         uint64_t token;
         bool alone;                           /* nobody else can write the regions, also where no holder is asked */
+        uint64_t granted;                     /* the one before (region-take.h) */
         usec_t deadline_usec;                 /* of each holder; they are asked at once */
         struct granted_region regions[POLICY_REGIONS_MAX];
         size_t n_regions;
@@ -30,7 +21,7 @@ struct region_grant {
          * without one that is out of reach, were it `alone` */
         int result;
         uint64_t token_known;                 /* which is this one */
-        char text[REGION_GRANT_TEXT_LEN];     /* why, or what is to be said besides */
+        char text[REGION_TEXT_LEN];     /* why, or what is to be said besides */
         char *list;                           /* as a program is told of them (region-list.h), owned. Secret */
 };
 

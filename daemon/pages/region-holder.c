@@ -14,7 +14,7 @@
 
 #define UNDER_WAY_MAX 4 /* grants of one application */
 
-_Static_assert(REGION_GRANT_TEXT_LEN <= EVENT_TEXT_LEN, "an event tells all of it");
+_Static_assert(REGION_TEXT_LEN <= EVENT_TEXT_LEN, "an event tells all of it");
 
 /* A grant under way, or the last one of an application. */
 struct grant {
@@ -121,15 +121,35 @@ static void grant_release(void *data) {
 
 static const struct errand_work grant_work = { .run = grant_run, .ended = grant_ended, .release = grant_release };
 
+static int copy_server(const struct policy *policy, const char *name, struct granted_region *region) {
+        struct region_server *to = &region->servers[region->n_servers];
+        int found = policy_find_server(policy, name);
+        const struct memory_server *server = found >= 0 ? &policy->servers[found] : NULL;
+
+        if (!server || !server->guests)
+                return -EINVAL;
+        region->n_servers++;
+        to->name = strdup(server->name);
+        to->control = strdup(server->control);
+        to->guests = strdup(server->guests);
+        to->uri = strdup(server->uri);
+        return to->name && to->control && to->guests && to->uri ? 0 : -ENOMEM;
+}
+
 static int copy_region(const struct policy *policy, const struct state_region *from, struct granted_region *to) {
-        int server = policy_find_server(policy, from->holder);
+        int r;
 
         to->policy = *from;
-        if (server < 0 || !policy->servers[server].guests)
-                return -EINVAL;
-        to->control = strdup(policy->servers[server].control);
-        to->guests = strdup(policy->servers[server].guests);
-        return to->control && to->guests ? 0 : -ENOMEM;
+        r = copy_server(policy, from->holder, to);
+        return r == 0 && from->mirror[0] ? copy_server(policy, from->mirror, to) : r;
+}
+
+static bool same_servers(const struct granted_region *a, const struct granted_region *b) {
+        bool same = a->n_servers == b->n_servers;
+
+        for (size_t i = 0; same && i < a->n_servers; i++)
+                same = strcmp(a->servers[i].control, b->servers[i].control) == 0;
+        return same;
 }
 
 /* What was granted under this very token is not asked for again. */
@@ -139,9 +159,11 @@ static void take_over(struct region_grant *grant, const struct grant *before) {
         for (size_t i = 0; i < grant->n_regions; i++)
                 for (size_t k = 0; k < before->region.n_regions; k++)
                         if (strcmp(grant->regions[i].policy.name, before->region.regions[k].policy.name) == 0 &&
-                            strcmp(grant->regions[i].control, before->region.regions[k].control) == 0)
+                            same_servers(&grant->regions[i], &before->region.regions[k])) {
                                 memcpy(grant->regions[i].capability, before->region.regions[k].capability,
                                        REGION_CAPABILITY_LEN);
+                                grant->regions[i].at = before->region.regions[k].at;
+                        }
 }
 
 /* What does not come back was asked for in vain, and holds a thread. */
@@ -176,6 +198,7 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
         grant->holder = holder;
         grant->region.alone = action->alone;
         grant->region.token = action->bytes;
+        grant->region.granted = action->offset;
         grant->region.deadline_usec = action->deadline_usec;
         grant->done = (struct event) { .kind = EVENT_DONE, .pair = action->pair, .side = action->side,
                                        .app = action->app, .action = (int) action->kind, .action_id = action->id };

@@ -58,6 +58,7 @@ static const struct layout_row record_app_rows[] = {
         NUMBER(T, stopped),
         NUMBER(T, state_kept),
         NUMBER(T, state_left),
+        NUMBER(T, state_granted),
         NUMBER(T, started),
 };
 static const struct layout record_app_layout = LAYOUT(T, record_app_rows);

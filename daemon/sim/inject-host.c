@@ -92,7 +92,10 @@ void line_store(struct sim *sim, const struct arguments *a) {
 void line_holder(struct sim *sim, const struct arguments *a) {
         const char *what = word(a->line, 1);
 
-        if (strcmp(what, "down") == 0)
+        holder_refresh(sim);
+        if (strcmp(word(a->line, 0), "mirror") == 0)
+                sim->mirror_down_usec = later(sim->mirror_down_usec, sim->now_usec + a->duration);
+        else if (strcmp(what, "down") == 0)
                 sim->holder_down_usec = later(sim->holder_down_usec, sim->now_usec + a->duration);
         else if (strcmp(what, "slow") == 0)
                 sim->holder_slow_usec = a->duration;

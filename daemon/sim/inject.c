@@ -164,6 +164,7 @@ static const struct {
         { "holder", "slow", "D", line_holder },
         { "holder", "refuses", "B", line_holder },
         { "holder", "loses", "", line_holder },
+        { "mirror", "down", "D", line_holder },
         { "store", "stall", "D", line_store },
         { "store", "fail", "D", line_store },
         { "store", "lost", "", line_store },

@@ -51,6 +51,7 @@
  *   starve VM DURATION                        its QEMU waits for a processor
  *   crowd VM DURATION                         it gets a quarter of one: the guest is slow, and checks time out
  *   holder down|slow DURATION | holder refuses SWITCH | holder loses   the memory server of all shared regions
+ *   mirror down DURATION                      the one that mirrors those that have a mirror
  *   store stall|fail DURATION | store lost    found at failoverd's next start
  *   store tear                                the next write to disk damages all that is there
  *   host stall DURATION | host pressure PERCENT | host power-loss DURATION

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The memory server that holds shared regions: one for all, at another host. What it is asked for happens, also where
- * its answer comes too late or failoverd is no more. */
+/* The memory server that holds shared regions: one for all, at another host; and the one that mirrors those that have
+ * a mirror. What they are asked for happens, also where the answer comes too late or failoverd is no more. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,28 +10,59 @@
 #include "daemon/sim/world.h"
 
 #define GRANT_USEC (2 * USEC_PER_MSEC)
+#define GRANT_NEW 1   /* in an item's result: they may be new */
+#define GRANT_ALONE 2 /* whoever had them can write no more anyway */
 #define DOWN_USEC (50 * USEC_PER_MSEC) /* until it is known that nobody listens */
 
 static struct sim_regions *regions_of(struct sim *sim, const struct item *item) {
         return &sim->pairs[item->pair].regions[(int) item->app];
 }
 
+static bool is_mirrored(const struct sim *sim, int pair, int app) {
+        return sim_policy(sim, pair)->applications[app].regions[0].mirror[0];
+}
+
+static bool is_up(const struct sim *sim, int pair, int app, int at) {
+        if (at == 1)
+                return is_mirrored(sim, pair, app) && sim->mirror_down_usec <= sim->now_usec;
+        return sim->holder_down_usec <= sim->now_usec;
+}
+
+/* Copies are as far as their primaries while those reach them. */
+static void refresh(struct sim *sim, int pair, int app) {
+        struct sim_region_place *places = sim->pairs[pair].regions[app].places;
+
+        for (int at = 0; at < 2; at++)
+                if (places[at].is == SIM_REGION_PRIMARY && is_up(sim, pair, app, at) &&
+                    places[!at].is == SIM_REGION_COPY)
+                        places[!at].latest = places[at].latest && is_up(sim, pair, app, !at);
+}
+
+void holder_refresh(struct sim *sim) {
+        for (int i = 0; i < sim->n_pairs; i++)
+                for (size_t k = 0; sim->pairs[i].present && k < sim_policy(sim, i)->n_applications; k++)
+                        refresh(sim, i, (int) k);
+}
+
 void holder_call(struct sim *sim, const struct action *action) {
         struct item item = { .kind = ITEM_CALL_END, .pair = (short) action->pair, .side = (signed char) action->side,
                              .app = (signed char) action->app, .action = (int) action->kind, .id = action->id,
-                             .value = action->bytes, .host = sim->host };
+                             .value = action->bytes, .offset = action->offset, .host = sim->host };
         usec_t takes = sim_latency(sim, sim->holder_slow_usec ? sim->holder_slow_usec : GRANT_USEC);
+        bool up = is_up(sim, action->pair, action->app, 0) || is_up(sim, action->pair, action->app, 1);
 
         /* That all may be new; where it is one more of them, it is there as the others are. */
-        item.offset = action->count == (1U << sim_policy(sim, action->pair)->applications[action->app].n_regions) - 1;
-        item.result = action->alone;
-        if (sim->holder_down_usec > sim->now_usec || takes > action->deadline_usec) {
+        if (action->count == (1U << sim_policy(sim, action->pair)->applications[action->app].n_regions) - 1)
+                item.result |= GRANT_NEW;
+        if (action->alone)
+                item.result |= GRANT_ALONE;
+        if (!up || takes > action->deadline_usec) {
                 struct item answer = item;
 
                 answer.up = true;
-                sim_add(sim, answer, sim->holder_down_usec > sim->now_usec ? DOWN_USEC : action->deadline_usec);
+                sim_add(sim, answer, up ? action->deadline_usec : DOWN_USEC);
         }
-        if (sim->holder_down_usec > sim->now_usec)
+        if (!up)
                 return;
         if (takes > action->deadline_usec)
                 item.id = 0;
@@ -55,9 +86,9 @@ static int go_without(struct sim *sim, const struct item *item) {
 
         if (!may_start(sim, item))
                 return -ENOTCONN;
-        if (!item->result)
+        if (!(item->result & GRANT_ALONE))
                 return -ENOTUNIQ;
-        if (regions->exist && (int) regions->side != item->side && other->process && other->boot == regions->boot &&
+        if (regions->token > 0 && (int) regions->side != item->side && other->process && other->boot == regions->boot &&
             !other->paused && !other->stated_dead)
                 checker_violated(sim, "%s is started without its state, which %s can still write",
                                  sim_policy(sim, item->pair)->applications[(int) item->app].name,
@@ -66,28 +97,72 @@ static int go_without(struct sim *sim, const struct item *item) {
         return 0;
 }
 
+/* The place that gives the right to write, as daemon/pages/region-take.c finds it; or -errno. A holder without a mirror
+ * does what it was asked for also late. */
+static int find_place(struct sim *sim, const struct item *item) {
+        const struct sim_region_place *places = regions_of(sim, item)->places;
+        bool mirrored = is_mirrored(sim, item->pair, item->app), makes_do = may_start(sim, item);
+        bool up[] = { !mirrored || is_up(sim, item->pair, item->app, 0), is_up(sim, item->pair, item->app, 1) };
+        bool may_be_new = item->result & GRANT_NEW, unknown = item->offset == STATE_GRANTED_UNKNOWN;
+        int found = -1;
+
+        for (int at = 0; at < 2; at++)
+                if (up[at] && places[at].is != SIM_REGION_NONE && item->value <= places[at].token)
+                        return -ESTALE;
+        for (int at = 0; at < 2; at++)
+                if (up[at] && places[at].is == SIM_REGION_PRIMARY &&
+                    (found < 0 || places[at].token > places[found].token))
+                        found = at;
+        if (found >= 0 && mirrored && !may_be_new && !makes_do &&
+            (unknown ? !up[!found] : places[found].token < item->offset))
+                return -ENODATA;
+        if (found >= 0)
+                return found;
+        for (int at = 0; at < 2; at++)
+                if (up[at] && places[at].is == SIM_REGION_COPY)
+                        return places[at].latest || makes_do ? at : -ENODATA;
+        if (!up[0] && !up[1])
+                return -ENOTCONN;
+        if (!may_be_new && mirrored && !(up[0] && up[1]))
+                return -ENOTCONN;
+        return may_be_new || makes_do ? !up[0] : -ENOENT;
+}
+
+static void take(struct sim *sim, const struct item *item, int at) {
+        struct sim_regions *regions = regions_of(sim, item);
+        struct sim_region_place *other = &regions->places[!at];
+
+        regions->places[at] = (struct sim_region_place) { SIM_REGION_PRIMARY, item->value, true };
+        if (is_up(sim, item->pair, item->app, !at))
+                *other = (struct sim_region_place) { SIM_REGION_COPY, item->value, true };
+        else
+                other->latest = false;
+        regions->token = item->value;
+        regions->side = (enum side) item->side;
+}
+
 static int grant(struct sim *sim, const struct item *item) {
         const struct sim_vm *other = sim_vm(sim, item->pair, !item->side);
+        const struct pair_policy *policy = sim_policy(sim, item->pair);
         struct sim_regions *regions = regions_of(sim, item);
+        int at;
 
         if (sim->holder_refuses)
                 return -ENOSPC;
-        if (!regions->exist && !item->offset && !may_start(sim, item))
-                return -ENOENT;
-        if (regions->exist && item->value <= regions->token)
-                return -ESTALE;
-        if (!regions->exist && regions->written && !may_start(sim, item))
-                checker_violated(sim, "the state of %s was lost, and an empty one takes its place without a word",
-                                 sim_policy(sim, item->pair)->applications[(int) item->app].name);
-        regions->exist = true;
-        regions->token = item->value;
-        regions->side = (enum side) item->side;
+        refresh(sim, item->pair, item->app);
+        at = find_place(sim, item);
+        if (at < 0)
+                return at == -ENOTCONN ? go_without(sim, item) : at;
+        if (regions->written && !regions->places[at].latest && !may_start(sim, item))
+                checker_violated(sim, "the state of %s was lost, and %s takes its place without a word",
+                                 policy->applications[(int) item->app].name,
+                                 regions->places[at].is == SIM_REGION_NONE ? "an empty one" : "an older one");
+        take(sim, item, at);
         regions->boot = 0;
         /* What comes late is of no use to anybody, and takes nothing from who does without. */
         if (item->value > regions->without && checker_can_act(other, item->app) && !other->lied && !other->stated_dead)
                 checker_violated(sim, "the state of %s is taken from %s, where it can still act",
-                                 sim_policy(sim, item->pair)->applications[(int) item->app].name,
-                                 sim_policy(sim, item->pair)->members[!item->side].domain);
+                                 policy->applications[(int) item->app].name, policy->members[!item->side].domain);
         return 0;
 }
 
@@ -99,13 +174,19 @@ static const char *answer_text(const struct event *event, const struct item *ite
         return item->up ? "out of reach, started without it" : "";
 }
 
+static uint64_t highest_token(const struct sim_regions *regions) {
+        const struct sim_region_place *places = regions->places;
+
+        return places[0].token > places[1].token ? places[0].token : places[1].token;
+}
+
 void holder_call_end(struct sim *sim, const struct item *item) {
         struct event event = { .kind = EVENT_DONE, .pair = item->pair, .side = item->side, .app = item->app,
                                .action = item->action, .action_id = item->id, .bytes = item->value };
 
         event.result = item->up ? go_without(sim, item) : grant(sim, item);
         if (event.result == -ESTALE)
-                event.bytes = regions_of(sim, item)->token;
+                event.bytes = highest_token(regions_of(sim, item));
         if (item->id == 0 || item->host != sim->host)
                 return;
         snprintf(event.text, sizeof(event.text), "%s", answer_text(&event, item));
@@ -123,13 +204,21 @@ void holder_lose(struct sim *sim) {
         queue_each(&sim->queue, lose_request, NULL);
         for (int i = 0; i < sim->n_pairs; i++)
                 for (size_t k = 0; k < POLICY_APPLICATIONS_MAX; k++)
-                        sim->pairs[i].regions[k].exist = false;
+                        sim->pairs[i].regions[k].places[0] = (struct sim_region_place) { 0 };
 }
 
 void holder_heal(struct sim *sim) {
-        sim->holder_down_usec = sim->holder_slow_usec = 0;
+        sim->holder_down_usec = sim->mirror_down_usec = sim->holder_slow_usec = 0;
         sim->holder_refuses = false;
         for (int i = 0; i < sim->n_pairs; i++)
-                for (size_t k = 0; k < POLICY_APPLICATIONS_MAX; k++)
-                        sim->pairs[i].regions[k].exist = true; /* a person opens them */
+                for (size_t k = 0; k < POLICY_APPLICATIONS_MAX; k++) {
+                        struct sim_regions *regions = &sim->pairs[i].regions[k];
+                        struct sim_region_place *places = regions->places;
+
+                        if (!sim->pairs[i].present || k >= sim_policy(sim, i)->n_applications ||
+                            !is_mirrored(sim, i, (int) k))
+                                places[1] = (struct sim_region_place) { 0 }; /* of a policy before */
+                        if (!places[0].latest && !places[1].latest) /* a person brings them back */
+                                places[0] = (struct sim_region_place) { SIM_REGION_PRIMARY, regions->token, true };
+                }
 }

@@ -132,10 +132,16 @@ struct sim_vm {
         bool bad_autostart, bad_channel, bad_requested, bad_device, huge_pages;
 };
 
-/* An application's regions at their holder. */
-struct sim_regions {
-        bool exist;
+/* An application's regions at their holder, and at its mirror. */
+enum sim_region { SIM_REGION_NONE, SIM_REGION_PRIMARY, SIM_REGION_COPY };
+struct sim_region_place {
+        enum sim_region is; /* as that server sees it */
         uint64_t token;
+        bool latest;        /* has all that was ever acknowledged */
+};
+struct sim_regions {
+        struct sim_region_place places[2];
+        uint64_t token; /* of the last grant */
         enum side side; /* whose they are to write */
         bool written;   /* the application has been started with them */
         unsigned boot;  /* of the guest that was told of them; 0: none since they were granted */
@@ -218,7 +224,8 @@ struct sim {
         unsigned fail_call; /* calls of the hypervisor until one fails; 0: none does */
         bool fail_done;     /* it has had its effect */
         usec_t libvirt_hang_usec;
-        usec_t holder_down_usec, holder_slow_usec; /* until when it is; how long it takes for each answer */
+        usec_t holder_down_usec, mirror_down_usec; /* until when they are */
+        usec_t holder_slow_usec;                   /* for each answer */
         bool holder_refuses;
         usec_t store_stall_usec, store_fail_usec;
         bool store_tears; /* the next write of an owner damages all that is on disk */
@@ -330,6 +337,7 @@ void store_item(struct sim *sim, struct item *item);
 /* world-holder.c */
 void holder_call(struct sim *sim, const struct action *action);
 void holder_call_end(struct sim *sim, const struct item *item);
+void holder_refresh(struct sim *sim); /* before one of them fails */
 void holder_lose(struct sim *sim); /* all that it holds */
 void holder_heal(struct sim *sim);
 

@@ -3,10 +3,11 @@
 /*
  * Asks holders for an application's regions as failoverd does:
  *
- *   grant-regions new|known|other TOKEN DEADLINE_MS NAME:SIZE:KIND:hold|start:CONTROL:GUESTS...
+ *   grant-regions new|known|other TOKEN[:GRANTED] DEADLINE_MS NAME:SIZE:KIND:hold|start:CONTROL:GUESTS[,CONTROL:URI]...
  *
  * other: known, and whoever had them may still be able to write.
  *
+ * GRANTED is the token of the grant before, the last two are of a mirror, which guests reach as servers do.
  * Prints the result, the token that a holder knows, what is to be said, and the list that a program is handed.
  */
 
@@ -26,6 +27,15 @@ static char *cut(char **at) {
         return word;
 }
 
+static void add_server(struct granted_region *region, const char *name, const char *control, const char *uri) {
+        struct region_server *server = &region->servers[region->n_servers++];
+
+        server->name = strdup(name);
+        server->control = strdup(control);
+        server->guests = strdup(uri);
+        server->uri = strdup(uri);
+}
+
 int main(int argc, char **argv) {
         struct region_grant grant = { .node = "n1", .owner = "orders" };
 
@@ -33,11 +43,14 @@ int main(int argc, char **argv) {
                 return 2;
         grant.alone = strcmp(argv[1], "other") != 0;
         grant.token = strtoull(argv[2], NULL, 10);
+        grant.granted = strchr(argv[2], ':') ? strtoull(strchr(argv[2], ':') + 1, NULL, 10) : 0;
         grant.deadline_usec = strtoull(argv[3], NULL, 10) * USEC_PER_MSEC;
         for (int i = 4; i < argc; i++) {
                 struct granted_region *region = &grant.regions[grant.n_regions++];
-                char *at = argv[i];
+                char *at = argv[i], *mirror = strchr(at, ','), *control;
 
+                if (mirror)
+                        *mirror++ = 0;
                 region->may_be_new = strcmp(argv[1], "new") == 0;
                 snprintf(region->policy.name, NAME_LEN, "%s", cut(&at));
                 region->policy.size_bytes = strtoull(cut(&at), NULL, 10);
@@ -45,8 +58,12 @@ int main(int argc, char **argv) {
                 region->policy.on_lost = strcmp(cut(&at), "start") == 0 ? HOLDER_LOST_START : HOLDER_LOST_HOLD;
                 region->policy.write_back_usec = region->policy.kind >= REGION_KIND_RESIDENT ? 200 * USEC_PER_MSEC : 0;
                 snprintf(region->policy.holder, NAME_LEN, "depot");
-                region->control = strdup(cut(&at));
-                region->guests = strdup(at);
+                control = cut(&at);
+                add_server(region, "depot", control, at);
+                if (!mirror)
+                        continue;
+                control = cut(&mirror);
+                add_server(region, "annex", control, mirror);
         }
         region_grant_ask(&grant);
         printf("%d\n%llu\n%s\n%s\n", grant.result, (unsigned long long) grant.token_known, grant.text,

@@ -87,6 +87,7 @@ static const char *const faults[] = {
         "holder slow 12s",
         "holder refuses on",
         "holder loses",
+        "mirror down 20s",
         "store stall 20s",
         "store fail 20s",
         "store lost",

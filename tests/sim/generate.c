@@ -78,8 +78,10 @@ static void make_application(struct world *w, struct made_pair *pair) {
                 n += snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app,
                               below(w, 2) ? ", vcpus: 1" : "");
         if (hot && w->random % 3 == 0) /* nothing is drawn: worlds of earlier seeds stay as they are but for this */
-                snprintf(a->rest + n, (size_t) (REST_LEN - n), ", state: [{region: p%ua%u, size: 1MiB%s}]",
-                         w->n_pairs - 1, app, w->random % 2 ? "" : ", holder-lost: start");
+                snprintf(a->rest + n, (size_t) (REST_LEN - n),
+                         ", state: [{region: p%ua%u, size: 1MiB, holder: depot%s%s}]",
+                         w->n_pairs - 1, app, w->random % 2 ? "" : ", holder-lost: start",
+                         w->random / 3 % 2 ? ", mirror: annex" : "");
 }
 
 static void make_pair(struct world *w) {
@@ -134,7 +136,8 @@ static void write_policy(const struct world *w, char text[GENERATED_POLICY_LEN])
         add(text, &used,
             "version: 1\npool: {memory: %uMiB, reserve: %uMiB, extent: 64MiB, monitor: 64MiB, overhead: "
             "128MiB}\nmemory-servers: [{name: depot, control: /run/depot, uri: \"nbds://192.0.2.1/\", guests: "
-            "\"nbds://192.0.2.1/\"}]\n%spairs:\n",
+            "\"nbds://192.0.2.1/\"}, {name: annex, control: /run/annex, uri: \"nbds://192.0.2.2/\", guests: "
+            "\"nbds://192.0.2.2/\"}]\n%spairs:\n",
             least_mib(w) + w->spare_mib, w->reserve_mib, w->rest);
         for (unsigned i = 0; i < w->n_pairs; i++) {
                 const struct made_pair *pair = &w->pairs[i];
@@ -442,11 +445,12 @@ static void make_holder_faults(uint64_t seed, struct generated *ret) {
                 char *text = ret->lines[ret->n_lines++];
                 unsigned at = 1000 + random_below(&random, 30000), msec = 100 + random_below(&random, 15000);
 
-                switch (random_below(&random, 6)) {
+                switch (random_below(&random, 7)) {
                 case 0: snprintf(text, GENERATED_LINE_LEN, "%ums holder refuses on", at); break;
                 case 1: snprintf(text, GENERATED_LINE_LEN, "%ums holder refuses off", at); break;
                 case 2: snprintf(text, GENERATED_LINE_LEN, "%ums holder loses", at); break;
                 case 3: snprintf(text, GENERATED_LINE_LEN, "%ums holder slow %ums", at, msec); break;
+                case 4: snprintf(text, GENERATED_LINE_LEN, "%ums mirror down %ums", at, msec); break;
                 default: snprintf(text, GENERATED_LINE_LEN, "%ums holder down %ums", at, msec); break;
                 }
         }

@@ -38,8 +38,9 @@ static inline bool server_equal(const struct memory_server *a, const struct memo
 }
 
 static inline bool region_equal(const struct state_region *a, const struct state_region *b) {
-        return text_equal(a->name, b->name) && text_equal(a->holder, b->holder) && a->size_bytes == b->size_bytes &&
-               a->kind == b->kind && a->write_back_usec == b->write_back_usec && a->on_lost == b->on_lost;
+        return text_equal(a->name, b->name) && text_equal(a->holder, b->holder) && text_equal(a->mirror, b->mirror) &&
+               a->size_bytes == b->size_bytes && a->kind == b->kind && a->write_back_usec == b->write_back_usec &&
+               a->on_lost == b->on_lost;
 }
 
 static inline bool application_equal(const struct application *a, const struct application *b) {

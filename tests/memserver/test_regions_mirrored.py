@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""An application's region with a mirror: wherever one of the two is lost, the application goes on at the other."""
+import errno
+
+import nbd
+import pytest
+from server import MIB, PAGE, page
+from test_regions_granted import grant, region
+
+ORDERS = {"node": "n1", "owner": "orders", "space": "orders"}
+
+
+def mirrored(depot, annex, **options):
+    return region(depot, guests=depot.uri(""), **options) + f",{annex.control_path}:{annex.uri('')}"
+
+
+@pytest.fixture
+def depot(servers):
+    return servers()
+
+
+@pytest.fixture
+def annex(servers):
+    return servers()
+
+
+def begin(depot, annex):
+    """The first writer, once both have the region."""
+    answer = grant(1, mirrored(depot, annex), new=True)
+    assert answer.errno == 0 and not answer.text, answer.text
+    depot.until_mirror("complete", **ORDERS)
+    return answer.connect(depot)
+
+
+def write(handle, version):
+    """An epoch of two pages."""
+    handle.pwrite(page(1, version), 0)
+    handle.pwrite(page(2, version), PAGE)
+    handle.flush()
+
+
+def test_a_killed_holder_costs_nothing_that_was_flushed(depot, annex):
+    writer = begin(depot, annex)
+    write(writer, "whole")
+    writer.pwrite(page(1, "half"), 0)
+    depot.kill()
+    answer = grant("2:1", mirrored(depot, annex))
+    assert answer.errno == 0 and "annex has taken orders over" in answer.text
+    assert "orders has no mirror" in answer.text and answer.regions[0]["epochs"]
+    writer = answer.connect(annex)
+    assert writer.pread(2 * PAGE, 0) == page(1, "whole") + page(2, "whole")
+    write(writer, "after")
+    assert annex.space(**ORDERS)["token"] == 2
+
+
+def test_a_holder_that_stood_still_takes_no_write_of_the_old_side(depot, annex):
+    writer = begin(depot, annex)
+    write(writer, "whole")
+    depot.stop()
+    answer = grant("2:1", mirrored(depot, annex), seconds=4)
+    assert answer.errno == 0 and "annex has taken orders over" in answer.text
+    write(answer.connect(annex), "new")
+    depot.go_on()
+    with pytest.raises(nbd.Error):
+        write(writer, "late")
+    assert answer.connect(annex, epochs=False).pread(PAGE, 0) == page(1, "new")
+
+
+def test_a_holder_that_is_back_becomes_the_mirror_and_takes_over_in_turn(depot, annex):
+    write(begin(depot, annex), "first")
+    depot.kill()
+    depot.start()
+    answer = grant("2:1", mirrored(depot, annex))
+    assert answer.errno == 0 and "no mirror" not in answer.text, answer.text
+    annex.until_mirror("complete", **ORDERS)
+    write(answer.connect(annex), "second")
+    annex.kill()
+    answer = grant("3:2", mirrored(depot, annex))
+    assert answer.errno == 0 and "depot has taken orders over" in answer.text
+    assert answer.connect(depot).pread(PAGE, 0) == page(1, "second")
+
+
+def test_a_holder_that_was_passed_by_is_not_gone_on_with(depot, annex):
+    write(begin(depot, annex), "old")
+    depot.stop()
+    answer = grant("2:1", mirrored(depot, annex), seconds=4)
+    write(answer.connect(annex), "new")
+    annex.kill()
+    depot.go_on()    # it knows of nothing
+    answer = grant("3:2", mirrored(depot, annex))
+    assert answer.errno == errno.ENODATA and "depot may lack the latest of region orders" in answer.text
+    assert depot.space(**ORDERS)["token"] == 1
+    answer = grant(f"3:{2 ** 63 - 1}", mirrored(depot, annex))    # as after the loss of failoverd's store
+    assert answer.errno == errno.ENODATA and "nothing is on record" in answer.text
+    answer = grant("3:2", mirrored(depot, annex, lost="start"))
+    assert answer.errno == 0 and "may not be the latest" in answer.text
+    assert answer.connect(depot).pread(PAGE, 0) == page(1, "old")
+
+
+def test_a_mirror_that_may_lack_pages_does_not_stand_in(depot, annex):
+    annex.open(MIB, role="mirror", **ORDERS)    # which nobody has filled
+    answer = grant("2:1", mirrored(depot, annex))
+    assert answer.errno == errno.ENODATA and "annex may lack the latest" in answer.text and not answer.regions
+    assert annex.space(**ORDERS)["role"] == "mirror"
+    answer = grant("2:1", mirrored(depot, annex, lost="start"))
+    assert answer.errno == 0 and answer.connect(annex).pread(PAGE, 0) == bytes(PAGE)
+
+
+def test_a_silent_mirror_holds_nothing_up_and_is_given_again_later(depot, annex):
+    annex.kill()
+    answer = grant(1, mirrored(depot, annex), new=True)
+    assert answer.errno == 0 and "orders has no mirror" in answer.text
+    write(answer.connect(depot), "alone")
+    annex.start()
+    answer = grant("2:1", mirrored(depot, annex))
+    assert answer.errno == 0 and "no mirror" not in answer.text
+    depot.until_mirror("complete", **ORDERS)
+
+
+def test_a_token_that_the_mirror_has_seen_is_no_new_one(depot, annex):
+    begin(depot, annex)
+    depot.kill()
+    assert grant("5:1", mirrored(depot, annex)).errno == 0
+    answer = grant("5:1", mirrored(depot, annex))
+    assert answer.errno == errno.ESTALE and answer.token == 5
+
+
+def test_where_both_are_gone_the_region_is_waited_for(depot, annex):
+    begin(depot, annex)
+    depot.kill()
+    annex.kill()
+    answer = grant("2:1", mirrored(depot, annex))
+    assert answer.errno == errno.ENOTCONN and not answer.regions
+    depot.start()    # empty; the other may have it
+    assert grant("2:1", mirrored(depot, annex)).errno == errno.ENOTCONN
+    annex.start()
+    answer = grant("2:1", mirrored(depot, annex))
+    assert answer.errno == errno.ENOENT and "has lost region orders" in answer.text
