@@ -33,7 +33,8 @@ struct record_app {
         enum application_kind kind; /* as the agent told, for `kind: auto` */
         bool ended;          /* plain, and its OS failed: not to be started until its VM is active again */
         bool moving;         /* part of the flow under way */
-        bool stopped;        /* its stop on the old side is confirmed, by its agent or by a fence */
+        bool stopped;        /* its stop on the old side is confirmed, by its agent or by a fence; of one that the
+                              * policy took out: it is out of both VMs (retired.h) */
         unsigned state_kept; /* bits: its regions, as the policy numbers them, that have been at their holders: one that
                               * is not there any more was lost */
         bool state_left;     /* its regions were the other side's to write, and no holder has said since that they are

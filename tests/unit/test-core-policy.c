@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "daemon/core/engine.h"
+#include "daemon/core/retired.h"
 #include "policy/text.h"
 #include "tests/unit/test.h"
 
@@ -22,6 +23,8 @@ static struct policy *policy_of(const char *applications, const char *pool) {
         snprintf(text, sizeof(text),
                  "version: 1\n"
                  "pool: {memory: %s, reserve: 0, extent: 128MiB, monitor: 64MiB, overhead: 64MiB}\n"
+                 "memory-servers: [{name: depot, control: /run/depot, uri: \"nbds://192.0.2.1/\", guests: "
+                 "\"nbds://192.0.2.1/\"}]\n"
                  "pairs:\n"
                  "  - name: p\n"
                  "    active: {domain: a, base: 128MiB}\n"
@@ -198,6 +201,42 @@ static void a_pair_taken_out_stays_until_its_memory_is_back_and_then_gives_all_b
         end(&world);
 }
 
+static void what_needs_something_of_one_that_is_taken_out_waits_for_it(void) {
+        static const struct {
+                const char *old, *next;
+                bool waits;
+        } cases[] = {
+                { "resources: {disks: [vdb]}", "resources: {disks: [vdc, vdb]}", true },
+                { "resources: {disks: [vdb]}", "resources: {disks: [vdc]}", false },
+                { "resources: {addresses: [{address: 192.0.2.1/24, link: eth0}]}",
+                  "resources: {addresses: [{address: 192.0.2.1/28, link: eth1}]}", true },
+                { "resources: {addresses: [{address: 192.0.2.1/24, link: eth0}]}",
+                  "resources: {addresses: [{address: 192.0.2.10/24, link: eth0}]}", false },
+                { "state: [{region: orders, size: 1MiB}]", "state: [{region: orders, size: 1MiB}]", true },
+                { "state: [{region: orders, size: 1MiB}]", "state: [{region: parcels, size: 1MiB}]", false },
+        };
+        static const char application[] =
+                "{name: %s, kind: hot-standby, memory: 256MiB, start: {unit: db.service}, %s}";
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct world world = begin();
+                char text[512], why[EVENT_TEXT_LEN] = "";
+                int app;
+
+                snprintf(text, sizeof(text), application, "db", cases[i].old);
+                apply(&world, text, "1GiB");
+                snprintf(text, sizeof(text), application, "other", cases[i].next);
+                apply(&world, text, "1GiB");
+                app = pair_policy_find_application(world.engine->pairs[0]->policy, "other");
+                REQUIRE(app == 0);
+                CHECK(retired_reason(world.engine, world.engine->pairs[0], app, why) == cases[i].waits);
+                if (cases[i].waits)
+                        CHECK_TEXT(why, "other: not started before db, which was taken out of p, has stopped on a and "
+                                        "let go of its disks");
+                end(&world);
+        }
+}
+
 TEST_MAIN("core-policy",
           TEST(a_larger_pool_is_held_by_the_monitor_first),
           TEST(a_pool_below_what_is_granted_is_refused_and_nothing_changes),
@@ -205,4 +244,5 @@ TEST_MAIN("core-policy",
           TEST(a_region_in_use_does_not_shrink),
           TEST(an_application_taken_out_keeps_its_row_until_its_memory_is_back),
           TEST(an_application_that_comes_back_is_itself_again),
+          TEST(what_needs_something_of_one_that_is_taken_out_waits_for_it),
           TEST(a_pair_taken_out_stays_until_its_memory_is_back_and_then_gives_all_back))

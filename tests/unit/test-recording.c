@@ -357,6 +357,36 @@ static void a_part_is_a_recording_of_its_own(void) {
 }
 
 /* While they hold memory: no policy's text has them. */
+static char *whole(const struct policy *policy) {
+        char *text = NULL;
+        size_t size;
+        FILE *f = open_memstream(&text, &size);
+
+        REQUIRE(f != NULL);
+        CHECK(policy_block_write_whole(f, policy) == 0);
+        fclose(f);
+        return text;
+}
+
+/* The copy that failoverd keeps of the policy in force is read back as it is; a policy's own text is one too. */
+static void check_whole(const struct policy *policy) {
+        _cleanup_free_ char *text = whole(policy), *again = NULL;
+        struct error error = ERROR_INIT;
+        struct policy *read = NULL;
+
+        CHECK(policy_block_parse_whole(text, strlen(text), &read, &error) == 0);
+        REQUIRE(read != NULL);
+        again = whole(read);
+        CHECK_TEXT(again, text);
+        CHECK(read->pairs[1].retired && read->pairs[0].applications[1].retired);
+        policy_drop_retired(read);
+        CHECK(read->n_pairs == 1 && read->pairs[0].n_applications == 1);
+        policy_free(read);
+        *strstr(text, "\n|version") = 0; /* torn behind "retired applications" */
+        CHECK(policy_block_parse_whole(text, strlen(text), &read, &error) == -EBADMSG);
+        error_deinit(&error);
+}
+
 static void what_was_taken_out_of_a_policy_is_kept(void) {
         static const char smaller_yaml[] =
                 "version: 1\n"
@@ -383,6 +413,7 @@ static void what_was_taken_out_of_a_policy_is_kept(void) {
         CHECK(life.engine->policy->n_pairs == 2 && life.engine->policy->pairs[1].retired);
         CHECK(life.engine->policy->pairs[0].n_applications == 2 &&
               life.engine->policy->pairs[0].applications[1].retired);
+        check_whole(life.engine->policy);
         policy_free(smaller);
         text = life_text(&life);
         CHECK(strstr(text, "\nretired applications\n") && strstr(text, "\nretired pair\n"));
