@@ -23,6 +23,8 @@ DEFINE_WORDS(early_count)
 DEFINE_WORDS(early_take)
 DEFINE_WORDS(store_lost)
 DEFINE_WORDS(assignment_order)
+DEFINE_WORDS(assignment_choice)
+DEFINE_WORDS(assignment_short)
 DEFINE_WORDS(guest_requests)
 DEFINE_WORDS(lost_memory)
 DEFINE_WORDS(overcommit)
@@ -247,6 +249,8 @@ static const struct key pool_keys[] = {
 
 static const struct key assign_keys[] = {
         { "order", KEY_WORD, AT(assign_keys, order), .word = assignment_order_word },
+        { "choose", KEY_WORD, AT(assign_keys, choose), .word = assignment_choice_word },
+        { "short", KEY_WORD, AT(assign_keys, on_short), .word = assignment_short_word },
         { "piece", KEY_SIZE, AT(assign_keys, piece_bytes), .min = 0, .max = POLICY_SIZE_MAX },
         { "overlap", KEY_COUNT, AT(assign_keys, overlap), .min = 1, .max = 64 },
         { "patience", KEY_DURATION, AT(assign_keys, patience_usec), .min = SEC, .max = HOUR },

@@ -177,8 +177,25 @@ enum assignment_order {
 };
 DECLARE_ENUM_TABLE(assignment_order); /* "at-once", "releases-first", "cycles" */
 
+/* Which places of the pool a VM is extended by that nobody manages (N: choosing what to extend with). */
+enum assignment_choice {
+        ASSIGN_NEAREST,     /* next to its own; among those what fits best */
+        ASSIGN_CLOSEST_FIT, /* what fits best; among those the nearest, and so below */
+        ASSIGN_LARGEST,     /* the largest stretch, so that it has few */
+        ASSIGN_SMALLEST,    /* the smallest, so that large ones stay whole */
+        ASSIGNMENT_CHOICE_MAX,
+        ASSIGNMENT_CHOICE_INVALID = -EINVAL,
+};
+DECLARE_ENUM_TABLE(assignment_choice); /* "nearest", "closest-fit", "largest", "smallest" */
+
+/* A request asks for more than the pool has. */
+enum assignment_short { ASSIGN_REFUSE, ASSIGN_PARTLY, ASSIGNMENT_SHORT_MAX, ASSIGNMENT_SHORT_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(assignment_short); /* "refuse", "partly" */
+
 struct assign_keys {
         enum assignment_order order;
+        enum assignment_choice choose;
+        enum assignment_short on_short;
         uint64_t piece_bytes;   /* of one request to a VM, at most; at least an extent is asked for. 0: not split */
         unsigned overlap;       /* ASSIGN_CYCLES: so many pieces may be released that nobody was extended by yet */
         usec_t patience_usec;   /* a VM may make no progress for so long, and take ten times as long for a piece */

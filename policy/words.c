@@ -132,6 +132,20 @@ static const char *const assignment_order_table[] = {
 };
 DEFINE_ENUM_TABLE(assignment_order, assignment_order_table)
 
+static const char *const assignment_choice_table[] = {
+        [ASSIGN_NEAREST] = "nearest",
+        [ASSIGN_CLOSEST_FIT] = "closest-fit",
+        [ASSIGN_LARGEST] = "largest",
+        [ASSIGN_SMALLEST] = "smallest",
+};
+DEFINE_ENUM_TABLE(assignment_choice, assignment_choice_table)
+
+static const char *const assignment_short_table[] = {
+        [ASSIGN_REFUSE] = "refuse",
+        [ASSIGN_PARTLY] = "partly",
+};
+DEFINE_ENUM_TABLE(assignment_short, assignment_short_table)
+
 static const char *const store_lost_table[STORE_LOST_MAX] = {
         [STORE_LOST_HOLD] = "hold",
         [STORE_LOST_TRUST_RUNNING] = "trust-running",

@@ -12,6 +12,6 @@ int assigned_collect(const struct rights *map, struct holder vm, struct assigned
 /* In the map each VM of the request under way manages what it has. */
 int assigned_keep_what_is_there(const struct engine *engine, struct rights *map);
 /* assigned_plan() though a request is under way; `without_promise`: as if its VMs managed what they have now, and
- * `ret_map` says so too. */
-int assigned_plan_beside(const struct engine *engine, const char *text, bool without_promise,
+ * `ret_map` says so too; `partly`: amounts are cut to what the pool has. */
+int assigned_plan_beside(const struct engine *engine, const char *text, bool without_promise, bool partly,
                          struct assignment *ret_plan, struct rights *ret_map, char *why, size_t size);

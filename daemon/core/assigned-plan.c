@@ -72,9 +72,16 @@ static int take_top(struct rights *map, struct holder vm, uint64_t bytes) {
         return r;
 }
 
-/* Gives a VM `bytes` that nobody manages: next to its own, and what fits best. */
-static int give(struct rights *map, struct holder vm, uint64_t bytes, bool best_effort) {
-        const struct choice choice = { .from = CHOICE_ANY_UNMANAGED, .rules = { CHOICE_NEAREST, CHOICE_CLOSEST_FIT },
+/* Gives a VM `bytes` that nobody manages. */
+static int give(struct rights *map, struct holder vm, uint64_t bytes, enum assignment_choice choose,
+                bool best_effort) {
+        static const enum choice_rule rules[ASSIGNMENT_CHOICE_MAX][2] = {
+                [ASSIGN_NEAREST] = { CHOICE_NEAREST, CHOICE_CLOSEST_FIT },
+                [ASSIGN_CLOSEST_FIT] = { CHOICE_CLOSEST_FIT, CHOICE_NEAREST },
+                [ASSIGN_LARGEST] = { CHOICE_LARGEST, CHOICE_NEAREST },
+                [ASSIGN_SMALLEST] = { CHOICE_SMALLEST, CHOICE_NEAREST },
+        };
+        const struct choice choice = { .from = CHOICE_ANY_UNMANAGED, .rules = { rules[choose][0], rules[choose][1] },
                                        .n_rules = 2, .best_effort = best_effort };
         struct chosen chosen;
         int r;
@@ -89,7 +96,7 @@ static int give(struct rights *map, struct holder vm, uint64_t bytes, bool best_
 }
 
 /* Moves in the map what the plan says: first what is released, then ranges, then amounts. */
-static int move_management(const struct assignment *plan, struct rights *map) {
+static int move_management(const struct assignment *plan, enum assignment_choice choose, struct rights *map) {
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < plan->n_parts; i++) {
@@ -103,7 +110,7 @@ static int move_management(const struct assignment *plan, struct rights *map) {
         }
         for (size_t i = 0; r >= 0 && i < plan->n_parts; i++)
                 if (!plan->parts[i].is_range && plan->parts[i].to >= 0)
-                        r = give(map, plan->vms[plan->parts[i].to].holder, plan->parts[i].bytes, false);
+                        r = give(map, plan->vms[plan->parts[i].to].holder, plan->parts[i].bytes, choose, false);
         return r;
 }
 
@@ -154,7 +161,7 @@ int assigned_keep_what_is_there(const struct engine *engine, struct rights *map)
                         if (round == 0 && now > has)
                                 r = take_top(map, vm, now - has);
                         else if (round == 1 && now < has)
-                                r = give(map, vm, has - now, true);
+                                r = give(map, vm, has - now, engine->policy->assign.choose, true);
                 }
         return r;
 }
@@ -190,33 +197,59 @@ static int check_vms(const struct engine *engine, const struct assignment *plan,
         return 0;
 }
 
-/* Does the pool have what is asked for beyond what is given back for it? */
-static int check_pool(const struct engine *engine, const struct assignment *plan, uint64_t available, char *why,
-                      size_t size) {
+/* What a plan takes of the pool beside what it gives back. */
+static uint64_t net_bytes(const struct assignment *plan) {
         uint64_t in = 0, out = 0;
-        char x[UNITS_TEXT_MAX], y[UNITS_TEXT_MAX];
 
         for (size_t i = 0; i < plan->n_parts; i++) {
                 in += plan->parts[i].to >= 0 ? plan->parts[i].bytes : 0;
                 out += plan->parts[i].from >= 0 ? plan->parts[i].bytes : 0;
         }
-        if (in <= out || in - out <= available)
+        return in > out ? in - out : 0;
+}
+
+/* Cuts amounts that VMs are to be extended by, the last ones first, until the pool has what is left; where it has
+ * nothing of one, that stays as it is, and the request is refused. */
+static void cut(const struct assignment *whole, uint64_t available, struct assignment_item *items, size_t n,
+                uint64_t cut_bytes[ASSIGNMENT_ITEMS_MAX]) {
+        uint64_t net = net_bytes(whole), extent = whole->extent_bytes;
+        uint64_t over = net > available ? (net - available + extent - 1) / extent * extent : 0;
+
+        for (size_t i = n; i > 0 && over > 0; i--) {
+                struct assignment_item *item = &items[i - 1];
+                uint64_t most = item->kind == ASSIGN_EXTEND && item->bytes > extent ? item->bytes - extent : 0;
+
+                cut_bytes[i - 1] = most < over ? most : over;
+                item->bytes -= cut_bytes[i - 1];
+                over -= cut_bytes[i - 1];
+        }
+}
+
+/* Does the pool have what is asked for beyond what is given back for it? */
+static int check_pool(const struct assignment *plan, uint64_t available, char *why, size_t size) {
+        uint64_t net = net_bytes(plan);
+        char x[UNITS_TEXT_MAX], y[UNITS_TEXT_MAX];
+
+        if (net <= available)
                 return 0;
         snprintf(why, size, "it needs %s more than it gives back, and the pool has %s unused beside what is promised "
                  "to hot-standby applications; ask for less, release more, or grow the pool (policy: pool.memory)",
-                 size_format(x, in - out), size_format(y, available));
+                 size_format(x, net), size_format(y, available));
         return -ENOSPC;
 }
 
 static int plan_request(const struct engine *engine, const char *text, const struct assignment_vm *vms, size_t n_vms,
-                        struct assignment *plan, struct rights *map, uint64_t available, char *why, size_t size) {
+                        bool partly, struct assignment *plan, struct rights *map, uint64_t available, char *why,
+                        size_t size) {
         const struct assign_keys *keys = &engine->policy->assign;
         uint64_t extent = engine->policy->extent_bytes;
         uint64_t piece = keys->piece_bytes > 0 && keys->piece_bytes < extent ? extent : keys->piece_bytes;
-        const struct assignment_policy policy = {
+        struct assignment_policy policy = {
                 .order = keys->order, .overlap = keys->overlap, .piece_bytes = piece / extent * extent,
+                .best_effort = partly, /* at first: to see what it comes to */
         };
         struct assignment_item items[ASSIGNMENT_ITEMS_MAX];
+        uint64_t cut_bytes[ASSIGNMENT_ITEMS_MAX] = { 0 };
         size_t n;
         int r;
 
@@ -234,12 +267,20 @@ static int plan_request(const struct engine *engine, const char *text, const str
         }
         if (r >= 0)
                 r = assignment_begin(plan, map, vms, n_vms, items, n, &policy, why, size);
+        if (r >= 0 && partly) {
+                cut(plan, available, items, n, cut_bytes);
+                plan->running = policy.best_effort = false; /* anew, of what is left */
+                r = assignment_begin(plan, map, vms, n_vms, items, n, &policy, why, size);
+        }
         if (r < 0)
                 return r;
-        r = check_pool(engine, plan, available, why, size);
+        for (size_t i = 0; i < n; i++)
+                if ((plan->cut_bytes[i] = cut_bytes[i]) > 0)
+                        snprintf(plan->why[i], sizeof(plan->why[i]), "the pool has no more (policy: assign.short)");
+        r = check_pool(plan, available, why, size);
         if (r < 0)
                 return r;
-        r = move_management(plan, map);
+        r = move_management(plan, keys->choose, map);
         if (r < 0) {
                 snprintf(why, size, "%s", r == -ENOMEM ? "out of memory" : "there are not enough places in the pool");
                 return r;
@@ -247,15 +288,16 @@ static int plan_request(const struct engine *engine, const char *text, const str
         return check_vms(engine, plan, map, why, size);
 }
 
-static int plan_on(const struct engine *engine, const char *text, uint64_t available, struct assignment *ret_plan,
-                   struct rights *map, char *why, size_t size) {
+static int plan_on(const struct engine *engine, const char *text, bool partly, uint64_t available,
+                   struct assignment *ret_plan, struct rights *map, char *why, size_t size) {
         struct assignment_vm *vms = calloc((size_t) engine->n_pairs * SIDE_MAX + 1, sizeof(*vms));
         struct assignment *plan = calloc(1, sizeof(*plan));
         int r = -ENOMEM;
 
         if (vms && plan) {
                 plan->next_id = engine->assigning.plan.next_id;
-                r = plan_request(engine, text, vms, list_vms(engine, vms), plan, map, available, why, size);
+                r = plan_request(engine, text, vms, list_vms(engine, vms), partly, plan, map, available, why,
+                                 size);
         } else
                 snprintf(why, size, "out of memory");
         if (r >= 0)
@@ -279,7 +321,7 @@ static uint64_t available_after(const struct engine *engine, const struct rights
         return more > less ? more - less : 0;
 }
 
-int assigned_plan_beside(const struct engine *engine, const char *text, bool without_promise,
+int assigned_plan_beside(const struct engine *engine, const char *text, bool without_promise, bool partly,
                          struct assignment *ret_plan, struct rights *ret_map, char *why, size_t size) {
         uint64_t available = assigned_available(engine);
         struct rights map;
@@ -298,7 +340,7 @@ int assigned_plan_beside(const struct engine *engine, const char *text, bool wit
                 available = available_after(engine, &map);
         }
         if (r >= 0)
-                r = plan_on(engine, text, available, ret_plan, &map, why, size);
+                r = plan_on(engine, text, partly, available, ret_plan, &map, why, size);
         if (r < 0)
                 rights_deinit(&map);
         else
@@ -325,8 +367,10 @@ int assigned_plan(const struct engine *engine, const char *text, struct assignme
                          assignment_item_format(&assigning->plan.items[0], item));
                 return -EBUSY;
         }
-        r = assigned_plan_beside(engine, text, false, ret_plan, ret_map, why, size);
+        r = assigned_plan_beside(engine, text, false, false, ret_plan, ret_map, why, size);
         if (r == -ENOSPC && assigning->plan.running)
-                r = assigned_plan_beside(engine, text, true, ret_plan, ret_map, why, size);
+                r = assigned_plan_beside(engine, text, true, false, ret_plan, ret_map, why, size);
+        if (r == -ENOSPC && engine->policy->assign.on_short == ASSIGN_PARTLY)
+                r = assigned_plan_beside(engine, text, assigning->plan.running, true, ret_plan, ret_map, why, size);
         return r;
 }

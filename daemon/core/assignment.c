@@ -257,6 +257,8 @@ struct assignment_report assignment_report(const struct assignment *assignment, 
 
         assert(item < assignment->n_items);
         report.asked_bytes = assignment_kind_is_range(asked->kind) ? span_bytes(asked->span) : asked->bytes;
+        report.asked_bytes += assignment->cut_bytes[item];
+        report.refused_bytes = assignment->cut_bytes[item];
         for (size_t i = 0; i < assignment->n_parts; i++) {
                 const struct assignment_part *p = &assignment->parts[i];
                 uint64_t done = p->to >= 0 ? p->extended_bytes : p->released_bytes;
@@ -292,11 +294,12 @@ const char *assignment_report_format(const struct assignment *assignment, size_t
 /* What would do the rest of a part, as an item. False where there is no rest. */
 static bool rest_of(const struct assignment *a, const struct assignment_part *p, struct assignment_item *ret) {
         uint64_t done = p->to >= 0 ? p->extended_bytes : p->released_bytes;
+        uint64_t rest = p->bytes - done + a->cut_bytes[p->item]; /* one that is cut has one part */
 
-        if (done == p->bytes)
+        if (rest == 0)
                 return false;
         *ret = a->items[p->item];
-        ret->bytes = p->bytes - done;
+        ret->bytes = rest;
         ret->span = (struct span) { p->span.start + done, p->span.end };
         if (ret->kind == ASSIGN_RELEASE_TOP)
                 ret->kind = ASSIGN_RELEASE_RANGE;

@@ -109,6 +109,7 @@ struct assignment {
 
         struct assignment_item items[ASSIGNMENT_ITEMS_MAX];
         uint64_t had_bytes[ASSIGNMENT_ITEMS_MAX]; /* ASSIGN_RANGE: managed by the VM before */
+        uint64_t cut_bytes[ASSIGNMENT_ITEMS_MAX]; /* ASSIGN_EXTEND: asked for beside `items`, and there was no more */
         char why[ASSIGNMENT_ITEMS_MAX][ASSIGNMENT_WHY_LEN]; /* not all of it was done: the first reason */
         size_t n_items;
         struct assignment_vm vms[ASSIGNMENT_VMS_MAX]; /* that are involved */

@@ -130,7 +130,7 @@ static int make_plan(const struct engine *engine, const char *request, const str
         if (!asker->message_id || !engine->assigning.plan.running)
                 return assigned_plan(engine, request, ret_plan, ret_map, why, size);
         if (gives_way(&engine->assigning, asker, engine->now_usec))
-                return assigned_plan_beside(engine, request, false, ret_plan, ret_map, why, size);
+                return assigned_plan_beside(engine, request, false, false, ret_plan, ret_map, why, size);
         snprintf(why, size, "a request of %s is under way", engine->assigning.who);
         return -EBUSY;
 }

@@ -470,6 +470,7 @@ static const struct layout_row assignment_rows[] = {
         NUMBER(T, next_id),
         INSIDES(T, items, assignment_item_layout),
         NUMBERS(T, had_bytes),
+        NUMBERS(T, cut_bytes),
         TEXTS(T, why),
         RANGE(T, n_items, 0, ASSIGNMENT_ITEMS_MAX),
         INSIDES(T, vms, assignment_vm_layout),

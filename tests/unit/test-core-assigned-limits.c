@@ -3,6 +3,7 @@
 /* Memory by hand where something is missing or too much: the engine is not ready, the pool is short or cut too fine, a
  * VM's memory would be in too many places, VMs are off while a request is ended, a guest asks for what is not its. */
 
+#include "daemon/base/cleanup.h"
 #include "tests/unit/assigned-world.h"
 
 static void restore(struct world *w, struct record *p, struct record *q) {
@@ -99,6 +100,78 @@ static void what_is_being_given_up_may_be_asked_for_already(void) {
                 end(&w);
         }
         CHECK(available[1] == available[0] + 256 * MIB);
+}
+
+static struct world begin_by(const char *keys) {
+        char text[2048];
+
+        snprintf(text, sizeof(text), "%sassign: {%s}\n", two_pairs, keys);
+        return begin_with(text);
+}
+
+/* The pool has 2240 MiB beside what is promised. */
+static void a_request_for_more_than_there_is_is_refused_or_cut(void) {
+        struct world w = begin_by("short: refuse");
+        const struct event ready = { .kind = EVENT_READY, .pair = NO_PAIR };
+        char line[ASSIGNMENT_LINE_LEN], rest[ASSIGNMENT_TEXT_MAX];
+        const char *text = "";
+
+        step(&w, ready);
+        CHECK(assigned_available(w.engine) == 2240 * MIB);
+        CHECK(ask(&w, COMMAND_ASSIGN, "a=+1GiB b=+1GiB c=+512MiB", &text) == -ENOSPC);
+        CHECK(!w.engine->assigning.plan.running);
+        end(&w);
+
+        w = begin_by("short: partly");
+        step(&w, ready);
+        CHECK(ask(&w, COMMAND_ASSIGN, "a=+1GiB b=+1GiB c=+512MiB", &text) == 0);
+        CHECK(assigned_bytes(w.engine->pairs[0], SIDE_A) == GIB && assigned_bytes(w.engine->pairs[0], SIDE_B) == GIB);
+        CHECK(assigned_bytes(w.engine->pairs[1], SIDE_A) == 128 * MIB);
+        assignment_report_format(&w.engine->assigning.plan, 2, line);
+        CHECK_TEXT(line, "c=+128MiB: 0 of 512MiB done, 128MiB under way, 384MiB not: the pool has no more (policy: "
+                         "assign.short)");
+        CHECK(strstr(assignment_rest_format(&w.engine->assigning.plan, rest), "c=+512MiB") != NULL);
+        CHECK(ask(&w, COMMAND_ASSIGN_CANCEL, "", &text) == 0);
+        end(&w);
+
+        w = begin_by("short: partly"); /* a range is not cut, and what is left of the last is less than an extent */
+        step(&w, ready);
+        CHECK(ask(&w, COMMAND_ASSIGN, "0-1GiB=a 1GiB-2GiB=b 2GiB-2304MiB=c", &text) == -ENOSPC);
+        CHECK(ask(&w, COMMAND_ASSIGN, "0-1GiB=a 1GiB-2GiB=b c=+256MiB d=+128MiB", &text) == -ENOSPC);
+        CHECK(ask(&w, COMMAND_ASSIGN, "0-1GiB=a 1GiB-2GiB=b c=+1GiB", &text) == 0);
+        CHECK(assigned_bytes(w.engine->pairs[1], SIDE_A) == 128 * MIB);
+        end(&w);
+}
+
+/* Free are 0 to 256 MiB, 384 MiB to 512 MiB, and all from 768 MiB on. */
+static void places_are_chosen_as_the_policy_says(void) {
+        static const struct {
+                const char *keys;
+                uint64_t start, bytes;
+        } cases[] = {
+                { "choose: nearest", 384 * MIB, 128 * MIB },
+                { "choose: closest-fit", 384 * MIB, 128 * MIB },
+                { "choose: largest", 768 * MIB, 256 * MIB },
+                { "choose: smallest", 384 * MIB, 128 * MIB },
+                { "choose: closest-fit", 0, 256 * MIB },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                struct world w = begin_by(cases[i].keys);
+                struct record p = record_of("p", "db", "extra"), q = record_of("q", "web", "more");
+                const struct assigned *has = &w.engine->pairs[1]->record.assigned[SIDE_B];
+                const char *text = "";
+                char request[64];
+
+                p.assigned[SIDE_A] = (struct assigned) { .n_spans = 2, .spans = { { 256 * MIB, 384 * MIB },
+                                                                                  { 512 * MIB, 768 * MIB } } };
+                restore(&w, &p, &q);
+                snprintf(request, sizeof(request), "d=+%uMiB", (unsigned) (cases[i].bytes / MIB));
+                CHECK(ask(&w, COMMAND_ASSIGN, request, &text) == 0);
+                REQUIRE(has->n_spans == 1);
+                CHECK(has->spans[0].start == cases[i].start && span_bytes(has->spans[0]) == cases[i].bytes);
+                end(&w);
+        }
 }
 
 static void a_place_of_another_divides_what_a_record_says(void) {
@@ -226,6 +299,8 @@ TEST_MAIN("core-assigned-limits", TEST(nothing_is_assigned_before_the_records_ar
           TEST(a_pool_of_more_extents_than_are_kept_track_of_is_refused),
           TEST(a_vm_is_not_given_more_places_than_its_record_holds),
           TEST(what_is_being_given_up_may_be_asked_for_already),
+          TEST(a_request_for_more_than_there_is_is_refused_or_cut),
+          TEST(places_are_chosen_as_the_policy_says),
           TEST(a_place_of_another_divides_what_a_record_says),
           TEST(a_vm_that_is_off_keeps_what_it_managed_before_a_request_that_is_ended),
           TEST(a_guest_asks_for_one_thing_of_its_own_at_a_time), TEST(a_request_has_items_and_not_too_many),

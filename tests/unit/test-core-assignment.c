@@ -554,6 +554,10 @@ static void every_word_reads_back(void) {
                 CHECK(assignment_outcome_from_string(assignment_outcome_to_string(i)) == (enum assignment_outcome) i);
         CHECK(assignment_kind_to_string(ASSIGNMENT_KIND_MAX) == NULL);
         CHECK(assignment_order_from_string("?") == ASSIGNMENT_ORDER_INVALID);
+        for (int i = 0; i < ASSIGNMENT_CHOICE_MAX; i++)
+                CHECK((int) assignment_choice_from_string(assignment_choice_to_string(i)) == i);
+        for (int i = 0; i < ASSIGNMENT_SHORT_MAX; i++)
+                CHECK((int) assignment_short_from_string(assignment_short_to_string(i)) == i);
         CHECK(assignment_outcome_from_string("?") == ASSIGNMENT_OUTCOME_INVALID);
 }
 
