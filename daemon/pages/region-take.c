@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agents/protocol/fields.h"
+#include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
 #include "daemon/memserver/control-ask.h"
@@ -20,6 +22,8 @@
 #define MIRROR_DEADLINE_USEC (10 * USEC_PER_SEC)
 #define MIRROR_RATE_BYTES (256 * MIB)
 #define ASKS 4 /* of the deadline, what each of a mirrored region's servers has at most for an answer */
+
+DEFINE_CLEANUP(struct json_object *, json_object_put)
 
 _Static_assert(REGION_CAPABILITY_LEN == CAPABILITY_LEN, "a capability is what the server gives");
 
@@ -244,11 +248,39 @@ static int take_from_mirror(struct places *p, size_t at) {
         return r;
 }
 
+static bool is_unused_of_another(const struct space_status *status, const struct space_name *name) {
+        return strcmp(status->owner, name->owner) == 0 && strcmp(status->space, name->space) == 0 &&
+               strcmp(status->node, name->node) != 0 && status->role == SPACE_PRIMARY && status->connections == 0;
+}
+
+/* Regions are their host's by its name. One that is there by another name, and that nobody uses, is taken for this
+ * host's of before it was renamed, sooner than that an empty one takes its place. */
+static int check_renamed(const struct places *p, size_t at) {
+        const struct control_ask ask = ask_of(p->take, NULL, p->until_usec, at);
+        _cleanup_(json_object_putp) struct json_object *items = NULL;
+        int r = control_ask_items(&ask, CONTROL_SPACES, 0, &items, p->error);
+
+        for (size_t i = 0; r == 0 && i < json_object_array_length(items); i++) {
+                struct space_status status = { 0 };
+
+                r = fields_decode(json_object_array_get_idx(items, i), &space_status_fields,
+                                  space_status_fields.required, UINT64_MAX, &status, p->error);
+                if (r == 0 && is_unused_of_another(&status, &p->name))
+                        r = error_set(p->error, -EEXIST, "%s has region %s of %s as host %s's, used by nobody: if this "
+                                      "host was called so, call it so again; if not, drop it there",
+                                      server_name(p, at), p->name.space, p->name.owner, status.node);
+        }
+        return r;
+}
+
 /* The region is not there: it is opened where it is new, or where the policy makes do with an empty one. */
 static int open_region(struct places *p, size_t at) {
         const struct control_ask ask = ask_of(p->take, &p->name, p->until_usec, at);
         struct granted_region *region = p->take->region;
+        int r = region->may_be_new ? 0 : check_renamed(p, at);
 
+        if (r < 0)
+                return r;
         if (!region->may_be_new && region->policy.on_lost != HOLDER_LOST_START)
                 return error_set(p->error, -ENOENT, "%s has lost region %s: bring it back, or write holder-lost: start "
                                  "to begin with an empty one", server_name(p, at), region->policy.name);

@@ -76,6 +76,17 @@ def test_a_region_that_was_lost_is_made_anew_only_where_the_policy_says_so(serve
     assert answer.errno == 0 and "begins empty" in answer.text and len(answer.regions) == 1
 
 
+def test_a_region_of_a_host_that_was_renamed_is_not_lost(server):
+    capability = server.open(size=MIB, node="former", owner="orders", space="orders")
+    for lost in ("hold", "start"):
+        answer = grant(3, region(server, lost=lost))
+        assert answer.errno == errno.EEXIST and "host former's" in answer.text and not answer.regions
+    used = server.connect(capability)    # so it is somebody else's
+    answer = grant(3, region(server, lost="start"))
+    assert answer.errno == 0 and "begins empty" in answer.text
+    used.shutdown()
+
+
 def test_a_holder_that_does_not_answer_costs_the_deadline_and_holds_the_grant(servers):
     server, silent = servers(), servers()
     silent.stop()
