@@ -218,7 +218,7 @@ static void act_follow(struct manager *manager, const struct action *action) {
 void manager_tell_shares(struct manager *manager) {
         const struct policy *policy = manager->engine->policy;
 
-        if (policy)
+        if (policy && manager->reclaim) /* the first policy comes before it; the next event tells it */
                 reclaim_set_pool(manager->reclaim, policy->pool_group,
                                  policy->pool_bytes - policy_monitor_bytes(policy));
         for (int i = 0; i < manager->n_pairs; i++) {
