@@ -51,6 +51,7 @@ static void help(void) {
              "  --helper SOCKET     failoverd-helper's socket, for QEMU processes of another user\n"
              "  --nbdkit FILE, --pager-plugin FILE\n"
              "                      with --user: what pagers are started with\n"
+             "  --standby FILE      with --user: the program that stands by for VMs that stand alone\n"
              "  --user              on the session bus, for qemu:///session\n"
              "  --debug             every event and action on standard error\n"
              "  --help, --version\n"
@@ -151,6 +152,7 @@ static int parse_options(int argc, char *argv[], struct manager_options *ret) {
                 OPTION_HELPER,
                 OPTION_NBDKIT,
                 OPTION_PAGER_PLUGIN,
+                OPTION_STANDBY,
                 OPTION_USER,
                 OPTION_DEBUG,
                 OPTION_HELP,
@@ -163,6 +165,7 @@ static int parse_options(int argc, char *argv[], struct manager_options *ret) {
                 { "helper", required_argument, NULL, OPTION_HELPER },
                 { "nbdkit", required_argument, NULL, OPTION_NBDKIT },
                 { "pager-plugin", required_argument, NULL, OPTION_PAGER_PLUGIN },
+                { "standby", required_argument, NULL, OPTION_STANDBY },
                 { "user", no_argument, NULL, OPTION_USER },             { "help", no_argument, NULL, OPTION_HELP },
                 { "version", no_argument, NULL, OPTION_VERSION },       { "debug", no_argument, NULL, OPTION_DEBUG },
                 { 0 },
@@ -170,7 +173,7 @@ static int parse_options(int argc, char *argv[], struct manager_options *ret) {
         int c;
 
         *ret = (struct manager_options) { .policy_path = "/etc/failoverd/policy.yaml", .nbdkit = "nbdkit",
-                                          .pager_plugin = PAGER_PLUGIN };
+                                          .pager_plugin = PAGER_PLUGIN, .standby = STANDBY_PROGRAM };
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
                 switch (c) {
                 case OPTION_POLICY:
@@ -190,6 +193,9 @@ static int parse_options(int argc, char *argv[], struct manager_options *ret) {
                         break;
                 case OPTION_PAGER_PLUGIN:
                         ret->pager_plugin = optarg;
+                        break;
+                case OPTION_STANDBY:
+                        ret->standby = optarg;
                         break;
                 case OPTION_USER:
                         ret->user = true;

@@ -211,6 +211,7 @@ const struct host_facts *manager_facts(struct manager *manager) {
         reclaim_describe_pool(manager->reclaim, facts->pool_limit);
         fill_processors(manager);
         fill_names(manager);
+        manager_fill_vms(manager);
         region_holder_node(facts->node);
         return facts;
 }

@@ -3,7 +3,8 @@
 
 /* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
  * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c
- * (what is kept of what was recorded), manager-overflow.c (disks on memory servers). */
+ * (what is kept of what was recorded), manager-overflow.c (disks on memory servers), manager-standbys.c (VMs that stand
+ * alone). */
 
 #include "daemon/bus/bus.h"
 #include "daemon/host/agent-link.h"
@@ -14,6 +15,7 @@
 #include "daemon/host/pressure.h"
 #include "daemon/host/reclaim.h"
 #include "daemon/host/resident-survey.h"
+#include "daemon/host/standbys.h"
 #include "daemon/host/store.h"
 #include "daemon/manager-overflow.h"
 #include "daemon/manager.h"
@@ -70,6 +72,9 @@ struct manager {
         struct resident_survey *survey;
         struct overflow *overflow;
         struct region_holder *regions;
+        struct standbys *standbys;
+        sd_event_source *standbys_timer;
+        int standbys_failed;       /* what was said of the last attempt to start one */
         struct name_server *names; /* NULL: no names are served */
         struct bus *bus;
         struct bus_interface bus_interface;
@@ -146,6 +151,11 @@ void manager_apply_policy(struct manager *manager, const struct policy *policy);
 void manager_follow_pairs(struct manager *manager, bool forget_gone);
 /* Agent channels follow what the hypervisor tells of the running domains. */
 void manager_follow_channel(struct manager *manager, int slot, enum side side);
+
+/* manager-standbys.c */
+int manager_open_standbys(struct manager *manager, const struct manager_options *options, struct error *error);
+/* What they tell of their VMs, into the facts. */
+void manager_fill_vms(struct manager *manager);
 
 /* manager-bus.c */
 /* Keeps what is believed of a pair at the decision to begin a flow, once what it asked for is under way. */

@@ -219,6 +219,9 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                          &manager->overflow, error);
         if (r < 0)
                 return r;
+        r = manager_open_standbys(manager, options, error);
+        if (r < 0)
+                return r;
         open_names(manager, options->runtime_dir);
         manager_bus_interface(manager, &manager->bus_interface);
         r = bus_new(&manager->bus, manager->loop, &manager->bus_interface, options->user, options->bus_address);
@@ -354,6 +357,8 @@ struct manager *manager_free(struct manager *manager) {
         hypervisor_free(manager->hypervisor);
         overflow_free(manager->overflow);
         region_holder_free(manager->regions);
+        sd_event_source_disable_unref(manager->standbys_timer);
+        standbys_free(manager->standbys);
         name_server_free(manager->names);
         store_free(manager->store);
         evidence_free(manager->evidence);

@@ -19,6 +19,7 @@ struct manager_options {
         const char *helper_path; /* socket of failoverd-helper, NULL: none */
         const char *bus_address; /* NULL: the usual one */
         const char *nbdkit, *pager_plugin; /* session mode: what a pager is started with */
+        const char *standby;     /* session mode: the program failover-standby */
         bool user;               /* session bus */
         bool debug;              /* every event and action on standard error */
 };

@@ -41,6 +41,9 @@ static bool sizes_are_known(const struct check *c) {
 
         if (!check_usable(c, "pool") || (c->policy->n_pairs == 0 && !check_usable(c, "pairs")))
                 return false;
+        for (size_t i = 0; i < c->policy->n_vms; i++)
+                if (!check_usable(c, check_path(path, "vms[%zu].memory", i)))
+                        return false;
         for (size_t i = 0; i < c->policy->n_pairs; i++) {
                 for (enum side side = SIDE_A; side < SIDE_MAX; side++)
                         if (!check_usable(c, check_path(path, "pairs[%zu].%s", i, side_key(side))))
@@ -58,8 +61,8 @@ static bool sizes_are_known(const struct check *c) {
 static void check_sum(struct check *c) {
         const struct policy *p = c->policy;
         uint64_t overhead = p->overhead_bytes * p->n_pairs * SIDE_MAX, members = 0, regions = 0, sum;
-        uint64_t servers = policy_monitor_bytes(p) - p->monitor_bytes;
-        char text[9][UNITS_TEXT_MAX], of_servers[UNITS_TEXT_MAX + 32] = "";
+        uint64_t vms = policy_vms_bytes(p), servers = policy_monitor_bytes(p) - p->monitor_bytes - vms;
+        char text[10][UNITS_TEXT_MAX], of_servers[UNITS_TEXT_MAX + 32] = "", of_vms[UNITS_TEXT_MAX + 64] = "";
 
         if (!sizes_are_known(c))
                 return;
@@ -70,15 +73,18 @@ static void check_sum(struct check *c) {
                 members += more->members;
                 regions += more->regions;
         }
-        sum = p->monitor_bytes + servers + overhead + p->reserve_bytes + members + regions;
+        sum = p->monitor_bytes + servers + vms + overhead + p->reserve_bytes + members + regions;
         if (sum <= p->pool_bytes)
                 return;
         if (servers > 0)
                 snprintf(of_servers, sizeof(of_servers), "memory servers here %s, ", size_format(text[8], servers));
-        check_error(c, "pool.memory", "%s is too small: %s are needed, made up of monitor %s, %soverhead of %zu VMs "
+        if (vms > 0)
+                snprintf(of_vms, sizeof(of_vms), "VMs that stand alone, with overhead, %s, ",
+                         size_format(text[9], vms));
+        check_error(c, "pool.memory", "%s is too small: %s are needed, made up of monitor %s, %s%soverhead of %zu VMs "
                     "%s, reserve %s, VMs %s and hot-standby regions that no active VM covers %s; add %s",
                     size_format(text[0], p->pool_bytes), size_format(text[1], sum),
-                    size_format(text[2], p->monitor_bytes), of_servers, p->n_pairs * SIDE_MAX,
+                    size_format(text[2], p->monitor_bytes), of_servers, of_vms, p->n_pairs * SIDE_MAX,
                     size_format(text[3], overhead),
                     size_format(text[4], p->reserve_bytes), size_format(text[5], members),
                     size_format(text[6], regions), size_format(text[7], sum - p->pool_bytes));

@@ -89,7 +89,7 @@ static void check_domain_names(struct check *c) {
         _cleanup_(entries_deinit) struct entries entries = { 0 };
         char path[NODE_PATH_LEN];
 
-        if (entries_reserve(&entries, c->policy->n_pairs * SIDE_MAX) < 0) {
+        if (entries_reserve(&entries, c->policy->n_pairs * SIDE_MAX + c->policy->n_vms) < 0) {
                 c->error = -ENOMEM;
                 return;
         }
@@ -98,7 +98,9 @@ static void check_domain_names(struct check *c) {
                         entries_add(c, &entries, c->policy->pairs[i].members[side].domain,
                                     check_path(path, "pairs[%zu].%s.domain", i,
                                                side == SIDE_A ? "active" : "standby"));
-        entries_report(c, &entries, "a domain belongs to one pair, on one side");
+        for (size_t i = 0; i < c->policy->n_vms; i++)
+                entries_add(c, &entries, c->policy->vms[i].domain, check_path(path, "vms[%zu].domain", i));
+        entries_report(c, &entries, "a domain belongs to one pair, on one side, or stands alone");
 }
 
 static void check_application_names(struct check *c) {

@@ -108,6 +108,23 @@ static void check_server(struct check *c, size_t i) {
                             "has both psk and certificates; keep one of them");
 }
 
+int check_server_name(struct check *c, const char (*names)[NAME_LEN], size_t i, const char *path) {
+        int found;
+
+        if (!*names[i] || !check_usable(c, path))
+                return -ENOENT;
+        for (size_t k = 0; k < i; k++)
+                if (strcmp(names[k], names[i]) == 0) {
+                        check_error(c, path, "\"%s\" stands here twice; leave one out", names[i]);
+                        return -ENOENT;
+                }
+        found = policy_find_server(c->policy, names[i]);
+        if (found < 0)
+                check_error(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name one of "
+                            "those", names[i]);
+        return found;
+}
+
 /* The servers of one overflow: known, each once, enough of them, and with one kind of keys, since a pager has one. */
 static void check_names_of(struct check *c, const struct overflow_keys *overflow, const char *at) {
         const struct policy *policy = c->policy;
@@ -116,20 +133,9 @@ static void check_names_of(struct check *c, const struct overflow_keys *overflow
         int found;
 
         for (size_t i = 0; i < overflow->n_servers; i++) {
-                check_path(path, "%s.servers[%zu]", at, i);
-                if (!*overflow->servers[i] || !check_usable(c, path))
+                found = check_server_name(c, overflow->servers, i, check_path(path, "%s.servers[%zu]", at, i));
+                if (found < 0)
                         continue;
-                for (size_t k = 0; k < i; k++)
-                        if (strcmp(overflow->servers[k], overflow->servers[i]) == 0) {
-                                check_error(c, path, "\"%s\" stands here twice; leave one out", overflow->servers[i]);
-                                return;
-                        }
-                found = policy_find_server(policy, overflow->servers[i]);
-                if (found < 0) {
-                        check_error(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name "
-                                    "one of those", overflow->servers[i]);
-                        continue;
-                }
                 server = &policy->servers[found];
                 if (!server->psk && !server->certificates)
                         continue;

@@ -78,6 +78,7 @@ int policy_check(const struct policy *policy, const struct node *root, struct di
         }
         check_names(&c);
         check_servers(&c);
+        check_vms(&c);
         check_memory(&c);
         for (size_t i = 0; i < policy->n_pairs; i++)
                 check_commands(&c, i);

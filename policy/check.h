@@ -20,6 +20,10 @@ void check_memory(struct check *c); /* extents, floors, the pool's sum */
 void check_names(struct check *c);  /* what may occur once only */
 void check_pair_times(struct check *c, size_t pair);
 void check_servers(struct check *c); /* memory servers and who overflows to them */
+/* The memory server that the list at `names` has in place `i`, which `path` is of: its index, or -ENOENT after a report
+ * where it is unknown or stood there before, or where nothing is known of it. */
+int check_server_name(struct check *c, const char (*names)[NAME_LEN], size_t i, const char *path);
+void check_vms(struct check *c); /* VMs that stand alone */
 void check_application(struct check *c, size_t pair, size_t application);
 void check_commands(struct check *c, size_t pair);
 

@@ -31,6 +31,7 @@ DEFINE_WORDS(overcommit)
 DEFINE_WORDS(yes_no)
 DEFINE_WORDS(overflow_when)
 DEFINE_WORDS(holder_lost)
+DEFINE_WORDS(vm_standby)
 
 #define SEC USEC_PER_SEC
 #define MSEC USEC_PER_MSEC
@@ -269,6 +270,26 @@ static const struct key server_keys[] = {
         { NULL },
 };
 
+static const struct key checkpoint_keys[] = {
+        { "every", KEY_DURATION, AT(vm_policy, checkpoint_usec), .min = 5 * SEC, .max = DAY },
+        { NULL },
+};
+static const struct key vm_flap_keys[] = {
+        { "failovers", KEY_COUNT, AT(vm_policy, flap_limit), .min = 1, .max = POLICY_FLAPS_MAX },
+        { "within", KEY_DURATION, AT(vm_policy, flap_window_usec), .min = SEC, .max = 30 * DAY },
+        { NULL },
+};
+static const struct key vm_keys[] = {
+        { "domain", KEY_NAME, AT(vm_policy, domain), .required = true },
+        { "memory", KEY_SIZE, AT(vm_policy, memory_bytes), .min = 64 * MIB, .max = POLICY_SIZE_MAX, .required = true },
+        { "standby", KEY_WORD, AT(vm_policy, standby), .required = true, .word = vm_standby_word },
+        { "checkpoint", KEY_BLOCK, .children = checkpoint_keys },
+        { "servers", KEY_NAMES, AT(vm_policy, servers), .min = 1, .max = OVERFLOW_SERVERS_MAX, .required = true,
+          .count_offset = offsetof(struct vm_policy, n_servers) },
+        { "flap", KEY_BLOCK, .children = vm_flap_keys },
+        { NULL },
+};
+
 const struct key policy_keys[] = {
         { "version", KEY_COUNT, AT(policy, version), .min = POLICY_VERSION, .max = POLICY_VERSION },
         { "hypervisor", KEY_TEXT, AT(policy, hypervisor_uri) },
@@ -281,6 +302,8 @@ const struct key policy_keys[] = {
         { "pairs", KEY_LIST, AT(policy, pairs), .max = POLICY_PAIRS_MAX, .required = true, .children = pair_keys,
           .read = read_pairs, .item_size = sizeof(struct pair_policy),
           .count_offset = offsetof(struct policy, n_pairs) },
+        { "vms", KEY_LIST, AT(policy, vms), .max = POLICY_VMS_MAX, .children = vm_keys, .read = read_vms,
+          .item_size = sizeof(struct vm_policy), .count_offset = offsetof(struct policy, n_vms) },
         { NULL },
 };
 

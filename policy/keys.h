@@ -78,3 +78,4 @@ void read_applications(struct reader *r, const struct node *list, const struct k
 void read_regions(struct reader *r, const struct node *list, const struct key *key, void *object);
 void read_addresses(struct reader *r, const struct node *list, const struct key *key, void *object);
 void read_servers(struct reader *r, const struct node *list, const struct key *key, void *object);
+void read_vms(struct reader *r, const struct node *list, const struct key *key, void *object);

@@ -254,6 +254,28 @@ static int policy_copy_servers(const struct policy *from, struct policy *to) {
         return r;
 }
 
+/* A VM owns nothing but itself. */
+static int policy_copy_vms(const struct policy *from, struct policy *to) {
+        if (from->n_vms == 0)
+                return 0;
+        to->vms = calloc(from->n_vms, sizeof(*to->vms));
+        if (!to->vms)
+                return -ENOMEM;
+        memcpy(to->vms, from->vms, from->n_vms * sizeof(*to->vms));
+        to->n_vms = from->n_vms;
+        return 0;
+}
+
+/* Defaults of a VM that stands alone. */
+void vm_policy_init(struct vm_policy *vm) {
+        *vm = (struct vm_policy) {
+                .standby = VM_STANDBY_CONTEXT,
+                .checkpoint_usec = 30 * USEC_PER_SEC,
+                .flap_limit = 3,
+                .flap_window_usec = 3600 * USEC_PER_SEC,
+        };
+}
+
 /* An empty policy with every default that does not depend on the text; the caller owns it. NULL when out of
  * memory. */
 struct policy *policy_new(void) {
@@ -287,6 +309,7 @@ struct policy *policy_free(struct policy *policy) {
         for (size_t i = 0; i < policy->n_servers; i++)
                 memory_server_deinit(&policy->servers[i]);
         free(policy->servers);
+        free(policy->vms);
         free(policy->hypervisor_uri);
         free(policy);
         return NULL;
@@ -302,9 +325,11 @@ struct policy *policy_copy(const struct policy *policy) {
         copy->hypervisor_uri = NULL;
         copy->servers = NULL;
         copy->pairs = NULL;
-        copy->n_servers = copy->n_pairs = 0;
+        copy->vms = NULL;
+        copy->n_servers = copy->n_pairs = copy->n_vms = 0;
 
-        if (copy_text(policy->hypervisor_uri, &copy->hypervisor_uri) < 0 || policy_copy_servers(policy, copy) < 0)
+        if (copy_text(policy->hypervisor_uri, &copy->hypervisor_uri) < 0 || policy_copy_servers(policy, copy) < 0 ||
+            policy_copy_vms(policy, copy) < 0)
                 return NULL;
         if (policy->n_pairs > 0) {
                 copy->pairs = calloc(policy->n_pairs, sizeof(*copy->pairs));
@@ -323,7 +348,24 @@ uint64_t policy_monitor_bytes(const struct policy *policy) {
 
         for (size_t i = 0; i < policy->n_servers; i++)
                 bytes += policy->servers[i].memory_bytes;
+        return bytes + policy_vms_bytes(policy);
+}
+
+/* See policy.h. */
+uint64_t policy_vms_bytes(const struct policy *policy) {
+        uint64_t bytes = 0;
+
+        for (size_t i = 0; i < policy->n_vms; i++)
+                bytes += policy->vms[i].memory_bytes + policy->overhead_bytes;
         return bytes;
+}
+
+/* Index of a VM that stands alone by its domain, or -ENOENT. */
+int policy_find_vm(const struct policy *policy, const char *domain) {
+        for (size_t i = 0; i < policy->n_vms; i++)
+                if (strcmp(policy->vms[i].domain, domain) == 0)
+                        return (int) i;
+        return -ENOENT;
 }
 
 /* See policy.h. */

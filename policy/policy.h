@@ -35,6 +35,8 @@
 #define POLICY_SERVERS_MAX 64      /* memory servers */
 #define POLICY_REGIONS_MAX 4       /* shared regions of one application */
 #define OVERFLOW_SERVERS_MAX 6     /* of one overflow: as many as a pager speaks to */
+#define POLICY_VMS_MAX 64          /* VMs that stand alone */
+#define VM_DOMAIN_MAX 40           /* letters of such a one's domain */
 
 /* The two members of a pair. Which of them is active changes with every failover; which of them the policy
  * lists first does not: SIDE_A is the policy's `active` domain, its home side. */
@@ -376,6 +378,22 @@ struct pair_policy {
         size_t n_applications;
 };
 
+/* What goes on where a VM that stands alone was. */
+enum vm_standby { VM_STANDBY_CONTEXT, VM_STANDBY_MAX, VM_STANDBY_INVALID = -EINVAL };
+DECLARE_ENUM_TABLE(vm_standby); /* "context": its last checkpoint, kept on memory servers */
+
+/* A VM without a second VM: its standby is its own context (I: a context resumes). */
+struct vm_policy {
+        char domain[NAME_LEN];
+        uint64_t memory_bytes;      /* of the pool, held for it; QEMU's own overhead beside */
+        enum vm_standby standby;
+        usec_t checkpoint_usec;     /* a checkpoint is taken so often while it runs */
+        char servers[OVERFLOW_SERVERS_MAX][NAME_LEN]; /* where: the first, with a mirror at the second */
+        size_t n_servers;
+        unsigned flap_limit;        /* failovers within flap_window_usec; one more is held */
+        usec_t flap_window_usec;
+};
+
 struct policy {
         unsigned version;
         char *hypervisor_uri;
@@ -399,6 +417,9 @@ struct policy {
 
         struct pair_policy *pairs;
         size_t n_pairs;
+
+        struct vm_policy *vms;
+        size_t n_vms;
 };
 
 /* An empty policy with every default that does not depend on the text. NULL when out of memory. */
@@ -409,6 +430,7 @@ struct policy *policy_free(struct policy *policy);
 
 /* Defaults of one pair and one application, as `policy.yaml`(5) lists them. */
 void pair_policy_init(struct pair_policy *pair);
+void vm_policy_init(struct vm_policy *vm);
 void application_init(struct application *application);
 void application_deinit(struct application *application);
 
@@ -424,13 +446,17 @@ int policy_retire_pair(struct policy *policy, const struct pair_policy *pair);
 /* Takes retired pairs and applications out again, for the policy's text. */
 void policy_drop_retired(struct policy *policy);
 
-/* What the monitor's row holds: failoverd itself, and the memory servers on this host. */
+/* What the monitor's row holds: failoverd itself, the memory servers on this host, and VMs that stand alone. */
 uint64_t policy_monitor_bytes(const struct policy *policy);
+/* Of that, the VMs, with what QEMU itself takes for each. */
+uint64_t policy_vms_bytes(const struct policy *policy);
 /* What of a region may be overflow where the pool is short. */
 uint64_t application_remote_bytes(const struct application *application);
 
 /* Index of a memory server by name, or -ENOENT. */
 int policy_find_server(const struct policy *policy, const char *name);
+/* Index of a VM that stands alone by its domain, or -ENOENT. */
+int policy_find_vm(const struct policy *policy, const char *domain);
 /* Index of a pair or application by name, or -ENOENT. */
 int policy_find_pair(const struct policy *policy, const char *name);
 int pair_policy_find_application(const struct pair_policy *pair, const char *name);

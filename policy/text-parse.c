@@ -257,6 +257,25 @@ void read_servers(struct reader *r, const struct node *list, const struct key *k
                 read_keys(r, child, key->children, &policy->servers[policy->n_servers++]);
 }
 
+/* Reads the VMs that stand alone. Their indices are the text's. */
+void read_vms(struct reader *r, const struct node *list, const struct key *key, void *object) {
+        struct policy *policy = object;
+
+        if (!list_fits(r, list, key->min, key->max, "a list of VMs") || list->n_children == 0)
+                return;
+        policy->vms = calloc(list->n_children, sizeof(*policy->vms));
+        if (!policy->vms) {
+                r->error = -ENOMEM;
+                return;
+        }
+        for (const struct node *child = list->first; child; child = child->next) {
+                struct vm_policy *vm = &policy->vms[policy->n_vms++];
+
+                vm_policy_init(vm);
+                read_keys(r, child, key->children, vm);
+        }
+}
+
 /* Reads the addresses of an application. Their meaning is checked later, with their places. */
 void read_addresses(struct reader *r, const struct node *list, const struct key *key, void *object) {
         struct application *application = object;

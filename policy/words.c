@@ -151,3 +151,8 @@ static const char *const store_lost_table[STORE_LOST_MAX] = {
         [STORE_LOST_TRUST_RUNNING] = "trust-running",
 };
 DEFINE_ENUM_TABLE(store_lost, store_lost_table)
+
+static const char *const vm_standby_table[VM_STANDBY_MAX] = {
+        [VM_STANDBY_CONTEXT] = "context",
+};
+DEFINE_ENUM_TABLE(vm_standby, vm_standby_table)

@@ -48,6 +48,18 @@ struct name_fact {
         uint64_t resolved; /* how often somebody was told where it is */
 };
 
+/* What the standby of a VM that stands alone has told; all of it is of `told_usec`. */
+struct vm_fact {
+        usec_t told_usec;       /* CLOCK_BOOTTIME; 0: nothing so far */
+        const char *vm, *state; /* words: enum alone_state, enum standby_state */
+        usec_t checkpoint_usec; /* when the one was begun that the VM would go on from; 0: there is none */
+        usec_t took_usec;
+        usec_t decided_usec, running_usec; /* of the last failover; 0: there was none, or it has not ended so far */
+        usec_t lost_usec;       /* so much of the VM's work */
+        uint64_t failovers;
+        char doing[32], text[512]; /* what takes its time, what is wrong; else empty */
+};
+
 struct host_facts {
         int64_t realtime_offset_usec; /* CLOCK_REALTIME less CLOCK_BOOTTIME; 0: wall times are left out */
         usec_t started_usec;          /* when failoverd came up, CLOCK_BOOTTIME */
@@ -69,6 +81,8 @@ struct host_facts {
         size_t n_members;
         struct name_fact *names; /* the same; the latest first */
         size_t n_names;
+        struct vm_fact vms[POLICY_VMS_MAX]; /* as the policy numbers them */
+        size_t n_vms;
         char node[NAME_LEN]; /* this host, as holders of regions know it */
 };
 

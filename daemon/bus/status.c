@@ -10,6 +10,7 @@
 #include "daemon/bus/json-build.h"
 #include "daemon/bus/phases-json.h"
 #include "daemon/bus/status-member.h"
+#include "daemon/bus/vms-json.h"
 
 static void put_flow(struct json_builder *builder, struct json_object *object, const struct pair_policy *policy,
                      const struct flow *flow) {
@@ -251,5 +252,6 @@ struct json_object *status_json(const struct engine *engine, const struct host_f
         for (int i = 0; i < engine->n_pairs; i++)
                 if (engine->pairs[i] && engine->pairs[i]->policy)
                         put_pair(&builder, json_put_object(&builder, pairs, NULL), engine, engine->pairs[i], facts);
+        json_put_vms(&builder, root, engine->policy, facts);
         return json_finish(&builder, root);
 }

@@ -13,7 +13,6 @@
 
 #define DEFAULT_CONTROL "/run/failover-memserver/control.sock"
 #define DEFAULT_URI "nbd+unix:///?socket=/run/failover-memserver/nbd.sock"
-#define SYSTEM_SPOOL "/var/cache/failoverd"
 #define SHOW_USEC (USEC_PER_SEC / 5)
 
 static int cancel_fd = -1; /* becomes readable with the first Ctrl-C */
@@ -104,7 +103,6 @@ static int load_policy(struct context_command *command, const char *path) {
 }
 
 static int take_name(struct context_command *command, const char *path, const char *name) {
-        const struct memory_server *found;
         int r = load_policy(command, path), i;
 
         if (r != CTL_OK)
@@ -112,14 +110,7 @@ static int take_name(struct context_command *command, const char *path, const ch
         i = policy_find_server(command->policy, name);
         if (i < 0)
                 return ctl_fail(CTL_USAGE, "%s names no memory server \"%s\"", path, name);
-        found = &command->policy->servers[i];
-        command->servers.at[command->servers.n++] = (struct context_server) {
-                .control = found->control,
-                .uri = found->uri,
-                .psk_file = found->psk,
-                .certificates = found->certificates,
-                .tls_required = found->unencrypted != SAID_YES,
-        };
+        (void) context_servers_add(&command->servers, &command->policy->servers[i]); /* as many as --server */
         return CTL_OK;
 }
 
@@ -138,33 +129,15 @@ static int take_servers(struct context_command *command, const struct ctl *ctl) 
         return CTL_OK;
 }
 
-/* A directory on disk of the user's own. Its parent may not be there yet. */
-static int default_spool(char **ret) {
-        const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-        char *parent = NULL;
-        int n;
-
-        if (geteuid() == 0)
-                return (*ret = strdup(SYSTEM_SPOOL)) ? CTL_OK : ctl_fail(CTL_FAILED, "out of memory");
-        if ((!cache || *cache != '/') && (!home || *home != '/'))
-                return ctl_fail(CTL_USAGE, "neither XDG_CACHE_HOME nor HOME is set; name a directory with --spool");
-        n = cache && *cache == '/' ? asprintf(&parent, "%s", cache) : asprintf(&parent, "%s/.cache", home);
-        if (n >= 0) {
-                (void) mkdir(parent, 0700); /* where this fails, who needs it says so */
-                n = asprintf(ret, "%s/failoverd", parent);
-                free(parent);
-        }
-        return n < 0 ? ctl_fail(CTL_FAILED, "out of memory") : CTL_OK;
-}
-
 static int take_paths(struct context_command *command, const struct ctl *ctl) {
-        int r = default_spool(&command->spool);
+        int r = context_spool_default(&command->spool, &command->key);
 
-        if (r == CTL_OK && asprintf(&command->key, "%s/context.key", command->spool) < 0) {
-                command->key = NULL;
-                r = ctl_fail(CTL_FAILED, "out of memory");
-        }
-        if (r == CTL_OK && ctl->spool) { /* the key stays where it is */
+        if (r < 0)
+                return r == -ENOENT ? ctl_fail(CTL_USAGE, "neither XDG_CACHE_HOME nor HOME is set, where the key is to "
+                                                          "be")
+                                    : ctl_fail(CTL_FAILED, "out of memory");
+        r = CTL_OK;
+        if (ctl->spool) { /* the key stays where it is */
                 free(command->spool);
                 command->spool = realpath(ctl->spool, NULL);
                 if (!command->spool)

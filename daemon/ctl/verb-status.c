@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "daemon/ctl/ctl.h"
+#include "daemon/ctl/status-vm.h"
 
 static enum color state_color(const char *state) {
         if (strcmp(state, "armed") == 0)
@@ -305,15 +306,41 @@ static void print_findings(struct json_object *pair, bool armed, bool closely) {
         }
 }
 
-/* Leaves only the pair that was asked for in the document. False where there is none. */
-static bool keep_pair(struct json_object *root, const char *name) {
+/* Leaves only that one in a list of the document. */
+static size_t keep(struct json_object *root, const char *list, const char *key, const char *name) {
         struct json_object *kept = json_object_new_array();
 
-        for (size_t i = 0; kept && i < get_count(root, "pairs"); i++)
-                if (strcmp(get_text(get_item(root, "pairs", i), "name", ""), name) == 0)
-                        json_object_array_add(kept, json_object_get(get_item(root, "pairs", i)));
-        json_object_object_add(root, "pairs", kept);
-        return get_count(root, "pairs") > 0;
+        for (size_t i = 0; kept && i < get_count(root, list); i++)
+                if (strcmp(get_text(get_item(root, list, i), key, ""), name) == 0)
+                        json_object_array_add(kept, json_object_get(get_item(root, list, i)));
+        json_object_object_add(root, list, kept);
+        return get_count(root, list);
+}
+
+/* Leaves only the pair or VM that was asked for in the document. False where there is none. */
+static bool keep_wanted(struct json_object *root, const char *name) {
+        return keep(root, "pairs", "name", name) + keep(root, "vms", "domain", name) > 0;
+}
+
+static bool is_armed(struct json_object *one) {
+        return strcmp(get_text(one, "state", ""), "armed") == 0 && !get_object(one, "paused");
+}
+
+/* Returns how many are not armed. */
+static unsigned show_vms(const struct ctl *ctl, struct json_object *root) {
+        unsigned degraded = 0;
+
+        for (size_t i = 0; i < get_count(root, "vms"); i++) {
+                struct json_object *vm = get_item(root, "vms", i);
+
+                degraded += !is_armed(vm);
+                if (ctl->json)
+                        continue;
+                if (i > 0 || get_count(root, "pairs") > 0)
+                        putchar('\n');
+                status_vm_print(ctl, vm);
+        }
+        return degraded;
 }
 
 int verb_status(struct ctl *ctl) {
@@ -325,7 +352,7 @@ int verb_status(struct ctl *ctl) {
         r = ctl_read_json(ctl, "Describe", &root, NULL);
         if (r != CTL_OK)
                 return r;
-        if (wanted && !keep_pair(root, wanted))
+        if (wanted && !keep_wanted(root, wanted))
                 return ctl_fail(CTL_FAILED, "no pair is called \"%s\"; `failoverctl status` lists them", wanted);
         if (ctl->json)
                 ctl_print_json(root);
@@ -333,8 +360,7 @@ int verb_status(struct ctl *ctl) {
                 print_daemon(ctl, root);
         for (size_t i = 0; i < get_count(root, "pairs"); i++) {
                 struct json_object *pair = get_item(root, "pairs", i);
-
-                bool armed = strcmp(get_text(pair, "state", ""), "armed") == 0 && !get_object(pair, "paused");
+                bool armed = is_armed(pair);
 
                 degraded += !armed;
                 if (ctl->json)
@@ -344,7 +370,8 @@ int verb_status(struct ctl *ctl) {
                 print_pair(ctl, root, pair);
                 print_findings(pair, armed, wanted != NULL);
         }
-        if (!ctl->json && get_count(root, "pairs") == 0)
+        degraded += show_vms(ctl, root);
+        if (!ctl->json && get_count(root, "pairs") + get_count(root, "vms") == 0)
                 puts("No pair in the policy. Add one: failoverctl policy apply FILE; failoverd-policy(5) has "
                      "examples.");
         return degraded > 0 ? CTL_DEGRADED : CTL_OK;

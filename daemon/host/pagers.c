@@ -15,6 +15,7 @@
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/host/alive.h"
 #include "daemon/host/pager-parameters.h"
 #include "daemon/host/pagers-internal.h"
 #include "daemon/host/process.h"
@@ -118,24 +119,13 @@ static int read_text(const char *path, char **ret) {
         return (int) n;
 }
 
-/* Who holds the lock; 0: nobody. Or -errno, when that cannot be told (no right to look, no descriptors left): a pager
- * that a guest has its pages with must not be taken for dead for that. */
+/* Who holds its lock, as alive_holder(): a pager that a guest has its pages with must not be taken for dead because
+ * that cannot be told. */
 static int holder(const struct pagers *pagers, const char *name) {
-        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-        _cleanup_close_ int fd = -1;
         char path[PATH_MAX];
         int r = pagers_path(pagers, name, "alive", path);
 
-        if (r < 0)
-                return r;
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-        if (fd < 0)
-                return errno == ENOENT ? 0 : -errno;
-        if (fcntl(fd, F_GETLK, &lock) < 0)
-                return -errno;
-        if (lock.l_type == F_UNLCK)
-                return 0;
-        return lock.l_pid > 0 ? lock.l_pid : -ESRCH; /* no record lock, or of another PID namespace */
+        return r < 0 ? r : alive_holder(path);
 }
 
 static const char *get_string(struct json_object *json, const char *key) {

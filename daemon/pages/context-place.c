@@ -16,6 +16,19 @@
 #define MIRROR_LOOK_MSEC 20
 #define MIRROR_RATE_BYTES GIB
 
+int context_servers_add(struct context_servers *servers, const struct memory_server *server) {
+        if (servers->n == CONTEXT_SERVERS_MAX)
+                return -E2BIG;
+        servers->at[servers->n++] = (struct context_server) {
+                .control = server->control,
+                .uri = server->uri,
+                .psk_file = server->psk,
+                .certificates = server->certificates,
+                .tls_required = server->unencrypted != SAID_YES,
+        };
+        return 0;
+}
+
 int context_name_check(const char *name, struct error *error) {
         if (!space_word_is_valid(name) || strlen(name) > CONTEXT_NAME_MAX)
                 return error_set(error, -EINVAL, "a context's name is of letters, digits and _.:@+-, begins with a "

@@ -33,6 +33,9 @@ struct context_servers {
         int cancel_fd; /* -1: none */
 };
 
+/* Adds a memory server of a policy, which has to outlive them. -E2BIG past CONTEXT_SERVERS_MAX. */
+int context_servers_add(struct context_servers *servers, const struct memory_server *server);
+
 /* One context, and what each server says of it. */
 struct context_entry {
         struct space_name name;

@@ -38,7 +38,7 @@ static int take(const struct context_job *job, const char *name, struct context_
         if (r == 0)
                 r = check_idle(entry, job->force, error);
         if (r == 0) {
-                r = context_place_take(job->servers, entry, job->force, &resuming->place, error);
+                r = context_place_take(job->servers, entry, job->force || job->guard, &resuming->place, error);
                 resuming->taken = r == 0;
         }
         context_list_deinit(&list);
@@ -76,6 +76,16 @@ static int check_disks(const struct context_job *job, const struct context_manif
         return r;
 }
 
+/* Somebody was cut off who was about to resume it here, and that was the caller. Whether the VM is there is looked at
+ * next, and libvirt starts none twice. */
+static bool is_own_claim(const struct context_job *job, const struct context_resuming *resuming) {
+        char mine[CONTEXT_HOLDER_LEN], *at;
+
+        context_claim_text(job, "resumed", mine);
+        at = strstr(mine, " at ");
+        return job->guard && at && strncmp(resuming->head.holder, mine, (size_t) (at - mine) + 4) == 0;
+}
+
 /* Its VM is nowhere, as far as the context says. */
 static int check_claim(const struct context_job *job, const struct context_resuming *resuming, struct error *error) {
         const struct context_manifest *manifest = resuming->manifest;
@@ -83,7 +93,7 @@ static int check_claim(const struct context_job *job, const struct context_resum
 
         if (job->force)
                 return 0;
-        if (resuming->head.state == CONTEXT_CLAIMED)
+        if (resuming->head.state == CONTEXT_CLAIMED && !is_own_claim(job, resuming))
                 return error_set(error, -EBUSY, "who %s was cut off, and its VM may be there, running or paused. Where "
                                  "you know that it is not, say so by --force", resuming->head.holder);
         context_host(host);

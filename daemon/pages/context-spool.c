@@ -18,6 +18,7 @@
 #define PREFIX "context-"
 #define RANDOM "XXXXXX"
 #define FILE_NAME "state"
+#define SYSTEM_PARENT "/var/cache/failoverd"
 #define KEPT_FREE_BYTES (64 * MIB) /* for everybody else on that file system */
 
 static void closedirp(DIR **directory) {
@@ -89,6 +90,42 @@ static int make_directory(const char *parent, struct context_spool *spool) {
                 return 0;
         }
         return -EAGAIN;
+}
+
+/* A directory on disk of the user's own. Its parent may not be there yet. */
+static int default_parent(char **ret) {
+        const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+        _cleanup_free_ char *parent = NULL;
+        int n;
+
+        if (geteuid() == 0) {
+                *ret = strdup(SYSTEM_PARENT);
+                return *ret ? 0 : -ENOMEM;
+        }
+        if ((!cache || *cache != '/') && (!home || *home != '/'))
+                return -ENOENT;
+        n = cache && *cache == '/' ? asprintf(&parent, "%s", cache) : asprintf(&parent, "%s/.cache", home);
+        if (n < 0) {
+                parent = NULL;
+                return -ENOMEM;
+        }
+        (void) mkdir(parent, 0700); /* where this fails, who needs it says so */
+        return asprintf(ret, "%s/failoverd", parent) < 0 ? -ENOMEM : 0;
+}
+
+int context_spool_default(char **ret_parent, char **ret_key) {
+        char *parent = NULL, *key = NULL;
+        int r = default_parent(&parent);
+
+        if (r < 0)
+                return r;
+        if (asprintf(&key, "%s/context.key", parent) < 0) {
+                free(parent);
+                return -ENOMEM;
+        }
+        *ret_parent = parent;
+        *ret_key = key;
+        return 0;
 }
 
 int context_spool_open(const char *parent, uint64_t bytes, struct context_spool *ret, struct error *error) {

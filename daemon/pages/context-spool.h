@@ -19,6 +19,11 @@ struct context_spool {
 #define CONTEXT_SPOOL_INIT \
         (struct context_spool) { .directory_fd = -1 }
 
+/* Where this user has it when nobody says otherwise, and the key of contexts (context-key.h): below /var/cache for
+ * root, of others in their cache. The caller frees both. -ENOENT where neither XDG_CACHE_HOME nor HOME is set;
+ * -ENOMEM. */
+int context_spool_default(char **ret_parent, char **ret_key);
+
 /* `parent` is made where it is not there (its own parent is). -ENOSPC where it has no room for so many bytes beside
  * what is kept free for others. */
 int context_spool_open(const char *parent, uint64_t bytes, struct context_spool *ret, struct error *error);

@@ -35,6 +35,8 @@ struct context_job {
         bool force;        /* a person states what cannot be seen */
         bool dry_run;      /* verify all, do nothing */
         bool live;         /* a checkpoint: the VM is not ended */
+        bool guard;        /* the caller alone resumes contexts of that name, here: one that is said to be resumed here
+                            * was by an earlier life of the caller's, which came to nothing where the VM is not there */
         struct context_progress progress;
         /* Whether the VM may be ended, or started, here: not where failoverd governs it. Asked before anything is
          * begun, and again right before the VM is paused, ended or started. Negative errno with the reason. */

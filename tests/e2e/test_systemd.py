@@ -29,6 +29,7 @@ FILES = """
 /usr/lib/systemd/system/failover-drill@.timer
 /usr/lib/systemd/system/failover-memserver.service
 /usr/lib/systemd/system/failover-pager@.service
+/usr/lib/systemd/system/failover-standby@.service
 /usr/lib/systemd/system/failoverd-helper.service
 /usr/lib/systemd/system/failoverd-helper.socket
 /usr/lib/systemd/system/failoverd.service
@@ -40,6 +41,7 @@ FILES = """
 /usr/sbin/failover-agent
 /usr/sbin/failover-arbitrator
 /usr/sbin/failover-memserver
+/usr/sbin/failover-standby
 /usr/sbin/failoverd
 /usr/share/bash-completion/completions/failoverctl
 /usr/share/dbus-1/interfaces/org.failover1.xml
@@ -83,6 +85,7 @@ FILES = """
 /usr/share/man/man8/failover-agent.8
 /usr/share/man/man8/failover-arbitrator.8
 /usr/share/man/man8/failover-memserver.8
+/usr/share/man/man8/failover-standby.8
 /usr/share/man/man8/failoverd-helper.8
 /usr/share/man/man8/failoverd.8
 /usr/share/polkit-1/actions/org.failover1.policy
@@ -165,7 +168,7 @@ def test_pages_that_man_pages_refer_to_are_installed(system):
 
 def test_systemd_finds_nothing_to_complain_about_in_the_units(system):
     units = [path for path in FILES if re.search(r"/(system|guest)/.*\.(service|socket|timer)$", path)]
-    assert len(units) == 9
+    assert len(units) == 10
     done = container(system).run("systemd-analyze", "verify", "--man=no", *units, check=False)
     complaints = [line for line in done.stderr.splitlines() if "failover" in line]
     assert done.returncode == 0 and not complaints, done.stderr

@@ -37,6 +37,17 @@ static inline bool server_equal(const struct memory_server *a, const struct memo
                text_equal(a->guests, b->guests);
 }
 
+static inline bool vm_equal(const struct vm_policy *a, const struct vm_policy *b) {
+        bool same = text_equal(a->domain, b->domain) && a->memory_bytes == b->memory_bytes &&
+                    a->standby == b->standby && a->checkpoint_usec == b->checkpoint_usec &&
+                    a->flap_limit == b->flap_limit && a->flap_window_usec == b->flap_window_usec &&
+                    a->n_servers == b->n_servers;
+
+        for (size_t i = 0; same && i < a->n_servers; i++)
+                same = text_equal(a->servers[i], b->servers[i]);
+        return same;
+}
+
 static inline bool region_equal(const struct state_region *a, const struct state_region *b) {
         return text_equal(a->name, b->name) && text_equal(a->holder, b->holder) && text_equal(a->mirror, b->mirror) &&
                a->size_bytes == b->size_bytes && a->kind == b->kind && a->write_back_usec == b->write_back_usec &&
@@ -113,10 +124,12 @@ static inline bool policy_equal(const struct policy *a, const struct policy *b) 
                     a->overcommit == b->overcommit && a->swap_bytes == b->swap_bytes &&
                     a->assign.order == b->assign.order && a->assign.piece_bytes == b->assign.piece_bytes &&
                     a->assign.overlap == b->assign.overlap && a->assign.patience_usec == b->assign.patience_usec &&
-                    a->n_pairs == b->n_pairs && a->n_servers == b->n_servers;
+                    a->n_pairs == b->n_pairs && a->n_servers == b->n_servers && a->n_vms == b->n_vms;
 
         for (size_t i = 0; same && i < a->n_servers; i++)
                 same = server_equal(&a->servers[i], &b->servers[i]);
+        for (size_t i = 0; same && i < a->n_vms; i++)
+                same = vm_equal(&a->vms[i], &b->vms[i]);
         for (size_t i = 0; same && i < a->n_pairs; i++)
                 same = pair_policy_equal(&a->pairs[i], &b->pairs[i]);
         return same;

@@ -243,7 +243,7 @@ static void check_default(const char *path, const char *text, void *data) {
         CHECK(item && strstr(item, wanted));
 }
 
-/* The least policy, written out, has every default. */
+/* The least policy with a VM that stands alone, written out, has every default. */
 static void the_schema_and_the_page_have_the_parsers_defaults(void) {
         _cleanup_free_ char *schema_path = source_path("etc/policy.schema.json"), *written = NULL,
                             *policy_path = source_path("etc/policy.example-minimal.yaml"),
@@ -258,6 +258,9 @@ static void the_schema_and_the_page_have_the_parsers_defaults(void) {
 
         REQUIRE(root && f && page && out && fread(page, 1, (1 << 20) - 1, f) > 0);
         REQUIRE(policy_load(policy_path, &policy, &d) == 0);
+        policy->vms = calloc(1, sizeof(*policy->vms));
+        REQUIRE(policy->vms != NULL);
+        vm_policy_init(&policy->vms[policy->n_vms++]);
         CHECK(policy_write(policy, out) == 0);
         fclose(out);
         defaults.written = written;

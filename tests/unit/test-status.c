@@ -8,6 +8,7 @@
 #include "daemon/bus/history-json.h"
 #include "daemon/bus/status-member.h"
 #include "daemon/bus/status.h"
+#include "daemon/bus/vms-json.h"
 #include "tests/unit/fake-manager.h"
 #include "tests/unit/golden.h"
 #include "tests/unit/test.h"
@@ -33,6 +34,32 @@ static void documents_are_as_documented(void) {
         CHECK(matches("json-table", table_json(&fake->engine, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-regions", regions_json(&fake->engine, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-plan", plan_json(&fake->engine, 0, &command)));
+        fake_free(fake);
+}
+
+/* How old the checkpoint is, is how much would be lost; what was told long ago is worth nothing. */
+static void a_vm_that_stands_alone_says_what_would_be_lost(void) {
+        struct vm_policy vms[] = { { .domain = "armed", .memory_bytes = GIB, .checkpoint_usec = 30 * USEC_PER_SEC },
+                                   { .domain = "held" }, { .domain = "stale" }, { .domain = "silent" } };
+        struct policy policy = { .vms = vms, .n_vms = ELEMENTSOF(vms) };
+        struct json_builder builder = { .now_usec = FAKE_NOW };
+        struct fake *fake = fake_new();
+        struct host_facts *facts = &fake->facts;
+        struct json_object *root = json_object_new_object();
+
+        facts->n_vms = ELEMENTSOF(vms);
+        facts->vms[0] = (struct vm_fact) {
+                .told_usec = FAKE_NOW - USEC_PER_SEC, .vm = "running", .state = "armed", .doing = "saving",
+                .checkpoint_usec = FAKE_NOW - 12 * USEC_PER_SEC, .took_usec = 4 * USEC_PER_SEC, .failovers = 2,
+                .decided_usec = FAKE_NOW - 100 * USEC_PER_SEC, .running_usec = FAKE_NOW - 97 * USEC_PER_SEC,
+                .lost_usec = 20 * USEC_PER_SEC,
+        };
+        facts->vms[1] = (struct vm_fact) { .told_usec = FAKE_NOW, .vm = "lost", .state = "held", .text = "damaged",
+                                           .decided_usec = FAKE_NOW - USEC_PER_SEC };
+        facts->vms[2] = (struct vm_fact) { .told_usec = FAKE_NOW - 6 * USEC_PER_SEC, .vm = "running", .state = "armed",
+                                           .checkpoint_usec = FAKE_NOW - 20 * USEC_PER_SEC };
+        json_put_vms(&builder, root, &policy, facts);
+        CHECK(matches("json-vms", json_finish(&builder, root)));
         fake_free(fake);
 }
 
@@ -281,6 +308,7 @@ static void every_message_id_has_its_catalog_entry(void) {
 TEST_MAIN("status",
           TEST(every_message_id_has_its_catalog_entry),
           TEST(documents_are_as_documented),
+          TEST(a_vm_that_stands_alone_says_what_would_be_lost),
           TEST(status_works_before_anything_is_known),
           TEST(every_state_has_its_age),
           TEST(table_rows_add_up_and_stand_in_order),

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/pages/standby.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "daemon/base/clock.h"
+#include "daemon/host/process.h"
+#include "policy/text.h"
+
+#define LOOK_MSEC 500
+#define KEEP_USEC USEC_PER_SEC
+
+int standby_keep(struct standby *standby, struct error *error) {
+        struct standby_document *document = &standby->document;
+
+        document->time_usec = clock_usec(CLOCK_BOOTTIME);
+        document->vm = (int) standby->sight.vm;
+        document->state = (int) standby_state(&document->record, &standby->sight);
+        document->every_usec = standby->vm ? standby->vm->checkpoint_usec : 0;
+        return standby_document_write(standby->dir, document, error);
+}
+
+/* What is wrong is logged when it begins to be. */
+static void say(struct standby *standby, const char *what, struct error *error) {
+        char *text = standby->document.text;
+
+        snprintf(text, STANDBY_TEXT_LEN, "%s: %s", what, error_text(error));
+        if (strcmp(text, standby->said) != 0)
+                fprintf(stderr, "<4>VM %s: %s\n", standby->domain, text);
+        snprintf(standby->said, sizeof(standby->said), "%s", text);
+        error_deinit(error);
+}
+
+static void all_well(struct standby *standby) {
+        standby->document.text[0] = standby->said[0] = 0;
+}
+
+/* ---- policy ---- */
+
+static void take_servers(struct standby *standby) {
+        const struct vm_policy *vm = standby->vm;
+
+        standby->servers.n = 0;
+        for (size_t i = 0; i < vm->n_servers; i++)
+                context_servers_add(&standby->servers,
+                                    &standby->policy->servers[policy_find_server(standby->policy, vm->servers[i])]);
+}
+
+static int load(struct standby *standby, struct policy **ret, struct error *error) {
+        struct diagnostics d = { 0 };
+        int r = policy_load(standby->policy_path, ret, &d);
+
+        diagnostics_deinit(&d);
+        return r < 0 ? error_set(error, r, "%s cannot be used; `failoverctl policy check` says why",
+                                 standby->policy_path) : 0;
+}
+
+int standby_policy_read(struct standby *standby, struct error *error) {
+        struct policy *policy = NULL;
+        struct stat st;
+        int r, i;
+
+        if (stat(standby->policy_path, &st) < 0)
+                return error_set(error, -errno, "%s: %s", standby->policy_path, strerror(errno));
+        if (standby->policy && memcmp(&st.st_mtim, &standby->policy_time, sizeof(st.st_mtim)) == 0)
+                return 1;
+        r = load(standby, &policy, error);
+        if (r < 0)
+                return r;
+        i = policy_find_vm(policy, standby->domain);
+        if (standby->policy && i >= 0 && strcmp(standby->policy->hypervisor_uri, policy->hypervisor_uri) != 0) {
+                context_connection_close(&standby->connection);
+                standby->connection = NULL;
+        }
+        policy_free(standby->policy);
+        standby->policy = policy;
+        standby->policy_time = st.st_mtim;
+        standby->vm = i >= 0 ? &policy->vms[i] : NULL;
+        if (!standby->vm)
+                return 0;
+        take_servers(standby);
+        r = process_run_dir(policy->hypervisor_uri, standby->run_dir, sizeof(standby->run_dir));
+        return r < 0 ? error_set(error, r, "it is not known where libvirt keeps pid files: %s", strerror(-r)) : 1;
+}
+
+/* ---- work ---- */
+
+static void checkpoint(struct standby *standby) {
+        struct error error = ERROR_INIT;
+
+        if (standby_checkpoint(standby, &error) < 0)
+                say(standby, "no checkpoint could be taken", &error);
+        else
+                all_well(standby);
+}
+
+static void decide(struct standby *standby, usec_t now) {
+        struct standby_document *document = &standby->document;
+        struct error error = ERROR_INIT;
+
+        standby->sight.tries = 0;
+        standby->sight.refused = false;
+        standby_decided(&document->record, now);
+        document->decided_usec = now;
+        document->running_usec = document->lost_usec = 0;
+        fprintf(stderr, "<4>VM %s is %s: it is to go on from its checkpoint of %llu s ago\n", standby->domain,
+                alone_state_to_string(standby->sight.vm),
+                (unsigned long long) ((now - document->record.taken_usec) / USEC_PER_SEC));
+        if (standby_keep(standby, &error) < 0)
+                say(standby, "the decision to fail over is not kept, and would not survive a crash", &error);
+}
+
+static void hold(struct standby *standby, usec_t now) {
+        struct standby_document *document = &standby->document;
+        const char *reason = standby_reason(standby->vm, &document->record, &standby->sight, now);
+        char before[STANDBY_TEXT_LEN];
+
+        snprintf(before, sizeof(before), "%s", document->text);
+        snprintf(document->text, sizeof(document->text), "%s%s%.400s; see to it, and start the VM", reason,
+                 *before ? ": " : "", before);
+        fprintf(stderr, "<2>VM %s is %s, and does not go on: %s\n", standby->domain,
+                alone_state_to_string(standby->sight.vm), document->text);
+        standby_held(&document->record);
+        (void) standby_keep(standby, NULL);
+}
+
+static void fence(struct standby *standby) {
+        struct error error = ERROR_INIT;
+
+        if (standby_fence(standby, &error) < 0)
+                say(standby, "it cannot be made certain that the VM is gone", &error);
+}
+
+static void resume(struct standby *standby) {
+        const struct standby_document *document = &standby->document;
+        struct error error = ERROR_INIT;
+
+        if (standby_resume(standby, &error) < 0) {
+                say(standby, "the VM does not go on from its checkpoint", &error);
+                return;
+        }
+        all_well(standby);
+        fprintf(stderr, "<5>VM %s goes on from its checkpoint, %llu ms after that was decided; the work of %llu s is "
+                "lost\n", standby->domain,
+                (unsigned long long) ((document->running_usec - document->decided_usec) / USEC_PER_MSEC),
+                (unsigned long long) (document->lost_usec / USEC_PER_SEC));
+}
+
+static void settle(struct standby *standby) {
+        standby_settled(&standby->document.record);
+        all_well(standby);
+        (void) standby_keep(standby, NULL);
+}
+
+/* One look, and what follows from it. True where the next one comes at once. */
+static bool look(struct standby *standby) {
+        struct standby_document *document = &standby->document;
+        enum standby_work work;
+        usec_t now;
+
+        standby_look(standby);
+        now = clock_usec(CLOCK_BOOTTIME);
+        work = standby_next(standby->vm, &document->record, &standby->sight, now);
+        if (work != STANDBY_REST || now >= document->time_usec + KEEP_USEC)
+                (void) standby_keep(standby, NULL);
+        switch (work) {
+        case STANDBY_CHECKPOINT:
+                checkpoint(standby);
+                break;
+        case STANDBY_DECIDE:
+                decide(standby, now);
+                break;
+        case STANDBY_HOLD:
+                hold(standby, now);
+                break;
+        case STANDBY_FENCE:
+                fence(standby);
+                break;
+        case STANDBY_RESUME:
+                resume(standby);
+                break;
+        case STANDBY_SETTLE:
+                settle(standby);
+                break;
+        default:
+                return false;
+        }
+        return work == STANDBY_DECIDE;
+}
+
+int standby_run(struct standby *standby, struct error *error) {
+        struct error read = ERROR_INIT;
+        int r = standby_document_read(standby->dir, &standby->document, &read);
+
+        if (r < 0 && r != -ENOENT)
+                fprintf(stderr, "<4>VM %s: %s: no checkpoint counts until the next one, ignoring\n", standby->domain,
+                        error_text(&read));
+        error_deinit(&read);
+        snprintf(standby->document.domain, sizeof(standby->document.domain), "%s", standby->domain);
+        standby->document.doing[0] = 0;
+        for (;;) {
+                r = standby_policy_read(standby, error);
+                if (r < 0 && standby->vm) { /* what was wanted is wanted until somebody says otherwise */
+                        say(standby, "the policy is not read", error);
+                        r = 1;
+                }
+                if (r <= 0 || *standby->stop)
+                        return r < 0 ? r : 0;
+                if (!look(standby))
+                        (void) poll(NULL, 0, LOOK_MSEC);
+        }
+}
+
+void standby_deinit(struct standby *standby) {
+        context_connection_close(&standby->connection);
+        if (standby->pidfd >= 0)
+                (void) close(standby->pidfd);
+        policy_free(standby->policy);
+        free(standby->spool);
+        free(standby->key);
+}

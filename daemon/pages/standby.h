@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The standby of one VM that stands alone (core/context-standby.h): it looks at the VM twice a second, takes its
+ * checkpoints, and lets it go on from the last one when it is lost. It is a process of its own for each VM, since a
+ * call of libvirt's and the copying of a VM's memory take their time, and none of that may keep anybody else waiting.
+ *
+ * It outlives failoverd, which starts it, and reads what it shall do from the copy of the policy that failoverd keeps.
+ * Its directory, in a file system that the host's boot empties, holds the lock that says that it lives, and its
+ * document (host/standby-document.h).
+ */
+
+#include <limits.h>
+
+#include <signal.h>
+
+#include "daemon/host/standby-document.h"
+#include "daemon/pages/context.h"
+
+struct standby {
+        const char *domain, *policy_path, *dir; /* of the options */
+        const volatile sig_atomic_t *stop; /* set when it is to end */
+        struct policy *policy;        /* owned; NULL: not read yet */
+        const struct vm_policy *vm;   /* in it */
+        struct timespec policy_time;  /* of the file that it was read from */
+
+        virConnectPtr connection;     /* NULL: none */
+        char run_dir[PATH_MAX];       /* where libvirt has the pid files */
+        int pidfd;                    /* of the VM's process; -1: none that is known */
+        bool active;                  /* libvirt has it as started, in whatever state */
+
+        struct standby_document document; /* as it is kept */
+        struct standby_sight sight;
+        char said[STANDBY_TEXT_LEN];  /* what was wrong when that was logged last */
+
+        struct context_servers servers; /* of the policy */
+        char *spool, *key;            /* owned */
+};
+
+/* Its checkpoints, in turn. They have room in a context's name with a domain of VM_DOMAIN_MAX. */
+#define STANDBY_CONTEXT_FORMAT "%s.standby-%c"
+
+#define STANDBY_INIT \
+        (struct standby) { .pidfd = -1, .servers.cancel_fd = -1 }
+
+/* Looks at the VM: fills in what is seen in `sight`. What keeps it from being seen is in `text`. */
+void standby_look(struct standby *standby);
+/* Makes it certain that the VM's process ends; whether it has, the next look tells. */
+int standby_fence(struct standby *standby, struct error *error);
+/* A connection to libvirt, opened anew where there is none that works. */
+int standby_connect(struct standby *standby, struct error *error);
+
+/* Takes a checkpoint, and drops the one before. The record is written. */
+int standby_checkpoint(struct standby *standby, struct error *error);
+/* Lets the VM go on from the checkpoint. The record is written. */
+int standby_resume(struct standby *standby, struct error *error);
+
+/* Keeps the document: before anything is done that rests on its record, and each second for who reads it. */
+int standby_keep(struct standby *standby, struct error *error);
+/* Reads the policy again where its file is another one. 1: the VM has this standby; 0: it has none any more. */
+int standby_policy_read(struct standby *standby, struct error *error);
+
+/* Runs until the policy does not want it any more, or `*stop` is set. 0, or what keeps it from beginning. */
+int standby_run(struct standby *standby, struct error *error);
+void standby_deinit(struct standby *standby);

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* A VM goes on from its own checkpoint, never beside itself, and never from a run before its own. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/context-standby.h"
+#include "tests/random.h"
+#include "tests/unit/test.h"
+
+#define SEC USEC_PER_SEC
+#define LOOK_USEC (SEC / 2)
+#define WORLDS 300
+#define STEPS 6000
+
+static const struct vm_policy policy = { .domain = "a", .checkpoint_usec = 30 * SEC, .flap_limit = 3,
+                                         .flap_window_usec = 3600 * SEC };
+
+static enum standby_work next(const struct standby_record *record, struct standby_sight sight, usec_t now) {
+        return standby_next(&policy, record, &sight, now);
+}
+
+static void every_enum_table_round_trips(void) {
+        for (int i = 0; i < ALONE_STATE_MAX; i++)
+                CHECK((int) alone_state_from_string(alone_state_to_string((enum alone_state) i)) == i);
+        for (int i = 0; i < STANDBY_WORK_MAX; i++)
+                CHECK((int) standby_work_from_string(standby_work_to_string((enum standby_work) i)) == i);
+        for (int i = 0; i < STANDBY_STATE_MAX; i++)
+                CHECK((int) standby_state_from_string(standby_state_to_string((enum standby_state) i)) == i);
+        for (int i = 0; i < VM_STANDBY_MAX; i++)
+                CHECK((int) vm_standby_from_string(vm_standby_to_string((enum vm_standby) i)) == i);
+        CHECK((int) standby_work_from_string("x") == STANDBY_WORK_INVALID);
+}
+
+static void checkpoints_are_taken_at_once_and_then_as_often_as_wanted(void) {
+        struct standby_record record = { 0 };
+        struct standby_sight sight = { .vm = ALONE_RUNS, .run = 7 };
+        usec_t now = 100 * SEC;
+
+        CHECK(next(&record, sight, now) == STANDBY_CHECKPOINT);
+        standby_taken(&record, 7, now);
+        sight.saved_usec = now + 4 * SEC;
+        sight.saving_usec = 4 * SEC;
+        CHECK(next(&record, sight, now + 29 * SEC) == STANDBY_REST);
+        CHECK(next(&record, sight, now + 30 * SEC) == STANDBY_CHECKPOINT);
+        sight.saving_usec = 20 * SEC; /* as long again is the VM's own */
+        sight.saved_usec = now + 20 * SEC;
+        CHECK(next(&record, sight, now + 39 * SEC) == STANDBY_REST);
+        CHECK(next(&record, sight, now + 40 * SEC) == STANDBY_CHECKPOINT);
+        sight.run = 8; /* started anew */
+        CHECK(next(&record, sight, now + 40 * SEC) == STANDBY_CHECKPOINT);
+        sight.vm = ALONE_RESTS;
+        CHECK(next(&record, sight, now + 40 * SEC) == STANDBY_REST);
+}
+
+static void a_checkpoint_that_failed_is_tried_again_a_little_later(void) {
+        struct standby_record record = { 0 };
+        struct standby_sight sight = { .vm = ALONE_RUNS, .run = 7, .saved_usec = 100 * SEC, .saving_usec = SEC };
+
+        CHECK(next(&record, sight, 104 * SEC) == STANDBY_REST);
+        CHECK(next(&record, sight, 105 * SEC) == STANDBY_CHECKPOINT);
+}
+
+static void a_lost_vm_is_fenced_and_goes_on(void) {
+        struct standby_record record = { 0 };
+        struct standby_sight sight = { .vm = ALONE_CRASHED, .run = 7 };
+        usec_t now = 100 * SEC;
+
+        standby_taken(&record, 7, now);
+        CHECK(next(&record, sight, now) == STANDBY_DECIDE);
+        standby_decided(&record, now);
+        CHECK(next(&record, sight, now) == STANDBY_FENCE);
+        sight = (struct standby_sight) { .vm = ALONE_OFF }; /* by us, as libvirt sees it */
+        CHECK(next(&record, sight, now) == STANDBY_FENCE);
+        sight.gone = true;
+        CHECK(next(&record, sight, now) == STANDBY_RESUME);
+        sight.tries = 1;
+        sight.tried_usec = now;
+        CHECK(next(&record, sight, now + STANDBY_RETRY_USEC - 1) == STANDBY_REST);
+        CHECK(next(&record, sight, now + STANDBY_RETRY_USEC) == STANDBY_RESUME);
+        sight.vm = ALONE_UNKNOWN;
+        CHECK(next(&record, sight, now + STANDBY_RETRY_USEC) == STANDBY_REST);
+        sight = (struct standby_sight) { .vm = ALONE_RUNS, .run = 8 };
+        standby_resumed(&record, 8, now);
+        CHECK(next(&record, sight, now) == STANDBY_REST && record.failovers == 1);
+        CHECK(standby_state(&record, &sight) == STANDBY_ARMED);
+}
+
+static const char *held_for(const struct standby_record *record, struct standby_sight sight, usec_t now) {
+        return next(record, sight, now) == STANDBY_HOLD ? standby_reason(&policy, record, &sight, now) : "";
+}
+
+static void what_cannot_go_on_is_held_with_its_reason(void) {
+        struct standby_record record = { 0 };
+        struct standby_sight lost = { .vm = ALONE_LOST, .gone = true }, later = { .vm = ALONE_CRASHED, .run = 8 };
+        usec_t now = 100 * SEC;
+
+        CHECK(strstr(held_for(&record, lost, now), "no checkpoint") != NULL);
+        standby_taken(&record, 7, now);
+        CHECK(strstr(held_for(&record, lost, now + STANDBY_GAP_USEC + 1), "did not look") != NULL);
+        CHECK(strstr(held_for(&record, later, now), "earlier run") != NULL);
+        for (int i = 0; i < 3; i++)
+                standby_decided(&record, now);
+        record.wanted = false;
+        CHECK(strstr(held_for(&record, lost, now), "as often") != NULL);
+        record.n_flaps = 0;
+        standby_decided(&record, now);
+        lost.refused = true;
+        CHECK(strstr(held_for(&record, lost, now), "cannot be resumed") != NULL);
+        lost.refused = false;
+        lost.tries = STANDBY_TRIES_MAX;
+        CHECK(strstr(held_for(&record, lost, now), "again and again") != NULL);
+        standby_held(&record);
+        CHECK(next(&record, lost, now) == STANDBY_REST && standby_state(&record, &lost) == STANDBY_HELD);
+        lost = (struct standby_sight) { .vm = ALONE_RUNS, .run = 9 };
+        CHECK(next(&record, lost, now) == STANDBY_SETTLE);
+        standby_settled(&record);
+        CHECK(next(&record, lost, now) == STANDBY_CHECKPOINT);
+}
+
+static void an_end_that_somebody_wished_is_left_alone(void) {
+        struct standby_record record = { 0 };
+        struct standby_sight off = { .vm = ALONE_OFF, .gone = true };
+
+        standby_taken(&record, 7, SEC);
+        CHECK(next(&record, off, SEC) == STANDBY_SETTLE);
+        standby_settled(&record);
+        CHECK(next(&record, off, SEC) == STANDBY_REST && standby_state(&record, &off) == STANDBY_OFF);
+}
+
+static void only_the_latest_failovers_are_remembered(void) {
+        struct standby_record record = { 0 };
+
+        for (usec_t i = 1; i <= POLICY_FLAPS_MAX + 3; i++)
+                standby_decided(&record, i);
+        CHECK(record.n_flaps == POLICY_FLAPS_MAX && record.flaps_usec[0] == 4 &&
+              record.flaps_usec[POLICY_FLAPS_MAX - 1] == POLICY_FLAPS_MAX + 3);
+}
+
+/* ---- worlds ---- */
+
+/* A life is what begins with a start from nothing: going on from a checkpoint continues it. */
+struct world {
+        uint64_t random;
+        usec_t now;
+        bool process, crashed, servers, libvirt, program;
+        enum alone_state ended; /* how libvirt saw it end */
+        unsigned life;
+        uint64_t run;
+        struct {
+                bool whole;
+                unsigned life;
+        } contexts[2];
+        struct standby_record record; /* on file */
+        struct standby_sight sight;   /* gone with the program */
+        unsigned resumed, held;
+        bool calm; /* nothing happens of itself any more */
+};
+
+static bool once_in(struct world *w, unsigned n) {
+        return !w->calm && random_below(&w->random, n) == 0;
+}
+
+static void begin_process(struct world *w) {
+        w->process = true;
+        w->crashed = false;
+        w->run++;
+}
+
+static void end_process(struct world *w, enum alone_state how) {
+        w->process = w->crashed = false;
+        w->ended = how;
+}
+
+/* Ending a VM in order, and starting it, takes its time, the more when both are done. */
+static void outside(struct world *w) {
+        switch (random_below(&w->random, 9)) {
+        case 0:
+        case 1:
+                if (w->process)
+                        end_process(w, ALONE_LOST);
+                break;
+        case 2:
+                w->crashed = w->process;
+                break;
+        case 3:
+                if (w->process)
+                        end_process(w, ALONE_OFF);
+                w->now += w->program ? 0 : 3 * SEC;
+                break;
+        case 4:
+        case 5:
+                if (!w->process) {
+                        begin_process(w);
+                        w->life++;
+                }
+                w->now += w->program ? 0 : 3 * SEC;
+                break;
+        case 6:
+                w->servers = !w->servers;
+                break;
+        case 7:
+                w->libvirt = !w->libvirt;
+                break;
+        default:
+                w->program = !w->program;
+                break;
+        }
+        if (!w->program)
+                w->sight = (struct standby_sight) { 0 };
+}
+
+/* Here the program may end, between any two steps. */
+static bool survives(struct world *w) {
+        if (!once_in(w, 20))
+                return true;
+        w->program = false;
+        w->sight = (struct standby_sight) { 0 };
+        return false;
+}
+
+static void see(struct world *w) {
+        struct standby_sight *sight = &w->sight;
+
+        sight->vm = !w->libvirt ? ALONE_UNKNOWN : !w->process ? w->ended : w->crashed ? ALONE_CRASHED : ALONE_RUNS;
+        sight->run = w->process ? w->run : 0;
+        sight->gone = !w->process;
+        standby_seen(&w->record, sight, w->now);
+}
+
+static void checkpoint(struct world *w) {
+        int old = w->record.slot, slot = !old;
+        uint64_t run = w->sight.run;
+        usec_t begun = w->now;
+        bool good = w->servers;
+
+        w->contexts[slot].whole = false;
+        if (!survives(w))
+                return;
+        w->now += 2 * SEC;
+        if (good) {
+                w->contexts[slot].whole = true;
+                w->contexts[slot].life = w->life;
+        }
+        if (once_in(w, 10))
+                outside(w);
+        if (!w->program || !survives(w))
+                return;
+        see(w);
+        good = good && w->sight.vm == ALONE_RUNS && w->sight.run == run;
+        w->sight.saved_usec = w->now;
+        w->sight.saving_usec = w->now - begun;
+        if (!good)
+                return;
+        standby_taken(&w->record, run, begun);
+        if (survives(w))
+                w->contexts[old].whole = false;
+}
+
+static void resume(struct world *w) {
+        int slot = w->record.slot;
+
+        CHECK(w->sight.gone);
+        REQUIRE(w->contexts[slot].whole);             /* it never loses the one it rests on */
+        REQUIRE(w->process || w->contexts[slot].life == w->life); /* nobody is thrown back */
+        if (!survives(w))
+                return;
+        if (once_in(w, 10))
+                outside(w);
+        if (!w->program)
+                return;
+        w->sight.tried_usec = w->now;
+        if (!w->servers || !w->libvirt || w->process) { /* libvirt starts none twice */
+                standby_worked(&w->record, w->now);
+                w->sight.tries++;
+                w->sight.refused = w->process;
+                return;
+        }
+        begin_process(w);
+        if (!survives(w))
+                return;
+        see(w);
+        standby_resumed(&w->record, w->sight.vm == ALONE_RUNS ? w->sight.run : 0, w->now);
+        w->sight.tries = 0;
+        w->resumed++;
+}
+
+static void act(struct world *w) {
+        see(w);
+        switch (next(&w->record, w->sight, w->now)) {
+        case STANDBY_CHECKPOINT:
+                checkpoint(w);
+                break;
+        case STANDBY_DECIDE:
+                w->sight.tries = 0;
+                w->sight.refused = false;
+                standby_decided(&w->record, w->now);
+                break;
+        case STANDBY_HOLD:
+                standby_held(&w->record);
+                w->held++;
+                break;
+        case STANDBY_FENCE:
+                if (w->process)
+                        end_process(w, ALONE_OFF);
+                break;
+        case STANDBY_RESUME:
+                resume(w);
+                break;
+        case STANDBY_SETTLE:
+                standby_settled(&w->record);
+                break;
+        default:
+                break;
+        }
+        w->now += LOOK_USEC;
+}
+
+/* The outside comes to rest: then whatever was lost runs again, or is held, or was ended by somebody. */
+static void ends_well(struct world *w) {
+        enum standby_state state;
+
+        w->servers = w->libvirt = w->program = w->calm = true;
+        for (int i = 0; i < 300; i++)
+                act(w);
+        see(w);
+        state = standby_state(&w->record, &w->sight);
+        CHECK(state == STANDBY_ARMED || state == STANDBY_HELD || state == STANDBY_OFF);
+        CHECK(state != STANDBY_ARMED || (w->process && !w->crashed && w->contexts[w->record.slot].whole &&
+                                         w->contexts[w->record.slot].life == w->life));
+        CHECK(state == STANDBY_HELD || !w->crashed);
+}
+
+static void no_world_has_it_twice_or_thrown_back(void) {
+        unsigned resumed = 0, held = 0;
+
+        for (uint64_t seed = 1; seed <= WORLDS; seed++) {
+                struct world w = { .random = seed, .now = 1000 * SEC, .servers = true, .libvirt = true,
+                                   .program = true, .ended = ALONE_OFF };
+
+                for (int i = 0; i < STEPS; i++) {
+                        if (once_in(&w, 25))
+                                outside(&w);
+                        if (w.program)
+                                act(&w);
+                        else
+                                w.now += LOOK_USEC;
+                        if (once_in(&w, 200)) /* long enough for failovers not to be flapping */
+                                w.record.n_flaps = 0;
+                }
+                ends_well(&w);
+                resumed += w.resumed;
+                held += w.held;
+                if (CU_get_number_of_failure_records() > 0) {
+                        printf("seed %llu\n", (unsigned long long) seed);
+                        return;
+                }
+        }
+        printf("%u resumed, %u held ", resumed, held);
+        CHECK(resumed > WORLDS && held > WORLDS); /* the worlds are eventful */
+}
+
+TEST_MAIN("core-context-standby", TEST(every_enum_table_round_trips),
+          TEST(checkpoints_are_taken_at_once_and_then_as_often_as_wanted),
+          TEST(a_checkpoint_that_failed_is_tried_again_a_little_later), TEST(a_lost_vm_is_fenced_and_goes_on),
+          TEST(what_cannot_go_on_is_held_with_its_reason), TEST(an_end_that_somebody_wished_is_left_alone),
+          TEST(only_the_latest_failovers_are_remembered), TEST(no_world_has_it_twice_or_thrown_back))
