@@ -19,6 +19,7 @@
 #include "daemon/manager-overflow.h"
 
 #define LOOK_USEC (500 * USEC_PER_MSEC)
+#define HURRY_USEC (50 * USEC_PER_MSEC) /* while the start of an application waits for its disk */
 #define RETRY_USEC (10 * USEC_PER_SEC)
 #define PLACES_MAX 4096
 #define VM_SPACE "vm.overflow" /* no application's name has a point in it */
@@ -81,13 +82,6 @@ static void set_keys(struct overflow *overflow, const struct pair *pair, enum si
                 place->keys = keys;
 }
 
-/* Whether the pool has not all of the region that an application has there. */
-static bool is_short(const struct engine *engine, const struct pair *pair, enum side side, int app) {
-        const struct region *row = table_find_application(&engine->table, (struct holder) { pair->slot, side }, app);
-
-        return row && pair_remote_bytes(pair, row) > 0;
-}
-
 /* An application's disk is its VM's, where it is now. */
 static void find_vm(struct overflow *overflow, const struct pair *pair, enum side side) {
         const struct overflow_disks *disks = hypervisor_overflow(overflow->manager->hypervisor, pair->slot, side);
@@ -110,10 +104,8 @@ static void find_vm(struct overflow *overflow, const struct pair *pair, enum sid
         if (policy->retired)
                 return;
         set_keys(overflow, pair, side, "", &policy->members[side].overflow);
-        for (unsigned app = 0; app < policy->n_applications && pair->record.known; app++)
-                if (!policy->applications[app].retired && pair->record.apps[app].owner == side &&
-                    (policy->applications[app].overflow.when == OVERFLOW_ALWAYS ||
-                     is_short(overflow->manager->engine, pair, side, (int) app)))
+        for (unsigned app = 0; app < policy->n_applications; app++)
+                if (pair_wants_overflow(overflow->manager->engine, pair, (int) app, side))
                         set_keys(overflow, pair, side, policy->applications[app].name,
                                  &policy->applications[app].overflow);
 }
@@ -299,7 +291,8 @@ static void carry_out(struct overflow_place *place, enum overflow_work work, con
 
 /* ---- the look -------------------------------------------------------------------------------------------- */
 
-/* Whether the VM runs, as far as it matters here: one that is being fenced is somebody else's. */
+/* Whether the VM runs, as far as it matters here: one that is being fenced, or that a flow leaves, is somebody else's.
+ * The one that takes over has its disk from the grant on. */
 static void see_vm(const struct overflow_place *place, struct overflow_sight *sight) {
         const struct pair *pair = place->overflow->manager->engine->pairs[place->pair];
         const struct member_state *member = &pair->members[place->side];
@@ -309,7 +302,8 @@ static void see_vm(const struct overflow_place *place, struct overflow_sight *si
                     (member->domain == DOMAIN_SHUTOFF || member->domain == DOMAIN_UNDEFINED);
 
         sight->vm_known = hypervisor_up(hypervisor) && (runs || gone) && member->fence == FENCE_NONE &&
-                          !pair->record.fence_wanted[place->side] && pair->state != PAIR_FAILOVER;
+                          !pair->record.fence_wanted[place->side] &&
+                          (pair->record.flow.kind == FLOW_NONE || pair->record.flow.from != place->side);
         sight->vm_ready = runs && member->greeted && member->protocol >= PROTOCOL_VERSION_REMOTE;
         sight->attached = runs && place->serial[0];
         sight->wanted = runs && place->keys;
@@ -444,6 +438,43 @@ static void tell_stalls(struct overflow *overflow) {
                 }
 }
 
+/* Tells the engine which applications' disks are there: a start may wait for one. Compared as above. */
+static void tell_disks(struct overflow *overflow, int slot, enum side side) {
+        struct manager *manager = overflow->manager;
+
+        for (int app = 0; app < POLICY_APPLICATIONS_MAX; app++) {
+                const struct pair *pair = manager->engine->pairs[slot];
+                bool there = false;
+
+                if (!pair || (size_t) app >= pair->policy->n_applications)
+                        return;
+                for (size_t i = 0; i < overflow->n_places; i++)
+                        there |= overflow->places[i]->pair == slot && overflow->places[i]->side == side &&
+                                 strcmp(overflow->places[i]->app, pair->policy->applications[app].name) == 0 &&
+                                 overflow->places[i]->sight.attached && overflow->places[i]->sight.alive;
+                if (there != pair->apps[app].overflow[side])
+                        manager_event(manager, &(struct event) { .kind = EVENT_OVERFLOW, .pair = slot, .side = side,
+                                                                 .app = app, .up = there });
+        }
+}
+
+static bool is_awaited(const struct engine *engine) {
+        for (int i = 0; i < engine->n_pairs; i++)
+                if (engine->pairs[i] && pair_awaits_overflow(engine->pairs[i]))
+                        return true;
+        return false;
+}
+
+void overflow_follow(struct overflow *overflow, int slot) {
+        const struct engine *engine = overflow->manager->engine;
+
+        if (overflow->hurries || slot < 0 || slot >= engine->n_pairs || !engine->pairs[slot] ||
+            !pair_awaits_overflow(engine->pairs[slot]))
+                return;
+        overflow->hurries = true;
+        (void) sd_event_source_set_time_relative(overflow->timer, 0);
+}
+
 static void drop_places(struct overflow *overflow) {
         for (size_t i = 0; i < overflow->n_places;) {
                 struct overflow_place *place = overflow->places[i];
@@ -466,8 +497,12 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         for (size_t i = 0; i < overflow->n_places; i++)
                 look_at(overflow->places[i], now);
         tell_stalls(overflow);
+        for (int i = 0; i < overflow->manager->engine->n_pairs; i++)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        tell_disks(overflow, i, side);
         drop_places(overflow);
-        (void) sd_event_source_set_time_relative(source, LOOK_USEC);
+        overflow->hurries = is_awaited(overflow->manager->engine);
+        (void) sd_event_source_set_time_relative(source, overflow->hurries ? HURRY_USEC : LOOK_USEC);
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 

@@ -37,6 +37,7 @@ struct overflow {
         struct manager *manager;
         struct pagers *pagers;
         sd_event_source *timer;
+        bool hurries; /* the start of an application waits for its disk */
         char node[NAME_LEN];
         struct overflow_place **places; /* owned, and each of them */
         size_t n_places;
@@ -44,5 +45,7 @@ struct overflow {
 
 int overflow_new(struct manager *manager, const struct pagers_options *options, struct overflow **ret,
                  struct error *error);
+/* After each step, of that pair: a disk that a start waits for is looked after at once. */
+void overflow_follow(struct overflow *overflow, int slot);
 /* After the hypervisor, which may still answer. Pagers go on. Takes NULL; returns NULL. */
 struct overflow *overflow_free(struct overflow *overflow);

@@ -63,6 +63,8 @@ void manager_event(struct manager *manager, struct event *event) {
                 crash_point_action(action, true);
         }
         manager_tell_shares(manager);
+        if (manager->overflow)
+                overflow_follow(manager->overflow, event->pair);
         for (size_t i = 0; i < manager->update.n_actions; i++)
                 if (manager->update.actions[i].kind == ACTION_PHASE &&
                     manager->update.actions[i].phase == PHASE_DECIDED)

@@ -41,6 +41,14 @@ static usec_t decide_usec(const struct pair_policy *pair, enum worst_case_fault 
         return is_hang(fault) || fault == WORST_CASE_QEMU_STOPPED ? pair->confirm_usec : 0;
 }
 
+/* For the disk of an application that has a part of its region at memory servers. */
+static usec_t overflow_usec(const struct pair_policy *pair) {
+        for (size_t i = 0; i < pair->n_applications; i++)
+                if (pair->applications[i].overflow.n_servers > 0)
+                        return WORST_CASE_OVERFLOW_USEC;
+        return 0;
+}
+
 static struct worst_case vm_fault(const struct pair_policy *pair, enum worst_case_fault fault) {
         /* A process that is gone or stopped cannot be frozen any more. */
         bool dumped = fault != WORST_CASE_QEMU_GONE && fault != WORST_CASE_QEMU_STOPPED;
@@ -53,7 +61,7 @@ static struct worst_case vm_fault(const struct pair_policy *pair, enum worst_cas
                 .detect_usec = detect_usec(pair, fault),
                 .decide_usec = decide_usec(pair, fault),
                 .recover_usec = pair->failover_expected_usec + dump,
-                .limit_usec = 3 * pair->act_timeout_usec + dump, /* fence, attach, start */
+                .limit_usec = 3 * pair->act_timeout_usec + dump + overflow_usec(pair), /* fence, attach, start */
         };
 }
 
@@ -72,7 +80,8 @@ static struct worst_case application_fault(const struct pair_policy *pair, size_
                                a->health_interval_usec * a->health_failures + a->health_timeout_usec,
                 .recover_usec = fails_over ? pair->failover_expected_usec : restart,
                 /* stop there and hear of it, attach, start; or stop and start in place */
-                .limit_usec = a->stop_timeout_usec + (fails_over ? 3 : 1) * pair->act_timeout_usec,
+                .limit_usec = a->stop_timeout_usec + (fails_over ? 3 : 1) * pair->act_timeout_usec +
+                              (a->overflow.n_servers > 0 ? WORST_CASE_OVERFLOW_USEC : 0),
         };
 }
 

@@ -19,6 +19,8 @@
 /* A QEMU process went: whether an operator ended it is waited for so long, unless the kernel tells that it was
  * killed. */
 #define WORST_CASE_GONE_USEC (300 * USEC_PER_MSEC)
+/* An application that starts with a part of its region waits so long for its overflow disk. */
+#define WORST_CASE_OVERFLOW_USEC (5 * USEC_PER_SEC)
 /* A balloon tells its time in seconds, and counts as silent after so long. */
 #define WORST_CASE_BALLOON_USEC (3 * USEC_PER_SEC)
 

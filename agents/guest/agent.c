@@ -103,9 +103,10 @@ static void on_application(struct agent *agent, const struct message *message) {
         };
         struct supervised *app = supervisor_find(&agent->supervisor, message->app);
 
-        if (message->type == MESSAGE_START || message->type == MESSAGE_RESTART)
+        if (message->type == MESSAGE_START || message->type == MESSAGE_RESTART) {
                 loss_regain(&agent->supervisor.loss, message->app, UINT64_MAX);
-        else if (message->type == MESSAGE_ATTACH)
+                overflow_look_soon(&agent->overflow);
+        } else if (message->type == MESSAGE_ATTACH)
                 loss_regain(&agent->supervisor.loss, message->app, message->bytes);
         if (!handlers[message->type])
                 return; /* one of our own kind */

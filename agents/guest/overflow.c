@@ -195,6 +195,11 @@ void overflow_init(struct overflow *overflow, struct process_table *table, const
         loop_arm(overflow->loop, &overflow->timer, loop_now());
 }
 
+void overflow_look_soon(struct overflow *overflow) {
+        if (overflow->loop)
+                loop_arm(overflow->loop, &overflow->timer, loop_now());
+}
+
 void overflow_let_go(struct overflow *overflow, const char *serial) {
         char found[64];
 

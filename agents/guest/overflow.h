@@ -64,5 +64,7 @@ struct overflow {
 void overflow_init(struct overflow *overflow, struct process_table *table, const struct paths *paths);
 /* What is under way ends; swap that is on stays on. Harmless where it was never begun. */
 void overflow_deinit(struct overflow *overflow);
+/* An application starts, perhaps for a disk that has just come: it is not to wait for the next look in its turn. */
+void overflow_look_soon(struct overflow *overflow);
 /* The host wants the disk with that serial number back; it says so again while that is so. */
 void overflow_let_go(struct overflow *overflow, const char *serial);

@@ -56,6 +56,7 @@ enum event_kind {
                               * for the VM's process, so many that its guest may be waiting for them */
         EVENT_SPACE,         /* pair, side, up: what the VM has on memory servers is served (again), or its pager waits
                               * for a server: the guest may be waiting for pages */
+        EVENT_OVERFLOW,      /* pair, side, app, up: the application's overflow disk is attached there, or not */
         EVENT_KIND_MAX,
         EVENT_KIND_INVALID = -EINVAL,
 };

@@ -336,18 +336,6 @@ bool app_disks_attached(struct step *step, int app, enum side side) {
 
 /* ---- failures ------------------------------------------------------------------------------------------- */
 
-uint64_t pair_remote_bytes(const struct pair *pair, const struct region *row) {
-        const struct application *application;
-        uint64_t missing, may;
-
-        if (row->kind != REGION_APPLICATION || (size_t) row->app >= pair->policy->n_applications)
-                return 0;
-        application = &pair->policy->applications[row->app];
-        may = application_remote_bytes(application);
-        missing = row->usage_bytes < application->memory_bytes ? application->memory_bytes - row->usage_bytes : 0;
-        return missing < may ? missing : may;
-}
-
 unsigned pair_recent_restarts(const struct pair *pair, int app, usec_t now_usec) {
         const struct app_state *a = &pair->apps[app];
         unsigned n = 0;
@@ -543,7 +531,7 @@ static void start(struct step *step, int app) {
         if (a->state[owner] == APPLICATION_STOPPING || (a->state[owner] == APPLICATION_FAILED && !a->restart_wanted))
                 return;
         if (!request_free(step, &a->start[owner]) || !app_disks_attached(step, app, owner) ||
-            !app_state_granted(step, app, owner))
+            !app_state_granted(step, app, owner) || !app_overflow_there(step, app, owner))
                 return;
         a->healthy = false;
         app_disks_forget(a); /* the next start looks again */

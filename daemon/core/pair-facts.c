@@ -83,8 +83,10 @@ void member_lost(struct step *step, enum side side) {
                 member->requested_bytes[i] = 0;
                 member->requested_known[i] = false;
                 app->state[side] = APPLICATION_STOPPED;
+                app->overflow[side] = false;
                 if (pair->record.apps[i].owner == side) {
                         app->healthy = false;
+                        app->overflow_usec = 0;
                         app_state_spend(pair, (int) i);
                 } else
                         app_state_forgotten(pair, (int) i);
@@ -616,6 +618,9 @@ void pair_event(struct step *step, const struct event *event) {
                 break;
         case EVENT_SPACE:
                 member_space(step, event->side, event->up);
+                break;
+        case EVENT_OVERFLOW:
+                app_overflow_event(step, event);
                 break;
         case EVENT_USAGE:
                 handover_usage(step, event);

@@ -132,6 +132,7 @@ static void mark_moving(struct step *step, int app) {
         record->stopped = record->started = false;
         app_disks_forget(a);
         a->told_start = a->prefaulted = false;
+        a->overflow_usec = 0;
         request_reset(&a->touch);
         a->failed = a->restart_wanted = a->healthy = false;
         for (enum side side = 0; side < SIDE_MAX; side++) {

@@ -15,6 +15,7 @@
  *   pair-app.c      goals of one application outside a flow; what its failure leads to
  *   retired.c       one that the policy took out: out of its VMs; what waits for that
  *   pair-state.c    the right to write one application's shared regions
+ *   pair-overflow.c the overflow disk of one application that starts short
  *   pair-flow.c     the flow under way
  *   pair-move.c     one application's way in it
  *   pair-handover.c a region's usage follows its management
@@ -209,6 +210,12 @@ void app_state_trust(struct pair *pair, int app);
 /* The policy has changed: what it brings anew may be new at its holder, and the next start is under a new grant. */
 void app_state_renew(struct pair *pair, int app, const struct application *old);
 void app_state_done(struct step *step, const struct event *event);
+
+/* pair-overflow.c */
+/* True when it may start as far as overflow goes: all of its region is there, or the disk, or it was waited for in
+ * vain. */
+bool app_overflow_there(struct step *step, int app, enum side side);
+void app_overflow_event(struct step *step, const struct event *event);
 
 /* pair-flow.c */
 /* What keeps a flow to that side from beginning now. Asking changes nothing. */

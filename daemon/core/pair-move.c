@@ -13,6 +13,7 @@
  *   state      the holders of its regions have given them to the new side, so that the old one writes no more
  *   disks      they are attached to the new side, beside its plugging
  *   plugged    the new side's agent sees the memory
+ *   overflow   where the pool had not all of the region: the disk for the rest is there, or was waited for in vain
  *   started    only now, and only with stopped, disks, state and the owner's write behind it
  *   healthy    first passed health check
  *
@@ -418,7 +419,7 @@ static bool state_held(const struct pair *pair, int app) {
 enum phase move_advance(struct step *step, int app) {
         struct pair *pair = step->pair;
         bool fenced_flow = pair->record.fence_wanted[pair->record.flow.from];
-        bool stopped, free_disks, granted, attached, alone, state, disks;
+        bool stopped, free_disks, granted, attached, alone, state, disks, overflow;
 
         if (pair->record.apps[app].started)
                 return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
@@ -442,9 +443,10 @@ enum phase move_advance(struct step *step, int app) {
         }
         disks = free_disks && alone && (attached || move_grows(pair, app)) &&
                 app_disks_attached(step, app, pair->record.flow.to);
+        overflow = app_overflow_there(step, app, pair->record.flow.to);
         if (!attached)
                 return PHASE_GRANTED;
-        if (!state || !disks || !move_started(step, app))
+        if (!state || !disks || !overflow || !move_started(step, app))
                 return PHASE_PLUGGED;
         return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
 }

@@ -193,6 +193,9 @@ struct app_state {
                                     * may write there */
         unsigned n_outrun;         /* times in a row that a holder knew a token as high as the one it was asked with */
         char state_failure[MESSAGE_TEXT_LEN]; /* why that does not come about; empty: it does */
+        bool overflow[SIDE_MAX];   /* its overflow disk is attached there */
+        usec_t overflow_usec;      /* since then its start waits for that; 0: it has not begun to, USEC_INFINITY: it has
+                                    * come, or was waited for in vain */
         struct request touch, canary; /* to the standby's, in a rehearsal */
         bool touched, tried;          /* their answers were good */
 
@@ -266,6 +269,10 @@ enum application_kind pair_application_kind(const struct pair *pair, int app);
 /* So much of the region in this row the pool has not: it is overflow, at memory servers (I: part 6). 0 for other rows,
  * and where the policy does not want that. */
 uint64_t pair_remote_bytes(const struct pair *pair, const struct region *row);
+/* Is the application to have an overflow disk in that side's VM? */
+bool pair_wants_overflow(const struct engine *engine, const struct pair *pair, int app, enum side side);
+/* Does a start wait for one? */
+bool pair_awaits_overflow(const struct pair *pair);
 /* Restarts in place within the window of its budget. */
 unsigned pair_recent_restarts(const struct pair *pair, int app, usec_t now_usec);
 /* "PAIR-NUMBER" of a flow. Returns `buffer`. */

@@ -24,6 +24,7 @@ static const char *const event_kind_table[] = {
         [EVENT_COMMAND] = "command",         [EVENT_PRESSURE] = "pressure",
         [EVENT_PAGING] = "paging",
         [EVENT_SPACE] = "space",
+        [EVENT_OVERFLOW] = "overflow",
         [EVENT_RECLAIM] = "reclaim",         [EVENT_USAGE] = "usage",
 };
 DEFINE_ENUM_TABLE(event_kind, event_kind_table)

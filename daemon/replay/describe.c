@@ -181,6 +181,10 @@ static bool describe_vm_event(const struct event *event, const struct pair *pair
         case EVENT_SPACE:
                 return say(text, vm, event->up ? "memory servers answer for what it has there"
                                                : "no memory server answers for what it has there");
+        case EVENT_OVERFLOW:
+                return say(text, vm, "the overflow disk of %s is %s",
+                           has_app ? pair->policy->applications[event->app].name : "-",
+                           event->up ? "attached" : "not attached");
         case EVENT_DEVICE_SIZE:
                 return say(text, vm, "%s: %" PRIu64 " MiB plugged",
                            has_app ? pair->policy->applications[event->app].name : "-", event->bytes / MIB);

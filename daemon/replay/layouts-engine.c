@@ -247,6 +247,7 @@ static const struct layout_row app_rows[] = {
         INSIDE(T, grant, request_layout),
         NUMBER(T, state_token), NUMBER(T, state_spent), NUMBER(T, state_shared), NUMBER(T, n_outrun),
         TEXT(T, state_failure),
+        NUMBERS(T, overflow), NUMBER(T, overflow_usec),
         INSIDE(T, touch, request_layout),
         INSIDE(T, canary, request_layout),
         NUMBER(T, touched),

@@ -55,6 +55,8 @@ void line_vm_fault(struct sim *sim, const struct arguments *a);
 void line_touch(struct sim *sim, const struct arguments *a);
 void line_touches(struct sim *sim, const struct arguments *a);
 void line_others(struct sim *sim, const struct arguments *a);
+void line_fills(struct sim *sim, const struct arguments *a);
+void line_overflow_takes(struct sim *sim, const struct arguments *a);
 void line_guest_asks(struct sim *sim, const struct arguments *a);
 void line_reclaim(struct sim *sim, const struct arguments *a);
 void line_pool_limit(struct sim *sim, const struct arguments *a);

@@ -19,6 +19,15 @@ void line_others(struct sim *sim, const struct arguments *a) {
                 vm->others_bytes[a->app] = a->number < vm->plugged[a->app] ? a->number : vm->plugged[a->app];
 }
 
+void line_fills(struct sim *sim, const struct arguments *a) {
+        for (int side = 0; side < SIDE_MAX; side++)
+                sim_vm(sim, a->pair, side)->apps[a->app].fills = a->on;
+}
+
+void line_overflow_takes(struct sim *sim, const struct arguments *a) {
+        sim->overflow_usec = a->duration;
+}
+
 /* Somebody in the guest asks for memory of its VM. */
 void line_guest_asks(struct sim *sim, const struct arguments *a) {
         struct sim_vm *vm = sim_vm(sim, a->pair, a->side);

@@ -143,6 +143,8 @@ static const struct {
         { "touch", NULL, "VAS", line_touch },
         { "touches", NULL, "VAS", line_touches },
         { "others", NULL, "VAS", line_others },
+        { "fills", NULL, "AB", line_fills },
+        { "overflow", "takes", "D", line_overflow_takes },
         { "guest-asks", NULL, "Vw", line_guest_asks },
         { "reclaim", NULL, "B", line_reclaim },
         { "pool-limit", NULL, "B", line_pool_limit },

@@ -55,6 +55,7 @@ enum item_kind {
         ITEM_PREFLIGHT,
         ITEM_LOOK,          /* at a region that is followed; value: number of the FOLLOW */
         ITEM_PAGED_OUT,     /* offset, value: bytes */
+        ITEM_OVERFLOW,      /* up: an overflow disk is attached, or it is not any more; life: of the VM */
 };
 
 struct item {

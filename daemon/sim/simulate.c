@@ -89,6 +89,7 @@ static void dispatch(struct sim *sim, struct item *item) {
         case ITEM_EVENT:
         case ITEM_LOOK:
         case ITEM_PAGED_OUT:
+        case ITEM_OVERFLOW:
                 host_item(sim, item);
                 break;
         case ITEM_NOTHING:

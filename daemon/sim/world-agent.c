@@ -465,6 +465,10 @@ static void app_started(struct sim *sim, int pair, int side, int app) {
         a->state = APPLICATION_RUNNING;
         memory_app_started(sim, pair, side, app);
         answer_start(sim, pair, side, app, 0, NULL);
+        if (overflow_lacks(sim, pair, side, app)) {
+                agent_app_fails(sim, pair, side, app, FAILURE_SIGNAL, 9, false);
+                return;
+        }
         schedule(sim, ITEM_APP_HEALTHY, pair, side, app, sim_latency(sim, HEALTHY_USEC));
 }
 

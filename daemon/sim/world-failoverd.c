@@ -48,6 +48,7 @@ void failoverd_step(struct sim *sim, struct event *event) {
         }
         print_states(sim, event->pair);
         checker_step(sim, event);
+        overflow_follow(sim, event->pair);
 }
 
 static void restore(struct sim *sim, int slot) {

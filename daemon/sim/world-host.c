@@ -358,6 +358,9 @@ void host_item(struct sim *sim, struct item *item) {
         case ITEM_PAGED_OUT:
                 memory_paged_out(sim, item);
                 break;
+        case ITEM_OVERFLOW:
+                overflow_item(sim, item);
+                break;
         default:
                 tell(sim, item);
                 break;

@@ -113,6 +113,8 @@ static void gone(struct sim *sim, int pair, int side, enum domain_reason reason)
         vm->n_deferred = 0;
         memset(vm->plugged, 0, sizeof(vm->plugged));
         memset(vm->requested, 0, sizeof(vm->requested));
+        for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
+                vm->apps[i].disk = false;
         forget_applications(vm);
         if (vm->held)
                 host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC / 5, (struct item){ .up = false });

@@ -12,6 +12,7 @@
  *   world-policy.c    the policy in force: whose place is where
  *   world-store.c     the store
  *   world-holder.c    the memory server that holds shared regions
+ *   world-overflow.c  disks on memory servers, for applications that start short
  *   world-memory.c    what of a region is really in memory
  *   world-record.c    the recording of what failoverd's engine is told and decides
  *   timeline.c        the language of faults; inject.c carries its lines out
@@ -62,6 +63,9 @@ struct sim_app {
         /* faults */
         bool start_fails, stop_sticks, check_fails, disk_sticks, canary_fails, canary_hangs;
         usec_t start_usec, stop_usec; /* 0: default */
+        bool fills;         /* it uses all the memory that the policy gives it */
+        bool disk;          /* its overflow disk is attached */
+        unsigned disk_host; /* that is about to change, by this life of failoverd; 0: it is not */
 };
 
 struct sim_vm {
@@ -227,6 +231,7 @@ struct sim {
         usec_t holder_down_usec, mirror_down_usec; /* until when they are */
         usec_t holder_slow_usec;                   /* for each answer */
         bool holder_refuses;
+        usec_t overflow_usec; /* an overflow disk takes so long to come; 0: the default */
         usec_t store_stall_usec, store_fail_usec;
         bool store_tears; /* the next write of an owner damages all that is on disk */
         bool store_torn;  /* it has, and nothing can be written there before failoverd starts anew */
@@ -340,6 +345,11 @@ void holder_call_end(struct sim *sim, const struct item *item);
 void holder_refresh(struct sim *sim); /* before one of them fails */
 void holder_lose(struct sim *sim); /* all that it holds */
 void holder_heal(struct sim *sim);
+
+/* world-overflow.c */
+void overflow_follow(struct sim *sim, int slot); /* after each step of that pair */
+void overflow_item(struct sim *sim, const struct item *item);
+bool overflow_lacks(struct sim *sim, int pair, int side, int app);
 
 /* foretell.c */
 void foretell_print(struct sim *sim, int slot);

@@ -117,6 +117,8 @@ static const char *const no_faults[] = {
         "touch",
         "touches",
         "others",
+        "fills",
+        "overflow takes",
         "dump-takes",
         "host tells-signals",
         "libvirt fails",

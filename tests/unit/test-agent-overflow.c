@@ -171,6 +171,19 @@ static void coming_home_ends_where_memory_runs_short(void) {
         CHECK(overflow_decide(&disk, &short_of, 101 * SECOND) == OVERFLOW_STOP);
 }
 
+static void a_start_makes_the_agent_look_for_disks_at_once(void) {
+        struct overflow overflow = { .loop = NULL };
+
+        overflow_look_soon(&overflow); /* an agent that looks after none */
+        CHECK(overflow.timer.at_usec == 0);
+        REQUIRE(loop_new(&overflow.loop) == 0);
+        loop_arm(overflow.loop, &overflow.timer, loop_now() + SECOND);
+        overflow_look_soon(&overflow);
+        CHECK(overflow.timer.at_usec <= loop_now() && overflow.timer.next == NULL);
+        loop_disarm(overflow.loop, &overflow.timer);
+        loop_free(overflow.loop);
+}
+
 static void tidy_up(void) {
         char command[64];
 
@@ -186,7 +199,7 @@ TEST_MAIN("agent-overflow", TEST(make_directory), TEST(disks_are_found_by_their_
           TEST(use_of_a_disk_is_read_by_its_whole_name), TEST(a_new_disk_becomes_a_swap_area_and_no_other),
           TEST(pages_come_home_once_memory_has_sufficed_for_a_while),
           TEST(a_disk_is_switched_on_and_tried_again_only_after_a_while),
-          TEST(coming_home_ends_where_memory_runs_short),
+          TEST(coming_home_ends_where_memory_runs_short), TEST(a_start_makes_the_agent_look_for_disks_at_once),
           TEST(a_disk_that_the_host_wants_back_is_left_as_soon_as_memory_suffices),
           TEST(a_disk_that_is_left_is_empty), TEST(a_disk_that_somebody_else_uses_is_not_erased),
           TEST(tidy_up))
