@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "agents/protocol/json-text.h"
-#include "agents/region/names-client.h"
+#include "agents/region/names-lease.h"
 #include "agents/region/region-internal.h"
 #include "agents/region/share-header.h"
 #include "agents/region/share-server.h"
@@ -31,7 +31,7 @@ struct failover_share {
         char name[NAME_LEN];
         int kind;
         usec_t deadline_usec;
-        int memory_fd, file_fd, listen_fd, names_fd;
+        int memory_fd, file_fd, listen_fd;
         struct share_header *header;
         char *data;          /* where it is no stream */
         uint64_t data_bytes; /* whole pages */
@@ -41,6 +41,7 @@ struct failover_share {
         char *dir, *socket; /* to be removed; NULL: none */
         char *uri;          /* secret */
         struct share_server *server;
+        struct names_lease *lease; /* NULL: it has no name */
 };
 
 static bool is_resident(const struct failover_share *share) {
@@ -48,6 +49,7 @@ static bool is_resident(const struct failover_share *share) {
 }
 
 static void share_free(struct failover_share *share) {
+        (void) names_lease_free(share->lease);
         (void) share_server_free(share->server);
         window_deinit(&share->window);
         if (share->data)
@@ -62,8 +64,7 @@ static void share_free(struct failover_share *share) {
                 (void) rmdir(share->dir);
         if (share->uri)
                 explicit_bzero(share->uri, strlen(share->uri));
-        for (int *fd = (int[]) { share->memory_fd, share->file_fd, share->listen_fd, share->names_fd }, i = 0; i < 4;
-             i++)
+        for (int *fd = (int[]) { share->memory_fd, share->file_fd, share->listen_fd }, i = 0; i < 3; i++)
                 if (fd[i] >= 0)
                         (void) close(fd[i]);
         (void) pthread_mutex_destroy(&share->lock);
@@ -253,21 +254,16 @@ static int listen_at_socket(struct failover_share *share, const struct failover_
         return 0;
 }
 
-/* The lease ends with the connection. */
 static int register_name(struct failover_share *share, const struct failover_share_options *options,
                          struct error *error) {
         struct names_message request = { .type = NAMES_REGISTER, .uri = share->uri,
-                                         .size_bytes = share->header->size_bytes }, answer;
-        int r;
+                                         .size_bytes = share->header->size_bytes };
 
         if (options->names && !*options->names)
                 return 0;
         memcpy(request.name, share->name, NAME_LEN);
         request.kinds = options->buffers > 0 ? 1U << 4 : is_resident(share) ? 1U << 2 | 1U << 4 : 1U << 1 | 1U << 3;
-        r = names_ask(names_socket(options->names), &request, share->deadline_usec, &answer, &share->names_fd, error);
-        if (r == 0)
-                names_deinit(&answer);
-        return r;
+        return names_lease_new(names_socket(options->names), &request, share->deadline_usec, &share->lease, error);
 }
 
 static int share_open(struct failover_share *share, const struct failover_share_options *options,
@@ -292,7 +288,7 @@ static struct failover_share *share_new(const char *name, const struct failover_
 
         if (!share)
                 return NULL;
-        share->memory_fd = share->file_fd = share->listen_fd = share->names_fd = -1;
+        share->memory_fd = share->file_fd = share->listen_fd = -1;
         (void) pthread_mutex_init(&share->lock, NULL);
         strcpy(share->name, name);
         share->kind = options->kind ? options->kind : FAILOVER_REGION_VIRTUAL;

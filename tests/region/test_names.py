@@ -41,3 +41,18 @@ def test_a_share_outlives_failoverd_for_those_who_have_found_it(clients, failove
     reader.open("prices", names=failoverd.names)
     failoverd.close()
     assert reader.number("verify", 5) == 0
+
+
+def test_a_name_is_registered_again_when_failoverd_was_restarted(clients, failoverd, tmp_path):
+    owner, gone, late = clients(), clients(), clients()
+    owner.ask("share", "prices", size=SIZE, names=failoverd.names)
+    owner.ask("fill", 5)
+    gone.ask("share", "rates", size=SIZE, names=failoverd.names)
+    failoverd.close()
+    gone.ask("close")    # what waits for a name server does not hold it up
+    with contextlib.closing(Failoverd(str(tmp_path), "/nonexistent/depot.sock")) as again:
+        name = until(lambda: again.regions()["names"], SECONDS, again.log)[0]
+        assert (name["name"], name["pid"]) == ("prices", owner.process.pid)
+        late.open("prices", names=again.names)
+        assert late.number("verify", 5) == 0
+        assert late.fails("open", "rates", names=again.names)[0] == errno.ENOENT
