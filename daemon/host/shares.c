@@ -397,7 +397,7 @@ void shares_end(struct shares *shares) {
 
         pthread_mutex_lock(&shares->lock);
         shares->ending = true;
-        if (shares->kept || shares->pool.known || shares->give_back_usec != USEC_INFINITY)
+        if (shares->kept || shares->pool.group[0] || shares->give_back_usec != USEC_INFINITY)
                 shares->give_back_usec = 0;
         pthread_cond_signal(&shares->work);
         while (!shares->ended && clock_usec(CLOCK_MONOTONIC) < until)
@@ -498,7 +498,7 @@ void shares_forget(struct shares *shares, int pair, int app) {
 void shares_set_pool(struct shares *shares, const char *group, uint64_t bytes) {
         pthread_mutex_lock(&shares->lock);
         if (strcmp(shares->pool.group, group) != 0 || shares->pool.bytes != bytes) {
-                if (shares->pool.known && strcmp(shares->pool.group, group) != 0) {
+                if (shares->pool.group[0] && strcmp(shares->pool.group, group) != 0) {
                         shares->give_back_pool = true;
                         shares->give_back_usec = 0;
                 }

@@ -317,6 +317,21 @@ static void a_pool_s_limit_outlives_regions_and_goes_with_the_policy(void) {
         helper_deinit(&helper);
 }
 
+/* Its VMs may all be gone by then, and their group is still there. */
+static void a_pool_s_limit_goes_when_failoverd_ends(void) {
+        struct helper_request request;
+        struct helper helper;
+        unsigned at = 0;
+        struct shares *shares = start(&helper, &at);
+
+        shares_set_pool(shares, "pool.slice", 512 * MIB);
+        shares_end(shares);
+        request = next_other(&helper, &at);
+        CHECK(request.op == HELPER_GIVE_BACK && request.bytes != 0);
+        shares_free(shares);
+        helper_deinit(&helper);
+}
+
 static void a_pool_s_limit_says_what_it_is_and_why_not(void) {
         struct pool_limit limit = { .group = "pool.slice", .bytes = 512 * MIB };
         char text[POOL_LIMIT_TEXT_LEN];
@@ -354,6 +369,7 @@ int main(void) {
                 TEST(a_share_is_what_the_table_says_now),
                 TEST(what_could_not_be_given_back_is_tried_again),
                 TEST(a_pool_s_limit_outlives_regions_and_goes_with_the_policy),
+                TEST(a_pool_s_limit_goes_when_failoverd_ends),
                 TEST(a_pool_s_limit_says_what_it_is_and_why_not),
         };
 
