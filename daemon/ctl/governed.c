@@ -72,13 +72,10 @@ static int judge_pair(struct json_object *pair, const struct governed_ask *ask, 
         return ask->starts && !ask->force ? judge_start(pair, vm, error) : 0;
 }
 
-/* Its own standby takes its checkpoints, and would find it gone, or run it beside this one. */
-static int judge_vm(struct json_object *vm, const struct governed_ask *ask, struct error *error) {
-        if (strcmp(get_text(vm, "domain", ""), ask->vm) != 0 || ask->force)
-                return 0;
-        return error_set(error, -EPERM, "VM %s stands alone, and its standby (%s) goes on with it when it is lost: "
-                         "take it out of the policy first. Where you know better, say so by --force", ask->vm,
-                         get_text(vm, "state", "unknown"));
+/* Its own standby takes its checkpoints, also while failoverd is silent, and may be about to go on with it. */
+static int refuse_alone(const struct governed_ask *ask, struct error *error) {
+        return error_set(error, -EPERM, "VM %s stands alone, and its standby goes on with it when it is lost: take it "
+                         "out of the policy first. Where you know better, say so by --force", ask->vm);
 }
 
 int governed_judge(struct json_object *root, const struct governed_ask *ask, struct error *error) {
@@ -88,8 +85,9 @@ int governed_judge(struct json_object *root, const struct governed_ask *ask, str
                 return 0;
         for (size_t i = 0; i < get_count(root, "pairs") && r == 0; i++)
                 r = judge_pair(get_item(root, "pairs", i), ask, error);
-        for (size_t i = 0; i < get_count(root, "vms") && r == 0; i++)
-                r = judge_vm(get_item(root, "vms", i), ask, error);
+        for (size_t i = 0; i < get_count(root, "vms") && r == 0 && !ask->force; i++)
+                if (strcmp(get_text(get_item(root, "vms", i), "domain", ""), ask->vm) == 0)
+                        r = refuse_alone(ask, error);
         return r < 0 ? r : 1;
 }
 
@@ -112,6 +110,8 @@ int governed_judge_silent(const struct governed_ask *ask, struct error *error) {
                                               "what is done now for a failure when it is back, does not answer: start "
                                               "it, and pause the pair. Where it is to stay away, say so by --force",
                                               ask->vm, policy->pairs[i].name, ask->policy);
+        if (r == 0 && policy_find_vm(policy, ask->vm) >= 0 && same_place(policy->hypervisor_uri, ask->uri))
+                r = refuse_alone(ask, error);
         policy_free(policy);
         return r;
 }

@@ -44,21 +44,41 @@ static void a_vm_does_not_go_on_while_the_other_one_has_the_applications(void) {
         CHECK(judge("null", "true", "none", &ask) == 0);
 }
 
+static void a_vm_that_stands_alone_is_its_standbys(void) {
+        struct json_object *root = json_tokener_parse("{\"hypervisor\":{\"uri\":\"qemu:///system\"},\"pairs\":[],"
+                                                      "\"vms\":[{\"domain\":\"vm-a\",\"state\":\"armed\"}]}");
+        struct governed_ask ask = { .uri = "qemu:///system", .vm = "vm-a", .starts = true };
+
+        REQUIRE(root != NULL);
+        CHECK(governed_judge(root, &ask, NULL) == -EPERM);
+        ask.force = true;
+        CHECK(governed_judge(root, &ask, NULL) == 1);
+        ask = (struct governed_ask) { .uri = "qemu:///system", .vm = "vm-b" };
+        CHECK(governed_judge(root, &ask, NULL) == 1);
+        json_object_put(root);
+}
+
 static void where_failoverd_is_silent_its_policy_speaks(void) {
         static const char text[] = 
                 "version: 1\n"
-                "pool: {memory: 1856MiB, extent: 128MiB, monitor: 64MiB, overhead: 128MiB}\n"
+                "pool: {memory: 2112MiB, extent: 128MiB, monitor: 64MiB, overhead: 128MiB}\n"
                 "pairs:\n"
                 "  - name: web\n"
                 "    active: {domain: vm-a, base: 512MiB}\n"
                 "    standby: {domain: vm-b, base: 512MiB}\n"
                 "    applications:\n"
-                "      - {name: shop, kind: hot-standby, memory: 512MiB, start: {command: [/bin/shop]}}\n";
+                "      - {name: shop, kind: hot-standby, memory: 512MiB, start: {command: [/bin/shop]}}\n"
+                "memory-servers:\n"
+                "  - {name: one, control: /run/one.sock, uri: \"nbds://192.0.2.1/\"}\n"
+                "vms:\n"
+                "  - {domain: alone, memory: 128MiB, standby: context, servers: [one]}\n";
         char path[] = "/tmp/test-governed-XXXXXX";
         struct governed_ask ask = { .uri = "qemu:///system", .vm = "vm-a", .policy = path };
         int fd = mkstemp(path);
 
         REQUIRE(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t) strlen(text));
+        CHECK(governed_judge_silent(&ask, NULL) == -EPERM);
+        ask.vm = "alone";
         CHECK(governed_judge_silent(&ask, NULL) == -EPERM);
         ask.vm = "another";
         CHECK(governed_judge_silent(&ask, NULL) == 0);
@@ -76,4 +96,5 @@ static void where_failoverd_is_silent_its_policy_speaks(void) {
 
 TEST_MAIN("governed",
           TEST(a_vm_does_not_go_on_while_the_other_one_has_the_applications),
+          TEST(a_vm_that_stands_alone_is_its_standbys),
           TEST(where_failoverd_is_silent_its_policy_speaks))
