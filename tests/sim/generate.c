@@ -12,7 +12,7 @@
 
 #define PAIRS_MAX 64
 #define APPS_MAX 5 /* of one pair; the first 3 from the beginning */
-#define REST_LEN 320
+#define REST_LEN 400
 #define FIRST_FAULT_MSEC 3000
 
 /* What is in the policy just now. What is taken out keeps its place, and its name is not given again. */
@@ -78,10 +78,13 @@ static void make_application(struct world *w, struct made_pair *pair) {
                 n += snprintf(a->rest + n, (size_t) (REST_LEN - n), ", resources: {disks: [vd%c]%s}", 'b' + (int) app,
                               below(w, 2) ? ", vcpus: 1" : "");
         if (hot && w->random % 3 == 0) /* nothing is drawn: worlds of earlier seeds stay as they are but for this */
+                n += snprintf(a->rest + n, (size_t) (REST_LEN - n),
+                              ", state: [{region: p%ua%u, size: 1MiB, holder: depot%s%s}]",
+                              w->n_pairs - 1, app, w->random % 2 ? "" : ", holder-lost: start",
+                              w->random / 3 % 2 ? ", mirror: annex" : "");
+        if (hot && w->random % 5 == 0) /* as above */
                 snprintf(a->rest + n, (size_t) (REST_LEN - n),
-                         ", state: [{region: p%ua%u, size: 1MiB, holder: depot%s%s}]",
-                         w->n_pairs - 1, app, w->random % 2 ? "" : ", holder-lost: start",
-                         w->random / 3 % 2 ? ", mirror: annex" : "");
+                         ", overflow: {servers: [depot, annex], size: 1GiB, when: short}");
 }
 
 static void make_pair(struct world *w) {
