@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "agents/guest/file.h"
+#include "agents/protocol/message.h"
 #include "agents/protocol/region-list.h"
 #include "daemon/base/cleanup.h"
 
@@ -44,13 +46,68 @@ int region_pass_open(const char *text) {
         return steal_fd(&fd);
 }
 
-int region_pass_inherit(int fd) {
+static int pass(int fd, const char *variable) {
         char number[16];
 
         snprintf(number, sizeof(number), "%d", fd);
-        if (fcntl(fd, F_SETFD, 0) < 0 || setenv(REGION_LIST_VARIABLE, number, 1) < 0)
-                return -errno;
-        return 0;
+        return fcntl(fd, F_SETFD, 0) < 0 || setenv(variable, number, 1) < 0 ? -errno : 0;
+}
+
+/* What the regions of a list need, of a program that will have fewer rights than the agent. */
+struct needs {
+        uint64_t lock_bytes; /* of those that are resident */
+        bool faults;         /* of those that are not */
+};
+
+static struct needs needs_of(int fd) {
+        char text[MESSAGE_LINE_MAX];
+        ssize_t n = pread(fd, text, sizeof(text), 0);
+        struct region_list list;
+        struct needs needs = { 0 };
+
+        if (n > 0 && region_list_decode(text, (size_t) n, &list, NULL) == 0) {
+                for (size_t i = 0; i < list.n_entries; i++)
+                        if (list.entries[i].kind >= REGION_KIND_RESIDENT)
+                                needs.lock_bytes += list.entries[i].size_bytes;
+                        else
+                                needs.faults = true;
+                region_list_deinit(&list);
+        }
+        explicit_bzero(text, sizeof(text));
+        return needs;
+}
+
+/* As far as the agent may. */
+static void raise_lock_limit(uint64_t bytes) {
+        struct rlimit limit, old;
+
+        if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+                return;
+        old = limit;
+        limit.rlim_cur += bytes;
+        if (limit.rlim_max < limit.rlim_cur)
+                limit.rlim_max = limit.rlim_cur;
+        if (setrlimit(RLIMIT_MEMLOCK, &limit) == 0)
+                return;
+        old.rlim_cur = old.rlim_max;
+        (void) setrlimit(RLIMIT_MEMLOCK, &old);
+}
+
+/* What cannot be had is no reason not to start the program: the library says what it lacks. */
+static int pass_rights(int list_fd) {
+        struct needs needs = needs_of(list_fd);
+        int fd;
+
+        if (needs.lock_bytes > 0)
+                raise_lock_limit(needs.lock_bytes);
+        fd = needs.faults ? open("/dev/userfaultfd", O_RDWR | O_CLOEXEC) : -1;
+        return fd < 0 ? 0 : pass(fd, USERFAULTFD_VARIABLE);
+}
+
+int region_pass_inherit(int fd) {
+        int r = pass(fd, REGION_LIST_VARIABLE);
+
+        return r < 0 ? r : pass_rights(fd);
 }
 
 int region_pass_write(const char *run_dir, const char *app, const char *text) {

@@ -20,6 +20,7 @@
 
 #define REGION_LIST_VERSION 1
 #define REGION_LIST_VARIABLE "FAILOVER_REGIONS_FD"
+#define USERFAULTFD_VARIABLE "FAILOVER_USERFAULTFD_FD" /* number of an open /dev/userfaultfd */
 #define REGION_LIST_CREDENTIAL "failover-regions"
 #define REGION_LIST_MAX 32     /* regions; with the longest URIs they still fit into a message line */
 #define REGION_URI_LENGTH_MAX 1024

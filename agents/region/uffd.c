@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "agents/protocol/region-list.h"
 #include "daemon/base/cleanup.h"
 
 static int device_from_environment(void) {

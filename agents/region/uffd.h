@@ -8,8 +8,6 @@
 
 #include "daemon/base/error.h"
 
-#define USERFAULTFD_VARIABLE "FAILOVER_USERFAULTFD_FD" /* an open /dev/userfaultfd, from the guest agent */
-
 /* A new userfaultfd, from the open device `device_fd` where it is not negative, the variable's, the device of this
  * name, or the system call; where none of these may be had, one that does not serve accesses by the kernel.
  * `ret_user_only` says so. -EPERM, -ENOSYS ... */

@@ -14,14 +14,21 @@ def mirrored(depot, annex, **options):
     return region(depot, guests=depot.uri(""), **options) + f",{annex.control_path}:{annex.uri('')}"
 
 
+def killed_in_the_end(servers):
+    """One that ends in peace waits for its mirror, which may be gone."""
+    server = servers()
+    yield server
+    server.kill()
+
+
 @pytest.fixture
 def depot(servers):
-    return servers()
+    yield from killed_in_the_end(servers)
 
 
 @pytest.fixture
 def annex(servers):
-    return servers()
+    yield from killed_in_the_end(servers)
 
 
 def begin(depot, annex):

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sys/resource.h>
+
 #include "tests/unit/agent-host.h"
 
 #define SLEEP "exec sleep 1000"
@@ -63,6 +65,33 @@ static void an_application_inherits_the_list_of_its_regions(void) {
         while (file_read(text, sizeof(text), "%s/seen", host.dir) < 0 || text[0] != ' ');
         CHECK_TEXT(text, list);
         host_deinit(&host);
+}
+
+static void an_application_may_lock_its_regions_and_serve_their_faults(void) {
+        static char list[] = "{\"failover-regions\":1,\"regions\":["
+                             "{\"name\":\"r\",\"size\":4096,\"kind\":3,\"uri\":\"nbd://h/5ec7e7\"},"
+                             "{\"name\":\"s\",\"size\":1048576,\"kind\":1,\"uri\":\"nbd://h/5ec7e8\"}]}";
+        const char *device = access("/dev/userfaultfd", R_OK | W_OK) == 0 ? "/dev/userfaultfd" : "none";
+        struct rlimit before, low = { .rlim_cur = 8 * KIB };
+        char script[4 * PATH_LENGTH], text[256], wanted[64];
+        struct host host;
+
+        REQUIRE(getrlimit(RLIMIT_MEMLOCK, &before) == 0);
+        low.rlim_max = before.rlim_max;
+        REQUIRE(setrlimit(RLIMIT_MEMLOCK, &low) == 0);
+        host_init(&host);
+        snprintf(script, sizeof(script),
+                 "echo $(ulimit -S -l) $(readlink /proc/$$/fd/${FAILOVER_USERFAULTFD_FD:-x} || echo none) > %s/has; "
+                 "mv %s/has %s/seen; " SLEEP, host.dir, host.dir, host.dir);
+        host_configure(&host, host_spec(&host, script));
+        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_START, .token = 1, .node = -1,
+                                                                      .bytes = MIB, .regions = list }), 0);
+        while (file_read(text, sizeof(text), "%s/seen", host.dir) < 0)
+                host_ping(&host, MESSAGE_FAILED);
+        snprintf(wanted, sizeof(wanted), "12 %s", device);
+        CHECK_TEXT(text, wanted);
+        host_deinit(&host);
+        REQUIRE(setrlimit(RLIMIT_MEMLOCK, &before) == 0);
 }
 
 static void a_repeated_start_is_answered_by_the_state_found(void) {
@@ -511,6 +540,7 @@ TEST_MAIN("agent",
           TEST(the_agent_answers_a_welcome_with_its_hello),
           TEST(an_application_starts_and_its_death_is_reported),
           TEST(an_application_inherits_the_list_of_its_regions),
+          TEST(an_application_may_lock_its_regions_and_serve_their_faults),
           TEST(a_repeated_start_is_answered_by_the_state_found),
           TEST(a_token_below_the_highest_is_refused_also_after_an_agent_restart),
           TEST(a_stop_is_complete_only_when_no_process_is_left),
