@@ -27,6 +27,16 @@ def moved(pair, flow, kind, old, new, app="db"):
     counts(pair, new, app)
 
 
+def fault(pair, cause):
+    """Causes a failure of the active side's system, and follows the failover to its end. Returns (from, to, flow)."""
+    active, standby = pair.active, pair.standby
+    before = pair.n_flows()
+    cause(active)
+    flow = pair.wait_failover(before)
+    moved(pair, flow, "os-failure", active, standby)
+    return active, standby, flow
+
+
 def rejoined(pair, old, new, flow):
     """The old side is the new small standby, and the pair is armed again without a person."""
     pair.wait_armed()
@@ -43,13 +53,16 @@ def phases(flow):
     return {p["phase"]: p["since_start_usec"] / 1e6 for p in flow["phases"]}
 
 
+def said_times(pair, kind, words, domain=None):
+    """So many lines of history are of that kind, with these words (about that domain)."""
+    return sum(event["kind"] == kind and words in event["text"] and
+               (domain is None or (event["at"] or {}).get("domain") == domain)
+               for event in pair.failoverd.events("p"))
+
+
 def said(pair, kind, words, domain=None):
-    """History has a line of that kind with these words (about that domain)."""
-    for event in pair.failoverd.events("p"):
-        if event["kind"] == kind and words in event["text"] and (domain is None or
-                                                                 (event["at"] or {}).get("domain") == domain):
-            return True
-    return False
+    """History has such a line."""
+    return said_times(pair, kind, words, domain) > 0
 
 
 def owned_once(pair):

@@ -3,17 +3,7 @@
 import os
 import signal
 
-from expect import moved, rejoined
-
-
-def fault(pair, cause):
-    """Causes a fault on the active side and follows the failover to its end. Returns (from, to, flow)."""
-    active, standby = pair.active, pair.standby
-    before = pair.n_flows()
-    cause(active)
-    flow = pair.wait_failover(before)
-    moved(pair, flow, "os-failure", active, standby)
-    return active, standby, flow
+from expect import fault, moved, rejoined
 
 
 def test_kernel_panic_moves_the_application_to_the_standby(pair):

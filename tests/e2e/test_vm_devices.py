@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Devices that tell of a failure of the active VM's system: its watchdog, and a disk that the host has no room for."""
+import pytest
+
+from expect import fault, rejoined, said_times
+from testbed.faulty_disk import FaultyDisk
+from testbed.policy import DB, policy
+from testbed.stand import Stand
+
+WATCHDOG_ACTIONS = {"a": "pause", "b": "reset"}
+
+# Debian's cloud kernel has no driver of it, and configuration space is all that it takes to let it run: with a clock of
+# 1 MHz (0x60) it fires two seconds after it was enabled (0x68), if nobody pats it.
+START_WATCHDOG = """\
+cd /sys/bus/pci/devices/$(cd /sys/bus/pci/devices && grep -l 0x25ab */device | cut -d/ -f1) &&
+printf '\\004\\000' | dd of=config bs=2 seek=48 conv=notrunc &&
+printf '\\002' | dd of=config bs=1 seek=104 conv=notrunc""".replace("\n", " ")
+
+WRITE = "dd if=/dev/urandom of=/dev/vda bs=4k count=1 conv=fsync"
+
+
+@pytest.fixture(scope="module")
+def stand():
+    disks = {}
+
+    def options(session, domain):
+        disks[domain] = FaultyDisk(session, domain)
+        return f"--watchdog={WATCHDOG_ACTIONS[domain]}", f"--nbd-disk=vda:{disks[domain].socket}"
+
+    with Stand(policy(applications=(DB,)), "p", ("a", "b"), 192, [("db", 128)], domain_options=options) as stand:
+        stand.disks = disks
+        yield stand
+
+
+@pytest.fixture
+def pair(stand, request):
+    request.node.stand = stand
+    stand.wait_armed()
+    return stand
+
+
+@pytest.mark.parametrize("vm", WATCHDOG_ACTIONS, ids=[f"action-{action}" for action in WATCHDOG_ACTIONS.values()])
+def test_watchdog_that_nobody_pats_moves_the_application(pair, vm):
+    if pair.active != vm:
+        assert pair.failoverd.ctl("switch", "p").returncode == 0
+        pair.wait_armed()
+    before = pair.n_flows()
+    old, new, flow = fault(pair, lambda vm: pair.guests[vm].send(START_WATCHDOG))
+    assert "watchdog" in flow["cause"]
+    rejoined(pair, old, new, flow)
+    assert pair.n_flows() == before + 1
+    assert said_times(pair, "decided", f"{flow['id']}:") == 1
+
+
+def test_disk_that_the_host_has_no_room_for_pauses_the_vm_and_the_application_moves(pair):
+    disk = pair.disks[pair.active]
+    with disk.failing("writes"):
+        old, new, flow = fault(pair, lambda vm: pair.guests[vm].send(WRITE))
+    assert "disk error" in flow["cause"] and "enospc" in flow["cause"]
+    rejoined(pair, old, new, flow)
