@@ -252,6 +252,9 @@ static void what_fits_nothing_is_ignored(void) {
                                  .side = SIDE_A,
                                  .app = POLICY_APPLICATIONS_MAX - 1,
                                  .bytes = MIB });
+        for (int app = NO_APP; app <= POLICY_APPLICATIONS_MAX; app += POLICY_APPLICATIONS_MAX)
+                feed(&w, (struct event){ .kind = EVENT_OVERFLOW, .pair = 0, .side = SIDE_A, .app = app, .up = true });
+        CHECK(!w.engine->pairs[0]->apps[0].overflow[SIDE_A]);
         CHECK(w.engine->pairs[0]->state == PAIR_ARMED);
         end(&w);
 }
