@@ -152,7 +152,7 @@ def test_on_request_means_not_before(clients, nbdkit):
     assert at_server(server.uri, 0) == 78
 
 
-@pytest.mark.parametrize("kind", [1, 3])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4])
 def test_words_are_whole_while_a_program_stores(clients, nbdkit, kind):
     server, writer, reader = memory(nbdkit, MIB), clients(), clients()
     writer.open(kind=kind, flags=WRITE, uri=server.uri)
@@ -395,9 +395,25 @@ def test_a_program_needs_no_configuration_of_its_own(clients, nbdkit, tmp_path):
     assert other.get(0) == 5
 
 
-def test_a_configured_region_is_set_up_at_its_first_access(clients, nbdkit):
+@pytest.mark.parametrize("way", ["uri", "list", "name"])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4])
+def test_each_kind_is_had_in_each_way(clients, nbdkit, names, kind, way):
+    server, resolver = nbdkit(*PATTERN), names()
+    resolver.known["orders"] = {"name": "orders", "uri": server.uri, "size": SIZE}
+    fd = region_list({"name": "orders", "size": SIZE, "kind": kind, "uri": server.uri})
+    client = clients(fds=[fd], FAILOVER_REGIONS_FD=str(fd)) if way == "list" else clients()
+    client.open(**{"uri": {"kind": kind, "uri": server.uri}, "list": {},
+                   "name": {"kind": kind, "names": resolver.path}}[way])
+    for offset in range(0, SIZE, SIZE // 64):
+        assert client.get(offset) == int.from_bytes(offset.to_bytes(8, "big"), "little")
+    statistics = client.statistics()
+    assert statistics["channels"] == 1 and (statistics["faults"] == 0) == (kind >= 3)
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_a_configured_region_is_set_up_at_its_first_access(clients, nbdkit, kind):
     server = nbdkit(*PATTERN)
-    fd = region_list({"name": "orders", "size": SIZE, "kind": 1, "uri": server.uri})
+    fd = region_list({"name": "orders", "size": SIZE, "kind": kind, "uri": server.uri})
     client = clients(fds=[fd], FAILOVER_REGIONS_FD=str(fd))
     client.open(flags=LAZY)
     assert client.statistics()["channels"] == 0
