@@ -3,7 +3,7 @@
 import os
 import signal
 
-from expect import fault, moved, rejoined
+from expect import fault, moved, rejoined, said_times
 
 
 def test_kernel_panic_moves_the_application_to_the_standby(pair):
@@ -34,6 +34,16 @@ def test_guest_hang_is_detected_and_the_application_moves(pair):
     old, new, flow = fault(pair, hang)
     assert flow["drill"] and "hang" in flow["cause"]
     rejoined(pair, old, new, flow)
+
+
+def test_triple_fault_is_told_more_than_once_and_moves_the_application_once(pair):
+    """The guest's processor gives up. Which is heard of first is not certain: a reset, or that the guest shut down."""
+    before = pair.n_flows()
+    old, new, flow = fault(pair, lambda vm: pair.guests[vm].send("echo triple > /sys/kernel/reboot/type; reboot -f"))
+    assert "without announcing it" in flow["cause"]
+    rejoined(pair, old, new, flow)
+    assert pair.n_flows() == before + 1
+    assert said_times(pair, "decided", f"{flow['id']}:") == 1
 
 
 def test_plain_application_ends_with_its_system_and_its_memory_returns_to_the_monitor(home):
