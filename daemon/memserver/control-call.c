@@ -87,6 +87,15 @@ static int call_grant(struct server *server, const struct control_request *reque
         return r < 0 ? r : send_capability(out, request->id, capability);
 }
 
+static int call_look(struct server *server, const struct control_request *request, const struct control_out *out,
+                     struct error *error) {
+        struct space_name name = name_of(request);
+        char capability[CAPABILITY_LEN];
+        int r = server_look(server, &name, capability, error);
+
+        return r < 0 ? r : send_capability(out, request->id, capability);
+}
+
 static int call_drop(struct server *server, const struct control_request *request, const struct control_out *out,
                      struct error *error) {
         struct space_name name = name_of(request);
@@ -311,6 +320,7 @@ int control_call(struct server *server, const struct control_request *request, c
                                     struct error *) = {
                 [CONTROL_OPEN] = call_open,
                 [CONTROL_GRANT] = call_grant,
+                [CONTROL_LOOK] = call_look,
                 [CONTROL_DROP] = call_drop,
                 [CONTROL_MIRROR] = call_mirror,
                 [CONTROL_UNMIRROR] = call_unmirror,

@@ -13,6 +13,7 @@ DEFINE_CLEANUP(struct json_object *, json_object_put)
 static const char *const control_call_table[] = {
         [CONTROL_OPEN] = "open",
         [CONTROL_GRANT] = "grant",
+        [CONTROL_LOOK] = "look",
         [CONTROL_DROP] = "drop",
         [CONTROL_MIRROR] = "mirror",
         [CONTROL_UNMIRROR] = "unmirror",
@@ -73,6 +74,7 @@ static const struct {
 } request_masks[] = {
         [CONTROL_OPEN] = { NAMED | B(SIZE) | B(TOKEN), B(ROLE) | B(QUOTA) | B(PERSIST) },
         [CONTROL_GRANT] = { NAMED | B(TOKEN), 0 },
+        [CONTROL_LOOK] = { NAMED, 0 },
         [CONTROL_DROP] = { NAMED | B(TOKEN), 0 },
         [CONTROL_MIRROR] = { NAMED | B(URI), B(DEADLINE) | B(RATE) | B(RELAXED) },
         [CONTROL_UNMIRROR] = { NAMED, 0 },

@@ -18,6 +18,7 @@
 enum control_call {
         CONTROL_OPEN,
         CONTROL_GRANT,
+        CONTROL_LOOK,
         CONTROL_DROP,
         CONTROL_MIRROR,
         CONTROL_UNMIRROR,
@@ -32,8 +33,8 @@ enum control_call {
         CONTROL_CALL_MAX,
         CONTROL_CALL_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(control_call); /* "open", "grant", "drop", "mirror", "unmirror", "promote", "hand-over", "stay",
-                                    "spaces", "clients", "load", "drain", "watch" */
+DECLARE_ENUM_TABLE(control_call); /* "open", "grant", "look", "drop", "mirror", "unmirror", "promote", "hand-over",
+                                    "stay", "spaces", "clients", "load", "drain", "watch" */
 
 struct control_request {
         int version;

@@ -111,11 +111,13 @@ void *plugin_open(int readonly) {
         }
         connection = calloc(1, sizeof(*connection));
         epochs = name && cut_suffix(name, capability);
-        r = connection && name ? server_connect(plugin.server, capability, &connection->space, &grant) : -ENOMEM;
+        r = !connection || !name ? -ENOMEM
+                                 : server_connect(plugin.server, capability, &connection->space, &grant,
+                                                  &connection->looks);
         explicit_bzero(capability, sizeof(capability));
         if (r == 0) {
                 connection->grant = grant;
-                if (!epochs || begin_epochs(connection) == 0)
+                if (!epochs || (!connection->looks && begin_epochs(connection) == 0))
                         return connection;
                 server_disconnect(connection->space);
                 free(connection);
@@ -147,6 +149,12 @@ int plugin_can_fua(void *handle) {
         const struct connection *connection = handle;
 
         return connection->epochs ? NBDKIT_FUA_NONE : NBDKIT_FUA_NATIVE;
+}
+
+int plugin_can_write(void *handle) {
+        const struct connection *connection = handle;
+
+        return !connection->looks;
 }
 
 int64_t plugin_get_size(void *handle) {

@@ -96,6 +96,7 @@ static struct nbdkit_plugin nbdkit_plugin = {
         .can_fast_zero = can_fast_zero,
         .can_multi_conn = plugin_can_multi_conn,
         .can_fua = plugin_can_fua,
+        .can_write = plugin_can_write,
         .pread = plugin_pread,
         .pwrite = plugin_pwrite,
         .trim = plugin_trim,

@@ -34,6 +34,7 @@ struct connection {
         struct space *space;
         _Atomic uint64_t grant;
         bool epochs; /* its saves are staged until it flushes (epoch.h) */
+        bool looks;  /* it may read alone */
 };
 
 /* Puts an event into the journal, or on standard error where there is none. */
@@ -55,6 +56,7 @@ void *plugin_open(int readonly);
 void plugin_close(void *handle);
 int plugin_can_multi_conn(void *handle);
 int plugin_can_fua(void *handle);
+int plugin_can_write(void *handle);
 int64_t plugin_get_size(void *handle);
 int plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum);
 

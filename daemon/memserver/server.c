@@ -234,6 +234,7 @@ int server_new_grant(struct server *server, struct space *space, uint64_t token,
                 return r;
         pthread_mutex_lock(&server->lock);
         memcpy(space->capability, ret_capability, CAPABILITY_LEN);
+        explicit_bzero(space->look, sizeof(space->look));
         space->token = token;
         space->grants++;
         space_epoch_forget(space);
@@ -252,6 +253,34 @@ int server_grant(struct server *server, const struct space_name *name, uint64_t 
         server_reopen_space(space);
         if (r == 0)
                 events_add(server->events, EVENT_GRANTED, name, "token %" PRIu64, token);
+        return r;
+}
+
+/* With the gate shut. Several share one. */
+static int look(struct server *server, struct space *space, char ret_capability[static CAPABILITY_LEN],
+                struct error *error) {
+        int r = 0;
+
+        if (space->role != SPACE_PRIMARY)
+                return error_set(error, -EPERM, NAME_FORMAT ": it is a mirror", NAME_ARGS(&space->name));
+        pthread_mutex_lock(&server->lock);
+        if (!space->look[0])
+                r = make_capability(space->look, error);
+        if (r == 0)
+                memcpy(ret_capability, space->look, CAPABILITY_LEN);
+        pthread_mutex_unlock(&server->lock);
+        return r;
+}
+
+int server_look(struct server *server, const struct space_name *name, char ret_capability[static CAPABILITY_LEN],
+                struct error *error) {
+        struct space *space;
+        int r = server_shut_space(server, name, &space, error);
+
+        if (r < 0)
+                return r;
+        r = look(server, space, ret_capability, error);
+        server_reopen_space(space);
         return r;
 }
 
@@ -308,9 +337,11 @@ static bool capability_equal(const char *a, const char *b) {
         return differs == 0;
 }
 
-int server_connect(struct server *server, const char *capability, struct space **ret, uint64_t *ret_grant) {
+int server_connect(struct server *server, const char *capability, struct space **ret, uint64_t *ret_grant,
+                   bool *ret_looks) {
         char whole[CAPABILITY_LEN] = { 0 };
         struct space *space = NULL;
+        bool looks = false;
         int r = -EACCES;
 
         if (strlen(capability) != CAPABILITY_LEN - 1)
@@ -318,11 +349,16 @@ int server_connect(struct server *server, const char *capability, struct space *
         memcpy(whole, capability, CAPABILITY_LEN - 1);
         pthread_mutex_lock(&server->lock);
         for (size_t i = 0; i < server->n_spaces; i++)
-                if (capability_equal(server->spaces[i]->capability, whole))
+                if (capability_equal(server->spaces[i]->capability, whole)) {
                         space = server->spaces[i];
+                } else if (capability_equal(server->spaces[i]->look, whole)) {
+                        space = server->spaces[i];
+                        looks = true;
+                }
         if (space && atomic_load(&space->n_connections) < SPACE_CONNECTIONS_MAX) {
                 *ret = space_ref(space);
                 *ret_grant = space->grants;
+                *ret_looks = looks;
                 atomic_fetch_add(&space->n_connections, 1);
                 r = 0;
         } else if (space) {

@@ -58,6 +58,10 @@ int server_open(struct server *server, const struct server_open *open, char ret_
  * -ENOENT, -ESTALE where `token` is not above that of the space. */
 int server_grant(struct server *server, const struct space_name *name, uint64_t token,
                  char ret_capability[static CAPABILITY_LEN], struct error *error);
+/* A capability for reading a primary alone, for as long as the present grant lasts, which is not ended. -ENOENT, -EPERM
+ * for a mirror. */
+int server_look(struct server *server, const struct space_name *name, char ret_capability[static CAPABILITY_LEN],
+                struct error *error);
 /* Ends the space and gives its pages back. -ENOENT, -ESTALE where `token` is below that of the space: the order is
  * of a grant that has passed. */
 int server_drop(struct server *server, const struct space_name *name, uint64_t token, struct error *error);
@@ -93,9 +97,10 @@ int server_stay(struct server *server, const struct space_name *name, struct err
 int server_promote(struct server *server, const struct space_name *name, uint64_t token, usec_t lost_usec, bool force,
                    char ret_capability[static CAPABILITY_LEN], struct error *error);
 
-/* A connection to the space that the capability opens. -EACCES where it opens none, -EMFILE past
- * SPACE_CONNECTIONS_MAX. To be ended with server_disconnect(). */
-int server_connect(struct server *server, const char *capability, struct space **ret, uint64_t *ret_grant);
+/* A connection to the space that the capability opens, and whether it is for reading alone. -EACCES where it opens
+ * none, -EMFILE past SPACE_CONNECTIONS_MAX. To be ended with server_disconnect(). */
+int server_connect(struct server *server, const char *capability, struct space **ret, uint64_t *ret_grant,
+                   bool *ret_looks);
 void server_disconnect(struct space *space);
 
 /* A reference, or NULL. */

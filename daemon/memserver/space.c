@@ -63,6 +63,7 @@ struct space *space_unref(struct space *space) {
         (void) pthread_mutex_destroy(&space->admin);
         ranges_deinit(&space->ranges);
         explicit_bzero(space->capability, sizeof(space->capability));
+        explicit_bzero(space->look, sizeof(space->look));
         free(space);
         return NULL;
 }

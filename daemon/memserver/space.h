@@ -82,6 +82,7 @@ struct space {
         struct copy *mirror, *move; /* owned; NULL: none */
         struct keeper keeper;       /* of a mirror here */
         char capability[CAPABILITY_LEN]; /* and with the server's lock held. Never logged */
+        char look[CAPABILITY_LEN];       /* the same, for reading alone; "": nobody has asked for one */
 };
 
 /* -ENOMEM, -EMFILE, -EINVAL for a size that is no multiple of PAGE_BYTES. `limit_pages` 0: none. */

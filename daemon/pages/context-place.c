@@ -211,6 +211,27 @@ int context_place_take(const struct context_servers *servers, const struct conte
         return r;
 }
 
+int context_place_look(const struct context_servers *servers, const struct context_entry *entry, bool force,
+                       struct context_place *ret, struct error *error) {
+        struct context_place place = { .servers = servers, .name = entry->name };
+        const int primary = context_entry_primary(entry);
+        struct control_ask ask;
+        char capability[CAPABILITY_LEN];
+        int r;
+
+        if (primary < 0)
+                return context_place_take(servers, entry, force, ret, error);
+        place.primary = (size_t) primary;
+        ask = context_ask(servers, place.primary, &place.name);
+        r = control_ask_look(&ask, capability, error);
+        if (r == 0)
+                r = connect_place(&place, capability, error);
+        explicit_bzero(capability, sizeof(capability));
+        if (r == 0)
+                *ret = place;
+        return r;
+}
+
 void context_place_close(struct context_place *place) {
         if (place->peer)
                 place->peer = peer_free(place->peer);

@@ -95,6 +95,10 @@ int context_place_check(const struct context_place *place, struct error *error);
  * happened since, unless `force`. */
 int context_place_take(const struct context_servers *servers, const struct context_entry *entry, bool force,
                        struct context_place *ret, struct error *error);
+/* To be read alone, with no new grant, so that whoever saves or resumes it goes on undisturbed; where its primary is
+ * lost, as above. */
+int context_place_look(const struct context_servers *servers, const struct context_entry *entry, bool force,
+                       struct context_place *ret, struct error *error);
 /* Lets it be. */
 void context_place_close(struct context_place *place);
 /* Gives its pages back, at all servers. */

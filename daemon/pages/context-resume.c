@@ -24,7 +24,8 @@ static int check_idle(const struct context_entry *entry, bool force, struct erro
         return 0;
 }
 
-static int take(const struct context_job *job, const char *name, struct context_resuming *resuming,
+/* `looks`: to read it alone. */
+static int take(const struct context_job *job, const char *name, bool looks, struct context_resuming *resuming,
                 struct error *error) {
         const struct context_entry *entry;
         struct context_list list;
@@ -38,7 +39,8 @@ static int take(const struct context_job *job, const char *name, struct context_
         if (r == 0)
                 r = check_idle(entry, job->force, error);
         if (r == 0) {
-                r = context_place_take(job->servers, entry, job->force || job->guard, &resuming->place, error);
+                r = (looks ? context_place_look : context_place_take)(job->servers, entry, job->force || job->guard,
+                                                                      &resuming->place, error);
                 resuming->taken = r == 0;
         }
         context_list_deinit(&list);
@@ -132,7 +134,7 @@ int context_resuming_trust(const struct context_job *job, const char *name, stru
 int context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
                              const struct context_vm *instead, struct context_resuming *resuming,
                              struct error *error) {
-        int r = take(job, name, resuming, error);
+        int r = take(job, name, job->dry_run, resuming, error);
 
         if (r < 0)
                 return r;
@@ -265,7 +267,7 @@ int context_resume(const struct context_job *job, const char *name, struct conte
 int context_describe(const struct context_job *job, const char *name, struct context_manifest **ret,
                      struct error *error) {
         _cleanup_(context_resuming_deinit) struct context_resuming resuming = CONTEXT_RESUMING_INIT;
-        int r = take(job, name, &resuming, error);
+        int r = take(job, name, true, &resuming, error);
 
         if (r == 0) {
                 r = context_open(&resuming.place.io, &resuming.head, &resuming.manifest, error);

@@ -208,3 +208,30 @@ def test_all_of_an_address_space_is_one_space(server):
     handle.pwrite(page(2), 0x7fff_dead_b000)
     assert handle.pread(PAGE, top) == page(1) and handle.pread(PAGE, 0x7fff_dead_b000) == page(2)
     assert server.load()["memory_used_bytes"] == 2 * PAGE
+
+
+def test_who_looks_reads_alone_and_ends_no_grant(server):
+    capability = server.open()
+    handle = server.connect(capability)
+    handle.pwrite(page(1), PAGE)
+    looks = [server.ask("look", **name())[0] for _ in range(2)]
+    assert capability not in looks
+    readers = [server.connect(look) for look in looks]
+    for reader in readers:
+        assert reader.is_read_only() and reader.pread(PAGE, PAGE) == page(1)
+        reader.set_strict_mode(0)
+        for change in (lambda: reader.pwrite(page(2), PAGE), lambda: reader.trim(PAGE, PAGE)):
+            with pytest.raises(nbd.Error):
+                change()
+    with pytest.raises(nbd.Error):
+        server.connect(looks[0] + ".epoch")
+    handle.pwrite(page(2), PAGE)    # its grant is what it was
+    assert readers[0].pread(PAGE, PAGE) == page(2) and server.space()["token"] == 1
+    server.grant(token=2)
+    refused_with(errno.EPERM, readers[0].pread, PAGE, PAGE)
+    with pytest.raises(nbd.Error):
+        server.connect(looks[0])
+    server.open(role="mirror", space="copy")
+    with pytest.raises(Refused) as mirror:
+        server.ask("look", **name(space="copy"))
+    assert mirror.value.errno == errno.EPERM
