@@ -3,6 +3,7 @@
 
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/status-vm.h"
+#include "policy/policy.h"
 
 static enum color state_color(const char *state) {
         if (strcmp(state, "armed") == 0)
@@ -81,10 +82,12 @@ static const char *owner_state(struct json_object *application) {
 static void print_state(struct json_object *application) {
         for (size_t i = 0; i < get_count(application, "regions"); i++) {
                 struct json_object *region = get_item(application, "regions", i);
-                const char *holder = get_text(region, "holder", "?");
+                const char *mirror = get_text(region, "mirror", NULL);
+                char text[UNITS_TEXT_MAX], holder[2 * NAME_LEN + 8];
                 int64_t msec = get_number(region, "view_age_max_ms");
-                char text[UNITS_TEXT_MAX];
 
+                snprintf(holder, sizeof(holder), "%s%s%s", get_text(region, "holder", "?"), mirror ? " or " : "",
+                         mirror ?: "");
                 printf("           state %s at %s: ", get_text(region, "region", "?"), holder);
                 if (msec > 0)
                         printf("the standby's view is at most %s old while %s answers\n",

@@ -69,6 +69,7 @@ static void make_policy(struct fake *fake) {
         add_application(&policy->pairs[2], "imap", APPLICATION_HOT_STANDBY, 256 * MIB);
         add_region(&policy->pairs[0].applications[0], "ledger", 3, 200 * USEC_PER_MSEC);
         add_region(&policy->pairs[0].applications[0], "cache", 4, 0);
+        set(policy->pairs[0].applications[0].regions[1].mirror, NAME_LEN, "annex");
         add_region(&policy->pairs[2].applications[0], "boxes", 1, 0);
         policy->servers = calloc(1, sizeof(*policy->servers));
         assert(policy->servers);
