@@ -130,6 +130,11 @@ void standby_worked(struct standby_record *record, usec_t now_usec) {
                 record->seen_usec = now_usec;
 }
 
+void standby_waited(struct standby_record *record, usec_t from_usec, usec_t to_usec) {
+        if (record->seen_usec > 0)
+                record->seen_usec += to_usec - from_usec;
+}
+
 void standby_taken(struct standby_record *record, uint64_t run, usec_t begun_usec) {
         record->run = run;
         record->slot = !record->slot;

@@ -97,6 +97,9 @@ void standby_settled(struct standby_record *record);
  * has itself ended the VM, or tried to start it. */
 void standby_seen(struct standby_record *record, const struct standby_sight *sight, usec_t now_usec);
 void standby_worked(struct standby_record *record, usec_t now_usec);
+/* A look had to wait for libvirt: while it ends a lost VM it tells nobody of that VM, nor starts it. The time since the
+ * run was seen is then what it was before. */
+void standby_waited(struct standby_record *record, usec_t from_usec, usec_t to_usec);
 /* A checkpoint of that run is whole, and in the other slot than the one before. `begun_usec`: when it was begun. */
 void standby_taken(struct standby_record *record, uint64_t run, usec_t begun_usec);
 /* The VM goes on from the checkpoint, as that run; 0: which one could not be seen, and no checkpoint counts for it. */

@@ -112,7 +112,11 @@ static void look_at_process(struct standby *standby) {
 }
 
 void standby_look(struct standby *standby) {
+        usec_t from = clock_usec(CLOCK_BOOTTIME);
+
         standby->sight.vm = look_at_domain(standby);
+        if (standby->sight.vm == ALONE_LOST || standby->sight.vm == ALONE_CRASHED)
+                standby_waited(&standby->document.record, from, clock_usec(CLOCK_BOOTTIME));
         look_at_process(standby);
         standby_seen(&standby->document.record, &standby->sight, clock_usec(CLOCK_BOOTTIME));
         /* Seen to be ended while libvirt has not noticed yet: the next look tells how. */

@@ -99,6 +99,9 @@ static void what_cannot_go_on_is_held_with_its_reason(void) {
         CHECK(strstr(held_for(&record, lost, now), "no checkpoint") != NULL);
         standby_taken(&record, 7, now);
         CHECK(strstr(held_for(&record, lost, now + STANDBY_GAP_USEC + 1), "did not look") != NULL);
+        standby_waited(&record, now, now + 20 * SEC); /* libvirt took so long to end what is left of it */
+        CHECK(next(&record, lost, now + 20 * SEC + STANDBY_GAP_USEC) == STANDBY_DECIDE);
+        CHECK(strstr(held_for(&record, lost, now + 20 * SEC + STANDBY_GAP_USEC + 1), "did not look") != NULL);
         CHECK(strstr(held_for(&record, later, now), "earlier run") != NULL);
         for (int i = 0; i < 3; i++)
                 standby_decided(&record, now);
