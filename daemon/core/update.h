@@ -85,7 +85,8 @@ enum record_kind {
         RECORD_STARTED,
         RECORD_RESTARTED,     /* in place */
         RECORD_APP_FAILED,
-        RECORD_ENDED,         /* a plain application ended with its OS, or its budget is used up */
+        RECORD_ENDED,         /* a plain application ended with its OS, or its budget is used up; or the policy took
+                               * one out, and it has stopped */
         RECORD_HANDED_OVER,   /* the old user uses nothing of a region any more */
         RECORD_RECLAIM,       /* memory can, or can no longer, be taken back by force */
         RECORD_RESERVE_USED,
