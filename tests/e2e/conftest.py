@@ -40,7 +40,8 @@ class Keeper:
             except Exception:
                 self.drop()
         if not self.stand:
-            self.stand = Stand(policy(**settings), "p", ("a", "b"), 192, [("db", 128), ("web", 64)])
+            self.stand = Stand(policy(**settings), "p", ("a", "b"), 192, [("db", 128), ("web", 64)],
+                               domain_options=("--console-log",))
             self.stand.wait_armed()
         return self.stand
 

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Failures of one application: severity, restarts in place, and that nobody else notices."""
+import dataclasses
+
+import pytest
+
 from expect import moved, rejoined, said
-from testbed.wait import stays, until
+from testbed.policy import DB, WEB, policy
+from testbed.wait import NotInTime, stays, until
 
 RESTART_WINDOW = 15     # seconds, of the policy
 
@@ -82,3 +87,80 @@ def test_plain_application_failing_alone_restarts_then_gives_its_region_to_the_m
     stays(lambda: home.running_on("web") == [], 3, "it is started nowhere")
     assert home.n_flows() == flows and home.app_pid("a", "db") == db
     keeper.drop()   # it stays ended
+
+
+# ---- what a failure is ----
+
+@dataclasses.dataclass
+class Failure:
+    """`policy` makes db's text of the policy another one. `prepare` is run in both guests before that is in force;
+    then, in a, each of `restarts` ends db's process $pid and has it restarted in place, and `moves` has it moved, for
+    the reason that has all these `words`."""
+    policy: dict
+    moves: str
+    words: tuple
+    prepare: str = ":"
+    restarts: tuple = ()
+
+
+PROGRAM, RULES = '[/usr/bin/fill, run, db, "96"]', "{signal: KILL, is: major}"
+# Ends with the status in /run/db.exit when `fill` is gone.
+WITH_STATUS = "[/bin/sh, -c, '/usr/bin/fill run db 96; exit $(cat /run/db.exit)']"
+
+FAILURES = {
+    "an-exit-status-that-is-major": Failure(
+        {PROGRAM: WITH_STATUS, RULES: "{exit: 7, is: major}"},
+        "echo 7 > /run/db.exit; kill $pid", ("exited with 7", "major", "by its severity rule"),
+        restarts=("kill -SEGV $pid", "echo 8 > /run/db.exit; kill $pid")),
+    "killed-for-memory-in-its-cgroup": Failure(
+        {RULES: "{signal: any, is: minor}"},
+        "echo 16M > /sys/fs/cgroup/failover/db/memory.max", ("out of memory", "critical")),
+    "its-agent-says-hard-to-repair": Failure(
+        {PROGRAM: '[/run/db-program, run, db, "96"]', RULES: "{start: failed, is: minor}"},
+        "rm /run/db-program; kill -SEGV $pid", ("cannot execute /run/db-program", "hard", "its agent says so"),
+        prepare="cp /usr/bin/fill /run/db-program", restarts=("kill -SEGV $pid",)),
+    "a-restart-takes-longer-than-a-failover": Failure(
+        {"expected: 500ms": "expected: 1min"},
+        "kill -SEGV $pid", ("ended by signal 11", "hard", "a restart takes longer than a failover")),
+}
+
+
+def apply(pair, applications):
+    path = pair.session.write("applied.yaml", policy(applications=applications))
+    done = pair.failoverd.ctl("policy", "apply", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pair.wait_armed()
+
+
+@pytest.fixture
+def usual_policy(keeper):
+    """The policy that a test applies is taken back; where it cannot be, its stand is not used any more."""
+    yield
+    try:
+        apply(keeper.stand, (DB, WEB))
+    except (AssertionError, NotInTime):
+        keeper.drop()
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_what_is_more_than_minor_moves_the_application(usual_policy, home, failure):
+    text = DB.replace("budget: 1,", "budget: 10,")
+    for old, new in failure.policy.items():
+        assert old in text
+        text = text.replace(old, new)
+    for vm in home.domains:
+        home.shell(vm, failure.prepare)
+    apply(home, (text, WEB))
+    before, web = home.n_flows(), home.app_pid("a", "web")
+    pid = home.app_pid("a", "db")
+    for restarts in failure.restarts:
+        home.shell("a", f"pid={pid}; {restarts}")
+        pid = restarted(home, "a", "db", pid)
+    assert home.n_flows() == before, "it was moved"
+    home.shell("a", f"pid={pid}; {failure.moves}")
+    flow = home.wait_failover(before)
+    moved(home, flow, "application-failure", "a", "b")
+    assert all(word in flow["cause"] for word in failure.words), flow["cause"]
+    assert home.app_pid("a", "web") == web, "web has noticed"
+    home.shell("a", f"{failure.prepare}; echo max > /sys/fs/cgroup/failover/db/memory.max; :")   # as it was
+    rejoined(home, "a", "b", flow)

@@ -10,14 +10,23 @@ from testbed.stand import Stand
 from testbed.wait import until
 
 
-def kept_events(pair, flow):
-    """The recording that history names for a failover."""
+def kept(pair, flow, name):
+    """What history names for a failover, the recording or what was found of a side."""
     def named():
         evidence = pair.failoverd.json("history", flow["id"])["evidence"] or {"files": []}
         names = [file["name"] for file in evidence["files"]]
-        return os.path.join(evidence["directory"], "events") if "events" in names else None
+        return os.path.join(evidence["directory"], name) if name in names else None
 
-    return until(named, 10, f"history names the recording of {flow['id']}")
+    return until(named, 10, f"history names {name} of {flow['id']}")
+
+
+def kept_events(pair, flow):
+    return kept(pair, flow, "events")
+
+
+def contents(path):
+    with open(path, errors="replace") as f:
+        return f.read()
 
 
 def test_failover_is_kept_as_a_recording_that_becomes_a_scenario(pair):
@@ -25,6 +34,10 @@ def test_failover_is_kept_as_a_recording_that_becomes_a_scenario(pair):
     pair.guests[active].send("echo c > /proc/sysrq-trigger")
     flow = pair.wait_failover(before)
     moved(pair, flow, "os-failure", active, standby)
+    side = "ab"[pair.domains.index(active)]
+    assert "Kernel panic" in contents(kept(pair, flow, f"console-{side}")), "the console, before it was killed"
+    assert "pong" in contents(kept(pair, flow, f"messages-{side}")), "the agent's last words"
+    assert "processor 0/" in contents(kept(pair, flow, f"process-{side}")), "QEMU's processors"
     events = kept_events(pair, flow)
     assert f"recorded: {events}" in pair.failoverd.log(1000), "the log names it"
     done = pair.failoverd.ctl("replay", events)
