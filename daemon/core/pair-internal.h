@@ -4,8 +4,10 @@
 /*
  * What the files of the pair's machine share. None of it is for use outside daemon/core/.
  *
- *   pair.c          life cycle, queries, state, reasons, persisting
+ *   pair.c          life cycle, queries, persisting
  *   pair-facts.c    events become facts
+ *   pair-answers.c  what actions came to becomes facts
+ *   pair-reasons.c  the state that the operator sees, and why
  *   pair-message.c  an agent's messages become facts
  *   pair-watch.c    one VM: its facts, its heart, silence
  *   pair-dump.c     one VM: dumped before the fence destroys it
@@ -125,6 +127,14 @@ void pair_event(struct step *step, const struct event *event);
 void member_fail(struct step *step, enum side side, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Its processor state and memory are gone: forget everything that lived there. */
 void member_lost(struct step *step, enum side side);
+
+/* pair-answers.c */
+/* EVENT_DONE: what an action came to. */
+void pair_answered(struct step *step, const struct event *event);
+
+/* pair-reasons.c */
+/* Once the facts are settled: the state that the operator sees with its reasons, and what a failure would come to. */
+void pair_judge(struct step *step);
 
 /* pair-message.c */
 void pair_message(struct step *step, enum side side, const struct message *message);
