@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A VM without a second one goes on from its last checkpoint when it is lost, or is held where that is no good."""
+import glob
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from test_context import COUNT, MIB, open_space, servers    # noqa: F401
+from testbed.failoverd import Failoverd
+from testbed.guests import BUILD, Guests
+from testbed.session import Session
+from testbed.wait import until
+
+GUEST_MIB = 160
+PATIENCE = 120    # seconds, of an emulated guest beside other load
+POLICY = """
+hypervisor: qemu:///session
+pool: {{memory: 1GiB}}
+memory-servers:
+{servers}
+pairs: []
+vms:
+  - domain: alone
+    memory: 160MiB
+    standby: context
+    checkpoint: {{every: {every}}}
+    servers: [one, two]
+    flap: {{failovers: 5, within: 1h}}
+"""
+
+
+class Alone:
+    def __init__(self, servers, every):
+        self.session = Session()
+        self.guests = self.failoverd = None
+        try:
+            self.session.start_bus()
+            self.session.start_libvirtd()
+            self.guests = Guests(self.session)
+            self.guests.define("alone", GUEST_MIB, [])
+            self.failoverd = Failoverd(self.session)
+            self.standby = self.session.copy(f"{BUILD}/daemon/failover-standby", "bin/failover-standby")
+            lines = [f"  - {{name: {name}, control: {server.control_path}, "
+                     f"uri: 'nbd+unix:///?socket={server.socket}'}}"
+                     for name, server in zip(("one", "two"), servers)]
+            self.boot()
+            self.failoverd.start(POLICY.format(servers="\n".join(lines), every=every),
+                                 options=("--standby", self.standby))
+        except BaseException:
+            self.close()
+            raise
+
+    def boot(self):
+        self.session.virsh("start", "alone")
+        self.guests["alone"].run(COUNT.format(0), 90)
+        until(lambda: self.number() > 0, 30, "it counts")
+
+    def number(self):
+        return int(self.guests["alone"].run("cat /run/n", 60) or 0)
+
+    def counts(self):
+        before = self.number()
+        return until(lambda: self.number() > before, 30, "it counts")
+
+    def status(self):
+        return self.failoverd.json("status")["vms"][0]
+
+    def wait(self, what, wanted):
+        seen = {}
+
+        def there():
+            seen.update(self.status())
+            return wanted(seen)
+
+        until(there, PATIENCE, lambda: f"{what}: {seen}")
+        return seen
+
+    def wait_checkpoint(self):
+        """One that was begun after this; returns a number that was counted before it."""
+        number, since = self.number(), time.monotonic()
+        self.wait("a checkpoint is taken", lambda s: s["state"] == "armed" and s["checkpoint_age_ms"] is not None and
+                  s["checkpoint_age_ms"] / 1000 < time.monotonic() - since - 1)
+        return number
+
+    def failed_over(self, n):
+        status = self.wait("it goes on", lambda s: s["failovers"] == n)
+        print(f"failover {n}: took {status['last_failover']['took_ms']} ms, lost {status['last_failover']['lost_ms']}")
+        return status
+
+    def document(self):
+        """What the standby keeps. A slot of 0 is left out there."""
+        with open(self.session.path("runtime/standbys/alone/standby.json")) as f:
+            return {"slot": 0, **json.load(f)}
+
+    def signal_standby(self, number):
+        for pid in self.session.processes():
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                if f.read().startswith(self.standby.encode()):
+                    os.kill(pid, number)
+
+    def log(self):
+        text = ""
+        for path in glob.glob(self.session.path("runtime/standbys/alone/log")):
+            with open(path, errors="replace") as f:
+                text += f.read()
+        return text
+
+    def close(self):
+        if self.failoverd:
+            self.failoverd.close()
+        if self.guests:
+            self.guests.close()
+        self.session.close()
+
+
+@pytest.fixture
+def alone(servers, request):    # noqa: F811
+    stand = request.node.stand = Alone(servers, getattr(request, "param", "5s"))
+    yield stand
+    print(stand.log())
+    stand.close()
+    for server in servers:
+        for space in server.ask("spaces"):
+            server.drop(token=space["token"], **{key: space[key] for key in ("node", "owner", "space")})
+
+
+def refused_with_a_disk(alone):
+    disk = alone.session.make_disk("img/d.raw", 16)
+    alone.guests.define("writes", GUEST_MIB, [], f"--disk=vda:{disk}")
+    with open(alone.session.path("policy.yaml")) as f:
+        text = f.read().replace("domain: alone", "domain: writes")
+    path = alone.session.write("writes.yaml", text)
+    for command in (("check", "--domains"), ("apply",)):
+        done = alone.failoverd.ctl("policy", *command, path)
+        assert done.returncode == 1 and 'vms[0].standby: VM "writes" can write to its disk vda' in done.stderr, done
+
+
+def test_a_lost_vm_goes_on_from_its_last_checkpoint_and_is_armed_again(alone):
+    guest = alone.guests["alone"]
+    refused_with_a_disk(alone)
+    number = alone.wait_checkpoint()
+    said = alone.failoverd.ctl("status").stdout
+    assert "alone: armed" in said and "would be lost" in said, said
+    os.kill(alone.guests.pid("alone"), signal.SIGKILL)
+    alone.failed_over(1)
+    assert alone.number() >= number and alone.counts()
+
+    # What stands by may itself be gone for a while: neither end takes its word from memory.
+    number = alone.wait_checkpoint()
+    alone.failoverd.kill()
+    alone.signal_standby(signal.SIGKILL)
+    guest.send("echo c > /proc/sysrq-trigger")
+    until(lambda: alone.guests.state("alone") == "crashed", PATIENCE, "its system crashes")
+    alone.failoverd.start(options=("--standby", alone.standby))
+    alone.failed_over(2)
+    assert alone.number() >= number and alone.counts()
+
+    # Somebody's own end of it is no failure.
+    alone.wait_checkpoint()
+    alone.session.virsh("destroy", "alone")
+    alone.wait("it is left alone", lambda s: s["state"] == "off")
+    assert alone.guests.state("alone") == "shut off"
+
+
+@pytest.mark.parametrize("alone", ["1d"], indirect=True)    # one, and no other
+def test_a_damaged_checkpoint_is_refused_and_the_vm_held(alone, servers):    # noqa: F811
+    alone.wait("it has a checkpoint", lambda s: s["state"] == "armed")
+    handle = open_space(servers[0], f"alone.standby-{'ab'[alone.document()['slot']]}")
+    place = 4096 + random.Random(5).randrange(20 * MIB)
+    handle.pwrite(bytes([handle.pread(1, place)[0] ^ 1]), place)
+    handle.shutdown()
+    os.kill(alone.guests.pid("alone"), signal.SIGKILL)
+    status = alone.wait("it is held", lambda s: s["state"] == "held")
+    assert "it is damaged" in status["problem"], status
+    assert alone.guests.state("alone") == "shut off"
+    done = alone.failoverd.ctl("status")
+    assert done.returncode == 4 and "held" in done.stdout
+    alone.boot()
+    alone.wait("it is armed with a new one", lambda s: s["state"] == "armed")
