@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """An application keeps its state in a shared region; wherever it is started next, it goes on from there."""
+import signal
+
 import pytest
 
 from testbed.network import free_port
@@ -17,19 +19,23 @@ DB = """\
         start: {command: [/usr/bin/count-in-region, db]}
         stop-timeout: 2s
         restart: {budget: 0, within: 1min, expected: 500ms}
-        state: [{region: orders, size: 1MiB, kind: 3, write-back: 200ms}]
+        state: [{region: orders, holder: depot%s, size: 1MiB, kind: 3, write-back: 200ms}]
 """
 
 
 class Stand(PairStand):
-    def __init__(self):
+    """The first of `servers` is the holder, another one its mirror."""
+
+    def __init__(self, *servers):
         super().__init__(None, "p", ("a", "b"), 192, [("db", 128)], domain_options=["--user-net"], start=False)
         try:
-            port = free_port()
-            self.depot = MemoryServers(self.session, ("depot",), "64MiB", port=port)
-            servers = (f'memory-servers:\n  - {{name: depot, control: {self.depot.control("depot")}, '
-                       f'uri: "nbd://127.0.0.1:{port}/", guests: "nbd://10.0.2.2:{port}/", unencrypted: yes}}\n')
-            self.policy = policy(applications=(DB,)).replace("pairs:\n", servers + "pairs:\n")
+            ports = [free_port() for _ in servers]
+            self.servers = MemoryServers(self.session, servers, "64MiB", ports=ports)
+            db = DB % "".join(f", mirror: {name}" for name in servers[1:])
+            listed = "memory-servers:\n" + "".join(
+                f'  - {{name: {name}, control: {self.servers.control(name)}, uri: "nbd://127.0.0.1:{port}/", '
+                f'guests: "nbd://10.0.2.2:{port}/", unencrypted: yes}}\n' for name, port in zip(servers, ports))
+            self.policy = policy(applications=(db,)).replace("pairs:\n", listed + "pairs:\n")
             self.failoverd.start(self.policy)
         except BaseException:
             self.close()
@@ -42,21 +48,22 @@ class Stand(PairStand):
     def until_safe(self, domain, more):
         begun = self.number(domain, "safe")
         until(lambda: self.number(domain, "safe") >= begun + more, 60,
-              lambda: f"it counts; {self.depot.log('depot')[-2000:]}")
+              lambda: f"it counts; {self.servers.log('depot')[-2000:]}")
 
     def close(self):
         super().close()
-        if getattr(self, "depot", None):
-            self.depot.close()
+        if getattr(self, "servers", None):
+            self.servers.close()
 
 
 @pytest.fixture
-def stand():
-    stand = Stand()
+def stand(request):
+    stand = Stand(*request.param)
     yield stand
     stand.close()
 
 
+@pytest.mark.parametrize("stand", [("depot",)], ids=["holder"], indirect=True)
 def test_an_application_goes_on_from_what_it_wrote_back_last(stand):
     stand.wait_armed()
     stand.until_safe("a", 5 * EPOCH)
@@ -79,3 +86,21 @@ def test_an_application_goes_on_from_what_it_wrote_back_last(stand):
     assert stand.wait_failover(flows, 60)["ok"]
     until(lambda: stand.number("a", "from") > found, 30, "it has found its number")
     assert stand.number("a", "from") >= safe
+
+
+@pytest.mark.parametrize("stand", [("depot", "annex")], ids=["mirror"], indirect=True)
+def test_an_application_whose_holder_is_killed_goes_on_at_the_mirror(stand):
+    def held():
+        return stand.failoverd.json("regions")["regions"][0]["held"]
+
+    stand.wait_armed()
+    until(lambda: held()["mirror"] == "complete", 30, lambda: f"both have it: {held()}")
+    stand.until_safe("a", 5 * EPOCH)
+    flows = stand.n_flows()
+    stand.servers.signal("depot", signal.SIGKILL)
+    assert stand.wait_failover(flows, 60)["ok"]    # it ends with its holder
+    safe = stand.number("a", "safe")
+    found = until(lambda: stand.number("b", "from"), 30, "it has found its number")
+    assert found in (safe, safe + EPOCH)    # the last one may have been applied, and its answer lost
+    assert held()["at"] == "annex"
+    stand.until_safe("b", 2 * EPOCH)

@@ -17,17 +17,18 @@ DISK = """<disk type='network' device='disk'>
 
 
 class MemoryServers:
-    """`names` are servers of `memory` each; with a port, the only one is on that, without TLS."""
+    """`names` are servers of `memory` each; with ports, one for each, they are on those, without TLS."""
 
-    def __init__(self, session, names, memory, port=None):
+    def __init__(self, session, names, memory, ports=()):
         self.session = session
         self.servers = {}
         self.make_plugin("daemon/memserver/failover-memserver-plugin.so")
         self.pager_plugin = self.make_plugin("agents/pager/failover-pager-plugin.so")
-        for name in names:
+        for i, name in enumerate(names):
             self.servers[name] = self.nbdkit(name, session.path("failover-memserver-plugin.so"), f"memory={memory}",
                                              f"control={self.control(name)}", "lock=no",
-                                             *(["tls-required=no"] if port else []), port=port)
+                                             *(["tls-required=no"] if ports else []),
+                                             port=ports[i] if ports else None)
         for name in names:
             until(lambda: accepts(self.control(name)), 30, lambda: self.log(name))
 
