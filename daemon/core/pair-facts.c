@@ -149,8 +149,11 @@ static void ended_by_operator(struct step *step, enum side side) {
 
         if (member->reason == REASON_SAVED)
                 after = " (after a save to a file: virsh restore it)";
-        if (member->reason == REASON_MIGRATED)
+        if (member->reason == REASON_MIGRATED) {
                 before = "migrate it back, or once it has ended there virsh start";
+                step->pair->record.away[side] = true;
+                pair_dirty(step->pair);
+        }
         member->operator_hold = true;
         step_say(step, RECORD_IGNORED, side, "%s was ended by an operator (%s): nothing is done; %s %s to go on%s", vm,
                  domain_reason_to_string(member->reason), before, vm, after);
@@ -192,6 +195,10 @@ static void domain_running(struct step *step, enum side side, enum domain_state 
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
 
+        if (pair->record.away[side]) {
+                pair->record.away[side] = false;
+                pair_dirty(pair);
+        }
         if (member->operator_hold) {
                 member->operator_hold = false;
                 step_say(step, RECORD_RESUMED, side, "%s runs again", pair_domain(pair, side));
@@ -222,15 +229,18 @@ static void domain_event(struct step *step, const struct event *event) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[event->side];
         enum domain_state before = member->domain;
+        enum domain_reason reason = event->reason;
         bool was_off = before == DOMAIN_SHUTOFF;
 
         member->domain_usec = step->now;
         if (event->domain != DOMAIN_PAUSED)
                 member->pause_wait_usec = 0;
-        if (member->domain == event->domain && member->reason == event->reason)
+        if (event->domain == DOMAIN_SHUTOFF && pair->record.away[event->side])
+                reason = REASON_MIGRATED; /* a libvirtd that was restarted does not know that any more */
+        if (member->domain == event->domain && member->reason == reason)
                 return;
         member->domain = event->domain;
-        member->reason = event->reason;
+        member->reason = reason;
         step->again = step->changed = true;
 
         switch (event->domain) {

@@ -64,6 +64,7 @@ struct record {
         struct flow flow;    /* under way, or FLOW_NONE */
         bool fence_wanted[SIDE_MAX]; /* this side must not act any more */
         bool fence_frozen[SIDE_MAX]; /* we froze it: a paused domain is ours, not an operator's */
+        bool away[SIDE_MAX]; /* it was migrated to another host, and has not run here since: it may live there */
         int fence_stated[SIDE_MAX];  /* pid of a QEMU that is dead by a person's word, not proven so; 0: none */
 
         bool paused;         /* by an operator */

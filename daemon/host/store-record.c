@@ -118,7 +118,7 @@ int record_write(sqlite3 *db, const struct record *record) {
         int r;
 
         r = DATABASE_RUN(db, "INSERT OR REPLACE INTO pair VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                             "?, ?)",
+                             "?, ?, ?, ?)",
                          TEXT_VALUE(record->pair), INT_VALUE(record->seq), INT_VALUE(record->known),
                          INT_VALUE(record->failovers), INT_VALUE(record->fence_wanted[SIDE_A]),
                          INT_VALUE(record->fence_wanted[SIDE_B]), INT_VALUE(record->fence_frozen[SIDE_A]),
@@ -128,7 +128,8 @@ int record_write(sqlite3 *db, const struct record *record) {
                          INT_VALUE(record->lost_bytes), INT_VALUE(record->reserve_used_bytes),
                          TEXT_VALUE(rehearsal_state_to_string(record->rehearsal)),
                          TEXT_VALUE(side_to_string(record->rehearsal_side)),
-                         INT_VALUE(record->fence_stated[SIDE_A]), INT_VALUE(record->fence_stated[SIDE_B]));
+                         INT_VALUE(record->fence_stated[SIDE_A]), INT_VALUE(record->fence_stated[SIDE_B]),
+                         INT_VALUE(record->away[SIDE_A]), INT_VALUE(record->away[SIDE_B]));
         if (r >= 0)
                 r = write_applications(db, record);
         if (r >= 0)
@@ -224,6 +225,8 @@ static void take_pair(struct row *row, struct record *record) {
                 else
                         record->fence_stated[side] = (int) pid;
         }
+        for (int side = 0; side < SIDE_MAX; side++)
+                record->away[side] = take_bool(row);
 }
 
 static void take_application(struct row *row, struct record *record) {
@@ -373,7 +376,7 @@ int record_read_all(sqlite3 *db, struct record **ret, size_t *ret_n, struct erro
         r = database_prepare(db, "SELECT name, seq, known, failovers, fence_wanted_a, fence_wanted_b, fence_frozen_a, "
                                  "fence_frozen_b, paused, paused_until_usec, pause_reason, held, held_reason, "
                                  "lost_bytes, reserve_used_bytes, rehearsal, rehearsal_side, fence_stated_a, "
-                                 "fence_stated_b "
+                                 "fence_stated_b, away_a, away_b "
                                  "FROM pair ORDER BY name", NULL, 0, &statement);
         if (r < 0)
                 return error_set(error, r, "pair: %s", sqlite3_errmsg(db));

@@ -118,9 +118,13 @@ static const char version_10[] = "ALTER TABLE application ADD COLUMN state_left 
 /* The token under which an application's regions were granted last. */
 static const char version_11[] = "ALTER TABLE application ADD COLUMN state_granted INTEGER NOT NULL DEFAULT 0;";
 
+/* Which VM was migrated to another host. */
+static const char version_12[] = "ALTER TABLE pair ADD COLUMN away_a INTEGER NOT NULL DEFAULT 0;"
+                                 "ALTER TABLE pair ADD COLUMN away_b INTEGER NOT NULL DEFAULT 0;";
+
 const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5,
                                      version_6, version_7, version_8, version_9, version_10,
-                                     version_11 };
+                                     version_11, version_12 };
 const int n_schema_steps = ELEMENTSOF(schema_steps);
 
 int sqlite_errno(int code) {

@@ -90,6 +90,7 @@ static const struct layout_row record_rows[] = {
         NUMBERS(T, fence_wanted),
         NUMBERS(T, fence_frozen),
         NUMBERS(T, fence_stated),
+        NUMBERS(T, away),
         NUMBER(T, paused),
         NUMBER(T, paused_until_usec),
         TEXT(T, pause_reason),

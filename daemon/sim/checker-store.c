@@ -32,7 +32,8 @@ static bool kept(const struct record *a, const struct record *b) {
                a->flow.from == b->flow.from && a->flow.to == b->flow.to && a->flow.drill == b->flow.drill &&
                memcmp(a->fence_wanted, b->fence_wanted, sizeof(a->fence_wanted)) == 0 &&
                memcmp(a->fence_frozen, b->fence_frozen, sizeof(a->fence_frozen)) == 0 &&
-               memcmp(a->fence_stated, b->fence_stated, sizeof(a->fence_stated)) == 0 && a->paused == b->paused &&
+               memcmp(a->fence_stated, b->fence_stated, sizeof(a->fence_stated)) == 0 &&
+               memcmp(a->away, b->away, sizeof(a->away)) == 0 && a->paused == b->paused &&
                a->paused_until_usec == b->paused_until_usec && a->held == b->held && a->n_flaps == b->n_flaps &&
                memcmp(a->flaps_usec, b->flaps_usec, a->n_flaps * sizeof(a->flaps_usec[0])) == 0 &&
                (a->rehearsal == REHEARSAL_NONE) == (b->rehearsal == REHEARSAL_NONE) && a->lost_bytes == b->lost_bytes;

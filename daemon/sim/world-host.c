@@ -82,10 +82,19 @@ void host_repeat_welcome(struct sim *sim, int pair, int side) {
                 sim_latency(sim, HELLO_USEC));
 }
 
+/* A libvirtd that was restarted knows which domains are off, and not why. */
+static void forget_reasons(struct sim *sim) {
+        for (int i = 0; i < sim->n_pairs; i++)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        if (sim->pairs[i].vms[side].domain == DOMAIN_SHUTOFF)
+                                sim->pairs[i].vms[side].reason = REASON_UNKNOWN;
+}
+
 void host_libvirt(struct sim *sim, bool up) {
         if (sim->libvirt_up == up)
                 return;
         sim->libvirt_up = up;
+        forget_reasons(sim);
         if (sim->engine)
                 sim_add(sim,
                         (struct item){ .kind = ITEM_EVENT,
