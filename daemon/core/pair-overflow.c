@@ -19,6 +19,8 @@ uint64_t pair_remote_bytes(const struct pair *pair, const struct region *row) {
 
         if (row->kind != REGION_APPLICATION || (size_t) row->app >= pair->policy->n_applications)
                 return 0;
+        if (row->usage_bytes == 0) /* all was lost: nothing runs there that could page anything out */
+                return 0;
         application = &pair->policy->applications[row->app];
         may = application_remote_bytes(application);
         missing = row->usage_bytes < application->memory_bytes ? application->memory_bytes - row->usage_bytes : 0;

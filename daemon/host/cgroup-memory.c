@@ -192,7 +192,7 @@ static void find_bound(const char *root, const char *group, struct cgroup_findin
         char path[CGROUP_PATH_LEN];
         uint64_t bytes;
 
-        memcpy(path, group, sizeof(path));
+        snprintf(path, sizeof(path), "%s", group);
         for (cgroup_parent(path); path[0]; cgroup_parent(path))
                 if (cgroup_read(root, path, "memory.max", &bytes) >= 0 && bytes != CGROUP_NO_LIMIT) {
                         memcpy(finding->bounded_by, path, sizeof(path));

@@ -31,7 +31,7 @@ static int see(const char *root, const char *group, struct cgroup_pool *pool) {
         uint64_t found;
         int r;
 
-        memcpy(path, group, sizeof(path));
+        snprintf(path, sizeof(path), "%s", group);
         r = cgroup_read(root, path, "memory.max", &pool->max_bytes);
         while (r >= 0 && cgroup_parent(path) && path[0]) {
                 r = cgroup_read(root, path, "memory.max", &found);

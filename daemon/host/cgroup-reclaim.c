@@ -2,7 +2,7 @@
 #include "daemon/host/cgroup-reclaim.h"
 
 #include <poll.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "daemon/base/clock.h"
 #include "daemon/base/units.h"
@@ -21,7 +21,7 @@ bool cgroup_may_swap(const char *root, const char *group) {
         char path[CGROUP_PATH_LEN];
         uint64_t bytes;
 
-        memcpy(path, group, sizeof(path));
+        snprintf(path, sizeof(path), "%s", group);
         do
                 if (cgroup_read(root, path, "memory.swap.max", &bytes) >= 0 && bytes < MIB)
                         return false;

@@ -176,8 +176,11 @@ static unsigned count_under_way(const struct region_holder *holder, const char *
 }
 
 void region_holder_node(char ret[static NAME_LEN]) {
-        if (gethostname(ret, NAME_LEN - 1) < 0 || !space_word_is_valid(ret))
-                strcpy(ret, "localhost");
+        char name[NAME_LEN] = "";
+
+        if (gethostname(name, sizeof(name) - 1) < 0 || !space_word_is_valid(name))
+                strcpy(name, "localhost");
+        memcpy(ret, name, sizeof(name));
 }
 
 int region_holder_grant(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
