@@ -141,7 +141,7 @@ static int on_apply_policy(void *userdata, uint64_t id, const char *text, bool d
         diagnostics_deinit(&diagnostics);
         if (r < 0)
                 return error_set(error, r, "%s", report ? report : strerror(-r));
-        r = engine_try_policy(manager->engine, policy, why, sizeof(why));
+        r = manager_try_policy(manager, policy, why, sizeof(why));
         if (r < 0)
                 error_set(error, r, "%s", why);
         if (r >= 0 && strcmp(policy->hypervisor_uri, manager->engine->policy->hypervisor_uri) != 0)

@@ -135,6 +135,8 @@ void manager_tell_shares(struct manager *manager);
 
 /* manager-policy.c */
 int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report);
+/* Whether it may take effect now; `why` is set where it may not. */
+int manager_try_policy(struct manager *manager, const struct policy *policy, char *why, size_t size);
 /* Writes a policy that was found good into its file, off the loop, then lets it take effect and answers the request.
  * Takes policy and report over. -EBUSY while another one is coming. */
 int manager_begin_policy(struct manager *manager, struct policy *policy, const char *text, char *report,

@@ -10,6 +10,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/memstream.h"
+#include "daemon/host/standbys.h"
 #include "daemon/journal.h"
 #include "daemon/manager-internal.h"
 #include "daemon/replay/policy-block.h"
@@ -99,6 +100,31 @@ void manager_keep_last_policy(struct manager *manager) {
                 fprintf(stderr, "the policy in force is not kept for a later start: %s, ignoring\n", strerror(-r));
 }
 
+/* A VM that a pair takes in must have no standby of its own any more: that would let it go on from a checkpoint beside
+ * what failoverd does. It ends by itself once the policy does not name the VM, which a checkpoint may put off. */
+static int check_standbys(struct manager *manager, const struct policy *policy, char *why, size_t size) {
+        for (size_t i = 0; manager->standbys && i < policy->n_pairs; i++)
+                for (enum side side = 0; side < SIDE_MAX; side++) {
+                        const char *domain = policy->pairs[i].members[side].domain;
+                        int r = policy_pair_of(manager->engine->policy, domain) >= 0
+                                        ? 0 : standbys_holder(manager->standbys, domain);
+
+                        if (r == 0)
+                                continue;
+                        snprintf(why, size, "%s: %s failover-standby, which guarded it while it stood alone, has not "
+                                 "ended yet; apply again in a moment", domain, r > 0 ? "its" : "it cannot be seen "
+                                 "whether its");
+                        return -EBUSY;
+                }
+        return 0;
+}
+
+int manager_try_policy(struct manager *manager, const struct policy *policy, char *why, size_t size) {
+        int r = engine_try_policy(manager->engine, policy, why, size);
+
+        return r < 0 ? r : check_standbys(manager, policy, why, size);
+}
+
 static void on_policy_written(void *userdata, int result, const char *text) {
         struct manager *manager = userdata;
         struct coming_policy coming = manager->coming;
@@ -106,7 +132,7 @@ static void on_policy_written(void *userdata, int result, const char *text) {
 
         manager->coming = (struct coming_policy) { 0 };
         if (result >= 0) { /* what it was compared with may have changed meanwhile */
-                result = engine_try_policy(manager->engine, coming.policy, why, sizeof(why));
+                result = manager_try_policy(manager, coming.policy, why, sizeof(why));
                 snprintf(refused, sizeof(refused), "the file is written, but it cannot take effect any more: %s", why);
                 text = refused;
         }
@@ -232,7 +258,7 @@ int manager_reload(struct manager *manager, char **ret_report) {
 
         r = manager_load_policy(manager, &policy, &report);
         if (r >= 0) {
-                r = engine_try_policy(manager->engine, policy, why, sizeof(why));
+                r = manager_try_policy(manager, policy, why, sizeof(why));
                 if (r < 0) {
                         free(report);
                         report = strdup(why);

@@ -16,8 +16,11 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         const struct policy *policy = manager->engine->policy;
 
         for (size_t i = 0; policy && i < policy->n_vms; i++) {
-                int r = standbys_keep(manager->standbys, policy->vms[i].domain);
+                int r;
 
+                if (policy_pair_of(policy, policy->vms[i].domain) >= 0)
+                        continue; /* it is not its own before it is out of that pair */
+                r = standbys_keep(manager->standbys, policy->vms[i].domain);
                 if (r < 0 && r != manager->standbys_failed)
                         fprintf(stderr, "the standby of VM %s is not started: %s\n", policy->vms[i].domain,
                                 strerror(-r));

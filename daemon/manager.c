@@ -242,10 +242,15 @@ static bool takes_policy(struct manager *manager, const struct policy *policy) {
 static int begin_policy(struct manager *manager, struct policy *policy, const char *report,
                         const struct record *records, size_t n_records, struct error *error) {
         struct policy *last = NULL;
+        char why[EVENT_TEXT_LEN];
         int r = 0;
 
         (void) manager_load_last_policy(manager, &last);
-        if (policy && last)
+        if (policy && retired_stands_alone(last, policy, why, sizeof(why))) {
+                fprintf(stderr, "%s: %s\n", manager->policy_path, why);
+                r = -EBUSY;
+        }
+        if (r == 0 && policy && last)
                 r = retired_restore(policy, last, records, n_records, manager->store_lost);
         if (r < 0 || !policy || !takes_policy(manager, policy)) {
                 if (!last || !takes_policy(manager, last))

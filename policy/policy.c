@@ -368,6 +368,23 @@ int policy_find_vm(const struct policy *policy, const char *domain) {
         return -ENOENT;
 }
 
+/* Index of the pair that a domain is of, retired ones too, or -ENOENT. */
+int policy_pair_of(const struct policy *policy, const char *domain) {
+        for (size_t i = 0; i < policy->n_pairs; i++)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        if (strcmp(policy->pairs[i].members[side].domain, domain) == 0)
+                                return (int) i;
+        return -ENOENT;
+}
+
+/* The domain of a VM that stands alone in `old` and is a pair's in `next`; NULL: none. */
+const char *policy_paired_vm(const struct policy *old, const struct policy *next) {
+        for (size_t i = 0; i < old->n_vms; i++)
+                if (policy_pair_of(next, old->vms[i].domain) >= 0)
+                        return old->vms[i].domain;
+        return NULL;
+}
+
 /* See policy.h. */
 uint64_t application_remote_bytes(const struct application *application) {
         const struct overflow_keys *overflow = &application->overflow;

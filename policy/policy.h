@@ -457,6 +457,10 @@ uint64_t application_remote_bytes(const struct application *application);
 int policy_find_server(const struct policy *policy, const char *name);
 /* Index of a VM that stands alone by its domain, or -ENOENT. */
 int policy_find_vm(const struct policy *policy, const char *domain);
+/* Index of the pair that a domain is of, retired ones too, or -ENOENT. */
+int policy_pair_of(const struct policy *policy, const char *domain);
+/* The domain of a VM that stands alone in `old` and is a pair's in `next`; NULL: none. */
+const char *policy_paired_vm(const struct policy *old, const struct policy *next);
 /* Index of a pair or application by name, or -ENOENT. */
 int policy_find_pair(const struct policy *policy, const char *name);
 int pair_policy_find_application(const struct pair_policy *pair, const char *name);

@@ -130,9 +130,9 @@ void standby_worked(struct standby_record *record, usec_t now_usec) {
                 record->seen_usec = now_usec;
 }
 
-void standby_waited(struct standby_record *record, usec_t from_usec, usec_t to_usec) {
-        if (record->seen_usec > 0)
-                record->seen_usec += to_usec - from_usec;
+void standby_waited(struct standby_record *record, usec_t waited_usec) {
+        if (record->seen_usec > 0 && waited_usec <= STANDBY_WAIT_USEC)
+                record->seen_usec += waited_usec;
 }
 
 void standby_taken(struct standby_record *record, uint64_t run, usec_t begun_usec) {

@@ -29,6 +29,8 @@
 #define STANDBY_RETRY_USEC (5 * USEC_PER_SEC)
 /* A VM that was seen within this time was not ended and started anew meanwhile. */
 #define STANDBY_GAP_USEC (5 * USEC_PER_SEC)
+/* More waiting for libvirt than this in one look counts as not having looked. */
+#define STANDBY_WAIT_USEC (60 * USEC_PER_SEC)
 /* A checkpoint that failed is not tried again before. */
 #define STANDBY_PAUSE_USEC (5 * USEC_PER_SEC)
 
@@ -98,8 +100,9 @@ void standby_settled(struct standby_record *record);
 void standby_seen(struct standby_record *record, const struct standby_sight *sight, usec_t now_usec);
 void standby_worked(struct standby_record *record, usec_t now_usec);
 /* A look had to wait for libvirt: while it ends a lost VM it tells nobody of that VM, nor starts it. The time since the
- * run was seen is then what it was before. */
-void standby_waited(struct standby_record *record, usec_t from_usec, usec_t to_usec);
+ * run was seen is then what it was before. `waited_usec`: in one call on a connection that was there before and after,
+ * by a clock that stands still while the host is suspended; what is longer than STANDBY_WAIT_USEC counts nothing. */
+void standby_waited(struct standby_record *record, usec_t waited_usec);
 /* A checkpoint of that run is whole, and in the other slot than the one before. `begun_usec`: when it was begun. */
 void standby_taken(struct standby_record *record, uint64_t run, usec_t begun_usec);
 /* The VM goes on from the checkpoint, as that run; 0: which one could not be seen, and no checkpoint counts for it. */

@@ -291,6 +291,8 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
 
         if (assigned_refuses_policy(engine, policy, why, size))
                 return -EBUSY;
+        if (retired_stands_alone(engine->policy, policy, why, size))
+                return -EBUSY;
         r = retired_keep(engine, policy);
         if (r >= 0 && retired_has_domain(policy, why, size))
                 return -EBUSY;

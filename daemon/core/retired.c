@@ -122,20 +122,36 @@ int retired_restore(struct policy *policy, const struct policy *last, const stru
         return r;
 }
 
+static bool say_domain(const struct pair_policy *retired, const char *domain, char *why, size_t size) {
+        snprintf(why, size, "%s: its applications under pair %s are still being stopped and their memory released; "
+                 "take that pair out first, then apply this", domain, retired->name);
+        return true;
+}
+
+bool retired_stands_alone(const struct policy *old, const struct policy *next, char *why, size_t size) {
+        const char *domain = old ? policy_paired_vm(old, next) : NULL;
+
+        if (domain)
+                snprintf(why, size, "%s: it stands alone, and its standby may be about to let it go on; take it out of "
+                         "`vms` first, apply that, then this", domain);
+        return domain != NULL;
+}
+
 bool retired_has_domain(const struct policy *policy, char *why, size_t size) {
+        for (size_t i = 0; i < policy->n_vms; i++) {
+                int pair = policy_pair_of(policy, policy->vms[i].domain);
+
+                if (pair >= 0 && policy->pairs[pair].retired)
+                        return say_domain(&policy->pairs[pair], policy->vms[i].domain, why, size);
+        }
         for (size_t i = 0; i < policy->n_pairs; i++)
                 for (size_t k = 0; policy->pairs[i].retired && k < i; k++)
                         for (enum side a = 0; a < SIDE_MAX; a++)
                                 for (enum side b = 0; b < SIDE_MAX; b++) {
                                         const char *domain = policy->pairs[i].members[a].domain;
 
-                                        if (strcmp(domain, policy->pairs[k].members[b].domain) != 0)
-                                                continue;
-                                        snprintf(why, size,
-                                                 "%s: its applications under pair %s are still being stopped and their "
-                                                 "memory released; take that pair out first, then apply this",
-                                                 domain, policy->pairs[i].name);
-                                        return true;
+                                        if (strcmp(domain, policy->pairs[k].members[b].domain) == 0)
+                                                return say_domain(&policy->pairs[i], domain, why, size);
                                 }
         return false;
 }

@@ -30,8 +30,11 @@ int retired_keep(const struct engine *engine, struct policy *policy);
  * store was lost there is none that does. */
 int retired_restore(struct policy *policy, const struct policy *last, const struct record *records, size_t n_records,
                     bool store_lost);
-/* Is a domain of a retired pair another pair's in this policy? Then `why` says which. */
+/* Is a domain of a retired pair another pair's in this policy, or does it stand alone? Then `why` says which. */
 bool retired_has_domain(const struct policy *policy, char *why, size_t size);
+/* The other way round: is a VM that stands alone in the policy `old` a pair's in `next`? Its standby may be about to
+ * let it go on, and has to have ended first. `old` may be NULL. Then `why` says which. */
+bool retired_stands_alone(const struct policy *old, const struct policy *next, char *why, size_t size);
 
 /* True when there is no retired application that this one has to wait for. The first start after one of the same name
  * is under a higher token than any of its. */

@@ -90,15 +90,22 @@ static void on_asked(void *userdata, const char *error) {
                 fprintf(stderr, "a standby's unit: %s, ignoring\n", error);
 }
 
+int standbys_holder(const struct standbys *standbys, const char *domain) {
+        char path[PATH_MAX];
+
+        if (snprintf(path, sizeof(path), "%s/%s/" STANDBY_ALIVE_FILE, standbys->dir, domain) >= (int) sizeof(path))
+                return -ENAMETOOLONG;
+        return alive_holder(path);
+}
+
 int standbys_keep(struct standbys *standbys, const char *domain) {
-        char dir[PATH_MAX], path[PATH_MAX + 8], unit[NAME_LEN + 32];
+        char dir[PATH_MAX], unit[NAME_LEN + 32];
         int r;
 
         reap(standbys);
         if (snprintf(dir, sizeof(dir), "%s/%s", standbys->dir, domain) >= (int) sizeof(dir))
                 return -ENAMETOOLONG;
-        snprintf(path, sizeof(path), "%s/" STANDBY_ALIVE_FILE, dir);
-        r = alive_holder(path);
+        r = standbys_holder(standbys, domain);
         if (r != 0)
                 return r < 0 ? r : 0;
         if (standbys->user)

@@ -30,5 +30,7 @@ struct standbys *standbys_free(struct standbys *standbys);
 
 /* Sees to it that it lives: begins to start it where it does not. Where that cannot be told, nothing is done. */
 int standbys_keep(struct standbys *standbys, const char *domain);
+/* The process that is the VM's standby; 0: none. Or -errno where that cannot be told. */
+int standbys_holder(const struct standbys *standbys, const char *domain);
 /* What it told last. Errors of standby_document_read(). */
 int standbys_read(const struct standbys *standbys, const char *domain, struct standby_document *ret);

@@ -149,9 +149,11 @@ static int find(const struct context_servers *servers, const struct context_list
                                          found->name.node, list->entries[i].name.owner, list->entries[i].name.node);
                 found = &list->entries[i];
         }
+        if (!found && silent) /* which may have it */
+                return error_set(error, -ENOTCONN, "context %s: no memory server that answers has it; one did not "
+                                 "answer: %s", name, silent);
         if (!found)
-                return error_set(error, -ENOENT, "context %s: no memory server has it%s%s", name,
-                                 silent ? "; one did not answer: " : "", silent ? silent : "");
+                return error_set(error, -ENOENT, "context %s: no memory server has it", name);
         *ret = found;
         return 0;
 }

@@ -8,9 +8,10 @@
 
 #define TOLD_USEC USEC_PER_SEC
 
-/* The program is the one who guards the VM, and nobody else is asked. */
+/* The program is the one who guards the VM, and nobody else is asked; but a VM that was given to a pair meanwhile is
+ * not started beside what failoverd does for it. */
 static int permit(void *userdata, const char *vm, enum context_act act, struct error *error) {
-        return 0;
+        return act == CONTEXT_STARTS ? standby_policy_wants(userdata, error) : 0;
 }
 
 /* While a checkpoint is taken: a VM whose process has ended is not waited for. */
@@ -129,10 +130,10 @@ int standby_checkpoint(struct standby *standby, struct error *error) {
         return r;
 }
 
-/* What may pass: a server that does not answer, a host short of something. Damage and doubt do not. */
+/* What does not pass is damage and doubt: a checkpoint that is not what it says or is not ours, and disks that have
+ * changed since. A server that does not answer, or has just come back without it, and a host short of something may. */
 static bool may_pass(int r) {
-        return r == -ENOTCONN || r == -ECONNREFUSED || r == -ECONNRESET || r == -ETIMEDOUT || r == -EIO ||
-               r == -EPIPE || r == -ENOMEM || r == -ENOSPC || r == -EAGAIN || r == -ECANCELED || r == -EBUSY;
+        return r != -EBADMSG && r != -EPERM && r != -ESTALE && r != -ENOTSUP;
 }
 
 int standby_resume(struct standby *standby, struct error *error) {

@@ -43,11 +43,14 @@ static enum alone_state state_of(int state, int reason) {
         }
 }
 
-static enum alone_state look_at_domain(struct standby *standby) {
+/* `*ret_waited_usec`: so long libvirt took to tell, over a connection that was there all the time. */
+static enum alone_state look_at_domain(struct standby *standby, usec_t *ret_waited_usec) {
+        const virConnectPtr before = standby->connection;
         enum alone_state found = ALONE_UNKNOWN;
         struct error error = ERROR_INIT;
         virDomainPtr domain;
         int state, reason;
+        usec_t from;
 
         standby->active = false;
         if (standby_connect(standby, &error) < 0) {
@@ -55,6 +58,7 @@ static enum alone_state look_at_domain(struct standby *standby) {
                 error_deinit(&error);
                 return ALONE_UNKNOWN;
         }
+        from = clock_usec(CLOCK_MONOTONIC);
         domain = virDomainLookupByName(standby->connection, standby->domain);
         if (!domain && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
                 found = ALONE_OFF;
@@ -64,6 +68,8 @@ static enum alone_state look_at_domain(struct standby *standby) {
         }
         if (virDomainGetState(domain, &state, &reason, 0) == 0) {
                 found = state_of(state, reason);
+                if (standby->connection == before && virConnectIsAlive(standby->connection) == 1)
+                        *ret_waited_usec = clock_usec(CLOCK_MONOTONIC) - from;
                 standby->active = state != VIR_DOMAIN_SHUTOFF;
         } else
                 say(standby, "the VM's state is not known");
@@ -112,11 +118,11 @@ static void look_at_process(struct standby *standby) {
 }
 
 void standby_look(struct standby *standby) {
-        usec_t from = clock_usec(CLOCK_BOOTTIME);
+        usec_t waited = 0;
 
-        standby->sight.vm = look_at_domain(standby);
+        standby->sight.vm = look_at_domain(standby, &waited);
         if (standby->sight.vm == ALONE_LOST || standby->sight.vm == ALONE_CRASHED)
-                standby_waited(&standby->document.record, from, clock_usec(CLOCK_BOOTTIME));
+                standby_waited(&standby->document.record, waited);
         look_at_process(standby);
         standby_seen(&standby->document.record, &standby->sight, clock_usec(CLOCK_BOOTTIME));
         /* Seen to be ended while libvirt has not noticed yet: the next look tells how. */

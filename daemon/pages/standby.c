@@ -6,8 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/host/process.h"
+#include "daemon/replay/policy-block.h"
 #include "policy/text.h"
 
 #define LOOK_MSEC 500
@@ -49,36 +51,71 @@ static void take_servers(struct standby *standby) {
                                     &standby->policy->servers[policy_find_server(standby->policy, vm->servers[i])]);
 }
 
-static int load(struct standby *standby, struct policy **ret, struct error *error) {
+/* With what was taken out of it and is not out of its VMs yet. */
+static int load(const struct standby *standby, struct policy **ret, struct error *error) {
         struct diagnostics d = { 0 };
-        int r = policy_load(standby->policy_path, ret, &d);
+        _cleanup_free_ char *text = NULL;
+        size_t size = 0;
+        int r = text_load(standby->policy_path, &text, &size, &d);
 
         diagnostics_deinit(&d);
-        return r < 0 ? error_set(error, r, "%s cannot be used; `failoverctl policy check` says why",
-                                 standby->policy_path) : 0;
+        if (r < 0)
+                return error_set(error, r, "%s cannot be read: %s", standby->policy_path, strerror(-r));
+        r = policy_block_parse_whole(text, size, ret, error);
+        return r < 0 ? error_prefix(error, "%s cannot be used", standby->policy_path) : 0;
+}
+
+/* The VM's entry. NULL: it has none, or is, or was and may still be, of a pair, which is failoverd's. */
+static const struct vm_policy *entry_of(const struct standby *standby, const struct policy *policy) {
+        int i = policy_find_vm(policy, standby->domain);
+
+        return i >= 0 && policy_pair_of(policy, standby->domain) < 0 ? &policy->vms[i] : NULL;
+}
+
+static bool is_read(const struct standby *standby, const struct stat *st) {
+        return standby->policy && memcmp(&st->st_mtim, &standby->policy_time, sizeof(st->st_mtim)) == 0;
+}
+
+int standby_policy_wants(const struct standby *standby, struct error *error) {
+        struct policy *policy = NULL;
+        struct stat st;
+        bool wanted;
+        int r;
+
+        if (stat(standby->policy_path, &st) < 0)
+                return error_set(error, -EAGAIN, "%s: %s", standby->policy_path, strerror(errno));
+        if (is_read(standby, &st))
+                return 0;
+        r = load(standby, &policy, error);
+        wanted = r == 0 && entry_of(standby, policy);
+        policy_free(policy);
+        if (r < 0)
+                return -EAGAIN;
+        return wanted ? 0 : error_set(error, -EAGAIN, "the policy does not have it stand alone any more");
 }
 
 int standby_policy_read(struct standby *standby, struct error *error) {
         struct policy *policy = NULL;
         struct stat st;
-        int r, i;
+        const struct vm_policy *vm;
+        int r;
 
         if (stat(standby->policy_path, &st) < 0)
                 return error_set(error, -errno, "%s: %s", standby->policy_path, strerror(errno));
-        if (standby->policy && memcmp(&st.st_mtim, &standby->policy_time, sizeof(st.st_mtim)) == 0)
+        if (is_read(standby, &st))
                 return 1;
         r = load(standby, &policy, error);
         if (r < 0)
                 return r;
-        i = policy_find_vm(policy, standby->domain);
-        if (standby->policy && i >= 0 && strcmp(standby->policy->hypervisor_uri, policy->hypervisor_uri) != 0) {
+        vm = entry_of(standby, policy);
+        if (standby->policy && vm && strcmp(standby->policy->hypervisor_uri, policy->hypervisor_uri) != 0) {
                 context_connection_close(&standby->connection);
                 standby->connection = NULL;
         }
         policy_free(standby->policy);
         standby->policy = policy;
         standby->policy_time = st.st_mtim;
-        standby->vm = i >= 0 ? &policy->vms[i] : NULL;
+        standby->vm = vm;
         if (!standby->vm)
                 return 0;
         take_servers(standby);
@@ -110,7 +147,7 @@ static void decide(struct standby *standby, usec_t now) {
                 alone_state_to_string(standby->sight.vm),
                 (unsigned long long) ((now - document->record.taken_usec) / USEC_PER_SEC));
         if (standby_keep(standby, &error) < 0)
-                say(standby, "the decision to fail over is not kept, and would not survive a crash", &error);
+                say(standby, "the decision to fail over is not kept", &error);
 }
 
 static void hold(struct standby *standby, usec_t now) {
@@ -158,14 +195,22 @@ static void settle(struct standby *standby) {
 /* One look, and what follows from it. True where the next one comes at once. */
 static bool look(struct standby *standby) {
         struct standby_document *document = &standby->document;
+        struct error error = ERROR_INIT;
         enum standby_work work;
         usec_t now;
+        int r = 0;
 
         standby_look(standby);
         now = clock_usec(CLOCK_BOOTTIME);
         work = standby_next(standby->vm, &document->record, &standby->sight, now);
         if (work != STANDBY_REST || now >= document->time_usec + KEEP_USEC)
-                (void) standby_keep(standby, NULL);
+                r = standby_keep(standby, &error);
+        if (r < 0 && (work == STANDBY_FENCE || work == STANDBY_RESUME)) {
+                /* It would look like somebody's wish to who has no record of the decision. */
+                say(standby, "the VM is not ended and let go on before the decision to do so is kept", &error);
+                return false;
+        }
+        error_deinit(&error);
         switch (work) {
         case STANDBY_CHECKPOINT:
                 checkpoint(standby);

@@ -60,6 +60,9 @@ int standby_resume(struct standby *standby, struct error *error);
 int standby_keep(struct standby *standby, struct error *error);
 /* Reads the policy again where its file is another one. 1: the VM has this standby; 0: it has none any more. */
 int standby_policy_read(struct standby *standby, struct error *error);
+/* Whether the policy as it is now still has the VM stand alone; what was read before is not changed. -EAGAIN where it
+ * does not, and where that cannot be told. */
+int standby_policy_wants(const struct standby *standby, struct error *error);
 
 /* Runs until the policy does not want it any more, or `*stop` is set. 0, or what keeps it from beginning. */
 int standby_run(struct standby *standby, struct error *error);

@@ -87,6 +87,18 @@ static void a_lost_vm_is_fenced_and_goes_on(void) {
         CHECK(standby_state(&record, &sight) == STANDBY_ARMED);
 }
 
+static void only_so_much_waiting_for_libvirt_counts_as_looking(void) {
+        struct standby_record record = { 0 };
+        struct standby_sight lost = { .vm = ALONE_LOST, .gone = true };
+        usec_t now = 100 * SEC;
+
+        standby_taken(&record, 7, now);
+        standby_waited(&record, STANDBY_WAIT_USEC + 1); /* it may have been ended and started anew in that time */
+        CHECK(next(&record, lost, now + STANDBY_WAIT_USEC + 1) == STANDBY_HOLD);
+        standby_waited(&record, STANDBY_WAIT_USEC);
+        CHECK(next(&record, lost, now + STANDBY_WAIT_USEC + 1) == STANDBY_DECIDE);
+}
+
 static const char *held_for(const struct standby_record *record, struct standby_sight sight, usec_t now) {
         return next(record, sight, now) == STANDBY_HOLD ? standby_reason(&policy, record, &sight, now) : "";
 }
@@ -99,7 +111,7 @@ static void what_cannot_go_on_is_held_with_its_reason(void) {
         CHECK(strstr(held_for(&record, lost, now), "no checkpoint") != NULL);
         standby_taken(&record, 7, now);
         CHECK(strstr(held_for(&record, lost, now + STANDBY_GAP_USEC + 1), "did not look") != NULL);
-        standby_waited(&record, now, now + 20 * SEC); /* libvirt took so long to end what is left of it */
+        standby_waited(&record, 20 * SEC); /* libvirt took so long to end what is left of it */
         CHECK(next(&record, lost, now + 20 * SEC + STANDBY_GAP_USEC) == STANDBY_DECIDE);
         CHECK(strstr(held_for(&record, lost, now + 20 * SEC + STANDBY_GAP_USEC + 1), "did not look") != NULL);
         CHECK(strstr(held_for(&record, later, now), "earlier run") != NULL);
@@ -367,5 +379,6 @@ static void no_world_has_it_twice_or_thrown_back(void) {
 TEST_MAIN("core-context-standby", TEST(every_enum_table_round_trips),
           TEST(checkpoints_are_taken_at_once_and_then_as_often_as_wanted),
           TEST(a_checkpoint_that_failed_is_tried_again_a_little_later), TEST(a_lost_vm_is_fenced_and_goes_on),
+          TEST(only_so_much_waiting_for_libvirt_counts_as_looking),
           TEST(what_cannot_go_on_is_held_with_its_reason), TEST(an_end_that_somebody_wished_is_left_alone),
           TEST(only_the_latest_failovers_are_remembered), TEST(no_world_has_it_twice_or_thrown_back))

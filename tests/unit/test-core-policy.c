@@ -237,7 +237,52 @@ static void what_needs_something_of_one_that_is_taken_out_waits_for_it(void) {
         }
 }
 
+static int try_text(struct world *world, const char *vms_and_pairs, char why[static EVENT_TEXT_LEN]) {
+        struct diagnostics diagnostics = { 0 };
+        struct policy *policy = NULL;
+        char text[2048];
+        int r;
+
+        snprintf(text, sizeof(text),
+                 "version: 1\npool: {memory: 1GiB, reserve: 0, extent: 128MiB, monitor: 64MiB, overhead: 64MiB}\n"
+                 "memory-servers: [{name: depot, control: /run/depot, uri: \"nbds://192.0.2.1/\"}]\n%s",
+                 vms_and_pairs);
+        if (policy_parse(text, strlen(text), "policy", &policy, &diagnostics) < 0)
+                diagnostics_print(&diagnostics, stderr);
+        diagnostics_deinit(&diagnostics);
+        REQUIRE(policy != NULL);
+        r = engine_try_policy(world->engine, policy, why, EVENT_TEXT_LEN);
+        if (r == 0)
+                step(world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        policy_free(policy);
+        return r;
+}
+
+#define NEITHER "pairs: []\n"
+#define ALONE NEITHER "vms: [{domain: a, memory: 128MiB, standby: context, servers: [depot]}]\n"
+#define PAIR \
+        "pairs: [{name: p, active: {domain: a, base: 128MiB}, standby: {domain: b, base: 128MiB}, " \
+        "applications: [" DB "]}]\n"
+
+/* Its standby and failoverd would both act on it, and each might start it where the other has fenced it. */
+static void a_vm_goes_from_alone_to_a_pair_and_back_by_being_neither_first(void) {
+        struct world world = begin();
+        char why[EVENT_TEXT_LEN] = "";
+
+        CHECK(try_text(&world, ALONE, why) == -EBUSY); /* its database is not out of it */
+        CHECK(strstr(why, "a: its applications under pair p are still being stopped") == why);
+        end(&world);
+
+        world = (struct world) { .engine = engine_new(), .now_usec = USEC_PER_SEC };
+        CHECK(try_text(&world, ALONE, why) == 0);
+        CHECK(try_text(&world, PAIR, why) == -EBUSY && strstr(why, "a: it stands alone") == why);
+        CHECK(try_text(&world, NEITHER, why) == 0);
+        CHECK(try_text(&world, PAIR, why) == 0);
+        end(&world);
+}
+
 TEST_MAIN("core-policy",
+          TEST(a_vm_goes_from_alone_to_a_pair_and_back_by_being_neither_first),
           TEST(a_larger_pool_is_held_by_the_monitor_first),
           TEST(a_pool_below_what_is_granted_is_refused_and_nothing_changes),
           TEST(a_full_region_grows_at_once),

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What the standby of a VM that stands alone does with what it reads and is told: libvirt, the VM's process, contexts
+ * and the clock are replaced, so that any of them may fail or take its time.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libvirt/virterror.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/base/clock.h"
+#include "daemon/host/process.h"
+#include "daemon/pages/standby.h"
+#include "daemon/replay/policy-block.h"
+#include "policy/text.h"
+#include "tests/unit/test.h"
+
+#define SEC USEC_PER_SEC
+#define CONNECTION ((virConnectPtr) &world)
+#define DOMAIN ((virDomainPtr) &world)
+#define RUN 7
+
+#define HEAD                                                                                                           \
+        "version: 1\n"                                                                                                 \
+        "pool: {memory: 4GiB, reserve: 0, extent: 128MiB, monitor: 64MiB, overhead: 64MiB}\n"                          \
+        "memory-servers: [{name: depot, control: /nonexistent/depot, uri: \"nbd+unix:///?socket=/nonexistent\"}]\n"
+#define VMS "pairs: []\nvms: [{domain: a, memory: 128MiB, standby: context, servers: [depot]}]\n"
+#define PAIR                                                                                                           \
+        "pairs:\n  - name: p\n    active: {domain: %s, base: 128MiB}\n    standby: {domain: y, base: 128MiB}\n"        \
+        "    applications: [{name: db, kind: hot-standby, memory: 256MiB, start: {unit: db.service}}]\n"
+
+static char directory[] = "/tmp/test-standby-XXXXXX", policy_path[64], dir[64], aside[64];
+static volatile sig_atomic_t stop;
+
+static struct {
+        usec_t now_usec;
+        int state, reason;   /* as libvirt says */
+        usec_t takes_usec;   /* libvirt, to say it */
+        bool reconnects;     /* the connection was lost before the look */
+        unsigned looks;
+        void (*on_look)(void);
+        int resumes;         /* what comes of resuming */
+        unsigned n_resumes;
+        bool was_kept;       /* the decision, when something was resumed */
+        const char *changes; /* the policy to be, while something is resumed */
+} world;
+
+usec_t __wrap_clock_usec(clockid_t clock);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_msec);
+virConnectPtr __wrap_virConnectOpen(const char *uri);
+int __wrap_virConnectClose(virConnectPtr connection);
+int __wrap_virConnectIsAlive(virConnectPtr connection);
+virDomainPtr __wrap_virDomainLookupByName(virConnectPtr connection, const char *name);
+int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags);
+int __wrap_virDomainFree(virDomainPtr domain);
+int __wrap_virGetLastErrorCode(void);
+const char *__wrap_virGetLastErrorMessage(void);
+int __wrap_process_find(const char *run_dir, const char *domain, int *ret_pid, int *ret_pidfd);
+int __wrap_context_resume(const struct context_job *job, const char *name, struct context_manifest **ret,
+                          struct error *error);
+
+usec_t __wrap_clock_usec(clockid_t clock) {
+        return world.now_usec;
+}
+
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_msec) {
+        world.now_usec += (usec_t) timeout_msec * USEC_PER_MSEC;
+        return 0;
+}
+
+virConnectPtr __wrap_virConnectOpen(const char *uri) {
+        return CONNECTION;
+}
+
+int __wrap_virConnectClose(virConnectPtr connection) {
+        return 0;
+}
+
+int __wrap_virConnectIsAlive(virConnectPtr connection) {
+        return 1;
+}
+
+virDomainPtr __wrap_virDomainLookupByName(virConnectPtr connection, const char *name) {
+        return DOMAIN;
+}
+
+int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags) {
+        world.looks++;
+        if (world.on_look)
+                world.on_look();
+        world.now_usec += world.takes_usec;
+        *state = world.state;
+        *reason = world.reason;
+        return 0;
+}
+
+int __wrap_virDomainFree(virDomainPtr domain) {
+        return 0;
+}
+
+int __wrap_virGetLastErrorCode(void) {
+        return VIR_ERR_INTERNAL_ERROR;
+}
+
+const char *__wrap_virGetLastErrorMessage(void) {
+        return "end of file";
+}
+
+int __wrap_process_find(const char *run_dir, const char *domain, int *ret_pid, int *ret_pidfd) {
+        return -ESRCH;
+}
+
+static void write_policy(const char *text) {
+        char path[128];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "%s.new", policy_path);
+        f = fopen(path, "w");
+        REQUIRE(f && fputs(text, f) >= 0 && fclose(f) == 0);
+        /* Never the time of the one before: the file system's clock is a coarse one. */
+        static time_t seconds;
+        const struct timespec times[2] = { { .tv_sec = ++seconds }, { .tv_sec = seconds } };
+        REQUIRE(utimensat(AT_FDCWD, path, times, 0) == 0 && rename(path, policy_path) == 0);
+}
+
+int __wrap_context_resume(const struct context_job *job, const char *name, struct context_manifest **ret,
+                          struct error *error) {
+        struct standby_document kept = { 0 };
+        int r;
+
+        world.n_resumes++;
+        world.was_kept = standby_document_read(dir, &kept, NULL) == 0 && kept.record.wanted;
+        if (world.changes)
+                write_policy(world.changes);
+        r = job->permit(job->userdata, "a", CONTEXT_STARTS, error);
+        if (r < 0 || world.resumes < 0)
+                return r < 0 ? r : error_set(error, world.resumes, "as the test wants it");
+        world.state = VIR_DOMAIN_RUNNING;
+        *ret = NULL;
+        return 0;
+}
+
+static void begin(void) {
+        REQUIRE(mkdtemp(directory) != NULL);
+        snprintf(policy_path, sizeof(policy_path), "%s/policy", directory);
+        snprintf(dir, sizeof(dir), "%s/a", directory);
+        snprintf(aside, sizeof(aside), "%s/aside", directory);
+        REQUIRE(mkdir(dir, 0700) == 0);
+        write_policy(HEAD VMS);
+}
+
+/* A VM whose checkpoint was just taken. */
+static struct standby new_standby(void) {
+        struct standby standby = STANDBY_INIT;
+
+        memset(&world, 0, sizeof(world));
+        stop = 0;
+        world.now_usec = 1000 * SEC;
+        world.state = VIR_DOMAIN_CRASHED;
+        standby.domain = "a";
+        standby.policy_path = policy_path;
+        standby.dir = dir;
+        standby.stop = &stop;
+        snprintf(standby.document.domain, sizeof(standby.document.domain), "a");
+        standby.document.record = (struct standby_record) { .run = RUN, .seen_usec = world.now_usec,
+                                                            .taken_usec = world.now_usec };
+        write_policy(HEAD VMS);
+        REQUIRE(standby_policy_read(&standby, NULL) == 1);
+        REQUIRE(standby_keep(&standby, NULL) == 0);
+        return standby;
+}
+
+/* The text that failoverd keeps, with the pair of `domain` and y taken out of it and not out of its VMs yet. */
+static void write_with_retired(const char *head, const char *domain) {
+        struct policy *policy = NULL, *old = NULL;
+        struct diagnostics d = { 0 };
+        char text[2048], *whole = NULL;
+        size_t size;
+        FILE *f = open_memstream(&whole, &size);
+
+        snprintf(text, sizeof(text), HEAD PAIR, domain);
+        REQUIRE(policy_parse(text, strlen(text), "policy", &old, &d) == 0);
+        REQUIRE(policy_parse(head, strlen(head), "policy", &policy, &d) == 0);
+        diagnostics_deinit(&d);
+        REQUIRE(policy_retire_pair(policy, &old->pairs[0]) == 0);
+        REQUIRE(f && policy_block_write_whole(f, policy) == 0 && fclose(f) == 0);
+        REQUIRE(strstr(whole, "\nretired pair") != NULL);
+        write_policy(whole);
+        free(whole);
+        policy_free(old);
+        policy_free(policy);
+}
+
+static void the_policy_is_read_with_what_was_taken_out_of_it(void) {
+        struct standby standby = new_standby(), later = STANDBY_INIT;
+        struct error error = ERROR_INIT;
+
+        write_with_retired(HEAD VMS, "x");
+        CHECK(standby_policy_read(&standby, &error) == 1 && standby.vm && strcmp(standby.vm->domain, "a") == 0);
+        later.domain = "a";
+        later.policy_path = policy_path;
+        CHECK(standby_policy_read(&later, &error) == 1); /* one that starts anew */
+        write_with_retired(HEAD "pairs: []\n", "x");
+        CHECK(standby_policy_read(&standby, &error) == 0); /* it is noticed that the VM was taken out */
+        CHECK(!error.message);
+        error_deinit(&error);
+        standby_deinit(&later);
+        standby_deinit(&standby);
+}
+
+static void a_vm_that_is_or_was_a_pairs_is_not_its_own(void) {
+        struct standby standby = new_standby();
+
+        write_with_retired(HEAD VMS, "a");
+        CHECK(standby_policy_read(&standby, NULL) == 0 && !standby.vm);
+        standby_deinit(&standby);
+}
+
+static void a_vm_that_is_given_away_meanwhile_is_not_started(void) {
+        char text[2048];
+        struct standby standby = new_standby();
+        struct error error = ERROR_INIT;
+
+        snprintf(text, sizeof(text), HEAD PAIR, "a");
+        world.changes = text;
+        CHECK(standby_resume(&standby, &error) < 0 && world.state == VIR_DOMAIN_CRASHED);
+        CHECK(strstr(error_text(&error), "stand alone") != NULL && !standby.sight.refused);
+        error_deinit(&error);
+        world.changes = "no policy";
+        CHECK(standby_resume(&standby, NULL) < 0 && world.state == VIR_DOMAIN_CRASHED);
+        world.changes = HEAD VMS;
+        CHECK(standby_resume(&standby, NULL) == 0 && world.state == VIR_DOMAIN_RUNNING);
+        standby_deinit(&standby);
+}
+
+static void only_damage_and_doubt_are_final(void) {
+        static const struct {
+                int error;
+                bool final;
+        } cases[] = { { -ENOTCONN, false }, { -EHOSTUNREACH, false }, { -ENETUNREACH, false }, { -ENOENT, false },
+                      { -ETIMEDOUT, false }, { -EBADMSG, true }, { -EPERM, true }, { -ESTALE, true } };
+        struct context_servers servers = { .n = 1, .cancel_fd = -1 };
+        const struct context_entry *entry;
+        struct context_list list;
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct standby standby = new_standby();
+
+                world.resumes = cases[i].error;
+                CHECK(standby_resume(&standby, NULL) == cases[i].error);
+                CHECK(standby.sight.refused == cases[i].final && standby.sight.tries == 1);
+                standby_deinit(&standby);
+        }
+        servers.at[0].control = (char *) "/nonexistent/depot"; /* silent is not without */
+        CHECK(context_find(&servers, "a.standby-a", &list, &entry, NULL) == -ENOTCONN);
+        servers.n = 0;
+        CHECK(context_find(&servers, "a.standby-a", &list, &entry, NULL) == -ENOENT);
+}
+
+static void lose_the_directory_for_a_while(void) {
+        if (world.looks == 1)
+                REQUIRE(rename(dir, aside) == 0);
+        if (world.looks == 20) {
+                CHECK(world.n_resumes == 0);
+                REQUIRE(rename(aside, dir) == 0);
+        }
+        stop = world.n_resumes > 0 || world.looks > 100;
+}
+
+static void nothing_is_done_before_the_decision_is_kept(void) {
+        struct standby standby = new_standby();
+
+        world.on_look = lose_the_directory_for_a_while;
+        CHECK(standby_run(&standby, NULL) == 0);
+        CHECK(world.n_resumes == 1 && world.was_kept);
+        standby_deinit(&standby);
+}
+
+static void waiting_for_libvirt_counts_only_over_one_connection(void) {
+        struct standby standby = new_standby();
+        usec_t seen = standby.document.record.seen_usec;
+
+        world.takes_usec = 20 * SEC;
+        standby_look(&standby); /* which connects first */
+        CHECK(standby.document.record.seen_usec == seen);
+        standby_look(&standby);
+        CHECK(standby.document.record.seen_usec == seen + 20 * SEC);
+        standby_deinit(&standby);
+}
+
+static void end(void) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s/" STANDBY_DOCUMENT_FILE, dir);
+        CHECK(unlink(path) == 0 && rmdir(dir) == 0 && unlink(policy_path) == 0 && rmdir(directory) == 0);
+}
+
+TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_out_of_it),
+          TEST(a_vm_that_is_or_was_a_pairs_is_not_its_own), TEST(a_vm_that_is_given_away_meanwhile_is_not_started),
+          TEST(only_damage_and_doubt_are_final), TEST(nothing_is_done_before_the_decision_is_kept),
+          TEST(waiting_for_libvirt_counts_only_over_one_connection), TEST(end))
