@@ -84,6 +84,28 @@ static bool same_place(const struct state_region *a, const struct state_region *
                (b->mirror[0] && (strcmp(a->holder, b->mirror) == 0 || strcmp(a->mirror, b->mirror) == 0));
 }
 
+static bool has_place(const struct state_region *region, const char *server) {
+        return strcmp(region->holder, server) == 0 || strcmp(region->mirror, server) == 0;
+}
+
+/* What was done without was granted under no token on record; what is not made do without any more is not missed for
+ * that. Where a server that may have the latest is taken out as well, the record is believed. */
+static bool forget_granted(const struct application *policy, const struct application *old) {
+        bool forget = false;
+
+        for (size_t i = 0; i < policy->n_regions; i++)
+                for (size_t k = 0; k < old->n_regions; k++) {
+                        const struct state_region *now = &policy->regions[i], *before = &old->regions[k];
+
+                        if (strcmp(now->name, before->name) != 0)
+                                continue;
+                        if (!has_place(now, before->holder) || (before->mirror[0] && !has_place(now, before->mirror)))
+                                return false;
+                        forget = forget || (before->on_lost == HOLDER_LOST_START && now->on_lost == HOLDER_LOST_HOLD);
+                }
+        return forget;
+}
+
 void app_state_renew(struct pair *pair, int app, const struct application *old) {
         const struct application *policy = &pair->policy->applications[app];
         struct record_app *record = &pair->record.apps[app];
@@ -95,6 +117,8 @@ void app_state_renew(struct pair *pair, int app, const struct application *old) 
                         if (kept & 1U << k && strcmp(policy->regions[i].name, old->regions[k].name) == 0 &&
                             same_place(&policy->regions[i], &old->regions[k]))
                                 record->state_kept |= 1U << i;
+        if (forget_granted(policy, old))
+                record->state_granted = STATE_GRANTED_UNKNOWN;
         app_state_spend(pair, app);
 }
 

@@ -237,6 +237,8 @@ int server_new_grant(struct server *server, struct space *space, uint64_t token,
         explicit_bzero(space->look, sizeof(space->look));
         space->token = token;
         space->grants++;
+        if (!space->mirror && !space->move) /* what took its place is no more: whoever grants it anew knows that */
+                space->replaced = false;
         space_epoch_forget(space);
         pthread_mutex_unlock(&server->lock);
         return 0;

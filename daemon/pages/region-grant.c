@@ -20,8 +20,9 @@
 /* One region, asked for beside the others: a holder that is silent takes no time from them. */
 struct asking {
         struct region_take take;
+        void (*phase)(struct region_take *take);
         pthread_t thread;
-        bool asked;
+        bool joined;
 };
 
 void region_grant_deinit(struct region_grant *grant) {
@@ -83,36 +84,55 @@ static void take_answer(struct region_grant *grant, const struct region_take *ta
                 region_remark(grant->text, "%s", take->text);
 }
 
-static void *take_region(void *userdata) {
-        region_take(userdata);
+static void *do_phase(void *userdata) {
+        struct asking *asking = userdata;
+
+        asking->phase(&asking->take);
         return NULL;
 }
 
-static void begin(struct asking *asking, const struct region_grant *grant, struct granted_region *region) {
-        int r;
+static struct region_take take_of(const struct region_grant *grant, struct granted_region *region) {
+        struct region_take take = { .token = grant->token, .granted = grant->granted, .region = region,
+                                    .alone = grant->alone, .deadline_usec = grant->deadline_usec };
 
-        asking->take = (struct region_take) { .token = grant->token, .granted = grant->granted, .region = region,
-                                              .alone = grant->alone, .deadline_usec = grant->deadline_usec };
-        memcpy(asking->take.node, grant->node, NAME_LEN);
-        memcpy(asking->take.owner, grant->owner, NAME_LEN);
-        if (region->capability[0])
-                return;
-        r = thread_start_joined(take_region, &asking->take, &asking->thread);
-        asking->asked = r == 0;
-        if (r < 0) /* else it is the thread's to say */
-                asking->take.result = r;
+        memcpy(take.node, grant->node, NAME_LEN);
+        memcpy(take.owner, grant->owner, NAME_LEN);
+        return take;
+}
+
+/* Of all at once. Whether each of them came about. */
+static bool do_phase_of_all(struct asking *askings, size_t n, void (*phase)(struct region_take *take)) {
+        bool good = true;
+
+        for (size_t i = 0; i < n; i++) {
+                askings[i].phase = phase;
+                askings[i].joined = i > 0 && thread_start_joined(do_phase, &askings[i], &askings[i].thread) == 0;
+        }
+        for (size_t i = 0; i < n; i++)
+                if (!askings[i].joined)
+                        do_phase(&askings[i]);
+        for (size_t i = 0; i < n; i++) {
+                if (askings[i].joined)
+                        (void) pthread_join(askings[i].thread, NULL);
+                good = good && askings[i].take.result == 0;
+        }
+        return good;
 }
 
 void region_grant_ask(struct region_grant *grant) {
         struct asking askings[POLICY_REGIONS_MAX] = { 0 };
+        size_t n = 0;
 
         for (size_t i = 0; i < grant->n_regions; i++)
-                begin(&askings[i], grant, &grant->regions[i]);
-        for (size_t i = 0; i < grant->n_regions; i++)
-                if (askings[i].asked)
-                        (void) pthread_join(askings[i].thread, NULL);
-        for (size_t i = 0; i < grant->n_regions; i++)
+                if (!grant->regions[i].capability[0])
+                        askings[n++].take = take_of(grant, &grant->regions[i]);
+        if (do_phase_of_all(askings, n, region_take_look) && do_phase_of_all(askings, n, region_take_right) &&
+            do_phase_of_all(askings, n, region_take_older))
+                (void) do_phase_of_all(askings, n, region_take_mirror);
+        for (size_t i = 0; i < n; i++) {
                 take_answer(grant, &askings[i].take);
+                region_take_end(&askings[i].take);
+        }
         if (grant->result == 0)
                 grant->result = make_list(grant);
         if (grant->result != 0 && grant->text[0] == 0)

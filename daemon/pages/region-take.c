@@ -22,6 +22,7 @@
 #define MIRROR_DEADLINE_USEC (10 * USEC_PER_SEC)
 #define MIRROR_RATE_BYTES (256 * MIB)
 #define ASKS 4 /* of the deadline, what each of a mirrored region's servers has at most for an answer */
+#define ASKS_ALONE 2 /* what it is at a region's only server: a silent one leaves time for the other regions */
 
 DEFINE_CLEANUP(struct json_object *, json_object_put)
 
@@ -38,13 +39,17 @@ struct look {
         struct error error;
 };
 
+/* How the right is taken there. */
+enum way { WAY_NONE, WAY_GRANT, WAY_PROMOTE, WAY_FORCE, WAY_OPEN };
+
 /* A region at its servers, while it is taken. */
 struct places {
         struct region_take *take;
         usec_t until_usec;
         struct space_name name;
         struct look looks[REGION_SERVERS_MAX];
-        struct error *error;
+        enum way way;
+        struct error error_here, *error;
 };
 
 void granted_region_deinit(struct granted_region *region) {
@@ -82,7 +87,7 @@ static bool has_mirror(const struct region_take *take) {
 static struct control_ask ask_of(const struct region_take *take, const struct space_name *name, usec_t until_usec,
                                  size_t server) {
         usec_t now = clock_usec(CLOCK_BOOTTIME), left = until_usec > now ? until_usec - now : 1;
-        usec_t share = has_mirror(take) ? take->deadline_usec / ASKS : take->deadline_usec;
+        usec_t share = take->deadline_usec / (has_mirror(take) ? ASKS : ASKS_ALONE);
 
         return (struct control_ask) { .path = take->region->servers[server].control, .name = name, .cancel_fd = -1,
                                       .deadline_usec = left < share ? left : share };
@@ -131,15 +136,31 @@ static bool is_there(const struct places *p, size_t i, enum space_role role) {
                !(role == SPACE_PRIMARY && look->status.mirror == COPY_REPLACED);
 }
 
+/* Granted under the token on record. A higher one is of an attempt after which nothing was started. */
+static bool is_on_record(const struct places *p, int i) {
+        return p->looks[i].status.token == p->take->granted;
+}
+
 /* The primary that was granted last, or -1. */
 static int find_primary(const struct places *p) {
         int found = -1;
 
-        for (int i = 0; i < REGION_SERVERS_MAX; i++)
-                if (is_there(p, (size_t) i, SPACE_PRIMARY) &&
-                    (found < 0 || p->looks[i].status.token > p->looks[found].status.token))
+        for (int i = 0; i < REGION_SERVERS_MAX; i++) {
+                if (!is_there(p, (size_t) i, SPACE_PRIMARY) || (found >= 0 && is_on_record(p, found)))
+                        continue;
+                if (found < 0 || is_on_record(p, i) || p->looks[i].status.token > p->looks[found].status.token)
                         found = i;
+        }
         return found;
+}
+
+/* One that knows that the other was made the primary: -1 where there is none. */
+static int find_replaced(const struct places *p) {
+        for (int i = 0; i < (int) p->take->region->n_servers; i++)
+                if (p->looks[i].r > 0 && p->looks[i].status.role == SPACE_PRIMARY &&
+                    p->looks[i].status.mirror == COPY_REPLACED)
+                        return i;
+        return -1;
 }
 
 /* One that cannot be asked: its index, or -1. */
@@ -175,23 +196,47 @@ static int accept_older(const struct places *p, size_t at, const char *why) {
         return 0;
 }
 
-/* A primary that was not heard of when the other server took its place believes to be it still. */
+static bool is_latest(const struct places *p, size_t at) {
+        const struct region_take *take = p->take;
+
+        return take->granted != STATE_GRANTED_UNKNOWN && p->looks[at].status.token >= take->granted;
+}
+
+/* A primary that was not heard of when the other server took its place believes to be it still; so it does where that
+ * other server was taken out of the policy meanwhile. */
 static int check_latest(const struct places *p, size_t at) {
         const struct region_take *take = p->take;
-        const struct space_status *status = &p->looks[at].status;
-        int silent = find_silent(p);
         char why[128];
 
-        if (!has_mirror(take) || take->region->may_be_new)
+        if (take->region->may_be_new || is_latest(p, at))
                 return 0;
-        if (take->granted == STATE_GRANTED_UNKNOWN ? silent < 0 : status->token >= take->granted)
+        if (take->granted == STATE_GRANTED_UNKNOWN && find_silent(p) < 0)
                 return 0;
         if (take->granted == STATE_GRANTED_UNKNOWN)
                 snprintf(why, sizeof(why), "%s does not answer, and nothing is on record", server_name(p, !at));
         else
                 snprintf(why, sizeof(why), "it was granted under token %" PRIu64 " there, and under %" PRIu64 " later",
-                         status->token, take->granted);
+                         p->looks[at].status.token, take->granted);
         return accept_older(p, at, why);
+}
+
+/* Nothing takes the right to write from the old side but the primary itself, or the end of that side. Where the place
+ * is not that of the last grant, a silent server may be the primary, which goes on with the old side and without us. */
+static int check_alone(const struct places *p, size_t at) {
+        const struct region_take *take = p->take;
+        const char *region = take->region->policy.name;
+        bool copy = p->looks[at].r > 0 && p->looks[at].status.role == SPACE_MIRROR;
+        int silent = find_silent(p);
+
+        if (take->alone || take->region->may_be_new || (!copy && is_latest(p, at)))
+                return 0;
+        if (silent >= 0)
+                return error_set(p->error, -ENOTUNIQ, "%s is out of reach, and who had %s lives and may write there",
+                                 server_name(p, (size_t) silent), region);
+        if (copy && !has_mirror(take))
+                return error_set(p->error, -ENOTUNIQ, "%s has but a copy of %s, whose primary the policy does not "
+                                 "name, and who had it lives and may write there", server_name(p, at), region);
+        return 0;
 }
 
 static int check_size(const struct places *p, size_t at) {
@@ -213,38 +258,49 @@ static void tell_age(const struct places *p, size_t at) {
                               duration_format(text, status->epoch_age_usec / USEC_PER_MSEC * USEC_PER_MSEC));
 }
 
-static int take_from_primary(struct places *p, size_t at) {
-        const struct control_ask ask = ask_of(p->take, &p->name, p->until_usec, at);
+/* Two that both believe to be it, and neither is the one on record. */
+static void tell_rival(const struct places *p, size_t at) {
+        if (is_there(p, !at, SPACE_PRIMARY) && !is_on_record(p, (int) at))
+                region_remark(p->take->text, "%s and %s both have %s, and the later grant is gone on with",
+                              server_name(p, at), server_name(p, !at), p->take->region->policy.name);
+}
+
+static int choose_primary(struct places *p, size_t at) {
         int r = check_latest(p, at);
 
+        if (r == 0)
+                r = check_alone(p, at);
         if (r == 0)
                 r = check_size(p, at);
         if (r < 0)
                 return r;
         tell_age(p, at);
-        return control_ask_grant(&ask, p->take->token, p->take->region->capability, p->error);
+        tell_rival(p, at);
+        p->way = WAY_GRANT;
+        return 0;
 }
 
-/* The holder is lost: its mirror knows whether it can lack anything. */
-static int take_from_mirror(struct places *p, size_t at) {
-        const struct control_ask ask = ask_of(p->take, &p->name, p->until_usec, at);
-        struct region_take *take = p->take;
-        struct error refusal = ERROR_INIT;
-        int r = check_size(p, at);
+/* The holder is lost. */
+static int choose_mirror(struct places *p, size_t at) {
+        int r = check_alone(p, at);
 
-        if (r < 0)
-                return r;
-        r = control_ask_promote(&ask, take->token, 0, take->region->capability, &refusal);
-        if (r == -ESTALE) {
-                r = accept_older(p, at, error_text(&refusal));
-                if (r == 0)
-                        r = control_ask_promote_forced(&ask, take->token, take->region->capability, p->error);
-        } else if (r < 0)
-                r = error_set(p->error, r, "%s", error_text(&refusal));
-        error_deinit(&refusal);
         if (r == 0)
-                region_remark(take->text, "%s has taken %s over from %s", server_name(p, at),
-                              take->region->policy.name, server_name(p, !at));
+                r = check_size(p, at);
+        if (r == 0)
+                p->way = WAY_PROMOTE;
+        return r;
+}
+
+/* What took its place is not there any more, or cannot be asked. */
+static int choose_replaced(struct places *p, size_t at) {
+        int r = accept_older(p, at, "another server has taken its place since");
+
+        if (r == 0)
+                r = check_alone(p, at);
+        if (r == 0)
+                r = check_size(p, at);
+        if (r == 0)
+                p->way = WAY_GRANT;
         return r;
 }
 
@@ -254,8 +310,8 @@ static bool is_unused_of_another(const struct space_status *status, const struct
 }
 
 /* Regions are their host's by its name. One that is there by another name, and that nobody uses, is taken for this
- * host's of before it was renamed, sooner than that an empty one takes its place. */
-static int check_renamed(const struct places *p, size_t at) {
+ * host's of before it was renamed, sooner than that an empty one takes its place. It may be another host's as well. */
+static int find_renamed(const struct places *p, size_t at, struct space_status *ret) {
         const struct control_ask ask = ask_of(p->take, NULL, p->until_usec, at);
         _cleanup_(json_object_putp) struct json_object *items = NULL;
         int r = control_ask_items(&ask, CONTROL_SPACES, 0, &items, p->error);
@@ -265,20 +321,36 @@ static int check_renamed(const struct places *p, size_t at) {
 
                 r = fields_decode(json_object_array_get_idx(items, i), &space_status_fields,
                                   space_status_fields.required, UINT64_MAX, &status, p->error);
-                if (r == 0 && is_unused_of_another(&status, &p->name))
-                        r = error_set(p->error, -EEXIST, "%s has region %s of %s as host %s's, used by nobody: if this "
-                                      "host was called so, call it so again; if not, drop it there",
-                                      server_name(p, at), p->name.space, p->name.owner, status.node);
+                if (r == 0 && is_unused_of_another(&status, &p->name)) {
+                        *ret = status;
+                        return 1;
+                }
         }
         return r;
 }
 
-/* The region is not there: it is opened where it is new, or where the policy makes do with an empty one. */
-static int open_region(struct places *p, size_t at) {
-        const struct control_ask ask = ask_of(p->take, &p->name, p->until_usec, at);
-        struct granted_region *region = p->take->region;
-        int r = region->may_be_new ? 0 : check_renamed(p, at);
+static int check_renamed(const struct places *p, size_t at) {
+        struct space_status status = { 0 };
+        int r = find_renamed(p, at, &status);
 
+        if (r <= 0)
+                return r;
+        if (p->take->region->policy.on_lost != HOLDER_LOST_START)
+                return error_set(p->error, -EEXIST, "%s has region %s of %s as host %s's, used by nobody: call this "
+                                 "host so again if it was, else rename the region here, or write holder-lost: start",
+                                 server_name(p, at), p->name.space, p->name.owner, status.node);
+        region_remark(p->take->text, "%s has one as host %s's, which is left there", server_name(p, at), status.node);
+        return 0;
+}
+
+/* The region is not there: it is opened where it is new, or where the policy makes do with an empty one. */
+static int choose_empty(struct places *p, size_t at) {
+        const struct granted_region *region = p->take->region;
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && !region->may_be_new && i < region->n_servers; i++)
+                if (p->looks[i].r == 0)
+                        r = check_renamed(p, i);
         if (r < 0)
                 return r;
         if (!region->may_be_new && region->policy.on_lost != HOLDER_LOST_START)
@@ -286,39 +358,97 @@ static int open_region(struct places *p, size_t at) {
                                  "to begin with an empty one", server_name(p, at), region->policy.name);
         if (!region->may_be_new)
                 region_remark(p->take->text, "%s had been lost and begins empty", region->policy.name);
-        return control_ask_open(&ask, SPACE_PRIMARY, region->policy.size_bytes, p->take->token, region->capability,
-                                p->error);
+        p->way = WAY_OPEN;
+        return 0;
 }
 
 /* None of those that answer has it. What one that is silent has is waited for, but where there can be nothing. */
-static int take_new(struct places *p, size_t *ret_at) {
+static int choose_new(struct places *p, size_t *ret_at) {
         int silent = find_silent(p);
         size_t at = silent == 0 && has_mirror(p->take) && p->looks[1].r == 0 ? 1 : 0;
 
         if (silent >= 0 && (!p->take->region->may_be_new || p->looks[at].r < 0))
                 return error_set(p->error, p->looks[silent].r, "%s", error_text(&p->looks[silent].error));
         *ret_at = at;
-        return open_region(p, at);
+        return choose_empty(p, at);
 }
 
-static int take_it(struct places *p, size_t *ret_at) {
-        int primary, r = check_token(p);
+static int choose(struct places *p, size_t *ret_at) {
+        int found, r = check_token(p);
 
         if (r < 0)
                 return r;
-        primary = find_primary(p);
-        if (primary >= 0) {
-                *ret_at = (size_t) primary;
-                return take_from_primary(p, (size_t) primary);
+        found = find_primary(p);
+        if (found >= 0) {
+                *ret_at = (size_t) found;
+                return choose_primary(p, *ret_at);
         }
         for (size_t i = 0; i < p->take->region->n_servers; i++)
                 if (is_there(p, i, SPACE_MIRROR)) {
                         *ret_at = i;
-                        r = take_from_mirror(p, i);
-                        if (r == 0)
-                                return 0;
+                        return choose_mirror(p, i);
                 }
-        return r < 0 ? r : take_new(p, ret_at);
+        found = find_replaced(p);
+        if (found >= 0) {
+                *ret_at = (size_t) found;
+                return choose_replaced(p, *ret_at);
+        }
+        return choose_new(p, ret_at);
+}
+
+static int grant(struct places *p, size_t at) {
+        const struct control_ask ask = ask_of(p->take, &p->name, p->until_usec, at);
+        int r = 0;
+
+        if (p->looks[at].status.mirror == COPY_REPLACED) { /* which is over with that */
+                r = control_ask_unmirror(&ask, p->error);
+                p->looks[at].status.mirror = COPY_NONE;
+        }
+        if (r < 0 && r != -ENOENT)
+                return r;
+        return control_ask_grant(&ask, p->take->token, p->take->region->capability, p->error);
+}
+
+/* The mirror knows whether it can lack anything. Where it can, nothing has changed there yet. */
+static int promote(struct places *p, size_t at) {
+        const struct control_ask ask = ask_of(p->take, &p->name, p->until_usec, at);
+        struct error refusal = ERROR_INIT;
+        int r = control_ask_promote(&ask, p->take->token, 0, p->take->region->capability, &refusal);
+
+        if (r == -ESTALE) {
+                r = accept_older(p, at, error_text(&refusal));
+                p->way = WAY_FORCE;
+        } else if (r < 0) {
+                r = error_set(p->error, r, "%s", error_text(&refusal));
+        }
+        error_deinit(&refusal);
+        return r;
+}
+
+static int force(struct places *p, size_t at) {
+        const struct control_ask ask = ask_of(p->take, &p->name, p->until_usec, at);
+
+        return control_ask_promote_forced(&ask, p->take->token, p->take->region->capability, p->error);
+}
+
+static int open_region(struct places *p, size_t at) {
+        const struct control_ask ask = ask_of(p->take, &p->name, p->until_usec, at);
+
+        return control_ask_open(&ask, SPACE_PRIMARY, p->take->region->policy.size_bytes, p->take->token,
+                                p->take->region->capability, p->error);
+}
+
+static int take_right(struct places *p, size_t at) {
+        switch (p->way) {
+        case WAY_GRANT:
+                return grant(p, at);
+        case WAY_PROMOTE:
+                return promote(p, at);
+        case WAY_OPEN:
+                return open_region(p, at);
+        default:
+                return 0;
+        }
 }
 
 /* Whether the other server is its mirror already, or becomes that by itself when they reach each other again. */
@@ -374,29 +504,76 @@ static void give_mirror(struct places *p, size_t at) {
                 region_remark(p->take->text, "%s has no mirror: %s", region, error_text(p->error));
 }
 
-void region_take(struct region_take *take) {
-        struct error error = ERROR_INIT;
-        struct places places = { .take = take, .error = &error, .name = name_of(take),
-                                 .until_usec = clock_usec(CLOCK_BOOTTIME) + take->deadline_usec };
+/* What has come of it, where it did not come about. */
+static void fail(struct places *p, int r) {
+        struct region_take *take = p->take;
         const struct state_region *policy = &take->region->policy;
-        int r;
 
-        look_at_all(&places);
-        r = take_it(&places, &take->region->at);
-        if (r == 0) {
-                give_mirror(&places, take->region->at);
-        } else if (r == -ENOTCONN && policy->on_lost == HOLDER_LOST_START && take->alone) {
+        p->way = WAY_NONE;
+        if (r == -ENOTCONN && policy->on_lost == HOLDER_LOST_START && take->alone) {
                 region_remark(take->text, "%s is out of reach, started without it", policy->name);
                 r = 0;
         } else if (r == -ENOTCONN && policy->on_lost == HOLDER_LOST_START) {
                 snprintf(take->text, sizeof(take->text), "%s is out of reach, and who had %s lives and may write there",
                          policy->holder, policy->name);
                 r = -ENOTUNIQ;
+        } else if (r == -ENOTUNIQ) {
+                snprintf(take->text, sizeof(take->text), "%.200s", error_text(p->error));
         } else if (r != -ESTALE) {
-                snprintf(take->text, sizeof(take->text), "%s: %.180s", policy->holder, error_text(&error));
+                snprintf(take->text, sizeof(take->text), "%s: %.180s", policy->holder, error_text(p->error));
         }
         take->result = r;
-        for (size_t i = 0; i < take->region->n_servers; i++)
-                error_deinit(&places.looks[i].error);
-        error_deinit(&error);
+}
+
+void region_take_look(struct region_take *take) {
+        struct places *p = calloc(1, sizeof(*p));
+        int r;
+
+        if (!p) {
+                take->result = -ENOMEM;
+                return;
+        }
+        *p = (struct places) { .take = take, .error = &p->error_here, .name = name_of(take),
+                               .until_usec = clock_usec(CLOCK_BOOTTIME) + take->deadline_usec };
+        take->places = p;
+        look_at_all(p);
+        r = choose(p, &take->region->at);
+        if (r < 0)
+                fail(p, r);
+}
+
+void region_take_right(struct region_take *take) {
+        int r = take_right(take->places, take->region->at);
+
+        if (r < 0)
+                fail(take->places, r);
+}
+
+void region_take_older(struct region_take *take) {
+        int r = take->places->way == WAY_FORCE ? force(take->places, take->region->at) : 0;
+
+        if (r < 0)
+                fail(take->places, r);
+}
+
+void region_take_mirror(struct region_take *take) {
+        struct places *p = take->places;
+        size_t at = take->region->at;
+
+        if (p->way == WAY_PROMOTE || p->way == WAY_FORCE)
+                region_remark(take->text, "%s has taken %s over from %s", server_name(p, at),
+                              take->region->policy.name, has_mirror(take) ? server_name(p, !at) : "one of before");
+        if (p->way != WAY_NONE)
+                give_mirror(p, at);
+}
+
+void region_take_end(struct region_take *take) {
+        struct places *p = take->places;
+
+        for (size_t i = 0; p && i < take->region->n_servers; i++)
+                error_deinit(&p->looks[i].error);
+        if (p)
+                error_deinit(&p->error_here);
+        free(p);
+        take->places = NULL;
 }

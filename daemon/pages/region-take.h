@@ -7,6 +7,10 @@
  *
  * Which of the two has what was written last is told by their tokens: the one that was granted last has the highest.
  * Where only one can be asked, the token that failoverd has on record tells whether that is the one.
+ *
+ * Of several regions that are granted together, nothing is changed at any server before all can be had, and what may
+ * lack writes is gone on with only once all others were had: an attempt that fails leaves no older copy that takes the
+ * place of the latest.
  */
 
 #include "daemon/core/record.h"
@@ -37,6 +41,7 @@ struct region_take {
         bool alone;                           /* nobody else can write it, also where no server is asked */
         usec_t deadline_usec;                 /* for all of it */
         struct granted_region *region;        /* `at` and `capability` are set */
+        struct places *places;                /* from region_take_look() to region_take_end() */
 
         /* 0 or a negative errno; -ESTALE where a server knows no lower token, -ENOTUNIQ where the policy would make do
          * without one that is out of reach, were it `alone` */
@@ -45,7 +50,15 @@ struct region_take {
         char text[REGION_TEXT_LEN];           /* why, or what is to be said besides */
 };
 
-void region_take(struct region_take *take);
+/* In this order, each only where all that were before left a `result` of 0. Looks where it is, and decides; then takes
+ * the right to write, where that loses nothing; then with what may not be the latest, where the policy makes do with
+ * it; then has the other server mirror it. */
+void region_take_look(struct region_take *take);
+void region_take_right(struct region_take *take);
+void region_take_older(struct region_take *take);
+void region_take_mirror(struct region_take *take);
+/* After any of them. */
+void region_take_end(struct region_take *take);
 
 void granted_region_deinit(struct granted_region *region);
 

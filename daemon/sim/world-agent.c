@@ -169,7 +169,7 @@ static void begin(struct sim *sim, int pair, int side, int app) {
         agent_say(sim, pair, side, app, &uses);
         a->state = APPLICATION_STARTING;
         if (regions->token > 0 && (int) regions->side == side && regions->token == a->token)
-                regions->boot = sim_vm(sim, pair, side)->boot;
+                regions->boot = regions->places[regions->at].boot = sim_vm(sim, pair, side)->boot;
         regions->written |= regions->token > 0;
         schedule(sim, ITEM_APP_STARTED, pair, side, app, a->start_usec ? a->start_usec : sim_latency(sim, START_USEC));
 }

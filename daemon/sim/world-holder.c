@@ -97,6 +97,17 @@ static int go_without(struct sim *sim, const struct item *item) {
         return 0;
 }
 
+/* The later of two that believe to be the primary, but sooner that of the last grant on record; or -1. */
+static int find_primary(const struct sim_region_place places[static 2], const bool up[static 2], uint64_t granted) {
+        bool is[2];
+
+        for (int at = 0; at < 2; at++)
+                is[at] = up[at] && places[at].is == SIM_REGION_PRIMARY;
+        if (is[0] && is[1])
+                return places[1].token == granted || (places[0].token != granted && places[1].token > places[0].token);
+        return is[0] ? 0 : is[1] ? 1 : -1;
+}
+
 /* The place that gives the right to write, as daemon/pages/region-take.c finds it; or -errno. A holder without a mirror
  * does what it was asked for also late. */
 static int find_place(struct sim *sim, const struct item *item) {
@@ -104,23 +115,25 @@ static int find_place(struct sim *sim, const struct item *item) {
         bool mirrored = is_mirrored(sim, item->pair, item->app), makes_do = may_start(sim, item);
         bool up[] = { !mirrored || is_up(sim, item->pair, item->app, 0), is_up(sim, item->pair, item->app, 1) };
         bool may_be_new = item->result & GRANT_NEW, unknown = item->offset == STATE_GRANTED_UNKNOWN;
-        int found = -1;
+        bool safe = may_be_new || item->result & GRANT_ALONE, older;
+        int found;
 
         for (int at = 0; at < 2; at++)
                 if (up[at] && places[at].is != SIM_REGION_NONE && item->value <= places[at].token)
                         return -ESTALE;
+        found = find_primary(places, up, item->offset);
+        if (found >= 0) {
+                older = unknown ? mirrored && !up[!found] : places[found].token < item->offset;
+                if (older && !may_be_new && !makes_do)
+                        return -ENODATA;
+                return older && mirrored && !up[!found] && !safe ? -ENOTUNIQ : found;
+        }
         for (int at = 0; at < 2; at++)
-                if (up[at] && places[at].is == SIM_REGION_PRIMARY &&
-                    (found < 0 || places[at].token > places[found].token))
-                        found = at;
-        if (found >= 0 && mirrored && !may_be_new && !makes_do &&
-            (unknown ? !up[!found] : places[found].token < item->offset))
-                return -ENODATA;
-        if (found >= 0)
-                return found;
-        for (int at = 0; at < 2; at++)
-                if (up[at] && places[at].is == SIM_REGION_COPY)
+                if (up[at] && places[at].is == SIM_REGION_COPY) {
+                        if (!up[!at] && !safe)
+                                return -ENOTUNIQ;
                         return places[at].latest || makes_do ? at : -ENODATA;
+                }
         if (!up[0] && !up[1])
                 return -ENOTCONN;
         if (!may_be_new && mirrored && !(up[0] && up[1]))
@@ -132,13 +145,28 @@ static void take(struct sim *sim, const struct item *item, int at) {
         struct sim_regions *regions = regions_of(sim, item);
         struct sim_region_place *other = &regions->places[!at];
 
-        regions->places[at] = (struct sim_region_place) { SIM_REGION_PRIMARY, item->value, true };
+        regions->places[at] = (struct sim_region_place) { .is = SIM_REGION_PRIMARY, .token = item->value,
+                                                          .latest = true, .side = (enum side) item->side };
+        regions->at = at;
         if (is_up(sim, item->pair, item->app, !at))
-                *other = (struct sim_region_place) { SIM_REGION_COPY, item->value, true };
+                *other = (struct sim_region_place) { .is = SIM_REGION_COPY, .token = item->value, .latest = true };
         else
                 other->latest = false;
         regions->token = item->value;
         regions->side = (enum side) item->side;
+}
+
+/* The other place was not asked, and works on with the old side as before. */
+static void check_silent(struct sim *sim, const struct item *item, int at) {
+        const struct sim_region_place *other = &regions_of(sim, item)->places[!at];
+        const struct sim_vm *vm = sim_vm(sim, item->pair, !item->side);
+
+        if (!is_up(sim, item->pair, item->app, !at) && is_mirrored(sim, item->pair, item->app) &&
+            other->is == SIM_REGION_PRIMARY && other->boot && (int) other->side != item->side && vm->process &&
+            vm->boot == other->boot && !vm->paused && !vm->stated_dead)
+                checker_violated(sim, "the state of %s is granted at one place, and %s can still write it at the other",
+                                 sim_policy(sim, item->pair)->applications[(int) item->app].name,
+                                 sim_policy(sim, item->pair)->members[!item->side].domain);
 }
 
 static int grant(struct sim *sim, const struct item *item) {
@@ -157,6 +185,7 @@ static int grant(struct sim *sim, const struct item *item) {
                 checker_violated(sim, "the state of %s was lost, and %s takes its place without a word",
                                  policy->applications[(int) item->app].name,
                                  regions->places[at].is == SIM_REGION_NONE ? "an empty one" : "an older one");
+        check_silent(sim, item, at);
         take(sim, item, at);
         regions->boot = 0;
         /* What comes late is of no use to anybody, and takes nothing from who does without. */
@@ -219,6 +248,7 @@ void holder_heal(struct sim *sim) {
                             !is_mirrored(sim, i, (int) k))
                                 places[1] = (struct sim_region_place) { 0 }; /* of a policy before */
                         if (!places[0].latest && !places[1].latest) /* a person brings them back */
-                                places[0] = (struct sim_region_place) { SIM_REGION_PRIMARY, regions->token, true };
+                                places[0] = (struct sim_region_place) { .is = SIM_REGION_PRIMARY, .latest = true,
+                                                                        .token = regions->token };
                 }
 }

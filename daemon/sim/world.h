@@ -142,10 +142,13 @@ struct sim_region_place {
         enum sim_region is; /* as that server sees it */
         uint64_t token;
         bool latest;        /* has all that was ever acknowledged */
+        enum side side;     /* whose writes it takes, also while failoverd cannot reach it */
+        unsigned boot;      /* of the guest that was told of it; 0: none since it was granted */
 };
 struct sim_regions {
         struct sim_region_place places[2];
-        uint64_t token; /* of the last grant */
+        int at;         /* the place of the last grant */
+        uint64_t token; /* of that grant */
         enum side side; /* whose they are to write */
         bool written;   /* the application has been started with them */
         unsigned boot;  /* of the guest that was told of them; 0: none since they were granted */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """An application's region with a mirror: wherever one of the two is lost, the application goes on at the other."""
 import errno
+import os
 
 import nbd
 import pytest
@@ -12,6 +13,11 @@ ORDERS = {"node": "n1", "owner": "orders", "space": "orders"}
 
 def mirrored(depot, annex, **options):
     return region(depot, guests=depot.uri(""), **options) + f",{annex.control_path}:{annex.uri('')}"
+
+
+def silent(depot, annex, **options):
+    """Nobody answers failoverd at the holder, which works on for the old side."""
+    return mirrored(depot, annex, **options).replace(depot.control_path, os.path.join(depot.dir, "nobody"), 1)
 
 
 def killed_in_the_end(servers):
@@ -64,7 +70,7 @@ def test_a_holder_that_stood_still_takes_no_write_of_the_old_side(depot, annex):
     writer = begin(depot, annex)
     write(writer, "whole")
     depot.stop()
-    answer = grant("2:1", mirrored(depot, annex), seconds=4)
+    answer = grant("2:1", mirrored(depot, annex, lost="start"), seconds=4)
     assert answer.errno == 0 and "annex has taken orders over" in answer.text
     write(answer.connect(annex), "new")
     depot.go_on()
@@ -90,7 +96,7 @@ def test_a_holder_that_is_back_becomes_the_mirror_and_takes_over_in_turn(depot, 
 def test_a_holder_that_was_passed_by_is_not_gone_on_with(depot, annex):
     write(begin(depot, annex), "old")
     depot.stop()
-    answer = grant("2:1", mirrored(depot, annex), seconds=4)
+    answer = grant("2:1", mirrored(depot, annex, lost="start"), seconds=4)
     write(answer.connect(annex), "new")
     annex.kill()
     depot.go_on()    # it knows of nothing
@@ -143,3 +149,82 @@ def test_where_both_are_gone_the_region_is_waited_for(depot, annex):
     annex.start()
     answer = grant("2:1", mirrored(depot, annex))
     assert answer.errno == errno.ENOENT and "has lost region orders" in answer.text
+
+
+def test_a_mirror_takes_nothing_from_an_old_side_whose_holder_is_only_out_of_our_reach(depot, annex):
+    """What such a holder does with the old side's writes is nothing that its mirror knows."""
+    writer = begin(depot, annex)
+    write(writer, "whole")
+    for lost in ("hold", "start"):
+        answer = grant("2:1", silent(depot, annex, lost=lost), other=True)
+        assert answer.errno == errno.ENOTUNIQ and "depot is out of reach, and who had orders lives" in answer.text
+        assert annex.space(**ORDERS)["role"] == "mirror" and not answer.regions
+    write(writer, "after")
+    assert grant("2:1", silent(depot, annex)).errno == 0    # behind its fence
+
+
+def test_an_older_copy_takes_nothing_from_an_old_side_that_a_silent_server_may_serve(depot, annex):
+    write(begin(depot, annex), "old")
+    depot.stop()
+    write(grant("2:1", mirrored(depot, annex, lost="start"), seconds=4).connect(annex), "new")
+    depot.go_on()
+    annex.stop()
+    answer = grant("3:2", mirrored(depot, annex, lost="start"), seconds=4, other=True)
+    assert answer.errno == errno.ENOTUNIQ and "annex is out of reach" in answer.text
+    assert depot.space(**ORDERS)["token"] == 1
+
+
+def test_a_grant_that_fails_for_one_region_changes_nothing_at_the_others(depot, annex, servers):
+    """No older copy is made the primary for a start that does not come about."""
+    annex.open(MIB, role="mirror", **ORDERS)    # which nobody has filled
+    held = region(servers(), "log")    # lost
+    answer = grant("2:1", silent(depot, annex, lost="start"), held)
+    assert answer.errno == errno.ENOENT and not answer.regions
+    assert annex.space(**ORDERS)["role"] == "mirror" and annex.space(**ORDERS)["token"] == 1
+
+
+def test_what_was_granted_and_never_begun_takes_the_place_of_nothing(depot, annex):
+    """Of two primaries it is the one on record, whatever token an attempt that failed has left at the other."""
+    writer = begin(depot, annex)
+    annex.kill()
+    annex.start()
+    write(writer, "latest")
+    annex.open(MIB, role="mirror", **ORDERS)
+    answer = grant("2:1", silent(depot, annex, lost="start"))    # failoverd dies before that is on record
+    assert answer.errno == 0 and "may not be the latest" in answer.text
+    answer = grant("3:1", mirrored(depot, annex, lost="start"), seconds=20)
+    assert answer.errno == 0 and answer.connect(depot).pread(PAGE, 0) == page(1, "latest")
+
+
+def test_a_mirror_that_the_policy_names_no_more_is_missed_where_it_had_the_latest(depot, annex):
+    write(begin(depot, annex), "old")
+    depot.stop()
+    write(grant("2:1", mirrored(depot, annex, lost="start"), seconds=4).connect(annex), "new")
+    annex.kill()
+    depot.go_on()
+    answer = grant("3:2", region(depot, guests=depot.uri("")))
+    assert answer.errno == errno.ENODATA and "depot may lack the latest of region orders" in answer.text
+    answer = grant("3:2", region(depot, guests=depot.uri(""), lost="start"))
+    assert answer.errno == 0 and "may not be the latest" in answer.text
+
+
+def test_a_holder_that_knows_it_was_replaced_stands_in_for_one_that_lost_all(depot, annex):
+    writer = begin(depot, annex)
+    write(writer, "old")
+    depot.stop()
+    assert grant("2:1", mirrored(depot, annex, lost="start"), seconds=4).errno == 0
+    depot.go_on()
+    with pytest.raises(nbd.Error):
+        write(writer, "late")
+    assert depot.space(**ORDERS)["mirror"] == "replaced"
+    annex.kill()
+    annex.start()    # empty
+    answer = grant("3:2", mirrored(depot, annex))
+    assert answer.errno == errno.ENODATA and "another server has taken its place" in answer.text
+    answer = grant("3:2", mirrored(depot, annex, lost="start"))
+    assert answer.errno == 0 and "orders goes on with what depot has" in answer.text
+    handle = answer.connect(depot)
+    assert handle.pread(PAGE, 0) == page(1, "old")
+    write(handle, "new")
+    with pytest.raises(nbd.Error):    # it is not what it was granted for before
+        write(writer, "later still")

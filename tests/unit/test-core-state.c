@@ -147,6 +147,29 @@ static void a_grant_that_nobody_answers_is_asked_for_again(void) {
         end(&w);
 }
 
+/* A start without a region is under a token that its holder never gave. */
+static void a_region_that_is_to_be_held_from_now_on_is_not_missed_for_a_start_without_it(void) {
+        struct application old;
+        struct record_app *app;
+        struct world w;
+
+        begin_up_with(&w, with_region);
+        tell(&w, grant_asked(&w), 0, 1);
+        app = &w.engine->pairs[0]->record.apps[0];
+        CHECK(app->state_granted == 1);
+        old = w.engine->pairs[0]->policy->applications[0];
+        app_state_renew(w.engine->pairs[0], 0, &old);
+        CHECK(app->state_granted == 1);
+        old.regions[0].on_lost = HOLDER_LOST_START;
+        strcpy(old.regions[0].mirror, "annex"); /* which may have the latest, and is in the policy no more */
+        app_state_renew(w.engine->pairs[0], 0, &old);
+        CHECK(app->state_granted == 1);
+        old.regions[0].mirror[0] = 0;
+        app_state_renew(w.engine->pairs[0], 0, &old);
+        CHECK(app->state_granted == STATE_GRANTED_UNKNOWN);
+        end(&w);
+}
+
 static bool is_reason(const struct world *w, const char *text) {
         for (unsigned i = 0; i < w->engine->pairs[0]->n_reasons; i++)
                 if (strstr(w->engine->pairs[0]->reasons[i], text))
@@ -214,4 +237,5 @@ TEST_MAIN("core-state", TEST(an_agent_that_knows_no_regions_starts_nothing_that_
           TEST(a_higher_token_of_another_time_is_gone_beyond),
           TEST(a_holder_that_always_knows_the_token_is_asked_ever_more_slowly),
           TEST(what_a_guest_tells_of_tokens_is_not_believed_beyond_reason),
-          TEST(a_grant_that_nobody_answers_is_asked_for_again))
+          TEST(a_grant_that_nobody_answers_is_asked_for_again),
+          TEST(a_region_that_is_to_be_held_from_now_on_is_not_missed_for_a_start_without_it))
