@@ -376,9 +376,33 @@ static void no_world_has_it_twice_or_thrown_back(void) {
         CHECK(resumed > WORLDS && held > WORLDS); /* the worlds are eventful */
 }
 
+static void what_is_seen_is_told_in_a_word(void) {
+        static const struct {
+                struct standby_record record;
+                struct standby_sight sight;
+                enum standby_state state;
+        } cases[] = {
+                { { .held = true, .wanted = true }, { .vm = ALONE_RUNS }, STANDBY_HELD },
+                { { .wanted = true }, { .vm = ALONE_OFF }, STANDBY_FAILOVER },
+                { { .run = 7 }, { .vm = ALONE_RUNS, .run = 7 }, STANDBY_ARMED },
+                { { .run = 7 }, { .vm = ALONE_RUNS, .run = 8 }, STANDBY_UNARMED },
+                { { .run = 0 }, { .vm = ALONE_RUNS, .run = 0 }, STANDBY_UNARMED },
+                { { .run = 7 }, { .vm = ALONE_RESTS }, STANDBY_ARMED },
+                { { .run = 0 }, { .vm = ALONE_RESTS }, STANDBY_UNARMED },
+                { { .run = 7 }, { .vm = ALONE_OFF }, STANDBY_OFF },
+                { { .run = 7 }, { .vm = ALONE_CRASHED }, STANDBY_FAILOVER },
+                { { .run = 7 }, { .vm = ALONE_LOST }, STANDBY_FAILOVER },
+                { { .run = 7 }, { .vm = ALONE_UNKNOWN }, STANDBY_UNKNOWN },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                CHECK(standby_state(&cases[i].record, &cases[i].sight) == cases[i].state);
+}
+
 TEST_MAIN("core-context-standby", TEST(every_enum_table_round_trips),
           TEST(checkpoints_are_taken_at_once_and_then_as_often_as_wanted),
           TEST(a_checkpoint_that_failed_is_tried_again_a_little_later), TEST(a_lost_vm_is_fenced_and_goes_on),
           TEST(only_so_much_waiting_for_libvirt_counts_as_looking),
           TEST(what_cannot_go_on_is_held_with_its_reason), TEST(an_end_that_somebody_wished_is_left_alone),
-          TEST(only_the_latest_failovers_are_remembered), TEST(no_world_has_it_twice_or_thrown_back))
+          TEST(only_the_latest_failovers_are_remembered),
+          TEST(what_is_seen_is_told_in_a_word), TEST(no_world_has_it_twice_or_thrown_back))

@@ -73,6 +73,21 @@ static void pause_by_a_watchdog_or_a_panic_is_a_failure(void) {
         }
 }
 
+/* It goes on by itself: nobody is told to resume it. */
+static void vm_that_a_snapshot_suspends_is_let_alone(void) {
+        struct world w;
+
+        make_armed(&w);
+        tell_domain(&w, SIDE_A, DOMAIN_PAUSED, REASON_SNAPSHOT);
+        w.now += USEC_PER_SEC;
+        feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0 });
+        CHECK(member(&w, SIDE_A)->operator_hold);
+        CHECK(said(&w, RECORD_IGNORED, "vm-a was suspended (snapshot), not by failoverd: nothing is done"));
+        tell_domain(&w, SIDE_A, DOMAIN_RUNNING, REASON_SNAPSHOT);
+        CHECK(!member(&w, SIDE_A)->operator_hold && !member(&w, SIDE_A)->failure[0]);
+        end(&w);
+}
+
 static void vm_that_begins_paused_was_not_suspended(void) {
         struct world w;
 
@@ -513,6 +528,7 @@ static void application_found_failed_has_no_grant_that_is_not_known(void) {
 
 TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
           TEST(pause_by_a_watchdog_or_a_panic_is_a_failure), TEST(vm_that_begins_paused_was_not_suspended),
+          TEST(vm_that_a_snapshot_suspends_is_let_alone),
           TEST(agent_that_breaks_the_protocol_is_named), TEST(undefined_domain_is_a_reason),
           TEST(commands_that_cannot_be_are_refused), TEST(drill_needs_an_application_that_moves),
           TEST(start_that_finds_it_being_stopped_is_tried_again_and_is_no_failure),
