@@ -108,6 +108,8 @@ static void restore(struct engine *engine, const struct event *event) {
                  * more): nothing is started there again before the flow's end is written. */
                 app.stopped = app.stopped && (app.started || !record->fence_wanted[record->flow.from]);
                 pair->apps[i].told_start = app.moving && app.owner == record->flow.to;
+                /* What was asked of whom before is not in the record. */
+                pair->apps[i].disks_there[SIDE_A] = pair->apps[i].disks_there[SIDE_B] = true;
                 pair->record.apps[i] = app;
         }
         pair->persist_seq[PERSIST_STEP] = pair->persist_seq[PERSIST_OWNER] = record->seq;
@@ -141,6 +143,7 @@ static void become_ready(struct engine *engine, struct update *update) {
                 for (size_t k = 0; k < pair->policy->n_applications; k++) {
                         pair->record.apps[k].token = 1;
                         pair->record.apps[k].ended = pair->policy->applications[k].retired;
+                        pair->apps[k].disks_there[SIDE_A] = pair->apps[k].disks_there[SIDE_B] = engine->store_lost;
                 }
                 if (engine->store_lost && engine->policy->on_store_lost == STORE_LOST_HOLD)
                         hold_lost(&step);

@@ -92,17 +92,20 @@ static void disk_done(struct step *step, const struct event *event) {
                 request_reset(&app->disk);
                 return;
         }
-        if (app->disk_take_back || event->action == ACTION_ATTACH_DISK)
-                app->disk_take_back = event->action == ACTION_ATTACH_DISK && event->result != 0;
         if (event->result == 0) {
                 if (event->action == ACTION_DETACH_DISK)
                         app->disks_detached++;
                 else
                         app->disks_attached++;
-        } else
-                snprintf(app->failure, sizeof(app->failure), "disk %s: %.200s",
-                         event->action == ACTION_DETACH_DISK ? "is not let go" : "cannot be attached",
-                         event->text[0] ? event->text : strerror(-event->result));
+                return;
+        }
+        snprintf(app->failure, sizeof(app->failure), "disk %s: %.200s",
+                 event->action == ACTION_DETACH_DISK ? "is not let go" : "cannot be attached",
+                 event->text[0] ? event->text : strerror(-event->result));
+        if (event->action == ACTION_DETACH_DISK)
+                app_disk_kept(step, event->app, event->side);
+        else if (step->pair->members[side_other(event->side)].process_alive)
+                app->disks_there[side_other(event->side)] = true; /* by whatever way: it may hold on to it */
 }
 
 static void start_done(struct step *step, enum side side, const struct event *event) {

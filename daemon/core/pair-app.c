@@ -294,46 +294,6 @@ bool app_prefault_answer(struct step *step, enum side side, int app, const struc
         return true;
 }
 
-/* ---- disks ----------------------------------------------------------------------------------------------- */
-
-void app_disks_forget(struct app_state *app) {
-        app->disks_detached = app->disks_attached = 0;
-        app->disk_side = SIDE_INVALID;
-        app->disk_take_back = app->disks_let_go = false;
-        app->disk_stale = app->disk.id != 0;
-        app->disk.failures = 0;
-        app->disk.retry_usec = 0;
-}
-
-bool app_disks_attached(struct step *step, int app, enum side side) {
-        struct pair *pair = step->pair;
-        const struct application *policy = application_policy(pair, app);
-        struct app_state *a = &pair->apps[app];
-        struct action *action;
-
-        if (policy->n_disks == 0)
-                return true;
-        if (a->disk_side != side) {
-                bool let_go = a->disks_let_go;
-
-                app_disks_forget(a);
-                a->disks_let_go = let_go;
-                a->disk_side = side;
-        }
-        if (a->disks_attached >= policy->n_disks)
-                return true;
-        if (request_free(step, &a->disk)) {
-                /* What failed may be held by the other side, which lives and does not own it: it has to let go. */
-                bool take_back = a->disk_take_back && !pair->record.apps[app].moving &&
-                                 pair->members[side_other(side)].process_alive;
-
-                action = step_act(step, take_back ? ACTION_DETACH_DISK : ACTION_ATTACH_DISK,
-                                  take_back ? side_other(side) : side, app, &a->disk, pair->policy->act_timeout_usec);
-                snprintf(action->text, sizeof(action->text), "%s", policy->disks[a->disks_attached]);
-        }
-        return false;
-}
-
 /* ---- failures ------------------------------------------------------------------------------------------- */
 
 unsigned pair_recent_restarts(const struct pair *pair, int app, usec_t now_usec) {

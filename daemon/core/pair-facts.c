@@ -202,6 +202,9 @@ static void domain_running(struct step *step, enum side side, enum domain_state 
         if (member->operator_hold) {
                 member->operator_hold = false;
                 step_say(step, RECORD_RESUMED, side, "%s runs again", pair_domain(pair, side));
+                for (size_t i = 0; i < pair->policy->n_applications; i++)
+                        if (pair->apps[i].disks_there[side] && pair->apps[i].disk.id == 0)
+                                request_reset(&pair->apps[i].disk); /* it can let go now */
                 if (member->configured)
                         detector_start(&member->detector, step->now);
         }
@@ -278,6 +281,8 @@ static void process_event(struct step *step, const struct event *event) {
                 member->process_gone_usec = step->now;
                 member->gone_signal = 0;
                 member_lost(step, event->side);
+                for (size_t i = 0; i < pair->policy->n_applications; i++)
+                        pair->apps[i].disks_there[event->side] = false;
                 if (!pair->record.fence_wanted[event->side] && !member->failure[0] && member->domain != DOMAIN_SHUTOFF)
                         member->gone_wait_usec = step->now + REASON_WAIT_USEC;
         }

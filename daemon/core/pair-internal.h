@@ -192,6 +192,11 @@ bool app_released(const struct pair *pair, int app, enum side side);
 int app_request(struct step *step, int app, enum side side, uint64_t bytes, char reason[MESSAGE_TEXT_LEN]);
 /* True when all its disks are attached to that side; asks for the next one otherwise. */
 bool app_disks_attached(struct step *step, int app, enum side side);
+bool app_disks_gone(struct step *step, int app, enum side side);
+/* A side that does not own it has not let go of a disk. Nothing of the application runs there, so where its guest
+ * stands still, or refuses again and again, the VM counts as failed and is built anew; one that owns another
+ * hot-standby application only where the policy's exclusive-stuck says fence-vm. */
+void app_disk_kept(struct step *step, int app, enum side side);
 /* Has its region's memory touched on that side, once for each move; app_state.prefaulted tells when it is done. */
 void app_prefault(struct step *step, int app, enum side side);
 /* The answer to that; false where it is to another question. */

@@ -429,6 +429,8 @@ enum phase move_advance(struct step *step, int app) {
         free_disks = stopped && move_disks_free(step, app);
         if (!pair_flow_active(pair))
                 return PHASE_DECIDED;
+        if (free_disks)
+                pair->apps[app].disks_there[pair->record.flow.from] = false;
         granted = (fenced_flow || free_disks) && move_detached(step, app) && move_granted(step, app);
         attached = granted && move_attached(step, app);
         if (!stopped || !pair_flow_active(pair))

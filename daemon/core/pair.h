@@ -179,7 +179,7 @@ struct app_state {
         enum side disk_side; /* the side that they are being attached to */
         bool told_start;       /* flow: its new side was told to start it, or may have been before failoverd's start */
         bool disks_let_go;   /* flow: they are free on its old side */
-        bool disk_take_back; /* attaching failed: the other side may hold on to it */
+        bool disks_there[SIDE_MAX]; /* a disk was asked for there, or may have been, and is not seen to be gone again */
         bool disk_stale;     /* the call that is out was for another purpose: its answer does not count */
 
         /* to the agents, by side */

@@ -295,6 +295,8 @@ static bool disks_let_go(struct step *step, int app) {
         enum side owner = pair->record.apps[app].owner;
         struct action *action;
 
+        if (!app_disks_gone(step, app, side_other(owner)))
+                return false;
         if (a->disks_detached >= policy->n_disks || member_is_gone(&pair->members[owner]))
                 return true;
         if (pair->members[owner].domain == DOMAIN_RUNNING && request_free(step, &a->disk)) {

@@ -238,7 +238,7 @@ static const struct layout_row app_rows[] = {
         WORD_OR_NONE(T, disk_side, side),
         NUMBER(T, told_start), NUMBER(T, prefaulted),
         NUMBER(T, disks_let_go),
-        NUMBER(T, disk_take_back),
+        NUMBERS(T, disks_there),
         NUMBER(T, disk_stale),
         INSIDES(T, attach, request_layout),
         INSIDES(T, start, request_layout),

@@ -153,13 +153,13 @@ static void check_start(struct sim *sim, const struct action *action) {
                                  app->name, policy->members[action->side].domain);
 }
 
-/* While a flow moves it, a disk is asked for only when it is free: not by trying. */
+/* A disk is asked for only when it is free: not by trying. */
 static void check_attach(struct sim *sim, const struct action *action) {
         const struct pair_policy *policy = sim_policy(sim, action->pair);
         const struct sim_vm *other = sim_vm(sim, action->pair, side_other(action->side));
         const struct application *app;
 
-        if (!policy || !sim->engine->pairs[action->pair]->record.apps[action->app].moving)
+        if (!policy || other->stated_dead)
                 return;
         app = &policy->applications[action->app];
         for (size_t i = 0; i < app->n_disks; i++)
