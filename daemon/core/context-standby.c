@@ -4,6 +4,7 @@
 static const char *const alone_state_table[ALONE_STATE_MAX] = {
         [ALONE_UNKNOWN] = "unknown", [ALONE_RUNS] = "running",    [ALONE_RESTS] = "resting",
         [ALONE_OFF] = "off",         [ALONE_CRASHED] = "crashed", [ALONE_LOST] = "lost",
+        [ALONE_ENDED] = "ended",
 };
 DEFINE_ENUM_TABLE(alone_state, alone_state_table)
 
@@ -53,6 +54,8 @@ const char *standby_reason(const struct vm_policy *policy, const struct standby_
                 return "its checkpoint cannot be resumed";
         if (record->wanted && sight->tries >= STANDBY_TRIES_MAX)
                 return "its checkpoint could not be resumed again and again";
+        if (sight->vm == ALONE_ENDED && !record->wanted)
+                return "it has ended, and libvirt does not know whether somebody wished that";
         if (record->run == 0)
                 return "there is no checkpoint of this run of the VM";
         if (sight->run != 0 && sight->run != record->run)
@@ -82,6 +85,10 @@ enum standby_work standby_next(const struct vm_policy *policy, const struct stan
                 if (record->wanted || record->held)
                         return STANDBY_SETTLE;
                 return sight->run != 0 && is_due(policy, record, sight, now_usec) ? STANDBY_CHECKPOINT : STANDBY_REST;
+        case ALONE_ENDED:
+                if (!record->wanted)
+                        return record->run != 0 && !record->held ? STANDBY_HOLD : STANDBY_REST;
+                break;
         case ALONE_OFF:
                 if (!record->wanted)
                         return record->run != 0 && !record->held ? STANDBY_SETTLE : STANDBY_REST;
@@ -130,6 +137,12 @@ void standby_worked(struct standby_record *record, usec_t now_usec) {
                 record->seen_usec = now_usec;
 }
 
+usec_t standby_watched(usec_t seen_usec, uint64_t run, const struct standby_sight *sight, usec_t now_usec) {
+        if (sight->run != 0 ? sight->run == run : sight->gone && now_usec <= seen_usec + STANDBY_GAP_USEC)
+                return later(seen_usec, now_usec);
+        return seen_usec;
+}
+
 void standby_waited(struct standby_record *record, usec_t waited_usec) {
         if (record->seen_usec > 0 && waited_usec <= STANDBY_WAIT_USEC)
                 record->seen_usec += waited_usec;
@@ -160,6 +173,7 @@ enum standby_state standby_state(const struct standby_record *record, const stru
         case ALONE_RESTS:
                 return record->run != 0 ? STANDBY_ARMED : STANDBY_UNARMED;
         case ALONE_OFF:
+        case ALONE_ENDED:
                 return STANDBY_OFF;
         case ALONE_CRASHED:
         case ALONE_LOST:

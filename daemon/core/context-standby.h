@@ -41,10 +41,11 @@ enum alone_state {
         ALONE_OFF,     /* as somebody wished */
         ALONE_CRASHED, /* the guest's system; QEMU is there */
         ALONE_LOST,    /* QEMU ended by itself */
+        ALONE_ENDED,   /* nobody says by whose doing */
         ALONE_STATE_MAX,
         ALONE_STATE_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(alone_state); /* "unknown", "running", "resting", "off", "crashed", "lost" */
+DECLARE_ENUM_TABLE(alone_state); /* "unknown", "running", "resting", "off", "crashed", "lost", "ended" */
 
 /* What is known of it for sure; kept by the caller before it acts on it. */
 struct standby_record {
@@ -103,6 +104,9 @@ void standby_worked(struct standby_record *record, usec_t now_usec);
  * run was seen is then what it was before. `waited_usec`: in one call on a connection that was there before and after,
  * by a clock that stands still while the host is suspended; what is longer than STANDBY_WAIT_USEC counts nothing. */
 void standby_waited(struct standby_record *record, usec_t waited_usec);
+/* A watch that looks at the VM's process all the while: until when no other run than `run` was there, if it was until
+ * `seen_usec`. That nobody is there says so only where that was not long ago. */
+usec_t standby_watched(usec_t seen_usec, uint64_t run, const struct standby_sight *sight, usec_t now_usec);
 /* A checkpoint of that run is whole, and in the other slot than the one before. `begun_usec`: when it was begun. */
 void standby_taken(struct standby_record *record, uint64_t run, usec_t begun_usec);
 /* The VM goes on from the checkpoint, as that run; 0: which one could not be seen, and no checkpoint counts for it. */

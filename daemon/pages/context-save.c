@@ -117,6 +117,11 @@ static int check_disks(const struct context_job *job, const struct context_vm *v
         return r;
 }
 
+/* Where the VM goes on meanwhile, what it writes to its memory is written once more. */
+static uint64_t spool_bytes(const struct context_job *job, const struct context_vm *vm) {
+        return vm->memory_bytes + OVERHEAD_BYTES + (job->live ? vm->memory_bytes / 4 : 0);
+}
+
 int context_saving_prepare(const struct context_job *job, virConnectPtr connection, const char *vm, const char *name,
                            struct context_saving *saving, struct error *error) {
         struct space_name space;
@@ -129,7 +134,7 @@ int context_saving_prepare(const struct context_job *job, virConnectPtr connecti
         if (r == 0)
                 r = context_key_load(job->key, &saving->key, error);
         if (r == 0)
-                r = context_spool_open(job->spool, saving->vm.memory_bytes + OVERHEAD_BYTES, &saving->spool, error);
+                r = context_spool_open(job->spool, spool_bytes(job, &saving->vm), &saving->spool, error);
         if (r < 0)
                 return r;
         name_space(&saving->vm, name, &space);
@@ -196,7 +201,7 @@ static int save(const struct context_job *job, struct context_saving *saving, st
                 r = check_disks(job, &saving->vm, saving->manifest->name, error);
         if (r == 0)
                 r = context_vm_image(&saving->vm, saving->spool.path, job->live ? saving->manifest->name : NULL,
-                                     &job->progress, error);
+                                     job->live ? spool_bytes(job, &saving->vm) : 0, &job->progress, error);
         if (r == 0)
                 r = context_vm_image_xml(&saving->vm, saving->spool.path, &saving->manifest->xml, error);
         if (r == 0)

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/thread.h"
@@ -200,6 +201,7 @@ struct call {
         virConnectPtr connection;
         const char *path, *xml;
         unsigned flags;
+        uint64_t limit_bytes; /* of what it writes to `path`; 0: none */
         struct error error;
         int result, over_fd;
 };
@@ -228,6 +230,12 @@ static void get_progress(virDomainPtr domain, uint64_t *ret_done, uint64_t *ret_
         *ret_total = total;
 }
 
+static bool has_outgrown(const struct call *call) {
+        struct stat st;
+
+        return call->limit_bytes > 0 && stat(call->path, &st) == 0 && (uint64_t) st.st_size > call->limit_bytes;
+}
+
 /* Waits for it. Where it is given up, libvirt is told once, and it ends in its own time; returns whether. */
 static bool watch(struct call *call, enum context_phase phase, const struct context_progress *progress) {
         struct pollfd over = { .fd = call->over_fd, .events = POLLIN };
@@ -238,7 +246,7 @@ static bool watch(struct call *call, enum context_phase phase, const struct cont
 
                 if (call->vm)
                         get_progress(call->vm->domain, &done, &total);
-                if (context_tell(progress, phase, done, total) < 0 && call->vm && !aborted)
+                if ((context_tell(progress, phase, done, total) < 0 || has_outgrown(call)) && call->vm && !aborted)
                         aborted = virDomainAbortJob(call->vm->domain) == 0;
         }
         return aborted;
@@ -258,7 +266,11 @@ static int carry_out(struct call *call, enum context_phase phase, const struct c
         aborted = watch(call, phase, progress);
         (void) pthread_join(thread, NULL);
         r = call->result;
-        if (r < 0 && aborted)
+        if (r < 0 && aborted && has_outgrown(call))
+                r = error_set(error, -ENOSPC, "the VM writes to its memory faster than %s takes that up: its state was "
+                              "past %llu MiB there, and has been given up", call->path,
+                              (unsigned long long) (call->limit_bytes / MIB));
+        else if (r < 0 && aborted)
                 r = error_set(error, -ECANCELED, "it was given up");
         else if (r < 0)
                 (void) error_set(error, r, "%s", error_text(&call->error));
@@ -275,10 +287,11 @@ static int take_snapshot(struct call *call) {
         return 0;
 }
 
-int context_vm_image(struct context_vm *vm, const char *path, const char *checkpoint,
+int context_vm_image(struct context_vm *vm, const char *path, const char *checkpoint, uint64_t limit_bytes,
                      const struct context_progress *progress, struct error *error) {
         _cleanup_free_ char *xml = NULL;
-        struct call call = { .run = take_snapshot, .vm = vm, .flags = VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA };
+        struct call call = { .run = take_snapshot, .vm = vm, .path = path,
+                             .limit_bytes = limit_bytes, .flags = VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA };
         int r;
 
         if (checkpoint)

@@ -39,8 +39,9 @@ int context_vm_suspend(struct context_vm *vm, struct error *error);
 int context_vm_go_on(struct context_vm *vm, struct error *error);
 /* Its state into the file at `path`, which libvirt makes. A file that is not whole is left where this fails. With
  * `checkpoint`, its name (NULL: none), the VM runs on meanwhile, but for a moment at the end. Its state is of that, and
- * so are its disks, since it goes on writing into overlays (context-overlay.h). */
-int context_vm_image(struct context_vm *vm, const char *path, const char *checkpoint,
+ * so are its disks, since it goes on writing into overlays (context-overlay.h). A file that grows
+ * past `limit_bytes`, 0: none, is given up with -ENOSPC. */
+int context_vm_image(struct context_vm *vm, const char *path, const char *checkpoint, uint64_t limit_bytes,
                      const struct context_progress *progress, struct error *error);
 /* The XML in such a file: what a VM may be started with from it, with other paths say. The caller frees it. */
 int context_vm_image_xml(const struct context_vm *vm, const char *path, char **ret_xml, struct error *error);

@@ -4,6 +4,7 @@
 
 #include "daemon/base/clock.h"
 #include "daemon/host/process.h"
+#include "daemon/pages/standby-watch.h"
 #include "daemon/pages/standby.h"
 
 #define TOLD_USEC USEC_PER_SEC
@@ -61,22 +62,36 @@ static int clear(struct standby *standby, int slot, struct error *error) {
         return r == -ENOENT ? 0 : r;
 }
 
-/* A disk that the VM writes goes on changing. Its snapshot would make a chain of files that nobody here shortens. */
-static int check_disks(struct standby *standby, struct error *error) {
+/* A disk that the VM writes goes on changing. Its snapshot would make a chain of files that nobody here shortens. Then
+ * the same as is asked when it is to go on: with what is refused then it would only seem to be armed. */
+static int check_disks(const struct context_vm *vm, struct error *error) {
         struct context_disk *disks = NULL;
-        struct context_vm vm = { 0 };
         size_t n = 0;
-        int r = context_vm_find(standby->connection, standby->domain, &vm, error);
+        int r = context_disks_look(vm->xml, &disks, &n, error);
 
-        if (r < 0)
-                return r;
-        r = context_disks_look(vm.xml, &disks, &n, error);
         for (size_t i = 0; i < n && r == 0; i++)
                 if (disks[i].writable)
                         r = error_set(error, -ENOTSUP, "the VM can write to its disk %s, and a checkpoint would not go "
                                       "with what is on it later: take the disk off, or make it read-only",
                                       disks[i].target);
+        if (r == 0 && context_disks_check(disks, n, NULL, 0, false, error) < 0) {
+                r = -ENOTSUP;
+                error_prefix(error, "the VM could not go on from a checkpoint");
+        }
         context_disks_free(disks, n);
+        return r;
+}
+
+/* Whether there is any use in a checkpoint. Of a transient VM nothing is left that says how it ended. */
+static int check_vm(struct standby *standby, struct error *error) {
+        struct context_vm vm = { 0 };
+        int r = context_vm_find(standby->connection, standby->domain, &vm, error);
+
+        if (r == 0 && virDomainIsPersistent(vm.domain) == 0)
+                r = error_set(error, -ENOTSUP, "the VM is transient, and libvirt would not say how it ended: define it "
+                              "(`virsh define`)");
+        if (r == 0)
+                r = check_disks(&vm, error);
         context_vm_deinit(&vm);
         return r;
 }
@@ -112,18 +127,43 @@ static int take(struct standby *standby, int slot, struct error *error) {
         return r;
 }
 
-int standby_checkpoint(struct standby *standby, struct error *error) {
-        int old = standby->document.record.slot, r;
-        usec_t begun = clock_usec(CLOCK_BOOTTIME);
+static int replace(struct standby *standby, struct error *error) {
+        int old = standby->document.record.slot, r = clear(standby, !old, error);
 
-        r = check_disks(standby, error);
-        if (r == 0)
-                r = clear(standby, !old, error);
         if (r == 0)
                 r = take(standby, !old, error);
         /* Where this one cannot be dropped now, it is when its place is needed again. */
         if (r == 0)
                 (void) clear(standby, old, NULL);
+        return r;
+}
+
+/* What waits for a memory server is watched over: a VM that is lost meanwhile goes on from the checkpoint before. */
+static int replace_watched(struct standby *standby, struct error *error) {
+        struct standby_record *record = &standby->document.record;
+        const uint64_t run = standby->sight.run;
+        const int stop_fd = standby->servers.cancel_fd;
+        struct standby_watch watch;
+        usec_t seen;
+        int r = standby_watch_begin(&watch, standby->run_dir, standby->domain, run, stop_fd, error);
+
+        if (r < 0)
+                return r;
+        standby->servers.cancel_fd = watch.cancel_fd;
+        r = replace(standby, error);
+        standby->servers.cancel_fd = stop_fd;
+        seen = standby_watch_end(&watch);
+        if (record->run == run && record->seen_usec < seen)
+                record->seen_usec = seen;
+        return r;
+}
+
+int standby_checkpoint(struct standby *standby, struct error *error) {
+        usec_t begun = clock_usec(CLOCK_BOOTTIME);
+        int r = check_vm(standby, error);
+
+        if (r == 0)
+                r = replace_watched(standby, error);
         standby->document.doing[0] = 0;
         standby->sight.saved_usec = clock_usec(CLOCK_BOOTTIME);
         standby->document.took_usec = standby->sight.saving_usec = standby->sight.saved_usec - begun;

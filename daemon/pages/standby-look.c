@@ -22,8 +22,22 @@ int standby_connect(struct standby *standby, struct error *error) {
         return context_vm_connect(standby->policy->hypervisor_uri, &standby->connection, error);
 }
 
-/* libvirt's word on how it ended decides whether that was a failure. What it does not know was no failure: VMs that
- * came to be off while nobody looked are left alone. */
+/* libvirt's word on how it ended decides whether that was a failure. */
+static enum alone_state ended_by(int reason) {
+        switch (reason) {
+        case VIR_DOMAIN_SHUTOFF_CRASHED:
+                return ALONE_LOST;
+        case VIR_DOMAIN_SHUTOFF_SHUTDOWN:
+        case VIR_DOMAIN_SHUTOFF_DESTROYED:
+        case VIR_DOMAIN_SHUTOFF_MIGRATED:
+        case VIR_DOMAIN_SHUTOFF_SAVED:
+        case VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT:
+                return ALONE_OFF;
+        default: /* QEMU has ended while libvirtd was away, or could not be used after */
+                return ALONE_ENDED;
+        }
+}
+
 static enum alone_state state_of(int state, int reason) {
         switch (state) {
         case VIR_DOMAIN_RUNNING:
@@ -37,7 +51,7 @@ static enum alone_state state_of(int state, int reason) {
         case VIR_DOMAIN_SHUTDOWN:
                 return ALONE_RESTS;
         case VIR_DOMAIN_SHUTOFF:
-                return reason == VIR_DOMAIN_SHUTOFF_CRASHED ? ALONE_LOST : ALONE_OFF;
+                return ended_by(reason);
         default:
                 return ALONE_UNKNOWN;
         }
@@ -61,7 +75,7 @@ static enum alone_state look_at_domain(struct standby *standby, usec_t *ret_wait
         from = clock_usec(CLOCK_MONOTONIC);
         domain = virDomainLookupByName(standby->connection, standby->domain);
         if (!domain && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
-                found = ALONE_OFF;
+                found = ALONE_ENDED;
         if (!domain) {
                 say(standby, "the VM is not found");
                 return found;
@@ -98,21 +112,28 @@ static uint64_t run_of(int pid) {
         return started > 0 ? (uint64_t) started << 24 ^ (uint64_t) pid : 0;
 }
 
+int standby_find_run(const char *run_dir, const char *domain, int *ret_pidfd, uint64_t *ret_run) {
+        int pid = 0, pidfd = -1, r = process_find(run_dir, domain, &pid, &pidfd);
+
+        *ret_run = 0;
+        if (r < 0)
+                return r;
+        *ret_run = run_of(pid);
+        if (process_ended(pidfd))
+                *ret_run = 0;
+        *ret_pidfd = pidfd;
+        return 0;
+}
+
 static void look_at_process(struct standby *standby) {
         struct standby_sight *sight = &standby->sight;
-        int pid = 0, pidfd = -1, r;
+        int pidfd = -1, r = standby_find_run(standby->run_dir, standby->domain, &pidfd, &sight->run);
 
-        sight->run = 0;
-        r = process_find(standby->run_dir, standby->domain, &pid, &pidfd);
         sight->gone = r == -ESRCH;
         if (standby->pidfd >= 0)
                 (void) close(standby->pidfd);
         standby->pidfd = r == 0 ? pidfd : -1;
-        if (r == 0) {
-                sight->run = run_of(pid);
-                if (process_ended(pidfd))
-                        sight->run = 0;
-        } else if (r == -EEXIST)
+        if (r == -EEXIST)
                 snprintf(standby->document.text, STANDBY_TEXT_LEN, "a QEMU of that name runs that libvirt does not "
                          "know; it is left alone, and nothing is resumed beside it");
 }

@@ -46,6 +46,8 @@ struct standby {
 
 /* Looks at the VM: fills in what is seen in `sight`. What keeps it from being seen is in `text`. */
 void standby_look(struct standby *standby);
+/* The VM's process, as process_find() does, and which run of the VM it is; 0: not known, or it has ended. */
+int standby_find_run(const char *run_dir, const char *domain, int *ret_pidfd, uint64_t *ret_run);
 /* Makes it certain that the VM's process ends; whether it has, the next look tells. */
 int standby_fence(struct standby *standby, struct error *error);
 /* A connection to libvirt, opened anew where there is none that works. */

@@ -99,6 +99,30 @@ static void only_so_much_waiting_for_libvirt_counts_as_looking(void) {
         CHECK(next(&record, lost, now + STANDBY_WAIT_USEC + 1) == STANDBY_DECIDE);
 }
 
+static void a_watch_knows_of_no_other_run_while_it_looks(void) {
+        const struct standby_sight same = { .run = 7 }, other = { .run = 8 }, gone = { .gone = true }, blind = { 0 };
+        const usec_t seen = 100 * SEC, late = seen + STANDBY_GAP_USEC + 1;
+
+        CHECK(standby_watched(seen, 7, &same, late) == late);
+        CHECK(standby_watched(seen, 7, &gone, late - 1) == late - 1);
+        CHECK(standby_watched(seen, 7, &gone, late) == seen);
+        CHECK(standby_watched(seen, 7, &other, seen + 1) == seen && standby_watched(seen, 7, &blind, seen + 1) == seen);
+}
+
+static void an_end_that_nobody_explains_is_held_and_not_hidden(void) {
+        struct standby_record record = { 0 };
+        struct standby_sight ended = { .vm = ALONE_ENDED, .gone = true };
+
+        CHECK(next(&record, ended, SEC) == STANDBY_REST); /* there was nothing to be resumed */
+        standby_taken(&record, 7, SEC);
+        CHECK(next(&record, ended, SEC) == STANDBY_HOLD);
+        CHECK(strstr(standby_reason(&policy, &record, &ended, SEC), "does not know") != NULL);
+        standby_decided(&record, SEC); /* and libvirt was started anew before it was resumed */
+        CHECK(next(&record, ended, SEC) == STANDBY_RESUME);
+        standby_held(&record);
+        CHECK(next(&record, ended, SEC) == STANDBY_REST);
+}
+
 static const char *held_for(const struct standby_record *record, struct standby_sight sight, usec_t now) {
         return next(record, sight, now) == STANDBY_HOLD ? standby_reason(&policy, record, &sight, now) : "";
 }
@@ -402,6 +426,7 @@ static void what_is_seen_is_told_in_a_word(void) {
 TEST_MAIN("core-context-standby", TEST(every_enum_table_round_trips),
           TEST(checkpoints_are_taken_at_once_and_then_as_often_as_wanted),
           TEST(a_checkpoint_that_failed_is_tried_again_a_little_later), TEST(a_lost_vm_is_fenced_and_goes_on),
+          TEST(a_watch_knows_of_no_other_run_while_it_looks), TEST(an_end_that_nobody_explains_is_held_and_not_hidden),
           TEST(only_so_much_waiting_for_libvirt_counts_as_looking),
           TEST(what_cannot_go_on_is_held_with_its_reason), TEST(an_end_that_somebody_wished_is_left_alone),
           TEST(only_the_latest_failovers_are_remembered),

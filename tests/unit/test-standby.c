@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "daemon/base/clock.h"
@@ -38,10 +39,13 @@ static char directory[] = "/tmp/test-standby-XXXXXX", policy_path[64], dir[64], 
 static volatile sig_atomic_t stop;
 
 static struct {
-        usec_t now_usec;
+        _Atomic usec_t now_usec;
+        _Atomic bool process; /* the VM has one: this test's */
+        _Atomic unsigned finds;
         int state, reason;   /* as libvirt says */
         usec_t takes_usec;   /* libvirt, to say it */
-        bool reconnects;     /* the connection was lost before the look */
+        bool transient;
+        const char *xml;     /* of the VM */
         unsigned looks;
         void (*on_look)(void);
         int resumes;         /* what comes of resuming */
@@ -52,23 +56,31 @@ static struct {
 
 usec_t __wrap_clock_usec(clockid_t clock);
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_msec);
+int __real_poll(struct pollfd *fds, nfds_t n, int timeout_msec);
 virConnectPtr __wrap_virConnectOpen(const char *uri);
 int __wrap_virConnectClose(virConnectPtr connection);
 int __wrap_virConnectIsAlive(virConnectPtr connection);
 virDomainPtr __wrap_virDomainLookupByName(virConnectPtr connection, const char *name);
 int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags);
 int __wrap_virDomainFree(virDomainPtr domain);
+int __wrap_virDomainIsPersistent(virDomainPtr domain);
 int __wrap_virGetLastErrorCode(void);
 const char *__wrap_virGetLastErrorMessage(void);
 int __wrap_process_find(const char *run_dir, const char *domain, int *ret_pid, int *ret_pidfd);
 int __wrap_context_resume(const struct context_job *job, const char *name, struct context_manifest **ret,
                           struct error *error);
+int __wrap_context_vm_find(virConnectPtr connection, const char *name, struct context_vm *ret, struct error *error);
+int __wrap_context_remove(const struct context_job *job, const char *name, struct error *error);
 
 usec_t __wrap_clock_usec(clockid_t clock) {
         return world.now_usec;
 }
 
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_msec) {
+        int r = n > 0 ? __real_poll(fds, n, 1) : 0;
+
+        if (r != 0)
+                return r;
         world.now_usec += (usec_t) timeout_msec * USEC_PER_MSEC;
         return 0;
 }
@@ -103,6 +115,10 @@ int __wrap_virDomainFree(virDomainPtr domain) {
         return 0;
 }
 
+int __wrap_virDomainIsPersistent(virDomainPtr domain) {
+        return !world.transient;
+}
+
 int __wrap_virGetLastErrorCode(void) {
         return VIR_ERR_INTERNAL_ERROR;
 }
@@ -112,7 +128,35 @@ const char *__wrap_virGetLastErrorMessage(void) {
 }
 
 int __wrap_process_find(const char *run_dir, const char *domain, int *ret_pid, int *ret_pidfd) {
-        return -ESRCH;
+        world.finds++;
+        if (!world.process)
+                return -ESRCH;
+        *ret_pid = getpid();
+        *ret_pidfd = (int) syscall(SYS_pidfd_open, getpid(), 0);
+        return 0;
+}
+
+int __wrap_context_vm_find(virConnectPtr connection, const char *name, struct context_vm *ret, struct error *error) {
+        *ret = (struct context_vm) { .domain = DOMAIN, .xml = strdup(world.xml) };
+        return ret->xml ? 0 : -ENOMEM;
+}
+
+/* Until somebody has looked at the VM's process so often. */
+static void wait_looks(unsigned n) {
+        for (unsigned from = world.finds; world.finds < from + n;)
+                (void) __real_poll(NULL, 0, 1);
+}
+
+/* A server that is silent, and the VM is lost in that time, which is longer than it takes to start it anew. */
+int __wrap_context_remove(const struct context_job *job, const char *name, struct error *error) {
+        struct pollfd given_up = { .fd = job->servers->cancel_fd, .events = POLLIN };
+
+        wait_looks(40);
+        CHECK(__real_poll(&given_up, 1, 0) == 0);
+        world.process = false;
+        wait_looks(40);
+        CHECK(__real_poll(&given_up, 1, 0) == 1);
+        return error_set(error, -ENOTCONN, "silence");
 }
 
 static void write_policy(const char *text) {
@@ -293,6 +337,69 @@ static void waiting_for_libvirt_counts_only_over_one_connection(void) {
         standby_deinit(&standby);
 }
 
+static void how_it_ended_says_whether_somebody_wished_it(void) {
+        static const struct {
+                int reason;
+                enum alone_state is;
+        } cases[] = {
+                { VIR_DOMAIN_SHUTOFF_CRASHED, ALONE_LOST },    { VIR_DOMAIN_SHUTOFF_DESTROYED, ALONE_OFF },
+                { VIR_DOMAIN_SHUTOFF_SHUTDOWN, ALONE_OFF },    { VIR_DOMAIN_SHUTOFF_SAVED, ALONE_OFF },
+                { VIR_DOMAIN_SHUTOFF_UNKNOWN, ALONE_ENDED },   { VIR_DOMAIN_SHUTOFF_DAEMON, ALONE_ENDED },
+                { VIR_DOMAIN_SHUTOFF_FAILED, ALONE_ENDED },
+        };
+        struct standby standby = new_standby();
+
+        world.state = VIR_DOMAIN_SHUTOFF;
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                world.reason = cases[i].reason;
+                standby_look(&standby);
+                CHECK(standby.sight.vm == cases[i].is);
+        }
+        standby_deinit(&standby);
+}
+
+#define XML "<domain type='kvm'><name>a</name><devices>%s</devices></domain>"
+
+static void what_could_not_go_on_is_not_saved(void) {
+        static const char elsewhere[] = "<disk type='network' device='disk'><source protocol='nbd' name='x'>"
+                                        "<host name='192.0.2.1'/></source><target dev='vda'/><readonly/></disk>";
+        char text[512];
+        struct standby standby = new_standby();
+        struct error error = ERROR_INIT;
+
+        standby.sight.run = RUN;
+        snprintf(text, sizeof(text), XML, elsewhere);
+        world.xml = text;
+        CHECK(standby_checkpoint(&standby, &error) == -ENOTSUP);
+        CHECK(strstr(error_text(&error), "could not go on") != NULL && world.finds == 0);
+        snprintf(text, sizeof(text), XML, "");
+        world.transient = true;
+        CHECK(standby_checkpoint(&standby, &error) == -ENOTSUP && strstr(error_text(&error), "transient") != NULL);
+        error_deinit(&error);
+        standby_deinit(&standby);
+}
+
+static void a_vm_that_is_lost_while_a_checkpoint_waits_goes_on(void) {
+        struct standby standby = new_standby();
+        struct standby_document *document = &standby.document;
+        const usec_t begun = world.now_usec;
+        char text[512];
+
+        snprintf(text, sizeof(text), XML, "");
+        world.xml = text;
+        world.process = true;
+        world.state = VIR_DOMAIN_RUNNING;
+        standby_look(&standby);
+        document->record.run = standby.sight.run;
+        CHECK(standby.sight.run != 0 && standby_checkpoint(&standby, NULL) == -ENOTCONN);
+        CHECK(world.now_usec > begun + 3 * STANDBY_GAP_USEC);
+        world.state = VIR_DOMAIN_SHUTOFF;
+        world.reason = VIR_DOMAIN_SHUTOFF_CRASHED;
+        standby_look(&standby);
+        CHECK(standby_next(standby.vm, &document->record, &standby.sight, world.now_usec) == STANDBY_DECIDE);
+        standby_deinit(&standby);
+}
+
 static void end(void) {
         char path[128];
 
@@ -303,4 +410,6 @@ static void end(void) {
 TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_out_of_it),
           TEST(a_vm_that_is_or_was_a_pairs_is_not_its_own), TEST(a_vm_that_is_given_away_meanwhile_is_not_started),
           TEST(only_damage_and_doubt_are_final), TEST(nothing_is_done_before_the_decision_is_kept),
-          TEST(waiting_for_libvirt_counts_only_over_one_connection), TEST(end))
+          TEST(waiting_for_libvirt_counts_only_over_one_connection),
+          TEST(how_it_ended_says_whether_somebody_wished_it), TEST(what_could_not_go_on_is_not_saved),
+          TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on), TEST(end))
