@@ -74,6 +74,8 @@ static int send_all(struct talk *talk, const char *text, struct error *error) {
                         left -= (size_t) n;
                 } else if (errno == EAGAIN || errno == EINTR) {
                         r = wait_for(talk, POLLOUT, error);
+                } else if (errno == EPIPE || errno == ECONNRESET) {
+                        return 0; /* it may have said why */
                 } else {
                         r = no_answer(talk->ask, error, strerror(errno));
                 }

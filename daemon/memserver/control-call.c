@@ -82,7 +82,7 @@ static int call_grant(struct server *server, const struct control_request *reque
                       struct error *error) {
         struct space_name name = name_of(request);
         char capability[CAPABILITY_LEN];
-        int r = server_grant(server, &name, request->token, capability, error);
+        int r = server_grant(server, &out->asker, &name, request->token, capability, error);
 
         return r < 0 ? r : send_capability(out, request->id, capability);
 }
@@ -91,7 +91,7 @@ static int call_look(struct server *server, const struct control_request *reques
                      struct error *error) {
         struct space_name name = name_of(request);
         char capability[CAPABILITY_LEN];
-        int r = server_look(server, &name, capability, error);
+        int r = server_look(server, &out->asker, &name, capability, error);
 
         return r < 0 ? r : send_capability(out, request->id, capability);
 }
@@ -100,7 +100,7 @@ static int call_drop(struct server *server, const struct control_request *reques
                      struct error *error) {
         struct space_name name = name_of(request);
 
-        return server_drop(server, &name, request->token, error);
+        return server_drop(server, &out->asker, &name, request->token, error);
 }
 
 static int call_mirror(struct server *server, const struct control_request *request, const struct control_out *out,
@@ -108,14 +108,14 @@ static int call_mirror(struct server *server, const struct control_request *requ
         struct space_name name = name_of(request);
         struct server_copy copy = copy_of(request);
 
-        return server_mirror(server, &name, &copy, error);
+        return server_mirror(server, &out->asker, &name, &copy, error);
 }
 
 static int call_unmirror(struct server *server, const struct control_request *request, const struct control_out *out,
                          struct error *error) {
         struct space_name name = name_of(request);
 
-        return server_unmirror(server, &name, error);
+        return server_unmirror(server, &out->asker, &name, error);
 }
 
 static int call_hand_over(struct server *server, const struct control_request *request, const struct control_out *out,
@@ -123,21 +123,22 @@ static int call_hand_over(struct server *server, const struct control_request *r
         struct space_name name = name_of(request);
         struct server_copy copy = copy_of(request);
 
-        return server_hand_over(server, &name, &copy, error);
+        return server_hand_over(server, &out->asker, &name, &copy, error);
 }
 
 static int call_stay(struct server *server, const struct control_request *request, const struct control_out *out,
                      struct error *error) {
         struct space_name name = name_of(request);
 
-        return server_stay(server, &name, error);
+        return server_stay(server, &out->asker, &name, error);
 }
 
 static int call_promote(struct server *server, const struct control_request *request, const struct control_out *out,
                         struct error *error) {
         struct space_name name = name_of(request);
         char capability[CAPABILITY_LEN];
-        int r = server_promote(server, &name, request->token, request->lost_usec, request->force, capability, error);
+        int r = server_promote(server, &out->asker, &name, request->token, request->lost_usec, request->force,
+                               capability, error);
 
         return r < 0 ? r : send_capability(out, request->id, capability);
 }
@@ -147,7 +148,7 @@ static bool asked_for(const char *asked, const char *name) {
         return *asked == 0 || strcmp(asked, name) == 0;
 }
 
-/* With the gate entered. */
+/* With the lock for it held. */
 static void tell_copy(struct copy *copy, int *ret_state, uint64_t *ret_session, struct space_status *status) {
         struct copy_status told;
 
@@ -161,7 +162,7 @@ static void tell_copy(struct copy *copy, int *ret_state, uint64_t *ret_session, 
                 memcpy(status->text, told.text, sizeof(status->text));
 }
 
-/* With the gate entered. */
+/* With the lock for it held. */
 static void tell_keeper(const struct space *space, struct space_status *status) {
         usec_t now = clock_usec(CLOCK_BOOTTIME);
         struct error error = ERROR_INIT;
@@ -199,15 +200,15 @@ static void tell_space(struct space *space, struct space_status *ret) {
         ret->quota_bytes = space->limit_pages * PAGE_BYTES;
         ret->persist = space->file != NULL;
         ret->connections = atomic_load(&space->n_connections);
-        gate_enter(&space->gate);
+        pthread_mutex_lock(&space->told);
         ret->role = (int) space->role;
         ret->token = space->token;
         tell_copy(space->mirror, &ret->mirror, &ret->mirror_session, ret);
         tell_copy(space->move, &ret->hand_over, &ret->hand_over_session, ret);
-        tell_epochs(space, ret);
         if (space->role == SPACE_MIRROR)
                 tell_keeper(space, ret);
-        gate_leave(&space->gate);
+        pthread_mutex_unlock(&space->told);
+        tell_epochs(space, ret);
 }
 
 static int call_spaces(struct server *server, const struct control_request *request, const struct control_out *out,

@@ -6,8 +6,9 @@
 /* Where the lines of an answer go. -EPIPE and the like: nobody reads them any more. */
 struct control_out {
         int (*line)(void *userdata, const char *line);
-        int (*over)(void *userdata); /* non-zero: stop waiting */
+        int (*over)(void *userdata); /* non-zero: a call that goes on by itself is to end */
         void *userdata;
+        struct gate_asker asker; /* non-zero: nobody would read the answer, so that it is not waited for */
 };
 
 /* Carries a request out and answers it. What `out` said where it failed. */

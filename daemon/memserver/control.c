@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -84,8 +85,18 @@ static int talk_over(void *userdata) {
         return wait_readable(userdata, 0) != 0;
 }
 
+/* For calls that have to wait for others: one who only says no more still reads the answer. */
+static int talk_gone(void *userdata) {
+        const struct talk *talk = userdata;
+        struct pollfd polls[] = { { .fd = talk->control->stop_fd, .events = POLLIN }, { .fd = talk->fd } };
+
+        if (poll(polls, ELEMENTSOF(polls), 0) <= 0)
+                return 0;
+        return polls[0].revents || polls[1].revents & (POLLHUP | POLLERR | POLLNVAL);
+}
+
 static int answer(struct talk *talk, const char *text, size_t length) {
-        const struct control_out out = { talk_line, talk_over, talk };
+        const struct control_out out = { talk_line, talk_over, talk, { talk_gone, talk } };
         struct control_request request;
         struct error error = ERROR_INIT;
         _cleanup_free_ char *line = NULL;
@@ -156,6 +167,18 @@ static struct talk *free_talk(struct control *control) {
         return free;
 }
 
+/* Nobody is to take it for a server that is lost. */
+static void turn_away(int fd) {
+        _cleanup_free_ char *line = NULL;
+        char text[96];
+
+        snprintf(text, sizeof(text), "%d others talk with this server, as many as may; ask again",
+                 CONTROL_CONNECTIONS_MAX);
+        if (control_encode_result(0, -EAGAIN, text, &line) == 0)
+                (void) send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void) close(fd);
+}
+
 static void start_talk(struct control *control, int fd) {
         static const struct timeval patience = { .tv_sec = SEND_SEC };
         struct talk *talk;
@@ -172,7 +195,7 @@ static void start_talk(struct control *control, int fd) {
         }
         pthread_mutex_unlock(&control->lock);
         if (!talk)
-                (void) close(fd);
+                turn_away(fd);
 }
 
 static void *listen_run(void *userdata) {

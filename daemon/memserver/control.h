@@ -11,7 +11,7 @@
 #include "daemon/base/error.h"
 #include "daemon/memserver/server.h"
 
-#define CONTROL_CONNECTIONS_MAX 32
+#define CONTROL_CONNECTIONS_MAX 128
 #define CONTROL_USERS_MAX 8
 
 struct control;

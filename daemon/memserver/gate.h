@@ -24,4 +24,14 @@ void gate_enter(struct gate *gate);
 void gate_leave(struct gate *gate);
 /* Not from inside. One at a time: a second one waits for the first to reopen. */
 void gate_shut(struct gate *gate);
+
+/* For whom somebody waits at a gate. */
+struct gate_asker {
+        int (*gone)(void *userdata); /* non-zero: nobody is there any more who would hear of it. Must not wait */
+        void *userdata;
+};
+
+/* The same, for as long as the asker is there; NULL: without end. -ECANCELED once he has gone: the gate is as it
+ * was. */
+int gate_shut_for(struct gate *gate, const struct gate_asker *asker);
 void gate_reopen(struct gate *gate);

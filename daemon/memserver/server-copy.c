@@ -33,7 +33,14 @@ static struct copy **place_of(struct space *space, enum copy_kind kind) {
         return kind == COPY_MIRROR ? &space->mirror : &space->move;
 }
 
-/* Takes a copy away from the space and ends it. With the admin lock held. */
+/* With the gate shut. */
+static void set_copy(struct space *space, enum copy_kind kind, struct copy *copy) {
+        pthread_mutex_lock(&space->told);
+        *place_of(space, kind) = copy;
+        pthread_mutex_unlock(&space->told);
+}
+
+/* Takes a copy away from the space and ends it, which is not called off half-way. With the admin gate shut. */
 static void end_copy(struct space *space, enum copy_kind kind) {
         struct copy *copy = *place_of(space, kind);
 
@@ -41,31 +48,32 @@ static void end_copy(struct space *space, enum copy_kind kind) {
                 return;
         copy_stop(copy);
         gate_shut(&space->gate);
-        *place_of(space, kind) = NULL;
+        set_copy(space, kind, NULL);
         gate_reopen(&space->gate);
         copy_free(copy);
 }
 
 void server_end_copies(struct space *space) {
-        pthread_mutex_lock(&space->admin);
+        gate_shut(&space->admin);
         end_copy(space, COPY_MIRROR);
         end_copy(space, COPY_MOVE);
-        pthread_mutex_unlock(&space->admin);
+        gate_reopen(&space->admin);
 }
 
-/* With the admin lock held. */
-static int add_copy(struct server *server, struct space *space, const struct copy_options *options,
-                    struct error *error) {
+/* With the admin gate shut. */
+static int add_copy(struct server *server, const struct gate_asker *asker, struct space *space,
+                    const struct copy_options *options, struct error *error) {
         struct copy *copy;
         int r;
 
-        gate_shut(&space->gate);
+        if (gate_shut_for(&space->gate, asker) < 0)
+                return server_asker_gone(error);
         r = space->dropped ? error_set(error, -ENOENT, "there is no such space")
                            : may_have_copy(space, options->kind, error);
         if (r == 0) {
                 r = copy_new(space, server->events, options, &copy);
                 if (r == 0)
-                        *place_of(space, options->kind) = copy;
+                        set_copy(space, options->kind, copy);
                 else
                         error_set(error, r, "%s", strerror(-r));
         }
@@ -80,8 +88,12 @@ static int add_copy(struct server *server, struct space *space, const struct cop
         return 0;
 }
 
-static int copy_space(struct server *server, enum copy_kind kind, const struct space_name *name,
-                      const struct server_copy *options, struct error *error) {
+static int shut_admin(struct space *space, const struct gate_asker *asker, struct error *error) {
+        return gate_shut_for(&space->admin, asker) < 0 ? server_asker_gone(error) : 0;
+}
+
+static int copy_space(struct server *server, const struct gate_asker *asker, enum copy_kind kind,
+                      const struct space_name *name, const struct server_copy *options, struct error *error) {
         struct space *space = server_find(server, name);
         int r;
         struct copy_options copy = {
@@ -97,49 +109,53 @@ static int copy_space(struct server *server, enum copy_kind kind, const struct s
 
         if (!space)
                 return error_set(error, -ENOENT, NAME_FORMAT ": there is no such space", NAME_ARGS(name));
-        pthread_mutex_lock(&space->admin);
         r = options->deadline_usec < SERVER_DEADLINE_MIN_USEC
-                    ? error_set(error, -EINVAL, "a deadline is at least 20 ms")
-                    : add_copy(server, space, &copy, error);
-        pthread_mutex_unlock(&space->admin);
+                    ? error_set(error, -EINVAL, "a deadline is at least 20 ms") : shut_admin(space, asker, error);
+        if (r == 0) {
+                r = add_copy(server, asker, space, &copy, error);
+                gate_reopen(&space->admin);
+        }
         space_unref(space);
         if (r < 0)
                 error_prefix(error, NAME_FORMAT, NAME_ARGS(name));
         return r;
 }
 
-int server_mirror(struct server *server, const struct space_name *name, const struct server_copy *options,
-                  struct error *error) {
-        return copy_space(server, COPY_MIRROR, name, options, error);
+int server_mirror(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                  const struct server_copy *options, struct error *error) {
+        return copy_space(server, asker, COPY_MIRROR, name, options, error);
 }
 
-int server_hand_over(struct server *server, const struct space_name *name, const struct server_copy *options,
-                     struct error *error) {
-        return copy_space(server, COPY_MOVE, name, options, error);
+int server_hand_over(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                     const struct server_copy *options, struct error *error) {
+        return copy_space(server, asker, COPY_MOVE, name, options, error);
 }
 
-int server_unmirror(struct server *server, const struct space_name *name, struct error *error) {
+int server_unmirror(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                    struct error *error) {
         struct space *space = server_find(server, name);
         bool had = false;
+        int r = space ? shut_admin(space, asker, error) : 0;
 
-        if (space) {
-                pthread_mutex_lock(&space->admin);
+        if (space && r == 0) {
                 had = space->mirror != NULL;
                 end_copy(space, COPY_MIRROR);
-                pthread_mutex_unlock(&space->admin);
-                space_unref(space);
+                gate_reopen(&space->admin);
         }
-        if (!had)
+        if (space)
+                space_unref(space);
+        if (r == 0 && !had)
                 return error_set(error, -ENOENT, NAME_FORMAT ": there is no such space, or it has no mirror",
                                  NAME_ARGS(name));
-        return 0;
+        return r;
 }
 
-/* With the admin lock held. */
-static int stay(struct space *space, struct error *error) {
+/* With the admin gate shut. */
+static int stay(struct space *space, const struct gate_asker *asker, struct error *error) {
         int r;
 
-        gate_shut(&space->gate);
+        if (gate_shut_for(&space->gate, asker) < 0)
+                return server_asker_gone(error);
         if (!space->move)
                 r = error_set(error, -ENOENT, "it is not being handed over");
         else if (copy_call_off(space->move))
@@ -152,15 +168,18 @@ static int stay(struct space *space, struct error *error) {
         return r;
 }
 
-int server_stay(struct server *server, const struct space_name *name, struct error *error) {
+int server_stay(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                struct error *error) {
         struct space *space = server_find(server, name);
         int r = -ENOENT;
 
         if (!space)
                 return error_set(error, r, NAME_FORMAT ": there is no such space", NAME_ARGS(name));
-        pthread_mutex_lock(&space->admin);
-        r = stay(space, error);
-        pthread_mutex_unlock(&space->admin);
+        r = shut_admin(space, asker, error);
+        if (r == 0) {
+                r = stay(space, asker, error);
+                gate_reopen(&space->admin);
+        }
         space_unref(space);
         if (r < 0)
                 error_prefix(error, NAME_FORMAT, NAME_ARGS(name));
@@ -198,10 +217,11 @@ static void relabel(struct space *space) {
         (void) persist_relabel(space->file, &label);
 }
 
-int server_promote(struct server *server, const struct space_name *name, uint64_t token, usec_t lost_usec, bool force,
-                   char ret_capability[static CAPABILITY_LEN], struct error *error) {
+int server_promote(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                   uint64_t token, usec_t lost_usec, bool force, char ret_capability[static CAPABILITY_LEN],
+                   struct error *error) {
         struct space *space;
-        int r = server_shut_space(server, name, &space, error);
+        int r = server_shut_space(server, asker, name, &space, error);
 
         if (r < 0)
                 return r;
@@ -209,7 +229,9 @@ int server_promote(struct server *server, const struct space_name *name, uint64_
         if (r == 0)
                 r = server_new_grant(server, space, token, ret_capability, error);
         if (r == 0) {
+                pthread_mutex_lock(&space->told);
                 space->role = SPACE_PRIMARY;
+                pthread_mutex_unlock(&space->told);
                 space->restored = false;
                 relabel(space);
         }

@@ -29,8 +29,11 @@ struct server {
 #define NAME_FORMAT "%s/%s/%s"
 #define NAME_ARGS(name) (name)->node, (name)->owner, (name)->space
 
-/* Shuts the gate of the space of that name. server_reopen_space() ends that, and the reference. -ENOENT. */
-int server_shut_space(struct server *server, const struct space_name *name, struct space **ret, struct error *error);
+/* Shuts the gate of the space of that name. server_reopen_space() ends that, and the reference. -ENOENT, -ECANCELED. */
+int server_shut_space(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                      struct space **ret, struct error *error);
+/* What is said where an asker has gone, to nobody but a log: returns -ECANCELED. */
+int server_asker_gone(struct error *error);
 void server_reopen_space(struct space *space);
 /* With the gate shut: a new grant, and its capability. -ESTALE where the token is not above the present one. */
 int server_new_grant(struct server *server, struct space *space, uint64_t token,

@@ -202,11 +202,16 @@ int server_open(struct server *server, const struct server_open *open, char ret_
         memcpy(ret_capability, capability, CAPABILITY_LEN);
         return 0;
 }
-int server_shut_space(struct server *server, const struct space_name *name, struct space **ret, struct error *error) {
+
+int server_shut_space(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                      struct space **ret, struct error *error) {
         struct space *space = server_find(server, name);
 
         if (space) {
-                gate_shut(&space->gate);
+                if (gate_shut_for(&space->gate, asker) < 0) {
+                        space_unref(space);
+                        return server_asker_gone(error);
+                }
                 if (!space->dropped) {
                         *ret = space;
                         return 0;
@@ -215,6 +220,10 @@ int server_shut_space(struct server *server, const struct space_name *name, stru
                 space_unref(space);
         }
         return error_set(error, -ENOENT, NAME_FORMAT ": there is no such space", NAME_ARGS(name));
+}
+
+int server_asker_gone(struct error *error) {
+        return error_set(error, -ECANCELED, "whoever asked has hung up");
 }
 
 void server_reopen_space(struct space *space) {
@@ -244,10 +253,10 @@ int server_new_grant(struct server *server, struct space *space, uint64_t token,
         return 0;
 }
 
-int server_grant(struct server *server, const struct space_name *name, uint64_t token,
+int server_grant(struct server *server, const struct gate_asker *asker, const struct space_name *name, uint64_t token,
                  char ret_capability[static CAPABILITY_LEN], struct error *error) {
         struct space *space;
-        int r = server_shut_space(server, name, &space, error);
+        int r = server_shut_space(server, asker, name, &space, error);
 
         if (r < 0)
                 return r;
@@ -274,10 +283,10 @@ static int look(struct server *server, struct space *space, char ret_capability[
         return r;
 }
 
-int server_look(struct server *server, const struct space_name *name, char ret_capability[static CAPABILITY_LEN],
-                struct error *error) {
+int server_look(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                char ret_capability[static CAPABILITY_LEN], struct error *error) {
         struct space *space;
-        int r = server_shut_space(server, name, &space, error);
+        int r = server_shut_space(server, asker, name, &space, error);
 
         if (r < 0)
                 return r;
@@ -314,9 +323,10 @@ static int drop(struct server *server, struct space *space, uint64_t token, stru
         return 0;
 }
 
-int server_drop(struct server *server, const struct space_name *name, uint64_t token, struct error *error) {
+int server_drop(struct server *server, const struct gate_asker *asker, const struct space_name *name, uint64_t token,
+                struct error *error) {
         struct space *space;
-        int r = server_shut_space(server, name, &space, error);
+        int r = server_shut_space(server, asker, name, &space, error);
 
         if (r < 0)
                 return r;

@@ -54,17 +54,21 @@ struct server *server_free(struct server *server);
  * -EMFILE past a limit, -EINVAL. */
 int server_open(struct server *server, const struct server_open *open, char ret_capability[static CAPABILITY_LEN],
                 struct error *error);
+/* What follows waits for requests that are under way, for as long as the asker is there (gate.h): -ECANCELED, and
+ * nothing has changed, once he has gone. */
+
 /* The space goes to whoever gets the new capability. Returns when nothing of an older grant is under way any more.
  * -ENOENT, -ESTALE where `token` is not above that of the space. */
-int server_grant(struct server *server, const struct space_name *name, uint64_t token,
+int server_grant(struct server *server, const struct gate_asker *asker, const struct space_name *name, uint64_t token,
                  char ret_capability[static CAPABILITY_LEN], struct error *error);
 /* A capability for reading a primary alone, for as long as the present grant lasts, which is not ended. -ENOENT, -EPERM
  * for a mirror. */
-int server_look(struct server *server, const struct space_name *name, char ret_capability[static CAPABILITY_LEN],
-                struct error *error);
+int server_look(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                char ret_capability[static CAPABILITY_LEN], struct error *error);
 /* Ends the space and gives its pages back. -ENOENT, -ESTALE where `token` is below that of the space: the order is
  * of a grant that has passed. */
-int server_drop(struct server *server, const struct space_name *name, uint64_t token, struct error *error);
+int server_drop(struct server *server, const struct gate_asker *asker, const struct space_name *name, uint64_t token,
+                struct error *error);
 
 #define SERVER_DEADLINE_MIN_USEC (20 * USEC_PER_MSEC)
 
@@ -78,24 +82,27 @@ struct server_copy {
 /* Gives the space a mirror, which is filled while its client works. -ENOENT, -EEXIST where it has one, -EBUSY while it
  * is being handed over, -EPERM for a space that is a mirror itself. Where the mirror cannot be reached, it is tried
  * again. */
-int server_mirror(struct server *server, const struct space_name *name, const struct server_copy *options,
-                  struct error *error);
+int server_mirror(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                  const struct server_copy *options, struct error *error);
 /* Gives its mirror up. -ENOENT where there is none. */
-int server_unmirror(struct server *server, const struct space_name *name, struct error *error);
+int server_unmirror(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                    struct error *error);
 /* Hands the space over, page by page, while its client works. Until the other server is made the primary, clients are
  * served here out of its pages. -EALREADY while it is being handed over, -EBUSY while its mirror is being filled, and
  * as above. */
-int server_hand_over(struct server *server, const struct space_name *name, const struct server_copy *options,
-                     struct error *error);
+int server_hand_over(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                     const struct server_copy *options, struct error *error);
 /* Ends a hand-over of which nothing has gone to the other server yet. -EBUSY where something may have, -ENOENT where
  * there is none. */
-int server_stay(struct server *server, const struct space_name *name, struct error *error);
+int server_stay(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                struct error *error);
 /* A mirror becomes the primary, for whoever gets the new capability; nothing of its old primary's is under way any
  * more, or taken later. `lost_usec`: for how long the client has had no answer from the old primary. -ESTALE where
  * pages that were acknowledged could be missing, unless `force`; and where the token is not above the old one.
  * -EALREADY for a primary. */
-int server_promote(struct server *server, const struct space_name *name, uint64_t token, usec_t lost_usec, bool force,
-                   char ret_capability[static CAPABILITY_LEN], struct error *error);
+int server_promote(struct server *server, const struct gate_asker *asker, const struct space_name *name,
+                   uint64_t token, usec_t lost_usec, bool force, char ret_capability[static CAPABILITY_LEN],
+                   struct error *error);
 
 /* A connection to the space that the capability opens, and whether it is for reading alone. -EACCES where it opens
  * none, -EMFILE past SPACE_CONNECTIONS_MAX. To be ended with server_disconnect(). */

@@ -53,7 +53,9 @@ static int hear(struct space *space, _Atomic uint64_t *grant, const struct label
                 return -EPERM;
         if (!space_name_equal(&label->name, &space->name) || label->size_bytes != page_space_size(space->pages))
                 return -EINVAL;
+        pthread_mutex_lock(&space->told);
         turn = keeper_hear(&space->keeper, label, clock_usec(CLOCK_BOOTTIME));
+        pthread_mutex_unlock(&space->told);
         if (turn < 0)
                 return turn == -EPERM ? turn : -EINVAL;
         if (turn != KEEPER_GOES_ON)

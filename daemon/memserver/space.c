@@ -32,7 +32,8 @@ int space_new(const struct space_name *name, struct client *client, struct page_
         space->client = client_ref(client);
         space->limit_pages = limit_pages;
         space->n_references = 1;
-        (void) pthread_mutex_init(&space->admin, NULL);
+        (void) pthread_mutex_init(&space->told, NULL);
+        gate_init(&space->admin);
         gate_init(&space->gate);
         (void) pthread_mutex_init(&space->epochs.lock, NULL);
         (void) pthread_mutex_init(&space->epochs.writer_lock, NULL);
@@ -57,10 +58,11 @@ struct space *space_unref(struct space *space) {
         page_space_free(space->pages);
         client_unref(space->client);
         gate_deinit(&space->gate);
+        gate_deinit(&space->admin);
         (void) pthread_mutex_destroy(&space->epochs.lock);
         (void) pthread_mutex_destroy(&space->epochs.writer_lock);
         (void) pthread_rwlock_destroy(&space->epochs.seen);
-        (void) pthread_mutex_destroy(&space->admin);
+        (void) pthread_mutex_destroy(&space->told);
         ranges_deinit(&space->ranges);
         explicit_bzero(space->capability, sizeof(space->capability));
         explicit_bzero(space->look, sizeof(space->look));

@@ -71,10 +71,12 @@ struct space {
         _Atomic bool replaced; /* another server has become the primary */
         struct ranges ranges;  /* being saved or handed over, where there is a copy or a file */
 
-        pthread_mutex_t admin; /* held by who gives it a copy or takes one away */
+        struct gate admin; /* shut by who gives it a copy or takes one away; nobody is inside */
         struct gate gate;
         struct space_epochs epochs;
         /* Changed while the gate is shut, so that whoever is inside may read them. */
+        pthread_mutex_t told; /* and held where role, copies and keeper change, for who is not inside and must not wait
+                                 for who is: the control socket tells of a space that hangs, too */
         enum space_role role;
         _Atomic uint64_t token; /* of the present grant; only rises */
         uint64_t grants; /* how many there were; a connection belongs to one */

@@ -8,9 +8,13 @@ import subprocess
 import sys
 import threading
 
+import nbd
 import pytest
 from server import MIB, PAGE, Control, Refused, name, page
+from test_regions_granted import grant, region
 from testbed.wait import until
+
+CONVERSATIONS = 128    # at once (failover-memserver(8))
 
 NOT_A_REQUEST = [
     b"",
@@ -66,7 +70,8 @@ def test_half_a_line_holds_nobody_up(server):
         half.close()
 
 
-def test_too_many_conversations_are_hung_up_on_and_places_come_free(server):
+def talk_to(server):
+    """A conversation once there is room, with those who have hung up having been let go."""
     def asked():
         try:
             talk = Control(server.control_path)
@@ -74,12 +79,41 @@ def test_too_many_conversations_are_hung_up_on_and_places_come_free(server):
         except (AssertionError, OSError):
             return None
 
-    # With the server's own; the one that looked whether it is there may not have ended yet.
-    talks = [until(asked, 30, "a place is free") for _ in range(31)]
+    return until(asked, 30, "a place is free")
+
+
+def test_too_many_conversations_are_turned_away_and_places_come_free(server):
+    talks = [talk_to(server) for _ in range(CONVERSATIONS - 1)]    # with the server's own
     late = Control(server.control_path)
+    answer = late.hear()
+    assert answer["result"] == -errno.EAGAIN and "ask again" in answer["text"]
     assert late.hear() is None
+    answer = grant(2, region(server, lost="start"))
+    assert answer.errno == errno.EAGAIN, answer.text    # and not started without a region that is there
     talks.pop().close()
-    until(asked, 30, "a place is free again")
+    talk_to(server)
+
+
+def test_a_space_whose_save_waits_is_told_of_and_keeps_no_place(servers):
+    server, other = servers(), servers()
+    handle = server.connect(server.open())
+    server.mirror(other, deadline=600)
+    server.until_mirror("complete")
+    other.stop()
+    save = handle.aio_pwrite(nbd.Buffer.from_bytearray(bytearray(page(1))), 0)
+    until(lambda: server.space()["held_bytes"], 30, "it is under way")
+    try:
+        for token in range(2, CONVERSATIONS + 2):    # each has enough of it before the save ends
+            talk = talk_to(server)
+            talk.send("grant", token=token, **name())
+            talk.close()
+        assert server.space()["token"] == 1
+        talks = [talk_to(server) for _ in range(CONVERSATIONS - 2)]
+        assert talks[0].ask("spaces")[0]["token"] == 1
+    finally:
+        other.go_on()
+    until(lambda: handle.poll(100) >= 0 and handle.aio_command_completed(save), 30, "the save ends")
+    assert server.space()["token"] == 1
 
 
 def test_who_does_not_read_does_not_stop_the_server(server):

@@ -105,6 +105,31 @@ static void events_are_handed_out_in_order_and_the_oldest_are_dropped(void) {
         events_free(events);
 }
 
+static int has_gone(void *userdata) {
+        int *looks = userdata;
+
+        return --*looks <= 0;
+}
+
+static void a_gate_is_not_waited_for_on_behalf_of_one_who_has_gone(void) {
+        int looks = 2;
+        const struct gate_asker asker = { has_gone, &looks };
+        struct gate gate;
+
+        gate_init(&gate);
+        gate_enter(&gate);
+        CHECK(gate_shut_for(&gate, &asker) == -ECANCELED && looks == 0);
+        gate_enter(&gate); /* nobody is kept outside */
+        gate_leave(&gate);
+        gate_leave(&gate);
+        CHECK(gate_shut_for(&gate, &asker) == 0); /* nobody is waited for, and so nobody is asked */
+        CHECK(gate_shut_for(&gate, &asker) == -ECANCELED); /* another one has it shut */
+        gate_reopen(&gate);
+        gate_enter(&gate);
+        gate_leave(&gate);
+        gate_deinit(&gate);
+}
+
 struct passage {
         struct gate gate;
         _Atomic int generation, inside, wrong;
@@ -222,6 +247,7 @@ TEST_MAIN("memserver",
           TEST(pages_count_where_a_request_touches_them),
           TEST(events_are_handed_out_in_order_and_the_oldest_are_dropped),
           TEST(nothing_is_inside_while_a_gate_is_shut),
+          TEST(a_gate_is_not_waited_for_on_behalf_of_one_who_has_gone),
           TEST(requests_are_read_with_what_they_need_and_nothing_less),
           TEST(no_mutilated_request_is_more_than_refused),
           TEST(the_fullest_answers_fit_a_line))
