@@ -473,6 +473,21 @@ static bool start_elsewhere(struct step *step, int app) {
         return true;
 }
 
+/* Whether all that its start here takes is there, but for the overflow disk. */
+static bool may_start(struct step *step, int app) {
+        struct app_state *a = &step->pair->apps[app];
+        enum side owner = step->pair->record.apps[app].owner;
+
+        if (a->failed || a->state[owner] == APPLICATION_RUNNING || !may_run(step, app))
+                return false;
+        if (a->start[owner].failures >= START_ATTEMPTS && start_elsewhere(step, app))
+                return false;
+        if (a->state[owner] == APPLICATION_STOPPING || (a->state[owner] == APPLICATION_FAILED && !a->restart_wanted))
+                return false;
+        return request_free(step, &a->start[owner]) && app_disks_attached(step, app, owner) &&
+               app_state_granted(step, app, owner);
+}
+
 static void start(struct step *step, int app) {
         struct pair *pair = step->pair;
         struct app_state *a = &pair->apps[app];
@@ -484,17 +499,11 @@ static void start(struct step *step, int app) {
                 snprintf(a->failure, sizeof(a->failure), "its start was not answered in time");
         if (a->state[owner] == APPLICATION_RUNNING)
                 a->state_failure[0] = 0; /* a start from before was answered late */
-        if (a->failed || a->state[owner] == APPLICATION_RUNNING || !may_run(step, app))
-                return;
-        if (a->start[owner].failures >= START_ATTEMPTS && start_elsewhere(step, app))
-                return;
-        if (a->state[owner] == APPLICATION_STOPPING || (a->state[owner] == APPLICATION_FAILED && !a->restart_wanted))
-                return;
-        if (!request_free(step, &a->start[owner]) || !app_disks_attached(step, app, owner) ||
-            !app_state_granted(step, app, owner) || !app_overflow_there(step, app, owner))
+        if (!app_overflow_there(step, app, owner, may_start(step, app)))
                 return;
         a->healthy = false;
         app_disks_forget(a); /* the next start looks again */
+        a->overflow_usec = 0;
         step_ask(step, owner, a->restart_wanted ? MESSAGE_RESTART : MESSAGE_START, app, &a->start[owner]);
 }
 

@@ -211,8 +211,10 @@ void flow_end(struct step *step, int result, const char *text) {
                 /* What goes nowhere keeps its memory and gets its disks back before it is started again. */
                 if (record->moving && record->owner == pair->record.flow.from)
                         record->releasing[record->owner] = false;
-                if (record->moving)
+                if (record->moving) {
                         app_disks_forget(&pair->apps[i]);
+                        pair->apps[i].overflow_usec = 0;
+                }
                 for (enum side side = 0; record->moving && side < SIDE_MAX; side++) {
                         request_reset(&pair->apps[i].stop[side]);
                         request_reset(&pair->apps[i].attach[side]);

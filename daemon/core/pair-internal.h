@@ -227,9 +227,9 @@ void app_state_renew(struct pair *pair, int app, const struct application *old);
 void app_state_done(struct step *step, const struct event *event);
 
 /* pair-overflow.c */
-/* True when it may start as far as overflow goes: all of its region is there, or the disk, or it was waited for in
- * vain. */
-bool app_overflow_there(struct step *step, int app, enum side side);
+/* True when it may start: `ready`, all else that its start takes is there, and all of its region is, too, or the
+ * overflow disk, or that was waited for in vain since. Where it is not ready the wait begins anew later. */
+bool app_overflow_there(struct step *step, int app, enum side side, bool ready);
 void app_overflow_event(struct step *step, const struct event *event);
 
 /* pair-flow.c */

@@ -445,10 +445,10 @@ enum phase move_advance(struct step *step, int app) {
         }
         disks = free_disks && alone && (attached || move_grows(pair, app)) &&
                 app_disks_attached(step, app, pair->record.flow.to);
-        overflow = app_overflow_there(step, app, pair->record.flow.to);
+        overflow = app_overflow_there(step, app, pair->record.flow.to, attached && state && disks);
         if (!attached)
                 return PHASE_GRANTED;
-        if (!state || !disks || !overflow || !move_started(step, app))
+        if (!overflow || !move_started(step, app))
                 return PHASE_PLUGGED;
         return pair->apps[app].healthy ? PHASE_HEALTHY : PHASE_STARTED;
 }

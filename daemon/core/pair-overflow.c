@@ -5,7 +5,8 @@
  *
  * Its pager is begun as soon as the region is granted, beside the plugging, so that the disk is there when the
  * application is: it is bound to its region's node, and without swap it ends where that ends. So the start waits for
- * the disk, but not for long: an application that is there with less may be better than none.
+ * the disk, but not for long: an application that is there with less may be better than none. That time begins when all
+ * else is there, and anew with each start: a wait that was called off, or the last start's, counts for nothing.
  */
 
 #include <inttypes.h>
@@ -58,15 +59,19 @@ void app_overflow_event(struct step *step, const struct event *event) {
         step->again = step->changed = true;
 }
 
-bool app_overflow_there(struct step *step, int app, enum side side) {
+bool app_overflow_there(struct step *step, int app, enum side side, bool ready) {
         struct pair *pair = step->pair;
         struct app_state *a = &pair->apps[app];
         usec_t *since = &a->overflow_usec;
         bool waited = *since > 0;
 
-        if (*since == USEC_INFINITY || remote_bytes(step->engine, pair, app, side) == 0 ||
-            pair->members[side].protocol < PROTOCOL_VERSION_REMOTE) /* it would not use it */
-                return true;
+        if (*since == USEC_INFINITY)
+                return ready;
+        if (!ready || remote_bytes(step->engine, pair, app, side) == 0 ||
+            pair->members[side].protocol < PROTOCOL_VERSION_REMOTE) { /* it would not use it */
+                *since = 0;
+                return ready;
+        }
         if (!waited)
                 *since = step->now;
         if (!a->overflow[side] && step->now < *since + WORST_CASE_OVERFLOW_USEC) {

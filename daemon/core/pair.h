@@ -194,8 +194,8 @@ struct app_state {
         unsigned n_outrun;         /* times in a row that a holder knew a token as high as the one it was asked with */
         char state_failure[MESSAGE_TEXT_LEN]; /* why that does not come about; empty: it does */
         bool overflow[SIDE_MAX];   /* its overflow disk is attached there */
-        usec_t overflow_usec;      /* since then its start waits for that; 0: it has not begun to, USEC_INFINITY: it has
-                                    * come, or was waited for in vain */
+        usec_t overflow_usec;      /* since then its start waits for that alone; 0: it does not, USEC_INFINITY: it has
+                                    * come for the start that is about to be told, or was waited for in vain */
         struct request touch, canary; /* to the standby's, in a rehearsal */
         bool touched, tried;          /* their answers were good */
 
