@@ -167,6 +167,21 @@ bool app_state_granted(struct step *step, int app, enum side side) {
         return false;
 }
 
+/* One that comes late, under a token that has been passed, is handed to nobody; what its holders had to remark holds. */
+static void say_granted(struct step *step, int app, const struct event *event) {
+        const struct pair *pair = step->pair;
+        uint64_t token = pair->record.apps[app].token;
+
+        if (event->bytes == token && pair->apps[app].state_spent != token)
+                step_say(step, RECORD_GRANTED, event->side,
+                         "the state of %s is %s's alone to write, token %" PRIu64 "%s%.150s", pair_app_name(pair, app),
+                         pair_domain(pair, event->side), event->bytes, event->text[0] ? "; " : "", event->text);
+        else if (event->text[0])
+                step_say(step, RECORD_GRANTED, event->side,
+                         "a grant of the state of %s, token %" PRIu64 ", comes late and is given to nobody; %.150s",
+                         pair_app_name(pair, app), event->bytes, event->text);
+}
+
 static void granted(struct step *step, int app, const struct event *event) {
         struct pair *pair = step->pair;
         struct record_app *record = &pair->record.apps[app];
@@ -182,9 +197,7 @@ static void granted(struct step *step, int app, const struct event *event) {
                 pair_owner_dirty(pair);
         record->state_kept = all_regions(pair, app);
         record->state_granted = event->bytes;
-        step_say(step, RECORD_GRANTED, event->side, "the state of %s is %s's alone to write, token %" PRIu64 "%s%.150s",
-                 pair_app_name(pair, app), pair_domain(pair, event->side), event->bytes, event->text[0] ? "; " : "",
-                 event->text);
+        say_granted(step, app, event);
 }
 
 /* A holder has granted as much or more before: to a failoverd that crashed, or whose store was lost. One that goes on

@@ -170,6 +170,31 @@ static void a_region_that_is_to_be_held_from_now_on_is_not_missed_for_a_start_wi
         end(&w);
 }
 
+/* The owner is another meanwhile, or the same under a new token. */
+static void a_grant_that_is_handed_to_nobody_is_not_called_anyones(void) {
+        struct world w;
+        struct action asked;
+
+        begin_up_with(&w, with_region);
+        asked = grant_asked(&w);
+        REQUIRE(asked.id != 0);
+        w.engine->pairs[0]->record.apps[0].token++;
+        tell(&w, asked, 0, asked.bytes);
+        CHECK(!said(&w, "alone to write") && !said(&w, "comes late"));
+        asked = grant_asked(&w);
+        REQUIRE(asked.id != 0);
+        w.engine->pairs[0]->record.apps[0].token++;
+        feed(&w, (struct event){ .kind = EVENT_DONE, .pair = 0, .side = asked.side, .app = 0,
+                                 .action = ACTION_GRANT_STATE, .action_id = asked.id, .bytes = asked.bytes,
+                                 .text = "orders had been lost and begins empty" });
+        CHECK(!said(&w, "alone to write"));
+        CHECK(said(&w, "given to nobody; orders had been lost and begins empty") != NULL);
+        asked = grant_asked(&w);
+        tell(&w, asked, 0, asked.bytes);
+        CHECK(said(&w, "alone to write") != NULL);
+        end(&w);
+}
+
 static bool is_reason(const struct world *w, const char *text) {
         for (unsigned i = 0; i < w->engine->pairs[0]->n_reasons; i++)
                 if (strstr(w->engine->pairs[0]->reasons[i], text))
@@ -238,4 +263,5 @@ TEST_MAIN("core-state", TEST(an_agent_that_knows_no_regions_starts_nothing_that_
           TEST(a_holder_that_always_knows_the_token_is_asked_ever_more_slowly),
           TEST(what_a_guest_tells_of_tokens_is_not_believed_beyond_reason),
           TEST(a_grant_that_nobody_answers_is_asked_for_again),
+          TEST(a_grant_that_is_handed_to_nobody_is_not_called_anyones),
           TEST(a_region_that_is_to_be_held_from_now_on_is_not_missed_for_a_start_without_it))
