@@ -103,11 +103,22 @@ static int write_limit(struct loss *loss, const char *cgroup_dir, uint64_t limit
         return r;
 }
 
+/* An agent that was killed left its bound behind. */
+static void find_limit(struct loss *loss, const char *cgroup_dir) {
+        char text[32];
+
+        if (loss->known || file_read(text, sizeof(text), "%s/failover/memory.high", cgroup_dir) < 0)
+                return;
+        loss->known = true;
+        (void) text_number(text, "", &loss->limit_bytes); /* "max" is none */
+}
+
 void loss_bound(struct loss *loss, const char *sys_dir, const char *proc_dir, const char *cgroup_dir) {
         uint64_t lost = loss_bytes(loss, sys_dir, -1), total = 0, used = 0, limit;
         char text[32];
         int r;
 
+        find_limit(loss, cgroup_dir);
         if (lost == 0) {
                 if (loss->limit_bytes && write_limit(loss, cgroup_dir, 0) == 0)
                         log_notice("nothing of this guest's memory is another VM's any more");

@@ -22,6 +22,7 @@ struct loss_region {
 struct loss {
         struct loss_region regions[POLICY_APPLICATIONS_MAX];
         uint64_t limit_bytes; /* in force; 0: none */
+        bool known;           /* what an agent before this one had left in force has been looked at */
 };
 
 /* Node 0 is the guest's own, and where a region has none its memory cannot be told apart: they lose nothing. */

@@ -115,6 +115,24 @@ static void applications_are_bounded_by_what_they_have_or_what_is_managed(void) 
         host_deinit(&host);
 }
 
+static void a_bound_of_an_agent_before_it_does_not_stay(void) {
+        struct loss loss = { 0 };
+        struct host host;
+
+        host_init(&host);
+        guest(&host, 256, 512, 128, 300, 0);
+        CHECK(!loss.known);
+        loss_bound(&loss, place_of(&host).sys, place_of(&host).proc, place_of(&host).cgroup);
+        CHECK(!loss.known); /* the group is not there yet */
+        host_write_file(&host, "cgroup/failover/memory.high", "%" PRIu64 "\n", 256 * MIB);
+        CHECK(bound(&loss, &host) == 0);
+        loss = (struct loss) { 0 };
+        host_write_file(&host, "cgroup/failover/memory.high", "%" PRIu64 "\n", 280 * MIB);
+        set(&loss, manages("db", 1, 0, "keep"));
+        CHECK(bound(&loss, &host) == 280); /* it does not rise while all is lost */
+        host_deinit(&host);
+}
+
 static void the_agent_counts_what_is_lost_nowhere(void) {
         struct message ping = { .type = MESSAGE_PING, .nonce = 7 };
         struct host host;
@@ -157,5 +175,6 @@ static void no_application_is_started_into_what_is_lost(void) {
 TEST_MAIN("agent-loss",
           TEST(what_is_lost_shrinks_as_it_goes_and_ends_with_management),
           TEST(applications_are_bounded_by_what_they_have_or_what_is_managed),
+          TEST(a_bound_of_an_agent_before_it_does_not_stay),
           TEST(the_agent_counts_what_is_lost_nowhere),
           TEST(no_application_is_started_into_what_is_lost))
