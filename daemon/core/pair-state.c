@@ -167,7 +167,7 @@ bool app_state_granted(struct step *step, int app, enum side side) {
         return false;
 }
 
-/* One that comes late, under a token that has been passed, is handed to nobody; what its holders had to remark holds. */
+/* One that comes late, under a token that has been passed, is handed to nobody; what its holders remark holds. */
 static void say_granted(struct step *step, int app, const struct event *event) {
         const struct pair *pair = step->pair;
         uint64_t token = pair->record.apps[app].token;
