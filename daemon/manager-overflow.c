@@ -460,7 +460,7 @@ static void tell_disks(struct overflow *overflow, int slot, enum side side) {
 
 static bool is_awaited(const struct engine *engine) {
         for (int i = 0; i < engine->n_pairs; i++)
-                if (engine->pairs[i] && pair_awaits_overflow(engine->pairs[i]))
+                if (engine->pairs[i] && pair_awaits_overflow(engine, engine->pairs[i]))
                         return true;
         return false;
 }
@@ -469,7 +469,7 @@ void overflow_follow(struct overflow *overflow, int slot) {
         const struct engine *engine = overflow->manager->engine;
 
         if (overflow->hurries || slot < 0 || slot >= engine->n_pairs || !engine->pairs[slot] ||
-            !pair_awaits_overflow(engine->pairs[slot]))
+            !pair_awaits_overflow(engine, engine->pairs[slot]))
                 return;
         overflow->hurries = true;
         (void) sd_event_source_set_time_relative(overflow->timer, 0);

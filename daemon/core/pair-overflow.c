@@ -42,9 +42,19 @@ bool pair_wants_overflow(const struct engine *engine, const struct pair *pair, i
                (policy->overflow.when == OVERFLOW_ALWAYS || remote_bytes(engine, pair, app, side) > 0);
 }
 
-bool pair_awaits_overflow(const struct pair *pair) {
+/* Its new side has the region and is on its way to the start: the disk comes beside the plugging. */
+static bool is_on_its_way(const struct engine *engine, const struct pair *pair, int app) {
+        const struct record_app *record = &pair->record.apps[app];
+
+        return pair_flow_active(pair) && record->moving && !record->started && record->owner == pair->record.flow.to &&
+               pair->apps[app].overflow_usec != USEC_INFINITY && !pair->apps[app].overflow[record->owner] &&
+               remote_bytes(engine, pair, app, record->owner) > 0;
+}
+
+bool pair_awaits_overflow(const struct engine *engine, const struct pair *pair) {
         for (size_t i = 0; i < pair->policy->n_applications; i++)
-                if (pair->apps[i].overflow_usec > 0 && pair->apps[i].overflow_usec != USEC_INFINITY)
+                if ((pair->apps[i].overflow_usec > 0 && pair->apps[i].overflow_usec != USEC_INFINITY) ||
+                    is_on_its_way(engine, pair, (int) i))
                         return true;
         return false;
 }

@@ -271,8 +271,8 @@ enum application_kind pair_application_kind(const struct pair *pair, int app);
 uint64_t pair_remote_bytes(const struct pair *pair, const struct region *row);
 /* Is the application to have an overflow disk in that side's VM? */
 bool pair_wants_overflow(const struct engine *engine, const struct pair *pair, int app, enum side side);
-/* Does a start wait for one? */
-bool pair_awaits_overflow(const struct pair *pair);
+/* Is a start on its way that one is wanted for, and not there? */
+bool pair_awaits_overflow(const struct engine *engine, const struct pair *pair);
 /* Restarts in place within the window of its budget. */
 unsigned pair_recent_restarts(const struct pair *pair, int app, usec_t now_usec);
 /* "PAIR-NUMBER" of a flow. Returns `buffer`. */
