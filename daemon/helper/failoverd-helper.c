@@ -150,7 +150,8 @@ static int give_back(const struct options *options, bool hard, struct helper_rep
         return r < 0 && r != -EOPNOTSUPP ? r : 0;
 }
 
-/* A failoverd that stops meanwhile does not wait, so what it began is given back here. */
+/* A failoverd that stops meanwhile does not wait, so what it began is given back here, and what it would ask for next:
+ * the pool's limit, too. One that lives, and gave up waiting, gives that limit again. */
 static int share(int asker_fd, const struct options *options, int pid, int pidfd,
                  const struct helper_request *request, struct helper_reply *reply) {
         struct cgroup_share wanted = request->share;
@@ -164,7 +165,7 @@ static int share(int asker_fd, const struct options *options, int pid, int pidfd
         r = cgroup_memory_share_process(MOUNTINFO, options->lock, pid, pidfd, &wanted, asker_fd, &reply->finding);
         if (cgroup_asker_is_gone(asker_fd)) {
                 alarm(REQUEST_SEC);
-                (void) give_back(options, false, reply);
+                (void) give_back(options, true, reply);
         }
         return r;
 }

@@ -23,6 +23,7 @@
 #define AGAIN_USEC (5 * USEC_PER_SEC) /* what others may have changed is looked at as often */
 #define GIVE_BACK_USEC (2 * USEC_PER_SEC)
 #define END_USEC USEC_PER_SEC
+#define END_AGAIN_USEC (50 * USEC_PER_MSEC) /* the helper does one such work at a time, and ends one whose asker went */
 #define POOL_USEC (10 * USEC_PER_SEC)
 /* What an old user may have beside its share before it is held up for it: the manager's touches come first, and QEMU's
  * own memory moves. */
@@ -53,6 +54,8 @@ struct shares {
         pthread_cond_t work, done;
         unsigned n_refs;
         bool ending, ended;
+        usec_t end_usec;       /* ending: until then it is tried, and once more at least */
+        bool end_tried;
         usec_t give_back_usec; /* when all is to be given back, before anything else; USEC_INFINITY: not */
         bool give_back_pool;   /* and the pool's limit, too */
         int give_back_result;
@@ -278,6 +281,11 @@ static void give_all_back(struct shares *shares) {
         pthread_mutex_lock(&shares->lock);
         if (r < 0 && !shares->ending && shares->give_back_usec == USEC_INFINITY)
                 shares->give_back_usec = clock_usec(CLOCK_MONOTONIC) + GIVE_BACK_USEC;
+        if (r < 0 && shares->ending && (!shares->end_tried || clock_usec(CLOCK_MONOTONIC) < shares->end_usec)) {
+                shares->end_tried = true;
+                condition_wait(&shares->work, &shares->lock, END_AGAIN_USEC);
+                shares->give_back_usec = 0;
+        }
         if (pool) {
                 shares->give_back_pool |= r < 0;
                 shares->pool.next_usec = 0;
@@ -397,6 +405,7 @@ void shares_end(struct shares *shares) {
 
         pthread_mutex_lock(&shares->lock);
         shares->ending = true;
+        shares->end_usec = until;
         if (shares->kept || shares->pool.group[0] || shares->give_back_usec != USEC_INFINITY)
                 shares->give_back_usec = 0;
         pthread_cond_signal(&shares->work);

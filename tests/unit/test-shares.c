@@ -332,6 +332,26 @@ static void a_pool_s_limit_goes_when_failoverd_ends(void) {
         helper_deinit(&helper);
 }
 
+/* The helper does one work on control groups at a time. */
+static void a_helper_that_is_busy_at_the_end_is_asked_again(void) {
+        struct helper_request request;
+        struct helper helper;
+        unsigned at = 0;
+        struct shares *shares = start(&helper, &at);
+
+        shares_set_pool(shares, "pool.slice", 512 * MIB);
+        pthread_mutex_lock(&helper.lock);
+        helper.give_backs_that_fail = 1;
+        pthread_mutex_unlock(&helper.lock);
+        shares_end(shares);
+        for (int i = 0; i < 2; i++) {
+                request = next_other(&helper, &at);
+                CHECK(request.op == HELPER_GIVE_BACK && request.bytes != 0);
+        }
+        shares_free(shares);
+        helper_deinit(&helper);
+}
+
 static void a_pool_s_limit_says_what_it_is_and_why_not(void) {
         struct pool_limit limit = { .group = "pool.slice", .bytes = 512 * MIB };
         char text[POOL_LIMIT_TEXT_LEN];
@@ -370,6 +390,7 @@ int main(void) {
                 TEST(what_could_not_be_given_back_is_tried_again),
                 TEST(a_pool_s_limit_outlives_regions_and_goes_with_the_policy),
                 TEST(a_pool_s_limit_goes_when_failoverd_ends),
+                TEST(a_helper_that_is_busy_at_the_end_is_asked_again),
                 TEST(a_pool_s_limit_says_what_it_is_and_why_not),
         };
 
