@@ -13,6 +13,8 @@
 #include "agents/protocol/region-list.h"
 #include "daemon/base/cleanup.h"
 
+/* It was inherited, and is not to be handed on: what this program executes has no right to hold up the kernel's faults
+ * where the host withholds that (vm.unprivileged_userfaultfd). */
 static int device_from_environment(void) {
         const char *text = secure_getenv(USERFAULTFD_VARIABLE);
         char *end;
@@ -21,7 +23,9 @@ static int device_from_environment(void) {
         if (!text || !*text)
                 return -1;
         fd = strtol(text, &end, 10);
-        return *end || fd < 0 || fd > 1 << 20 ? -1 : (int) fd;
+        if (*end || fd < 0 || fd > 1 << 20 || fcntl((int) fd, F_SETFD, FD_CLOEXEC) < 0)
+                return -1;
+        return (int) fd;
 }
 
 static int from_device(int device_fd) {
@@ -30,11 +34,11 @@ static int from_device(int device_fd) {
 
 static int any(int device_fd, bool *ret_user_only) {
         _cleanup_close_ int device = -1;
-        int fd = from_device(device_fd);
+        int inherited = device_from_environment(), fd = from_device(device_fd);
 
         *ret_user_only = false;
         if (fd < 0)
-                fd = from_device(device_from_environment());
+                fd = from_device(inherited);
         if (fd < 0) {
                 device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
                 fd = from_device(device);
