@@ -162,15 +162,12 @@ void agent_app_fails(struct sim *sim, int pair, int side, int app, enum failure_
 static void begin(struct sim *sim, int pair, int side, int app) {
         struct sim_app *a = &sim_vm(sim, pair, side)->apps[app];
         const struct sim_message uses = { .type = MESSAGE_USES, .bytes = a->bytes };
-        struct sim_regions *regions = &sim->pairs[pair].regions[app];
 
         a->restart = false;
         a->request_id = 0;
         agent_say(sim, pair, side, app, &uses);
         a->state = APPLICATION_STARTING;
-        if (regions->token > 0 && (int) regions->side == side && regions->token == a->token)
-                regions->boot = regions->places[regions->at].boot = sim_vm(sim, pair, side)->boot;
-        regions->written |= regions->token > 0;
+        holder_written(sim, pair, side, app, a->token);
         schedule(sim, ITEM_APP_STARTED, pair, side, app, a->start_usec ? a->start_usec : sim_latency(sim, START_USEC));
 }
 

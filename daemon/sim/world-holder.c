@@ -141,6 +141,22 @@ static int find_place(struct sim *sim, const struct item *item) {
         return may_be_new || makes_do ? !up[0] : -ENOENT;
 }
 
+/* An application has been started with its regions, if it was for their latest grant: from now on only a copy that its
+ * primary reaches is as late as that; and whoever was started there before has ended. */
+void holder_written(struct sim *sim, int pair, int side, int app, uint64_t token) {
+        struct sim_regions *regions = &sim->pairs[pair].regions[app];
+        struct sim_region_place *here = &regions->places[regions->at], *other = &regions->places[!regions->at];
+
+        regions->written |= regions->token > 0;
+        if (regions->token == 0 || (int) regions->side != side || regions->token != token)
+                return;
+        regions->boot = here->boot = sim_vm(sim, pair, side)->boot;
+        if (other->is != SIM_REGION_COPY)
+                other->latest = false;
+        if ((int) other->side == side)
+                other->boot = 0;
+}
+
 static void take(struct sim *sim, const struct item *item, int at) {
         struct sim_regions *regions = regions_of(sim, item);
         struct sim_region_place *other = &regions->places[!at];
@@ -150,8 +166,6 @@ static void take(struct sim *sim, const struct item *item, int at) {
         regions->at = at;
         if (is_up(sim, item->pair, item->app, !at))
                 *other = (struct sim_region_place) { .is = SIM_REGION_COPY, .token = item->value, .latest = true };
-        else
-                other->latest = false;
         regions->token = item->value;
         regions->side = (enum side) item->side;
 }

@@ -345,6 +345,7 @@ void store_item(struct sim *sim, struct item *item);
 /* world-holder.c */
 void holder_call(struct sim *sim, const struct action *action);
 void holder_call_end(struct sim *sim, const struct item *item);
+void holder_written(struct sim *sim, int pair, int side, int app, uint64_t token);
 void holder_refresh(struct sim *sim); /* before one of them fails */
 void holder_lose(struct sim *sim); /* all that it holds */
 void holder_heal(struct sim *sim);

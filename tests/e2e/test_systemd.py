@@ -213,7 +213,7 @@ def test_service_is_ready_and_arms_the_pair(service):
     assert container(service).show(UNIT, "SubState") == "running"
     assert container(service).show(UNIT, "Type") == "notify"
     until(lambda: "1 armed" in container(service).show(UNIT, "StatusText"), 10, "systemctl status tells of the pair")
-    assert service.count(service.active, "db") > 0
+    until(lambda: service.count(service.active, "db") > 0, 30, "it counts")
 
 
 def test_failoverd_has_the_rights_that_its_unit_says_and_no_more(service):
