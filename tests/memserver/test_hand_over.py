@@ -122,7 +122,8 @@ def test_a_target_that_stalls_is_waited_for_and_the_move_goes_on(servers):
     for number in range(2048):
         handle.pwrite(page(number), number * PAGE)
     hand_over(source, target, rate_bytes=2 * MIB, deadline=0.3)
-    until(lambda: target.space()["held_bytes"] > MIB, 30, "pages are on both")
+    until(lambda: target.space()["held_bytes"] > MIB and source.space()["held_bytes"] < 7 * MIB, 30,
+          "pages have gone from one to the other")
     target.stop()
     until(lambda: source.space()["hand_over"] == "lost", 30, lambda: repr(source.space()))
     answers = {"here": 0, "away": 0}
