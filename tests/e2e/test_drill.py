@@ -83,7 +83,9 @@ class Drilled(Stand):
         self.shell(self.standby, "touch /run/hold")
         tried = self.tried(self.standby)
         process = self.failoverd.ctl_start("drill", "p", "--level", "rehearse", log="drill.log")
-        until(lambda: self.tried(self.standby) > tried, 30, "the canary runs")
+        until(lambda: self.tried(self.standby) > tried or process.poll() is not None, 60, "the canary runs")
+        with open(self.session.path("drill.log")) as f:
+            assert process.poll() is None, f.read()
         status = self.status()
         assert status["state"] == "armed" and status["rehearsal"]["state"] == "canary", status["rehearsal"]
         assert status["rehearsal"]["bytes"] == REGION
@@ -103,6 +105,7 @@ def drilled(kept, request):
         kept.shell(vm, "rm -f /run/hold")
     kept.apply(drills(ENOUGH))
     kept.wait_armed()
+    until(lambda: kept.status()["rehearsal"] is None, 60, "memory of the last rehearsal has come back")
     until(lambda: kept.count(kept.active, "db") > 0, 30, "db counts")
     return kept
 
@@ -195,8 +198,9 @@ def test_full_drill_goes_there_and_back(drilled):
     old, flows = drilled.active, drilled.n_flows()
     done = drilled.failoverd.ctl("drill", "p", "--fault", "panic", "--return", seconds=240)
     assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: drilled.n_flows() == flows + 2 and drilled.failoverd.flows("p")[0]["ok"] is not None, 30,
+          "history has the end of both")
     there, back = reversed(drilled.failoverd.flows("p")[:2])
-    assert drilled.n_flows() == flows + 2
     assert (there["kind"], there["ok"], there["from"]["domain"]) == ("os-failure", True, old)
     assert back["ok"] and back["to"]["domain"] == old
     drill = drilled.last_drill()
