@@ -23,7 +23,5 @@ int pagers_path(const struct pagers *pagers, const char *name, const char *file,
 int pagers_spawn(struct pagers *pagers, const char *name, const char *conf_path);
 /* Empties its log where that has grown large. */
 void pagers_bound_log(const struct pagers *pagers, const char *name);
-/* Takes note of children that have ended. */
-void pagers_reap(struct pagers *pagers);
 /* "StartUnit" or "StopUnit"; what goes wrong later is logged. */
 int pagers_ask_unit(struct pagers *pagers, const char *method, const char *name);

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
@@ -12,14 +11,6 @@
 #include "daemon/host/unit.h"
 
 #define LOG_MAX (1 << 20)
-
-void pagers_reap(struct pagers *pagers) {
-        for (size_t i = 0; i < pagers->n_children;)
-                if (waitpid(pagers->children[i], NULL, WNOHANG) != 0)
-                        pagers->children[i] = pagers->children[--pagers->n_children];
-                else
-                        i++;
-}
 
 void pagers_bound_log(const struct pagers *pagers, const char *name) {
         char path[PATH_MAX];

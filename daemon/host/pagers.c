@@ -18,6 +18,7 @@
 #include "daemon/host/alive.h"
 #include "daemon/host/pager-parameters.h"
 #include "daemon/host/pagers-internal.h"
+#include "daemon/host/spawn-apart.h"
 #include "daemon/host/process.h"
 #include "daemon/host/store-files.h"
 
@@ -184,7 +185,7 @@ void pagers_look(struct pagers *pagers, const char *name, const char *parameters
         int r;
 
         *ret = (struct pager_status) { 0 };
-        pagers_reap(pagers);
+        spawn_apart_reap(pagers->children, &pagers->n_children);
         if (pagers->user)
                 pagers_bound_log(pagers, name);
         r = conf_path(pagers, name, path);

@@ -7,6 +7,7 @@
 #include <spawn.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
@@ -74,4 +75,12 @@ int spawn_apart(char *const argv[], const char *log_path, pid_t *ret) {
         posix_spawnattr_destroy(&attributes);
         posix_spawn_file_actions_destroy(&files);
         return -r;
+}
+
+void spawn_apart_reap(pid_t *pids, size_t *n) {
+        for (size_t i = 0; i < *n;)
+                if (waitpid(pids[i], NULL, WNOHANG) != 0)
+                        pids[i] = pids[--*n];
+                else
+                        i++;
 }

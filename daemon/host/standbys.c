@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/host/alive.h"
@@ -59,14 +58,6 @@ struct standbys *standbys_free(struct standbys *standbys) {
         return NULL;
 }
 
-static void reap(struct standbys *standbys) {
-        for (size_t i = 0; i < standbys->n_children;)
-                if (waitpid(standbys->children[i], NULL, WNOHANG) != 0)
-                        standbys->children[i] = standbys->children[--standbys->n_children];
-                else
-                        i++;
-}
-
 static int spawn(struct standbys *standbys, const char *domain, const char *dir) {
         char log[PATH_MAX + 8];
         char *argv[] = { standbys->program, (char *) "--policy", standbys->policy_path, (char *) "--dir",
@@ -102,7 +93,7 @@ int standbys_keep(struct standbys *standbys, const char *domain) {
         char dir[PATH_MAX], unit[NAME_LEN + 32];
         int r;
 
-        reap(standbys);
+        spawn_apart_reap(standbys->children, &standbys->n_children);
         if (snprintf(dir, sizeof(dir), "%s/%s", standbys->dir, domain) >= (int) sizeof(dir))
                 return -ENAMETOOLONG;
         r = standbys_holder(standbys, domain);
