@@ -93,14 +93,15 @@ static void print_handover_note(const struct policy *policy) {
                 }
 }
 
-/* Adds what libvirt does not know of. Returns how much that is; where it cannot be asked, that is told and 0. */
+/* Adds what libvirt does not know of. Returns how much that is; where it cannot be asked, that is told, and a negative
+ * errno. */
 static int look_for_domains(const struct policy *policy, const char *text, size_t n, struct diagnostics *d) {
         char reason[KNOWN_DOMAINS_REASON_LEN];
         int r = known_domains_check(policy, text, n, d, reason);
 
         if (r < 0)
                 fprintf(stderr, "%s cannot be asked for its domains: %s\n", policy->hypervisor_uri, reason);
-        return r < 0 ? 0 : r;
+        return r;
 }
 
 static int check(struct ctl *ctl, const char *path) {
@@ -108,14 +109,14 @@ static int check(struct ctl *ctl, const char *path) {
         _cleanup_free_ char *text = NULL;
         _cleanup_json_ struct json_object *domains = ctl->json && ctl->domains ? json_object_new_array() : NULL;
         struct diagnostics d = { 0 };
-        int exit_code = CTL_OK, r;
+        int exit_code = CTL_OK, looked = 0, r;
         size_t n = 0;
 
         r = text_load(path, &text, &n, &d);
         if (r >= 0)
                 r = policy_parse(text, n, path, &policy, &d);
         if (r >= 0 && ctl->domains)
-                look_for_domains(policy, text, n, &d);
+                looked = look_for_domains(policy, text, n, &d);
         if (!ctl->json)
                 (void) diagnostics_print(&d, stderr);
         if (r >= 0 && !ctl->json) {
@@ -126,11 +127,11 @@ static int check(struct ctl *ctl, const char *path) {
                 print_handover_note(policy);
         } else if (r < 0 && d.n_errors == 0)
                 ctl_fail(CTL_FAILED, "%s: %s", path, strerror(-r));
-        if (r >= 0 && ctl->domains)
+        if (r >= 0 && ctl->domains && looked >= 0) /* what does not answer is not asked twice */
                 exit_code = ctl_check_domains(policy, domains);
         if (ctl->json)
                 print_check_json(&d, policy, domains);
-        if (r < 0 || d.n_errors > 0)
+        if (r < 0 || looked < 0 || d.n_errors > 0)
                 exit_code = CTL_FAILED;
         diagnostics_deinit(&d);
         return exit_code;
