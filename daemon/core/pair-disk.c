@@ -20,6 +20,17 @@ void app_disks_forget(struct app_state *app) {
         app->disk.retry_usec = 0;
 }
 
+void app_disk_detach(struct step *step, int app, enum side side) {
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        struct action *action;
+
+        if (!request_free(step, &a->disk))
+                return;
+        action = step_act(step, ACTION_DETACH_DISK, side, app, &a->disk, pair->policy->act_timeout_usec);
+        snprintf(action->text, sizeof(action->text), "%s", pair->policy->applications[app].disks[a->disks_detached]);
+}
+
 /* True when no disk of it is left on a side that does not own it: seen to be detached there, or gone with its process.
  * That one was asked for is enough to look: whether it came is known only when it was answered. */
 bool app_disks_gone(struct step *step, int app, enum side side) {
@@ -27,7 +38,6 @@ bool app_disks_gone(struct step *step, int app, enum side side) {
         const struct application *policy = &pair->policy->applications[app];
         const struct member_state *member = &pair->members[side];
         struct app_state *a = &pair->apps[app];
-        struct action *action;
 
         if (!a->disks_there[side])
                 return true;
@@ -36,10 +46,8 @@ bool app_disks_gone(struct step *step, int app, enum side side) {
                 a->disks_there[side] = false;
                 return true;
         }
-        if (member->process_alive && !pair->record.fence_wanted[side] && request_free(step, &a->disk)) {
-                action = step_act(step, ACTION_DETACH_DISK, side, app, &a->disk, pair->policy->act_timeout_usec);
-                snprintf(action->text, sizeof(action->text), "%s", policy->disks[a->disks_detached]);
-        }
+        if (member->process_alive && !pair->record.fence_wanted[side])
+                app_disk_detach(step, app, side);
         return false;
 }
 

@@ -193,6 +193,8 @@ int app_request(struct step *step, int app, enum side side, uint64_t bytes, char
 /* True when all its disks are attached to that side; asks for the next one otherwise. */
 bool app_disks_attached(struct step *step, int app, enum side side);
 bool app_disks_gone(struct step *step, int app, enum side side);
+/* Asks for the next of its disks to be detached there, where nothing is asked about them already. */
+void app_disk_detach(struct step *step, int app, enum side side);
 /* A side that does not own it has not let go of a disk. Nothing of the application runs there, so where its guest
  * stands still, or refuses again and again, the VM counts as failed and is built anew; one that owns another
  * hot-standby application only where the policy's exclusive-stuck says fence-vm. */

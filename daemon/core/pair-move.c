@@ -112,7 +112,6 @@ static bool move_disks_free(struct step *step, int app) {
         struct flow *flow = &pair->record.flow;
         const struct application *policy = &pair->policy->applications[app];
         struct app_state *a = &pair->apps[app];
-        struct action *action;
 
         if (policy->n_disks == 0 || a->disks_let_go)
                 return true;
@@ -126,10 +125,7 @@ static bool move_disks_free(struct step *step, int app) {
                 stuck(step, app, a->failure);
                 return false;
         }
-        if (request_free(step, &a->disk)) {
-                action = step_act(step, ACTION_DETACH_DISK, flow->from, app, &a->disk, pair->policy->act_timeout_usec);
-                snprintf(action->text, sizeof(action->text), "%s", policy->disks[a->disks_detached]);
-        }
+        app_disk_detach(step, app, flow->from);
         return false;
 }
 

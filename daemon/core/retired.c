@@ -291,18 +291,15 @@ static bool stopped_on(struct step *step, int app, enum side side) {
 static bool disks_let_go(struct step *step, int app) {
         struct pair *pair = step->pair;
         const struct application *policy = &pair->policy->applications[app];
-        struct app_state *a = &pair->apps[app];
+        const struct app_state *a = &pair->apps[app];
         enum side owner = pair->record.apps[app].owner;
-        struct action *action;
 
         if (!app_disks_gone(step, app, side_other(owner)))
                 return false;
         if (a->disks_detached >= policy->n_disks || member_is_gone(&pair->members[owner]))
                 return true;
-        if (pair->members[owner].domain == DOMAIN_RUNNING && request_free(step, &a->disk)) {
-                action = step_act(step, ACTION_DETACH_DISK, owner, app, &a->disk, pair->policy->act_timeout_usec);
-                snprintf(action->text, sizeof(action->text), "%s", policy->disks[a->disks_detached]);
-        }
+        if (pair->members[owner].domain == DOMAIN_RUNNING)
+                app_disk_detach(step, app, owner);
         return false;
 }
 
