@@ -109,7 +109,7 @@ struct disk_list {
 };
 
 /* What a look at a domain found. Every `false` is a finding that keeps the pair from being armed, or, where
- * marked (advice), a line in `status`. */
+ * marked, none or (advice) a line in `status`. */
 struct preflight {
         bool defined, persistent;
         bool autostart;           /* finding when true */
@@ -119,6 +119,7 @@ struct preflight {
         bool balloon_stats;       /* (advice): second path */
         bool echo_port;           /* (advice): second path, sub-second */
         bool console_log;         /* (advice): what it says on its console goes to a file */
+        bool kvm;                 /* its processors are run by KVM, and can be taken away again; no finding */
         bool requested_zero;      /* persistent XML asks for nothing */
         unsigned free_ports;      /* PCIe root ports free in the persistent XML */
         uint64_t base_bytes;      /* boot memory in the XML */

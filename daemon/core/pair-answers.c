@@ -164,6 +164,7 @@ void pair_answered(struct step *step, const struct event *event) {
                         request_end(step, &member->look, event->result == 0 && !member->look_failed);
                 break;
         case ACTION_VCPUS:
+        case ACTION_TAKE_VCPUS:
                 if (member->vcpu.id != event->action_id)
                         break;
                 request_end(step, &member->vcpu, event->result == 0);

@@ -174,11 +174,15 @@ static void resize(struct step *step, enum side side, int app) {
         member->requested_bytes[app] = wanted;
 }
 
-static void plug_vcpus(struct step *step, enum side side) {
+/* Processors that the VM's applications take along. They are taken from a living VM only under KVM (QEMU 7.2 dies of it
+ * under emulation, where a VM gives them up when it is rebuilt), and only what is known to have been plugged: after
+ * failoverd's start a VM has what it has. libvirt waits for the guest to let go of them: nothing else does. */
+static void set_vcpus(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
         unsigned wanted = member->preflight.vcpus;
         struct action *action;
+        bool more;
 
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 if (pair->record.apps[i].granted_bytes[side] > 0 && pair->record.apps[i].owner == side)
@@ -187,11 +191,12 @@ static void plug_vcpus(struct step *step, enum side side) {
                 wanted = member->preflight.vcpus_max;
         if (member->vcpus == 0)
                 member->vcpus = member->preflight.vcpus;
-        /* Processors are not taken from a living VM: QEMU 7.2 dies of it under emulation. A VM that lost its
-         * applications gives them up when it is rebuilt. */
-        if (wanted <= member->vcpus || !request_free(step, &member->vcpu))
+        more = wanted > member->vcpus;
+        if (wanted == member->vcpus || (!more && (!member->preflight.kvm || pair_flow_active(pair))) ||
+            !request_free(step, &member->vcpu))
                 return;
-        action = step_act(step, ACTION_VCPUS, side, NO_APP, &member->vcpu, pair->policy->act_timeout_usec);
+        action = step_act(step, more ? ACTION_VCPUS : ACTION_TAKE_VCPUS, side, NO_APP, &member->vcpu,
+                          pair->policy->act_timeout_usec);
         action->count = wanted;
         member->vcpus = wanted;
 }
@@ -235,5 +240,5 @@ void advance_memory(struct step *step, enum side side) {
                 else if (pair->apps[i].mismatch[side]) /* it may be over, and was told before a look that knew less */
                         look_again(step, side, MISMATCH_POLL_USEC);
         }
-        plug_vcpus(step, side);
+        set_vcpus(step, side);
 }

@@ -10,6 +10,7 @@ static const char *const action_kind_table[] = {
         [ACTION_KILL] = "kill",               [ACTION_STOP_PROCESS] = "stop-process",
         [ACTION_START_DOMAIN] = "start-domain",
         [ACTION_RESIZE] = "resize",           [ACTION_VCPUS] = "vcpus",
+        [ACTION_TAKE_VCPUS] = "take-vcpus",
         [ACTION_ATTACH_DISK] = "attach-disk", [ACTION_DETACH_DISK] = "detach-disk",
         [ACTION_GRANT_STATE] = "grant-state",
         [ACTION_INSPECT] = "inspect",         [ACTION_PREFLIGHT] = "preflight",

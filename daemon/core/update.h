@@ -25,6 +25,7 @@ enum action_kind {
         ACTION_START_DOMAIN, /* (done) pair, side: boot it with nothing requested */
         ACTION_RESIZE,       /* (done) pair, side, app, bytes: requested size of the app's virtio-mem device */
         ACTION_VCPUS,        /* (done) pair, side, count: processors plugged, base ones included */
+        ACTION_TAKE_VCPUS,   /* (done) pair, side, count: processors left, base ones included; under KVM only */
         ACTION_ATTACH_DISK,  /* (done) pair, side, app, text: target name */
         ACTION_DETACH_DISK,  /* (done) pair, side, app, text; done means seen to be gone */
         ACTION_GRANT_STATE,  /* (done) pair, side, app, bytes: token; offset: the one under which they were granted

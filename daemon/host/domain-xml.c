@@ -330,6 +330,7 @@ int domain_xml_parse(const char *text, const struct app_names *apps, struct doma
                 node_attribute(node_child(echo, "source"), "path", facts.echo_path, sizeof(facts.echo_path));
         }
         find_console(devices, facts.console_path);
+        facts.preflight.kvm = attribute_is(root, "type", "kvm");
         facts.preflight.console_log = facts.console_path[0] != '\0';
         facts.preflight.panic_device = node_child(devices, "panic") != NULL;
         on_crash = node_child(root, "on_crash");

@@ -300,6 +300,8 @@ int hypervisor_act(struct hypervisor *hypervisor, const struct action *action) {
                 return act_call(watch, action, CALL_RESIZE, LANE_ACT);
         case ACTION_VCPUS:
                 return act_call(watch, action, CALL_VCPUS, LANE_ACT);
+        case ACTION_TAKE_VCPUS:
+                return act_call(watch, action, CALL_TAKE_VCPUS, LANE_ACT);
         case ACTION_ATTACH_DISK:
                 return act_call(watch, action, CALL_ATTACH_DISK, LANE_ACT);
         case ACTION_DETACH_DISK:

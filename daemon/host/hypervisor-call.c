@@ -91,6 +91,20 @@ static int get_xml(struct call *call, virDomainPtr domain, unsigned flags, char 
         return 0;
 }
 
+/* What the domain is: now, or (VIR_DOMAIN_XML_INACTIVE) at its next start. */
+static int read_facts(struct call *call, virDomainPtr domain, unsigned flags, const struct app_names *apps,
+                      struct domain_facts *ret_facts) {
+        _cleanup_error_ struct error error = ERROR_INIT;
+        _cleanup_free_ char *xml = NULL;
+        int r;
+
+        r = get_xml(call, domain, flags, &xml);
+        if (r < 0)
+                return r;
+        r = domain_xml_parse(xml, apps, ret_facts, &error);
+        return r < 0 ? call_error(call, &error) : 0;
+}
+
 /* Sleeps a little. False when the call's time is over. */
 static bool look_again(const struct call *call) {
         if (lane_now() + LOOK_AGAIN_MSEC * USEC_PER_MSEC + ANSWER_USEC >= call->lane.deadline_usec)
@@ -149,8 +163,6 @@ static int run_freeze(struct call *call, virConnectPtr connection) {
  * nor the XML would bring up something else than an empty standby. */
 static int check_start(struct call *call, virDomainPtr domain) {
         const struct app_names none = { 0 };
-        _cleanup_error_ struct error error = ERROR_INIT;
-        _cleanup_free_ char *xml = NULL;
         struct domain_facts facts;
         int r;
 
@@ -160,12 +172,9 @@ static int check_start(struct call *call, virDomainPtr domain) {
                                                "remove the image (virsh managedsave-remove)");
         if (r < 0 && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
                 return libvirt_error(call);
-        r = get_xml(call, domain, VIR_DOMAIN_XML_INACTIVE, &xml);
+        r = read_facts(call, domain, VIR_DOMAIN_XML_INACTIVE, &none, &facts);
         if (r < 0)
                 return r;
-        r = domain_xml_parse(xml, &none, &facts, &error);
-        if (r < 0)
-                return call_error(call, &error);
         if (!facts.preflight.requested_zero)
                 return call_end(call, -EINVAL, "its persistent XML asks for virtio-mem memory at start: set "
                                                 "<requested> to 0");
@@ -233,25 +242,45 @@ static int run_resize(struct call *call, virConnectPtr connection) {
         return 0;
 }
 
-/* Plugs only: under emulation QEMU 7.2 dies of an unplug, and fewer may be wanted by one who does not know how many
- * there are. */
-static int run_vcpus(struct call *call, virConnectPtr connection) {
-        _cleanup_domain_ virDomainPtr domain = NULL;
-        int plugged, r;
+static int set_vcpus(struct call *call, virDomainPtr domain, bool more) {
+        int plugged;
 
-        r = open_domain(call, connection, &domain);
-        if (r < 0)
-                return r;
         if (virDomainIsActive(domain) == 0)
                 return call_end(call, -ESRCH, "it does not run");
         plugged = virDomainGetVcpusFlags(domain, VIR_DOMAIN_AFFECT_LIVE);
         if (plugged < 0)
                 return libvirt_error(call);
-        if ((unsigned) plugged >= call->count)
-                return call_end(call, 0, "they are plugged already");
+        if (more ? (unsigned) plugged >= call->count : (unsigned) plugged <= call->count)
+                return call_end(call, 0, more ? "they are plugged already" : "they are taken already");
         if (virDomainSetVcpusFlags(domain, call->count, VIR_DOMAIN_AFFECT_LIVE) < 0)
                 return libvirt_error(call);
         return 0;
+}
+
+/* Plugs only: fewer may be wanted by one who does not know how many there are. */
+static int run_vcpus(struct call *call, virConnectPtr connection) {
+        _cleanup_domain_ virDomainPtr domain = NULL;
+        int r;
+
+        r = open_domain(call, connection, &domain);
+        return r < 0 ? r : set_vcpus(call, domain, true);
+}
+
+/* What the domain is now decides, not what its persistent XML says: under emulation QEMU 7.2 dies of it. */
+static int run_take_vcpus(struct call *call, virConnectPtr connection) {
+        _cleanup_domain_ virDomainPtr domain = NULL;
+        struct domain_facts facts;
+        int r;
+
+        r = open_domain(call, connection, &domain);
+        if (r < 0)
+                return r;
+        r = read_facts(call, domain, 0, &call->apps, &facts);
+        if (r < 0)
+                return r;
+        if (!facts.preflight.kvm)
+                return call_end(call, -EOPNOTSUPP, "it does not run under KVM, and QEMU may die of losing processors");
+        return set_vcpus(call, domain, false);
 }
 
 /* The disk's definition from the persistent XML. */
@@ -374,8 +403,6 @@ static int run_detach_overflow(struct call *call, virConnectPtr connection) {
 
 static int run_state(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
-        _cleanup_error_ struct error error = ERROR_INIT;
-        _cleanup_free_ char *xml = NULL;
         int r;
 
         r = open_domain(call, connection, &domain);
@@ -389,17 +416,11 @@ static int run_state(struct call *call, virConnectPtr connection) {
                 return libvirt_error(call);
         if (call->state == DOMAIN_SHUTOFF)
                 return 0;
-        r = get_xml(call, domain, 0, &xml);
-        if (r < 0)
-                return r;
-        r = domain_xml_parse(xml, &call->apps, &call->facts, &error);
-        return r < 0 ? call_error(call, &error) : 0;
+        return read_facts(call, domain, 0, &call->apps, &call->facts);
 }
 
 static int run_preflight(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
-        _cleanup_error_ struct error error = ERROR_INIT;
-        _cleanup_free_ char *xml = NULL;
         int autostart = 0, persistent, r;
 
         r = open_domain(call, connection, &domain);
@@ -413,12 +434,9 @@ static int run_preflight(struct call *call, virConnectPtr connection) {
         /* There is none for a domain that is not persistent. */
         if (persistent > 0 && virDomainGetAutostart(domain, &autostart) < 0)
                 return libvirt_error(call);
-        r = get_xml(call, domain, VIR_DOMAIN_XML_INACTIVE, &xml);
+        r = read_facts(call, domain, VIR_DOMAIN_XML_INACTIVE, &call->apps, &call->facts);
         if (r < 0)
                 return r;
-        r = domain_xml_parse(xml, &call->apps, &call->facts, &error);
-        if (r < 0)
-                return call_error(call, &error);
         call->facts.preflight.defined = true;
         call->facts.preflight.persistent = persistent > 0;
         call->facts.preflight.autostart = autostart != 0;
@@ -530,6 +548,7 @@ static int call_run(struct lane_call *lane_call, virConnectPtr connection) {
                 [CALL_START] = run_start,
                 [CALL_RESIZE] = run_resize,
                 [CALL_VCPUS] = run_vcpus,
+                [CALL_TAKE_VCPUS] = run_take_vcpus,
                 [CALL_ATTACH_DISK] = run_attach_disk,
                 [CALL_DETACH_DISK] = run_detach_disk,
                 [CALL_ATTACH_OVERFLOW] = run_attach_overflow,

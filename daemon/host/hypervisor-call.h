@@ -15,6 +15,7 @@ enum call_kind {
         CALL_START,
         CALL_RESIZE,       /* app_name, bytes */
         CALL_VCPUS,        /* count */
+        CALL_TAKE_VCPUS,   /* count */
         CALL_ATTACH_DISK,  /* target */
         CALL_DETACH_DISK,  /* target */
         CALL_ATTACH_OVERFLOW, /* app_name, socket */

@@ -58,7 +58,7 @@ void hypervisor_look_for_paging(struct hypervisor *hypervisor);
 /* No more events for it but the EVENT_DONE of actions under way. */
 void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
 
-/* Carries out one of the actions FREEZE, KILL, STOP_PROCESS, START_DOMAIN, RESIZE, VCPUS, ATTACH_DISK,
+/* Carries out one of the actions FREEZE, KILL, STOP_PROCESS, START_DOMAIN, RESIZE, VCPUS, TAKE_VCPUS, ATTACH_DISK,
  * DETACH_DISK, INSPECT, PREFLIGHT, DUMP and PROBE; `action` is borrowed. All but PROBE are answered by exactly one
  * EVENT_DONE, later, with these results among others:
  *
@@ -71,10 +71,11 @@ void hypervisor_forget(struct hypervisor *hypervisor, int pair, enum side side);
  *   -EOPNOTSUPP not an action for this object
  *
  * ATTACH_DISK takes the <disk> with the target from <metadata> of the domain's persistent XML (domain-xml.h). VCPUS
- * plugs processors and never takes one away. DUMP is refused with -EBUSY while another domain is being dumped; one
- * past its deadline goes on until its QEMU has ended, and leaves no file. PROBE is answered by EVENT_SECOND_PATH:
- * PATH_ECHO when the guest's kernel echoes (no answer: no event); PATH_BALLOON, where the running domain has a balloon,
- * always, with USEC_INFINITY where there was no answer.
+ * plugs processors and never takes one away; TAKE_VCPUS, which does, is refused with -EOPNOTSUPP where the VM does not
+ * run under KVM. DUMP is refused with -EBUSY while another domain is being dumped; one past its deadline goes on until
+ * its QEMU has ended, and leaves no file. PROBE is answered by EVENT_SECOND_PATH: PATH_ECHO when the guest's kernel
+ * echoes (no answer: no event); PATH_BALLOON, where the running domain has a balloon, always, with USEC_INFINITY where
+ * there was no answer.
  *
  * Returns 0, or -ENOMEM: then it was not begun and no answer comes. */
 int hypervisor_act(struct hypervisor *hypervisor, const struct action *action);

@@ -77,6 +77,8 @@ bool describe_action(const struct action *action, const char *pair, const struct
                            action->offset / MIB, action->bytes / MIB);
         case ACTION_VCPUS:
                 return say(text, vm, "%u processors", action->count);
+        case ACTION_TAKE_VCPUS:
+                return say(text, vm, "%u processors are left", action->count);
         case ACTION_ATTACH_DISK:
         case ACTION_DETACH_DISK:
                 return say(text, vm, "%s %s of %s", action_kind_to_string(action->kind), action->text,

@@ -99,7 +99,7 @@ static const struct layout_row preflight_rows[] = {
         NUMBER(T, vcpus_max),
         INSIDE(T, disks_at_boot, disk_list_layout),
         INSIDE(T, disks_kept, disk_list_layout),
-        NUMBER(T, console_log),
+        NUMBER(T, console_log),    NUMBER(T, kvm),
         INSIDES(T, apps, device_layout),
         TEXT(T, text),
 };

@@ -18,6 +18,8 @@ void line_preflight(struct sim *sim, const struct arguments *a) {
                 vm->bad_requested = a->on;
         else if (strcmp(what, "huge-pages") == 0)
                 vm->huge_pages = a->on;
+        else if (strcmp(what, "kvm") == 0)
+                vm->kvm = a->on;
         else
                 vm->bad_device = a->on;
 }

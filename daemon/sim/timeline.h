@@ -44,7 +44,7 @@
  *   boot-takes VM DURATION                    its next boots, until its kernel answers
  *   boot-fails VM SWITCH | domain-start-fails VM SWITCH | kill-sticks VM SWITCH
  *   echo VM SWITCH | balloon VM SWITCH        second paths
- *   preflight VM autostart|channel|requested|device SWITCH   on: a finding
+ *   preflight VM autostart|channel|requested|device|huge-pages|kvm SWITCH   on: it is so
  *   libvirt down|hang DURATION | libvirt twice SWITCH | domain-hang VM DURATION
  *   libvirt fails N [done]                    the Nth call from then on; done: it has had its effect
  *   calls-fail VM PERCENT                     of libvirt's calls on it, some after they had their effect

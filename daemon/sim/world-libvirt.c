@@ -12,6 +12,7 @@
 #define DUMP_USEC (700 * USEC_PER_MSEC)
 #define START_USEC (600 * USEC_PER_MSEC)
 #define RESIZE_USEC (5 * USEC_PER_MSEC)
+#define TAKE_VCPUS_USEC (80 * USEC_PER_MSEC) /* the guest lets go of them */
 #define DISK_USEC (100 * USEC_PER_MSEC)
 #define INSPECT_USEC (2 * USEC_PER_MSEC)
 #define ANSWERED (-1) /* pid-like mark in a stuck call: its deadline has been told */
@@ -22,6 +23,7 @@
 static const usec_t takes[ACTION_KIND_MAX] = {
         [ACTION_FREEZE] = FREEZE_USEC,    [ACTION_START_DOMAIN] = START_USEC,
         [ACTION_RESIZE] = RESIZE_USEC,    [ACTION_VCPUS] = RESIZE_USEC,
+        [ACTION_TAKE_VCPUS] = TAKE_VCPUS_USEC,
         [ACTION_ATTACH_DISK] = DISK_USEC, [ACTION_DETACH_DISK] = DISK_USEC,
         [ACTION_INSPECT] = INSPECT_USEC,  [ACTION_PREFLIGHT] = 2 * INSPECT_USEC,
         [ACTION_DUMP] = DUMP_USEC,
@@ -279,6 +281,7 @@ static void preflight(struct sim *sim, const struct item *item) {
                 .free_ports = 8,
                 .vcpus = 1,
                 .vcpus_max = 4,
+                .kvm = vm->kvm,
         };
 
         if (!policy)

@@ -133,7 +133,7 @@ struct sim_vm {
         struct item stuck[LANE_MAX]; /* takes effect when libvirt answers again; kind ITEM_CALL_END */
         bool start_fails;
         unsigned calls_fail_percent;
-        bool bad_autostart, bad_channel, bad_requested, bad_device, huge_pages;
+        bool bad_autostart, bad_channel, bad_requested, bad_device, huge_pages, kvm;
 };
 
 /* An application's regions at their holder, and at its mirror. */

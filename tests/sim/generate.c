@@ -497,6 +497,8 @@ void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *re
                 make_holder_faults(seed, ret);
         if (seed % 2)
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s host tells-signals on");
+        for (int side = 0; side < 2 && seed % 4 >= 2; side++)
+                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "0s preflight %c0 kvm on", "ab"[side]);
         n = 1 + below(&w, 12);
         span = below(&w, 2) ? 300 : 6000; /* faults close together, or well apart */
         for (unsigned i = 0; i < n; i++) {

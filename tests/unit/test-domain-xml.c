@@ -170,12 +170,13 @@ static void what_the_console_says_is_found(void) {
 }
 
 static void a_domain_without_numa_counts_its_memory_less_the_devices(void) {
-        struct domain_facts f = parse("<domain><memory unit='MiB'>1024</memory><vcpu current='2'>4</vcpu><devices>"
+        struct domain_facts f = parse("<domain type='kvm'><memory unit='MiB'>1024</memory>"
+                                      "<vcpu current='2'>4</vcpu><devices>"
                                       "<memory model='dimm'><target><size unit='MiB'>256</size></target></memory>"
                                       "</devices></domain>");
 
         CHECK(f.preflight.base_bytes == 768 * MIB);
-        CHECK(f.preflight.vcpus == 2 && f.preflight.vcpus_max == 4);
+        CHECK(f.preflight.vcpus == 2 && f.preflight.vcpus_max == 4 && f.preflight.kvm);
         CHECK(!f.preflight.channel && !f.preflight.echo_port && !f.balloon);
 }
 

@@ -21,7 +21,7 @@ enum fault { FAULT_BEFORE, FAULT_AFTER, FAULT_MAX };
 
 static struct {
         /* the domain */
-        bool running, paused, attached, saved;
+        bool running, paused, attached, saved, emulated;
         bool overflow, keeps_disk; /* what is attached is an overflow disk; its guest does not let go of it */
         unsigned n_looks;          /* at its XML */
         unsigned requested_kib, vcpus;
@@ -84,7 +84,8 @@ static char *write_xml(unsigned flags) {
                     flags & VIR_DOMAIN_XML_INACTIVE
                             ? "<domain><name>vm-a</name><metadata><failover:disks xmlns:failover='urn:failover1:disks'>"
                               "%s</failover:disks></metadata><devices>%s</devices></domain>"
-                            : "<domain><name>vm-a</name><devices>%s%s</devices></domain>",
+                    : stand_in.emulated ? "<domain type='qemu'><name>vm-a</name><devices>%s%s</devices></domain>"
+                                        : "<domain type='kvm'><name>vm-a</name><devices>%s%s</devices></domain>",
                     other, one) < 0)
                 return NULL;
         return text;
@@ -173,6 +174,8 @@ static bool is_true(const struct call *call) {
                 return stand_in.requested_kib == WANTED_KIB;
         case CALL_VCPUS:
                 return stand_in.vcpus >= 2;
+        case CALL_TAKE_VCPUS:
+                return stand_in.vcpus <= 2;
         case CALL_ATTACH_DISK:
                 return stand_in.attached;
         case CALL_DETACH_DISK:
@@ -198,7 +201,7 @@ static void begin(enum call_kind kind) {
         stand_in.attached = kind == CALL_DETACH_DISK;
         stand_in.requested_kib = 0;
         stand_in.dump[0] = 0;
-        stand_in.vcpus = 1;
+        stand_in.vcpus = kind == CALL_TAKE_VCPUS ? 4 : 1;
         stand_in.failed = false;
 }
 
@@ -228,8 +231,8 @@ static bool try_with_fault(enum call_kind kind, enum fault fault, unsigned turn)
 
 static void no_failing_call_is_told_as_done(void) {
         static const enum call_kind kinds[] = { CALL_FREEZE,      CALL_START,       CALL_RESIZE, CALL_VCPUS,
-                                                CALL_ATTACH_DISK, CALL_DETACH_DISK, CALL_STATE,  CALL_PREFLIGHT,
-                                                CALL_BALLOON,     CALL_STATS_PERIOD, CALL_DUMP };
+                                                CALL_TAKE_VCPUS,  CALL_ATTACH_DISK, CALL_DETACH_DISK, CALL_STATE,
+                                                CALL_PREFLIGHT,   CALL_BALLOON,     CALL_STATS_PERIOD, CALL_DUMP };
         char command[128];
 
         strcpy(evidence_dir, "/tmp/test-faults-XXXXXX");
@@ -259,6 +262,17 @@ static void a_guest_that_keeps_its_disk_is_not_told_as_having_let_go(void) {
 }
 
 /* One look and one request: a failover's own calls for the domain come next. */
+static void no_processor_is_taken_where_qemu_may_die_of_it(void) {
+        struct call *call = make_call(CALL_TAKE_VCPUS);
+
+        begin(CALL_TAKE_VCPUS);
+        stand_in.emulated = true;
+        CHECK(call->lane.run(&call->lane, NULL) == -EOPNOTSUPP);
+        CHECK(stand_in.vcpus == 4);
+        stand_in.emulated = false;
+        call_free(call);
+}
+
 static void a_guest_that_keeps_its_overflow_disk_is_not_waited_for(void) {
         struct call *call = make_call(CALL_DETACH_OVERFLOW);
 
@@ -272,6 +286,7 @@ static void a_guest_that_keeps_its_overflow_disk_is_not_waited_for(void) {
 }
 
 TEST_MAIN("hypervisor-faults",
+          TEST(no_processor_is_taken_where_qemu_may_die_of_it),
           TEST(a_guest_that_keeps_its_overflow_disk_is_not_waited_for),
           TEST(no_failing_call_is_told_as_done),
           TEST(a_guest_that_keeps_its_disk_is_not_told_as_having_let_go))
