@@ -260,7 +260,9 @@ static bool pair_change_refused(const struct pair *pair, const struct pair_polic
                                  pair->policy->name, old->name);
                         return true;
                 }
-                if (policy->applications[now].memory_bytes >= granted)
+                /* What is in force says the same, or less: found so at a start, and not to be made worse. */
+                if (policy->applications[now].memory_bytes >= granted ||
+                    policy->applications[now].memory_bytes >= old->memory_bytes)
                         continue;
                 snprintf(why, size, "%s: %s still has %" PRIu64 " MiB; its region cannot shrink while it is in use",
                          pair->policy->name, old->name, granted / MIB);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
+#include "daemon/core/retired.h"
 
 /* A host that was seen stalled so long ago may still be. */
 #define DOUBT_USEC (5 * USEC_PER_SEC)
@@ -47,7 +48,10 @@ static void __attribute__((format(printf, 2, 3))) say(char text[EVENT_TEXT_LEN],
 static void say_consequence(const struct ask *ask, enum side side, char text[EVENT_TEXT_LEN]) {
         enum side to = side_other(side);
 
-        if (!pair_owns_hot(ask->pair, side))
+        if (ask->pair->policy->retired)
+                say(text, "%s", retired_holds(ask->pair) ? "it is fenced and stays off, its pair was taken out"
+                                                         : "nothing, its pair was taken out");
+        else if (!pair_owns_hot(ask->pair, side))
                 say(text, "it is built anew, nothing moves");
         else if (ask->all->blocked[to][0])
                 say(text, "no failover: %.120s", ask->all->blocked[to]);
@@ -297,6 +301,9 @@ static void explain_app(const struct ask *ask, int app, struct app_explanation *
         else if (record->moving)
                 say(ret->rule, "%s moves it to %s", flow_id(pair->policy, &pair->record.flow, id),
                     pair_domain(pair, pair->record.flow.to));
+        else if (record->ended && pair->policy->applications[app].retired)
+                say(ret->rule, "ended: it was taken out of the policy, and %s", record->stopped
+                               ? "has stopped" : "is to be seen to have stopped");
         else if (record->ended)
                 say(ret->rule,
                     "ended: it is plain, and its system failed or its restarts are used up; it comes back when %s is "

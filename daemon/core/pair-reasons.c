@@ -132,6 +132,15 @@ static void app_reasons(const struct step *step, int app) {
                        pair_domain(pair, other));
 }
 
+/* A VM whose agent cannot be asked keeps what is in it for as long as it runs. */
+static void retired_reasons(struct pair *pair) {
+        reason(pair, "it was taken out of the policy: its applications are stopped and their memory comes back");
+        for (enum side side = 0; side < SIDE_MAX && retired_holds(pair); side++)
+                if (pair->members[side].domain == DOMAIN_RUNNING && !pair->members[side].configured)
+                        reason(pair, "%s: what it still has comes back when its agent answers, or with its end: virsh "
+                               "destroy %s", pair_domain(pair, side), pair_domain(pair, side));
+}
+
 static bool anything_known(const struct step *step) {
         for (enum side side = 0; side < SIDE_MAX; side++)
                 if (step->pair->members[side].domain == DOMAIN_UNKNOWN)
@@ -167,8 +176,7 @@ static void collect_reasons(struct step *step) {
         if (!step->engine->hypervisor_up)
                 reason(pair, "libvirt does not answer; guests run on untouched, state is as last seen");
         if (pair->policy->retired)
-                reason(pair,
-                       "it was taken out of the policy: its applications are stopped and their memory comes back");
+                retired_reasons(pair);
         if (pair->record.held)
                 reason(pair, "held: %s", pair->record.held_reason);
         if (pair->record.paused)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
+#include "daemon/core/retired.h"
 
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
 #define START_DEADLINE_USEC (60 * USEC_PER_SEC)
@@ -138,15 +139,49 @@ static bool rebuilt_often(struct step *step, enum side side) {
         return true;
 }
 
+/* False while it is to be fenced and is not gone yet. */
+static bool fence_is_over(struct step *step, enum side side) {
+        struct record *record = &step->pair->record;
+
+        if (!record->fence_wanted[side])
+                return true;
+        if (step->pair->members[side].fence != FENCE_GONE)
+                return false;
+        record->fence_wanted[side] = record->fence_frozen[side] = false;
+        record->fence_stated[side] = 0;
+        pair_dirty(step->pair);
+        return true;
+}
+
+/* Nobody builds a VM anew that the policy has taken out. One that fails before all is out of it can confirm nothing any
+ * more: it is fenced, which gets it all out, and stays off. That an agent alone is silent is no such failure. */
+static void advance_taken_out(struct step *step, enum side side) {
+        struct member_state *member = &step->pair->members[side];
+
+        if (member_is_gone(member)) {
+                if (member->domain == DOMAIN_SHUTOFF)
+                        (void) fence_is_over(step, side);
+                return;
+        }
+        if (!retired_holds(step->pair))
+                return;
+        watch_found(step, side);
+        if (member->failure[0] && !step->pair->record.fence_wanted[side])
+                member_fence(step, side);
+}
+
 /* A failed VM that no flow fences is fenced for its own rebuilding; a VM that is gone is started as a small
  * standby, with nothing requested. */
 void advance_rebuild(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
 
-        if (!step->engine->hypervisor_up || pair->record.paused || pair->record.held || member->operator_hold ||
-            pair->policy->retired)
+        if (!step->engine->hypervisor_up || pair->record.paused || pair->record.held || member->operator_hold)
                 return;
+        if (pair->policy->retired) {
+                advance_taken_out(step, side);
+                return;
+        }
         watch_greeting(step, side);
         watch_found(step, side);
         if (member->domain == DOMAIN_RUNNING && !pair->record.fence_wanted[side] && member->failure[0] == 0) {
@@ -167,13 +202,8 @@ void advance_rebuild(struct step *step, enum side side) {
                 step_wake(step, step->now + USEC_PER_SEC);
                 return;
         }
-        if (pair->record.fence_wanted[side]) {
-                if (member->fence != FENCE_GONE)
-                        return;
-                pair->record.fence_wanted[side] = pair->record.fence_frozen[side] = false;
-                pair->record.fence_stated[side] = 0;
-                pair_dirty(pair);
-        }
+        if (!fence_is_over(step, side))
+                return;
         if (member->failure[0] && pair_owns_hot(pair, side) && pair_too_early(step, side_other(side)))
                 return; /* its applications may go elsewhere; a new life would forget that it failed */
         if (member->freeze.id != 0)

@@ -35,6 +35,13 @@ static bool is_out(const struct pair *pair, int app) {
         return true;
 }
 
+bool retired_holds(const struct pair *pair) {
+        for (size_t k = 0; k < pair->policy->n_applications; k++)
+                if (!is_out(pair, (int) k))
+                        return true;
+        return false;
+}
+
 static int retire_pair(const struct pair *pair, struct policy *policy) {
         /* Its record says so for good, which is then the last that the store has of it. */
         bool clean = assigned_bytes(pair, SIDE_A) + assigned_bytes(pair, SIDE_B) == 0;

@@ -10,6 +10,9 @@
  * shared region of it; and in the same pair one with a disk of it. Over means: its agent has confirmed the stop (asked
  * for since it was taken out) and its disks are detached, or its VM is fenced or off, on both sides. That is written
  * down as `stopped` in its record, and what was retired outlives failoverd with the policy that was in force last.
+ *
+ * A VM of a pair that was taken out as a whole is fenced where it fails before that, and stays off. Where only its
+ * agent tells nothing, it may run something else by now: it is left alone, and status says what its operator can do.
  */
 
 #include <stdbool.h>
@@ -36,6 +39,8 @@ bool retired_has_domain(const struct policy *policy, char *why, size_t size);
  * let it go on, and has to have ended first. `old` may be NULL. Then `why` says which. */
 bool retired_stands_alone(const struct policy *old, const struct policy *next, char *why, size_t size);
 
+/* Is there anything of a retired pair's in its VMs yet, or memory that it has not given back? */
+bool retired_holds(const struct pair *pair);
 /* True when there is no retired application that this one has to wait for. The first start after one of the same name
  * is under a higher token than any of its. */
 bool retired_gone(struct step *step, int app);

@@ -149,8 +149,8 @@ static void heal_vm(struct sim *sim, int pair, int side) {
                 vm_go_on(sim, pair, side); /* an operator resumes it */
         else if (vm->paused && vm->guest == GUEST_PANICKED && known && known->members[side].operator_hold)
                 vm_kill(sim, pair, side, REASON_DESTROYED, DESTROY_USEC); /* there is nothing to resume */
-        else if (known && known->policy->retired && known->members[side].failure[0])
-                vm_kill(sim, pair, side, REASON_DESTROYED, DESTROY_USEC); /* nobody builds it anew any more */
+        else if (known && known->policy->retired && vm->guest == GUEST_HUNG && !known->members[side].configured)
+                vm_kill(sim, pair, side, REASON_DESTROYED, DESTROY_USEC); /* as status says */
         else if (!vm->process && vm->domain == DOMAIN_SHUTOFF && known && known->members[side].operator_hold)
                 vm_start(sim, pair, side); /* an operator starts it */
         if (vm->process)
