@@ -74,7 +74,10 @@ struct manager {
         struct region_holder *regions;
         struct standbys *standbys;
         sd_event_source *standbys_timer;
-        int standbys_failed;       /* what was said of the last attempt to start one */
+        struct {
+                char domain[NAME_LEN];
+                int result; /* of the last attempt to start its standby */
+        } standbys_kept[POLICY_VMS_MAX];
         struct name_server *names; /* NULL: no names are served */
         struct bus *bus;
         struct bus_interface bus_interface;

@@ -11,20 +11,26 @@
 
 #define LOOK_USEC (2 * USEC_PER_SEC)
 
+/* Why a VM's standby is not started is said when that changes; not for each look, and each VM for itself. */
+static void say_failed(struct manager *manager, size_t vm, const char *domain, int result) {
+        char *said = manager->standbys_kept[vm].domain;
+        int *before = &manager->standbys_kept[vm].result;
+
+        if (result < 0 && (strcmp(said, domain) != 0 || *before != result))
+                fprintf(stderr, "the standby of VM %s is not started: %s\n", domain, strerror(-result));
+        snprintf(said, NAME_LEN, "%s", domain);
+        *before = result;
+}
+
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         struct manager *manager = userdata;
         const struct policy *policy = manager->engine->policy;
 
         for (size_t i = 0; policy && i < policy->n_vms; i++) {
-                int r;
+                const char *domain = policy->vms[i].domain;
 
-                if (policy_pair_of(policy, policy->vms[i].domain) >= 0)
-                        continue; /* it is not its own before it is out of that pair */
-                r = standbys_keep(manager->standbys, policy->vms[i].domain);
-                if (r < 0 && r != manager->standbys_failed)
-                        fprintf(stderr, "the standby of VM %s is not started: %s\n", policy->vms[i].domain,
-                                strerror(-r));
-                manager->standbys_failed = r;
+                if (policy_pair_of(policy, domain) < 0) /* else it is not its own before it is out of that pair */
+                        say_failed(manager, i, domain, standbys_keep(manager->standbys, domain));
         }
         (void) sd_event_source_set_time_relative(source, LOOK_USEC);
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
