@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/host/agent-link.h"
 
-#include <inttypes.h>
 #include <linux/sockios.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
@@ -13,8 +12,8 @@
 #include "agents/protocol/codec.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
-#include "daemon/base/memstream.h"
 #include "daemon/host/agent-limit.h"
+#include "daemon/host/agent-recent.h"
 
 #define RETRY_LEAST_USEC (50 * USEC_PER_MSEC)
 #define RETRY_MOST_USEC USEC_PER_SEC
@@ -24,12 +23,6 @@
 #define UNREAD_MAX (32 * 1024) /* that the kernel holds for QEMU, with its own overhead, for a ping to be sent */
 #define MALFORMED_MAX 20       /* within ... */
 #define MALFORMED_USEC (10 * USEC_PER_SEC)
-
-struct recent_line {
-        char *text; /* owned */
-        usec_t time_usec;
-        bool pong;
-};
 
 struct agent_link {
         sd_event *event;
@@ -65,8 +58,7 @@ struct agent_link {
         char *queue;        /* bytes not written yet */
         size_t n_queue;
 
-        struct recent_line recent[AGENT_LINK_RECENT_MAX];
-        unsigned n_recent;  /* ever */
+        struct agent_recent recent;
         struct agent_link_counts counts;
 };
 
@@ -276,23 +268,6 @@ static void send_welcome(struct agent_link *link) {
 
 /* ---- receiving ---- */
 
-static void remember(struct agent_link *link, const char *line, size_t length, bool pong) {
-        struct recent_line *slot, *last = NULL;
-        char *text;
-
-        text = strndup(line, length < AGENT_LINK_RECENT_LEN ? length : AGENT_LINK_RECENT_LEN);
-        if (!text)
-                return;
-        for (char *p = text; *p; p++)
-                if (*p < 0x20 || *p == 0x7f)
-                        *p = '?';
-        if (link->n_recent > 0)
-                last = &link->recent[(link->n_recent - 1) % AGENT_LINK_RECENT_MAX];
-        slot = pong && last && last->pong ? last : &link->recent[link->n_recent++ % AGENT_LINK_RECENT_MAX];
-        free(slot->text);
-        *slot = (struct recent_line) { .text = text, .time_usec = clock_usec(CLOCK_BOOTTIME), .pong = pong };
-}
-
 /* False when the connection has ended by it. */
 static bool malformed(struct agent_link *link, const char *why) {
         char text[EVENT_TEXT_LEN];
@@ -354,7 +329,7 @@ static bool handle_line(struct agent_link *link, const char *line, size_t length
 
         link->line_usec = clock_usec(CLOCK_BOOTTIME);
         r = codec_decode(line, length, &message, &error);
-        remember(link, line, length, r >= 0 && message.type == MESSAGE_PONG);
+        agent_recent_add(&link->recent, line, length, r >= 0 && message.type == MESSAGE_PONG, link->line_usec);
         if (r >= 0) {
                 alive = receive(link, &message);
                 message_deinit(&message);
@@ -539,8 +514,7 @@ struct agent_link *agent_link_free(struct agent_link *link) {
         sd_event_unref(link->event);
         closep(&link->fd);
         line_reader_deinit(&link->reader);
-        for (size_t i = 0; i < AGENT_LINK_RECENT_MAX; i++)
-                free(link->recent[i].text);
+        agent_recent_deinit(&link->recent);
         free(link->queue);
         free(link->path);
         free(link);
@@ -583,19 +557,5 @@ const struct agent_link_counts *agent_link_get_counts(const struct agent_link *l
 }
 
 char *agent_link_get_recent(const struct agent_link *link) {
-        unsigned first = link->n_recent > AGENT_LINK_RECENT_MAX ? link->n_recent - AGENT_LINK_RECENT_MAX : 0;
-        usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
-        char *text = NULL;
-        size_t size;
-        FILE *stream = open_memstream(&text, &size);
-
-        if (!stream)
-                return NULL;
-        for (unsigned i = first; i < link->n_recent; i++) {
-                const struct recent_line *line = &link->recent[i % AGENT_LINK_RECENT_MAX];
-
-                fprintf(stream, "%" PRIu64 " ms ago: %s\n", (now_usec - line->time_usec) / USEC_PER_MSEC, line->text);
-        }
-        memstream_close(stream, &text);
-        return text;
+        return agent_recent_text(&link->recent, clock_usec(CLOCK_BOOTTIME));
 }

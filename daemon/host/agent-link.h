@@ -67,9 +67,5 @@ struct agent_link_counts {
 };
 const struct agent_link_counts *agent_link_get_counts(const struct agent_link *link);
 
-#define AGENT_LINK_RECENT_MAX 16
-#define AGENT_LINK_RECENT_LEN 1024
-
-/* The last lines from the agent, oldest first, one a line, each with its age; printable; pongs in a row count as
- * one. A heap string that the caller frees, NULL when out of memory. */
+/* The last lines from the agent (agent_recent_text()). */
 char *agent_link_get_recent(const struct agent_link *link);

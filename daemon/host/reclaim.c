@@ -2,23 +2,20 @@
 #include "daemon/host/reclaim.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
+#include "daemon/core/handover.h"
 #include "daemon/core/update.h"
 #include "daemon/host/helper-client.h"
 #include "daemon/host/page-out.h"
-#include "daemon/host/process.h"
-#include "daemon/host/qemu-memory.h"
-#include "daemon/host/usage-reader.h"
+#include "daemon/host/region-view.h"
 
 #define LOOK_USEC (20 * USEC_PER_MSEC)
 #define LOOK_MAX_USEC USEC_PER_SEC
@@ -27,16 +24,10 @@
 #define HELPER_USEC (10 * USEC_PER_SEC)
 #define RESULTS_MAX 256 /* looks that the loop has not taken yet; more are dropped, the next one tells as much */
 
-struct view {
-        bool open;
-        int pagemap_fd;
-        uint64_t start, bytes;
-};
-
 struct follow {
         struct reclaim_region region;
         struct usage usage;
-        struct view views[SIDE_MAX];
+        struct region_view views[SIDE_MAX];
         bool at_work;         /* the looking thread has it: it alone touches usage and views */
         bool dropped;         /* forgotten meanwhile */
         usec_t next_usec, step_usec, old_user_usec, told_usec;
@@ -80,8 +71,7 @@ struct reclaim {
 
 static struct follow *follow_free(struct follow *follow) {
         for (enum side side = 0; side < SIDE_MAX; side++)
-                if (follow->views[side].open)
-                        close(follow->views[side].pagemap_fd);
+                region_view_close(&follow->views[side]);
         free(follow);
         return NULL;
 }
@@ -180,71 +170,6 @@ static int on_notify(sd_event_source *source, int fd, uint32_t revents, void *us
 
 /* ---- looking -------------------------------------------------------------------------------------------- */
 
-static int view_open_own(int pid, const char *app, struct view *ret) {
-        _cleanup_free_ struct qemu_memory *memory = malloc(sizeof(*memory));
-        struct memory_block block;
-        char path[48];
-        int r, fd;
-
-        if (!memory)
-                return -ENOMEM;
-        snprintf(path, sizeof(path), "/proc/%d", pid);
-        r = qemu_memory_read(path, false, memory);
-        if (r >= 0)
-                r = qemu_memory_find(memory, app, &block);
-        if (r < 0)
-                return r;
-        snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        *ret = (struct view) { .open = true, .pagemap_fd = fd, .start = block.start, .bytes = block.end - block.start };
-        return 0;
-}
-
-static void fill_request(struct helper_request *request, const struct reclaim_region *region, enum side side) {
-        memcpy(request->domain, region->domains[side], sizeof(request->domain));
-        memcpy(request->app, region->app_name, sizeof(request->app));
-}
-
-static int view_open(const char *helper_path, const struct reclaim_region *region, enum side side, struct view *ret) {
-        struct helper_request request = { .op = HELPER_LOOK };
-        struct helper_reply reply;
-        int r, fd;
-
-        if (region->pids[side] <= 0)
-                return -ESRCH;
-        if (!helper_path)
-                return view_open_own(region->pids[side], region->app_name, ret);
-        fill_request(&request, region, side);
-        r = helper_ask(helper_path, &request, HELPER_USEC, &reply, &fd);
-        if (r < 0)
-                return r;
-        *ret = (struct view) { .open = true, .pagemap_fd = fd, .start = reply.start, .bytes = reply.bytes };
-        return 0;
-}
-
-/* Looks at one side; what cannot be looked at is opened anew next time. */
-static bool look_side(const char *helper_path, struct follow *follow, enum side side, bool only_empty) {
-        struct view *view = &follow->views[side];
-        uint64_t bytes = follow->region.bytes;
-        bool known = follow->usage.known[side];
-        int r;
-
-        if (!view->open && view_open(helper_path, &follow->region, side, view) < 0) {
-                follow->usage.known[side] = false;
-                return known;
-        }
-        r = usage_read(view->pagemap_fd, view->start, bytes < view->bytes ? bytes : view->bytes, side, only_empty,
-                       &follow->usage);
-        if (r < 0) {
-                close(view->pagemap_fd);
-                view->open = false;
-                return known;
-        }
-        return r > 0;
-}
-
 static uint64_t touched_bytes(const struct usage *usage, enum side side) {
         uint64_t pages = 0;
 
@@ -253,13 +178,18 @@ static uint64_t touched_bytes(const struct usage *usage, enum side side) {
         return pages * USAGE_PAGE_BYTES;
 }
 
+static bool look_side(struct reclaim *reclaim, struct follow *follow, enum side side, bool only_empty) {
+        return region_view_look(&follow->views[side], reclaim->helper_path, &follow->region, side, only_empty,
+                                &follow->usage);
+}
+
 static void look(struct reclaim *reclaim, struct follow *follow, usec_t now) {
         enum side from = follow->region.from;
         bool old_user = now >= follow->old_user_usec, changed;
 
-        changed = look_side(reclaim->helper_path, follow, side_other(from), !old_user);
+        changed = look_side(reclaim, follow, side_other(from), !old_user);
         if (old_user) {
-                changed |= look_side(reclaim->helper_path, follow, from, false);
+                changed |= look_side(reclaim, follow, from, false);
                 follow->old_user_usec = now + OLD_USER_USEC;
         }
         follow->step_usec = changed                                 ? LOOK_USEC
@@ -382,38 +312,6 @@ static void *run_looks(void *userdata) {
 
 /* ---- paging out ----------------------------------------------------------------------------------------- */
 
-static int page_own_out(const struct job *job) {
-        enum side side = job->region.from;
-        _cleanup_free_ struct qemu_memory *memory = malloc(sizeof(*memory));
-        _cleanup_close_ int pidfd = pidfd_open(job->region.pids[side], 0);
-        struct memory_block block;
-        char directory[32];
-        int r;
-
-        if (!memory)
-                return -ENOMEM;
-        if (pidfd < 0)
-                return -errno;
-        snprintf(directory, sizeof(directory), "/proc/%d", job->region.pids[side]);
-        r = qemu_memory_read(directory, false, memory);
-        if (r >= 0)
-                r = qemu_memory_find(memory, job->region.app_name, &block);
-        if (r < 0)
-                return r;
-        if (job->offset + job->bytes > block.end - block.start)
-                return -ERANGE;
-        return page_out(pidfd, block.start + job->offset, job->bytes);
-}
-
-static int page_job_out(const char *helper_path, const struct job *job) {
-        struct helper_request request = { .op = HELPER_PAGE_OUT, .offset = job->offset, .bytes = job->bytes };
-
-        if (!helper_path)
-                return page_own_out(job);
-        fill_request(&request, &job->region, job->region.from);
-        return helper_ask(helper_path, &request, HELPER_USEC, NULL, NULL);
-}
-
 static void *run_page_outs(void *userdata) {
         struct reclaim *reclaim = userdata;
 
@@ -435,7 +333,7 @@ static void *run_page_outs(void *userdata) {
                 *event = (struct event) {
                         .kind = EVENT_DONE, .pair = job->region.pair, .side = job->region.from, .app = job->region.app,
                         .action = ACTION_PAGE_OUT, .action_id = job->id, .bytes = job->bytes,
-                        .result = page_job_out(reclaim->helper_path, job),
+                        .result = region_page_out(reclaim->helper_path, &job->region, job->offset, job->bytes),
                 };
                 if (event->result < 0)
                         snprintf(event->text, sizeof(event->text), "%s", strerror(-event->result));

@@ -366,19 +366,6 @@ static void a_flood_is_read_at_a_limited_rate_without_spinning(void) {
         bench_free(bench);
 }
 
-static void a_limit_is_earned_back_and_not_hoarded(void) {
-        struct agent_limit limit;
-
-        agent_limit_init(&limit, 0);
-        agent_limit_take(&limit, 2 * AGENT_MESSAGES_PER_SEC, 0);
-        CHECK(agent_limit_wait(&limit, 0) > 0);
-        CHECK(agent_limit_wait(&limit, USEC_PER_SEC / AGENT_MESSAGES_PER_SEC) == 0);
-        CHECK(agent_limit_wait(&limit, 3600 * USEC_PER_SEC) == 0);
-        agent_limit_take(&limit, 0, 2 * AGENT_BYTES_PER_SEC + AGENT_BYTES_PER_SEC / 2);
-        CHECK(agent_limit_wait(&limit, 3600 * USEC_PER_SEC) == USEC_PER_SEC / 2 + USEC_PER_MSEC);
-        CHECK(agent_limit_wait(&limit, 3599 * USEC_PER_SEC) > 0); /* a clock that goes back earns nothing */
-}
-
 static void pings_are_dropped_before_a_guest_that_does_not_read(void) {
         struct bench *bench = bench_new_up();
         int r = 0;
@@ -594,7 +581,6 @@ TEST_MAIN("agent-link",
           TEST(a_few_bad_lines_cost_only_themselves),
           TEST(an_agent_that_sends_nonsense_is_disconnected),
           TEST(a_flood_is_read_at_a_limited_rate_without_spinning),
-          TEST(a_limit_is_earned_back_and_not_hoarded),
           TEST(pings_are_dropped_before_a_guest_that_does_not_read),
           TEST(a_stuck_guest_is_dropped_at_the_queue_limit),
           TEST(a_slow_guest_gets_everything_in_order),

@@ -7,123 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
-#include <unistd.h>
 
-#include "daemon/base/cleanup.h"
-#include "daemon/base/units.h"
-#include "daemon/host/cgroup-memory.h"
 #include "daemon/host/cgroup-limit.h"
-#include "daemon/host/cgroup-pool.h"
 #include "daemon/host/cgroup-reclaim.h"
-#include "tests/unit/test.h"
-
-#define SCOPE "/machine.slice/machine-qemu\\x2d1\\x2da.scope"
-#define VM SCOPE "/libvirt"
-#define OTHER "/machine.slice/machine-qemu\\x2d2\\x2db.scope"
-#define READ_ONLY "/proc/sys/kernel/ngroups_max" /* a number that nobody can write */
-#define NOTE "user.failoverd.memory"
-
-static char root[CGROUP_PATH_LEN - 128], lock_file[CGROUP_PATH_LEN];
-
-/* systemd's place: where `has_systemd` is set, units are its own, and what it is told is written at once. */
-static unsigned asked;
-static bool has_systemd;
-
-int __wrap_cgroup_unit(const char *tree, const char *path, const char **ret_unit);
-int __wrap_cgroup_set_unit(const char *unit, const char *property, uint64_t value);
-
-int __wrap_cgroup_unit(const char *tree, const char *path, const char **ret_unit) {
-        *ret_unit = NULL;
-        return has_systemd ? cgroup_unit_of_path(path, ret_unit) : 0;
-}
-
-int __wrap_cgroup_set_unit(const char *unit, const char *property, uint64_t value) {
-        CHECK(strcmp(property, "MemoryLow") == 0 || strcmp(property, "MemoryMin") == 0 ||
-              strcmp(property, "MemoryHigh") == 0 || strcmp(property, "MemoryMax") == 0);
-        asked++;
-        return cgroup_write(root, strcmp(unit, "machine.slice") == 0 ? "/machine.slice" : SCOPE,
-                            strcmp(property, "MemoryLow") == 0   ? "memory.low"
-                            : strcmp(property, "MemoryMin") == 0 ? "memory.min"
-                            : strcmp(property, "MemoryMax") == 0 ? "memory.max"
-                                                                 : "memory.high", value);
-}
-
-static void put(const char *path, const char *file, const char *text) {
-        char name[2 * CGROUP_PATH_LEN];
-        FILE *f;
-
-        snprintf(name, sizeof(name), "%s%s/%s", root, path, file);
-        f = fopen(name, "we");
-        REQUIRE(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
-}
-
-static void make_group(const char *path) {
-        char name[2 * CGROUP_PATH_LEN];
-
-        snprintf(name, sizeof(name), "%s%s", root, path);
-        REQUIRE(mkdir(name, 0755) == 0);
-        put(path, "cgroup.procs", "");
-        put(path, "memory.min", "0\n");
-        put(path, "memory.low", "0\n");
-        put(path, "memory.high", "max\n");
-        put(path, "memory.max", "max\n");
-        put(path, "memory.current", "104857600\n");
-}
-
-static void tree_init(void) {
-        snprintf(root, sizeof(root), "%s/test-cgroup-XXXXXX", P_tmpdir);
-        REQUIRE(mkdtemp(root) != NULL);
-        snprintf(lock_file, sizeof(lock_file), "%s/lock", root);
-        make_group("/machine.slice");
-        make_group(SCOPE);
-        make_group(VM);
-        make_group(OTHER);
-}
-
-static void tree_deinit(void) {
-        char command[CGROUP_PATH_LEN];
-
-        snprintf(command, sizeof(command), "rm -rf '%s'", root);
-        CHECK(system(command) == 0);
-}
-
-static uint64_t mib(const char *path, const char *file) {
-        uint64_t value = 0;
-
-        CHECK(cgroup_read(root, path, file, &value) == 0);
-        return value == CGROUP_NO_LIMIT ? value : value / MIB;
-}
-
-static bool noted(const char *path) {
-        char name[2 * CGROUP_PATH_LEN];
-
-        snprintf(name, sizeof(name), "%s%s", root, path);
-        return getxattr(name, NOTE, NULL, 0) > 0;
-}
-
-static struct cgroup_vm vm(void) {
-        return (struct cgroup_vm) { .leaf = VM, .group = SCOPE };
-}
-
-static struct cgroup_share share_of(unsigned min_mib, unsigned low_mib, uint64_t high_bytes) {
-        return (struct cgroup_share) { min_mib * MIB, low_mib * MIB, high_bytes };
-}
-
-static struct cgroup_finding share(unsigned min_mib, unsigned low_mib, uint64_t high_bytes) {
-        const struct cgroup_share wanted = share_of(min_mib, low_mib, high_bytes);
-        const struct cgroup_vm groups = vm();
-        struct cgroup_finding finding = { 0 };
-
-        CHECK(cgroup_memory_share(root, lock_file, &groups, &wanted, -1, &finding) == 0);
-        return finding;
-}
+#include "tests/unit/cgroup-tree.h"
 
 /* ---- finding ---------------------------------------------------------------------------------------------- */
 
@@ -297,81 +186,10 @@ static void what_may_not_swap_is_not_bounded(void) {
         tree_deinit();
 }
 
-static struct cgroup_pool limit_pool(uint64_t bytes) {
-        struct cgroup_pool pool = { 0 };
-
-        CHECK(cgroup_pool_limit(root, lock_file, "/machine.slice", bytes, -1, &pool) == 0);
-        return pool;
-}
-
 static void every_limit_has_its_file(void) {
         for (int i = 0; i < CGROUP_LIMIT_MAX; i++)
                 CHECK((int) cgroup_limit_from_string(cgroup_limit_to_string((enum cgroup_limit) i)) == i);
         CHECK(!cgroup_limit_to_string(CGROUP_LIMIT_MAX));
-}
-
-static void the_pool_s_group_is_found_above_a_vm_by_its_name(void) {
-        char file[2 * CGROUP_PATH_LEN], path[CGROUP_PATH_LEN];
-
-        tree_init();
-        snprintf(file, sizeof(file), "%s/cgroup", root);
-        CHECK(cgroup_pool_find(file, "machine.slice", path) == -ENOENT);
-        put("", "cgroup", "0::" VM "\n");
-        REQUIRE(cgroup_pool_find(file, "machine.slice", path) == 0);
-        CHECK_TEXT(path, "/machine.slice");
-        CHECK(cgroup_pool_find(file, "slice", path) == -EXDEV);
-        CHECK(cgroup_pool_find(file, "libvirt", path) == -EXDEV); /* its own */
-        tree_deinit();
-}
-
-static void a_pool_has_its_hard_limit_until_that_is_given_back_too(void) {
-        struct cgroup_pool pool;
-
-        tree_init();
-        pool = limit_pool(300 * MIB);
-        CHECK_TEXT(pool.group, "/machine.slice");
-        CHECK(pool.max_bytes == 300 * MIB && pool.capped_by[0] == '\0' && mib("/machine.slice", "memory.max") == 300);
-        share(50, 100, CGROUP_NO_LIMIT);
-        CHECK(cgroup_memory_give_back(root, lock_file, false) == 3);
-        CHECK(mib("/machine.slice", "memory.max") == 300 && noted("/machine.slice") && !noted(SCOPE));
-        CHECK(mib("/machine.slice", "memory.low") == 0);
-        share(50, 100, CGROUP_NO_LIMIT);
-        CHECK(limit_pool(CGROUP_NO_LIMIT).max_bytes == CGROUP_NO_LIMIT && mib("/machine.slice", "memory.low") == 100);
-        limit_pool(300 * MIB);
-        CHECK(cgroup_memory_give_back(root, lock_file, true) == 3);
-        CHECK(mib("/machine.slice", "memory.max") == CGROUP_NO_LIMIT && !noted("/machine.slice"));
-        tree_deinit();
-}
-
-/* The kernel kills where a group cannot get below its limit. */
-static void a_pool_is_not_limited_to_less_than_what_cannot_be_paged_out(void) {
-        struct cgroup_pool pool;
-
-        tree_init();
-        CHECK(limit_pool(60 * MIB).max_bytes == 164 * MIB); /* memory.current and 64 MiB */
-        put("/machine.slice", "memory.current", "31457280\n");
-        CHECK(limit_pool(60 * MIB).max_bytes == 60 * MIB);
-        put("/machine.slice", "memory.swap.max", "0\n");
-        CHECK(cgroup_pool_limit(root, lock_file, "/machine.slice", 50 * MIB, -1, &pool) == -ENOSPC);
-        CHECK(limit_pool(CGROUP_NO_LIMIT).max_bytes == CGROUP_NO_LIMIT);
-        tree_deinit();
-}
-
-static void an_operator_s_hard_limits_count_too(void) {
-        struct cgroup_pool pool;
-
-        tree_init();
-        put("/machine.slice", "memory.max", "209715200\n"); /* 200 MiB */
-        CHECK(limit_pool(300 * MIB).max_bytes == 200 * MIB && mib("/machine.slice", "memory.max") == 200);
-        put("/machine.slice", "memory.max", "max\n");
-        CHECK(limit_pool(300 * MIB).max_bytes == 300 * MIB);
-        REQUIRE(cgroup_pool_limit(root, lock_file, SCOPE, 400 * MIB, -1, &pool) == 0);
-        CHECK_TEXT(pool.capped_by, "/machine.slice");
-        CHECK(pool.max_bytes == 300 * MIB && mib(SCOPE, "memory.max") == 400);
-        put("/machine.slice", "memory.max", "262144000\n"); /* set meanwhile */
-        CHECK(cgroup_memory_give_back(root, lock_file, true) == 2);
-        CHECK(mib("/machine.slice", "memory.max") == 250 && mib(SCOPE, "memory.max") == CGROUP_NO_LIMIT);
-        tree_deinit();
 }
 
 /* It would not be given back by who stops meanwhile. */
@@ -614,10 +432,6 @@ int main(void) {
                 TEST(systemd_is_never_given_a_limit_that_it_had_to_wait_for),
                 TEST(what_may_not_swap_is_not_bounded),
                 TEST(every_limit_has_its_file),
-                TEST(the_pool_s_group_is_found_above_a_vm_by_its_name),
-                TEST(a_pool_has_its_hard_limit_until_that_is_given_back_too),
-                TEST(a_pool_is_not_limited_to_less_than_what_cannot_be_paged_out),
-                TEST(an_operator_s_hard_limits_count_too),
                 TEST(nothing_is_bounded_for_who_is_gone),
                 TEST(a_share_has_to_make_sense),
                 TEST(a_vm_whose_group_is_gone_is_an_error),
@@ -632,14 +446,5 @@ int main(void) {
                 TEST(only_slices_lead_to_a_unit_of_the_system),
         };
 
-        snprintf(root, sizeof(root), "%s/test-cgroup-XXXXXX", P_tmpdir);
-        if (!mkdtemp(root))
-                return EXIT_FAILURE;
-        if (setxattr(root, NOTE, "", 0, 0) < 0) {
-                printf("skipped: the file system of " P_tmpdir " has no extended attributes of users\n");
-                rmdir(root);
-                return 77;
-        }
-        rmdir(root);
-        return test_run("cgroup-memory", tests, ELEMENTSOF(tests));
+        return tree_test_run("cgroup-memory", tests, ELEMENTSOF(tests));
 }

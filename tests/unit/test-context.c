@@ -11,8 +11,6 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/pages/context-disk.h"
 #include "daemon/pages/context-image.h"
-#include "daemon/pages/context-overlay.h"
-#include "daemon/pages/context-spool.h"
 #include "tests/random.h"
 #include "tests/unit/test.h"
 
@@ -431,136 +429,6 @@ static void manifests_that_cannot_be_are_refused(void) {
         context_manifest_free(manifest);
 }
 
-/* ---- disks ---- */
-
-static char directory[] = "/tmp/test-context-XXXXXX";
-
-static void make_disk(const char *path, char fill) {
-        _cleanup_fclose_ FILE *f = fopen(path, "we");
-
-        REQUIRE(f && fputc(fill, f) == fill && fflush(f) == 0 && ftruncate(fileno(f), 8192) == 0);
-}
-
-static void disks_that_changed_or_are_in_use_are_refused(void) {
-        char path[64], backing[64], xml[512];
-        struct timespec times[2] = { { 100, 0 }, { 100, 5 } };
-        struct context_disk *disks = NULL;
-        struct error error = ERROR_INIT;
-        struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1 };
-        _cleanup_close_ int user = -1;
-        size_t n = 0;
-
-        REQUIRE(mkdtemp(directory) != NULL);
-        snprintf(path, sizeof(path), "%s/disk", directory);
-        snprintf(backing, sizeof(backing), "%s/base", directory);
-        make_disk(path, 'x');
-        make_disk(backing, 'y');
-        snprintf(xml, sizeof(xml),
-                 "<domain><devices><disk type='file'><source file='%s'/><backingStore type='file'><format type='raw'/>"
-                 "<source file='%s'/><backingStore/></backingStore><target dev='vda'/></disk>"
-                 "<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk></devices></domain>", path,
-                 backing);
-        REQUIRE(context_disks_look(xml, &disks, &n, NULL) == 0);
-        REQUIRE(n == 2);
-        CHECK(disks[0].writable && !disks[1].writable && disks[0].size_bytes == 8192);
-        CHECK_TEXT(disks[1].path, backing);
-        CHECK(context_disks_check(disks, n, NULL, 0, false, NULL) == 0);
-
-        user = open(path, O_RDWR | O_CLOEXEC);
-        REQUIRE(user >= 0 && fcntl(user, F_OFD_SETLK, &lock) == 0);
-        CHECK(context_disks_check(disks, n, NULL, 0, false, &error) == -EBUSY);
-        CHECK(strstr(error_text(&error), "disk vda") != NULL);
-        CHECK(context_disks_check(disks, n, disks, n, false, NULL) == 0); /* its own VM's */
-        lock.l_type = F_UNLCK;
-        REQUIRE(fcntl(user, F_OFD_SETLK, &lock) == 0);
-        CHECK(context_disks_check(disks, n, NULL, 0, false, NULL) == 0);
-
-        REQUIRE(utimensat(AT_FDCWD, backing, times, 0) == 0);
-        CHECK(context_disks_check(disks, n, NULL, 0, true, &error) == -ESTALE);
-        CHECK(strstr(error_text(&error), backing) != NULL);
-        REQUIRE(unlink(backing) == 0);
-        CHECK(context_disks_check(disks, n, NULL, 0, true, NULL) == -ENOENT);
-        error_deinit(&error);
-        context_disks_free(disks, n);
-        REQUIRE(unlink(path) == 0 && rmdir(directory) == 0);
-}
-
-static void what_nobody_can_look_at_needs_a_word(void) {
-        static const char xml[] = "<domain><devices><disk type='network'><source protocol='nbd' name='x'/>"
-                                  "<target dev='vdb'/></disk></devices></domain>";
-        struct context_disk *disks = NULL;
-        struct error error = ERROR_INIT;
-        size_t n = 0;
-
-        REQUIRE(context_disks_look(xml, &disks, &n, NULL) == 0 && n == 1);
-        CHECK(disks[0].kind == CONTEXT_DISK_OTHER);
-        CHECK(context_disks_may_save(xml, disks, n, false, NULL) == -EPERM);
-        CHECK(context_disks_may_save(xml, disks, n, true, NULL) == 0);
-        CHECK(context_disks_check(disks, n, NULL, 0, false, &error) == -EPERM);
-        CHECK(strstr(error_text(&error), "--force") != NULL);
-        CHECK(context_disks_check(disks, n, NULL, 0, true, NULL) == 0);
-        error_deinit(&error);
-        context_disks_free(disks, n);
-}
-
-/* ---- overlays ---- */
-
-static size_t file_size(const char *path) {
-        struct stat st;
-
-        return stat(path, &st) == 0 ? (size_t) st.st_size : 0;
-}
-
-static void overlays_take_the_place_of_old_ones_and_give_it_back(void) {
-        char parent[] = "/tmp/test-context-XXXXXX", command[64];
-        struct context_disk disks[2] = {
-                { .target = "vda", .writable = true, .format = strdup("raw") },
-                { .target = "vdb", .writable = true, .format = strdup("raw") },
-        };
-        struct context_manifest manifest = { .disks = disks, .n_disks = 2 };
-        struct context_overlays overlays;
-        _cleanup_free_ char *lost = NULL;
-
-        REQUIRE(mkdtemp(parent) != NULL);
-        for (int i = 0; i < 2; i++) {
-                REQUIRE(asprintf(&disks[i].path, "%s/disk%d", parent, i) > 0);
-                make_disk(disks[i].path, 'x');
-        }
-        REQUIRE(context_overlays_name(disks, 2, "now", NULL) == 0);
-        CHECK(context_overlays_check(disks, 2, NULL) == 0);
-        make_disk(disks[0].overlay, 'y'); /* 8192 bytes, as no empty overlay has */
-        CHECK(context_overlays_check(disks, 2, NULL) == -EEXIST);
-        REQUIRE(asprintf(&lost, "%s.lost-1", disks[0].overlay) > 0);
-
-        REQUIRE(context_overlays_put(&manifest, &overlays, NULL) == 0);
-        CHECK(file_size(lost) == 8192 && file_size(disks[0].overlay) > 8192 && file_size(disks[1].overlay) > 8192);
-        context_overlays_take_back(&manifest, &overlays);
-        context_overlays_deinit(&overlays);
-        CHECK(file_size(lost) == 0 && file_size(disks[0].overlay) == 8192 && file_size(disks[1].overlay) == 0);
-
-        REQUIRE(unlink(disks[1].path) == 0); /* the second one fails */
-        CHECK(context_overlays_put(&manifest, &overlays, NULL) == -EIO);
-        CHECK(file_size(lost) == 0 && file_size(disks[0].overlay) == 8192 && file_size(disks[1].overlay) == 0);
-
-        disks[1].kind = CONTEXT_DISK_BLOCK;
-        CHECK(context_overlays_name(&disks[1], 1, "now", NULL) == -ENOTSUP);
-        for (int i = 0; i < 2; i++) {
-                free(disks[i].path);
-                free(disks[i].format);
-                free(disks[i].overlay);
-        }
-        snprintf(command, sizeof(command), "rm -r %s", parent);
-        CHECK(system(command) == 0);
-}
-
-static void a_vm_with_swapped_memory_on_servers_is_not_saved(void) {
-        static const char xml[] = "<domain><devices><disk type='network'><source protocol='nbd' name='x'/>"
-                                  "<target dev='vdb'/><serial>failover-1</serial><alias name='ua--overflow'/></disk>"
-                                  "</devices></domain>";
-
-        CHECK(context_disks_may_save(xml, NULL, 0, true, NULL) == -EBUSY);
-}
-
 /* ---- whose it is ---- */
 
 static void a_context_is_vouched_for_by_the_key_that_it_was_saved_with(void) {
@@ -595,71 +463,6 @@ static void a_context_is_vouched_for_by_the_key_that_it_was_saved_with(void) {
         CHECK(system(command) == 0);
 }
 
-static void no_overlay_is_followed_but_those_beside_the_disks_of_the_xml(void) {
-        static const char xml[] = "<domain><devices><disk type='file'><source file='/x y.raw'/><target dev='vda'/>"
-                                  "</disk></devices></domain>";
-        struct context_manifest *manifest = make_manifest();
-
-        free(manifest->xml);
-        manifest->xml = strdup(xml);
-        CHECK(context_overlays_trust(manifest, NULL) == 0);
-        free(manifest->disks[0].overlay);
-        manifest->disks[0].overlay = strdup("/etc/shadow");
-        CHECK(context_overlays_trust(manifest, NULL) == -EPERM);
-        free(manifest->disks[0].path);
-        free(manifest->disks[0].overlay);
-        manifest->disks[0].path = strdup("/etc/shadow");
-        manifest->disks[0].overlay = strdup("/etc/shadow.night");
-        CHECK(context_overlays_trust(manifest, NULL) == -EPERM);
-        context_manifest_free(manifest);
-}
-
-/* ---- spool ---- */
-
-static void a_spool_is_private_needs_room_and_leaves_nothing(void) {
-        char parent[] = "/tmp/test-context-XXXXXX";
-        struct context_spool left = CONTEXT_SPOOL_INIT, spool = CONTEXT_SPOOL_INIT;
-        struct error error = ERROR_INIT;
-        struct stat st;
-
-        REQUIRE(mkdtemp(parent) != NULL);
-        CHECK(context_spool_open(parent, UINT64_MAX / 2, &spool, &error) == -ENOSPC);
-        CHECK(strstr(error_text(&error), "--spool") != NULL);
-        error_deinit(&error);
-        REQUIRE(context_spool_open(parent, MIB, &left, NULL) == 0);
-        close(open(left.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-        REQUIRE(context_spool_open(parent, MIB, &spool, NULL) == 0);
-        CHECK(access(left.path, F_OK) == 0); /* its owner lives */
-        CHECK(stat(spool.directory, &st) == 0 && (st.st_mode & 0777) == 0700);
-        close(left.directory_fd); /* as when it is killed */
-        context_spool_close(&spool);
-        REQUIRE(context_spool_open(parent, MIB, &spool, NULL) == 0);
-        CHECK(access(left.directory, F_OK) < 0);
-        context_spool_close(&spool);
-        left.directory_fd = -1;
-        context_spool_close(&left);
-        CHECK(rmdir(parent) == 0);
-}
-
-static void a_directory_of_somebody_elses_is_not_swept(void) {
-        static const char *const names[] = { "context-of-mine", "context-public" };
-        char parent[] = "/tmp/test-context-XXXXXX", path[2][128], command[64];
-        struct context_spool spool = CONTEXT_SPOOL_INIT;
-
-        REQUIRE(mkdtemp(parent) != NULL);
-        for (int i = 0; i < 2; i++) {
-                snprintf(path[i], sizeof(path[i]), "%s/%s", parent, names[i]);
-                REQUIRE(mkdir(path[i], i == 0 ? 0700 : 0755) == 0);
-                strcat(path[i], "/state");
-                close(open(path[i], O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-        }
-        REQUIRE(context_spool_open(parent, MIB, &spool, NULL) == 0);
-        CHECK(access(path[0], F_OK) == 0 && access(path[1], F_OK) == 0);
-        context_spool_close(&spool);
-        snprintf(command, sizeof(command), "rm -r %s", parent);
-        CHECK(system(command) == 0);
-}
-
 TEST_MAIN("context",
           TEST(what_was_saved_is_what_is_read),
           TEST(an_empty_image_is_one_too),
@@ -673,11 +476,4 @@ TEST_MAIN("context",
           TEST(a_state_larger_than_its_space_is_refused),
           TEST(it_can_be_given_up_between_chunks),
           TEST(manifests_that_cannot_be_are_refused),
-          TEST(disks_that_changed_or_are_in_use_are_refused),
-          TEST(what_nobody_can_look_at_needs_a_word),
-          TEST(a_vm_with_swapped_memory_on_servers_is_not_saved),
-          TEST(overlays_take_the_place_of_old_ones_and_give_it_back),
-          TEST(a_context_is_vouched_for_by_the_key_that_it_was_saved_with),
-          TEST(no_overlay_is_followed_but_those_beside_the_disks_of_the_xml),
-          TEST(a_spool_is_private_needs_room_and_leaves_nothing),
-          TEST(a_directory_of_somebody_elses_is_not_swept))
+          TEST(a_context_is_vouched_for_by_the_key_that_it_was_saved_with))
