@@ -88,19 +88,6 @@ static bool peer_is_allowed(int fd, const struct options *options) {
         return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == options->uid;
 }
 
-/* Where the region of the request's application is in the process. */
-static int find_region(int pid, const struct helper_request *request, struct memory_block *ret) {
-        _cleanup_free_ struct qemu_memory *memory = malloc(sizeof(*memory));
-        char directory[32];
-        int r;
-
-        if (!memory)
-                return -ENOMEM;
-        snprintf(directory, sizeof(directory), "/proc/%d", pid);
-        r = qemu_memory_read(directory, false, memory);
-        return r < 0 ? r : qemu_memory_find(memory, request->app, ret);
-}
-
 /* The page map stays that of this process, even should its pid be used anew. */
 static int look(int pid, int pidfd, const struct helper_request *request, struct helper_reply *reply, int *ret_fd) {
         _cleanup_close_ int fd = -1;
@@ -112,7 +99,7 @@ static int look(int pid, int pidfd, const struct helper_request *request, struct
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = find_region(pid, request, &block);
+        r = qemu_memory_locate(pid, request->app, &block);
         if (r < 0)
                 return r;
         if (process_ended(pidfd))
@@ -128,7 +115,7 @@ static int page_region_out(int pid, int pidfd, const struct helper_request *requ
         struct memory_block block;
         int r;
 
-        r = find_region(pid, request, &block);
+        r = qemu_memory_locate(pid, request->app, &block);
         if (r < 0)
                 return r;
         if (request->offset % page != 0 || request->bytes % page != 0 || request->offset > block.end - block.start ||

@@ -245,3 +245,15 @@ int qemu_memory_find(const struct qemu_memory *memory, const char *app, struct m
         }
         return -ENOENT;
 }
+
+int qemu_memory_locate(int pid, const char *app, struct memory_block *ret) {
+        _cleanup_free_ struct qemu_memory *memory = malloc(sizeof(*memory));
+        char directory[32];
+        int r;
+
+        if (!memory)
+                return -ENOMEM;
+        snprintf(directory, sizeof(directory), "/proc/%d", pid);
+        r = qemu_memory_read(directory, false, memory);
+        return r < 0 ? r : qemu_memory_find(memory, app, ret);
+}

@@ -48,3 +48,5 @@ const char *memory_backend_app(const struct memory_backend *backend);
 /* Where the region of an application is. -ENOENT where it has no device (or one that was plugged in later, which the
  * command line does not name); -EBADMSG where it cannot be told which mapping is its. */
 int qemu_memory_find(const struct qemu_memory *memory, const char *app, struct memory_block *ret);
+/* Both at once, for a process: the errors of both. */
+int qemu_memory_locate(int pid, const char *app, struct memory_block *ret);

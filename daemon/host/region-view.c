@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
@@ -18,19 +17,6 @@
 
 #define HELPER_USEC (10 * USEC_PER_SEC)
 
-/* Where a region is in the memory of one of this user's own QEMUs. */
-static int find_block(int pid, const char *app, struct memory_block *ret) {
-        _cleanup_free_ struct qemu_memory *memory = malloc(sizeof(*memory));
-        char directory[32];
-        int r;
-
-        if (!memory)
-                return -ENOMEM;
-        snprintf(directory, sizeof(directory), "/proc/%d", pid);
-        r = qemu_memory_read(directory, false, memory);
-        return r < 0 ? r : qemu_memory_find(memory, app, ret);
-}
-
 static void fill_request(struct helper_request *request, const struct reclaim_region *region, enum side side) {
         memcpy(request->domain, region->domains[side], sizeof(request->domain));
         memcpy(request->app, region->app_name, sizeof(request->app));
@@ -43,7 +29,7 @@ static int open_own(int pid, const char *app, struct region_view *ret) {
         char path[48];
         int r, fd;
 
-        r = find_block(pid, app, &block);
+        r = qemu_memory_locate(pid, app, &block);
         if (r < 0)
                 return r;
         snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
@@ -108,7 +94,7 @@ static int page_own_out(int pid, const char *app, uint64_t offset, uint64_t byte
 
         if (pidfd < 0)
                 return -errno;
-        r = find_block(pid, app, &block);
+        r = qemu_memory_locate(pid, app, &block);
         if (r < 0)
                 return r;
         if (offset + bytes > block.end - block.start)
