@@ -32,6 +32,7 @@ static const struct field entry_rows[] = {
         MSEC_ROW(deadline_msec, "deadline-ms"),
         { .name = "bandwidth", .offset = offsetof(ENTRY, bandwidth_bytes), .kind = FIELD_UINT64, .max = INT64_MAX },
         { FIELD_AT(ENTRY, epochs), .kind = FIELD_BOOL },
+        { FIELD_AT(ENTRY, reports), .kind = FIELD_BOOL },
 };
 
 static int check_entry(const void *object, struct error *error) {

@@ -6,7 +6,8 @@
  * (REGION_LIST_VARIABLE has its number), or as a systemd credential (REGION_LIST_CREDENTIAL). One object of JSON:
  *
  *   {"failover-regions":1,"regions":[{"name":"orders","size":268435456,"kind":3,"write":true,"write-back-ms":200,
- *     "uri":"nbd+unix:///CAPABILITY?socket=/path","deadline-ms":5000,"bandwidth":0,"epochs":true}]}
+ *     "uri":"nbd+unix:///CAPABILITY?socket=/path","deadline-ms":5000,"bandwidth":0,"epochs":true,
+ *     "reports":true}]}
  *
  * Unknown keys are ignored. The URI holds the capability of its space: it is secret, and goes into no message.
  */
@@ -38,6 +39,7 @@ struct region_entry {
         uint64_t deadline_msec;   /* 0: the library's own */
         uint64_t bandwidth_bytes; /* a second; 0: no limit */
         bool epochs;              /* the holder applies a write-back whole or not at all */
+        bool reports;             /* the holder takes reports of the region's use (region-report.h) */
 };
 
 struct region_list {

@@ -76,6 +76,12 @@ int failover_region_atomic(failover_region *region);
  * again later. */
 int failover_region_flush(failover_region *region);
 
+/* Whether what is stored gets to the other end, without waiting for anything: -EPERM where the right to write was taken
+ * away, -ENOTCONN where the other end was lost and nothing has got through since, or what it answered (it is tried
+ * again), as far as is known: by the last write-back, and where the region came with the program's start by its holder,
+ * which is heard every two seconds. 0: nothing is wrong. */
+int failover_region_check(failover_region *region);
+
 /* Brings pages in, before they are accessed. -ERANGE, or as an access would fail. */
 int failover_region_prefetch(failover_region *region, uint64_t offset, uint64_t length);
 

@@ -18,6 +18,7 @@
 #define CHUNK_BYTES (CHUNK_PAGES * REGION_PAGE_BYTES)
 #define RETRY_MIN_USEC (20 * USEC_PER_MSEC)
 #define RETRY_MAX_USEC (500 * USEC_PER_MSEC)
+#define FENCED_TEXT "the right to write to it was taken away: another one has it now"
 #define STREAMS_MAX 4 /* sequential readers at a time that read-ahead is kept for */
 
 struct fetch;
@@ -72,6 +73,19 @@ struct failover_region {
         bool unflushed, closing;
         _Atomic bool fenced;               /* the other end refused it: others write now */
 
+        /* open for writing, at a holder that takes reports */
+        bool reporting; /* its thread runs */
+        pthread_t report_thread;
+        struct region_channel reports;
+        pthread_cond_t to_report;
+        bool report_over;
+
+        /* since when it fails without a break, CLOCK_BOOTTIME, and how: writing, and reports */
+        struct region_trouble {
+                int code; /* 0: it does not */
+                usec_t since_usec;
+        } writing_trouble, holder_trouble;
+
         struct stream *stream; /* NULL: it is none */
 };
 
@@ -91,6 +105,16 @@ int region_write_start(struct failover_region *region, struct error *error);
 /* Writes back what there is, and ends its thread. */
 int region_write_stop(struct failover_region *region);
 int region_write_flush(struct failover_region *region, struct error *error);
+
+/* region-report.c: tells the holder what is counted here, in a thread that nothing else waits for. */
+int region_report_start(struct failover_region *region, struct error *error);
+/* Has it end, which region_report_stop() waits for. */
+void region_report_finish(struct failover_region *region);
+void region_report_stop(struct failover_region *region);
+/* With the lock held: it went so, this time. */
+void region_trouble_note(struct region_trouble *trouble, int r);
+/* 0, or what is wrong with the way to the other end. */
+int region_check(struct failover_region *region, struct error *error);
 
 /* region-fill.c: reads all of the region into `to`. */
 int region_fill(struct region_channel *channel, char *to, uint64_t size_bytes, struct error *error);

@@ -112,6 +112,7 @@ static int take_entry(struct region_source *source, const struct failover_region
         if (source->size_bytes > entry->size_bytes)
                 return error_set(error, -ERANGE, "has %llu bytes", (unsigned long long) entry->size_bytes);
         source->epochs = entry->epochs;
+        source->reports = entry->reports;
         source->deadline_usec = entry->deadline_msec * USEC_PER_MSEC;
         source->write_back_usec = entry->write_back_msec * USEC_PER_MSEC;
         source->bandwidth_bytes = entry->bandwidth_bytes;

@@ -19,7 +19,7 @@ struct region_source {
         char *psk_file, *certificates; /* owned; NULL: none */
         uint64_t size_bytes;           /* 0: not known yet */
         int kind;
-        bool write, epochs;
+        bool write, epochs, reports;   /* as its entry in the list says (region-list.h) */
         uint64_t bandwidth_bytes;
         usec_t deadline_usec, write_back_usec;
 };

@@ -241,6 +241,7 @@ static void *write_run(void *userdata) {
                 pthread_mutex_lock(&region->lock);
                 region->flush_done = wanted;
                 region->flush_result = r;
+                region_trouble_note(&region->writing_trouble, r);
                 pthread_cond_broadcast(&region->changed);
                 if (region->fenced && !last)
                         wait_until_due(region, USEC_INFINITY, true);
@@ -289,7 +290,7 @@ int region_write_stop(struct failover_region *region) {
 static const char *why(int r) {
         switch (r) {
         case -EPERM:
-                return "the right to write to it was taken away: another one has it now";
+                return FENCED_TEXT;
         case -ENOTCONN:
                 return "the channel was cut, or nothing was answered within the deadline; it is tried again";
         default:

@@ -23,6 +23,7 @@ static void *release(struct failover_region *region) {
         region_source_deinit(&region->source);
         (void) pthread_cond_destroy(&region->changed);
         (void) pthread_cond_destroy(&region->to_write);
+        (void) pthread_cond_destroy(&region->to_report);
         (void) pthread_mutex_destroy(&region->lock);
         free(region);
         return NULL;
@@ -30,8 +31,11 @@ static void *release(struct failover_region *region) {
 
 /* The last write-back's result. */
 static int region_free(struct failover_region *region) {
-        int r = region_write_stop(region);
+        int r;
 
+        region_report_finish(region);
+        r = region_write_stop(region);
+        region_report_stop(region);
         region_stream_free(region);
         region_fault_stop(region);
         release(region);
@@ -46,6 +50,7 @@ static struct failover_region *region_new(void) {
         (void) pthread_mutex_init(&region->lock, NULL);
         condition_init(&region->changed);
         condition_init(&region->to_write);
+        condition_init(&region->to_report);
         region->uffd = region->event_fd = region->nothing_fd = -1;
         return region;
 }
@@ -122,7 +127,9 @@ static int open_for_writing(struct failover_region *region, bool lazy, struct er
                         return error->code = -EBUSY;
                 }
         }
-        return r < 0 ? r : region_write_start(region, error);
+        if (r == 0)
+                r = region_write_start(region, error);
+        return r < 0 || !region->source.reports ? r : region_report_start(region, error);
 }
 
 /* Who the other end is and how much there is, where that is not put off. */
@@ -226,6 +233,12 @@ EXPORT int failover_region_flush(failover_region *region) {
         struct error error = ERROR_INIT;
 
         return region->writing ? say(region, region_write_flush(region, &error), &error) : 0;
+}
+
+EXPORT int failover_region_check(failover_region *region) {
+        struct error error = ERROR_INIT;
+
+        return say(region, region_check(region, &error), &error);
 }
 
 EXPORT int failover_region_prefetch(failover_region *region, uint64_t offset, uint64_t length) {

@@ -20,6 +20,34 @@ struct answer {
         struct error error;
 };
 
+/* What the program told its holder that has it. */
+static int add_client(struct json_object *held, const struct space_status *status) {
+        struct json_object *object = NULL;
+        const struct {
+                const char *key;
+                uint64_t value;
+        } numbers[] = {
+                { "age_ms", status->report_age_usec / USEC_PER_MSEC },
+                { "resident_bytes", status->report.resident_bytes },
+                { "dirty_bytes", status->report.dirty_bytes },
+                { "faults", status->report.faults },
+                { "fetched_bytes", status->report.fetched_bytes },
+                { "written_bytes", status->report.written_bytes },
+                { "errors", status->report.errors },
+        };
+        int r;
+
+        if (status->report_age_usec == 0)
+                return json_object_object_add(held, "client", NULL) < 0 ? -ENOMEM : 0;
+        object = json_object_new_object();
+        r = json_add(held, "client", object);
+        if (r == 0)
+                r = json_add(object, "who", json_object_new_string(status->client));
+        for (size_t i = 0; r == 0 && i < ELEMENTSOF(numbers); i++)
+                r = json_add(object, numbers[i].key, json_object_new_uint64(numbers[i].value));
+        return r;
+}
+
 /* The answer, beside what failoverd said. -ENOMEM. */
 static int add_answer(struct json_object *region, const char *at, const struct space_status *status) {
         struct json_object *object = json_object_new_object();
@@ -46,7 +74,11 @@ static int add_answer(struct json_object *region, const char *at, const struct s
                 r = json_add(object, "connections", json_object_new_uint64(status->connections));
         if (r == 0)
                 r = json_add(object, "writer", json_object_new_string(status->writer));
-        return r;
+        if (r == 0)
+                r = json_add(object, "saved_bytes", json_object_new_uint64(status->saved_bytes));
+        if (r == 0)
+                r = json_add(object, "returned_bytes", json_object_new_uint64(status->returned_bytes));
+        return r == 0 ? add_client(object, status) : r;
 }
 
 static int add_reason(struct json_object *region, const char *reason) {
@@ -192,6 +224,45 @@ static int print_held(struct json_object *root) {
         return n > 0 ? render_print(&table, stdout) : 0;
 }
 
+static void render_mib(struct render_table *table, struct json_object *region, const char *key) {
+        char text[FORMAT_MAX];
+
+        render_cell(table, format_mib(text, get_number(region, key)));
+}
+
+/* The traffic is what holders have metered; the rest is their clients' word. */
+static int print_clients(struct json_object *root) {
+        struct render_table table = {
+                .heads = { "IN USE", "BY", "RESIDENT", "DIRTY", "FAULTS", "FAILED", "READ", "WRITTEN", "TOLD" },
+                .right = { [2] = true, [3] = true, [4] = true, [5] = true, [6] = true, [7] = true, [8] = true },
+                .n_columns = 9,
+        };
+        char text[FORMAT_MAX];
+        size_t n = 0;
+
+        for (size_t i = 0; i < get_count(root, "regions"); i++) {
+                struct json_object *region = get_item(root, "regions", i);
+
+                if (!get_object(region, "held.client"))
+                        continue;
+                n++;
+                render_cell(&table, get_text(region, "region", "?"));
+                render_cell(&table, get_text(region, "held.client.who", "?"));
+                render_mib(&table, region, "held.client.resident_bytes");
+                render_mib(&table, region, "held.client.dirty_bytes");
+                snprintf(text, sizeof(text), "%lld", (long long) get_number(region, "held.client.faults"));
+                render_cell(&table, text);
+                snprintf(text, sizeof(text), "%lld", (long long) get_number(region, "held.client.errors"));
+                render_cell(&table, text);
+                render_mib(&table, region, "held.returned_bytes");
+                render_mib(&table, region, "held.saved_bytes");
+                render_cell(&table, format_age(text, get_number(region, "held.client.age_ms")));
+        }
+        if (n > 0)
+                putchar('\n');
+        return n > 0 ? render_print(&table, stdout) : 0;
+}
+
 static void print_remarks(struct json_object *root) {
         for (size_t i = 0; i < get_count(root, "regions"); i++) {
                 struct json_object *region = get_item(root, "regions", i);
@@ -241,7 +312,7 @@ static int print_all(struct json_object *root) {
         if (get_count(root, "regions") + get_count(root, "names") == 0)
                 puts("No shared regions: no application of the policy has state:, and no program has registered a "
                      "name.");
-        if (print_regions(root) < 0 || print_held(root) < 0)
+        if (print_regions(root) < 0 || print_held(root) < 0 || print_clients(root) < 0)
                 return ctl_fail(CTL_FAILED, "out of memory");
         print_remarks(root);
         return print_names(root) < 0 ? ctl_fail(CTL_FAILED, "out of memory") : CTL_OK;

@@ -190,6 +190,13 @@ static void tell_epochs(struct space *space, struct space_status *status) {
         (void) space_epoch_writer(space, status->writer);
 }
 
+static void tell_use(struct space *space, struct space_status *status) {
+        status->saved_bytes = space->saved_bytes;
+        status->returned_bytes = space->returned_bytes;
+        status->report_age_usec = report_read(&space->report, clock_usec(CLOCK_BOOTTIME), &status->report,
+                                              status->client);
+}
+
 static void tell_space(struct space *space, struct space_status *ret) {
         *ret = (struct space_status) { 0 };
         memcpy(ret->node, space->name.node, NAME_LEN);
@@ -209,6 +216,7 @@ static void tell_space(struct space *space, struct space_status *ret) {
                 tell_keeper(space, ret);
         pthread_mutex_unlock(&space->told);
         tell_epochs(space, ret);
+        tell_use(space, ret);
 }
 
 static int call_spaces(struct server *server, const struct control_request *request, const struct control_out *out,

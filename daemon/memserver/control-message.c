@@ -92,6 +92,7 @@ static const struct {
         CHARS_FIELD(type, node, space_word_is_valid), CHARS_FIELD(type, owner, space_word_is_valid)
 
 #define STATUS struct space_status
+#define REPORT_FIELD(key, member) { .name = key, .offset = offsetof(STATUS, report.member), .kind = FIELD_UINT64 }
 static const struct field space_rows[] = {
         NAME_ROWS(STATUS), CHARS_FIELD(STATUS, space, space_word_is_valid), WORD_FIELD(STATUS, role, space_role),
         UINT64_FIELD(STATUS, size_bytes), UINT64_FIELD(STATUS, held_bytes), UINT64_FIELD(STATUS, quota_bytes),
@@ -102,9 +103,14 @@ static const struct field space_rows[] = {
         UINT64_FIELD(STATUS, staged_bytes), CHARS_FIELD(STATUS, writer, text_valid),
         CHARS_FIELD(STATUS, text, text_valid), UINT64_FIELD(STATUS, mirror_session),
         UINT64_FIELD(STATUS, hand_over_session), UINT64_FIELD(STATUS, session),
+        UINT64_FIELD(STATUS, saved_bytes), UINT64_FIELD(STATUS, returned_bytes), UINT64_FIELD(STATUS, report_age_usec),
+        CHARS_FIELD(STATUS, client, text_valid), REPORT_FIELD("client_resident_bytes", resident_bytes),
+        REPORT_FIELD("client_dirty_bytes", dirty_bytes), REPORT_FIELD("client_faults", faults),
+        REPORT_FIELD("client_fetched_bytes", fetched_bytes), REPORT_FIELD("client_written_bytes", written_bytes),
+        REPORT_FIELD("client_errors", errors),
 };
 #undef STATUS
-#define N_MAY_BE_MISSING 9
+#define N_MAY_BE_MISSING 19
 #define MAY_BE_MISSING (~UINT64_C(0) << (ELEMENTSOF(space_rows) - N_MAY_BE_MISSING))
 const struct fields space_status_fields = { space_rows, ELEMENTSOF(space_rows), ~MAY_BE_MISSING };
 

@@ -7,9 +7,11 @@
  */
 
 #include "agents/protocol/fields.h"
+#include "agents/protocol/region-report.h"
 #include "daemon/base/enum-table.h"
 #include "daemon/memserver/copy.h"
 #include "daemon/memserver/label.h"
+#include "daemon/memserver/report.h"
 #include "daemon/memserver/server.h"
 
 #define CONTROL_VERSION 1
@@ -69,6 +71,10 @@ struct space_status {
         char text[COPY_TEXT_LEN]; /* what is wrong with a copy */
         uint64_t mirror_session, hand_over_session; /* by which those copies can be known where they are; 0: not yet */
         uint64_t session;         /* of a mirror here: the same number; 0: none has begun */
+        uint64_t saved_bytes, returned_bytes; /* of a primary, metered since it was opened here */
+        uint64_t report_age_usec; /* since its client told what follows; 0: it has not */
+        char client[REPORT_CLIENT_LEN];
+        struct region_report report; /* that client's word */
 };
 
 struct client_status {

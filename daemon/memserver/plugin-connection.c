@@ -50,8 +50,7 @@ static bool peer_is_local(void) {
         return nbdkit_peer_name((struct sockaddr *) &address, &length) == 0 && address.ss_family == AF_UNIX;
 }
 
-/* For the log and the control socket. */
-static void name_peer(char *ret, size_t size) {
+void plugin_name_peer(char *ret, size_t size) {
         struct sockaddr_storage address = { 0 };
         socklen_t length = sizeof(address);
         char host[64], port[16];
@@ -75,7 +74,7 @@ static int begin_epochs(struct connection *connection) {
 
         if (r < 0)
                 return r;
-        name_peer(name, sizeof(name));
+        plugin_name_peer(name, sizeof(name));
         r = space_epoch_begin(space, connection, name);
         connection->epochs = r == 0;
         if (r == -EBUSY && space_epoch_writer(space, name))
@@ -88,13 +87,15 @@ static int begin_epochs(struct connection *connection) {
         return r;
 }
 
-/* The name of an export is a capability, with EPOCH_SUFFIX for a writer of epochs. */
-static bool cut_suffix(const char *export, char *ret_capability) {
-        size_t length = strlen(export), n = strlen(EPOCH_SUFFIX);
-        bool epochs = length > n && strcmp(export + length - n, EPOCH_SUFFIX) == 0;
+/* The name of an export is a capability, with EPOCH_SUFFIX for a writer of epochs, or REGION_REPORT_SUFFIX. */
+static void read_name(const char *export, char *ret_capability, struct connection *connection) {
+        size_t length = strcspn(export, ".");
 
-        snprintf(ret_capability, CAPABILITY_LEN + 1, "%.*s", (int) (epochs ? length - n : length), export);
-        return epochs;
+        connection->epochs = strcmp(export + length, EPOCH_SUFFIX) == 0;
+        connection->reports = strcmp(export + length, REGION_REPORT_SUFFIX) == 0;
+        if (!connection->epochs && !connection->reports)
+                length = strlen(export);
+        snprintf(ret_capability, CAPABILITY_LEN + 1, "%.*s", (int) length, export);
 }
 
 void *plugin_open(int readonly) {
@@ -102,7 +103,6 @@ void *plugin_open(int readonly) {
         char capability[CAPABILITY_LEN + 1]; /* one more, so that a longer one is none */
         struct connection *connection;
         uint64_t grant;
-        bool epochs;
         int r;
 
         if (plugin.tls_required && nbdkit_is_tls() != 1 && !peer_is_local()) {
@@ -110,14 +110,17 @@ void *plugin_open(int readonly) {
                 return NULL;
         }
         connection = calloc(1, sizeof(*connection));
-        epochs = name && cut_suffix(name, capability);
+        if (connection && name)
+                read_name(name, capability, connection);
         r = !connection || !name ? -ENOMEM
                                  : server_connect(plugin.server, capability, &connection->space, &grant,
                                                   &connection->looks);
         explicit_bzero(capability, sizeof(capability));
         if (r == 0) {
                 connection->grant = grant;
-                if (!epochs || (!connection->looks && begin_epochs(connection) == 0))
+                if (!connection->epochs && !connection->reports)
+                        return connection;
+                if (!connection->looks && (connection->reports || begin_epochs(connection) == 0))
                         return connection;
                 server_disconnect(connection->space);
                 free(connection);
@@ -161,6 +164,8 @@ int64_t plugin_get_size(void *handle) {
         const struct connection *connection = handle;
         uint64_t size;
 
+        if (connection->reports)
+                return REGION_REPORT_BYTES;
         gate_enter(&connection->space->gate);
         size = space_size(connection->space);
         gate_leave(&connection->space->gate);

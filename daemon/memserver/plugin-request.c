@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 
+#include "daemon/base/clock.h"
 #include "daemon/memserver/label.h"
 #include "daemon/memserver/plugin.h"
 
@@ -51,11 +52,23 @@ static bool is_label(const struct connection *connection, uint32_t count, uint64
         return count == LABEL_BYTES && offset == page_space_size(connection->space->pages);
 }
 
+/* All that a connection for reports takes. */
+static int hear_report(struct connection *connection, const void *buffer, uint32_t count, uint64_t offset) {
+        char client[REPORT_CLIENT_LEN];
+
+        if (count != REGION_REPORT_BYTES || offset != 0)
+                return -EINVAL;
+        plugin_name_peer(client, sizeof(client));
+        return report_hear(&connection->space->report, client, buffer, clock_usec(CLOCK_BOOTTIME));
+}
+
 int plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset, uint32_t flags) {
         struct connection *connection = handle;
 
         if (begin(connection, count) < 0)
                 return -1;
+        if (connection->reports)
+                return done(connection, -EINVAL);
         if (is_label(connection, count, offset) && connection->space->role == SPACE_MIRROR) {
                 space_read_label(connection->space, buffer);
                 return done(connection, 0);
@@ -67,13 +80,15 @@ int plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset, ui
 int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint64_t offset, uint32_t flags) {
         struct connection *connection = handle;
 
-        if (is_label(connection, count, offset)) {
+        if (!connection->reports && is_label(connection, count, offset)) {
                 int r = space_hear_label(connection->space, &connection->grant, buffer);
                 nbdkit_set_error(-r);
                 return r < 0 ? -1 : 0;
         }
         if (begin(connection, count) < 0)
                 return -1;
+        if (connection->reports)
+                return done(connection, hear_report(connection, buffer, count, offset));
         return done(connection, whole(connection, save(connection, buffer, count, offset), flags));
 }
 
@@ -83,6 +98,8 @@ int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags) {
 
         if (begin(connection, 0) < 0)
                 return -1;
+        if (connection->reports)
+                return done(connection, -EINVAL);
         if (connection->epochs)
                 return done(connection, space_epoch_trim(connection->space, count, offset));
         return done(connection, whole(connection, space_trim(connection->space, count, offset), flags));
@@ -93,6 +110,8 @@ int plugin_flush(void *handle, uint32_t flags) {
 
         if (begin(connection, 0) < 0)
                 return -1;
+        if (connection->reports)
+                return done(connection, 0);
         return done(connection, connection->epochs ? space_epoch_flush(connection->space)
                                                    : space_flush(connection->space));
 }
@@ -116,6 +135,8 @@ int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags
 
         if (begin(connection, 0) < 0)
                 return -1;
+        if (connection->reports)
+                return done(connection, -EINVAL);
         return done(connection, add_extents(connection->space, offset, offset + count, flags & NBDKIT_FLAG_REQ_ONE,
                                             extents));
 }

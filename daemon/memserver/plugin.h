@@ -33,8 +33,9 @@ extern struct plugin plugin;
 struct connection {
         struct space *space;
         _Atomic uint64_t grant;
-        bool epochs; /* its saves are staged until it flushes (epoch.h) */
-        bool looks;  /* it may read alone */
+        bool epochs;  /* its saves are staged until it flushes (epoch.h) */
+        bool reports; /* what its saves tell is told (report.h); it reaches no page */
+        bool looks;   /* it may read alone */
 };
 
 /* Puts an event into the journal, or on standard error where there is none. */
@@ -50,6 +51,8 @@ int plugin_discovery_config(const char *key, const char *value);
 int plugin_discovery_start(struct error *error);
 void plugin_discovery_end(void);
 
+/* Who is at the other end, for the log and the control socket. */
+void plugin_name_peer(char *ret, size_t size);
 int plugin_list_exports(int readonly, int is_tls, struct nbdkit_exports *exports);
 const char *plugin_default_export(int readonly, int is_tls);
 void *plugin_open(int readonly);

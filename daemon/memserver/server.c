@@ -249,6 +249,7 @@ int server_new_grant(struct server *server, struct space *space, uint64_t token,
         if (!space->mirror && !space->move) /* what took its place is no more: whoever grants it anew knows that */
                 space->replaced = false;
         space_epoch_forget(space);
+        report_forget(&space->report);
         pthread_mutex_unlock(&server->lock);
         return 0;
 }

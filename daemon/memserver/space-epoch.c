@@ -156,8 +156,10 @@ static void apply(struct space *space, uint64_t number, uint64_t offset) {
         struct space_epochs *epochs = &space->epochs;
         usec_t now = clock_usec(CLOCK_BOOTTIME);
 
-        if (space->role == SPACE_PRIMARY)
+        if (space->role == SPACE_PRIMARY) {
+                space->saved_bytes += epoch_bytes(epochs->staged);
                 meter_saved(&space->client->meter, epoch_bytes(epochs->staged), offset, now);
+        }
         epoch_apply(epochs->staged);
         epochs->number = number;
         epochs->applied_usec = now;

@@ -115,8 +115,10 @@ int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offs
                 r = page_space_read(space->pages, buffer, length, offset);
                 (void) pthread_rwlock_unlock(&space->epochs.seen);
         }
-        if (r == 0 && space->role == SPACE_PRIMARY)
+        if (r == 0 && space->role == SPACE_PRIMARY) {
+                space->returned_bytes += length;
                 meter_returned(&space->client->meter, length, offset, clock_usec(CLOCK_BOOTTIME));
+        }
         return r;
 }
 
@@ -177,9 +179,10 @@ int space_write(struct space *space, const void *buffer, uint64_t length, uint64
                 return r;
         r = space_is_in_order(space) ? write_copied(space, buffer, length, offset)
                                      : save_here(space, buffer, length, offset);
-        if (r == 0 && space->role == SPACE_PRIMARY)
+        if (r == 0 && space->role == SPACE_PRIMARY) {
+                space->saved_bytes += length;
                 meter_saved(&space->client->meter, length, offset, clock_usec(CLOCK_BOOTTIME));
-        else if (r < 0 && space->role == SPACE_MIRROR)
+        } else if (r < 0 && space->role == SPACE_MIRROR)
                 space->spoilt = true;
         return r;
 }

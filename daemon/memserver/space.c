@@ -33,6 +33,7 @@ int space_new(const struct space_name *name, struct client *client, struct page_
         space->limit_pages = limit_pages;
         space->n_references = 1;
         (void) pthread_mutex_init(&space->told, NULL);
+        report_init(&space->report);
         gate_init(&space->admin);
         gate_init(&space->gate);
         (void) pthread_mutex_init(&space->epochs.lock, NULL);
@@ -63,6 +64,7 @@ struct space *space_unref(struct space *space) {
         (void) pthread_mutex_destroy(&space->epochs.writer_lock);
         (void) pthread_rwlock_destroy(&space->epochs.seen);
         (void) pthread_mutex_destroy(&space->told);
+        report_deinit(&space->report);
         ranges_deinit(&space->ranges);
         explicit_bzero(space->capability, sizeof(space->capability));
         explicit_bzero(space->look, sizeof(space->look));

@@ -21,6 +21,7 @@
 #include "daemon/memserver/keeper.h"
 #include "daemon/memserver/page-store.h"
 #include "daemon/memserver/range.h"
+#include "daemon/memserver/report.h"
 #include "daemon/memserver/space-name.h"
 
 #define CAPABILITY_LEN 65 /* 256 random bits in hexadecimal, and a NUL */
@@ -70,6 +71,9 @@ struct space {
         _Atomic bool spoilt;   /* a mirror: a save was refused, and its page is not what the primary has */
         _Atomic bool replaced; /* another server has become the primary */
         struct ranges ranges;  /* being saved or handed over, where there is a copy or a file */
+
+        struct report report;
+        _Atomic uint64_t saved_bytes, returned_bytes; /* of a primary, metered since it was opened here */
 
         struct gate admin; /* shut by who gives it a copy or takes one away; nobody is inside */
         struct gate gate;

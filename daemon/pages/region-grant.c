@@ -52,6 +52,7 @@ static int make_list(struct region_grant *grant) {
                         .write_back_msec = region->policy.write_back_usec / USEC_PER_MSEC,
                         .deadline_msec = region->n_servers > 1 ? MIRRORED_DEADLINE_MSEC : DEADLINE_MSEC,
                         .epochs = region->policy.kind >= REGION_KIND_RESIDENT,
+                        .reports = true,
                 };
                 memcpy(entry->name, region->policy.name, NAME_LEN);
                 entry->uri = peer_uri(region->servers[region->at].guests, region->capability);

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 
 import pytest
 from failoverd import Failoverd
@@ -58,3 +59,21 @@ def test_names_are_shown_while_their_owner_lives_and_never_where_they_lead(failo
     assert "prices" in shown and "CAPABILITY" not in shown + failoverd.log() + json.dumps(failoverd.regions())
     owner.close()
     until(lambda: not failoverd.regions()["names"], SECONDS, failoverd.log)
+
+
+def test_what_a_program_tells_of_its_use_is_shown_with_its_age(server, failoverd):
+    capability = server.open(MIB, node=failoverd.regions()["node"], owner="shop", space="ledger")
+    server.connect(capability).pread(PAGE, 0)
+    assert failoverd.regions()["regions"][0]["held"]["client"] is None
+    numbers = 5 * MIB, 3 * PAGE, 2**64 - 1, 7 * MIB, 9 * MIB, 2    # any number is a client's to tell
+    report = (b"failover-use-1".ljust(16, b"\0") + struct.pack("<6Q", *numbers)).ljust(128, b"\0")
+    server.connect(capability + ".report").pwrite(report, 0)
+    held = failoverd.regions()["regions"][0]["held"]
+    assert held["returned_bytes"] == PAGE and held["saved_bytes"] == 0
+    client = held["client"]
+    assert client.pop("age_ms") < 1000 * SECONDS and client.pop("who").startswith("process ")
+    assert client == dict(zip(("resident_bytes", "dirty_bytes", "faults", "fetched_bytes", "written_bytes", "errors"),
+                              numbers))
+    rows = failoverd.ctl("regions").stdout.splitlines()
+    at = next(i for i, row in enumerate(rows) if row.startswith("IN USE"))
+    assert rows[at + 1].startswith("ledger") and "process" in rows[at + 1]

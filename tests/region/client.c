@@ -276,6 +276,8 @@ static void obey(char *line) {
                 say(0, "", size());
         else if (strcmp(line, "flush") == 0)
                 say(failover_region_flush(region), NULL, 0);
+        else if (strcmp(line, "check") == 0)
+                say(failover_region_check(region), NULL, 0);
         else if (strcmp(line, "refresh") == 0)
                 say(failover_region_refresh(region), NULL, 0);
         else if (strcmp(line, "prefetch") == 0)

@@ -226,13 +226,16 @@ static void no_mutilated_request_is_more_than_refused(void) {
 static void the_fullest_answers_fit_a_line(void) {
         struct space_status space = { .size_bytes = UINT64_MAX, .held_bytes = UINT64_MAX, .token = UINT64_MAX,
                                       .mirror_session = UINT64_MAX, .hand_over_session = UINT64_MAX,
-                                      .session = UINT64_MAX };
+                                      .session = UINT64_MAX, .saved_bytes = UINT64_MAX, .returned_bytes = UINT64_MAX,
+                                      .report_age_usec = UINT64_MAX };
         struct event_status event = { .number = UINT64_MAX };
         _cleanup_free_ char *line = NULL, *second = NULL;
 
         memset(space.node, 'n', NAME_LEN - 1);
         memset(space.owner, 'o', NAME_LEN - 1);
         memset(space.space, 's', NAME_LEN - 1);
+        memset(space.client, '"', REPORT_CLIENT_LEN - 1);
+        memset(&space.report, 0xff, sizeof(space.report));
         memset(event.text, '"', EVENT_TEXT_LEN - 1);
         REQUIRE(control_encode_item(UINT64_MAX, "space", &space_status_fields, &space, &line) == 0);
         CHECK(strlen(line) < MESSAGE_LINE_MAX && strchr(line, '\n') == line + strlen(line) - 1);

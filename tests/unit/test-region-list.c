@@ -37,8 +37,8 @@ static int refused(const char *regions) {
 
 static void what_is_written_reads_back(void) {
         struct region_entry entries[] = {
-                { "orders", 256 * MIB, 3, true, 200, (char *) URI, 5000, 1000000, true },
-                { "a.b_c-1", 1, 1, false, 0, (char *) "nbd://[::1]:10809/x", 0, 0, false },
+                { "orders", 256 * MIB, 3, true, 200, (char *) URI, 5000, 1000000, true, true },
+                { "a.b_c-1", 1, 1, false, 0, (char *) "nbd://[::1]:10809/x", 0, 0, false, false },
         };
         const struct region_list list = { entries, 2 };
         _cleanup_free_ char *text = NULL;
@@ -53,7 +53,7 @@ static void what_is_written_reads_back(void) {
                 REQUIRE(b == &back.entries[i]);
                 CHECK(a->size_bytes == b->size_bytes && a->kind == b->kind && a->write == b->write);
                 CHECK(a->write_back_msec == b->write_back_msec && a->deadline_msec == b->deadline_msec);
-                CHECK(a->bandwidth_bytes == b->bandwidth_bytes && a->epochs == b->epochs);
+                CHECK(a->bandwidth_bytes == b->bandwidth_bytes && a->epochs == b->epochs && a->reports == b->reports);
                 CHECK_TEXT(b->uri, a->uri);
         }
         CHECK(!region_list_find(&back, "order"));
@@ -129,6 +129,7 @@ static void there_is_a_limit_to_all_that_comes(void) {
         for (size_t i = 0; i <= REGION_LIST_MAX; i++) {
                 entries[i] = (struct region_entry) { .size_bytes = REGION_SIZE_MAX, .kind = 4, .write = true,
                                                      .write_back_msec = REGION_MSEC_MAX, .uri = uri, .epochs = true,
+                                                     .reports = true,
                                                      .deadline_msec = REGION_MSEC_MAX, .bandwidth_bytes = INT64_MAX };
                 memset(names[i], 'n', NAME_LEN - 1);
                 (void) snprintf(entries[i].name, NAME_LEN, "%zu-%.*s", i, NAME_LEN - 4, names[i]);
