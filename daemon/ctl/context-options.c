@@ -143,6 +143,12 @@ static int take_paths(struct context_command *command, const struct ctl *ctl) {
                 if (!command->spool)
                         return ctl_fail(CTL_FAILED, "%s: %s", ctl->spool, strerror(errno));
         }
+        if (r == CTL_OK && ctl->key) {
+                free(command->key);
+                command->key = strdup(ctl->key);
+                if (!command->key)
+                        return ctl_fail(CTL_FAILED, "out of memory");
+        }
         if (r == CTL_OK && ctl->xml)
                 r = ctl_read_file(ctl->xml, CONTEXT_XML_MAX, &command->xml);
         return r;

@@ -21,6 +21,7 @@ enum ctl_exit {
         CTL_MISSED = 5,    /* drill: the objective was missed */
         CTL_LIMITED = 6,   /* check: all are covered, one of them late or with less memory */
         CTL_DIFFERS = 7,   /* replay: other decisions than those that were recorded */
+        CTL_NOT_STARTED = 125, /* program run: the program was not started; else the code is its own */
 };
 
 #define CTL_READ_TIMEOUT_USEC (5 * USEC_PER_SEC)
@@ -37,14 +38,15 @@ struct ctl {
         bool progress;    /* the standard output is a terminal */
         bool go_back;     /* drill: --return */
         const char *fault, *level, *until, *reason, *active, *output, *from, *scenario, *record, *svg, *since;
-        const char *on, *out, *in, *spool, *xml, *policy; /* of context */
+        const char *on, *out, *in, *spool, *xml, *policy, *key; /* of context, the last two of program too */
         bool keep, persist;
         const char *servers[CTL_SERVERS_MAX]; /* --server, each time that it was given */
         int n_servers;
         unsigned limit;   /* history: most lines, 0: the default */
 
         const char *verb;
-        const char *args[CTL_ARGS_MAX + 1]; /* after the verb */
+        const char *args[CTL_ARGS_MAX + 1]; /* after the verb, as many as fit */
+        char *const *rest;                  /* all of them, NULL at the end */
         int n_args;
 
         sd_bus *bus; /* NULL until ctl_connect() */
@@ -82,6 +84,7 @@ int verb_servers(struct ctl *ctl);
 int verb_spaces(struct ctl *ctl);
 int verb_regions(struct ctl *ctl);
 int verb_context(struct ctl *ctl);
+int verb_program(struct ctl *ctl);
 
 static inline void json_object_putp(struct json_object **object) {
         json_object_put(*object);

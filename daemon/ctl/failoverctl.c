@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,6 +44,7 @@ enum option_id {
         OPTION_PERSIST = 'p',
         OPTION_SERVER = 'M',
         OPTION_POLICY = 'y',
+        OPTION_KEY = 'Y',
 };
 
 static const struct option options[] = {
@@ -81,10 +83,12 @@ static const struct option options[] = {
         { "persist", no_argument, NULL, OPTION_PERSIST },
         { "server", required_argument, NULL, OPTION_SERVER },
         { "policy", required_argument, NULL, OPTION_POLICY },
+        { "key", required_argument, NULL, OPTION_KEY },
         { 0 },
 };
 
-#define CONTEXT_OPTIONS "dfHOIPXKpMy"
+#define CONTEXT_OPTIONS "dfHOIPXKpMyY"
+#define PROGRAM_OPTIONS "dfpMyY"
 
 static const struct verb verbs[] = {
         { "status", "[PAIR]", "how pairs stand, why one is not protected, what to do", 0, 1, "", verb_status },
@@ -132,6 +136,12 @@ static const struct verb verbs[] = {
           CONTEXT_OPTIONS, verb_context },
         { "context", "list", "contexts on memory servers; and context drop NAME, context xml NAME", 1, 3,
           CONTEXT_OPTIONS, verb_context },
+        { "program", "put FILE NAME", "an executable's image to memory servers [--server S]... [--persist]", 1, INT_MAX,
+          PROGRAM_OPTIONS, verb_program },
+        { "program", "run NAME", "starts it from there; its pages come as it runs [--dry-run] [-- ARGUMENTS]", 1,
+          INT_MAX, PROGRAM_OPTIONS, verb_program },
+        { "program", "list", "programs on memory servers; and program drop NAME", 1, INT_MAX, PROGRAM_OPTIONS,
+          verb_program },
         { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },
 };
 
@@ -146,7 +156,7 @@ static void help(void) {
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
              "  --json             documents as in failoverctl(1), for status check explain table memory history "
-             "monitor metrics policy simulate replay servers spaces regions context\n"
+             "monitor metrics policy simulate replay servers spaces regions context program\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
              "  --help, --version");
 }
@@ -160,7 +170,7 @@ static const struct verb *find_verb(const char *name) {
 }
 
 static bool takes(const struct verb *verb, int letter) {
-        return !strchr("dfFLrURAonDbaSwgNCWkHOIPXKpMy", letter) || strchr(verb->options, letter);
+        return !strchr("dfFLrURAonDbaSwgNCWkHOIPXKpMyY", letter) || strchr(verb->options, letter);
 }
 
 static int parse_limit(struct ctl *ctl, const char *text) {
@@ -173,7 +183,7 @@ static int parse_limit(struct ctl *ctl, const char *text) {
         return CTL_OK;
 }
 
-/* Those of context alone. */
+/* Those of context and program alone. */
 static int take_context_option(struct ctl *ctl, int letter, const char *value) {
         switch (letter) {
         case OPTION_ON:
@@ -193,6 +203,9 @@ static int take_context_option(struct ctl *ctl, int letter, const char *value) {
                 return CTL_OK;
         case OPTION_POLICY:
                 ctl->policy = value;
+                return CTL_OK;
+        case OPTION_KEY:
+                ctl->key = value;
                 return CTL_OK;
         case OPTION_KEEP:
                 ctl->keep = true;
@@ -319,8 +332,10 @@ static int parse(struct ctl *ctl, int argc, char **argv, const struct verb **ret
                                         ctl->verb);
         if (argc - optind < (*ret_verb)->min_args || argc - optind > (*ret_verb)->max_args)
                 return ctl_fail(CTL_USAGE, "usage: failoverctl %s %s", ctl->verb, (*ret_verb)->args);
-        for (; optind < argc; optind++)
-                ctl->args[ctl->n_args++] = argv[optind];
+        ctl->rest = argv + optind;
+        ctl->n_args = argc - optind;
+        for (int i = 0; i < ctl->n_args && i < CTL_ARGS_MAX; i++)
+                ctl->args[i] = argv[optind + i];
         return CTL_OK;
 }
 

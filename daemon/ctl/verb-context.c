@@ -6,34 +6,14 @@
 
 #include "agents/protocol/json-text.h"
 #include "daemon/base/clock.h"
+#include "daemon/ctl/context-entries.h"
 #include "daemon/ctl/context-options.h"
-#include "daemon/ctl/render-table.h"
-
-#define DOCUMENT_VERSION 1
 
 static void manifest_freep(struct context_manifest **manifest) {
         *manifest = context_manifest_free(*manifest);
 }
 
 #define _cleanup_manifest_ _cleanup_(manifest_freep)
-
-static int failed(struct context_command *command, struct error *error) {
-        int r;
-
-        context_command_done(command);
-        r = ctl_fail(CTL_FAILED, "%s", error_text(error));
-        error_deinit(error);
-        return r;
-}
-
-static struct json_object *new_document(const char *kind) {
-        _cleanup_json_ struct json_object *root = json_object_new_object();
-
-        if (!root || json_add(root, "version", json_object_new_int(DOCUMENT_VERSION)) < 0 ||
-            json_add(root, "kind", json_object_new_string(kind)) < 0)
-                return NULL;
-        return steal_ptr(root);
-}
 
 /* ---- what was done ---- */
 
@@ -61,7 +41,7 @@ static int add_context(struct json_object *root, const char *key, const struct c
 /* `saved` and `resumed` may be NULL. */
 static int print_done_json(const struct ctl *ctl, const char *kind, const struct context_manifest *saved,
                            const struct context_manifest *resumed) {
-        _cleanup_json_ struct json_object *root = new_document(kind);
+        _cleanup_json_ struct json_object *root = context_document(kind);
         int r = root ? json_add(root, "dry_run", json_object_new_boolean(ctl->dry_run)) : -ENOMEM;
 
         if (r == 0 && saved)
@@ -95,7 +75,7 @@ static int save(struct ctl *ctl, struct context_command *command) {
         struct error error = ERROR_INIT;
 
         if (context_save(&command->job, ctl->args[1], ctl->args[2], &manifest, &error) < 0)
-                return failed(command, &error);
+                return context_command_failed(command, &error);
         context_command_done(command);
         if (ctl->json)
                 return print_done_json(ctl, command->job.live ? "context-checkpoint" : "context-save", manifest, NULL);
@@ -119,7 +99,7 @@ static int resume(struct ctl *ctl, struct context_command *command) {
         struct error error = ERROR_INIT;
 
         if (context_resume(&command->job, ctl->args[1], &manifest, &error) < 0)
-                return failed(command, &error);
+                return context_command_failed(command, &error);
         context_command_done(command);
         if (ctl->json)
                 return print_done_json(ctl, "context-resume", NULL, manifest);
@@ -141,7 +121,7 @@ static int swap(struct ctl *ctl, struct context_command *command) {
         if (strcmp(ctl->out, ctl->in) == 0)
                 return ctl_fail(CTL_USAGE, "--out and --in name the same context");
         if (context_swap(&command->job, ctl->args[1], ctl->out, ctl->in, &out, &in, &error) < 0)
-                return failed(command, &error);
+                return context_command_failed(command, &error);
         context_command_done(command);
         if (ctl->json)
                 return print_done_json(ctl, "context-swap", out, in);
@@ -160,7 +140,7 @@ static int xml(struct ctl *ctl, struct context_command *command) {
         struct error error = ERROR_INIT;
 
         if (context_describe(&command->job, ctl->args[1], &manifest, &error) < 0)
-                return failed(command, &error);
+                return context_command_failed(command, &error);
         fputs(manifest->xml, stdout);
         return CTL_OK;
 }
@@ -169,7 +149,7 @@ static int drop(struct ctl *ctl, struct context_command *command) {
         struct error error = ERROR_INIT;
 
         if (context_remove(&command->job, ctl->args[1], &error) < 0)
-                return failed(command, &error);
+                return context_command_failed(command, &error);
         if (ctl->json)
                 return print_done_json(ctl, "context-drop", NULL, NULL);
         printf("context %s is dropped.\n", ctl->args[1]);
@@ -178,128 +158,13 @@ static int drop(struct ctl *ctl, struct context_command *command) {
 
 /* ---- list ---- */
 
-static const char *entry_state(const struct context_entry *entry) {
-        bool busy = context_entry_connections(entry) > 0;
-
-        if (context_entry_unfinished(entry))
-                return busy ? "saving" : "unfinished";
-        if (context_entry_token(entry) == CONTEXT_TOKEN_OPEN)
-                return "unknown"; /* its mirror does not know */
-        return busy ? "in use" : "saved";
-}
-
-/* What there is besides the server that serves it. */
-static const char *entry_copy(const struct context_entry *entry) {
-        int primary = context_entry_primary(entry);
-
-        if (primary < 0)
-                return "primary lost";
-        return copy_state_to_string((enum copy_state) entry->at[primary].status.mirror);
-}
-
-static const struct space_status *entry_status(const struct context_entry *entry) {
-        int at = context_entry_primary(entry);
-
-        for (int i = 0; i < CONTEXT_SERVERS_MAX && at < 0; i++)
-                at = entry->at[i].there ? i : -1;
-        return &entry->at[at].status;
-}
-
-/* When it was saved; -1: it was not. */
-static int64_t entry_saved_ms(const struct context_entry *entry) {
-        uint64_t token = context_entry_token(entry);
-
-        return token == CONTEXT_TOKEN_OPEN ? -1 : (int64_t) (token / USEC_PER_MSEC);
-}
-
-static int print_list(const struct context_list *list) {
-        struct render_table table = {
-                .heads = { "NAME", "VM", "HOST", "SAVED", "HELD", "COPY", "STATE" },
-                .right = { [4] = true },
-                .n_columns = 7,
-        };
-        char text[FORMAT_MAX];
-
-        for (size_t i = 0; i < list->n; i++) {
-                const struct context_entry *entry = &list->entries[i];
-
-                render_cell(&table, context_entry_name(entry));
-                render_cell(&table, entry->name.owner);
-                render_cell(&table, entry->name.node);
-                render_cell(&table, format_time(text, entry_saved_ms(entry)));
-                render_cell(&table, format_mib(text, (int64_t) entry_status(entry)->held_bytes));
-                render_cell(&table, entry_copy(entry));
-                render_cell(&table, entry_state(entry));
-        }
-        return list->n > 0 && render_print(&table, stdout) < 0 ? ctl_fail(CTL_FAILED, "out of memory") : CTL_OK;
-}
-
-static int add_servers(struct json_object *object, const struct context_servers *servers,
-                       const struct context_entry *entry) {
-        struct json_object *array = json_object_new_array();
-        int r = json_add(object, "servers", array);
-
-        for (size_t i = 0; i < servers->n && r == 0; i++)
-                if (entry->at[i].there)
-                        r = json_append(array, json_object_new_string(servers->at[i].control));
-        return r;
-}
-
-static int add_entry(struct json_object *array, const struct context_servers *servers,
-                     const struct context_entry *entry) {
-        struct json_object *object = json_object_new_object();
-        int64_t saved_ms = entry_saved_ms(entry);
-        int r = json_append(array, object);
-
-        if (r == 0)
-                r = json_add(object, "name", json_object_new_string(context_entry_name(entry)));
-        if (r == 0)
-                r = json_add(object, "vm", json_object_new_string(entry->name.owner));
-        if (r == 0)
-                r = json_add(object, "host", json_object_new_string(entry->name.node));
-        if (r == 0 && saved_ms >= 0)
-                r = json_add(object, "saved_ms", json_object_new_int64(saved_ms));
-        else if (r == 0 && json_object_object_add(object, "saved_ms", NULL) < 0)
-                r = -ENOMEM;
-        if (r == 0)
-                r = json_add(object, "held_bytes", json_object_new_uint64(entry_status(entry)->held_bytes));
-        if (r == 0)
-                r = json_add(object, "persistent", json_object_new_boolean(entry_status(entry)->persist));
-        if (r == 0)
-                r = json_add(object, "copy", json_object_new_string(entry_copy(entry)));
-        if (r == 0)
-                r = json_add(object, "state", json_object_new_string(entry_state(entry)));
-        return r < 0 ? r : add_servers(object, servers, entry);
-}
-
-static int print_list_json(const struct context_servers *servers, const struct context_list *list) {
-        _cleanup_json_ struct json_object *root = new_document("contexts");
-        struct json_object *contexts = json_object_new_array(), *silent = json_object_new_array();
-        int r = root ? json_add(root, "contexts", contexts) : -ENOMEM;
-
-        if (r == 0)
-                r = json_add(root, "silent", silent);
-        for (size_t i = 0; i < list->n && r == 0; i++)
-                r = add_entry(contexts, servers, &list->entries[i]);
-        for (size_t i = 0; i < servers->n && r == 0; i++)
-                if (!list->answered[i])
-                        r = json_append(silent, json_object_new_string(error_text(&list->why[i])));
-        return r < 0 ? ctl_fail(CTL_FAILED, "out of memory") : ctl_print_json(root);
-}
-
 static int list(struct ctl *ctl, struct context_command *command) {
-        struct error error = ERROR_INIT;
-        struct context_list found;
-        int r;
+        static const struct context_words words = {
+                .document = "contexts", .key = "contexts", .owner = "vm", .when = "saved",
+                .filling = "saving", .used = "in use", .idle = "saved",
+        };
 
-        if (context_list(&command->servers, &found, &error) < 0)
-                return failed(command, &error);
-        r = ctl->json ? print_list_json(&command->servers, &found) : print_list(&found);
-        for (size_t i = 0; i < command->servers.n; i++)
-                if (!found.answered[i])
-                        r = ctl_fail(CTL_FAILED, "%s", error_text(&found.why[i]));
-        context_list_deinit(&found);
-        return r;
+        return context_entries_print(ctl, command, &words);
 }
 
 static const struct {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/pages/context-format.h"
 
-#include <endian.h>
 #include <gnutls/crypto.h>
 #include <string.h>
 #include <zstd.h>
+
+#include "daemon/base/little-endian.h"
 
 static const char *const context_state_table[] = {
         [CONTEXT_SAVED] = "saved",
@@ -29,18 +30,6 @@ void context_sum_text(const unsigned char sum[static CONTEXT_SUM_BYTES], char re
         ret[CONTEXT_SUM_LEN - 1] = 0;
 }
 
-static void put_number(unsigned char *at, uint64_t number) {
-        number = htole64(number);
-        memcpy(at, &number, sizeof(number));
-}
-
-static uint64_t get_number(const unsigned char *at) {
-        uint64_t number;
-
-        memcpy(&number, at, sizeof(number));
-        return le64toh(number);
-}
-
 /* The head's page: this, then numbers of 64 bits, least byte first, the manifest's sum, the holder, the seal, zeroes,
  * and as its last bytes the sum of all before. */
 static const char head_magic[16] = "failover-context";
@@ -56,10 +45,10 @@ enum { HEAD_VERSION, HEAD_STATE, HEAD_OFFSET, HEAD_LENGTH, HEAD_NUMBERS };
 void context_head_encode(const struct context_head *head, unsigned char ret[static PAGE_BYTES]) {
         memset(ret, 0, PAGE_BYTES);
         memcpy(ret, head_magic, sizeof(head_magic));
-        put_number(ret + HEAD_NUMBERS_AT + HEAD_VERSION * sizeof(uint64_t), CONTEXT_VERSION);
-        put_number(ret + HEAD_NUMBERS_AT + HEAD_STATE * sizeof(uint64_t), head->state);
-        put_number(ret + HEAD_NUMBERS_AT + HEAD_OFFSET * sizeof(uint64_t), head->manifest_offset);
-        put_number(ret + HEAD_NUMBERS_AT + HEAD_LENGTH * sizeof(uint64_t), head->manifest_bytes);
+        le64_put(ret + HEAD_NUMBERS_AT + HEAD_VERSION * sizeof(uint64_t), CONTEXT_VERSION);
+        le64_put(ret + HEAD_NUMBERS_AT + HEAD_STATE * sizeof(uint64_t), head->state);
+        le64_put(ret + HEAD_NUMBERS_AT + HEAD_OFFSET * sizeof(uint64_t), head->manifest_offset);
+        le64_put(ret + HEAD_NUMBERS_AT + HEAD_LENGTH * sizeof(uint64_t), head->manifest_bytes);
         memcpy(ret + HEAD_SUM_AT, head->manifest_sum, CONTEXT_SUM_BYTES);
         memcpy(ret + HEAD_HOLDER_AT, head->holder, strnlen(head->holder, CONTEXT_HOLDER_LEN - 1));
         memcpy(ret + HEAD_SEAL_AT, head->seal, CONTEXT_SUM_BYTES);
@@ -80,7 +69,7 @@ int context_head_decode(const unsigned char page[static PAGE_BYTES], struct cont
         if (memcmp(page, head_magic, sizeof(head_magic)) != 0)
                 return error_set(error, -EBADMSG, "it does not begin with the head of a context");
         for (size_t i = 0; i < HEAD_NUMBERS; i++)
-                numbers[i] = get_number(page + HEAD_NUMBERS_AT + i * sizeof(uint64_t));
+                numbers[i] = le64_take(page + HEAD_NUMBERS_AT + i * sizeof(uint64_t));
         if (gnutls_hash_fast(GNUTLS_DIG_SHA256, page, HEAD_OWN_SUM_AT, sum) < 0 ||
             memcmp(sum, page + HEAD_OWN_SUM_AT, sizeof(sum)) != 0)
                 return error_set(error, -EBADMSG, "its head is damaged: the sum is wrong");
@@ -111,8 +100,8 @@ static const char chunk_magic[8] = "chunk-1";
 #define CHUNK_SUM_AT (CHUNK_NUMBERS_AT + CHUNK_NUMBERS_BYTES)
 
 static void put_chunk_numbers(const struct context_chunk *chunk, unsigned char ret[static CHUNK_NUMBERS_BYTES]) {
-        put_number(ret, chunk->number);
-        put_number(ret + sizeof(uint64_t), (uint64_t) chunk->image_bytes << 32 | chunk->stored_bytes);
+        le64_put(ret, chunk->number);
+        le64_put(ret + sizeof(uint64_t), (uint64_t) chunk->image_bytes << 32 | chunk->stored_bytes);
 }
 
 static int sum_chunk(const struct context_chunk *chunk, const void *stored,
@@ -145,9 +134,9 @@ int context_chunk_encode(struct context_chunk *chunk, const void *stored,
 int context_chunk_decode(const unsigned char head[static CONTEXT_CHUNK_HEAD_BYTES], uint64_t number,
                          struct context_chunk *ret) {
         struct context_chunk chunk;
-        uint64_t sizes = get_number(head + CHUNK_NUMBERS_AT + sizeof(uint64_t));
+        uint64_t sizes = le64_take(head + CHUNK_NUMBERS_AT + sizeof(uint64_t));
 
-        chunk.number = get_number(head + CHUNK_NUMBERS_AT);
+        chunk.number = le64_take(head + CHUNK_NUMBERS_AT);
         chunk.image_bytes = (uint32_t) (sizes >> 32);
         chunk.stored_bytes = (uint32_t) sizes;
         if (memcmp(head, chunk_magic, sizeof(chunk_magic)) != 0 || chunk.number != number || chunk.image_bytes == 0 ||

@@ -190,7 +190,7 @@ int context_commit(const struct context_io *io, const struct context_manifest *m
         next.manifest_bytes = length;
         claim(&next, holder);
         if (gnutls_hash_fast(GNUTLS_DIG_SHA256, text, length, next.manifest_sum) < 0 ||
-            (key && context_key_seal(key, &next) < 0))
+            (key && context_key_seal(key, next.manifest_sum, next.seal) < 0))
                 return error_set(error, -ENOMEM, "out of memory");
         for (size_t at = 0; at < length && r == 0; at += CONTEXT_IO_MAX)
                 r = io->write(io->userdata, text + at, length - at < CONTEXT_IO_MAX ? length - at : CONTEXT_IO_MAX,

@@ -67,18 +67,15 @@ int context_key_load(const char *path, struct context_key *ret, struct error *er
         return r == -ENOENT ? error_set(error, r, "%s: somebody has removed it", path) : r;
 }
 
-static int seal(const struct context_key *key, const struct context_head *head,
-                unsigned char ret[static CONTEXT_SUM_BYTES]) {
-        return gnutls_hmac_fast(GNUTLS_MAC_SHA256, key->bytes, sizeof(key->bytes), head->manifest_sum,
-                                sizeof(head->manifest_sum), ret) < 0 ? -ENOMEM : 0;
+int context_key_seal(const struct context_key *key, const unsigned char sum[static CONTEXT_SUM_BYTES],
+                     unsigned char ret[static CONTEXT_SUM_BYTES]) {
+        return gnutls_hmac_fast(GNUTLS_MAC_SHA256, key->bytes, sizeof(key->bytes), sum, CONTEXT_SUM_BYTES, ret) < 0
+                       ? -ENOMEM : 0;
 }
 
-int context_key_seal(const struct context_key *key, struct context_head *head) {
-        return seal(key, head, head->seal);
-}
-
-bool context_key_vouches(const struct context_key *key, const struct context_head *head) {
+bool context_key_vouches(const struct context_key *key, const unsigned char sum[static CONTEXT_SUM_BYTES],
+                         const unsigned char seal[static CONTEXT_SUM_BYTES]) {
         unsigned char expected[CONTEXT_SUM_BYTES];
 
-        return seal(key, head, expected) == 0 && gnutls_memcmp(expected, head->seal, sizeof(expected)) == 0;
+        return context_key_seal(key, sum, expected) == 0 && gnutls_memcmp(expected, seal, sizeof(expected)) == 0;
 }

@@ -16,7 +16,9 @@ struct context_key {
 /* The key in the file at `path`, which is made where it is not there, in a directory that is made too (its parent is
  * there). -EPERM where others can read or write it, -EBADMSG where it is no key. */
 int context_key_load(const char *path, struct context_key *ret, struct error *error);
-/* -ENOMEM. */
-int context_key_seal(const struct context_key *key, struct context_head *head);
+/* `sum` says it all of what is sealed: of a context its manifest's. -ENOMEM. */
+int context_key_seal(const struct context_key *key, const unsigned char sum[static CONTEXT_SUM_BYTES],
+                     unsigned char ret[static CONTEXT_SUM_BYTES]);
 /* Whether it was sealed with this key. */
-bool context_key_vouches(const struct context_key *key, const struct context_head *head);
+bool context_key_vouches(const struct context_key *key, const unsigned char sum[static CONTEXT_SUM_BYTES],
+                         const unsigned char seal[static CONTEXT_SUM_BYTES]);

@@ -14,7 +14,7 @@ struct control_ask context_ask(const struct context_servers *servers, size_t i, 
 }
 
 const char *context_entry_name(const struct context_entry *entry) {
-        return entry->name.space + strlen(CONTEXT_PREFIX);
+        return strchr(entry->name.space, ':') + 1;
 }
 
 int context_entry_primary(const struct context_entry *entry) {
@@ -62,14 +62,20 @@ static struct context_entry *entry_of(struct context_list *list, const struct sp
         return &grown[list->n++];
 }
 
-static int take_item(struct context_list *list, size_t server, struct json_object *item) {
+static bool is_of_kind(const char *space, const char *kind) {
+        size_t n = strlen(kind);
+
+        return strncmp(space, kind, n) == 0 && space[n] == ':';
+}
+
+static int take_item(struct context_list *list, const char *kind, size_t server, struct json_object *item) {
         struct space_status status = { 0 };
         struct context_entry *entry;
         struct space_name name;
 
         if (fields_decode(item, &space_status_fields, space_status_fields.required, UINT64_MAX, &status, NULL) < 0)
                 return -EBADMSG;
-        if (strncmp(status.space, CONTEXT_PREFIX, strlen(CONTEXT_PREFIX)) != 0)
+        if (!is_of_kind(status.space, kind))
                 return 0;
         memcpy(name.node, status.node, sizeof(name.node));
         memcpy(name.owner, status.owner, sizeof(name.owner));
@@ -91,7 +97,7 @@ static int ask_server(const struct context_servers *servers, size_t i, struct co
                 return r == -ENOMEM || r == -ECANCELED ? r : 0;
         list->answered[i] = true;
         for (size_t k = 0; k < json_object_array_length(items) && r == 0; k++)
-                r = take_item(list, i, json_object_array_get_idx(items, k));
+                r = take_item(list, context_kind(servers), i, json_object_array_get_idx(items, k));
         if (r == -EBADMSG) {
                 list->answered[i] = false;
                 (void) error_set(&list->why[i], r, "%s: the answer is malformed", ask.path);
@@ -135,7 +141,7 @@ void context_list_deinit(struct context_list *list) {
 static int find(const struct context_servers *servers, const struct context_list *list, const char *name,
                 const struct context_entry **ret, struct error *error) {
         const struct context_entry *found = NULL;
-        const char *silent = NULL;
+        const char *silent = NULL, *kind = context_kind(servers);
 
         for (size_t i = 0; i < servers->n; i++)
                 if (!list->answered[i])
@@ -144,16 +150,16 @@ static int find(const struct context_servers *servers, const struct context_list
                 if (strcmp(context_entry_name(&list->entries[i]), name) != 0)
                         continue;
                 if (found)
-                        return error_set(error, -ENOTUNIQ, "context %s: there is one of %s on %s and one of %s on %s; "
-                                         "name one server alone that has the one meant", name, found->name.owner,
+                        return error_set(error, -ENOTUNIQ, "%s %s: there is one of %s on %s and one of %s on %s; "
+                                         "name one server alone that has the one meant", kind, name, found->name.owner,
                                          found->name.node, list->entries[i].name.owner, list->entries[i].name.node);
                 found = &list->entries[i];
         }
         if (!found && silent) /* which may have it */
-                return error_set(error, -ENOTCONN, "context %s: no memory server that answers has it; one did not "
-                                 "answer: %s", name, silent);
+                return error_set(error, -ENOTCONN, "%s %s: no memory server that answers has it; one did not "
+                                 "answer: %s", kind, name, silent);
         if (!found)
-                return error_set(error, -ENOENT, "context %s: no memory server has it", name);
+                return error_set(error, -ENOENT, "%s %s: no memory server has it", kind, name);
         *ret = found;
         return 0;
 }
@@ -170,5 +176,52 @@ int context_find(const struct context_servers *servers, const char *name, struct
                 context_list_deinit(&list);
         else
                 *ret_list = list;
+        return r;
+}
+
+int context_check_free(const struct context_servers *servers, const char *name, struct error *error) {
+        const struct context_entry *entry;
+        struct context_list list;
+        int r = context_find(servers, name, &list, &entry, error);
+
+        if (r == -ENOENT) {
+                if (error)
+                        error_deinit(error);
+                return 0;
+        }
+        if (r < 0)
+                return r;
+        r = error_set(error, -EEXIST, "%s %s is there already, of %s%s; drop it, or take another name",
+                      context_kind(servers), name, entry->name.owner,
+                      context_entry_unfinished(entry) ? " and not finished" : "");
+        context_list_deinit(&list);
+        return r;
+}
+
+int context_entry_idle(const struct context_servers *servers, const struct context_entry *entry, bool force,
+                       struct error *error) {
+        if (force || context_entry_connections(entry) == 0)
+                return 0;
+        return error_set(error, -EBUSY, servers->kind ? "%s %s is being put, or runs"
+                                                      : "%s %s is being saved, resumed or looked at by somebody else",
+                         context_kind(servers), context_entry_name(entry));
+}
+
+int context_drop_named(const struct context_servers *servers, const char *name, bool force, struct error *error) {
+        const struct context_entry *entry;
+        struct context_list list;
+        int r = context_find(servers, name, &list, &entry, error);
+
+        if (r < 0)
+                return r;
+        r = context_entry_idle(servers, entry, force, error);
+        if (r == 0)
+                r = context_drop(servers, entry, error);
+        for (size_t i = 0; i < servers->n && r == 0; i++)
+                if (!list.answered[i])
+                        r = error_set(error, -ENOTCONN, "%s %s is dropped where it was found, but one server did "
+                                      "not answer, and may have a copy: %s", context_kind(servers), name,
+                                      error_text(&list.why[i]));
+        context_list_deinit(&list);
         return r;
 }

@@ -9,7 +9,7 @@
 #include "daemon/memserver/peer.h"
 #include "daemon/pages/context-internal.h"
 
-#define DEADLINE_USEC (30 * USEC_PER_SEC) /* without any answer: a flush goes to two disks */
+#define DEADLINE_USEC (30 * USEC_PER_SEC)
 #define CONNECT_USEC (5 * USEC_PER_SEC)
 #define MIRROR_DEADLINE_USEC (5 * USEC_PER_SEC)
 #define MIRROR_PATIENCE_USEC (30 * USEC_PER_SEC) /* until an empty one is complete */
@@ -29,11 +29,27 @@ int context_servers_add(struct context_servers *servers, const struct memory_ser
         return 0;
 }
 
-int context_name_check(const char *name, struct error *error) {
+int context_name_check(const struct context_servers *servers, const char *name, struct error *error) {
         if (!space_word_is_valid(name) || strlen(name) > CONTEXT_NAME_MAX)
-                return error_set(error, -EINVAL, "a context's name is of letters, digits and _.:@+-, begins with a "
-                                 "letter or digit and has at most %zu", CONTEXT_NAME_MAX);
+                return error_set(error, -EINVAL, "a %s's name is of letters, digits and _.:@+-, begins with a "
+                                 "letter or digit and has at most %zu", context_kind(servers), CONTEXT_NAME_MAX);
         return 0;
+}
+
+void context_host(char ret[static NAME_LEN]) {
+        char name[NAME_LEN] = "";
+
+        if (gethostname(name, sizeof(name) - 1) < 0 || !space_word_is_valid(name))
+                strcpy(name, "localhost");
+        memcpy(ret, name, sizeof(name));
+}
+
+void context_space_name(const struct context_servers *servers, const char *owner, const char *name,
+                        struct space_name *ret) {
+        *ret = (struct space_name) { 0 };
+        context_host(ret->node);
+        snprintf(ret->owner, sizeof(ret->owner), "%s", owner);
+        snprintf(ret->space, sizeof(ret->space), "%s:%s", context_kind(servers), name);
 }
 
 static int io_read(void *userdata, void *buffer, uint64_t length, uint64_t offset) {
@@ -53,7 +69,7 @@ static int connect_place(struct context_place *place, const char *capability, st
         char *uri = peer_uri(server->uri, capability);
         struct peer_options options = {
                 .uri = uri,
-                .deadline_usec = DEADLINE_USEC,
+                .deadline_usec = place->servers->deadline_usec ? place->servers->deadline_usec : DEADLINE_USEC,
                 .connect_usec = CONNECT_USEC,
                 .psk_file = server->psk_file,
                 .certificates = server->certificates,

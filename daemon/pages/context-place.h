@@ -31,7 +31,11 @@ struct context_servers {
         struct context_server at[CONTEXT_SERVERS_MAX];
         size_t n;
         int cancel_fd; /* -1: none */
+        const char *kind;     /* of what is kept there: NULL: contexts; CONTEXT_PROGRAM: programs (program.h) */
+        usec_t deadline_usec; /* without any answer over NBD; 0: half a minute, since a flush goes to two disks */
 };
+
+#define CONTEXT_PROGRAM "program"
 
 /* Adds a memory server of a policy, which has to outlive them. -E2BIG past CONTEXT_SERVERS_MAX. */
 int context_servers_add(struct context_servers *servers, const struct memory_server *server);
@@ -60,6 +64,14 @@ void context_list_deinit(struct context_list *list);
 int context_find(const struct context_servers *servers, const char *name, struct context_list *ret_list,
                  const struct context_entry **ret_entry, struct error *error);
 
+/* -EEXIST where there is one of that name, and -ENOTCONN where a server that did not answer may have it. */
+int context_check_free(const struct context_servers *servers, const char *name, struct error *error);
+/* -EBUSY while somebody is at work on it, unless `force`. */
+int context_entry_idle(const struct context_servers *servers, const struct context_entry *entry, bool force,
+                       struct error *error);
+/* Drops the one of that name: errors of the two above. */
+int context_drop_named(const struct context_servers *servers, const char *name, bool force, struct error *error);
+
 /* Its name without the prefix. */
 const char *context_entry_name(const struct context_entry *entry);
 /* The server where it is served, or -1 where there are mirrors alone. */
@@ -81,8 +93,13 @@ struct context_place {
         struct context_io io;
 };
 
-/* -EINVAL with the reason for what cannot be a context's name. */
-int context_name_check(const char *name, struct error *error);
+/* This host, as a space's node. */
+void context_host(char ret[static NAME_LEN]);
+/* What the space is called that one of that name is put into, on this host. */
+void context_space_name(const struct context_servers *servers, const char *owner, const char *name,
+                        struct space_name *ret);
+/* -EINVAL with the reason for what cannot be a name of what is kept there. */
+int context_name_check(const struct context_servers *servers, const char *name, struct error *error);
 
 /* Opens a new space at the first server, with a mirror, once it is whole, at the second where there is one. -EEXIST. */
 int context_place_new(const struct context_servers *servers, const struct space_name *name, uint64_t size_bytes,

@@ -14,16 +14,6 @@ void context_resuming_deinit(struct context_resuming *resuming) {
         resuming->manifest = context_manifest_free(resuming->manifest);
 }
 
-/* Nobody is at work on it. */
-static int check_idle(const struct context_entry *entry, bool force, struct error *error) {
-        const char *name = context_entry_name(entry);
-
-        if (!force && context_entry_connections(entry) > 0)
-                return error_set(error, -EBUSY, "context %s is being saved, resumed or looked at by somebody else",
-                                 name);
-        return 0;
-}
-
 /* `looks`: to read it alone. */
 static int take(const struct context_job *job, const char *name, bool looks, struct context_resuming *resuming,
                 struct error *error) {
@@ -37,7 +27,7 @@ static int take(const struct context_job *job, const char *name, bool looks, str
                 r = error_set(error, -ENODATA, "context %s was never finished: its save was cut off, and its VM has "
                               "not been ended by it; drop it", name);
         if (r == 0)
-                r = check_idle(entry, job->force, error);
+                r = context_entry_idle(job->servers, entry, job->force, error);
         if (r == 0) {
                 r = (looks ? context_place_look : context_place_take)(job->servers, entry, job->force || job->guard,
                                                                       &resuming->place, error);
@@ -122,7 +112,7 @@ int context_resuming_trust(const struct context_job *job, const char *name, stru
                 r = context_key_load(job->key, &key, error);
         if (r < 0)
                 return r;
-        resuming->vouched = context_key_vouches(&key, &resuming->head);
+        resuming->vouched = context_key_vouches(&key, resuming->head.manifest_sum, resuming->head.seal);
         explicit_bzero(&key, sizeof(key));
         if (!resuming->vouched && !job->force)
                 return error_set(error, -EPERM, "it was not saved with the key in %s: whoever can write at the memory "
@@ -280,19 +270,5 @@ int context_describe(const struct context_job *job, const char *name, struct con
 }
 
 int context_remove(const struct context_job *job, const char *name, struct error *error) {
-        const struct context_entry *entry;
-        struct context_list list;
-        int r = context_find(job->servers, name, &list, &entry, error);
-
-        if (r < 0)
-                return r;
-        r = check_idle(entry, job->force, error);
-        if (r == 0)
-                r = context_drop(job->servers, entry, error);
-        for (size_t i = 0; i < job->servers->n && r == 0; i++)
-                if (!list.answered[i])
-                        r = error_set(error, -ENOTCONN, "context %s is dropped where it was found, but one server did "
-                                      "not answer, and may have a copy: %s", name, error_text(&list.why[i]));
-        context_list_deinit(&list);
-        return r;
+        return context_drop_named(job->servers, name, job->force, error);
 }

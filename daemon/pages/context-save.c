@@ -26,19 +26,11 @@ void context_saving_deinit(struct context_saving *saving) {
 
 int context_saving_permit(const struct context_job *job, const char *vm, const char *name, virConnectPtr *ret,
                           struct error *error) {
-        int r = context_name_check(name, error);
+        int r = context_name_check(job->servers, name, error);
 
         if (r == 0 && !job->live)
                 r = job->permit(job->userdata, vm, CONTEXT_ENDS, error);
         return r < 0 ? r : context_vm_connect(job->uri, ret, error);
-}
-
-void context_host(char ret[static NAME_LEN]) {
-        char name[NAME_LEN] = "";
-
-        if (gethostname(name, sizeof(name) - 1) < 0 || !space_word_is_valid(name))
-                strcpy(name, "localhost");
-        memcpy(ret, name, sizeof(name));
 }
 
 void context_claim_text(const struct context_job *job, const char *verb, char ret[static CONTEXT_HOLDER_LEN]) {
@@ -50,33 +42,6 @@ void context_claim_text(const struct context_job *job, const char *verb, char re
         if (gmtime_r(&now, &utc))
                 (void) strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &utc);
         snprintf(ret, CONTEXT_HOLDER_LEN, "%s it on %s under %.120s at %s", verb, host, job->uri, date);
-}
-
-/* Its space's owner is the VM, by its UUID where no space can have its name; its node is this host. */
-static void name_space(const struct context_vm *vm, const char *name, struct space_name *ret) {
-        *ret = (struct space_name) { 0 };
-        context_host(ret->node);
-        snprintf(ret->owner, sizeof(ret->owner), "%s", space_word_is_valid(vm->name) ? vm->name : vm->uuid);
-        snprintf(ret->space, sizeof(ret->space), CONTEXT_PREFIX "%s", name);
-}
-
-static int check_free(const struct context_job *job, const char *name, struct error *error) {
-        const struct context_entry *entry;
-        struct context_list list;
-        int r = context_find(job->servers, name, &list, &entry, error);
-
-        if (r == -ENOENT) {
-                if (error)
-                        error_deinit(error);
-                return 0;
-        }
-        if (r < 0)
-                return r;
-        r = error_set(error, -EEXIST, "context %s is there already, of %s%s; drop it, or take another name", name,
-                      entry->name.owner,
-                      context_entry_unfinished(entry) ? " and not finished" : "");
-        context_list_deinit(&list);
-        return r;
 }
 
 static int make_manifest(const struct context_job *job, const char *name, const struct context_vm *vm,
@@ -130,14 +95,16 @@ int context_saving_prepare(const struct context_job *job, virConnectPtr connecti
         if (r == 0)
                 r = check_disks(job, &saving->vm, name, error);
         if (r == 0)
-                r = check_free(job, name, error);
+                r = context_check_free(job->servers, name, error);
         if (r == 0)
                 r = context_key_load(job->key, &saving->key, error);
         if (r == 0)
                 r = context_spool_open(job->spool, spool_bytes(job, &saving->vm), &saving->spool, error);
         if (r < 0)
                 return r;
-        name_space(&saving->vm, name, &space);
+        /* Its space's owner is the VM, by its UUID where no space can have its name. */
+        context_space_name(job->servers, space_word_is_valid(saving->vm.name) ? saving->vm.name : saving->vm.uuid, name,
+                           &space);
         r = make_manifest(job, name, &saving->vm, space.node, &saving->manifest);
         if (r < 0)
                 return error_set(error, r, "out of memory");

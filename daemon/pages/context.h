@@ -118,8 +118,6 @@ int context_resuming_start(const struct context_job *job, virConnectPtr connecti
                            struct context_resuming *resuming, struct error *error);
 void context_resuming_deinit(struct context_resuming *resuming);
 
-/* This host, as a space's node. */
-void context_host(char ret[static NAME_LEN]);
 /* "VERB it on HOST under URI at TIME", for whoever finds a context claimed. */
 void context_claim_text(const struct context_job *job, const char *verb, char ret[static CONTEXT_HOLDER_LEN]);
 

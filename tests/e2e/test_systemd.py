@@ -74,6 +74,7 @@ FILES = """
 /usr/share/man/man3/failover_share_uri.3
 /usr/share/man/man5/failover-context.5
 /usr/share/man/man5/failover-memserver.yaml.5
+/usr/share/man/man5/failover-program.5
 /usr/share/man/man5/failover-recording.5
 /usr/share/man/man5/failoverd-policy.5
 /usr/share/man/man5/org.failover1.5

@@ -398,7 +398,8 @@ static void a_context_of_a_strange_key_or_in_anothers_place_is_refused(void) {
         CHECK(context_resuming_trust(&job, "night", &resuming, NULL) == -EBADMSG);
         strcpy(resuming.place.name.owner, UUID);
         job.force = false;
-        REQUIRE(context_key_load(path, &key, NULL) == 0 && context_key_seal(&key, &resuming.head) == 0);
+        REQUIRE(context_key_load(path, &key, NULL) == 0 &&
+                context_key_seal(&key, resuming.head.manifest_sum, resuming.head.seal) == 0);
         CHECK(context_resuming_trust(&job, "night", &resuming, NULL) == 0 && resuming.vouched);
         context_resuming_deinit(&resuming);
         error_deinit(&error);

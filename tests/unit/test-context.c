@@ -12,59 +12,10 @@
 #include "daemon/pages/context-disk.h"
 #include "daemon/pages/context-image.h"
 #include "tests/random.h"
+#include "tests/unit/context-space.h"
 #include "tests/unit/test.h"
 
 #define IMAGE_BYTES (3 * MIB + 12345)
-
-/* A space in memory. What was not flushed is lost with a crash. */
-struct space {
-        unsigned char *bytes, *kept;
-        uint64_t size;
-        unsigned n_writes, fail_at; /* the write that fails; 0: none */
-};
-
-static int space_read(void *userdata, void *buffer, uint64_t length, uint64_t offset) {
-        struct space *space = userdata;
-
-        REQUIRE(length <= CONTEXT_IO_MAX);
-        if (offset + length > space->size)
-                return -EINVAL;
-        memcpy(buffer, space->bytes + offset, length);
-        return 0;
-}
-
-static int space_write(void *userdata, const void *buffer, uint64_t length, uint64_t offset) {
-        struct space *space = userdata;
-
-        REQUIRE(length <= CONTEXT_IO_MAX && offset + length <= space->size);
-        if (++space->n_writes == space->fail_at)
-                return -ENOSPC;
-        memcpy(space->bytes + offset, buffer, length);
-        return 0;
-}
-
-static int space_flush(void *userdata) {
-        struct space *space = userdata;
-
-        memcpy(space->kept, space->bytes, space->size);
-        return 0;
-}
-
-static void space_init(struct space *space) {
-        *space = (struct space) { .size = context_space_bytes(IMAGE_BYTES) };
-        space->bytes = mmap(NULL, space->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        space->kept = mmap(NULL, space->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        REQUIRE(space->bytes != MAP_FAILED && space->kept != MAP_FAILED);
-}
-
-static void space_deinit(struct space *space) {
-        munmap(space->bytes, space->size);
-        munmap(space->kept, space->size);
-}
-
-static struct context_io io_of(struct space *space) {
-        return (struct context_io) { space_read, space_write, space_flush, space, space->size };
-}
 
 /* A file with an image: half of it packs well. */
 static int make_image(unsigned char **ret) {
@@ -116,7 +67,7 @@ struct fixture {
 };
 
 static void fixture_init(struct fixture *fixture) {
-        space_init(&fixture->space);
+        space_init(&fixture->space, context_space_bytes(IMAGE_BYTES));
         fixture->io = io_of(&fixture->space);
         fixture->manifest = make_manifest();
         fixture->fd = make_image(&fixture->image);
@@ -178,7 +129,7 @@ static void an_empty_image_is_one_too(void) {
         struct context_io io;
         struct space space;
 
-        space_init(&space);
+        space_init(&space, context_space_bytes(IMAGE_BYTES));
         io = io_of(&space);
         CHECK(context_image_write(&io, fd, manifest, NULL, NULL) == 0 && manifest->n_chunks == 0);
         CHECK(context_commit(&io, manifest, NULL, "", &head, NULL) == 0 && read_all(&io, -1, NULL, NULL) == 0);
@@ -306,7 +257,7 @@ static void a_save_cut_off_anywhere_leaves_none_or_the_one_before(void) {
                 struct space space;
                 int fd = make_image(&image), r;
 
-                space_init(&space);
+                space_init(&space, context_space_bytes(IMAGE_BYTES));
                 space.fail_at = n;
                 io = io_of(&space);
                 r = context_image_write(&io, fd, manifest, NULL, NULL);
@@ -371,7 +322,7 @@ static void a_state_larger_than_its_space_is_refused(void) {
         struct space space;
         int fd = make_image(&image);
 
-        space_init(&space);
+        space_init(&space, context_space_bytes(IMAGE_BYTES));
         io = io_of(&space);
         io.size_bytes = context_space_bytes(0);
         CHECK(context_image_write(&io, fd, manifest, NULL, &error) == -ENOSPC);
@@ -431,6 +382,10 @@ static void manifests_that_cannot_be_are_refused(void) {
 
 /* ---- whose it is ---- */
 
+static bool vouches(const struct context_key *key, const struct context_head *head) {
+        return context_key_vouches(key, head->manifest_sum, head->seal);
+}
+
 static void a_context_is_vouched_for_by_the_key_that_it_was_saved_with(void) {
         char parent[] = "/tmp/test-context-XXXXXX", path[2][64], command[64];
         struct context_key keys[2], again;
@@ -446,13 +401,13 @@ static void a_context_is_vouched_for_by_the_key_that_it_was_saved_with(void) {
         CHECK(stat(path[0], &st) == 0 && (st.st_mode & 07777) == 0600);
         CHECK(context_key_load(path[0], &again, NULL) == 0 && memcmp(&again, &keys[0], sizeof(again)) == 0);
         fixture_init(&f);
-        CHECK(!context_key_vouches(&keys[0], &f.head)); /* nobody's */
+        CHECK(!vouches(&keys[0], &f.head)); /* nobody's */
         REQUIRE(context_commit(&f.io, f.manifest, &keys[0], "", &f.head, NULL) == 0);
         REQUIRE(context_mark(&f.io, &f.head, "on h2", NULL) == 0);
         REQUIRE(context_head_decode(f.space.bytes, &head, NULL) == 0);
-        CHECK(context_key_vouches(&keys[0], &head) && !context_key_vouches(&keys[1], &head));
+        CHECK(vouches(&keys[0], &head) && !vouches(&keys[1], &head));
         head.manifest_sum[0] ^= 1; /* another manifest */
-        CHECK(!context_key_vouches(&keys[0], &head));
+        CHECK(!vouches(&keys[0], &head));
         fixture_deinit(&f);
 
         REQUIRE(chmod(path[0], 0640) == 0);

@@ -217,6 +217,10 @@ static void wrong_command_lines_are_refused(void) {
         expect("context-name", "context save a no/name");
         expect("context-server", "context list --server /run/x.sock");
         expect("context-elsewhere", "context save a night --on qemu+ssh://h2/system");
+        expect("program-verb", "program freeze");
+        expect("program-args", "program put /bin/true");
+        expect("program-option", "program list --keep");
+        expect("program-name", "program put /bin/true no/name");
         expect("help", "--help");
 }
 
