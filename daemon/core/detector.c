@@ -165,11 +165,9 @@ static bool path_heard(const struct detector *detector, usec_t now) {
         return false;
 }
 
-static enum verdict judge(struct detector *detector, usec_t now, usec_t void_usec) {
-        struct detector_evidence evidence;
-
-        detector_weigh(detector, now, void_usec, &evidence);
-        if (evidence.silent_usec < evidence.limit_usec) {
+static enum verdict judge(struct detector *detector, usec_t now, usec_t void_usec,
+                          const struct detector_evidence *evidence) {
+        if (evidence->silent_usec < evidence->limit_usec) {
                 detector->suspected_usec = detector->waited_usec = detector->asked = 0;
                 detector->waited_begun = false;
                 return VERDICT_ALIVE;
@@ -178,22 +176,35 @@ static enum verdict judge(struct detector *detector, usec_t now, usec_t void_use
                 detector->suspected_usec = now;
                 detector->next_probe_usec = now;
         }
-        if (path_silent(&evidence) || long_silent(detector, now, void_usec))
+        if (path_silent(evidence) || long_silent(detector, now, void_usec))
                 return VERDICT_HUNG;
         if (now - detector->suspected_usec >= detector->confirm_usec && path_heard(detector, now))
                 return VERDICT_SILENT;
         return detector->verdict == VERDICT_SILENT ? VERDICT_SILENT : VERDICT_SUSPECTED;
 }
 
+/* When silence has lasted, if nothing is heard until then: it is noticed at that instant, not at the next beat or
+ * probe. A kernel that has answered on the suspicion is given until the next probe. */
+static usec_t silence_lasts(const struct detector *detector, usec_t now, const struct detector_evidence *evidence) {
+        if (detector->verdict == VERDICT_ALIVE)
+                return now + evidence->limit_usec - evidence->silent_usec;
+        if (detector->verdict == VERDICT_SUSPECTED && evidence->path_known &&
+            evidence->path_silent_usec < evidence->path_limit_usec)
+                return now + evidence->path_limit_usec - evidence->path_silent_usec;
+        return USEC_INFINITY;
+}
+
 enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t void_usec,
                            struct detector_wants *ret) {
+        struct detector_evidence evidence;
         usec_t probe_every;
 
         *ret = (struct detector_wants) { .wake_usec = USEC_INFINITY };
         if (!detector->watching)
                 return detector->verdict = VERDICT_UNKNOWN;
 
-        detector->verdict = judge(detector, now_usec, void_usec);
+        detector_weigh(detector, now_usec, void_usec, &evidence);
+        detector->verdict = judge(detector, now_usec, void_usec, &evidence);
         probe_every = detector->verdict == VERDICT_ALIVE ? PROBE_IDLE_USEC
                       : detector->verdict == VERDICT_SILENT ? detector->confirm_usec / 2
                       : now_usec - detector->suspected_usec > LONG_SILENCE_USEC ? USEC_PER_SEC
@@ -208,10 +219,8 @@ enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t vo
                 detector->asked += detector->suspected_usec > 0;
                 detector->next_probe_usec = now_usec + probe_every;
         }
-        ret->wake_usec = sooner(detector->next_beat_usec, detector->next_probe_usec);
-        if (detector->verdict == VERDICT_ALIVE) /* silence is noticed when it has lasted, not at the next beat */
-                ret->wake_usec = sooner(ret->wake_usec, later(detector->last_pong_usec, void_usec) +
-                                                                detector->beat_usec * detector->beats_missed);
+        ret->wake_usec = sooner(sooner(detector->next_beat_usec, detector->next_probe_usec),
+                                silence_lasts(detector, now_usec, &evidence));
         return detector->verdict;
 }
 
