@@ -152,6 +152,7 @@ struct json_object *memory_json(const struct engine *engine, const struct host_f
                 json_put_number(&builder, object, "pool_limit_bytes", engine->pool_limit_bytes);
         else
                 json_put_null(&builder, object, "pool_limit_bytes");
+        json_put_number(&builder, object, "swap_bytes", engine->swap_bytes);
         json_put_text(&builder, object, "pool_limit", facts && facts->pool_limit[0] ? facts->pool_limit : NULL);
         object = json_put_array(&builder, root, "regions");
         for (int i = 0; i < engine->n_pairs; i++)

@@ -228,6 +228,7 @@ static void reclaim_changed(struct engine *engine, const struct event *event, st
                          : "the kernel no longer holds what the VMs have in memory to the pool; failoverctl memory "
                            "says why");
         engine->pool_limit_bytes = event->bytes;
+        engine->swap_bytes = event->swap_bytes;
         engine->reclaim_able = event->up;
         snprintf(engine->reclaim_text, sizeof(engine->reclaim_text), "%s", event->text);
 }

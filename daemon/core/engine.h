@@ -25,6 +25,8 @@ struct engine {
         bool reclaim_able;      /* memory can be taken back from a VM by force */
         char reclaim_text[EVENT_TEXT_LEN]; /* how, or why not */
         uint64_t pool_limit_bytes; /* the kernel holds what all VMs have in memory to so much; 0: it does not */
+        uint64_t swap_bytes;       /* of what VMs have, the swap takes so much: what is there already, as far as that is
+                                    * known, and what is free */
         bool store_lost;
         usec_t now_usec;        /* time of the last event */
         uint64_t lost_bytes;    /* of the memory governed, to memory errors since the host's boot: the sum over the

@@ -50,7 +50,8 @@ enum event_kind {
         EVENT_PRESSURE,      /* bytes: share of the last second in which all tasks stalled on memory or CPU,
                               * in parts per million (PSI `full`) */
         EVENT_RECLAIM,       /* up, text: can memory be taken back from a VM by force here, and how or why not.
-                              * bytes: the kernel holds all VMs of the pool to so much; 0: it does not */
+                              * bytes: the kernel holds all VMs of the pool to so much; 0: it does not.
+                              * swap_bytes: what the swap takes of the VMs */
         EVENT_USAGE,         /* pair, app, usage: what both QEMUs have of a region that is followed */
         EVENT_PAGING,        /* pair, side, bytes: pages a second that the host has just had to bring back from swap
                               * for the VM's process, so many that its guest may be waiting for them */
@@ -187,6 +188,7 @@ struct event {
         bool up;
         int pid;
         uint64_t bytes;
+        uint64_t swap_bytes;
         usec_t due_usec;
         enum domain_state domain;
         enum domain_reason reason;

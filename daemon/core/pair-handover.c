@@ -14,6 +14,8 @@
 
 /* One page-out covers so much at most: what the manager touches next should not have to wait for all of it. */
 #define PAGE_OUT_BYTES (32 * MIB)
+/* What leans leaves so much of the swap to the rest of the host, which takes it at any time. */
+#define SWAP_SPARE_BYTES (128 * MIB)
 
 /* What old users may still have of regions that moved: it may come to lie in swap. */
 static uint64_t leant_bytes(const struct engine *engine) {
@@ -26,36 +28,60 @@ static uint64_t leant_bytes(const struct engine *engine) {
         return sum;
 }
 
-/* Does the pool's policy let the old user keep its region for a while? */
-static bool may_lean(const struct engine *engine, const struct pair *pair, int app, enum side from) {
-        const struct policy *policy = engine->policy;
-        uint64_t bytes = pair->record.apps[app].granted_bytes[from];
+/* What is against an old user's keeping its region for a while. */
+enum lean {
+        LEAN_ALLOWED,
+        LEAN_AGAINST_POOL,   /* VMs may have nothing beside it (policy), and the kernel does not hold them to it */
+        LEAN_AGAINST_POLICY, /* more than pool.swap */
+        LEAN_AGAINST_SWAP,   /* it could not be paged out: a hard limit would have the kernel kill, without one memory
+                              * beside the pool would be taken */
+};
 
-        if (policy->overcommit == OVERCOMMIT_NONE) /* the kernel keeps what they have in memory within the pool */
-                return engine->pool_limit_bytes > 0;
-        return (policy->swap_bytes == 0 || leant_bytes(engine) + bytes <= policy->swap_bytes);
+static enum lean may_lean(const struct engine *engine, const struct pair *pair, int app, enum side from) {
+        const struct policy *policy = engine->policy;
+        uint64_t bytes = leant_bytes(engine) + pair->record.apps[app].granted_bytes[from];
+
+        if (policy->overcommit == OVERCOMMIT_NONE && engine->pool_limit_bytes == 0)
+                return LEAN_AGAINST_POOL;
+        if (policy->overcommit == OVERCOMMIT_SWAP && policy->swap_bytes && bytes > policy->swap_bytes)
+                return LEAN_AGAINST_POLICY;
+        return bytes + SWAP_SPARE_BYTES > engine->swap_bytes ? LEAN_AGAINST_SWAP : LEAN_ALLOWED;
 }
 
 void handover_say_eager(struct step *step, int app, enum side from) {
         const struct pair *pair = step->pair;
         const struct policy *policy = step->engine->policy;
-        char text[2][UNITS_TEXT_MAX];
+        char text[3][UNITS_TEXT_MAX], why[160] = "";
 
-        if (pair->policy->handover != HANDOVER_LAZY || may_lean(step->engine, pair, app, from))
+        if (pair->policy->handover != HANDOVER_LAZY)
                 return;
-        if (policy->overcommit == OVERCOMMIT_NONE)
-                step_say(step, RECORD_RECLAIM, from, "the region of %s is given up before it is given out (policy: "
-                         "pool.overcommit none%s)", pair_app_name(pair, app),
+        size_format(text[0], leant_bytes(step->engine) + pair->record.apps[app].granted_bytes[from]);
+        switch (may_lean(step->engine, pair, app, from)) {
+        case LEAN_ALLOWED:
+                return;
+        case LEAN_AGAINST_POOL:
+                snprintf(why, sizeof(why), " (policy: pool.overcommit none%s)",
                          policy->pool_group[0] ? ", and the kernel does not hold the VMs to the pool" : "");
-        else
-                step_say(step, RECORD_RECLAIM, from, "the region of %s is given up before it is given out: with it old "
-                         "VMs would have %s of what moved (policy: pool.swap %s)", pair_app_name(pair, app),
-                         size_format(text[0], leant_bytes(step->engine) + pair->record.apps[app].granted_bytes[from]),
-                         size_format(text[1], policy->swap_bytes));
+                break;
+        case LEAN_AGAINST_POLICY:
+                snprintf(why, sizeof(why), ": with it old VMs would have %s of what moved (policy: pool.swap %s)",
+                         text[0], size_format(text[1], policy->swap_bytes));
+                break;
+        case LEAN_AGAINST_SWAP:
+                if (!step->engine->reclaim_able)
+                        return; /* which has been said */
+                snprintf(why, sizeof(why), ": with it old VMs would have %s of what moved, and the swap takes %s, of "
+                         "which %s are left to others; add swap (swapon)", text[0],
+                         size_format(text[1], step->engine->swap_bytes), size_format(text[2], SWAP_SPARE_BYTES));
+                break;
+        }
+        step_say(step, RECORD_RECLAIM, from, "the region of %s is given up before it is given out%s",
+                 pair_app_name(pair, app), why);
 }
 
 bool handover_possible(const struct engine *engine, const struct pair *pair, int app, enum side from) {
-        return pair->policy->handover == HANDOVER_LAZY && engine->reclaim_able && may_lean(engine, pair, app, from) &&
+        return pair->policy->handover == HANDOVER_LAZY && engine->reclaim_able &&
+               may_lean(engine, pair, app, from) == LEAN_ALLOWED &&
                !pair->members[from].preflight.apps[app].huge_pages;
 }
 

@@ -13,7 +13,7 @@
 #include "daemon/host/cgroup-pool.h"
 #include "policy/policy.h"
 
-#define HELPER_MAGIC UINT32_C(0x66616904)
+#define HELPER_MAGIC UINT32_C(0x66616905)
 
 enum helper_op {
         HELPER_OPEN, /* reply with a pidfd (SCM_RIGHTS) */

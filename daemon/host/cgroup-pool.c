@@ -66,6 +66,9 @@ int cgroup_pool_limit(const char *root, const char *lock_path, const char *group
                 r = see(root, group, &pool);
         if (r < 0)
                 return r;
+        pool.swap_left_bytes = cgroup_swap_left(root, group);
+        if (cgroup_read(root, group, "memory.swap.current", &pool.swapped_bytes) < 0)
+                pool.swapped_bytes = 0; /* the kernel counts none, as where it has none */
         snprintf(pool.group, sizeof(pool.group), "%s", group);
         *ret = pool;
         return 0;

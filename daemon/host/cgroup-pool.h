@@ -20,6 +20,8 @@ struct cgroup_pool {
         char group[CGROUP_PATH_LEN];
         uint64_t max_bytes;               /* in force, by it and all groups above; CGROUP_NO_LIMIT */
         char capped_by[CGROUP_PATH_LEN];  /* group above which has less than it; empty: none */
+        uint64_t swapped_bytes;           /* what its processes have in the swap */
+        uint64_t swap_left_bytes;         /* so much more they may have there; CGROUP_NO_LIMIT */
 };
 
 /* The group of this name above a process's one, out of `file` ("/proc/PID/cgroup"). -EXDEV: it is in none, or that is

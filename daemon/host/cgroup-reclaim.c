@@ -29,6 +29,21 @@ bool cgroup_may_swap(const char *root, const char *group) {
         return true;
 }
 
+uint64_t cgroup_swap_left(const char *root, const char *group) {
+        uint64_t current, limit, left = CGROUP_NO_LIMIT;
+        char path[CGROUP_PATH_LEN];
+
+        snprintf(path, sizeof(path), "%s", group);
+        do
+                if (cgroup_read(root, path, "memory.swap.max", &limit) >= 0 && limit != CGROUP_NO_LIMIT &&
+                    cgroup_read(root, path, "memory.swap.current", &current) >= 0) {
+                        limit = limit > current ? limit - current : 0;
+                        left = limit < left ? limit : left;
+                }
+        while (cgroup_parent(path) && path[0]);
+        return left;
+}
+
 void cgroup_reclaim(const char *root, const char *group, uint64_t high_bytes, int asker_fd) {
         usec_t until = clock_usec(CLOCK_MONOTONIC) + RECLAIM_USEC;
         uint64_t current = 0;

@@ -8,6 +8,8 @@
 
 /* Has what is above a limit somewhere to go, as far as groups say? */
 bool cgroup_may_swap(const char *root, const char *group);
+/* So much more a group's processes may have in the swap, by its own limit and those above; CGROUP_NO_LIMIT. */
+uint64_t cgroup_swap_left(const char *root, const char *group);
 /* What is above the limit goes to the swap, for some seconds at most, and not for an asker who is gone. */
 void cgroup_reclaim(const char *root, const char *group, uint64_t limit_bytes, int asker_fd);
 /* With the lock held: raises a limit to one that holds nobody up. What is in use now has not been taken back, because

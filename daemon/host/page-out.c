@@ -16,7 +16,6 @@
 #include "daemon/base/units.h"
 
 #define CAPABILITY_SYS_NICE 23 /* linux/capability.h */
-#define SWAP_LEAST_BYTES (64 * MIB)
 
 static int read_capabilities(uint64_t *ret) {
         _cleanup_fclose_ FILE *f = fopen("/proc/self/status", "re");
@@ -45,7 +44,7 @@ int page_out_possible(uint64_t swap_bytes) {
                 return r;
         if (!(capabilities & (UINT64_C(1) << CAPABILITY_SYS_NICE)))
                 return -EPERM;
-        return swap_bytes < SWAP_LEAST_BYTES ? -ENOSPC : 0;
+        return swap_bytes < PAGE_OUT_SWAP_LEAST_BYTES ? -ENOSPC : 0;
 }
 
 int page_out(int pidfd, uint64_t start, uint64_t bytes) {

@@ -5,6 +5,11 @@
 
 #include <stdint.h>
 
+#include "daemon/base/units.h"
+
+/* With less free swap nothing is to be taken back by force: who else needs some would not get it. */
+#define PAGE_OUT_SWAP_LEAST_BYTES (64 * MIB)
+
 /* Free swap of this host; by a call, since /proc/meminfo is not there behind the walls of a service. */
 uint64_t page_out_swap_bytes(void);
 /* May this process do so to others (CAP_SYS_NICE), and is there swap? Returns 0; -EPERM; -ENOSPC where so little of it

@@ -8,13 +8,25 @@
 #include <sys/pidfd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/host/cgroup-reclaim.h"
 #include "daemon/host/helper-client.h"
+#include "daemon/host/page-out.h"
 
 #define HELPER_USEC (10 * USEC_PER_SEC)
 
 bool pool_limit_holds(const struct pool_limit *limit) {
         return limit->group[0] && limit->known && limit->result >= 0 && !limit->outside[0] &&
                limit->found.max_bytes <= limit->bytes;
+}
+
+/* As far as groups allow, where that is known. */
+static uint64_t swap_left(const struct pool_limit *limit, uint64_t free_bytes) {
+        return limit->found.group[0] && limit->found.swap_left_bytes < free_bytes ? limit->found.swap_left_bytes
+                                                                                  : free_bytes;
+}
+
+uint64_t pool_limit_swap_bytes(const struct pool_limit *limit, uint64_t free_bytes) {
+        return swap_left(limit, free_bytes) + (pool_limit_holds(limit) ? limit->found.swapped_bytes : 0);
 }
 
 void pool_limit_describe(const struct pool_limit *limit, char text[POOL_LIMIT_TEXT_LEN]) {
@@ -29,7 +41,8 @@ void pool_limit_describe(const struct pool_limit *limit, char text[POOL_LIMIT_TE
                 snprintf(text, POOL_LIMIT_TEXT_LEN, "no hard limit in %s: %s", limit->group,
                          limit->result == -EXDEV        ? "no VM is in a control group below one of this name; name it "
                                                           "in its domain (<resource><partition>)"
-                         : limit->result == -ENOSPC     ? "there is no swap, or it may not swap: the kernel would kill"
+                         : limit->result == -ENOSPC     ? "the swap left to it does not take what leans on "
+                                                          "it (swapon adds some): the kernel would kill"
                          : limit->result == -EOPNOTSUPP ? "no cgroup v2 memory controller"
                          : limit->result == -EAGAIN     ? "control groups are at work already; tried again"
                          : limit->result == -ENOTCONN   ? "failoverd-helper does not answer"
@@ -70,35 +83,61 @@ static int give(const struct pool_limit *limit, const char *helper_path, const c
         return r;
 }
 
-/* The first VM that the group is not above. */
-static void find_outside(struct pool_limit *limit, const struct pool_limit_vm *vms, size_t n_vms) {
-        char file[32], path[CGROUP_PATH_LEN];
+/* The first VM that the group is not above; and which of them may swap least, since they may have limits of their
+ * own. */
+static void look_at_vms(struct pool_limit *limit, const char *mountinfo, const struct pool_limit_vm *vms,
+                        size_t n_vms) {
+        char file[32], path[CGROUP_PATH_LEN], root[CGROUP_PATH_LEN];
+        bool has_root = cgroup_find_root(mountinfo, root) >= 0;
 
         limit->outside[0] = '\0';
         for (size_t i = 0; i < n_vms; i++) {
+                uint64_t left;
                 int r;
 
                 snprintf(file, sizeof(file), "/proc/%d/cgroup", vms[i].pid);
+                if (has_root && cgroup_of_process(file, path) >= 0) {
+                        left = cgroup_swap_left(root, path);
+                        if (left < limit->found.swap_left_bytes)
+                                limit->found.swap_left_bytes = left;
+                }
                 r = cgroup_pool_find(file, limit->group, path);
                 if (r == -ENOENT || r == -ESRCH)
                         continue; /* it has just ended */
-                if (r < 0 || strcmp(path, limit->found.group) != 0) {
+                if (!limit->outside[0] && (r < 0 || strcmp(path, limit->found.group) != 0))
                         memcpy(limit->outside, vms[i].domain, sizeof(limit->outside));
-                        return;
-                }
         }
 }
 
-void pool_limit_give(struct pool_limit *limit, const char *helper_path, const char *lock_path, const char *mountinfo,
-                     const struct pool_limit_vm *vms, size_t n_vms, uint64_t swap_bytes) {
-        uint64_t bytes = swap_bytes > 0 ? limit->bytes : CGROUP_NO_LIMIT;
+/* Once taken away it comes back a little later, so that it does not come and go. */
+static bool swap_suffices(const struct pool_limit *limit, const struct pool_swap *swap, bool has_limit) {
+        uint64_t wanted = PAGE_OUT_SWAP_LEAST_BYTES * (has_limit ? 1 : 2);
 
-        limit->known = n_vms > 0;
+        if (swap->leant_bytes > limit->found.swapped_bytes)
+                wanted += swap->leant_bytes - limit->found.swapped_bytes;
+        return swap_left(limit, swap->free_bytes) >= wanted;
+}
+
+static void give_bytes(struct pool_limit *limit, const char *helper_path, const char *lock_path, const char *mountinfo,
+                       const struct pool_limit_vm *vms, size_t n_vms, uint64_t bytes) {
         limit->result = -EXDEV;
         for (size_t i = 0; i < n_vms && (limit->result == -EXDEV || limit->result == -ESRCH); i++)
                 limit->result = give(limit, helper_path, lock_path, mountinfo, &vms[i], bytes, &limit->found);
-        if (limit->result >= 0 && swap_bytes == 0)
-                limit->result = -ENOSPC;
         if (limit->result >= 0)
-                find_outside(limit, vms, n_vms);
+                look_at_vms(limit, mountinfo, vms, n_vms);
+}
+
+void pool_limit_give(struct pool_limit *limit, const char *helper_path, const char *lock_path, const char *mountinfo,
+                     const struct pool_limit_vm *vms, size_t n_vms, const struct pool_swap *swap) {
+        bool has_limit = limit->known && limit->result >= 0;
+
+        limit->known = n_vms > 0;
+        if (has_limit || swap_suffices(limit, swap, false)) { /* in force: what is swapped is seen anew first */
+                give_bytes(limit, helper_path, lock_path, mountinfo, vms, n_vms, limit->bytes);
+                if (limit->result >= 0 ? swap_suffices(limit, swap, true) : limit->result != -ENOSPC)
+                        return;
+        }
+        give_bytes(limit, helper_path, lock_path, mountinfo, vms, n_vms, CGROUP_NO_LIMIT);
+        if (limit->result >= 0)
+                limit->result = -ENOSPC;
 }

@@ -21,6 +21,7 @@
 #define LOOK_MAX_USEC USEC_PER_SEC
 #define OLD_USER_USEC (250 * USEC_PER_MSEC)
 #define ABILITY_USEC (10 * USEC_PER_SEC)
+#define SWAP_USEC USEC_PER_SEC /* the same for the swap alone, which others may fill */
 #define HELPER_USEC (10 * USEC_PER_SEC)
 #define RESULTS_MAX 256 /* looks that the loop has not taken yet; more are dropped, the next one tells as much */
 
@@ -214,27 +215,44 @@ static void look(struct reclaim *reclaim, struct follow *follow, usec_t now) {
 /* What was told last. */
 struct ability {
         int result; /* 1: nothing yet */
-        uint64_t pool_bytes;
+        uint64_t pool_bytes, swap_bytes;
+        usec_t asked_usec;
 };
 
-/* Can memory be taken back by force? Told at the first time and at each change. */
-static void tell_ability(struct reclaim *reclaim, struct ability *last) {
+/* Down to an eighth at most, so that not every page is news. */
+static uint64_t round_swap(uint64_t bytes) {
+        uint64_t unit = 64 * MIB;
+
+        while (bytes / unit >= 16)
+                unit *= 2;
+        return bytes - bytes % unit;
+}
+
+/* Can memory be taken back by force? Told at the first time and at each change; that there is less swap at once, that
+ * there is more with the next look at the rest. */
+static void tell_ability(struct reclaim *reclaim, struct ability *last, usec_t now) {
         struct helper_request request = { .op = HELPER_PAGE_OUT };
         struct event event = { .kind = EVENT_RECLAIM, .pair = NO_PAIR, .side = SIDE_INVALID, .app = NO_APP };
         char pool[POOL_LIMIT_TEXT_LEN];
         struct result *result = NULL;
-        int r;
+        bool first = last->result > 0, all = first || now >= last->asked_usec + ABILITY_USEC;
+        int r = last->result;
 
-        if (reclaim->helper_path)
-                r = helper_ask(reclaim->helper_path, &request, HELPER_USEC, NULL, NULL);
-        else
-                r = page_out_possible(page_out_swap_bytes());
-        event.bytes = shares_pool(reclaim->shares, pool);
-        if (r != last->result || event.bytes != last->pool_bytes)
+        if (all) {
+                r = reclaim->helper_path ? helper_ask(reclaim->helper_path, &request, HELPER_USEC, NULL, NULL)
+                                         : page_out_possible(page_out_swap_bytes());
+                last->asked_usec = now;
+        }
+        event.bytes = shares_pool(reclaim->shares, pool, &event.swap_bytes);
+        event.swap_bytes = round_swap(event.swap_bytes);
+        if (first || r != last->result || event.bytes != last->pool_bytes ||
+            (all ? event.swap_bytes != last->swap_bytes : event.swap_bytes < last->swap_bytes))
                 result = calloc(1, sizeof(*result));
         if (!result)
                 return;
-        *last = (struct ability){ r, event.bytes };
+        last->result = r;
+        last->pool_bytes = event.bytes;
+        last->swap_bytes = event.swap_bytes;
         event.up = reclaim->able = r == 0;
         snprintf(event.text, sizeof(event.text), "%s",
                  r == 0 && shares_possible(reclaim->shares) == 0
@@ -290,8 +308,8 @@ static void *run_looks(void *userdata) {
 
                 if (now >= ability_usec) {
                         pthread_mutex_unlock(&reclaim->lock);
-                        tell_ability(reclaim, &ability);
-                        ability_usec = now + ABILITY_USEC;
+                        tell_ability(reclaim, &ability, now);
+                        ability_usec = now + SWAP_USEC;
                         pthread_mutex_lock(&reclaim->lock);
                 } else if (follow && now >= follow->next_usec) {
                         follow->at_work = true;
@@ -502,7 +520,7 @@ void reclaim_set_pool(struct reclaim *reclaim, const char *group, uint64_t bytes
 }
 
 void reclaim_describe_pool(struct reclaim *reclaim, char text[POOL_LIMIT_TEXT_LEN]) {
-        (void) shares_pool(reclaim->shares, text);
+        (void) shares_pool(reclaim->shares, text, NULL);
 }
 
 void reclaim_describe(struct reclaim *reclaim, int pair, enum side side, char text[SHARES_TEXT_LEN]) {

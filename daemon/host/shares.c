@@ -25,6 +25,7 @@
 #define END_USEC USEC_PER_SEC
 #define END_AGAIN_USEC (50 * USEC_PER_MSEC) /* the helper does one such work at a time, and ends one whose asker went */
 #define POOL_USEC (10 * USEC_PER_SEC)
+#define POOL_LEANT_USEC USEC_PER_SEC /* while something leans on the swap, which others may fill */
 /* What an old user may have beside its share before it is held up for it: the manager's touches come first, and QEMU's
  * own memory moves. */
 #define SLACK_BYTES (16 * MIB)
@@ -315,13 +316,15 @@ static void limit_pool(struct shares *shares) {
         char before[POOL_LIMIT_TEXT_LEN], now[POOL_LIMIT_TEXT_LEN];
         _cleanup_free_ struct pool_limit_vm *vms = NULL;
         size_t n_vms = list_vms(shares, &vms);
+        struct pool_swap swap = { .free_bytes = page_out_swap_bytes() };
 
-        shares->pool.next_usec = clock_usec(CLOCK_MONOTONIC) + POOL_USEC;
+        for (const struct kept *kept = shares->kept; kept; kept = kept->next)
+                swap.leant_bytes += kept->region.bytes;
+        shares->pool.next_usec = clock_usec(CLOCK_MONOTONIC) + (shares->kept ? POOL_LEANT_USEC : POOL_USEC);
         if (!vms)
                 return; /* out of memory: tried again */
         pthread_mutex_unlock(&shares->lock);
-        pool_limit_give(&limit, shares->helper_path, shares->lock_path, shares->mountinfo, vms, n_vms,
-                        page_out_swap_bytes());
+        pool_limit_give(&limit, shares->helper_path, shares->lock_path, shares->mountinfo, vms, n_vms, &swap);
         pthread_mutex_lock(&shares->lock);
         if (strcmp(limit.group, shares->pool.group) != 0 || limit.bytes != shares->pool.bytes)
                 return; /* another is wanted meanwhile */
@@ -475,6 +478,7 @@ int shares_keep(struct shares *shares, const struct reclaim_region *region, uint
                 if (kept) {
                         kept->next = shares->kept;
                         shares->kept = kept;
+                        shares->pool.next_usec = 0; /* does the swap take what leans on it? */
                 } else
                         r = -ENOMEM;
                 pthread_cond_signal(&shares->work);
@@ -518,12 +522,14 @@ void shares_set_pool(struct shares *shares, const char *group, uint64_t bytes) {
         pthread_mutex_unlock(&shares->lock);
 }
 
-uint64_t shares_pool(struct shares *shares, char text[POOL_LIMIT_TEXT_LEN]) {
+uint64_t shares_pool(struct shares *shares, char text[POOL_LIMIT_TEXT_LEN], uint64_t *ret_swap_bytes) {
         uint64_t bytes;
 
         pthread_mutex_lock(&shares->lock);
         pool_limit_describe(&shares->pool, text);
         bytes = pool_limit_holds(&shares->pool) ? shares->pool.found.max_bytes : 0;
+        if (ret_swap_bytes)
+                *ret_swap_bytes = pool_limit_swap_bytes(&shares->pool, page_out_swap_bytes());
         pthread_mutex_unlock(&shares->lock);
         return bytes;
 }

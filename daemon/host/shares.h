@@ -54,8 +54,9 @@ void shares_forget(struct shares *shares, int pair, int app);
 /* The group with this name above the VMs that are told of gets this hard limit, from now on and until failoverd ends;
  * empty: none does. From any thread. */
 void shares_set_pool(struct shares *shares, const char *group, uint64_t bytes);
-/* That limit, where it is in force for all VMs, else 0; and for people, empty where none is wanted. */
-uint64_t shares_pool(struct shares *shares, char text[POOL_LIMIT_TEXT_LEN]);
+/* That limit, where it is in force for all VMs, else 0; and for people, empty where none is wanted. `ret_swap_bytes`:
+ * what the swap takes of the VMs (pool_limit_swap_bytes()); may be NULL. */
+uint64_t shares_pool(struct shares *shares, char text[POOL_LIMIT_TEXT_LEN], uint64_t *ret_swap_bytes);
 /* What is in force for a VM, for people; empty: nothing is on its way. */
 void shares_describe(struct shares *shares, int pair, enum side side, char text[SHARES_TEXT_LEN]);
 /* Does this host have what it takes? 0, -EOPNOTSUPP or another errno. */

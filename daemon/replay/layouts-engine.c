@@ -526,6 +526,7 @@ static const struct layout_row engine_rows[] = {
         NUMBER(T, reclaim_able),
         TEXT(T, reclaim_text),
         NUMBER(T, pool_limit_bytes),
+        NUMBER(T, swap_bytes),
         NUMBER(T, store_lost),
         NUMBER(T, now_usec),
         NUMBER(T, lost_bytes),

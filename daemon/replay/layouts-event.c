@@ -141,6 +141,7 @@ static const struct layout_row event_rows[] = {
         NUMBER(T, up),
         NUMBER(T, pid),
         NUMBER(T, bytes),
+        NUMBER(T, swap_bytes),
         NUMBER(T, due_usec),
         WORD(T, domain, domain_state),
         WORD(T, reason, domain_reason),

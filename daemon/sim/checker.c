@@ -431,6 +431,24 @@ static void check_table(struct sim *sim, int slot) {
                 check_assigned(sim);
 }
 
+/* Only what begins to lean is judged: the swap may fill up afterwards. */
+static void check_lean(struct sim *sim, const struct event *event) {
+        uint64_t sum = 0;
+
+        for (int i = 0; i < sim->engine->n_pairs; i++)
+                for (size_t k = 0; sim->engine->pairs[i] && k < sim->engine->pairs[i]->policy->n_applications; k++)
+                        for (enum side side = 0; side < SIDE_MAX; side++)
+                                sum += sim->engine->pairs[i]->record.apps[k].using_bytes[side];
+        if (sum > sim->checker.leant_bytes && event->kind != EVENT_RESTORED) {
+                if (sum > sim->swap_bytes)
+                        checker_violated(sim, "old users have %" PRIu64 " MiB, and the swap takes %" PRIu64 " MiB",
+                                         sum / MIB, sim->swap_bytes / MIB);
+                if (sim->engine->policy->overcommit == OVERCOMMIT_NONE && !sim->pool_limited)
+                        checker_violated(sim, "old users have %" PRIu64 " MiB beside the pool", sum / MIB);
+        }
+        sim->checker.leant_bytes = sum;
+}
+
 void checker_step(struct sim *sim, const struct event *event) {
         struct checker *checker = &sim->checker;
         size_t limit = ACTIONS_BASE_MAX + ACTIONS_A_PAIR_MAX * (size_t) (event->pair < 0 ? sim->n_pairs : 1);
@@ -448,6 +466,7 @@ void checker_step(struct sim *sim, const struct event *event) {
         if (++checker->steps_this_msec == STEPS_A_MSEC_MAX)
                 checker_violated(sim, "the engine does not come to rest");
         check_table(sim, event->pair);
+        check_lean(sim, event);
         for (size_t i = 0; i < sim->n_commands; i++)
                 if (sim->now_usec - sim->commands[i].asked_usec > COMMAND_LIMIT_USEC) {
                         checker_violated(sim, "`%s` has had no answer for too long", sim->commands[i].what);

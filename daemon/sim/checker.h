@@ -17,6 +17,8 @@
  *  - the table's rows add up, each VM's rows are its base and what it was granted, and a region has one row
  *  - nothing is plugged for a rehearsal before the store knows of it, its rows are what the record says, it reaches
  *    no side that owns an application, and in the end all of it has come back
+ *  - an old user keeps what moved away only as far as the swap takes it; and where VMs may have nothing beside the
+ *    pool, only while the kernel holds them to it
  *  - the guest of an old user is asked to give up no more of a region than it can spare
  *  - every command has exactly one answer, in bounded time
  *  - no action is asked for again while the same one is still under way
@@ -53,6 +55,7 @@ struct checker {
         uint64_t steps_this_msec;
         usec_t msec;
         size_t unlooked; /* steps since the table was added up */
+        uint64_t leant_bytes; /* what old users had after the last step */
 };
 
 /* Prints and counts one. */

@@ -60,6 +60,7 @@ void line_overflow_takes(struct sim *sim, const struct arguments *a);
 void line_guest_asks(struct sim *sim, const struct arguments *a);
 void line_reclaim(struct sim *sim, const struct arguments *a);
 void line_pool_limit(struct sim *sim, const struct arguments *a);
+void line_swap(struct sim *sim, const struct arguments *a);
 
 /* inject-rights.c */
 void line_rights_space(struct sim *sim, const struct arguments *a);

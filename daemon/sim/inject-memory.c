@@ -46,3 +46,8 @@ void line_pool_limit(struct sim *sim, const struct arguments *a) {
         sim->pool_limited = a->on;
         memory_tell_reclaim(sim);
 }
+
+void line_swap(struct sim *sim, const struct arguments *a) {
+        sim->swap_bytes = a->number;
+        memory_tell_reclaim(sim);
+}

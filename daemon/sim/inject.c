@@ -148,6 +148,7 @@ static const struct {
         { "guest-asks", NULL, "Vw", line_guest_asks },
         { "reclaim", NULL, "B", line_reclaim },
         { "pool-limit", NULL, "B", line_pool_limit },
+        { "swap", NULL, "S", line_swap },
         { "domain-start-fails", NULL, "VB", line_vm_fault },
         { "kill-sticks", NULL, "VB", line_vm_fault },
         { "touch-fails", NULL, "VB", line_vm_fault },

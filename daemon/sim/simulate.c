@@ -206,6 +206,7 @@ int simulate_run(const struct policy *policy, const char *timeline, FILE *out, c
         sim->options = options;
         sim->now_usec = SIM_BEGIN_USEC;
         sim->libvirt_up = true;
+        sim->swap_bytes = 64 * GIB;
         r = timeline_parse(timeline, &sim->timeline, error);
         if (r >= 0)
                 r = set_up(sim);

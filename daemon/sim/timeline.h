@@ -34,6 +34,7 @@
  *   guest-asks VM CHANGE                      somebody in it asks for memory of its VM: +1GiB, -512MiB
  *   reclaim SWITCH                            can memory be taken back from VMs by force? (not at first)
  *   pool-limit SWITCH                         does the kernel hold what VMs have in memory to the pool? (not at first)
+ *   swap SIZE                                 the host's swap takes so much of what VMs have; at first 64GiB
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
  *   others VM APP SIZE                        what else runs there uses so much of the region, as it were its own
  *   touches VM APP SIZE                       so much of its region an application uses; 0 is all

@@ -140,6 +140,6 @@ void memory_tell_reclaim(struct sim *sim) {
                 failoverd_step(sim, &(struct event){ .kind = EVENT_RECLAIM, .pair = NO_PAIR, .side = SIDE_INVALID,
                                                      .app = NO_APP,
                                                      .up = sim->reclaim, .text = "simulated",
-                                                     .bytes = sim->pool_limited ? sim->engine->policy->pool_bytes
-                                                                                : 0 });
+                                                     .bytes = sim->pool_limited ? sim->engine->policy->pool_bytes : 0,
+                                                     .swap_bytes = sim->swap_bytes });
 }

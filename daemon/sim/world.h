@@ -224,6 +224,7 @@ struct sim {
 
         bool reclaim;       /* memory can be taken back by force */
         bool pool_limited;  /* the kernel holds what VMs have in memory to the pool */
+        uint64_t swap_bytes; /* the swap takes so much of what VMs have */
         bool tells_signals; /* the kernel tells which signal has ended a process */
 
         /* libvirt, store */

@@ -119,6 +119,7 @@ static const char *const no_faults[] = {
         "others",
         "fills",
         "overflow takes",
+        "swap",
         "dump-takes",
         "host tells-signals",
         "libvirt fails",

@@ -475,6 +475,19 @@ static void make_others(uint64_t seed, unsigned n_pairs, struct generated *ret) 
         }
 }
 
+/* The host's swap takes less than there is to page out, or becomes less in the middle. */
+static void make_swap(uint64_t seed, struct generated *ret) {
+        uint64_t random = ~seed << 1;
+
+        if (random_below(&random, 3))
+                return;
+        for (unsigned n = 1 + random_below(&random, 3), msec = 1000; n > 0; n--) {
+                snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "%ums swap %uMiB", msec,
+                         random_below(&random, 1500));
+                msec = 6000 + random_below(&random, 12000);
+        }
+}
+
 void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *ret) {
         static struct world w; /* too large for the stack of a test under a sanitizer */
         unsigned n, msec = FIRST_FAULT_MSEC, span, first = 0;
@@ -493,6 +506,7 @@ void generate(uint64_t seed, unsigned pairs_max, bool calm, struct generated *re
         if (below(&w, 2))
                 snprintf(ret->lines[ret->n_lines++], GENERATED_LINE_LEN, "1s reclaim on");
         make_others(seed, n, ret);
+        make_swap(seed, ret);
         if (!calm)
                 make_holder_faults(seed, ret);
         if (seed % 2)

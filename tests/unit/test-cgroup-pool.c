@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "daemon/host/cgroup-pool.h"
+#include "daemon/host/cgroup-reclaim.h"
 #include "tests/unit/cgroup-tree.h"
 
 static struct cgroup_pool limit_pool(uint64_t bytes) {
@@ -61,6 +62,26 @@ static void a_pool_is_not_limited_to_less_than_what_cannot_be_paged_out(void) {
         tree_deinit();
 }
 
+static void a_pool_s_swap_is_counted_up_the_tree(void) {
+        struct cgroup_pool pool;
+
+        tree_init();
+        pool = limit_pool(300 * MIB);
+        CHECK(pool.swapped_bytes == 0 && pool.swap_left_bytes == CGROUP_NO_LIMIT); /* the kernel counts none */
+        put("/machine.slice", "memory.swap.current", "31457280\n");
+        put("/machine.slice", "memory.swap.max", "max\n");
+        pool = limit_pool(300 * MIB);
+        CHECK(pool.swapped_bytes == 30 * MIB && pool.swap_left_bytes == CGROUP_NO_LIMIT);
+        put("/machine.slice", "memory.swap.max", "104857600\n"); /* 100 MiB */
+        CHECK(limit_pool(300 * MIB).swap_left_bytes == 70 * MIB);
+        put(SCOPE, "memory.swap.max", "20971520\n"); /* 20 MiB, of which it has more */
+        put(SCOPE, "memory.swap.current", "31457280\n");
+        CHECK(cgroup_swap_left(root, SCOPE) == 0 && limit_pool(300 * MIB).swap_left_bytes == 70 * MIB);
+        put(SCOPE, "memory.swap.max", "max\n");
+        CHECK(cgroup_swap_left(root, VM) == 70 * MIB);
+        tree_deinit();
+}
+
 static void an_operator_s_hard_limits_count_too(void) {
         struct cgroup_pool pool;
 
@@ -83,6 +104,7 @@ int main(void) {
                 TEST(the_pool_s_group_is_found_above_a_vm_by_its_name),
                 TEST(a_pool_has_its_hard_limit_until_that_is_given_back_too),
                 TEST(a_pool_is_not_limited_to_less_than_what_cannot_be_paged_out),
+                TEST(a_pool_s_swap_is_counted_up_the_tree),
                 TEST(an_operator_s_hard_limits_count_too),
         };
 

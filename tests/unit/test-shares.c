@@ -33,6 +33,7 @@ struct helper {
         pthread_cond_t changed;
         bool held;                  /* nothing is answered */
         int give_backs_that_fail;
+        uint64_t swapped_bytes, swap_left_bytes; /* of the pool's group */
         struct helper_request requests[REQUESTS_MAX];
         unsigned n;
 };
@@ -62,6 +63,8 @@ static void *serve(void *userdata) {
                                 helper->give_backs_that_fail--;
                                 reply.result = -EBUSY;
                         }
+                        reply.pool.swapped_bytes = helper->swapped_bytes;
+                        reply.pool.swap_left_bytes = helper->swap_left_bytes;
                         pthread_mutex_unlock(&helper->lock);
                         reply.finding.low_bytes = request.share.low_bytes;
                         reply.finding.high_bytes = request.share.high_bytes;
@@ -78,7 +81,8 @@ static void helper_init(struct helper *helper) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         char text[256];
 
-        *helper = (struct helper) { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+        *helper = (struct helper) { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER,
+                                   .swap_left_bytes = CGROUP_NO_LIMIT };
         snprintf(helper->dir, sizeof(helper->dir), "%s/test-shares-XXXXXX", P_tmpdir);
         REQUIRE(mkdtemp(helper->dir) != NULL);
         snprintf(helper->path, sizeof(helper->path), "%s/socket", helper->dir);
@@ -287,10 +291,10 @@ static void a_pool_s_limit_outlives_regions_and_goes_with_the_policy(void) {
         struct shares *shares = start(&helper, &at);
 
         CHECK(nth(&helper, 0, &request) && request.bytes != 0); /* what a crash has left: all of it */
-        CHECK(shares_pool(shares, text) == 0 && text[0] == '\0');
+        CHECK(shares_pool(shares, text, NULL) == 0 && text[0] == '\0');
         tell(shares, &region, SIDE_A, getpid(), 64);
         shares_set_pool(shares, "pool.slice", 512 * MIB);
-        if (page_out_swap_bytes() > 0) {
+        if (page_out_swap_bytes() >= 2 * PAGE_OUT_SWAP_LEAST_BYTES) {
                 request = next_other(&helper, &at);
                 CHECK(request.op == HELPER_LIMIT && request.bytes == 512 * MIB);
         } else { /* the kernel would kill */
@@ -312,7 +316,7 @@ static void a_pool_s_limit_outlives_regions_and_goes_with_the_policy(void) {
                 request = next_other(&helper, &at);
         while (request.op == HELPER_LIMIT);
         CHECK(request.op == HELPER_GIVE_BACK && request.bytes != 0);
-        CHECK(shares_pool(shares, text) == 0 && text[0] == '\0');
+        CHECK(shares_pool(shares, text, NULL) == 0 && text[0] == '\0');
         shares_free(shares);
         helper_deinit(&helper);
 }
@@ -361,16 +365,16 @@ static void a_pool_s_limit_says_what_it_is_and_why_not(void) {
         limit.known = true;
         limit.result = -ENOSPC;
         pool_limit_describe(&limit, text);
-        CHECK(!pool_limit_holds(&limit) && strstr(text, "there is no swap"));
+        CHECK(!pool_limit_holds(&limit) && strstr(text, "does not take what leans on it"));
         limit.result = 0;
-        limit.found = (struct cgroup_pool) { "/pool.slice", 600 * MIB, "" };
+        limit.found = (struct cgroup_pool) { .group = "/pool.slice", .max_bytes = 600 * MIB };
         pool_limit_describe(&limit, text);
         CHECK(!pool_limit_holds(&limit) && strstr(text, "600 MiB in pool.slice for now"));
         limit.found.max_bytes = 512 * MIB;
         pool_limit_describe(&limit, text);
         CHECK(pool_limit_holds(&limit));
         CHECK_TEXT(text, "512 MiB in /pool.slice");
-        limit.found = (struct cgroup_pool) { "/pool.slice", 400 * MIB, "/above" };
+        limit.found = (struct cgroup_pool) { "/pool.slice", 400 * MIB, "/above", 0, 0 };
         pool_limit_describe(&limit, text);
         CHECK(pool_limit_holds(&limit));
         CHECK_TEXT(text, "400 MiB in /above, which is less than the pool's 512 MiB");
@@ -380,6 +384,60 @@ static void a_pool_s_limit_says_what_it_is_and_why_not(void) {
         limit.group[0] = '\0';
         pool_limit_describe(&limit, text);
         CHECK(!pool_limit_holds(&limit) && text[0] == '\0');
+}
+
+/* What the last limit was that a helper was asked for when it was given with such a swap. */
+static uint64_t limit_with(struct helper *helper, struct pool_limit *limit, uint64_t free_bytes, uint64_t leant_bytes) {
+        const struct pool_limit_vm vm = { .pid = getpid(), .domain = "a0" };
+        const struct pool_swap swap = { free_bytes, leant_bytes };
+        uint64_t bytes;
+
+        pool_limit_give(limit, helper->path, helper->lock_path, helper->mountinfo, &vm, 1, &swap);
+        CHECK((limit->result == -ENOSPC) == (limit->found.max_bytes == CGROUP_NO_LIMIT));
+        pthread_mutex_lock(&helper->lock);
+        bytes = helper->requests[helper->n - 1].bytes;
+        pthread_mutex_unlock(&helper->lock);
+        return bytes;
+}
+
+/* At a limit that a group cannot get below the kernel ends the VM that has most, which is the one that took over. */
+static void a_pool_s_limit_goes_before_the_swap_does(void) {
+        struct pool_limit limit = { .group = "pool.slice", .bytes = 512 * MIB };
+        struct helper helper;
+
+        helper_init(&helper);
+        CHECK(limit_with(&helper, &limit, 127 * MIB, 0) == CGROUP_NO_LIMIT);
+        CHECK(limit_with(&helper, &limit, 128 * MIB, 0) == 512 * MIB);
+        CHECK(limit_with(&helper, &limit, 64 * MIB, 0) == 512 * MIB); /* it is in force, and does not come and go */
+        CHECK(limit_with(&helper, &limit, 63 * MIB, 0) == CGROUP_NO_LIMIT);
+        CHECK(!pool_limit_holds(&limit));
+        CHECK(limit_with(&helper, &limit, 64 * MIB, 0) == CGROUP_NO_LIMIT);
+
+        /* What leans has to fit in, too, but for what is there already. */
+        CHECK(limit_with(&helper, &limit, 1024 * MIB, 1024 * MIB) == CGROUP_NO_LIMIT);
+        CHECK(limit_with(&helper, &limit, 1152 * MIB, 1024 * MIB) == 512 * MIB);
+        helper.swapped_bytes = 900 * MIB;
+        CHECK(limit_with(&helper, &limit, 188 * MIB, 1024 * MIB) == 512 * MIB);
+        CHECK(limit_with(&helper, &limit, 187 * MIB, 1024 * MIB) == CGROUP_NO_LIMIT);
+
+        /* A limit of the group's for the swap counts like its end. */
+        CHECK(limit_with(&helper, &limit, GIB, 0) == 512 * MIB);
+        helper.swap_left_bytes = 63 * MIB;
+        CHECK(limit_with(&helper, &limit, GIB, 0) == CGROUP_NO_LIMIT);
+        CHECK(pool_limit_swap_bytes(&limit, GIB) == 63 * MIB);
+        helper_deinit(&helper);
+}
+
+static void what_the_swap_takes_is_what_is_there_and_what_is_free(void) {
+        struct pool_limit limit = { .group = "pool.slice", .bytes = 512 * MIB, .known = true };
+
+        CHECK(pool_limit_swap_bytes(&limit, 700 * MIB) == 700 * MIB); /* nobody has looked yet */
+        limit.found = (struct cgroup_pool) { "/pool.slice", 512 * MIB, "", 300 * MIB, CGROUP_NO_LIMIT };
+        CHECK(pool_limit_holds(&limit) && pool_limit_swap_bytes(&limit, 700 * MIB) == GIB - 24 * MIB);
+        limit.found.swap_left_bytes = 100 * MIB;
+        CHECK(pool_limit_swap_bytes(&limit, 700 * MIB) == 400 * MIB);
+        strcpy(limit.outside, "b0"); /* what it has there is not counted */
+        CHECK(pool_limit_swap_bytes(&limit, 700 * MIB) == 100 * MIB);
 }
 
 int main(void) {
@@ -392,6 +450,8 @@ int main(void) {
                 TEST(a_pool_s_limit_goes_when_failoverd_ends),
                 TEST(a_helper_that_is_busy_at_the_end_is_asked_again),
                 TEST(a_pool_s_limit_says_what_it_is_and_why_not),
+                TEST(a_pool_s_limit_goes_before_the_swap_does),
+                TEST(what_the_swap_takes_is_what_is_there_and_what_is_free),
         };
 
         return test_run("shares", tests, ELEMENTSOF(tests));
