@@ -437,6 +437,8 @@ void application_deinit(struct application *application);
 /* A deep copy, or NULL when out of memory. */
 struct policy *policy_copy(const struct policy *policy);
 
+/* Word by word. */
+bool command_equal(const struct command *a, const struct command *b);
 /* Do both say the same? In doubt, no. */
 bool pair_policy_same(const struct pair_policy *a, const struct pair_policy *b);
 /* Appends a copy of an application, as a retired plain one. -E2BIG past POLICY_APPLICATIONS_MAX, -ENOMEM. */

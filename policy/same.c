@@ -15,7 +15,7 @@ static bool text_equal(const char *a, const char *b) {
         return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-static bool command_equal(const struct command *a, const struct command *b) {
+bool command_equal(const struct command *a, const struct command *b) {
         if (a->n_words != b->n_words)
                 return false;
         for (size_t i = 0; i < a->n_words; i++)

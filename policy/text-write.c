@@ -41,25 +41,16 @@ static void write_words(FILE *f, char *const *words, size_t n_words) {
 
 static void write_keys(FILE *f, const struct key *keys, const void *object, int depth, bool first_in_place);
 
-static bool commands_equal(const struct command *a, const struct command *b) {
-        if (a->n_words != b->n_words)
-                return false;
-        for (size_t i = 0; i < a->n_words; i++)
-                if (strcmp(a->words[i], b->words[i]) != 0)
-                        return false;
-        return true;
-}
-
 static bool facet_equal(const struct application_side *a, const struct application_side *b, const char *name) {
         if (strcmp(name, "stop") == 0)
-                return commands_equal(&a->stop, &b->stop);
+                return command_equal(&a->stop, &b->stop);
         if (strcmp(name, "health") == 0)
-                return commands_equal(&a->health, &b->health);
+                return command_equal(&a->health, &b->health);
         if (strcmp(name, "canary") == 0)
-                return commands_equal(&a->canary, &b->canary);
+                return command_equal(&a->canary, &b->canary);
         if (!a->unit != !b->unit || (a->unit && strcmp(a->unit, b->unit) != 0))
                 return false;
-        return commands_equal(&a->start, &b->start);
+        return command_equal(&a->start, &b->start);
 }
 
 static bool facet_is_set(const struct application_side *side, const char *name) {

@@ -83,7 +83,9 @@ static int change(unsigned short type, unsigned short flags, const struct ip_add
         return answer.error.error;
 }
 
-int address_add(const char *cidr, const char *link) {
+/* `absent` is said where there is no such link, `idle` by the kernel where nothing is to be done. */
+static int change_on(const char *cidr, const char *link, unsigned short type, unsigned short flags, int absent,
+                     int idle) {
         struct ip_address address;
         unsigned index;
         int r;
@@ -93,24 +95,17 @@ int address_add(const char *cidr, const char *link) {
                 return r;
         index = if_nametoindex(link);
         if (index == 0)
-                return -ENODEV;
-        r = change(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &address, index);
-        return r == -EEXIST ? 0 : r;
+                return absent;
+        r = change(type, flags, &address, index);
+        return r == idle ? 0 : r;
+}
+
+int address_add(const char *cidr, const char *link) {
+        return change_on(cidr, link, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, -ENODEV, -EEXIST);
 }
 
 int address_remove(const char *cidr, const char *link) {
-        struct ip_address address;
-        unsigned index;
-        int r;
-
-        r = ip_address_parse(cidr, &address);
-        if (r < 0)
-                return r;
-        index = if_nametoindex(link);
-        if (index == 0)
-                return 0;
-        r = change(RTM_DELADDR, 0, &address, index);
-        return r == -EADDRNOTAVAIL ? 0 : r;
+        return change_on(cidr, link, RTM_DELADDR, 0, 0, -EADDRNOTAVAIL);
 }
 
 /* Fills in the link's hardware address. Returns 0 for a link without neighbours (loopback, no ARP), else 1. */

@@ -14,22 +14,7 @@
 #include "agents/protocol/message.h"
 #include "agents/protocol/region-list.h"
 #include "daemon/base/cleanup.h"
-
-static int write_all(int fd, const char *text) {
-        size_t left = strlen(text);
-
-        while (left > 0) {
-                ssize_t n = write(fd, text, left);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return n < 0 ? -errno : -EIO;
-                text += n;
-                left -= (size_t) n;
-        }
-        return 0;
-}
+#include "daemon/base/whole.h"
 
 int region_pass_open(const char *text) {
         _cleanup_close_ int fd = memfd_create(REGION_LIST_CREDENTIAL, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -37,7 +22,7 @@ int region_pass_open(const char *text) {
 
         if (fd < 0)
                 return -errno;
-        r = write_all(fd, text);
+        r = whole_write(fd, text, strlen(text));
         if (r < 0)
                 return r;
         if (lseek(fd, 0, SEEK_SET) < 0 ||
@@ -122,7 +107,7 @@ int region_pass_write(const char *run_dir, const char *app, const char *text) {
         if (!text)
                 return 0;
         fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        r = fd < 0 ? -errno : write_all(fd, text);
+        r = fd < 0 ? -errno : whole_write(fd, text, strlen(text));
         if (r < 0 && fd >= 0)
                 (void) unlink(path);
         return r;

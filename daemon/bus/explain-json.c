@@ -73,22 +73,12 @@ static void put_member(struct json_builder *builder, struct json_object *array, 
         const struct member_explanation *e = &explanation->members[side];
         struct json_object *object = json_put_object(builder, array, NULL), *part;
 
-        json_put_text(builder, object, "side", side_to_string(side));
-        json_put_text(builder, object, "domain", pair->policy->members[side].domain);
-        json_put_text(builder, object, "role", side == pair_active(pair) ? "active" : "standby");
+        json_put_member_name(builder, object, pair, side);
         json_put_text(builder, object, "rule", e->rule);
         json_put_text(builder, object, "tips", e->tip);
         json_put_text(builder, object, "verdict", verdict_to_string(member->detector.verdict));
         json_put_age(builder, object, "suspected_age_ms", member->detector.suspected_usec);
-        part = json_put_object(builder, object, "state");
-        json_put_text(builder, part, "state", domain_state_to_string(member->domain));
-        json_put_text(builder, part, "reason", domain_reason_to_string(member->reason));
-        json_put_age(builder, part, "age_ms", member->domain_usec);
-        part = json_put_object(builder, object, "process");
-        if (member->process_known)
-                json_put_bool(builder, part, "alive", member->process_alive);
-        else
-                json_put_null(builder, part, "alive");
+        part = json_put_member_life(builder, object, member);
         json_put_age(builder, part, "gone_age_ms",
                      member->process_known && !member->process_alive ? member->process_gone_usec : 0);
         part = json_put_object(builder, object, "agent");

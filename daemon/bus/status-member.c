@@ -73,16 +73,17 @@ static void put_troubles(struct json_builder *builder, struct json_object *objec
                 json_put_null(builder, object, "failure");
 }
 
-static void put_member(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
-                       enum side side, const struct member_facts *facts) {
-        const struct member_state *member = &pair->members[side];
-        struct json_object *object = json_put_object(builder, parent, NULL), *part;
-
+void json_put_member_name(struct json_builder *builder, struct json_object *object, const struct pair *pair,
+                          enum side side) {
         json_put_text(builder, object, "side", side_to_string(side));
         json_put_text(builder, object, "domain", pair->policy->members[side].domain);
         json_put_text(builder, object, "role", side == pair_active(pair) ? "active" : "standby");
+}
 
-        part = json_put_object(builder, object, "state");
+struct json_object *json_put_member_life(struct json_builder *builder, struct json_object *object,
+                                         const struct member_state *member) {
+        struct json_object *part = json_put_object(builder, object, "state");
+
         json_put_text(builder, part, "state", domain_state_to_string(member->domain));
         json_put_text(builder, part, "reason", domain_reason_to_string(member->reason));
         json_put_age(builder, part, "age_ms", member->domain_usec);
@@ -92,6 +93,16 @@ static void put_member(struct json_builder *builder, struct json_object *parent,
                 json_put_bool(builder, part, "alive", member->process_alive);
         else
                 json_put_null(builder, part, "alive");
+        return part;
+}
+
+static void put_member(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
+                       enum side side, const struct member_facts *facts) {
+        const struct member_state *member = &pair->members[side];
+        struct json_object *object = json_put_object(builder, parent, NULL), *part;
+
+        json_put_member_name(builder, object, pair, side);
+        part = json_put_member_life(builder, object, member);
         if (member->process_known && member->process_alive)
                 json_put_number(builder, part, "pid", (uint64_t) member->pid);
         else

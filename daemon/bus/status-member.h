@@ -12,6 +12,12 @@ struct json_builder json_builder_at(const struct host_facts *facts, usec_t now_u
 /* {"side", "domain"}. */
 void json_put_side(struct json_builder *builder, struct json_object *parent, const char *key,
                    const struct pair_policy *policy, enum side side);
+/* "side", "domain" and "role". */
+void json_put_member_name(struct json_builder *builder, struct json_object *object, const struct pair *pair,
+                          enum side side);
+/* "state" of the domain, and whether its "process" is alive; returns the latter object. */
+struct json_object *json_put_member_life(struct json_builder *builder, struct json_object *object,
+                                         const struct member_state *member);
 /* One element each for side a and side b. */
 void json_put_members(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
                       const struct host_facts *facts);

@@ -164,6 +164,21 @@ int ctl_print_json(struct json_object *object) {
         return CTL_OK;
 }
 
+int ctl_print_text(const struct ctl *ctl, const char *kind, const char *text) {
+        _cleanup_json_ struct json_object *root = NULL;
+
+        if (!ctl->json) {
+                fputs(text, stdout);
+                return CTL_OK;
+        }
+        root = json_object_new_object();
+        if (!root || json_object_object_add(root, "version", json_object_new_int(1)) < 0 ||
+            json_object_object_add(root, "kind", json_object_new_string(kind)) < 0 ||
+            json_object_object_add(root, "text", json_object_new_string(text)) < 0)
+                return ctl_fail(CTL_FAILED, "out of memory");
+        return ctl_print_json(root);
+}
+
 int ctl_read_file(const char *path, size_t max, char **ret) {
         _cleanup_fclose_ FILE *f = fopen(path, "re");
         _cleanup_free_ char *text = NULL;

@@ -116,6 +116,8 @@ int ctl_pair_path(const char *pair, char **ret);
 int ctl_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints a document as it is, for --json. */
 int ctl_print_json(struct json_object *object);
+/* Prints a text, with --json as the member "text" of a document of that kind. */
+int ctl_print_text(const struct ctl *ctl, const char *kind, const char *text);
 
 /* Members of JSON objects, with what to take where they are missing or null. `path` may hold dots. */
 struct json_object *get_object(struct json_object *object, const char *path);

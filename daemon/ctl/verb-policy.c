@@ -166,21 +166,10 @@ static int apply(struct ctl *ctl, const char *path) {
 }
 
 static int show(struct ctl *ctl) {
-        _cleanup_json_ struct json_object *root = NULL;
         _cleanup_free_ char *text = NULL;
         int r = ctl_change(ctl, "ShowPolicy", &text, NULL);
 
-        if (r != CTL_OK)
-                return r;
-        if (!ctl->json) {
-                fputs(text, stdout);
-                return CTL_OK;
-        }
-        root = json_object_new_object();
-        put(root, "version", json_object_new_int(1));
-        put(root, "kind", json_object_new_string("policy"));
-        put(root, "text", json_object_new_string(text));
-        return ctl_print_json(root);
+        return r == CTL_OK ? ctl_print_text(ctl, "policy", text) : r;
 }
 
 /* What the domains of a policy must have, to be merged into their own XML. */

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "daemon/base/whole.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/redact.h"
 
@@ -29,19 +30,10 @@ struct bundle {
 static void write_part(struct bundle *bundle, const char *name, const char *text) {
         _cleanup_free_ char *clean = redact(text);
         _cleanup_close_ int fd = openat(bundle->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        size_t left = clean ? strlen(clean) : 0;
-        const char *p = clean;
+        int r = !clean ? -ENOMEM : fd < 0 ? -errno : whole_write(fd, clean, strlen(clean));
 
-        while (fd >= 0 && left > 0) {
-                ssize_t n = write(fd, p, left);
-
-                if (n < 0)
-                        break;
-                p += n;
-                left -= (size_t) n;
-        }
-        if (!clean || fd < 0 || left > 0) {
-                fprintf(stderr, "failoverctl: %s/%s: %s\n", bundle->directory, name, strerror(errno));
+        if (r < 0) {
+                fprintf(stderr, "failoverctl: %s/%s: %s\n", bundle->directory, name, strerror(-r));
                 bundle->n_failed++;
         }
 }

@@ -15,6 +15,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
+#include "daemon/base/whole.h"
 
 /* What the three files may hold adds up to EVIDENCE_BYTES_MAX. */
 #define CONSOLE_BYTES (32 * 1024)
@@ -62,13 +63,8 @@ static void save(int dir_fd, const char *name, enum side side, const struct text
 
         snprintf(file, sizeof(file), "%s-%s", name, side_to_string(side) ?: "x");
         fd = openat(dir_fd, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-        for (size_t written = 0; fd >= 0 && written < text->n;) {
-                ssize_t n = write(fd, text->bytes + written, text->n - written);
-
-                if (n <= 0)
-                        return; /* a full disk: there is nobody to tell who would not know */
-                written += (size_t) n;
-        }
+        if (fd >= 0) /* a full disk: there is nobody to tell who would not know */
+                (void) whole_write(fd, text->bytes, text->n);
 }
 
 static void take_console(const char *path, struct text *text) {

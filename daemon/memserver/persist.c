@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/whole.h"
 
 #define PAGES ".pages"
 #define LABEL ".label"
@@ -30,22 +31,6 @@ DEFINE_CLEANUP(struct persist_file *, persist_free)
 static const char *file_name(const struct space_name *name, const char *ending, char buffer[static FILE_LEN]) {
         snprintf(buffer, FILE_LEN, "%s,%s,%s%s", name->node, name->owner, name->space, ending);
         return buffer;
-}
-
-static int write_all(int fd, const void *buffer, uint64_t length, uint64_t offset) {
-        const char *bytes = buffer;
-
-        while (length > 0) {
-                ssize_t n = pwrite(fd, bytes, length, (off_t) offset);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return n < 0 ? -errno : -EIO;
-                bytes += n;
-                offset += (uint64_t) n;
-                length -= (uint64_t) n;
-        }
-        return 0;
 }
 
 static int open_file(int dir_fd, const struct label *label, int flags, struct persist_file **ret) {
@@ -105,7 +90,7 @@ void persist_remove(struct persist_file *file) {
 
 int persist_write(struct persist_file *file, const void *buffer, uint64_t length, uint64_t offset) {
         file->unflushed_bytes += length;
-        return write_all(file->fd, buffer, length, offset);
+        return whole_pwrite(file->fd, buffer, length, offset);
 }
 
 int persist_trim(struct persist_file *file, uint64_t length, uint64_t offset) {
@@ -135,7 +120,7 @@ int persist_relabel(struct persist_file *file, const struct label *label) {
         fd = openat(file->dir_fd, new, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
                 return -errno;
-        r = write_all(fd, page, LABEL_BYTES, 0);
+        r = whole_pwrite(fd, page, LABEL_BYTES, 0);
         if (r < 0)
                 return r;
         if (fsync(fd) < 0 || renameat(file->dir_fd, new, file->dir_fd, file_name(&file->name, LABEL, name)) < 0 ||
@@ -144,24 +129,8 @@ int persist_relabel(struct persist_file *file, const struct label *label) {
         return 0;
 }
 
-static int read_all(int fd, void *buffer, uint64_t length, uint64_t offset) {
-        char *bytes = buffer;
-
-        while (length > 0) {
-                ssize_t n = pread(fd, bytes, length, (off_t) offset);
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return n < 0 ? -errno : -EIO;
-                bytes += n;
-                offset += (uint64_t) n;
-                length -= (uint64_t) n;
-        }
-        return 0;
-}
-
 int persist_read(struct persist_file *file, void *buffer, uint64_t length, uint64_t offset) {
-        return read_all(file->fd, buffer, length, offset);
+        return whole_pread(file->fd, buffer, length, offset);
 }
 
 int persist_next(struct persist_file *file, uint64_t *offset, uint64_t *ret_length) {
@@ -181,7 +150,7 @@ static int read_label(int dir_fd, const char *name, struct label *ret) {
         _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         unsigned char page[LABEL_BYTES];
         char own[FILE_LEN];
-        int r = fd < 0 ? -errno : read_all(fd, page, LABEL_BYTES, 0);
+        int r = fd < 0 ? -errno : whole_pread(fd, page, LABEL_BYTES, 0);
 
         if (r == 0)
                 r = label_decode(page, ret);

@@ -41,6 +41,18 @@ void host_tell_domain(struct sim *sim, int pair, int side) {
                   (struct item){ .domain = vm->domain, .reason = vm->reason });
 }
 
+/* On the link's present session. */
+static void welcome(struct sim *sim, int pair, int side) {
+        sim_add(sim,
+                (struct item){ .kind = ITEM_TO_AGENT,
+                               .pair = (short) pair,
+                               .side = (signed char) side,
+                               .app = NO_APP,
+                               .life = sim_vm(sim, pair, side)->link,
+                               .message.type = MESSAGE_WELCOME },
+                sim_latency(sim, HELLO_USEC));
+}
+
 void host_link(struct sim *sim, int pair, int side, bool up) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
 
@@ -54,14 +66,7 @@ void host_link(struct sim *sim, int pair, int side, bool up) {
         vm->heard_usec = sim->now_usec;
         vm->last_to_agent_usec = vm->last_from_agent_usec = 0;
         if (up)
-                sim_add(sim,
-                        (struct item){ .kind = ITEM_TO_AGENT,
-                                       .pair = (short) pair,
-                                       .side = (signed char) side,
-                                       .app = NO_APP,
-                                       .life = vm->link,
-                                       .message.type = MESSAGE_WELCOME },
-                        sim_latency(sim, HELLO_USEC));
+                welcome(sim, pair, side);
 }
 
 /* The link takes a new session where its agent has said nothing for long. */
@@ -72,14 +77,7 @@ void host_repeat_welcome(struct sim *sim, int pair, int side) {
                 return;
         vm->heard_usec = sim->now_usec;
         vm->link++;
-        sim_add(sim,
-                (struct item){ .kind = ITEM_TO_AGENT,
-                               .pair = (short) pair,
-                               .side = (signed char) side,
-                               .app = NO_APP,
-                               .life = vm->link,
-                               .message.type = MESSAGE_WELCOME },
-                sim_latency(sim, HELLO_USEC));
+        welcome(sim, pair, side);
 }
 
 /* A libvirtd that was restarted knows which domains are off, and not why. */

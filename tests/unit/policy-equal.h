@@ -12,15 +12,6 @@ static inline bool text_equal(const char *a, const char *b) {
         return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-static inline bool command_equal(const struct command *a, const struct command *b) {
-        if (a->n_words != b->n_words)
-                return false;
-        for (size_t i = 0; i < a->n_words; i++)
-                if (!text_equal(a->words[i], b->words[i]))
-                        return false;
-        return a->n_words == 0 || (!a->words[a->n_words] && !b->words[b->n_words]);
-}
-
 static inline bool overflow_equal(const struct overflow_keys *a, const struct overflow_keys *b) {
         bool same = a->n_servers == b->n_servers && a->mirror == b->mirror && a->when == b->when &&
                     a->size_bytes == b->size_bytes;
