@@ -16,117 +16,12 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/memstream.h"
 #include "daemon/manager-internal.h"
-#include "daemon/manager-overflow.h"
+#include "daemon/manager-places.h"
 
 #define LOOK_USEC (500 * USEC_PER_MSEC)
 #define HURRY_USEC (50 * USEC_PER_MSEC) /* while the start of an application waits for its disk */
 #define RETRY_USEC (10 * USEC_PER_SEC)
-#define PLACES_MAX 4096
 #define VM_SPACE "vm.overflow" /* no application's name has a point in it */
-
-/* ---- places ---------------------------------------------------------------------------------------------- */
-
-static struct overflow_place *find_place(struct overflow *overflow, const char *name) {
-        for (size_t i = 0; i < overflow->n_places; i++)
-                if (strcmp(overflow->places[i]->name, name) == 0)
-                        return overflow->places[i];
-        return NULL;
-}
-
-/* NULL when out of memory or past the limit. */
-static struct overflow_place *get_place(struct overflow *overflow, const char *name) {
-        struct overflow_place *place = find_place(overflow, name), **grown;
-
-        if (place || overflow->n_places == PLACES_MAX)
-                return place;
-        grown = realloc(overflow->places, (overflow->n_places + 1) * sizeof(*grown));
-        if (!grown)
-                return NULL;
-        overflow->places = grown;
-        place = calloc(1, sizeof(*place));
-        if (!place)
-                return NULL;
-        *place = (struct overflow_place) { .overflow = overflow, .pair = NO_PAIR };
-        snprintf(place->name, sizeof(place->name), "%s", name);
-        overflow->places[overflow->n_places++] = place;
-        return place;
-}
-
-static struct overflow_place *get_vm_place(struct overflow *overflow, const struct pair *pair, enum side side,
-                                           const char *app) {
-        struct overflow_place *place;
-        char name[PAGER_NAME_LEN];
-
-        snprintf(name, sizeof(name), "%s%s%s", pair->policy->members[side].domain, *app ? "@" : "", app);
-        place = get_place(overflow, name);
-        if (!place)
-                return NULL;
-        place->pair = pair->slot;
-        place->side = side;
-        snprintf(place->app, sizeof(place->app), "%s", app);
-        return place;
-}
-
-static void on_listed(void *userdata, const char *name) {
-        (void) get_place(userdata, name);
-}
-
-static void set_keys(struct overflow *overflow, const struct pair *pair, enum side side, const char *app,
-                     const struct overflow_keys *keys) {
-        struct overflow_place *place;
-
-        if (keys->n_servers == 0)
-                return;
-        place = get_vm_place(overflow, pair, side, app);
-        if (place)
-                place->keys = keys;
-}
-
-/* An application's disk is its VM's, where it is now. */
-static void find_vm(struct overflow *overflow, const struct pair *pair, enum side side) {
-        const struct overflow_disks *disks = hypervisor_overflow(overflow->manager->hypervisor, pair->slot, side);
-        const struct pair_policy *policy = pair->policy;
-
-        for (unsigned i = 0; disks && i < disks->n; i++) {
-                struct overflow_place *place = get_vm_place(overflow, pair, side, disks->disks[i].app);
-
-                if (place)
-                        snprintf(place->serial, sizeof(place->serial), "%s", disks->disks[i].serial);
-        }
-        for (size_t i = 0; i < overflow->n_places; i++) { /* of a configuration: whose it is */
-                const char *at = strchr(overflow->places[i]->name, '@');
-                size_t n = strcspn(overflow->places[i]->name, "@");
-
-                if (strlen(policy->members[side].domain) == n &&
-                    strncmp(policy->members[side].domain, overflow->places[i]->name, n) == 0)
-                        (void) get_vm_place(overflow, pair, side, at ? at + 1 : "");
-        }
-        if (policy->retired)
-                return;
-        set_keys(overflow, pair, side, "", &policy->members[side].overflow);
-        for (unsigned app = 0; app < policy->n_applications; app++)
-                if (pair_wants_overflow(overflow->manager->engine, pair, (int) app, side))
-                        set_keys(overflow, pair, side, policy->applications[app].name,
-                                 &policy->applications[app].overflow);
-}
-
-/* Whose disk may be attached, or has its pager here: the policy's, those that domains have, and configured ones. */
-static void find_places(struct overflow *overflow) {
-        const struct engine *engine = overflow->manager->engine;
-
-        for (size_t i = 0; i < overflow->n_places; i++) {
-                overflow->places[i]->keys = NULL;
-                overflow->places[i]->serial[0] = 0;
-                overflow->places[i]->pair = NO_PAIR;
-        }
-        (void) pagers_list(overflow->pagers, on_listed, overflow);
-        for (int i = 0; i < engine->n_pairs; i++) {
-                const struct pair *pair = engine->pairs[i];
-
-                for (enum side side = 0; pair && side < SIDE_MAX; side++)
-                        find_vm(overflow, pair, side);
-        }
-}
 
 /* ---- what is said of them -------------------------------------------------------------------------------- */
 
@@ -415,47 +310,58 @@ static void look_at(struct overflow_place *place, usec_t now) {
                 carry_out(place, place->work, parameters, now);
 }
 
-static bool is_stalled(const struct overflow *overflow, int pair, enum side side) {
-        for (size_t i = 0; i < overflow->n_places; i++)
-                if (overflow->places[i]->pair == pair && overflow->places[i]->side == side &&
-                    overflow_stalls(&overflow->places[i]->sight))
-                        return true;
-        return false;
+/* What the engine is told of one side of a pair. */
+struct told {
+        uint32_t disks; /* bits: of which applications the disk is there */
+        bool stalled;   /* it may be waiting for its pages */
+};
+
+_Static_assert(POLICY_APPLICATIONS_MAX <= 32, "a bit for each application");
+
+static void note_place(const struct overflow_place *place, struct told *side) {
+        const struct pair *pair = place->overflow->manager->engine->pairs[place->pair];
+
+        side->stalled |= overflow_stalls(&place->sight);
+        for (size_t app = 0; pair && app < pair->policy->n_applications; app++)
+                if (place->sight.attached && place->sight.alive &&
+                    strcmp(place->app, pair->policy->applications[app].name) == 0)
+                        side->disks |= UINT32_C(1) << app;
 }
 
-/* Tells the engine of VMs that may be waiting for their pages, and when that is over: what it believes is compared, so
- * that a pair which a policy has made anew is told again. */
-static void tell_stalls(struct overflow *overflow) {
+/* What it believes is compared, so that a pair which a policy has made anew is told again. A step may end a pair. */
+static void tell_side(struct overflow *overflow, int slot, enum side side, const struct told *told) {
         struct manager *manager = overflow->manager;
+        const struct pair *pair = manager->engine->pairs[slot];
+        struct event event = { .kind = EVENT_SPACE, .pair = slot, .side = side, .app = NO_APP, .up = !told->stalled };
 
-        for (int i = 0; i < manager->engine->n_pairs; i++)
-                for (enum side side = 0; side < SIDE_MAX && manager->engine->pairs[i]; side++) {
-                        bool stalled = is_stalled(overflow, i, side);
-
-                        if (stalled != (manager->engine->pairs[i]->members[side].stalled_usec > 0))
-                                manager_event(manager, &(struct event) { .kind = EVENT_SPACE, .pair = i, .side = side,
-                                                                         .app = NO_APP, .up = !stalled });
-                }
-}
-
-/* Tells the engine which applications' disks are there: a start may wait for one. Compared as above. */
-static void tell_disks(struct overflow *overflow, int slot, enum side side) {
-        struct manager *manager = overflow->manager;
-
-        for (int app = 0; app < POLICY_APPLICATIONS_MAX; app++) {
-                const struct pair *pair = manager->engine->pairs[slot];
-                bool there = false;
-
-                if (!pair || (size_t) app >= pair->policy->n_applications)
-                        return;
-                for (size_t i = 0; i < overflow->n_places; i++)
-                        there |= overflow->places[i]->pair == slot && overflow->places[i]->side == side &&
-                                 strcmp(overflow->places[i]->app, pair->policy->applications[app].name) == 0 &&
-                                 overflow->places[i]->sight.attached && overflow->places[i]->sight.alive;
-                if (there != pair->apps[app].overflow[side])
-                        manager_event(manager, &(struct event) { .kind = EVENT_OVERFLOW, .pair = slot, .side = side,
-                                                                 .app = app, .up = there });
+        if (pair && told->stalled != (pair->members[side].stalled_usec > 0))
+                manager_event(manager, &event);
+        event.kind = EVENT_OVERFLOW;
+        for (event.app = 0;
+             (pair = manager->engine->pairs[slot]) && (size_t) event.app < pair->policy->n_applications; event.app++) {
+                event.up = told->disks >> event.app & 1;
+                if (event.up != pair->apps[event.app].overflow[side])
+                        manager_event(manager, &event);
         }
+}
+
+/* Tells the engine of VMs that may be waiting for their pages, and when that is over, and which applications' disks are
+ * there: a start may wait for one. Of one pair, or with NO_PAIR of all. */
+static void tell(struct overflow *overflow, int slot) {
+        int n = overflow->manager->engine->n_pairs;
+        _cleanup_free_ struct told *told = calloc((size_t) n * SIDE_MAX + 1, sizeof(*told));
+
+        if (!told)
+                return; /* at the next look */
+        for (size_t i = 0; i < overflow->n_places; i++) {
+                const struct overflow_place *place = overflow->places[i];
+
+                if (place->pair != NO_PAIR && (slot == NO_PAIR || place->pair == slot))
+                        note_place(place, &told[place->pair * SIDE_MAX + (int) place->side]);
+        }
+        for (int i = slot == NO_PAIR ? 0 : slot; i < (slot == NO_PAIR ? n : slot + 1); i++)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        tell_side(overflow, i, side, &told[i * SIDE_MAX + (int) side]);
 }
 
 static bool is_awaited(const struct engine *engine) {
@@ -475,33 +381,42 @@ void overflow_follow(struct overflow *overflow, int slot) {
         (void) sd_event_source_set_time_relative(overflow->timer, 0);
 }
 
-static void drop_places(struct overflow *overflow) {
-        for (size_t i = 0; i < overflow->n_places;) {
-                struct overflow_place *place = overflow->places[i];
+static bool is_over(const struct overflow_place *place) {
+        return !place->busy && !place->keys && !place->serial[0] && !place->sight.configured && !place->sight.alive &&
+               place->sight.pager_known;
+}
 
-                if (place->busy || place->keys || place->serial[0] || place->sight.configured || place->sight.alive ||
-                    !place->sight.pager_known) {
-                        i++;
-                        continue;
-                }
-                free(place);
-                overflow->places[i] = overflow->places[--overflow->n_places];
-        }
+static void look_at_all(struct overflow *overflow, usec_t now) {
+        overflow_find_places(overflow);
+        for (size_t i = 0; i < overflow->n_places; i++)
+                look_at(overflow->places[i], now);
+        tell(overflow, NO_PAIR);
+        overflow_drop_places(overflow, is_over);
+}
+
+/* Between the looks at all: what one pair waits for costs no look at the others. */
+static void look_at_pair(struct overflow *overflow, int slot, usec_t now) {
+        overflow_find_places_of(overflow, slot);
+        for (size_t i = 0; i < overflow->n_places; i++)
+                if (overflow->places[i]->pair == slot)
+                        look_at(overflow->places[i], now);
+        tell(overflow, slot);
 }
 
 static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
         struct overflow *overflow = userdata;
+        const struct engine *engine = overflow->manager->engine;
         usec_t now = manager_now();
 
-        find_places(overflow);
-        for (size_t i = 0; i < overflow->n_places; i++)
-                look_at(overflow->places[i], now);
-        tell_stalls(overflow);
-        for (int i = 0; i < overflow->manager->engine->n_pairs; i++)
-                for (enum side side = 0; side < SIDE_MAX; side++)
-                        tell_disks(overflow, i, side);
-        drop_places(overflow);
-        overflow->hurries = is_awaited(overflow->manager->engine);
+        if (now >= overflow->all_usec) {
+                look_at_all(overflow, now);
+                overflow->all_usec = now + LOOK_USEC;
+        } else {
+                for (int i = 0; i < engine->n_pairs; i++)
+                        if (engine->pairs[i] && pair_awaits_overflow(engine, engine->pairs[i]))
+                                look_at_pair(overflow, i, now);
+        }
+        overflow->hurries = is_awaited(engine);
         (void) sd_event_source_set_time_relative(source, overflow->hurries ? HURRY_USEC : LOOK_USEC);
         return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }

@@ -38,8 +38,9 @@ struct overflow {
         struct pagers *pagers;
         sd_event_source *timer;
         bool hurries; /* the start of an application waits for its disk */
+        usec_t all_usec; /* when all places are looked at again, not just those of pairs that wait */
         char node[NAME_LEN];
-        struct overflow_place **places; /* owned, and each of them */
+        struct overflow_place **places; /* owned, and each of them; by name */
         size_t n_places;
 };
 
