@@ -8,6 +8,8 @@
 
 /* Memory servers, the VMs and applications that overflow to them, and the regions that they hold. */
 
+#define UNIT_LOCK_BYTES (8 * MIB) /* DefaultLimitMEMLOCK= of systemd */
+
 static const char *quote(const char *text, char buffer[static QUOTE_LEN]) {
         return text_quote(text, strlen(text), buffer);
 }
@@ -233,6 +235,54 @@ static void check_region(struct check *c, const struct application *a, const str
                             size_format(memory, a->memory_bytes));
 }
 
+/* What its regions of kinds 3 and 4 keep locked, together, or UINT64_MAX. */
+static uint64_t resident_bytes(const struct application *a) {
+        uint64_t sum = 0;
+
+        for (size_t i = 0; i < a->n_regions; i++)
+                if (a->regions[i].kind >= REGION_KIND_RESIDENT &&
+                    __builtin_add_overflow(sum, a->regions[i].size_bytes, &sum))
+                        return UINT64_MAX;
+        return sum;
+}
+
+/* The agent raises the lock limit of a command by what its regions need. A unit's is systemd's. */
+static void check_lock_limit(struct check *c, const struct application *a, uint64_t bytes, const char *path) {
+        char size[UNITS_TEXT_MAX], limit[UNITS_TEXT_MAX];
+
+        for (enum side side = SIDE_A; side < SIDE_MAX && bytes > UNIT_LOCK_BYTES; side++)
+                if (a->sides[side].unit) {
+                        check_warning(c, path, "%s locks %s of it in memory, and systemd lets a unit that is not "
+                                      "root's lock %s: write LimitMEMLOCK=infinity in the unit, if it is not there "
+                                      "(it cannot be seen from here)", a->sides[side].unit, size_format(size, bytes),
+                                      size_format(limit, UNIT_LOCK_BYTES));
+                        return;
+                }
+}
+
+/* All regions of an application against its memory, where each by itself fits. */
+static void check_resident(struct check *c, const struct application *a, const char *path) {
+        char size[UNITS_TEXT_MAX], memory[UNITS_TEXT_MAX];
+        uint64_t bytes = resident_bytes(a);
+
+        for (size_t i = 0; i < a->n_regions; i++)
+                if (a->regions[i].kind >= REGION_KIND_RESIDENT && a->regions[i].size_bytes > a->memory_bytes)
+                        return;
+        if (!check_usable(c, path) || bytes == 0)
+                return;
+        if (bytes > a->memory_bytes) {
+                check_error(c, path, "%s stay resident in the application together, which has %s; make its memory "
+                            "larger, or write kind: 1 for some", size_format(size, bytes),
+                            size_format(memory, a->memory_bytes));
+                return;
+        }
+        if (bytes > a->memory_bytes / 2)
+                check_warning(c, path, "of the %s that stay resident there is a second copy, by which stores are seen, "
+                              "and the application has %s for both and for itself; make its memory larger, or write "
+                              "kind: 1", size_format(size, bytes), size_format(memory, a->memory_bytes));
+        check_lock_limit(c, a, bytes, path);
+}
+
 static void check_state(struct check *c, size_t pair, size_t application) {
         const struct pair_policy *p = &c->policy->pairs[pair];
         const struct application *a = &p->applications[application];
@@ -247,6 +297,7 @@ static void check_state(struct check *c, size_t pair, size_t application) {
                 check_holder(c, &a->regions[i], path);
                 check_region(c, a, &a->regions[i], path);
         }
+        check_resident(c, a, check_path(path, "pairs[%zu].applications[%zu].state", pair, application));
 }
 
 /* A name stands for one region of the pair: it names the space at the holder. */
