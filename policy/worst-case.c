@@ -6,6 +6,7 @@
 static const char *const worst_case_fault_table[WORST_CASE_FAULT_MAX] = {
         [WORST_CASE_PANIC] = "panic",
         [WORST_CASE_QEMU_GONE] = "qemu-gone",
+        [WORST_CASE_QEMU_ENDED] = "qemu-ended",
         [WORST_CASE_QEMU_STOPPED] = "qemu-stopped",
         [WORST_CASE_GUEST_HANG] = "guest-hang",
         [WORST_CASE_HANG_BY_BALLOON] = "hang-by-balloon",
@@ -28,7 +29,7 @@ static usec_t detect_usec(const struct pair_policy *pair, enum worst_case_fault 
          * missed when the next is due. */
         if (is_hang(fault) || fault == WORST_CASE_QEMU_STOPPED)
                 return pair->beat_usec * (pair->beats_missed + 1);
-        if (fault == WORST_CASE_QEMU_GONE)
+        if (fault == WORST_CASE_QEMU_GONE || fault == WORST_CASE_QEMU_ENDED)
                 return WORST_CASE_GONE_USEC;
         return WORST_CASE_EVENT_USEC;
 }
@@ -38,6 +39,8 @@ static usec_t decide_usec(const struct pair_policy *pair, enum worst_case_fault 
 
         if (fault == WORST_CASE_HANG_BY_BALLOON && balloon > silent + pair->confirm_usec)
                 return balloon - silent;
+        if (fault == WORST_CASE_QEMU_ENDED)
+                return WORST_CASE_ENDED_USEC - silent;
         return is_hang(fault) || fault == WORST_CASE_QEMU_STOPPED ? pair->confirm_usec : 0;
 }
 
@@ -51,7 +54,8 @@ static usec_t overflow_usec(const struct pair_policy *pair) {
 
 static struct worst_case vm_fault(const struct pair_policy *pair, enum worst_case_fault fault) {
         /* A process that is gone or stopped cannot be frozen any more. */
-        bool dumped = fault != WORST_CASE_QEMU_GONE && fault != WORST_CASE_QEMU_STOPPED;
+        bool dumped = fault != WORST_CASE_QEMU_GONE && fault != WORST_CASE_QEMU_ENDED &&
+                      fault != WORST_CASE_QEMU_STOPPED;
         usec_t dump = dumped ? pair->core_dump_within_usec : 0;
 
         return (struct worst_case) {

@@ -19,6 +19,9 @@
 /* A QEMU process went: whether an operator ended it is waited for so long, unless the kernel tells that it was
  * killed. */
 #define WORST_CASE_GONE_USEC (300 * USEC_PER_MSEC)
+/* One that ended by itself and with success was asked to end, and libvirt's reason is waited for longer: on a loaded
+ * host libvirt is late to tell of an operator's `virsh destroy`. */
+#define WORST_CASE_ENDED_USEC (3 * USEC_PER_SEC)
 /* An application that starts with a part of its region waits so long for its overflow disk. */
 #define WORST_CASE_OVERFLOW_USEC (5 * USEC_PER_SEC)
 /* A balloon tells its time in seconds, and counts as silent after so long. */
@@ -27,6 +30,7 @@
 enum worst_case_fault {
         WORST_CASE_PANIC,             /* guest kernel panics: panic device, libvirt event */
         WORST_CASE_QEMU_GONE,         /* QEMU process ends: libvirt event, pid descriptor */
+        WORST_CASE_QEMU_ENDED,        /* the same, as it was asked to, and libvirt does not say why */
         WORST_CASE_QEMU_STOPPED,      /* QEMU no longer runs and says nothing: silence */
         WORST_CASE_GUEST_HANG,        /* the guest no longer answers: silence */
         WORST_CASE_HANG_BY_BALLOON,   /* the same, where its balloon is the only second path */
@@ -40,9 +44,9 @@ enum worst_case_fault {
         WORST_CASE_FAULT_MAX,
         WORST_CASE_FAULT_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(worst_case_fault); /* "panic", "qemu-gone", "qemu-stopped", "guest-hang", "hang-by-balloon",
-                                       * "watchdog", "disk-error", "memory-failure", "reset", "announced-stop",
-                                       * "application-exit", "application-check" */
+DECLARE_ENUM_TABLE(worst_case_fault); /* "panic", "qemu-gone", "qemu-ended", "qemu-stopped", "guest-hang",
+                                       * "hang-by-balloon", "watchdog", "disk-error", "memory-failure", "reset",
+                                       * "announced-stop", "application-exit", "application-check" */
 
 /* One row. The spans add up: fault to suspicion, suspicion to decision, decision to application started. */
 struct worst_case {

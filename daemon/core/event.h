@@ -32,8 +32,8 @@ enum event_kind {
         EVENT_HYPERVISOR,    /* up: the observing connection came or went */
         EVENT_DOMAIN,        /* pair, side, domain, reason: state of a domain as libvirt reports it */
         EVENT_PROCESS,       /* pair, side, up, pid: QEMU's pidfd was opened, or became readable (gone), or (pid 0)
-                              * there is none and libvirt agrees. result: the signal that ended it, which may be known
-                              * in a second event only; 0: not known, or nobody killed it */
+                              * there is none and libvirt agrees. result: the signal that ended it, or
+                              * PROCESS_ENDED_AS_ASKED, which may be known in a second event only; 0: not known */
         EVENT_REBOOTED,      /* pair, side: the guest was reset (raised more than once for one reset) */
         EVENT_WATCHDOG,      /* pair, side: the emulated watchdog fired */
         EVENT_IO_ERROR,      /* pair, side, text: disk error paused or reported; `up` true where QEMU paused */
@@ -62,6 +62,10 @@ enum event_kind {
         EVENT_KIND_INVALID = -EINVAL,
 };
 DECLARE_ENUM_TABLE(event_kind);
+
+/* A process ended by itself and with success, or by a signal that asks for it (SIGTERM, SIGINT, SIGHUP): somebody
+ * wanted that, and where it was libvirt, libvirt tells why. */
+#define PROCESS_ENDED_AS_ASKED (-1)
 
 /* State of a domain, in libvirt's words. */
 enum domain_state {

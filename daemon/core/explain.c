@@ -190,7 +190,11 @@ static void explain_waiting(const struct ask *ask, enum side side, struct member
         bool gone = member->gone_wait_usec != 0;
         char rest[UNITS_TEXT_MAX];
 
-        say(ret->rule, gone ? "its process is gone, libvirt has not said why" : "it was paused, nobody has said why");
+        if (gone)
+                say(ret->rule, "its process %s, libvirt has not said why",
+                    member->gone_signal < 0 ? "has ended as it was asked to" : "is gone");
+        else
+                say(ret->rule, "it was paused, nobody has said why");
         say(ret->tip, "nothing heard in %s -> %s",
             span(rest, left(gone ? member->gone_wait_usec : member->pause_wait_usec, ask->now)),
             gone ? "failed -> " : "an operator's doing: hands off");

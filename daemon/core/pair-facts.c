@@ -5,7 +5,7 @@
  * "What happened, what is done"):
  *
  *   kernel panic event                     failure of the system
- *   QEMU process gone, not by a call       failure
+ *   QEMU process gone, not by a call       failure; where it ended as asked, libvirt has longer to say by whom
  *   QEMU stopped (SIGSTOP), guest hang     failure, by the detector (advance_watch)
  *   watchdog device fired                  failure
  *   disk error paused the VM               failure
@@ -28,10 +28,13 @@
 #include "daemon/core/pair-internal.h"
 #include "policy/worst-case.h"
 
-/* The process went; libvirt's reason (was it an operator?) is waited for so long, unless the kernel tells that it was
- * killed. libvirt asks with SIGTERM, and kills a QEMU that has not heard it for 10 s only: by then its guest has been
- * silent for long. */
+/* The process went; libvirt's reason (was it an operator?) is waited for so long, unless the kernel tells how it ended.
+ * One that was killed has failed: libvirt asks with SIGTERM, and kills a QEMU that has not heard it for 10 s only; by
+ * then its guest has been silent for long. One that ended as it was asked to was ended by libvirt, which looks for its
+ * end every 200 ms and tells then, or by somebody else: on a host that has much to do that takes a while, and nothing
+ * else looks like it. */
 #define REASON_WAIT_USEC WORST_CASE_GONE_USEC
+#define ASKED_WAIT_USEC WORST_CASE_ENDED_USEC
 /* A VM was paused; what else might follow (a panic is told 10 ms later) is waited for so long. */
 #define PAUSE_WAIT_USEC (200 * USEC_PER_MSEC)
 
@@ -286,9 +289,9 @@ static void process_event(struct step *step, const struct event *event) {
                 if (!pair->record.fence_wanted[event->side] && !member->failure[0] && member->domain != DOMAIN_SHUTOFF)
                         member->gone_wait_usec = step->now + REASON_WAIT_USEC;
         }
-        if (event->result > 0 && member->gone_wait_usec && !member->operator_hold) {
+        if (event->result != 0 && member->gone_wait_usec && !member->operator_hold) {
                 member->gone_signal = event->result;
-                member->gone_wait_usec = step->now;
+                member->gone_wait_usec = event->result > 0 ? step->now : member->process_gone_usec + ASKED_WAIT_USEC;
         }
 }
 

@@ -8,6 +8,7 @@
 #include "daemon/core/pair-internal.h"
 
 #define INSPECT_EVERY_USEC (30 * USEC_PER_SEC)
+#define GONE_LOOK_USEC (50 * USEC_PER_MSEC) /* while the reason of its end is waited for long */
 #define LOOK_AGAIN_USEC (30 * USEC_PER_SEC) /* at the XML of a pair that is not armed */
 #define INSPECT_DEADLINE_USEC (5 * USEC_PER_SEC)
 /* So long after the host was last seen in trouble a guest may still suffer from it. */
@@ -25,7 +26,7 @@ static void ask_for_facts(struct step *step, enum side side) {
                 return;
         due = member->domain_usec ? member->domain_usec + INSPECT_EVERY_USEC : 0;
         if (member->gone_wait_usec)
-                due = 0;
+                due = member->gone_signal < 0 ? member->inspect.sent_usec + GONE_LOOK_USEC : 0;
         if (due > step->now)
                 step_wake(step, due);
         else if (request_free(step, &member->inspect))
@@ -55,7 +56,12 @@ static void judge_gone(struct step *step, enum side side) {
                 return;
         }
         member->gone_wait_usec = 0;
-        if (member->gone_signal)
+        if (member->gone_signal < 0 && member->going_usec)
+                return; /* its guest has said so: waited for as its announced stop */
+        if (member->gone_signal < 0)
+                member_fail(step, side, "its QEMU process has ended as it was asked to, and libvirt does not say by "
+                            "whom");
+        else if (member->gone_signal)
                 member_fail(step, side, "its QEMU process was ended by signal %d", member->gone_signal);
         else
                 member_fail(step, side, "its QEMU process is gone");

@@ -79,7 +79,7 @@ struct member_state {
         usec_t domain_usec; /* when that was learned */
         bool process_alive, process_known;
         usec_t process_gone_usec;
-        int gone_signal; /* that ended it then; 0: not known, or none */
+        int gone_signal; /* that ended it then, or PROCESS_ENDED_AS_ASKED; 0: not known */
         usec_t lost_usec; /* what lived there ended then: an answer to something asked before is of no use */
         int pid;
 

@@ -107,17 +107,17 @@ void watch_set_dead(struct watch *watch) {
         watch->period_asked = false;
 }
 
-static void watch_tell_process(struct watch *watch, bool up, int pid, int signal_number) {
+static void watch_tell_process(struct watch *watch, bool up, int pid, int how) {
         struct event event = watch_event(watch, EVENT_PROCESS);
 
         event.up = up;
         event.pid = pid;
-        event.result = signal_number;
+        event.result = how;
         watch->absence_told = !up;
         sink_event(&watch->hypervisor->sink, &event);
 }
 
-static void on_process_gone(struct process *process, int signal_number, void *userdata) {
+static void on_process_gone(struct process *process, int how, void *userdata) {
         struct watch *watch = userdata;
 
         if (process == watch->process) {
@@ -129,7 +129,7 @@ static void on_process_gone(struct process *process, int signal_number, void *us
                         watch_refresh(watch); /* libvirt will have heard of it by then, or runs another one */
         } else if (watch->process)
                 return; /* of no account any more */
-        watch_tell_process(watch, false, process_pid(process), signal_number);
+        watch_tell_process(watch, false, process_pid(process), how);
 }
 
 static void watch_adopt_process(struct watch *watch, struct call *call) {

@@ -14,9 +14,9 @@
  *                         comes, every watched domain is inspected
  *   EVENT_DOMAIN          from lifecycle events and inspections. A domain that has just started is told only after
  *                         its inspection, so that hypervisor_channel() is valid when `running` is told
- *   EVENT_PROCESS         up: a pidfd was opened. !up: it became readable, and perhaps once more with the signal
- *                         that ended it (Linux since 6.15); or (pid 0), where none was known,
- *                         libvirt says that the domain does not run and no QEMU of its name exists
+ *   EVENT_PROCESS         up: a pidfd was opened. !up: it became readable, and perhaps once more with how
+ *                         it ended (Linux since 6.15); or (pid 0), where none was known, libvirt says that
+ *                         the domain does not run and no QEMU of its name exists
  *   EVENT_DEVICE_SIZE     from libvirt's event (at most one a second) and from each inspection
  *   EVENT_REBOOTED, EVENT_WATCHDOG, EVENT_IO_ERROR, EVENT_MEMORY_FAILURE
  *   EVENT_PREFLIGHT, EVENT_SECOND_PATH, EVENT_DONE   answers to actions

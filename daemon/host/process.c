@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/core/event.h"
 
 /* linux/pidfd.h of Linux 6.15. */
 #define EXIT_INFO (UINT64_C(1) << 3) /* PIDFD_INFO_EXIT */
@@ -26,27 +27,33 @@ struct process {
         void *userdata;
 };
 
-static int end_signal(int pidfd) {
+static int how_ended(int pidfd) {
         struct exit_info info = { .mask = EXIT_INFO };
         int signal_number;
 
-        if (ioctl(pidfd, GET_EXIT_INFO, &info) < 0 || !(info.mask & EXIT_INFO) || !WIFSIGNALED(info.wait_status))
+        if (ioctl(pidfd, GET_EXIT_INFO, &info) < 0 || !(info.mask & EXIT_INFO))
+                return 0;
+        if (WIFEXITED(info.wait_status))
+                return WEXITSTATUS(info.wait_status) == 0 ? PROCESS_ENDED_AS_ASKED : 0;
+        if (!WIFSIGNALED(info.wait_status))
                 return 0;
         signal_number = WTERMSIG(info.wait_status);
-        return signal_number == SIGTERM || signal_number == SIGINT || signal_number == SIGHUP ? 0 : signal_number;
+        if (signal_number == SIGTERM || signal_number == SIGINT || signal_number == SIGHUP)
+                return PROCESS_ENDED_AS_ASKED;
+        return signal_number;
 }
 
 /* Once when it ends, and once more when its parent has taken notice. */
 static int on_gone(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct process *process = userdata;
-        int signal_number = end_signal(fd);
+        int how = how_ended(fd);
 
-        if (process->gone_told && signal_number == 0)
+        if (process->gone_told && how == 0)
                 return 0;
-        if (signal_number > 0)
+        if (how != 0)
                 process->source = sd_event_source_disable_unref(process->source);
         process->gone_told = true;
-        process->gone(process, signal_number, process->userdata);
+        process->gone(process, how, process->userdata);
         return 0;
 }
 

@@ -46,10 +46,10 @@ int process_run_dir(const char *uri, char *buffer, size_t size);
 /* A process being watched. */
 struct process;
 
-/* Called on the loop when the process has ended, with the signal that ended it; 0: not known, or it ended by itself or
- * was asked to (SIGTERM, SIGINT, SIGHUP). Linux since 6.15 tells the signal once the parent has taken notice, so that
- * there may be a second call, with the signal. It may free the process. */
-typedef void (*process_gone_fn)(struct process *process, int signal_number, void *userdata);
+/* Called on the loop when the process has ended, with the signal that ended it, or PROCESS_ENDED_AS_ASKED; 0: not
+ * known, or it ended by itself and told of an error. Linux since 6.15 tells once the parent has taken notice, so that
+ * there may be a second call, with what it tells. It may free the process. */
+typedef void (*process_gone_fn)(struct process *process, int how, void *userdata);
 
 /* Takes `pidfd` over on success. */
 int process_new(sd_event *loop, int pid, int pidfd, process_gone_fn gone, void *userdata,

@@ -48,12 +48,13 @@ static void check_flaps(struct sim *sim, const struct sim_pair *pair, const stru
                                  pair->policy->flap_limit);
 }
 
-/* Whoever lives, is not starved, and has both ways to say so is not taken for hung. */
+/* Whoever lives, is not starved, and has both ways to say so is not taken for hung. Where the host stood still until
+ * now, nobody has looked at it meanwhile. */
 static void check_hang(struct sim *sim, const struct sim_pair *pair, const struct flow *flow) {
         const struct sim_vm *vm = &pair->vms[flow->from];
 
         if (strncmp(flow->cause, "guest hang", strlen("guest hang")) == 0 &&
-            sim->now_usec - vm->unheard_usec > HEARD_USEC)
+            can_be_heard(sim, vm) && sim->now_usec - vm->unheard_usec > HEARD_USEC)
                 checker_violated(sim, "%s is taken for hung, and lives", pair->policy->members[flow->from].domain);
 }
 

@@ -195,6 +195,7 @@ void line_heal(struct sim *sim, const struct arguments *a) {
                 failoverd_start(sim);
         for (int i = 0; sim->engine && i < sim->engine->n_pairs; i++)
                 heal_owner(sim, i);
+        policy_mend_pool(sim);
         failoverd_step(sim, &(struct event){ .kind = EVENT_COMMAND,
                                              .pair = NO_PAIR,
                                              .side = SIDE_INVALID,

@@ -38,7 +38,7 @@
  *   page-out-fails VM SWITCH | touch VM APP SIZE  the old user of a region uses it from its beginning on again
  *   others VM APP SIZE                        what else runs there uses so much of the region, as it were its own
  *   touches VM APP SIZE                       so much of its region an application uses; 0 is all
- *   host tells-signals SWITCH                 as Linux since 6.15: which has ended a process
+ *   host tells-signals SWITCH                 as Linux since 6.15: how a process has ended
  *   dump-takes VM DURATION                    a core dump of it
  *   plug VM PERCENT | plug-takes VM DURATION  of what it is given, for each GiB
  *   unplug VM PERCENT                         of what it is asked to give up

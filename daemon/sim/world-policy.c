@@ -267,3 +267,13 @@ void policy_apply(struct sim *sim, struct policy *policy) {
                 return; /* found at its next start */
         failoverd_step(sim, &(struct event){ .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = kept });
 }
+
+void policy_mend_pool(struct sim *sim) {
+        for (uint64_t factor = 2; sim->engine && sim->engine->pool_short && factor <= 16; factor *= 2) {
+                struct policy *policy = policy_copy(sim->file_policy);
+
+                if (policy)
+                        policy->pool_bytes *= factor;
+                policy_apply(sim, policy);
+        }
+}

@@ -103,6 +103,7 @@ void vm_kill(struct sim *sim, int pair, int side, enum domain_reason reason, use
 
 static void gone(struct sim *sim, int pair, int side, enum domain_reason reason) {
         struct sim_vm *vm = sim_vm(sim, pair, side);
+        bool killed = reason == REASON_CRASHED || reason == REASON_FAILED; /* all else libvirt asks it to */
 
         vm->process = vm->process_stopped = vm->paused = vm->suspended = vm->starved = false;
         vm->life++;
@@ -118,9 +119,9 @@ static void gone(struct sim *sim, int pair, int side, enum domain_reason reason)
         forget_applications(vm);
         if (vm->held)
                 host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC / 5, (struct item){ .up = false });
-        if (vm->held && sim->tells_signals && (reason == REASON_CRASHED || reason == REASON_FAILED))
+        if (vm->held && sim->tells_signals && reason != REASON_UNKNOWN)
                 host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC,
-                          (struct item){ .up = false, .result = SIGKILL });
+                          (struct item){ .up = false, .result = killed ? SIGKILL : PROCESS_ENDED_AS_ASKED });
         vm->absence_told = vm->held; /* who held it has been told; anybody else looks for it */
         vm->held = false;
         if (vm->link_up)

@@ -225,7 +225,7 @@ struct sim {
         bool reclaim;       /* memory can be taken back by force */
         bool pool_limited;  /* the kernel holds what VMs have in memory to the pool */
         uint64_t swap_bytes; /* the swap takes so much of what VMs have */
-        bool tells_signals; /* the kernel tells which signal has ended a process */
+        bool tells_signals; /* the kernel tells how a process has ended */
 
         /* libvirt, store */
         bool libvirt_up, libvirt_twice;
@@ -337,6 +337,8 @@ void record_update(struct sim *sim);
 /* world-policy.c */
 void policy_in_force(struct sim *sim); /* the world follows the engine's policy */
 void policy_apply(struct sim *sim, struct policy *policy); /* takes it over */
+/* An operator gives the pool what it lacks, where failoverd holds all for that. */
+void policy_mend_pool(struct sim *sim);
 
 /* world-store.c */
 const struct record *store_newest(const struct sim_pair *pair); /* what it would hand out now; NULL: nothing */

@@ -88,6 +88,31 @@ static void vm_that_a_snapshot_suspends_is_let_alone(void) {
         end(&w);
 }
 
+/* vm-a's QEMU ends, the kernel tells how (0: it does not), and libvirt says nothing: looked at after that time. */
+static bool has_failed_after(int how, usec_t usec) {
+        struct event gone = { .kind = EVENT_PROCESS, .pair = 0, .side = SIDE_A, .app = NO_APP };
+        struct world w;
+        bool failed;
+
+        make_armed(&w);
+        feed(&w, gone);
+        gone.result = how;
+        if (how)
+                feed(&w, gone);
+        w.now += usec;
+        feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0 });
+        failed = member(&w, SIDE_A)->failure[0] != 0;
+        end(&w);
+        return failed;
+}
+
+static void end_that_was_asked_for_leaves_libvirt_longer_to_say_why(void) {
+        CHECK(has_failed_after(9, 0));
+        CHECK(!has_failed_after(0, 299 * USEC_PER_MSEC) && has_failed_after(0, 300 * USEC_PER_MSEC));
+        CHECK(!has_failed_after(PROCESS_ENDED_AS_ASKED, 2999 * USEC_PER_MSEC));
+        CHECK(has_failed_after(PROCESS_ENDED_AS_ASKED, 3 * USEC_PER_SEC));
+}
+
 static void vm_that_begins_paused_was_not_suspended(void) {
         struct world w;
 
@@ -534,6 +559,7 @@ TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
           TEST(start_that_finds_it_being_stopped_is_tried_again_and_is_no_failure),
           TEST(more_restarts_than_are_remembered_still_count),
           TEST(agent_tells_the_kind_where_the_policy_leaves_it_open), TEST(configure_tells_what_each_side_runs),
+          TEST(end_that_was_asked_for_leaves_libvirt_longer_to_say_why),
           TEST(what_fits_nothing_is_ignored), TEST(engine_without_a_policy_waits_for_one),
           TEST(devices_that_do_not_fit_are_found), TEST(explain_says_who_paused_a_pair_and_why),
           TEST(kernel_that_was_heard_long_ago_takes_a_long_silence),

@@ -216,27 +216,30 @@ static void worst_cases_add_up_from_the_settings(void) {
         struct worst_case rows[WORST_CASES_MAX];
         size_t n = worst_case_list(pair, rows);
 
-        REQUIRE(n == 12); /* nine of the VM, exit and check of one application, exit of the other */
+        REQUIRE(n == 13); /* ten of the VM, exit and check of one application, exit of the other */
         CHECK(rows[0].fault == WORST_CASE_PANIC && worst_case_total_usec(&rows[0]) == 2200 * USEC_PER_MSEC);
-        CHECK(rows[3].fault == WORST_CASE_GUEST_HANG);
-        CHECK(rows[3].detect_usec == 2 * USEC_PER_SEC && rows[3].decide_usec == 500 * USEC_PER_MSEC);
-        CHECK(worst_case_total_usec(&rows[3]) == 4500 * USEC_PER_MSEC);
-        CHECK(rows[3].limit_usec == 30 * USEC_PER_SEC);
+        CHECK(rows[4].fault == WORST_CASE_GUEST_HANG);
+        CHECK(rows[4].detect_usec == 2 * USEC_PER_SEC && rows[4].decide_usec == 500 * USEC_PER_MSEC);
+        CHECK(worst_case_total_usec(&rows[4]) == 4500 * USEC_PER_MSEC);
+        CHECK(rows[4].limit_usec == 30 * USEC_PER_SEC);
         CHECK(rows[1].detect_usec == 300 * USEC_PER_MSEC); /* libvirt's reason is waited for */
-        CHECK(rows[4].fault == WORST_CASE_HANG_BY_BALLOON);
-        CHECK(rows[4].detect_usec + rows[4].decide_usec == 3200 * USEC_PER_MSEC);
+        CHECK(rows[2].fault == WORST_CASE_QEMU_ENDED);
+        CHECK(rows[2].detect_usec + rows[2].decide_usec == 3 * USEC_PER_SEC); /* and longer */
+        CHECK(worst_case_meets(&rows[2], pair->objective_usec));
+        CHECK(rows[5].fault == WORST_CASE_HANG_BY_BALLOON);
+        CHECK(rows[5].detect_usec + rows[5].decide_usec == 3200 * USEC_PER_MSEC);
         pair->on_guest_reboot = GUEST_STOP_FAILOVER;
-        CHECK(worst_case_list(pair, rows) == 13 && rows[9].fault == WORST_CASE_ANNOUNCED_STOP);
+        CHECK(worst_case_list(pair, rows) == 14 && rows[10].fault == WORST_CASE_ANNOUNCED_STOP);
         pair->on_guest_reboot = GUEST_STOP_WAIT;
-        CHECK(worst_case_list(pair, rows) == 12);
-        CHECK(worst_case_meets(&rows[3], pair->objective_usec)); /* the defaults agree with each other */
-        CHECK(!worst_case_meets(&rows[3], 4 * USEC_PER_SEC));
-        CHECK(rows[10].fault == WORST_CASE_APPLICATION_CHECK && rows[10].detect_usec == 7 * USEC_PER_SEC);
-        CHECK(!rows[11].fails_over && rows[11].application == 1);
-        CHECK(worst_case_total_usec(&rows[11]) == USEC_INFINITY);
-        CHECK(!worst_case_meets(&rows[11], pair->objective_usec));
+        CHECK(worst_case_list(pair, rows) == 13);
+        CHECK(worst_case_meets(&rows[4], pair->objective_usec)); /* the defaults agree with each other */
+        CHECK(!worst_case_meets(&rows[4], 4 * USEC_PER_SEC));
+        CHECK(rows[11].fault == WORST_CASE_APPLICATION_CHECK && rows[11].detect_usec == 7 * USEC_PER_SEC);
+        CHECK(!rows[12].fails_over && rows[12].application == 1);
+        CHECK(worst_case_total_usec(&rows[12]) == USEC_INFINITY);
+        CHECK(!worst_case_meets(&rows[12], pair->objective_usec));
         pair->applications[1].restart_expected_usec = USEC_PER_SEC;
-        CHECK(worst_case_list(pair, rows) == 12 && worst_case_total_usec(&rows[11]) == 1200 * USEC_PER_MSEC);
+        CHECK(worst_case_list(pair, rows) == 13 && worst_case_total_usec(&rows[12]) == 1200 * USEC_PER_MSEC);
 }
 
 static void the_largest_pair_fits_the_list_of_worst_cases(void) {
@@ -263,7 +266,7 @@ static void the_printed_worst_cases_name_what_misses_the_objective(void) {
 
         REQUIRE(f != NULL);
         policy->pairs[0].objective_usec = 4 * USEC_PER_SEC;
-        CHECK(worst_case_print(policy, f) == 4);
+        CHECK(worst_case_print(policy, f) == 5);
         fclose(f);
         CHECK(strncmp(text, "pair web, objective 4s\n", 23) == 0);
         CHECK(strstr(text, "  guest-hang         -                    failover         2s     500ms        2s    "

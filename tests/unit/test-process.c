@@ -10,6 +10,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "daemon/core/event.h"
 #include "daemon/host/helper-client.h"
 #include "daemon/host/process.h"
 #include "tests/unit/place.h"
@@ -181,14 +182,14 @@ struct watched {
         struct process *process;
         int pidfd;
         unsigned n_gone;
-        int signal_number;
+        int how;
 };
 
-static void note_gone(struct process *process, int signal_number, void *userdata) {
+static void note_gone(struct process *process, int how, void *userdata) {
         struct watched *w = userdata;
 
         w->n_gone++;
-        w->signal_number = signal_number;
+        w->how = how;
 }
 
 static void watched_init(struct watched *w) {
@@ -231,24 +232,39 @@ static bool kernel_tells_signals(void) {
         return major > 6 || (major == 6 && minor >= 15);
 }
 
-/* Ends a process by that signal; returns the one that is told. */
+/* Ends a process by that signal, or has it end by itself (0); returns what is told. */
 static int told_of(int signal_number) {
         struct watched w;
 
         watched_init(&w);
-        REQUIRE(kill(w.qemu.pid, signal_number) == 0);
+        REQUIRE(signal_number ? kill(w.qemu.pid, signal_number) == 0 : write(w.qemu.stdin_fd, "end\n", 4) == 4);
         CHECK(run_until(w.loop, &w.n_gone, 1));
-        CHECK(w.signal_number == 0); /* its parent has not taken notice */
+        CHECK(w.how == 0); /* its parent has not taken notice */
         qemu_end(&w.qemu);
         while (sd_event_run(w.loop, 0) > 0)
                 ;
         watched_deinit(&w);
-        return w.signal_number;
+        return w.how;
 }
 
-static void the_signal_that_ended_a_process_is_told_where_the_kernel_knows(void) {
-        CHECK(told_of(SIGKILL) == (kernel_tells_signals() ? SIGKILL : 0));
-        CHECK(told_of(SIGTERM) == 0); /* it was asked to end */
+static void how_a_process_ended_is_told_where_the_kernel_knows(void) {
+        bool tells = kernel_tells_signals();
+
+        CHECK(told_of(SIGKILL) == (tells ? SIGKILL : 0));
+        CHECK(told_of(SIGTERM) == (tells ? PROCESS_ENDED_AS_ASKED : 0));
+        CHECK(told_of(0) == (tells ? PROCESS_ENDED_AS_ASKED : 0));
+}
+
+static void process_that_ended_by_itself_with_an_error_was_not_asked_to(void) {
+        struct watched w;
+
+        watched_init(&w);
+        qemu_end(&w.qemu); /* the end of its input is an error to it */
+        CHECK(run_until(w.loop, &w.n_gone, 1));
+        while (sd_event_run(w.loop, 0) > 0)
+                ;
+        CHECK(w.how == 0 && w.n_gone == 1);
+        watched_deinit(&w);
 }
 
 static pid_t helper_start(const struct place *place, const char *user, int listen_fd) {
@@ -361,6 +377,7 @@ TEST_MAIN("process",
           TEST(a_stopped_process_is_seen_to_be_stopped),
           TEST(pid_files_are_looked_for_by_uri),
           TEST(the_end_of_a_process_is_told_once),
-          TEST(the_signal_that_ended_a_process_is_told_where_the_kernel_knows),
+          TEST(how_a_process_ended_is_told_where_the_kernel_knows),
+          TEST(process_that_ended_by_itself_with_an_error_was_not_asked_to),
           TEST(the_helper_opens_and_signals_the_domain_s_process),
           TEST(the_helper_refuses_other_users_processes_and_nonsense))
