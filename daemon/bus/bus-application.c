@@ -61,7 +61,7 @@ static int get_healthy(sd_bus *connection, const char *path, const char *interfa
         struct bus_object *object = userdata;
         const struct pair *pair = bus_object_pair(object);
 
-        return pair ? sd_bus_message_append(reply, "b", (int) pair->apps[object->app].healthy) : -ENOENT;
+        return pair ? sd_bus_message_append(reply, "b", (int) application_is_healthy(pair, object->app)) : -ENOENT;
 }
 
 const sd_bus_vtable bus_application_vtable[] = {

@@ -110,7 +110,7 @@ static void put_application(struct json_builder *builder, struct json_object *ar
         json_put_text(builder, object, "state",
                       state->state_usec[owner] ? application_state_to_string(state->state[owner]) : NULL);
         json_put_age(builder, object, "state_age_ms", state->state_usec[owner]);
-        json_put_bool(builder, object, "healthy", state->healthy);
+        json_put_bool(builder, object, "healthy", application_is_healthy(pair, app));
         json_put_text(builder, object, "failure", state->failure);
         json_put_age(builder, object, "failure_age_ms", state->failed_usec);
         json_put_text(builder, object, "severity", severity);

@@ -133,12 +133,14 @@ static void members(struct metrics *m) {
 static void applications(struct metrics *m) {
         const struct pair *pair;
 
-        family(m, "failover_application_healthy", "gauge", NULL, "1 while the application is healthy.");
+        family(m, "failover_application_healthy", "gauge", NULL,
+               "1 while the application is healthy and its agent is heard.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (size_t i = 0; i < pair->policy->n_applications; i++)
                         print(m, "failover_application_healthy{pair=\"%s\",application=\"%s\",domain=\"%s\"} %d\n",
                                 pair->policy->name, pair->policy->applications[i].name,
-                                pair->policy->members[pair->record.apps[i].owner].domain, pair->apps[i].healthy);
+                                pair->policy->members[pair->record.apps[i].owner].domain,
+                                application_is_healthy(pair, (int) i));
         family(m, "failover_application_restarts_left", "gauge", NULL, "Restarts in place left in this window.");
         for (int slot = 0; (pair = next_pair(m, &slot));)
                 for (size_t i = 0; i < pair->policy->n_applications; i++)

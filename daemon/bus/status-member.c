@@ -145,6 +145,12 @@ unsigned application_restarts_left(const struct pair *pair, int app, usec_t now_
         return used < policy->restart_budget ? policy->restart_budget - used : 0;
 }
 
+bool application_is_healthy(const struct pair *pair, int app) {
+        const struct member_state *member = &pair->members[pair->record.apps[app].owner];
+
+        return pair->apps[app].healthy && member->detector.verdict == VERDICT_ALIVE;
+}
+
 static void put_application_side(struct json_builder *builder, struct json_object *parent, const struct pair *pair,
                                  int app, enum side side) {
         const struct member_state *member = &pair->members[side];
@@ -215,7 +221,7 @@ static void put_application(struct json_builder *builder, struct json_object *pa
         json_put_side(builder, object, "owner", pair->policy, record->owner);
         json_put_number(builder, object, "token", record->token);
         json_put_bool(builder, object, "exclusive", application_is_exclusive(policy));
-        json_put_bool(builder, object, "healthy", state->healthy);
+        json_put_bool(builder, object, "healthy", application_is_healthy(pair, app));
         json_put_bool(builder, object, "moving", record->moving);
         json_put_bool(builder, object, "ended", record->ended);
         json_put_number(builder, object, "restart_budget", policy->restart_budget);

@@ -28,3 +28,5 @@ void json_put_applications(struct json_builder *builder, struct json_object *par
 
 /* Restarts in place that are left in the present window. */
 unsigned application_restarts_left(const struct pair *pair, int app, usec_t now_usec);
+/* It was healthy when its agent last told, and that agent is heard. */
+bool application_is_healthy(const struct pair *pair, int app);

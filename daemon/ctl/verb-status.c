@@ -133,6 +133,7 @@ static void print_application(const struct ctl *ctl, struct json_object *pair, s
 static void print_flow(const struct ctl *ctl, struct json_object *pair) {
         struct json_object *flow = get_object(pair, "flow"), *last = get_object(pair, "last_flow"), *phase;
         char age[FORMAT_MAX], time[FORMAT_MAX];
+        const char *id;
 
         if (flow) {
                 phase = get_item(flow, "phases", get_count(flow, "phases") - 1);
@@ -141,10 +142,19 @@ static void print_flow(const struct ctl *ctl, struct json_object *pair) {
                        get_text(flow, "from.domain", "?"), get_text(flow, "to.domain", "?"),
                        get_text(phase, "phase", "nothing"), format_age(age, get_number(phase, "age_ms")),
                        get_text(flow, "cause", "cause not recorded"));
-        } else if (last)
-                printf("  last     %s %s: %s -> %s, recovered in %s\n", get_text(last, "kind", "?"),
-                       get_text(last, "id", "?"), get_text(last, "from.domain", "?"), get_text(last, "to.domain", "?"),
-                       format_seconds(time, get_number(last, "recovery_usec")));
+                return;
+        }
+        if (!last)
+                return;
+        id = get_text(last, "id", "?");
+        printf("  last     %s %s, %s ago: %s -> %s, ", get_text(last, "kind", "?"), id,
+               format_age(age, get_number(get_item(last, "phases", 0), "age_ms")), get_text(last, "from.domain", "?"),
+               get_text(last, "to.domain", "?"));
+        if (get_number(last, "recovery_usec") >= 0)
+                printf("recovered in %s\n", format_seconds(time, get_number(last, "recovery_usec")));
+        else
+                printf("%sstarted nothing there%s; failoverctl history %s\n", color_begin(ctl, COLOR_WARN),
+                       color_end(ctl), id);
 }
 
 static void print_readiness(const struct ctl *ctl, struct json_object *pair) {
