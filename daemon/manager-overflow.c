@@ -449,7 +449,7 @@ int overflow_new(struct manager *manager, const struct pagers_options *options, 
                                        overflow);
         if (r < 0) {
                 overflow_free(overflow);
-                return error_set(error, r, "cannot set a timer: %s", strerror(-r));
+                return error_set(error, r, "the timer for overflow disks cannot be set: %s", strerror(-r));
         }
         *ret = overflow;
         return 0;

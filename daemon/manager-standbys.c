@@ -47,7 +47,7 @@ int manager_open_standbys(struct manager *manager, const struct manager_options 
                 return r;
         r = sd_event_add_time_relative(manager->loop, &manager->standbys_timer, CLOCK_BOOTTIME, LOOK_USEC, 0, on_look,
                                        manager);
-        return r < 0 ? error_set(error, r, "cannot set a timer: %s", strerror(-r)) : 0;
+        return r < 0 ? error_set(error, r, "the timer for VMs that stand alone cannot be set: %s", strerror(-r)) : 0;
 }
 
 void manager_fill_vms(struct manager *manager) {

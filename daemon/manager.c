@@ -207,7 +207,8 @@ static int open_outside(struct manager *manager, const struct manager_options *o
                         &(struct reclaim_options){ options->helper_path, lock_path, "/proc/self/mountinfo" },
                         &manager->sink, &manager->reclaim);
         if (r < 0)
-                return error_set(error, r, "cannot follow memory: %s", strerror(-r));
+                return error_set(error, r, "the threads that follow memory from VM to VM cannot be started: %s",
+                                 strerror(-r));
         r = resident_survey_new("/proc", &manager->survey);
         if (r < 0)
                 return error_set(error, r, "out of memory");
@@ -228,7 +229,7 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         manager_bus_interface(manager, &manager->bus_interface);
         r = bus_new(&manager->bus, manager->loop, &manager->bus_interface, options->user, options->bus_address);
         if (r < 0)
-                return error_set(error, r, "cannot set up the bus: %s", strerror(-r));
+                return error_set(error, r, "its interface on the message bus cannot be set up: %s", strerror(-r));
         return 0;
 }
 
@@ -281,7 +282,7 @@ static int start(struct manager *manager, const struct manager_options *options,
                 return r;
         r = store_load(manager->store, &records, &n_records);
         if (r < 0)
-                return error_set(error, r, "cannot read the store: %s", strerror(-r));
+                return error_set(error, r, "the store in %s cannot be read: %s", options->state_dir, strerror(-r));
         manager_open_recordings(manager, options->runtime_dir);
         r = begin_policy(manager, policy, report, records, n_records, error);
         if (r < 0)
@@ -330,7 +331,7 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
             !manager->decisions_dir)
                 r = -ENOMEM;
         if (r < 0)
-                error_set(error, r, "cannot start: %s", strerror(-r));
+                error_set(error, r, "what failoverd works with cannot be set up: %s", strerror(-r));
         else
                 r = start(manager, options, error);
         if (r < 0) {

@@ -239,22 +239,25 @@ int agent_init(struct agent *agent, const struct agent_options *options) {
         r = agent->announce_fd < 0 ? agent->announce_fd
                                    : loop_watch(agent->loop, &agent->announcements, agent->announce_fd, EPOLLIN);
         if (r < 0)
-                log_warning("cannot listen for announcements: %s, ignoring", strerror(-r));
+                log_warning("%s: nobody can announce there that this guest goes down: %s, ignoring",
+                            options->paths.run_dir, strerror(-r));
         r = ask_init(&agent->ask, agent->loop, options->paths.run_dir);
         if (r < 0)
-                log_warning("nobody here can ask for memory: %s, ignoring", strerror(-r));
+                log_warning("%s: nobody can ask there for memory: %s, ignoring", options->paths.run_dir, strerror(-r));
         if (!options->echo_device || strcmp(options->echo_device, "none") != 0) {
                 r = tty_echo_init(&agent->echo, agent->loop, options->echo_device);
                 if (r == 0 && !options->transport.is_test)
                         r = tty_echo_hold(&agent->echo, options->paths.run_dir);
                 if (r < 0)
-                        log_notice("no terminal echoes for the host: %s", strerror(-r));
+                        log_notice("%s: it does not echo for the host, so a hang is told later: %s",
+                                   options->echo_device ? options->echo_device : "the echo port", strerror(-r));
         }
         /* A stand-in for the host is no virtual machine's: processors and disks here are not its to switch. */
         if (!options->transport.is_test) {
                 r = cpu_watch_init(&agent->cpus, agent->loop, options->paths.sys_dir);
                 if (r < 0)
-                        log_warning("plugged processors are not set online: %s", strerror(-r));
+                        log_warning("processors that the host plugs are not set online, do it by hand: %s",
+                                    strerror(-r));
                 overflow_init(&agent->overflow, &agent->supervisor.processes, &agent->supervisor.paths);
         }
         r = link_new(agent->loop, &options->transport, &handler, &agent->link);

@@ -88,7 +88,8 @@ static void on_uevent(void *userdata, uint32_t events) {
         } else
                 return;
         if (r < 0 && r != -ENOMSG)
-                log_warning("cannot set a plugged processor online: %s", strerror(-r));
+                log_warning("a plugged processor cannot be set online (%s); do it by hand in /sys/devices/system/cpu",
+                            strerror(-r));
 }
 
 int cpu_watch_init(struct cpu_watch *watch, struct loop *loop, const char *sys_dir) {

@@ -152,7 +152,8 @@ static void protect(void) {
         const struct sched_param lowest = { .sched_priority = 1 };
 
         if (may_lock_memory() && mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
-                log_warning("cannot lock its memory: %s, ignoring", strerror(errno));
+                log_warning("failover-agent may be paged out, since it cannot be locked in memory: %s, ignoring",
+                            strerror(errno));
         (void) file_write("-1000", "/proc/self/oom_score_adj");
         (void) sched_setscheduler(0, SCHED_RR, &lowest);
         (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -181,7 +182,7 @@ static int run(const struct agent_options *options) {
         if (r == 0)
                 r = agent_run(&agent);
         if (r < 0)
-                log_error("%s", strerror(-r));
+                log_error("failover-agent ends: %s", strerror(-r));
         agent_deinit(&agent);
         return r;
 }

@@ -171,7 +171,7 @@ static void on_retry(void *userdata) {
         link->fd = fd;
         r = loop_watch(link->loop, &link->source, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
         if (r < 0) {
-                log_error("cannot watch the channel: %s", strerror(-r));
+                log_error("the channel to the host cannot be watched: %s, trying again", strerror(-r));
                 close(fd);
                 link->fd = -1;
                 loop_arm(link->loop, &link->retry, loop_now() + 10 * RETRY_USEC);
@@ -245,7 +245,7 @@ void link_send(struct link *link, const struct message *message, bool urgent) {
         }
         copy = malloc(sizeof(*copy));
         if (!copy) {
-                log_error("out of memory for a message");
+                log_error("out of memory: a message to the host is not sent");
                 return;
         }
         *copy = *message;

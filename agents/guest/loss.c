@@ -136,5 +136,5 @@ void loss_bound(struct loss *loss, const char *sys_dir, const char *proc_dir, co
                            " MiB together", lost / MIB, limit / MIB);
         r = write_limit(loss, cgroup_dir, limit);
         if (r < 0)
-                log_warning("cannot bound the applications: %s, ignoring", strerror(-r));
+                log_warning("%s: the applications' memory cannot be bounded: %s, ignoring", cgroup_dir, strerror(-r));
 }

@@ -28,7 +28,8 @@ void supervised_persist(struct supervised *app) {
                 record.pid = 0;
         r = state_write(app->supervisor->paths.run_dir, app->spec.app, &record);
         if (r < 0)
-                log_error("%s: cannot keep its state: %s", app->spec.app, strerror(-r));
+                log_error("%s: its state cannot be kept in %s: %s: an agent that is started anew will not know it",
+                          app->spec.app, app->supervisor->paths.run_dir, strerror(-r));
 }
 
 void supervised_set_state(struct supervised *app, enum application_state state) {

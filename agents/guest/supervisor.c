@@ -103,7 +103,8 @@ void supervisor_configure(struct supervisor *supervisor, struct message *message
                 r = file_replace(line, strlen(line), path);
         }
         if (r < 0)
-                log_warning("cannot keep the configuration: %s, ignoring", strerror(-r));
+                log_warning("the host's configuration cannot be kept in %s: %s, ignoring", supervisor->paths.run_dir,
+                            strerror(-r));
         (void) take_specs(supervisor, message); /* the host hears of it when it asks for what is not here */
 }
 

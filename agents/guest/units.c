@@ -59,7 +59,8 @@ static void process_bus(void *userdata) {
                 r = sd_bus_process(units->bus, NULL);
         while (r > 0);
         if (r < 0) {
-                log_error("lost the system bus: %s", strerror(-r));
+                log_error("the system bus is lost (%s): units of applications are not seen until failover-agent is "
+                          "started anew", strerror(-r));
                 loop_unwatch(units->loop, &units->source);
                 return;
         }
@@ -153,7 +154,8 @@ static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         unit->call = sd_bus_slot_unref(unit->call);
         if (sd_bus_message_is_method_error(m, NULL)) {
-                log_warning("%s: %s", unit->name, sd_bus_message_get_error(m)->message);
+                log_warning("%s: systemd does not tell its properties: %s", unit->name,
+                            sd_bus_message_get_error(m)->message);
                 return 0;
         }
         r = sd_bus_message_enter_container(m, 'a', "{sv}");

@@ -29,7 +29,8 @@ static int no_daemon(const struct ctl *ctl, const char *reason) {
                         "  next:    systemctl%s status failoverd\n"
                         "           journalctl%s -u failoverd -n 50\n"
                         "  guests and applications run on without it; without it there is no failover\n"
-                        "  without failoverd these work: failoverctl policy check FILE, --help, --version",
+                        "  without failoverd these work: policy check, policy xml, simulate, replay, servers, spaces, "
+                        "context, program, report, --help",
                         ctl->user ? " of your user manager" : "", reason, option, option);
 }
 

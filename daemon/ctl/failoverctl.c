@@ -145,20 +145,42 @@ static const struct verb verbs[] = {
         { "report", "", "a tar file for support, secrets left out [--output NAME]", 0, 0, "o", verb_report },
 };
 
-static void help(void) {
-        puts("failoverctl [OPTIONS] VERB ...    asks and directs failoverd\n");
+/* The verbs; those with that name, where one is given. */
+static void print_verbs(const char *name) {
         for (size_t i = 0; i < ELEMENTSOF(verbs); i++) {
                 char left[64];
 
+                if (name && strcmp(verbs[i].name, name) != 0)
+                        continue;
                 snprintf(left, sizeof(left), "%s %s", verbs[i].name, verbs[i].args);
                 printf("  %-27s %s\n", left, verbs[i].help);
         }
+}
+
+static void help(void) {
+        puts("failoverctl [OPTIONS] VERB ...    asks and directs failoverd\n");
+        print_verbs(NULL);
         puts("\n"
              "  --user, --system   which failoverd: yours, or the system's (default)\n"
-             "  --json             documents as in failoverctl(1), for status check explain table memory history "
-             "monitor metrics policy simulate replay servers spaces regions context program\n"
+             "  --json             documents as in failover-json(7); not of pause, resume, adopt and report\n"
              "  --no-color         no colours (also with NO_COLOR set, or not on a terminal)\n"
-             "  --help, --version");
+             "  --help, --version  with a VERB: its options; failoverctl(1) has all of it");
+}
+
+static const char *option_name(int letter) {
+        for (size_t i = 0; options[i].name; i++)
+                if (options[i].val == letter)
+                        return options[i].name;
+        return "?";
+}
+
+static void help_verb(const struct verb *verb) {
+        print_verbs(verb->name);
+        fputs("\n  options: ", stdout);
+        for (const char *letter = verb->options; *letter; letter++)
+                printf("--%s%s", option_name(*letter), letter[1] ? " " : ", and ");
+        puts("those of every verb (failoverctl --help)\n"
+             "  failoverctl(1) says what each does");
 }
 
 /* Several rows may have the same name; they share everything but the help. */
@@ -304,15 +326,17 @@ static int take_option(struct ctl *ctl, int letter, const char *value) {
 static int parse(struct ctl *ctl, int argc, char **argv, const struct verb **ret_verb) {
         char given[32] = "";
         int letter, n_given = 0, r;
+        bool asked = false;
 
         while ((letter = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
-                if (letter == OPTION_HELP || letter == OPTION_VERSION) {
-                        if (letter == OPTION_HELP)
-                                help();
-                        else
-                                puts("failoverctl " PROJECT_VERSION);
+                if (letter == OPTION_VERSION) {
+                        puts("failoverctl " PROJECT_VERSION);
                         *ret_verb = NULL;
                         return CTL_OK;
+                }
+                if (letter == OPTION_HELP) {
+                        asked = true;
+                        continue;
                 }
                 r = take_option(ctl, letter, optarg);
                 if (r != CTL_OK)
@@ -320,18 +344,27 @@ static int parse(struct ctl *ctl, int argc, char **argv, const struct verb **ret
                 if (n_given + 1 < (int) sizeof(given))
                         given[n_given++] = (char) letter;
         }
+        *ret_verb = optind < argc ? find_verb(argv[optind]) : NULL;
+        if (asked) {
+                if (*ret_verb)
+                        help_verb(*ret_verb);
+                else
+                        help();
+                *ret_verb = NULL;
+                return CTL_OK;
+        }
         if (optind == argc)
                 return ctl_fail(CTL_USAGE, "what shall it do? `failoverctl --help` lists the verbs");
-        *ret_verb = find_verb(argv[optind]);
         if (!*ret_verb)
                 return ctl_fail(CTL_USAGE, "no verb \"%s\"; `failoverctl --help` lists them", argv[optind]);
         ctl->verb = argv[optind++];
         for (int i = 0; i < n_given; i++)
                 if (!takes(*ret_verb, given[i]))
-                        return ctl_fail(CTL_USAGE, "%s does not take one of these options; `failoverctl --help`",
-                                        ctl->verb);
+                        return ctl_fail(CTL_USAGE, "%s does not take --%s; `failoverctl %s --help` lists its options",
+                                        ctl->verb, option_name(given[i]), ctl->verb);
         if (argc - optind < (*ret_verb)->min_args || argc - optind > (*ret_verb)->max_args)
-                return ctl_fail(CTL_USAGE, "usage: failoverctl %s %s", ctl->verb, (*ret_verb)->args);
+                return ctl_fail(CTL_USAGE, "usage: failoverctl %s %s; `failoverctl %s --help` lists its forms",
+                                ctl->verb, (*ret_verb)->args, ctl->verb);
         ctl->rest = argv + optind;
         ctl->n_args = argc - optind;
         for (int i = 0; i < ctl->n_args && i < CTL_ARGS_MAX; i++)

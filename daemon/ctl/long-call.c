@@ -23,7 +23,8 @@ static int on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *ret_err
         if (sd_bus_message_is_method_error(reply, NULL))
                 run->result = ctl_call_failed(run->ctl, sd_bus_message_get_error(reply), r);
         else if ((r = sd_bus_message_read(reply, "s", &text)) < 0 || !(run->report = json_tokener_parse(text)))
-                run->result = ctl_fail(CTL_FAILED, "failoverd has answered with something that is no report");
+                run->result = ctl_fail(CTL_FAILED, "failoverd has answered with something that is no report; "
+                                       "are both of the same version?");
         return sd_event_exit(run->event, 0);
 }
 

@@ -110,7 +110,8 @@ static int print_report(const struct ctl *ctl, const char *text) {
         _cleanup_json_ struct json_object *report = json_tokener_parse(text);
 
         if (!report)
-                return ctl_fail(CTL_FAILED, "failoverd has answered with something that is no report");
+                return ctl_fail(CTL_FAILED, "failoverd has answered with something that is no report; are both of "
+                                "the same version?");
         if (ctl->json)
                 return ctl_print_json(report);
         if (get_bool(report, "dry_run"))

@@ -153,7 +153,7 @@ int verb_replay(struct ctl *ctl) {
         fflush(stdout);
         pid = fork();
         if (pid < 0)
-                return ctl_fail(CTL_FAILED, "cannot begin: %s", strerror(errno));
+                return ctl_fail(CTL_FAILED, "a process for the replay cannot be started: %s", strerror(errno));
         if (pid == 0) {
                 r = run(ctl, &options);
                 _exit(fflush(stdout) != 0 && r == CTL_OK ? CTL_FAILED : r);

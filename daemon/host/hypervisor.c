@@ -201,7 +201,8 @@ int hypervisor_new(sd_event *loop, const struct hypervisor_settings *settings, c
                     : -ENOMEM;
         if (r < 0) {
                 hypervisor_free(hypervisor);
-                return error_set(error, r, "%s: cannot start: %s", settings->uri, strerror(-r));
+                return error_set(error, r, "%s: the threads that speak to libvirt cannot be started: %s",
+                                 settings->uri, strerror(-r));
         }
         *ret_hypervisor = hypervisor;
         return 0;

@@ -221,7 +221,9 @@ static void wrong_command_lines_are_refused(void) {
         expect("program-args", "program put /bin/true");
         expect("program-option", "program list --keep");
         expect("program-name", "program put /bin/true no/name");
+        expect("usage-forms", "policy apply a b");
         expect("help", "--help");
+        expect("help-verb", "drill --help");
 }
 
 static void without_a_daemon_the_next_step_is_named(void) {
