@@ -148,6 +148,10 @@ uint64_t failover_share_size(failover_share *share);
 /* Where clients reach it. It holds the capability: whoever knows it may use the region. Valid until the share is
  * closed. */
 const char *failover_share_uri(failover_share *share);
+/* Whether clients find it, without waiting for anything: -EPERM where its name is refused now, as where another program
+ * got it while the name server was away, -ENOTCONN where that does not answer (both are tried again) or the share's
+ * server has ended. */
+int failover_share_check(failover_share *share);
 /* A stream's writer: the window's block is published, and the window is the next buffer. Waits while the reader still
  * has all others to read: -ETIMEDOUT where that took longer than the deadline; the block is published then, the window
  * still shows it and may not be stored to, and the next call goes on waiting. -ENOTCONN where its server has ended. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,6 +15,7 @@
 
 #define PAUSE_FIRST_MSEC 100
 #define PAUSE_MAX_MSEC 5000
+#define TEXT_LEN 256
 #define ANSWER_USEC USEC_PER_SEC /* and so long, at most, until the thread ends when it is told to */
 
 struct names_lease {
@@ -23,7 +25,18 @@ struct names_lease {
         int pause_msec;  /* until it is tried again */
         pthread_t thread;
         bool running;
+
+        pthread_mutex_t lock; /* of what follows: how the lease stands */
+        int result;
+        char text[TEXT_LEN];
 };
+
+static void note(struct names_lease *lease, int r, const char *text) {
+        pthread_mutex_lock(&lease->lock);
+        lease->result = r;
+        snprintf(lease->text, sizeof(lease->text), "%s", text);
+        pthread_mutex_unlock(&lease->lock);
+}
 
 /* What the server says unasked is of no interest; that it has gone is. */
 static void hear(struct names_lease *lease) {
@@ -35,13 +48,18 @@ static void hear(struct names_lease *lease) {
         closep(&lease->fd);
         lease->fd = -1;
         lease->pause_msec = PAUSE_FIRST_MSEC;
+        note(lease, -ENOTCONN, "the name server has hung up");
 }
 
 /* Also where it is refused: who has the name may end. */
 static void try_again(struct names_lease *lease) {
         struct names_message answer;
+        struct error error = ERROR_INIT;
+        int r = names_ask(lease->socket, &lease->request, ANSWER_USEC, &answer, &lease->fd, &error);
 
-        if (names_ask(lease->socket, &lease->request, ANSWER_USEC, &answer, &lease->fd, NULL) == 0)
+        note(lease, r == -EPERM ? r : r < 0 ? -ENOTCONN : 0, r < 0 ? error_text(&error) : "");
+        error_deinit(&error);
+        if (r == 0)
                 names_deinit(&answer);
         else if (lease->pause_msec < PAUSE_MAX_MSEC / 2)
                 lease->pause_msec *= 2;
@@ -75,6 +93,7 @@ struct names_lease *names_lease_free(struct names_lease *lease) {
                 (void) pthread_join(lease->thread, NULL);
         closep(&lease->fd);
         closep(&lease->stop_fd);
+        (void) pthread_mutex_destroy(&lease->lock);
         if (lease->request.uri)
                 explicit_bzero(lease->request.uri, strlen(lease->request.uri));
         free(lease->request.uri);
@@ -94,6 +113,7 @@ int names_lease_new(const char *socket, const struct names_message *request, use
         if (!lease)
                 return error_set(error, -ENOMEM, "out of memory");
         lease->fd = -1;
+        (void) pthread_mutex_init(&lease->lock, NULL);
         lease->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (lease->stop_fd < 0)
                 return error_set(error, -errno, "no event descriptor: %s", strerror(errno));
@@ -112,4 +132,13 @@ int names_lease_new(const char *socket, const struct names_message *request, use
         lease->running = true;
         *ret = steal_ptr(lease);
         return 0;
+}
+
+int names_lease_check(struct names_lease *lease, struct error *error) {
+        int r;
+
+        pthread_mutex_lock(&lease->lock);
+        r = lease->result == 0 ? 0 : error_set(error, lease->result, "%s", lease->text);
+        pthread_mutex_unlock(&lease->lock);
+        return r;
 }

@@ -15,3 +15,7 @@ int names_lease_new(const char *socket, const struct names_message *request, use
                     struct names_lease **ret, struct error *error);
 /* Takes NULL; returns NULL. The name is free then. */
 struct names_lease *names_lease_free(struct names_lease *lease);
+
+/* 0 while the name leads to its owner. -EPERM where it is refused now, as where another program has got it meanwhile,
+ * -ENOTCONN where the name server does not answer: it is tried again, and others that have found the owner go on. */
+int names_lease_check(struct names_lease *lease, struct error *error);

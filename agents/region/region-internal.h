@@ -32,6 +32,7 @@ struct read_ahead {
 
 struct failover_region {
         struct region_source source;
+        pid_t pid; /* its memory and its threads are that process's */
         int kind;
         bool write, atomic, user_only;
         uint64_t size_bytes;

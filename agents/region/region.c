@@ -52,6 +52,7 @@ static struct failover_region *region_new(void) {
         condition_init(&region->to_write);
         condition_init(&region->to_report);
         region->uffd = region->event_fd = region->nothing_fd = -1;
+        region->pid = getpid();
         return region;
 }
 
@@ -205,6 +206,10 @@ EXPORT int failover_region_close(failover_region *region) {
         if (!region)
                 return 0;
         memcpy(name, region->source.name, NAME_LEN);
+        if (region->pid != getpid()) {
+                error_set(&error, -ECHILD, "is open in process %d, which alone can close it", (int) region->pid);
+                return region_error_keep(&error, "region \"%s\"", name);
+        }
         r = region_free(region);
         if (r == 0)
                 return 0;

@@ -42,6 +42,7 @@ struct failover_share {
         char *uri;          /* secret */
         struct share_server *server;
         struct names_lease *lease; /* NULL: it has no name */
+        pid_t pid;                 /* its threads and its server are that process's */
 };
 
 static bool is_resident(const struct failover_share *share) {
@@ -288,6 +289,7 @@ static struct failover_share *share_new(const char *name, const struct failover_
 
         if (!share)
                 return NULL;
+        share->pid = getpid();
         share->memory_fd = share->file_fd = share->listen_fd = -1;
         (void) pthread_mutex_init(&share->lock, NULL);
         strcpy(share->name, name);
@@ -387,6 +389,20 @@ EXPORT int failover_share_flip(failover_share *share) {
         return r < 0 ? region_error_keep(&error, "sharing \"%s\"", share->name) : 0;
 }
 
+EXPORT int failover_share_check(failover_share *share) {
+        struct error error = ERROR_INIT;
+        int r = 0;
+
+        pthread_mutex_lock(&share->lock);
+        if (share_server_ended(share->server))
+                r = error_set(&error, -ENOTCONN, "its server has ended, and clients reach it no more: close it, and "
+                              "share it anew");
+        pthread_mutex_unlock(&share->lock);
+        if (r == 0 && share->lease && (r = names_lease_check(share->lease, &error)) < 0)
+                error_prefix(&error, "its name leads here no more, which is tried again");
+        return r < 0 ? region_error_keep(&error, "sharing \"%s\"", share->name) : 0;
+}
+
 /* A reader that has come to the end hangs up. */
 static int end_stream(struct failover_share *share, struct error *error) {
         usec_t until = clock_usec(CLOCK_MONOTONIC) + share->deadline_usec;
@@ -414,6 +430,10 @@ EXPORT int failover_share_close(failover_share *share) {
         if (!share)
                 return 0;
         memcpy(name, share->name, NAME_LEN);
+        if (share->pid != getpid()) {
+                error_set(&error, -ECHILD, "is shared by process %d, which alone can end it", (int) share->pid);
+                return region_error_keep(&error, "sharing \"%s\"", name);
+        }
         if (share->header->n_buffers > 0)
                 r = end_stream(share, &error);
         share_free(share);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
@@ -24,8 +25,8 @@ struct client {
         struct client *next;
         struct name_owner owner;
         uid_t scope;
-        int fd;
-        sd_event_source *source;
+        int fd, pidfd; /* the process that connected; -1: not to be seen from here */
+        sd_event_source *source, *gone_source;
         size_t used;
         char line[NAMES_LINE_MAX]; /* may hold a capability */
 };
@@ -50,8 +51,11 @@ static struct client *client_free(struct client *client) {
                 *at = client->next;
         name_table_leave(client->server->table, &client->owner);
         sd_event_source_disable_unref(client->source);
+        sd_event_source_disable_unref(client->gone_source);
         if (client->fd >= 0)
                 (void) close(client->fd);
+        if (client->pidfd >= 0)
+                (void) close(client->pidfd);
         explicit_bzero(client->line, sizeof(client->line));
         free(client);
         return NULL;
@@ -136,6 +140,23 @@ static int on_client(sd_event_source *source, int fd, uint32_t events, void *use
         return 0;
 }
 
+/* Its children may have the connection still; the names were its own. */
+static int on_gone(sd_event_source *source, int pidfd, uint32_t events, void *userdata) {
+        (void) source;
+        (void) pidfd;
+        (void) events;
+        client_free(userdata);
+        return 0;
+}
+
+/* Where it cannot be, the end of its connection tells. */
+static int watch_process(struct name_server *server, struct client *client) {
+        client->pidfd = client->owner.pid > 0 ? (int) syscall(SYS_pidfd_open, client->owner.pid, 0) : -1;
+        if (client->pidfd < 0)
+                return 0;
+        return sd_event_add_io(server->loop, &client->gone_source, client->pidfd, EPOLLIN, on_gone, client);
+}
+
 /* Who holds no name has had its answer: of those the oldest makes room. False where there is none. */
 static bool make_room(struct name_server *server, uid_t scope, bool any_scope) {
         struct client *oldest = NULL;
@@ -170,12 +191,14 @@ static int start_client(struct name_server *server, int *fd, const struct ucred 
         client->server = server;
         client->owner = (struct name_owner) { .uid = peer->uid, .pid = peer->pid };
         client->scope = scope;
-        client->fd = -1;
+        client->fd = client->pidfd = -1;
         r = sd_event_add_io(server->loop, &client->source, *fd, EPOLLIN, on_client, client);
         if (r >= 0)
                 r = sd_event_source_set_priority(client->source, PRIORITY);
         if (r >= 0)
                 r = sd_event_source_set_ratelimit(client->source, USEC_PER_SEC, NAME_SERVER_LINES_MAX);
+        if (r >= 0)
+                r = watch_process(server, client);
         if (r < 0) {
                 client_free(client);
                 return r;

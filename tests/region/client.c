@@ -209,10 +209,22 @@ static void do_fork(void) {
 
         if (child == 0) {
                 signal(SIGSEGV, SIG_DFL);
+                if (failover_region_close(region) != -ECHILD)
+                        _exit(77);
                 _exit((int) (*word(0) & 1));
         }
         waitpid(child, &status, 0);
         printf("ok %d %llu\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0, (unsigned long long) *word(0));
+}
+
+/* A child that has all descriptors of this program, and outlives it. */
+static void do_fork_and_stay(void) {
+        pid_t child = fork();
+
+        if (child == 0)
+                for (int r = failover_share_close(share) == -ECHILD ? 0 : 77;;)
+                        r == 0 ? (void) pause() : _exit(r);
+        say(0, "", (uint64_t) child);
 }
 
 static void do_close(void) {
@@ -277,7 +289,7 @@ static void obey(char *line) {
         else if (strcmp(line, "flush") == 0)
                 say(failover_region_flush(region), NULL, 0);
         else if (strcmp(line, "check") == 0)
-                say(failover_region_check(region), NULL, 0);
+                say(region ? failover_region_check(region) : failover_share_check(share), NULL, 0);
         else if (strcmp(line, "refresh") == 0)
                 say(failover_region_refresh(region), NULL, 0);
         else if (strcmp(line, "prefetch") == 0)
@@ -290,6 +302,8 @@ static void obey(char *line) {
                 do_pass(a);
         else if (strcmp(line, "fork") == 0)
                 do_fork();
+        else if (strcmp(line, "fork-and-stay") == 0)
+                do_fork_and_stay();
         else if (strcmp(line, "store-forever") == 0)
                 do_store_forever();
         else if (strcmp(line, "torn") == 0)

@@ -2,10 +2,12 @@
 """Programs that find each other at failoverd's name server."""
 import contextlib
 import errno
+import os
+import signal
 
 import pytest
 from failoverd import Failoverd
-from region import MIB
+from region import MIB, Failed
 from server import SECONDS
 from testbed.wait import until
 
@@ -16,6 +18,15 @@ SIZE = 4 * MIB
 def failoverd(tmp_path):
     with contextlib.closing(Failoverd(str(tmp_path), "/nonexistent/depot.sock")) as one:
         yield one
+
+
+def told(client):
+    """What a check fails with; None: it does not."""
+    try:
+        client.ask("check")
+    except Failed as failed:
+        return failed.what
+    return None
 
 
 def test_a_share_is_found_by_its_name_until_its_owner_ends(clients, failoverd):
@@ -56,3 +67,32 @@ def test_a_name_is_registered_again_when_failoverd_was_restarted(clients, failov
         late.open("prices", names=again.names)
         assert late.number("verify", 5) == 0
         assert late.fails("open", "rates", names=again.names)[0] == errno.ENOENT
+
+
+def test_a_name_ends_with_its_owner_whatever_the_owners_children_do(clients, failoverd):
+    owner, other = clients(), clients()
+    owner.ask("share", "prices", size=SIZE, names=failoverd.names)
+    child = owner.number("fork-and-stay")
+    try:
+        owner.kill()
+        until(lambda: not failoverd.regions()["names"], SECONDS, failoverd.log)
+        other.ask("share", "prices", size=SIZE, names=failoverd.names)
+        os.kill(child, 0)    # it was there all the time
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_program_is_told_that_another_one_has_its_name(clients, failoverd, tmp_path):
+    owner, thief = clients(), clients()
+    owner.ask("share", "prices", size=SIZE, names=failoverd.names)
+    owner.ask("check")
+    failoverd.close()
+    until(lambda: told(owner) == errno.ENOTCONN, SECONDS, "the name server is missed")
+    owner.process.send_signal(signal.SIGSTOP)
+    with contextlib.closing(Failoverd(str(tmp_path), "/nonexistent/depot.sock")) as again:
+        thief.ask("share", "prices", size=SIZE, names=again.names)
+        owner.process.send_signal(signal.SIGCONT)
+        until(lambda: told(owner) == errno.EPERM, SECONDS, "the loss is told")
+        assert f"process {thief.process.pid}" in owner.fails("check")[1]
+        thief.kill()
+        until(lambda: told(owner) is None, SECONDS, "it has its name again")
