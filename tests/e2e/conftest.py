@@ -59,10 +59,18 @@ def keeper():
 
 
 @pytest.fixture
-def pair(keeper, request):
-    """An armed pair `p` of guests a and b: hot-standby application db (128 MiB), plain application web (64 MiB)."""
-    request.node.stand = keeper.armed()
-    return request.node.stand
+def stand(keeper):
+    """A pair `p` of guests a and b: hot-standby application db (128 MiB), plain application web (64 MiB). A file whose
+    tests need another one has a `stand` of its own."""
+    return keeper.armed()
+
+
+@pytest.fixture
+def pair(stand, request):
+    """The same, armed. What else has to hold before each test of a file, its own `pair` adds to this one."""
+    request.node.stand = stand
+    stand.wait_armed()
+    return stand
 
 
 @pytest.fixture
@@ -72,8 +80,7 @@ def home(pair):
     ended = pair.application("web")["ended"]
     for verb, wanted in (("switch", pair.active == "a" and ended), ("return", pair.active != "a" or ended)):
         if wanted:
-            done = pair.failoverd.ctl(verb, "p")
-            assert done.returncode == 0, done.stderr
+            pair.failoverd.must(verb, "p")
             pair.wait_armed()
     until(lambda: pair.running_on("web") == ["a"], 60, "the plain application runs on a")
     return pair

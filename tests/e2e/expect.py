@@ -8,9 +8,15 @@ def table_adds_up(pair):
     assert sum(row["usage_bytes"] for row in table["rows"]) == table["governed_bytes"]
 
 
-def counts(pair, vm, app="db"):
+def counts(pair, vm, app="db", seconds=30):
     """The application has filled its region there and keeps looking at it."""
-    until(lambda: pair.count(vm, app) > 0, 30, f"{app} counts on {vm}")
+    until(lambda: pair.count(vm, app) > 0, seconds, f"{app} counts on {vm}")
+
+
+def counts_further(pair, vm, app="db", seconds=30):
+    """It goes on now."""
+    counted = pair.count(vm, app)
+    until(lambda: pair.count(vm, app) > counted, seconds, f"{app} counts on, on {vm}")
 
 
 def moved(pair, flow, kind, old, new, app="db"):

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Addresses that an application takes along: set where it runs, gone where it does not, announced on the link."""
-import os
-import signal
 import time
 
 import pytest
@@ -33,13 +31,6 @@ def stand(network):
         yield stand
 
 
-@pytest.fixture
-def pair(stand, request):
-    request.node.stand = stand
-    stand.wait_armed()
-    return stand
-
-
 def addresses(pair, vm):
     return {line.split()[1].split("/")[0] for line in pair.shell(vm, "ip addr show dev eth0").splitlines()
             if line.split()[0] in ("inet", "inet6")} & {V4, V6}
@@ -69,9 +60,9 @@ def test_address_follows_its_application_and_is_announced(pair, network, fault):
     if fault == "application":
         pair.kill_app(old, "db", "KILL")
     elif fault == "panic":
-        pair.guests[old].send("echo c > /proc/sysrq-trigger")
+        pair.panic(old)
     else:
-        os.kill(pair.guests.pid(old), signal.SIGKILL)
+        pair.guests.kill(old)
     flow = pair.wait_failover(before)
     moved(pair, flow, "application-failure" if fault == "application" else "os-failure", old, new)
     print(f"announced {announced(network, new, since) - since:.3f} s after the fault")

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Processors that an application takes along."""
-import os
-import signal
-
 import pytest
 
 from expect import moved, rejoined
@@ -18,13 +15,6 @@ def stand():
     text = policy(applications=(DB + "        resources: {vcpus: 1}\n",))
     with Stand(text, "p", ("a", "b"), 192, [("db", 128)], domain_options=OPTIONS) as stand:
         yield stand
-
-
-@pytest.fixture
-def pair(stand, request):
-    request.node.stand = stand
-    stand.wait_armed()
-    return stand
 
 
 def online(pair, vm):
@@ -43,7 +33,7 @@ def test_owner_has_the_processor_and_the_standby_has_not(pair):
 
 def test_standby_gets_the_processor_when_the_active_vm_fails_and_the_new_standby_is_small_again(pair):
     old, new, before = pair.active, pair.standby, pair.n_flows()
-    os.kill(pair.guests.pid(old), signal.SIGKILL)
+    pair.guests.kill(old)
     flow = pair.wait_failover(before)
     moved(pair, flow, "os-failure", old, new)
     has_two(pair, new)
@@ -54,22 +44,22 @@ def test_standby_gets_the_processor_when_the_active_vm_fails_and_the_new_standby
 def test_living_vm_keeps_its_processor_when_its_application_moves_and_lives_on(pair):
     """Taking it away kills QEMU 7.2 under emulation."""
     old, new, before = pair.active, pair.standby, pair.n_flows()
-    pids = {vm: pair.guests.pid(vm) for vm in pair.domains}
+    pids = pair.qemus()
     pair.kill_app(old, "db", "KILL")
     moved(pair, pair.wait_failover(before), "application-failure", old, new)
     has_two(pair, new)
     pair.wait_armed()
     assert online(pair, old) == 2
-    assert {vm: pair.guests.pid(vm) for vm in pair.domains} == pids
+    assert pair.qemus() == pids
 
 
 def test_failoverd_started_anew_takes_no_processor_away(pair):
-    active, pids = pair.active, {vm: pair.guests.pid(vm) for vm in pair.domains}
+    active, pids = pair.active, pair.qemus()
     pair.failoverd.kill()
     pair.failoverd.start()
     pair.wait_armed(30)
     assert online(pair, active) == 2
-    assert {vm: pair.guests.pid(vm) for vm in pair.domains} == pids
+    assert pair.qemus() == pids
 
 
 def test_processor_set_offline_by_hand_stays_so(pair):

@@ -35,17 +35,10 @@ def stand():
         yield stand
 
 
-@pytest.fixture
-def pair(stand, request):
-    request.node.stand = stand
-    stand.wait_armed()
-    return stand
-
-
 @pytest.mark.parametrize("vm", WATCHDOG_ACTIONS, ids=[f"action-{action}" for action in WATCHDOG_ACTIONS.values()])
 def test_watchdog_that_nobody_pats_moves_the_application(pair, vm):
     if pair.active != vm:
-        assert pair.failoverd.ctl("switch", "p").returncode == 0
+        pair.failoverd.must("switch", "p")
         pair.wait_armed()
     before = pair.n_flows()
     old, new, flow = fault(pair, lambda vm: pair.guests[vm].send(START_WATCHDOG))

@@ -7,13 +7,13 @@ from expect import fault, moved, rejoined, said_times
 
 
 def test_kernel_panic_moves_the_application_to_the_standby(pair):
-    old, new, flow = fault(pair, lambda vm: pair.guests[vm].send("echo c > /proc/sysrq-trigger"))
+    old, new, flow = fault(pair, pair.panic)
     assert "panic" in flow["cause"]
     rejoined(pair, old, new, flow)
 
 
 def test_qemu_killed_moves_the_application_to_the_standby(pair):
-    old, new, flow = fault(pair, lambda vm: os.kill(pair.guests.pid(vm), signal.SIGKILL))
+    old, new, flow = fault(pair, pair.guests.kill)
     assert "QEMU process" in flow["cause"]
     rejoined(pair, old, new, flow)
 
@@ -50,7 +50,7 @@ def test_plain_application_ends_with_its_system_and_its_memory_returns_to_the_mo
     unused = home.failoverd.table()["unused"]["usage_bytes"]
     web = home.failoverd.table()["p:a:web"]
     assert web["target"]["name"] == "monitor"
-    old, new, flow = fault(home, lambda vm: os.kill(home.guests.pid(vm), signal.SIGKILL))
+    old, new, flow = fault(home, home.guests.kill)
     table = home.failoverd.table()
     assert "p:a:web" not in table and "p:b:web" not in table
     assert table["unused"]["usage_bytes"] == unused + web["usage_bytes"]

@@ -2,7 +2,7 @@
 """An operator saves or migrates the active VM: nothing is done until it is back, and then it goes on where it was."""
 import pytest
 
-from expect import said
+from expect import counts, counts_further, said
 from testbed.other_host import OtherHost
 from testbed.policy import policy
 from testbed.stand import Stand
@@ -50,16 +50,13 @@ class Left:
         self.pair.wait_armed()
         assert self.pair.active == self.vm and self.pair.n_flows() == self._flows
         assert (self._system(), self.pair.app_pid(self.vm, "db")) == self._life, "it was started anew"
-        count = self.pair.count(self.vm, "db")
-        until(lambda: self.pair.count(self.vm, "db") > count, 30, "it counts on")
+        counts_further(self.pair, self.vm)
 
 
 @pytest.fixture
-def left(stand, request):
-    request.node.stand = stand
-    stand.wait_armed()
-    until(lambda: stand.count(stand.active, "db") > 0, 30, "it counts")
-    return Left(stand)
+def left(pair):
+    counts(pair, pair.active)
+    return Left(pair)
 
 
 def test_saved_vm_is_left_alone_and_goes_on_where_it_is_restored(left):

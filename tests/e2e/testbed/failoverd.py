@@ -58,6 +58,12 @@ class Control:
         """Runs failoverctl; returns the finished process (returncode, stdout, stderr)."""
         return self.session.run(*self.command, *arguments, seconds=seconds, check=False)
 
+    def must(self, *arguments, **options):
+        """The same of what has to be done well."""
+        done = self.ctl(*arguments, **options)
+        assert done.returncode == 0, f"failoverctl {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done
+
     def ctl_start(self, *arguments, log):
         """The same in the background, its output in a file of the session."""
         return self.session.spawn(*self.command, *arguments, log=log)
@@ -96,7 +102,6 @@ class Control:
     def table(self):
         """Rows of the table by their key, sizes in bytes."""
         return {row["key"]: row for row in self.json("table")["rows"]}
-
 
     def check_recordings(self):
         """Those of a service are not looked at; Failoverd's are."""

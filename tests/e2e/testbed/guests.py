@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The small test guests of a session (tests/guest/build-image, tests/guest/domain-xml)."""
 import os
+import signal
 import subprocess
 
 from .console import Console
@@ -53,6 +54,10 @@ class Guests:
                 return pid if f"guest={name}," in f.read() else None
         except (OSError, ValueError):
             return None
+
+    def kill(self, name, number=signal.SIGKILL):
+        """Signals a domain's QEMU."""
+        os.kill(self.pid(name), number)
 
     def state(self, name):
         return self.session.virsh("domstate", name).stdout.strip()

@@ -142,7 +142,19 @@ class Stand:
         flows = self.failoverd.flows(self.pair_name)
         return flow_number(flows[0]) if flows else 0
 
+    def apply(self, text, seconds=120):
+        """Another policy."""
+        self.failoverd.must("policy", "apply", self.session.write("applied.yaml", text), seconds=seconds)
+
+    def qemus(self):
+        """The guests' processes."""
+        return {domain: self.guests.pid(domain) for domain in self.domains}
+
     # ---- inside a guest ----
+
+    def panic(self, domain):
+        """Its kernel crashes."""
+        self.guests[domain].send("echo c > /proc/sysrq-trigger")
 
     def shell(self, domain, command, seconds=30):
         return self.guests[domain].run(command, seconds)
