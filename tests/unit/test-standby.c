@@ -160,15 +160,16 @@ int __wrap_context_remove(const struct context_job *job, const char *name, struc
 }
 
 static void write_policy(const char *text) {
+        static time_t seconds; /* never the time of the one before: the file system's clock is a coarse one */
+        struct timespec times[2];
         char path[128];
         FILE *f;
 
+        seconds++;
+        times[0] = times[1] = (struct timespec) { .tv_sec = seconds };
         snprintf(path, sizeof(path), "%s.new", policy_path);
         f = fopen(path, "w");
         REQUIRE(f && fputs(text, f) >= 0 && fclose(f) == 0);
-        /* Never the time of the one before: the file system's clock is a coarse one. */
-        static time_t seconds;
-        const struct timespec times[2] = { { .tv_sec = ++seconds }, { .tv_sec = seconds } };
         REQUIRE(utimensat(AT_FDCWD, path, times, 0) == 0 && rename(path, policy_path) == 0);
 }
 
