@@ -4,7 +4,8 @@
 /* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
  * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c
  * (what is kept of what was recorded), manager-overflow.c (disks on memory servers), manager-places.c (which there
- * are), manager-standbys.c (VMs that stand alone). */
+ * are), manager-regions.c (mirrors of shared regions), manager-standbys.c (VMs
+ * that stand alone). */
 
 #include "daemon/bus/bus.h"
 #include "daemon/host/agent-link.h"
@@ -38,6 +39,7 @@ struct manager_pair {
         usec_t due_usec;
         struct processor_use processor[SIDE_MAX];
         uint32_t followed; /* bits by application: its region is on its way (ACTION_FOLLOW) */
+        uint32_t untended; /* the same: it was said that a mirror of it is not to be had */
         int told_pids[SIDE_MAX]; /* of the processes that the pool's limit was last told of; 0: none */
         usec_t kept_usec[RECORD_KIND_MAX]; /* when a recording of such a decision was kept last, 0: never */
 };
@@ -72,6 +74,8 @@ struct manager {
         struct resident_survey *survey;
         struct overflow *overflow;
         struct region_holder *regions;
+        sd_event_source *regions_timer;
+        int tended_slot, tended_app; /* whose mirrors are looked after next */
         struct standbys *standbys;
         sd_event_source *standbys_timer;
         struct {
@@ -122,6 +126,9 @@ void manager_keep_flows_cut_off(struct manager *manager);
 /* The same where it was decided not to act. NULL also for other kinds, and where one was kept not long ago. */
 const char *manager_keep_decision(struct manager *manager, struct manager_pair *slot, enum record_kind kind,
                                   char path[static RECORDING_PATH_LEN]);
+
+/* manager-regions.c: holders of shared regions, and what looks after their mirrors. */
+int manager_open_regions(struct manager *manager, struct error *error);
 
 /* manager-facts.c */
 /* Looks at the processor time that a VM's process has used: cheap, each time its second paths are asked. */

@@ -212,9 +212,9 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         r = resident_survey_new("/proc", &manager->survey);
         if (r < 0)
                 return error_set(error, r, "out of memory");
-        r = region_holder_new(manager->loop, &manager->sink, &manager->regions);
+        r = manager_open_regions(manager, error);
         if (r < 0)
-                return error_set(error, r, "out of memory");
+                return r;
         r = overflow_new(manager,
                          &(struct pagers_options){ .user = manager->user, .runtime_dir = options->runtime_dir,
                                                    .service_dir = "/run/failover-pager", .nbdkit = options->nbdkit,
@@ -364,6 +364,7 @@ struct manager *manager_free(struct manager *manager) {
         resident_survey_free(manager->survey);
         hypervisor_free(manager->hypervisor);
         overflow_free(manager->overflow);
+        sd_event_source_disable_unref(manager->regions_timer);
         region_holder_free(manager->regions);
         sd_event_source_disable_unref(manager->standbys_timer);
         standbys_free(manager->standbys);

@@ -120,6 +120,16 @@ static bool do_phase_of_all(struct asking *askings, size_t n, void (*phase)(stru
         return good;
 }
 
+void region_grant_tend(struct region_grant *grant) {
+        struct asking askings[POLICY_REGIONS_MAX] = { 0 };
+
+        for (size_t i = 0; i < grant->n_regions; i++)
+                askings[i].take = take_of(grant, &grant->regions[i]);
+        (void) do_phase_of_all(askings, grant->n_regions, region_take_tend);
+        for (size_t i = 0; i < grant->n_regions; i++)
+                take_answer(grant, &askings[i].take);
+}
+
 void region_grant_ask(struct region_grant *grant) {
         struct asking askings[POLICY_REGIONS_MAX] = { 0 };
         size_t n = 0;

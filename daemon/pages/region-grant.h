@@ -27,4 +27,6 @@ struct region_grant {
 
 /* Asks for the regions that have no capability yet. */
 void region_grant_ask(struct region_grant *grant);
+/* Of those that were granted under `token` and are in use: mirrors that are not there any more (region_take_tend()). */
+void region_grant_tend(struct region_grant *grant);
 void region_grant_deinit(struct region_grant *grant);

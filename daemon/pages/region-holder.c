@@ -13,6 +13,9 @@
 #include "daemon/pages/region-grant.h"
 
 #define UNDER_WAY_MAX 4 /* grants of one application */
+#define TENDED_MAX 8    /* applications whose mirrors are looked after at once: a silent server holds a thread */
+/* Of looking after one. A server that takes a silent mirror for lost waits ten seconds for it. */
+#define TEND_DEADLINE_USEC (60 * USEC_PER_SEC)
 
 _Static_assert(REGION_TEXT_LEN <= EVENT_TEXT_LEN, "an event tells all of it");
 
@@ -25,12 +28,15 @@ struct grant {
         char application[NAME_LEN];
         struct event done; /* the answer, but for what it has come to */
         usec_t granted_usec; /* 0: it was not */
+        bool tends;          /* it is no grant: mirrors are looked after */
         struct region_grant region;
 };
 
 struct region_holder {
         sd_event *loop;
         const struct sink *sink;
+        region_tended_t tended;
+        void *userdata;
         struct grant *under_way, *granted;
 };
 
@@ -43,13 +49,16 @@ static struct grant *grant_free(struct grant *grant) {
 
 DEFINE_CLEANUP(struct grant *, grant_free)
 
-int region_holder_new(sd_event *loop, const struct sink *sink, struct region_holder **ret) {
+int region_holder_new(sd_event *loop, const struct sink *sink, region_tended_t tended, void *userdata,
+                      struct region_holder **ret) {
         struct region_holder *holder = calloc(1, sizeof(*holder));
 
         if (!holder)
                 return -ENOMEM;
         holder->loop = loop;
         holder->sink = sink;
+        holder->tended = tended;
+        holder->userdata = userdata;
         *ret = holder;
         return 0;
 }
@@ -74,7 +83,12 @@ struct region_holder *region_holder_free(struct region_holder *holder) {
 }
 
 static void grant_run(void *data) {
-        region_grant_ask(&((struct grant *) data)->region);
+        struct grant *grant = data;
+
+        if (grant->tends)
+                region_grant_tend(&grant->region);
+        else
+                region_grant_ask(&grant->region);
 }
 
 static struct grant **find(struct grant **list, const char *pair, const char *application) {
@@ -83,10 +97,25 @@ static struct grant **find(struct grant **list, const char *pair, const char *ap
         return list;
 }
 
+static void take_out(struct grant *grant) {
+        struct grant **at = &grant->holder->under_way;
+
+        while (*at != grant)
+                at = &(*at)->next;
+        *at = grant->next;
+}
+
 static void grant_ended(void *data) {
         struct grant *grant = data, *kept = steal_ptr(grant->kept), **at;
         struct region_holder *holder = grant->holder;
         struct event done = grant->done;
+
+        take_out(grant);
+        if (grant->tends) {
+                free(kept);
+                holder->tended(holder->userdata, done.pair, done.app, grant->region.result, grant->region.text);
+                return;
+        }
 
         done.result = grant->region.result;
         done.bytes = done.result == -ESTALE && grant->region.token_known > grant->region.token
@@ -94,9 +123,6 @@ static void grant_ended(void *data) {
                              : grant->region.token;
         memcpy(done.text, grant->region.text, sizeof(done.text));
 
-        for (at = &holder->under_way; *at != grant; at = &(*at)->next)
-                ;
-        *at = grant->next;
         /* The thread may still hold on to the errand and its data. */
         *kept = *grant;
         kept->kept = NULL;
@@ -183,31 +209,55 @@ void region_holder_node(char ret[static NAME_LEN]) {
         memcpy(ret, name, sizeof(name));
 }
 
-int region_holder_grant(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
-                        const struct action *action) {
+/* A grant of the regions of an application, not begun. */
+static int make_grant(struct region_holder *holder, const struct pair_policy *pair, int app, struct grant **ret) {
         _cleanup_(grant_freep) struct grant *grant = calloc(1, sizeof(*grant));
-        const struct application *application = &pair->applications[action->app];
-        struct errand *errand = NULL;
-        struct grant *next;
-        int r = 0;
 
         if (!grant)
                 return -ENOMEM;
-        if (count_under_way(holder, pair->name, application->name) >= UNDER_WAY_MAX)
-                return -EAGAIN;
         grant->kept = calloc(1, sizeof(*grant->kept));
         if (!grant->kept)
                 return -ENOMEM;
         grant->holder = holder;
+        memcpy(grant->region.owner, pair->name, NAME_LEN);
+        memcpy(grant->application, pair->applications[app].name, NAME_LEN);
+        region_holder_node(grant->region.node);
+        *ret = steal_ptr(grant);
+        return 0;
+}
+
+/* The grant is the errand's, also where that does not begin. */
+static int begin(struct region_holder *holder, struct grant *grant) {
+        struct grant *next = grant->next = holder->under_way;
+        struct errand *errand = NULL;
+        int r;
+
+        holder->under_way = grant;
+        r = errand_begin(holder->loop, &grant_work, grant, USEC_INFINITY, &errand);
+        if (r < 0)
+                holder->under_way = next;
+        else
+                grant->errand = errand;
+        return r;
+}
+
+int region_holder_grant(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
+                        const struct action *action) {
+        _cleanup_(grant_freep) struct grant *grant = NULL;
+        const struct application *application = &pair->applications[action->app];
+        int r;
+
+        if (count_under_way(holder, pair->name, application->name) >= UNDER_WAY_MAX)
+                return -EAGAIN;
+        r = make_grant(holder, pair, action->app, &grant);
+        if (r < 0)
+                return r;
         grant->region.alone = action->alone;
         grant->region.token = action->bytes;
         grant->region.granted = action->offset;
         grant->region.deadline_usec = action->deadline_usec;
         grant->done = (struct event) { .kind = EVENT_DONE, .pair = action->pair, .side = action->side,
                                        .app = action->app, .action = (int) action->kind, .action_id = action->id };
-        memcpy(grant->region.owner, pair->name, NAME_LEN);
-        memcpy(grant->application, application->name, NAME_LEN);
-        region_holder_node(grant->region.node);
         for (size_t i = 0; r == 0 && i < application->n_regions; i++) {
                 grant->region.regions[i].may_be_new = action->count & 1U << i;
                 r = copy_region(policy, &application->regions[i], &grant->region.regions[grant->region.n_regions++]);
@@ -215,15 +265,37 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
         if (r < 0)
                 return r;
         take_over(&grant->region, *find(&holder->granted, pair->name, application->name));
-        next = grant->next = holder->under_way;
-        holder->under_way = grant;
-        r = errand_begin(holder->loop, &grant_work, grant, USEC_INFINITY, &errand);
+        return begin(holder, steal_ptr(grant));
+}
+
+static unsigned count_tended(const struct region_holder *holder) {
+        unsigned n = 0;
+
+        for (const struct grant *grant = holder->under_way; grant; grant = grant->next)
+                n += grant->tends;
+        return n;
+}
+
+int region_holder_tend(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
+                       int slot, int app, uint64_t token) {
+        _cleanup_(grant_freep) struct grant *grant = NULL;
+        const struct application *application = &pair->applications[app];
+        int r;
+
+        if (count_tended(holder) >= TENDED_MAX || count_under_way(holder, pair->name, application->name) > 0)
+                return -EAGAIN;
+        r = make_grant(holder, pair, app, &grant);
         if (r < 0)
-                holder->under_way = next;
-        else
-                grant->errand = errand;
-        steal_ptr(grant); /* the errand's, also where it did not begin */
-        return r;
+                return r;
+        grant->tends = true;
+        grant->region.token = grant->region.granted = token;
+        grant->region.deadline_usec = TEND_DEADLINE_USEC;
+        grant->done = (struct event) { .pair = slot, .app = app };
+        for (size_t i = 0; r == 0 && i < application->n_regions; i++)
+                if (application->regions[i].mirror[0])
+                        r = copy_region(policy, &application->regions[i],
+                                        &grant->region.regions[grant->region.n_regions++]);
+        return r < 0 ? r : begin(holder, steal_ptr(grant));
 }
 
 static const struct grant *find_granted(const struct region_holder *holder, const char *pair, const char *application,

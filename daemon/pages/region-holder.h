@@ -14,8 +14,11 @@
 
 struct region_holder;
 
-/* `sink` gets an EVENT_DONE for each grant. -ENOMEM. */
-int region_holder_new(sd_event *loop, const struct sink *sink, struct region_holder **ret);
+/* `sink` gets an EVENT_DONE for each grant, `tended` what has come of looking after an application's
+ * mirrors; "": nothing was to be done. -ENOMEM. */
+typedef void (*region_tended_t)(void *userdata, int pair, int app, int result, const char *text);
+int region_holder_new(sd_event *loop, const struct sink *sink, region_tended_t tended, void *userdata,
+                      struct region_holder **ret);
 /* Takes NULL; returns NULL. Calls under way are not waited for. */
 struct region_holder *region_holder_free(struct region_holder *holder);
 
@@ -24,6 +27,11 @@ struct region_holder *region_holder_free(struct region_holder *holder);
  * errors of errand_begin(): nothing follows then. */
 int region_holder_grant(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
                         const struct action *action);
+
+/* Looks after the mirrors of that application's regions, which are in use under `token`, off the loop. -ENOMEM,
+ * -EAGAIN where something of that application, or enough of others', is under way. */
+int region_holder_tend(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
+                       int slot, int app, uint64_t token);
 
 /* The regions of an application as a program is told of them (agents/protocol/region-list.h), as granted under that
  * token, or NULL. Secret. Valid until the next grant. */

@@ -212,6 +212,37 @@ void region_take_mirror(struct region_take *take) {
                 give_mirror(p, at);
 }
 
+/* One that reaches for its mirror, and has not found it, finds none there any more. What another primary has is for a
+ * grant to judge. */
+static bool lacks_mirror(const struct places *p, size_t at) {
+        const struct look *here = &p->looks[at], *there = &p->looks[!at];
+
+        if (!places_have(p, at, SPACE_PRIMARY) || here->status.token != p->take->token || there->r < 0 ||
+            here->status.hand_over != COPY_NONE)
+                return false;
+        if (here->status.mirror == COPY_CONNECTING)
+                return there->r == 0;
+        return here->status.mirror == COPY_NONE && (there->r == 0 || there->status.role == SPACE_MIRROR);
+}
+
+void region_take_tend(struct region_take *take) {
+        struct places places, *p = &places;
+        int r = 0;
+
+        places_init(p, take);
+        places_look(p);
+        for (size_t at = 0; take_has_mirror(take) && at < take->region->n_servers; at++) {
+                if (!lacks_mirror(p, at))
+                        continue;
+                r = make_mirror(p, at);
+                region_remark(take->text, r < 0 ? "%s has no mirror at %s: %s" : "%s is mirrored anew, at %s%s",
+                              take->region->policy.name, places_server(p, !at), r < 0 ? error_text(p->error) : "");
+                break;
+        }
+        take->result = r;
+        places_deinit(p);
+}
+
 void region_take_end(struct region_take *take) {
         if (take->places)
                 places_deinit(take->places);

@@ -3,9 +3,10 @@
 /*
  * Asks holders for an application's regions as failoverd does:
  *
- *   grant-regions new|known|other TOKEN[:GRANTED] DEADLINE_MS NAME:SIZE:KIND:hold|start:CONTROL:GUESTS[,CONTROL:URI]...
+ *   grant-regions HOW TOKEN[:GRANTED] DEADLINE_MS NAME:SIZE:KIND:hold|start:CONTROL:GUESTS[,CONTROL:URI]...
  *
- * other: known, and whoever had them may still be able to write.
+ * HOW: new, or known: they have been at their holders. other: known, and whoever had them may still be
+ * able to write. tend: their mirrors are looked after, of regions that are in use under that token.
  *
  * GRANTED is the token of the grant before, the last two are of a mirror, which guests reach as servers do.
  * Prints the result, the token that a holder knows, what is to be said, and the list that a program is handed.
@@ -65,7 +66,10 @@ int main(int argc, char **argv) {
                 control = cut(&mirror);
                 add_server(region, "annex", control, mirror);
         }
-        region_grant_ask(&grant);
+        if (strcmp(argv[1], "tend") == 0)
+                region_grant_tend(&grant);
+        else
+                region_grant_ask(&grant);
         printf("%d\n%llu\n%s\n%s\n", grant.result, (unsigned long long) grant.token_known, grant.text,
                grant.list ? grant.list : "");
         region_grant_deinit(&grant);

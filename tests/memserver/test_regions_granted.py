@@ -29,10 +29,13 @@ def region(server, name="orders", size=MIB, kind=3, lost="hold", guests="nbds://
     return f"{name}:{size}:{kind}:{lost}:{server.control_path}:{guests}"
 
 
-def grant(token, *regions, new=False, other=False, seconds=10):
-    return Answer(subprocess.run([ASK, "new" if new else "other" if other else "known",
-                                  str(token), str(int(seconds * 1000)), *regions],
+def ask(how, token, *regions, seconds=10):
+    return Answer(subprocess.run([ASK, how, str(token), str(int(seconds * 1000)), *regions],
                                  check=True, capture_output=True, text=True, timeout=60).stdout)
+
+
+def grant(token, *regions, new=False, other=False, seconds=10):
+    return ask("new" if new else "other" if other else "known", token, *regions, seconds=seconds)
 
 
 def test_a_new_region_is_opened_and_its_program_told_where_it_is(server):

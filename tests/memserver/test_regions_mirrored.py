@@ -6,7 +6,7 @@ import os
 import nbd
 import pytest
 from server import MIB, PAGE, page
-from test_regions_granted import grant, region
+from test_regions_granted import ask, grant, region
 
 ORDERS = {"node": "n1", "owner": "orders", "space": "orders"}
 
@@ -128,6 +128,34 @@ def test_a_silent_mirror_holds_nothing_up_and_is_given_again_later(depot, annex)
     answer = grant("2:1", mirrored(depot, annex))
     assert answer.errno == 0 and "no mirror" not in answer.text
     depot.until_mirror("complete", **ORDERS)
+
+
+def test_a_mirror_that_came_back_empty_is_given_again_while_the_application_runs(depot, annex):
+    """As it is looked after, without a grant: what the writer has stays its own."""
+    writer = begin(depot, annex)
+    write(writer, "first")
+    assert ask("tend", 1, mirrored(depot, annex)).text == ""    # nothing is amiss
+    annex.kill()
+    depot.until_mirror("connecting", **ORDERS)
+    assert ask("tend", 1, mirrored(depot, annex)).text == ""    # nobody could be its mirror
+    annex.start()
+    answer = ask("tend", 1, mirrored(depot, annex), seconds=60)
+    assert answer.errno == 0 and answer.text == "orders is mirrored anew, at annex"
+    depot.until_mirror("complete", **ORDERS)
+    write(writer, "second")
+    depot.kill()
+    answer = grant("2:1", mirrored(depot, annex))
+    assert answer.errno == 0 and answer.connect(annex).pread(PAGE, 0) == page(1, "second")
+
+
+def test_what_another_grant_has_is_left_alone_by_who_looks_after_mirrors(depot, annex):
+    write(begin(depot, annex), "old")
+    depot.stop()
+    write(grant("2:1", mirrored(depot, annex, lost="start"), seconds=4).connect(annex), "new")
+    depot.go_on()    # a primary too, of an earlier grant
+    for token in (1, 2):
+        assert ask("tend", token, mirrored(depot, annex)).text == ""
+    assert depot.space(**ORDERS)["token"] == 1 and annex.space(**ORDERS)["token"] == 2
 
 
 def test_a_token_that_the_mirror_has_seen_is_no_new_one(depot, annex):

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Mirrors of shared regions that are in use. A holder reaches for its mirror by itself; one that has come back empty it
+ * does not find again, and would be alone until the application's next start. So what is on record as granted is looked
+ * after, one application after the other. Nothing is decided here that a failover rests on: a mirror that is not there
+ * is none, whoever has looked.
+ */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/manager-internal.h"
+
+#define LOOK_USEC (2 * USEC_PER_SEC)
+#define LOOKED_AT 8 /* applications a look: at one of a thousand every four minutes */
+
+static bool has_mirror(const struct application *application) {
+        for (size_t i = 0; i < application->n_regions; i++)
+                if (application->regions[i].mirror[0])
+                        return true;
+        return false;
+}
+
+/* It is in use under that token, and nobody is about to take it. */
+static bool rests(const struct pair *pair, int app) {
+        const struct record_app *record = &pair->record.apps[app];
+
+        return pair->record.known && !pair->policy->retired && pair->record.flow.kind == FLOW_NONE && !record->moving &&
+               record->state_granted == record->token && record->token > 0 &&
+               pair->members[record->owner].fence == FENCE_NONE && !pair->record.fence_wanted[record->owner];
+}
+
+static void on_tended(void *userdata, int slot, int app, int result, const char *text) {
+        struct manager *manager = userdata;
+        const struct pair *pair = slot < manager->engine->n_pairs ? manager->engine->pairs[slot] : NULL;
+        struct manager_pair *kept = slot < manager->n_pairs ? manager->pairs[slot] : NULL;
+        struct action action = { .kind = ACTION_RECORD, .record_kind = RECORD_GRANTED, .pair = slot, .app = app };
+        uint32_t bit = UINT32_C(1) << app;
+
+        if (!pair || !kept || (size_t) app >= pair->policy->n_applications)
+                return;
+        if (result < 0 && kept->untended & bit)
+                return; /* said already, and tried again */
+        kept->untended = result < 0 ? kept->untended | bit : kept->untended & ~bit;
+        if (!text[0])
+                return; /* nothing was amiss, or a server cannot be asked */
+        action.side = pair->record.apps[app].owner;
+        snprintf(action.text, sizeof(action.text), "the state of %.60s: %.180s", pair->policy->applications[app].name,
+                 text);
+        manager_act(manager, &action);
+}
+
+/* The next one that has a mirror, from where the last look ended. False where all have had their turn. */
+static bool next(struct manager *manager, int *ret_slot, int *ret_app) {
+        const struct engine *engine = manager->engine;
+
+        for (; manager->tended_slot < engine->n_pairs; manager->tended_slot++, manager->tended_app = 0) {
+                const struct pair *pair = engine->pairs[manager->tended_slot];
+
+                while (pair && (size_t) manager->tended_app < pair->policy->n_applications) {
+                        int app = manager->tended_app++;
+
+                        if (!has_mirror(&pair->policy->applications[app]) || !rests(pair, app))
+                                continue;
+                        *ret_slot = manager->tended_slot;
+                        *ret_app = app;
+                        return true;
+                }
+        }
+        manager->tended_slot = manager->tended_app = 0;
+        return false;
+}
+
+static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct manager *manager = userdata;
+        int slot, app;
+
+        for (int i = 0; i < LOOKED_AT && next(manager, &slot, &app); i++) {
+                const struct pair *pair = manager->engine->pairs[slot];
+
+                /* What cannot be begun now has its turn again. */
+                (void) region_holder_tend(manager->regions, manager->engine->policy, pair->policy, slot, app,
+                                          pair->record.apps[app].token);
+        }
+        (void) sd_event_source_set_time_relative(source, LOOK_USEC);
+        return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int manager_open_regions(struct manager *manager, struct error *error) {
+        int r = region_holder_new(manager->loop, &manager->sink, on_tended, manager, &manager->regions);
+
+        if (r < 0)
+                return error_set(error, r, "out of memory");
+        r = sd_event_add_time_relative(manager->loop, &manager->regions_timer, CLOCK_BOOTTIME, LOOK_USEC, 0, on_look,
+                                       manager);
+        return r < 0 ? error_set(error, r, "cannot set a timer: %s", strerror(-r)) : 0;
+}
