@@ -110,6 +110,7 @@ static void restore(struct engine *engine, const struct event *event) {
                 pair->apps[i].told_start = app.moving && app.owner == record->flow.to;
                 /* What was asked of whom before is not in the record. */
                 pair->apps[i].disks_there[SIDE_A] = pair->apps[i].disks_there[SIDE_B] = true;
+                pair->apps[i].release_usec = engine->now_usec;
                 pair->record.apps[i] = app;
         }
         pair->persist_seq[PERSIST_STEP] = pair->persist_seq[PERSIST_OWNER] = record->seq;

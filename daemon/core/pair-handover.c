@@ -99,7 +99,7 @@ void handover_tell_all(struct step *step, enum side side) {
         const struct pair *pair = step->pair;
 
         for (size_t i = 0; i < pair->policy->n_applications; i++)
-                if (pair->record.apps[i].using_bytes[side])
+                if (pair->record.apps[i].using_bytes[side] || handover_stood_in_for(step, (int) i, side))
                         handover_tell_managed(step, (int) i, side, 0);
                 else if (pair_is_memory(pair, (int) i) && pair->record.apps[i].releasing[side])
                         handover_tell_managed(step, (int) i, side, assigned_bytes(pair, side));
@@ -189,17 +189,30 @@ static void shrink(struct step *step, int app, enum side from) {
 /* So much of a node nobody holds on purpose: lists of the kernel's, a file that was read there once. It finds room
  * elsewhere in any guest. */
 #define NEEDED_LITTLE_BYTES (16 * MIB)
+#define ROOM_SPARE_BYTES (64 * MIB) /* of what is available elsewhere, the guest keeps so much */
 #define ASK_EVERY_USEC (500 * USEC_PER_MSEC)
 #define ASK_STEP_BYTES (16 * MIB) /* what is asked for piece by piece is asked for in pieces of some size */
+
+/* Of what others need of the region, the guest has room for so much elsewhere: its agent does not count what the VM
+ * manages no more. */
+static uint64_t room_elsewhere(const struct pair *pair, int app, enum side from) {
+        const struct member_state *member = &pair->members[from];
+
+        if (pair->record.apps[app].using_bytes[from] || member->protocol < PROTOCOL_VERSION_MANAGES ||
+            member->available_usec <= pair->apps[app].release_usec || member->available_bytes <= ROOM_SPARE_BYTES)
+                return 0;
+        return member->available_bytes - ROOM_SPARE_BYTES;
+}
 
 /* In whole blocks of the device: what runs there, and some room for its kernel, which else looks for it elsewhere.
  * What the guest says can only keep memory there, as not giving it up would. */
 static uint64_t kept_bytes(const struct pair *pair, int app, enum side from, uint64_t plugged) {
-        uint64_t needed = pair->apps[app].needed_bytes[from], kept;
+        uint64_t needed = pair->apps[app].needed_bytes[from], room = room_elsewhere(pair, app, from), kept;
         uint64_t block = pair->members[from].preflight.apps[app].block_bytes;
 
-        if (needed <= NEEDED_LITTLE_BYTES)
+        if (needed <= NEEDED_LITTLE_BYTES || needed <= room)
                 return 0;
+        needed -= room;
         if (needed >= plugged)
                 return plugged;
         kept = needed + needed / 16 + NEEDED_LITTLE_BYTES / 2;
@@ -220,26 +233,46 @@ static bool has_node_of_its_own(const struct pair *pair, enum side side, int app
 }
 
 /* Whose guest has to give everything up, whatever it needs: what it keeps could not be taken back any more, or nobody
- * would, or nobody knows what it needs. */
+ * would, or nobody knows what it needs. What unused memory stands in for is not paged out either, but nobody waits for
+ * it, while the pool has what it promised. */
 static bool has_to_give_all(const struct step *step, int app, enum side from) {
         const struct pair *pair = step->pair;
+        const struct app_state *a = &pair->apps[app];
+        bool told = a->needed_usec[from] > a->release_usec;
 
-        return pair->record.apps[app].ended || !has_node_of_its_own(pair, from, app) ||
-               (!step->engine->reclaim_able && pair->apps[app].needed_usec[from] > pair->apps[app].release_usec);
+        if (pair->record.apps[app].ended || !has_node_of_its_own(pair, from, app))
+                return true;
+        if (pair->record.apps[app].using_bytes[from])
+                return !step->engine->reclaim_able && told;
+        return pair->policy->handover == HANDOVER_EAGER ||
+               table_unused(&step->engine->table) < engine_promised_bytes(step->engine) ||
+               (!told && step->now >= a->release_usec + pair->policy->act_timeout_usec);
+}
+
+bool handover_stood_in_for(const struct step *step, int app, enum side from) {
+        const struct pair *pair = step->pair;
+        const struct record_app *record = &pair->record.apps[app];
+
+        return record->releasing[from] && record->using_bytes[from] == 0 && record->granted_bytes[from] > 0 &&
+               !record->rehearsed && pair_is_hot(pair, app) &&
+               (record->owner != from || (record->moving && pair->record.flow.from == from)) &&
+               !table_find_application(&step->engine->table, pair_holder(pair, from), app);
 }
 
 /* A guest that has to give up more than it can spare migrates what runs there until it is out of memory, and kills.
  * So it is asked for what it can spare, again as that becomes more, and for all of it once nobody else needs any; the
- * rest is paged out as it is needed. Where it comes to need more meanwhile it is asked for less, and never for so
- * little that it could have more than `using_bytes`. */
+ * rest is paged out as it is needed; or, where unused memory stands in for it, is left there until the guest has room
+ * for it elsewhere, or the pool lacks it. Where it comes to need more meanwhile it is asked for less, and never for so
+ * little that it could have more than `using_bytes`, or than the table counts there. */
 bool handover_wanted(const struct step *step, int app, enum side from, uint64_t *ret_bytes) {
         const struct pair *pair = step->pair;
         const struct member_state *member = &pair->members[from];
         const struct app_state *a = &pair->apps[app];
-        uint64_t plugged = member->plugged_bytes[app], asked = member->requested_bytes[app], kept;
+        const struct record_app *record = &pair->record.apps[app];
+        uint64_t most = record->using_bytes[from] ? record->using_bytes[from] : record->granted_bytes[from];
+        uint64_t plugged = member->plugged_bytes[app] < most ? member->plugged_bytes[app] : most;
+        uint64_t asked = member->requested_bytes[app], kept;
 
-        if (plugged > pair->record.apps[app].using_bytes[from])
-                plugged = pair->record.apps[app].using_bytes[from];
         if (has_to_give_all(step, app, from)) {
                 *ret_bytes = 0;
                 return true;

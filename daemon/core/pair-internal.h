@@ -280,6 +280,8 @@ void move_take_back(struct step *step, int app);
 bool handover_possible(const struct engine *engine, const struct pair *pair, int app, enum side from);
 /* That side manages the region no more; it still uses so much of it. */
 void handover_begin(struct step *step, int app, enum side from, uint64_t bytes);
+/* Does unused memory stand in for what that side has not given up yet of a region that moved away? */
+bool handover_stood_in_for(const struct step *step, int app, enum side from);
 /* What an old user's device is asked to have. False: nothing new is to be asked of it now. */
 bool handover_wanted(const struct step *step, int app, enum side from, uint64_t *ret_bytes);
 /* That side uses nothing of it any more; or it manages it again. Nothing where no handover was under way. */

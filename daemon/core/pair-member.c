@@ -90,7 +90,7 @@ void advance_agent(struct step *step, enum side side) {
 static bool wanted_bytes(const struct step *step, enum side side, int app, uint64_t *ret_bytes) {
         const struct record_app *record = &step->pair->record.apps[app];
 
-        if (record->releasing[side] && record->using_bytes[side])
+        if ((record->releasing[side] && record->using_bytes[side]) || handover_stood_in_for(step, app, side))
                 return handover_wanted(step, app, side, ret_bytes);
         *ret_bytes = record->granted_bytes[side];
         if (record->releasing[side])

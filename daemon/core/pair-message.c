@@ -92,7 +92,7 @@ static void take_need(struct step *step, enum side side, int app, const struct a
                 return;
         if (report->node_bytes == 0 && a->needed_bytes[side] && step->pair->members[side].plugged_bytes[app])
                 return; /* it has told before what it now cannot read */
-        if (step->pair->record.apps[app].using_bytes[side] &&
+        if ((step->pair->record.apps[app].using_bytes[side] || handover_stood_in_for(step, app, side)) &&
             (!a->needed_usec[side] || a->needed_bytes[side] != needed))
                 step->again = true;
         a->needed_bytes[side] = needed;

@@ -132,6 +132,8 @@ static bool move_disks_free(struct step *step, int app) {
 uint64_t move_left_bytes(const struct pair *pair, int app, enum side from) {
         uint64_t granted = pair->record.apps[app].granted_bytes[from], plugged = pair->members[from].plugged_bytes[app];
 
+        if (pair->members[from].plugged_usec[app] == 0) /* not looked at since failoverd began */
+                return granted;
         return plugged < granted ? plugged : granted;
 }
 
@@ -198,6 +200,8 @@ static bool move_detached(struct step *step, int app) {
         pair_dirty(pair);
         if (left > 0 && asked_now && handover_possible(step->engine, pair, app, flow->from))
                 step_send(step, flow->from, MESSAGE_DETACH, app); /* all of it has to go, after all */
+        if (left > 0 && region)
+                handover_tell_managed(step, app, flow->from, 0);
         if (left > 0 && (region || asked_now)) /* without a region this is come by again until the pool has one */
                 step_say(step, RECORD_GRANTED, flow->from,
                          "%" PRIu64 " MiB of unused memory stand in until %s has given up those of %s", left / MIB,

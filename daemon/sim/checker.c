@@ -177,13 +177,15 @@ static bool is_by_hand(const struct pair *pair, int app) {
 }
 
 /* A side is grown only for what it owns or is given by a flow; or for a rehearsal that the store knows of. An old user
- * may keep what it uses. */
+ * may keep what it uses, and what unused memory stands in for. */
 static void check_grow(struct sim *sim, const struct action *action) {
         const struct sim_pair *pair = &sim->pairs[action->pair];
         const struct record_app *app = &sim->engine->pairs[action->pair]->record.apps[action->app];
         const struct record_app *known = pair->step_known ? stored_app(&pair->step, app->name) : NULL;
 
-        if (action->bytes <= app->using_bytes[action->side] || app->owner == action->side || app->moving ||
+        if (action->bytes <= app->using_bytes[action->side] ||
+            (app->releasing[action->side] && action->bytes <= app->granted_bytes[action->side]) ||
+            app->owner == action->side || app->moving ||
             is_by_hand(sim->engine->pairs[action->pair], action->app))
                 return;
         if (!known || !known->rehearsed || known->granted_bytes[action->side] < action->bytes ||
@@ -193,15 +195,28 @@ static void check_grow(struct sim *sim, const struct action *action) {
                                  app->name);
 }
 
-/* An old user's guest is asked for no more than it can spare, as far as it has told, while the rest can be taken back
- * from it. */
+/* Is the rest of what an old user's guest cannot spare taken back from it by force, or waited for, since unused memory
+ * stands in for it? */
+static bool may_keep(const struct sim *sim, const struct pair *pair, enum side side, int app) {
+        const struct record_app *record = &pair->record.apps[app];
+
+        if (record->using_bytes[side] > 0)
+                return sim->engine->reclaim_able;
+        return record->releasing[side] && record->owner != side && !record->rehearsed &&
+               pair_application_kind(pair, app) == APPLICATION_HOT_STANDBY &&
+               pair->policy->handover == HANDOVER_LAZY &&
+               pair->apps[app].needed_usec[side] > pair->apps[app].release_usec &&
+               table_unused(&sim->engine->table) >= engine_promised_bytes(sim->engine);
+}
+
+/* An old user's guest is asked for no more than it can spare, as far as it has told. */
 static void check_spare(struct sim *sim, const struct action *action) {
         const struct sim_vm *vm = sim_vm(sim, action->pair, action->side);
-        const struct record_app *record = &sim->engine->pairs[action->pair]->record.apps[action->app];
+        const struct pair *pair = sim->engine->pairs[action->pair];
         uint64_t others = vm->others_told[action->app];
 
-        if (record->using_bytes[action->side] == 0 || vm->lied || vm->agent_old || others <= OTHERS_LITTLE_BYTES ||
-            record->ended || !sim->engine->reclaim_able)
+        if (vm->lied || vm->agent_old || others <= OTHERS_LITTLE_BYTES ||
+            pair->record.apps[action->app].ended || !may_keep(sim, pair, action->side, action->app))
                 return;
         if (action->bytes < (others < vm->plugged[action->app] ? others : vm->plugged[action->app]))
                 checker_violated(sim, "%s is to give up what else runs there needs %" PRIu64 " MiB of",
