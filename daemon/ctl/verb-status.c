@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "daemon/ctl/ctl.h"
+#include "daemon/ctl/status-state.h"
 #include "daemon/ctl/status-vm.h"
 #include "policy/policy.h"
 
@@ -78,28 +79,6 @@ static const char *owner_state(struct json_object *application) {
         return "unknown";
 }
 
-/* How old the data is that the standby would go on with. */
-static void print_state(struct json_object *application) {
-        for (size_t i = 0; i < get_count(application, "regions"); i++) {
-                struct json_object *region = get_item(application, "regions", i);
-                const char *mirror = get_text(region, "mirror", NULL);
-                char text[UNITS_TEXT_MAX], holder[2 * NAME_LEN + 8];
-                int64_t msec = get_number(region, "view_age_max_ms");
-
-                snprintf(holder, sizeof(holder), "%s%s%s", get_text(region, "holder", "?"), mirror ? " or " : "",
-                         mirror ?: "");
-                printf("           state %s at %s: ", get_text(region, "region", "?"), holder);
-                if (msec > 0)
-                        printf("the standby's view is at most %s old while %s answers\n",
-                               duration_format(text, (usec_t) msec * USEC_PER_MSEC), holder);
-                else if (msec == 0)
-                        printf("written through, the standby's view is what %s has\n", holder);
-                else
-                        puts("the standby's view is as old as the last write-back that the application asked for; "
-                             "failoverctl regions");
-        }
-}
-
 static void print_application(const struct ctl *ctl, struct json_object *pair, struct json_object *application) {
         bool hot = strcmp(get_text(application, "kind", ""), "hot-standby") == 0;
         const char *owner = get_text(application, "owner.domain", "?"), *state = owner_state(application);
@@ -127,7 +106,7 @@ static void print_application(const struct ctl *ctl, struct json_object *pair, s
                 printf("           last failure: %s\n", get_text(application, "failure", ""));
         if (get_text(application, "refusal", NULL))
                 printf("           not started, memory refused: %s\n", get_text(application, "refusal", ""));
-        print_state(application);
+        status_state_print(application);
 }
 
 static void print_flow(const struct ctl *ctl, struct json_object *pair) {
@@ -367,10 +346,12 @@ int verb_status(struct ctl *ctl) {
                 return r;
         if (wanted && !keep_wanted(root, wanted))
                 return ctl_fail(CTL_FAILED, "no pair is called \"%s\"; `failoverctl status` lists them", wanted);
-        if (ctl->json)
+        if (ctl->json) {
                 ctl_print_json(root);
-        else
+        } else {
+                status_state_ask(ctl, root);
                 print_daemon(ctl, root);
+        }
         for (size_t i = 0; i < get_count(root, "pairs"); i++) {
                 struct json_object *pair = get_item(root, "pairs", i);
                 bool armed = is_armed(pair);
