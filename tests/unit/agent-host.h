@@ -220,11 +220,23 @@ static inline void host_prepare(struct host *host) {
                 listen(host->listen_fd, 4) == 0);
 }
 
-static inline void host_init(struct host *host) {
-        host_prepare(host);
+/* An agent that has greeted; the first, or one after another. */
+static inline void host_begin_agent(struct host *host) {
         host_run_agent(host);
         host_accept(host);
         host_welcome(host);
+}
+
+/* The same agent, by another connection. */
+static inline void host_connect_anew(struct host *host) {
+        host_disconnect(host);
+        host_accept(host);
+        host_welcome(host);
+}
+
+static inline void host_init(struct host *host) {
+        host_prepare(host);
+        host_begin_agent(host);
 }
 
 static inline int host_end_agent(struct host *host, int signal_number) {
@@ -278,6 +290,11 @@ static inline void host_configure(struct host *host, struct application_spec spe
 
 static inline uint64_t host_start(struct host *host, uint64_t token) {
         return host_send(host, (struct message) { .type = MESSAGE_START, .token = token, .node = -1, .bytes = MIB });
+}
+
+/* The application is asked to stop, and has. */
+static inline void host_stop(struct host *host) {
+        host_expect_result(host, host_send(host, (struct message) { .type = MESSAGE_STOP }), 0);
 }
 
 /* The pid that the agent wrote down for the application. */

@@ -79,9 +79,7 @@ static void a_host_that_comes_anew_leaves_nobody_waiting(void) {
         host_init(&host);
         f = ask(&host, "+64MiB");
         host_expect(&host, MESSAGE_ASK);
-        host_disconnect(&host);
-        host_accept(&host);
-        host_welcome(&host);
+        host_connect_anew(&host);
         CHECK(!ended_well(f, line));
         CHECK(strstr(line, "connected anew") != NULL);
         f = ask(&host, "+64MiB"); /* and the next one is heard */

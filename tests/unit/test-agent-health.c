@@ -23,9 +23,7 @@ static void health_is_reported_again_to_each_host_that_comes(void) {
         host_configure(&host, host_spec(&host, SLEEP));
         host_expect_result(&host, host_start(&host, 2), 0);
         host_expect(&host, MESSAGE_HEALTHY);
-        host_disconnect(&host);
-        host_accept(&host);
-        host_welcome(&host);
+        host_connect_anew(&host);
         host_configure(&host, host_spec(&host, SLEEP));
         host_expect(&host, MESSAGE_HEALTHY);
         CHECK(host.last.token == 2);

@@ -113,13 +113,11 @@ static void a_token_below_the_highest_is_refused_also_after_an_agent_restart(voi
         host_init(&host);
         host_configure(&host, host_spec(&host, SLEEP));
         host_expect_result(&host, host_start(&host, 5), 0);
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        host_stop(&host);
         host_expect_result(&host, host_start(&host, 4), -ESTALE);
         host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_RESTART, .token = 4 }), -ESTALE);
         host_end_agent(&host, SIGKILL);
-        host_run_agent(&host);
-        host_accept(&host);
-        host_welcome(&host);
+        host_begin_agent(&host);
         CHECK(host.last.n_apps == 1 && host.last.apps[0].token == 5);
         host_expect_result(&host, host_start(&host, 4), -ESTALE);
         CHECK(host_app_count(&host) == 0);
@@ -142,7 +140,7 @@ static void a_stop_is_complete_only_when_no_process_is_left(void) {
         CHECK(host.last.apps[0].state == APPLICATION_STOPPING);
         host_expect_result(&host, id, 0);
         CHECK(host_app_count(&host) == 0);
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        host_stop(&host);
         host_deinit(&host);
 }
 
@@ -153,7 +151,7 @@ static void a_stop_right_behind_a_start_leaves_nothing(void) {
         host_configure(&host, host_spec(&host, SLEEP));
         for (uint64_t round = 1; round <= 20; round++) {
                 host_start(&host, round);
-                host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+                host_stop(&host);
                 CHECK(!host_agent_has_child(&host));
                 CHECK(host_app_count(&host) == 0);
                 host_ping(&host, MESSAGE_FAILED);
@@ -177,7 +175,7 @@ static void the_stop_command_ends_an_application_before_any_signal(void) {
         REQUIRE(command_append(&spec.run.stop, "touch") == 0 && command_append(&spec.run.stop, path) == 0);
         host_configure(&host, spec);
         host_expect_result(&host, host_start(&host, 1), 0);
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        host_stop(&host);
         CHECK(stat(path, &file) == 0);
         CHECK(host_app_count(&host) == 0);
         host_deinit(&host);
@@ -187,7 +185,7 @@ static void an_unknown_application_is_stopped_and_cannot_be_started(void) {
         struct host host;
 
         host_init(&host);
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        host_stop(&host);
         host_expect_result(&host, host_start(&host, 1), -ENOENT);
         host_deinit(&host);
 }
@@ -202,9 +200,7 @@ static void a_restarted_agent_adopts_what_runs_and_reports_its_later_death(void)
         pid = host_app_pid(&host);
         host_end_agent(&host, SIGKILL);
         CHECK(kill(pid, 0) == 0);
-        host_run_agent(&host);
-        host_accept(&host);
-        host_welcome(&host);
+        host_begin_agent(&host);
         REQUIRE(host.last.n_apps == 1);
         CHECK(host.last.apps[0].state == APPLICATION_RUNNING && host.last.apps[0].token == 7);
         CHECK_TEXT(host.last.apps[0].app, host.app);
@@ -225,10 +221,8 @@ static void a_restarted_agent_can_stop_what_it_adopted(void) {
         host_expect_result(&host, host_start(&host, 7), 0);
         CHECK(WIFEXITED(host_end_agent(&host, SIGTERM)));
         CHECK(host_app_count(&host) == 1);
-        host_run_agent(&host);
-        host_accept(&host);
-        host_welcome(&host);
-        host_expect_result(&host, host_send(&host, (struct message) { .type = MESSAGE_STOP }), 0);
+        host_begin_agent(&host);
+        host_stop(&host);
         CHECK(host_app_count(&host) == 0);
         host_deinit(&host);
 }
@@ -245,9 +239,7 @@ static void a_death_while_the_agent_was_away_is_reported(void) {
         CHECK(kill(pid, SIGKILL) == 0);
         for (usec_t deadline = loop_now() + DEADLINE_USEC; host_app_count(&host) > 0;)
                 REQUIRE(loop_now() < deadline);
-        host_run_agent(&host);
-        host_accept(&host);
-        host_welcome(&host);
+        host_begin_agent(&host);
         CHECK(host.last.apps[0].state == APPLICATION_FAILED);
         host_expect(&host, MESSAGE_FAILED);
         CHECK(host.last.cause == FAILURE_EXIT && host.last.code == -1);
@@ -265,9 +257,7 @@ static void a_failure_is_reported_again_in_each_new_session(void) {
         host_welcome(&host); /* on the same connection: the host's daemon was restarted behind it */
         host_expect(&host, MESSAGE_FAILED);
         CHECK(host.last.code == 3);
-        host_disconnect(&host);
-        host_accept(&host);
-        host_welcome(&host);
+        host_connect_anew(&host);
         host_expect(&host, MESSAGE_FAILED);
         CHECK(host.last.code == 3);
         host_deinit(&host);

@@ -267,16 +267,21 @@ static void policy_check_names_what_domains_lack(void) {
         free(run);
 }
 
+/* A switch that begins and does not end, with a monitor that sees it. */
+static void begin_endless_switch(struct private_bus *bus, struct run *run, struct run *monitor) {
+        serve(bus, false);
+        run_begin(monitor, "monitor");
+        REQUIRE(run_read(monitor, "active is mail-b\n"));
+        run_begin(run, "switch mail");
+        CHECK(run_read(monitor, "begun, and never ends"));
+}
+
 static void an_interrupt_says_that_the_daemon_goes_on(void) {
         struct run *run = calloc(1, sizeof(*run)), *monitor = calloc(1, sizeof(*monitor));
         struct private_bus bus;
 
         REQUIRE(run && monitor);
-        serve(&bus, false);
-        run_begin(monitor, "monitor");
-        REQUIRE(run_read(monitor, "active is mail-b\n"));
-        run_begin(run, "switch mail");
-        CHECK(run_read(monitor, "begun, and never ends"));
+        begin_endless_switch(&bus, run, monitor);
         kill(run->pid, SIGINT);
         CHECK(run_end(run) == CTL_FAILED);
         CHECK(strstr(run->output, "the switch goes on in failoverd") != NULL);
@@ -292,11 +297,7 @@ static void a_daemon_that_goes_ends_the_wait(void) {
         struct private_bus bus;
 
         REQUIRE(run && monitor);
-        serve(&bus, false);
-        run_begin(monitor, "monitor");
-        REQUIRE(run_read(monitor, "active is mail-b\n"));
-        run_begin(run, "switch mail");
-        CHECK(run_read(monitor, "begun, and never ends"));
+        begin_endless_switch(&bus, run, monitor);
         CHECK(private_bus_serve_end(&bus));
         CHECK(run_end(run) != CTL_OK);
         CHECK(strstr(run->output, "failoverd stops; what was begun is finished by the next one.") != NULL);
