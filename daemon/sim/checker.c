@@ -507,6 +507,9 @@ void checker_forget(struct sim *sim) {
 
 /* ---- the end ----------------------------------------------------------------------------------------------- */
 
+/* What a guest has just been asked to take in is there after so long. */
+#define PLUG_USEC (2 * USEC_PER_SEC)
+
 /* At rest the guests hold what the table grants them. */
 static void check_sizes(struct sim *sim, const struct pair *pair) {
         for (enum side side = 0; side < SIDE_MAX; side++)
@@ -515,6 +518,7 @@ static void check_sizes(struct sim *sim, const struct pair *pair) {
                         uint64_t granted = pair->record.apps[i].granted_bytes[side];
 
                         if (pair->members[side].resize[i].id || pair->members[side].resize[i].failures ||
+                            sim->now_usec - pair->members[side].resize[i].sent_usec < PLUG_USEC ||
                             pair->apps[i].start[side].id || vm->plug_percent < 100)
                                 continue; /* not at rest yet */
                         if (vm->plugged[i] != granted && !pair->record.apps[i].releasing[side])

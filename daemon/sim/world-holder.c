@@ -157,10 +157,19 @@ void holder_written(struct sim *sim, int pair, int side, int app, uint64_t token
                 other->boot = 0;
 }
 
+/* Whoever was started there before writes nowhere any more, also where its place cannot be asked. */
+static bool has_ended(struct sim *sim, const struct item *item) {
+        enum application_state state = sim_vm(sim, item->pair, item->side)->apps[(int) item->app].state;
+
+        return state == APPLICATION_STOPPED || state == APPLICATION_FAILED;
+}
+
 static void take(struct sim *sim, const struct item *item, int at) {
         struct sim_regions *regions = regions_of(sim, item);
         struct sim_region_place *other = &regions->places[!at];
 
+        if ((int) other->side == item->side && has_ended(sim, item))
+                other->boot = 0;
         regions->places[at] = (struct sim_region_place) { .is = SIM_REGION_PRIMARY, .token = item->value,
                                                           .latest = true, .side = (enum side) item->side };
         regions->at = at;

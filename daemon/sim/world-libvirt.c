@@ -280,7 +280,7 @@ static void preflight(struct sim *sim, const struct item *item) {
                 .requested_zero = !vm->bad_requested,
                 .free_ports = 8,
                 .vcpus = 1,
-                .vcpus_max = 4,
+                .vcpus_max = 1 + POLICY_APPLICATIONS_MAX,
                 .kvm = vm->kvm,
         };
 
