@@ -189,19 +189,18 @@ static void shrink(struct step *step, int app, enum side from) {
 /* So much of a node nobody holds on purpose: lists of the kernel's, a file that was read there once. It finds room
  * elsewhere in any guest. */
 #define NEEDED_LITTLE_BYTES (16 * MIB)
-#define ROOM_SPARE_BYTES (64 * MIB) /* of what is available elsewhere, the guest keeps so much */
 #define ASK_EVERY_USEC (500 * USEC_PER_MSEC)
 #define ASK_STEP_BYTES (16 * MIB) /* what is asked for piece by piece is asked for in pieces of some size */
 
-/* Of what others need of the region, the guest has room for so much elsewhere: its agent does not count what the VM
- * manages no more. */
+/* Of what others need of the region, the guest has room for so much elsewhere: what is available but for a quarter. Its
+ * agent counts nothing there that the VM manages no more. */
 static uint64_t room_elsewhere(const struct pair *pair, int app, enum side from) {
         const struct member_state *member = &pair->members[from];
 
         if (pair->record.apps[app].using_bytes[from] || member->protocol < PROTOCOL_VERSION_MANAGES ||
-            member->available_usec <= pair->apps[app].release_usec || member->available_bytes <= ROOM_SPARE_BYTES)
+            member->available_usec <= pair->apps[app].release_usec)
                 return 0;
-        return member->available_bytes - ROOM_SPARE_BYTES;
+        return member->available_bytes - member->available_bytes / 4;
 }
 
 /* In whole blocks of the device: what runs there, and some room for its kernel, which else looks for it elsewhere.
