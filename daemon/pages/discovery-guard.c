@@ -8,7 +8,7 @@
 static const char *const guard_refusal_table[] = {
         [GUARD_STRANGER] = "stranger",   [GUARD_MALFORMED] = "malformed", [GUARD_OVERSIZED] = "oversized",
         [GUARD_VERSION] = "version",     [GUARD_STALE] = "stale",         [GUARD_REPLAYED] = "replayed",
-        [GUARD_FLOOD] = "flood",
+        [GUARD_FLOOD] = "flood",         [GUARD_ELSEWHERE] = "elsewhere",
 };
 DEFINE_ENUM_TABLE(guard_refusal, guard_refusal_table)
 

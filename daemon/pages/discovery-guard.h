@@ -3,8 +3,8 @@
 
 /*
  * What of the datagrams that come is listened to. The HMAC is checked before anything else, so that nobody uses up what
- * is another one's by writing its address on a datagram; then whether it is of now and comes for the first time, and
- * then whether its sender says too much.
+ * is another one's by writing its address on a datagram; then whether it was sent to here, is of now and comes for the
+ * first time, and then whether its sender says too much.
  *
  * What has been heard is remembered by its nonce for as long as a copy of it could pass the window of time. Where that
  * is more than there is room for, the window is narrowed instead: nothing is ever listened to twice. Answers alone have
@@ -33,13 +33,15 @@ enum guard_refusal {
         GUARD_MALFORMED,
         GUARD_OVERSIZED,
         GUARD_VERSION,
+        GUARD_ELSEWHERE, /* sent to another one: a copy of what that was told */
         GUARD_STALE,     /* sent at another time */
         GUARD_REPLAYED,
         GUARD_FLOOD,
         GUARD_REFUSAL_MAX,
         GUARD_REFUSAL_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(guard_refusal); /* "stranger", "malformed", "oversized", "version", "stale", "replayed", "flood" */
+DECLARE_ENUM_TABLE(guard_refusal); /* "stranger", "malformed", "oversized", "version", "elsewhere", "stale", "replayed",
+                                      "flood" */
 
 struct guard_sender {
         unsigned char address[16]; /* IPv6, or mapped IPv4 */

@@ -13,7 +13,7 @@
 #include "daemon/base/cleanup.h"
 
 #define MAC_LEN 32
-#define HEADER_LEN 32
+#define HEADER_LEN 56
 #define ASK_LEN (3 * NAME_LEN + 16)
 #define ENTRY_LEN 32
 
@@ -96,6 +96,9 @@ size_t discovery_encode(const struct discovery_message *message, unsigned char b
         at = put(at, message->time_usec, 8);
         memcpy(at, message->nonce, DISCOVERY_NONCE_LEN);
         at += DISCOVERY_NONCE_LEN;
+        memcpy(at, message->to, DISCOVERY_HOST_LEN);
+        at = put(at + DISCOVERY_HOST_LEN, message->to_port, 2);
+        at = put(at, 0, 6);
         if (message->kind == DISCOVERY_ASK) {
                 at = put_name(at, message->name.node);
                 at = put_name(at, message->name.owner);
@@ -151,6 +154,21 @@ static bool fits(const struct discovery_message *message) {
         }
 }
 
+/* Where it is sent to, which an answer does not say. */
+static int decode_to(const unsigned char **at, struct discovery_message *message) {
+        static const unsigned char nowhere[DISCOVERY_HOST_LEN];
+        bool somewhere;
+
+        memcpy(message->to, *at, DISCOVERY_HOST_LEN);
+        *at += DISCOVERY_HOST_LEN;
+        message->to_port = (uint16_t) get(at, 2);
+        somewhere = message->to_port != 0;
+        if (get(at, 6) != 0 || somewhere == (message->kind == DISCOVERY_ANSWER) ||
+            somewhere == (memcmp(message->to, nowhere, DISCOVERY_HOST_LEN) == 0))
+                return -EBADMSG;
+        return 0;
+}
+
 int discovery_decode(const unsigned char *bytes, size_t n, struct discovery_message *ret) {
         struct discovery_message message = { 0 };
         const unsigned char *at = bytes + sizeof(magic);
@@ -166,6 +184,8 @@ int discovery_decode(const unsigned char *bytes, size_t n, struct discovery_mess
         memcpy(message.nonce, at, DISCOVERY_NONCE_LEN);
         at += DISCOVERY_NONCE_LEN;
         if (!fits(&message) || n != length_of(message.kind, message.n_entries))
+                return -EBADMSG;
+        if (decode_to(&at, &message) < 0)
                 return -EBADMSG;
         if (message.kind == DISCOVERY_ASK && decode_ask(&at, &message) < 0)
                 return -EBADMSG;

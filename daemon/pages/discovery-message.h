@@ -17,10 +17,11 @@
 #include "daemon/base/units.h"
 #include "daemon/memserver/space-name.h"
 
-#define DISCOVERY_VERSION 1
+#define DISCOVERY_VERSION 2
 #define DISCOVERY_ENTRIES_MAX 16
 #define DISCOVERY_NONCE_LEN 16
-#define DISCOVERY_BYTES_MAX 784 /* the longest datagram */
+#define DISCOVERY_HOST_LEN 16
+#define DISCOVERY_BYTES_MAX 808 /* the longest datagram */
 #define DISCOVERY_PAGES_MAX (UINT64_C(1) << 44) /* of one server */
 #define DISCOVERY_KEY_MIN 16    /* bytes */
 #define DISCOVERY_KEY_MAX 256
@@ -43,6 +44,10 @@ struct discovery_message {
         enum discovery_kind kind;
         usec_t time_usec; /* CLOCK_REALTIME of whoever sends it */
         unsigned char nonce[DISCOVERY_NONCE_LEN];
+        unsigned char to[DISCOVERY_HOST_LEN]; /* IPv6, or mapped IPv4, to which it is sent: a copy of it says nothing to
+                                               * who is asked elsewhere. An answer, which has a nonce for that, has
+                                               * zeroes */
+        uint16_t to_port;
         struct space_name name; /* an ask: whose pages */
         uint64_t held_pages;    /* an ask: that there are already, and ... */
         uint64_t holder;        /* ... where: an identity; 0: nowhere, or at several */

@@ -64,8 +64,26 @@ done:
         return 0;
 }
 
+/* An address as messages and the guard have it: IPv6, or mapped IPv4. */
+static void map_address(const struct discovery_address *address, unsigned char ret[static DISCOVERY_HOST_LEN]) {
+        memset(ret, 0, DISCOVERY_HOST_LEN);
+        if (address->storage.ss_family == AF_INET6) {
+                memcpy(ret, &((const struct sockaddr_in6 *) &address->storage)->sin6_addr, DISCOVERY_HOST_LEN);
+                return;
+        }
+        ret[10] = ret[11] = 0xff;
+        memcpy(ret + 12, &((const struct sockaddr_in *) &address->storage)->sin_addr, 4);
+}
+
+static uint16_t port_of(const struct discovery_address *address) {
+        return ntohs(address->storage.ss_family == AF_INET6
+                             ? ((const struct sockaddr_in6 *) &address->storage)->sin6_port
+                             : ((const struct sockaddr_in *) &address->storage)->sin_port);
+}
+
 int discovery_socket_open(const struct discovery_address *address, bool listens, struct discovery_socket *ret,
                           struct error *error) {
+        const bool six = address->storage.ss_family == AF_INET6;
         const int one = 1;
         int fd = socket(address->storage.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         int r = 0;
@@ -75,6 +93,8 @@ int discovery_socket_open(const struct discovery_address *address, bool listens,
         (void) setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof(one));
         if (listens) {
                 (void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+                (void) setsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_RECVPKTINFO : IP_PKTINFO, &one,
+                                  sizeof(one));
                 r = bind(fd, (const struct sockaddr *) &address->storage, address->length);
         }
         if (r < 0) {
@@ -83,6 +103,7 @@ int discovery_socket_open(const struct discovery_address *address, bool listens,
                 return r;
         }
         ret->fd = fd;
+        ret->port = port_of(address);
         /* What an earlier run has heard nobody remembers. */
         if (listens)
                 ret->guard.floor_usec = clock_usec(CLOCK_REALTIME);
@@ -104,28 +125,14 @@ void discovery_send(struct discovery_socket *socket, struct discovery_message *m
         message->time_usec = clock_usec(CLOCK_REALTIME);
         if (message->kind == DISCOVERY_ASK)
                 guard_note_asked(&socket->guard, message);
+        if (message->kind != DISCOVERY_ANSWER) {
+                map_address(to, message->to);
+                message->to_port = port_of(to);
+        }
         n = discovery_seal(&socket->key, message, buffer);
         if (n > 0)
                 (void) !sendto(socket->fd, buffer, (size_t) n, MSG_NOSIGNAL, (const struct sockaddr *) &to->storage,
                                to->length);
-}
-
-/* The sender's address as the guard knows it, and as text. */
-static void name_sender(const struct discovery_address *from, unsigned char ret[static 16],
-                        char ret_text[static HOST_LEN]) {
-        memset(ret, 0, 16);
-        if (from->storage.ss_family == AF_INET6) {
-                const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *) &from->storage;
-
-                memcpy(ret, &in6->sin6_addr, 16);
-                (void) inet_ntop(AF_INET6, &in6->sin6_addr, ret_text, HOST_LEN);
-        } else {
-                const struct sockaddr_in *in = (const struct sockaddr_in *) &from->storage;
-
-                ret[10] = ret[11] = 0xff;
-                memcpy(ret + 12, &in->sin_addr, 4);
-                (void) inet_ntop(AF_INET, &in->sin_addr, ret_text, HOST_LEN);
-        }
 }
 
 static void refuse(struct discovery_socket *socket, enum guard_refusal refusal, const char *from) {
@@ -133,22 +140,63 @@ static void refuse(struct discovery_socket *socket, enum guard_refusal refusal, 
                 socket->tell(socket->userdata, refusal, from);
 }
 
+/* One datagram, and where it was sent to; zeroes where the kernel does not tell. */
+static ssize_t receive(struct discovery_socket *socket, unsigned char buffer[static DISCOVERY_BYTES_MAX + 1],
+                       struct discovery_address *from, unsigned char ret_to[static DISCOVERY_HOST_LEN]) {
+        union {
+                struct cmsghdr head;
+                char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
+        } control;
+        struct iovec part = { buffer, DISCOVERY_BYTES_MAX + 1 };
+        struct msghdr header = { .msg_name = &from->storage, .msg_namelen = sizeof(from->storage), .msg_iov = &part,
+                                 .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+        ssize_t n = recvmsg(socket->fd, &header, MSG_TRUNC);
+
+        memset(ret_to, 0, DISCOVERY_HOST_LEN);
+        if (n < 0)
+                return n;
+        from->length = header.msg_namelen;
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c; c = CMSG_NXTHDR(&header, c)) {
+                struct discovery_address to = { 0 };
+
+                if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
+                        memcpy(ret_to, &((struct in6_pktinfo *) CMSG_DATA(c))->ipi6_addr, DISCOVERY_HOST_LEN);
+                if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_PKTINFO)
+                        continue;
+                ((struct sockaddr_in *) &to.storage)->sin_family = AF_INET;
+                ((struct sockaddr_in *) &to.storage)->sin_addr = ((struct in_pktinfo *) CMSG_DATA(c))->ipi_addr;
+                map_address(&to, ret_to);
+        }
+        return n;
+}
+
+/* An answer is known by its nonce. */
+static bool is_for(const struct discovery_socket *socket, const unsigned char to[static DISCOVERY_HOST_LEN],
+                   const struct discovery_message *message) {
+        return message->kind == DISCOVERY_ANSWER ||
+               (message->to_port == socket->port && memcmp(message->to, to, DISCOVERY_HOST_LEN) == 0);
+}
+
 /* Whether what came is to be listened to. */
 static bool judge(struct discovery_socket *socket, const unsigned char *bytes, size_t n,
-                  const struct discovery_address *from, struct discovery_message *ret) {
-        unsigned char address[16];
+                  const struct discovery_address *from, const unsigned char to[static DISCOVERY_HOST_LEN],
+                  struct discovery_message *ret) {
+        unsigned char address[DISCOVERY_HOST_LEN];
         char text[HOST_LEN] = "";
         unsigned refused;
         int r = n > DISCOVERY_BYTES_MAX ? -EMSGSIZE : discovery_open(&socket->key, bytes, n, ret);
 
-        name_sender(from, address, text);
+        map_address(from, address);
+        (void) inet_ntop(from->storage.ss_family, address + (from->storage.ss_family == AF_INET6 ? 0 : 12), text,
+                         sizeof(text));
         if (r < 0) {
                 refuse(socket, guard_refusal_of(r), text);
                 return false;
         }
         if (!guard_awaits(&socket->guard, ret))
                 return false;
-        refused = guard_admit(&socket->guard, address, ret, clock_usec(CLOCK_REALTIME), clock_usec(CLOCK_BOOTTIME));
+        refused = !is_for(socket, to, ret) ? GUARD_ELSEWHERE + 1 :
+                  guard_admit(&socket->guard, address, ret, clock_usec(CLOCK_REALTIME), clock_usec(CLOCK_BOOTTIME));
         if (refused > 0)
                 refuse(socket, (enum guard_refusal) (refused - 1), text);
         return refused == 0;
@@ -156,16 +204,15 @@ static bool judge(struct discovery_socket *socket, const unsigned char *bytes, s
 
 bool discovery_receive(struct discovery_socket *socket, struct discovery_message *ret,
                        struct discovery_address *ret_from) {
-        unsigned char buffer[DISCOVERY_BYTES_MAX + 1];
+        unsigned char buffer[DISCOVERY_BYTES_MAX + 1], to[DISCOVERY_HOST_LEN];
 
         for (int i = 0; i < AT_ONCE_MAX; i++) {
-                struct discovery_address from = { .length = sizeof(from.storage) };
-                ssize_t n = recvfrom(socket->fd, buffer, sizeof(buffer), MSG_TRUNC,
-                                     (struct sockaddr *) &from.storage, &from.length);
+                struct discovery_address from = { 0 };
+                ssize_t n = receive(socket, buffer, &from, to);
 
                 if (n < 0)
                         return false;
-                if (judge(socket, buffer, (size_t) n, &from, ret)) {
+                if (judge(socket, buffer, (size_t) n, &from, to, ret)) {
                         *ret_from = from;
                         return true;
                 }

@@ -17,6 +17,7 @@ int discovery_address_parse(const char *text, struct discovery_address *ret, str
 
 struct discovery_socket {
         int fd;
+        uint16_t port; /* that it listens at */
         struct discovery_key key;
         struct guard guard;
         /* A refusal that is to be told; may be NULL. */

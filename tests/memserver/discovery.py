@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import socket
 import struct
 import subprocess
 import tempfile
@@ -93,16 +94,17 @@ def seal(data, key=KEY):
     return data + hmac.new(key, data, hashlib.sha256).digest()
 
 
-def ask(nonce, identities=(), at=None, key=KEY, version=1):
-    """A client's question, as it goes over the network."""
+def ask(nonce, identities=(), at=None, key=KEY, version=2, to="127.0.0.1", port=PORT):
+    """A client's question, as it goes over the network to that address and port."""
     names = b"".join(word.encode().ljust(64, b"\0") for word in ("n1", "vm1", "swap"))
     entries = b"".join(struct.pack(">QQQII", one, 0, 0, 0, 0) for one in identities)
     usec = int((time.time() if at is None else at) * 10**6)
     return seal(b"FOPG" + bytes((version, 1, len(identities), 0)) + struct.pack(">Q", usec) +
-                nonce.to_bytes(16, "big") + names + struct.pack(">QQ", 0, 0) + entries, key)
+                nonce.to_bytes(16, "big") + bytes(10) + b"\xff\xff" + socket.inet_aton(to) +
+                struct.pack(">H6x", port) + names + struct.pack(">QQ", 0, 0) + entries, key)
 
 
 def entries(answer):
     """Identity, pages, free pages, age and whether it is willing, of each; and which was picked."""
     assert hmac.compare_digest(hmac.new(KEY, answer[:-32], hashlib.sha256).digest(), answer[-32:])
-    return [struct.unpack(">QQQII", answer[at:at + 32]) for at in range(32, len(answer) - 32, 32)], answer[7]
+    return [struct.unpack(">QQQII", answer[at:at + 32]) for at in range(56, len(answer) - 32, 32)], answer[7]

@@ -15,7 +15,7 @@
 
 static struct discovery_message make_ask(uint64_t number) {
         struct discovery_message m = { .kind = DISCOVERY_ASK, .time_usec = NOW, .held_pages = 7, .holder = 11,
-                                       .name = { "n1", "vm1", "swap" }, .n_entries = 2 };
+                                       .name = { "n1", "vm1", "swap" }, .n_entries = 2, .to = { 9 }, .to_port = 4711 };
 
         memcpy(m.nonce, &number, sizeof(number));
         m.entries[0].identity = 11;
@@ -25,7 +25,7 @@ static struct discovery_message make_ask(uint64_t number) {
 
 static struct discovery_message make_announcement(uint64_t identity, uint64_t total, uint64_t free_pages) {
         return (struct discovery_message) {
-                .kind = DISCOVERY_ANNOUNCE, .time_usec = NOW, .n_entries = 1,
+                .kind = DISCOVERY_ANNOUNCE, .time_usec = NOW, .n_entries = 1, .to = { 9 }, .to_port = 4711,
                 .entries = { { .identity = identity, .total_pages = total, .free_pages = free_pages,
                                .willing = true } },
         };
@@ -61,7 +61,8 @@ static void what_is_encoded_decodes_to_the_same(void) {
                 CHECK(memcmp(again.nonce, all[i]->nonce, DISCOVERY_NONCE_LEN) == 0 && again.pick == all[i]->pick &&
                       again.time_usec == all[i]->time_usec && again.n_entries == all[i]->n_entries &&
                       again.held_pages == all[i]->held_pages && again.holder == all[i]->holder &&
-                      space_name_equal(&again.name, &all[i]->name));
+                      space_name_equal(&again.name, &all[i]->name) && again.to_port == all[i]->to_port &&
+                      memcmp(again.to, all[i]->to, DISCOVERY_HOST_LEN) == 0);
                 for (unsigned e = 0; e < again.n_entries; e++)
                         CHECK(again.entries[e].identity == all[i]->entries[e].identity &&
                               again.entries[e].total_pages == all[i]->entries[e].total_pages &&
@@ -91,8 +92,22 @@ static void another_key_or_one_bit_and_it_is_a_strangers(void) {
         CHECK(discovery_open(&key, bytes, (size_t) n - 1, &again) == -EACCES);
         CHECK(discovery_open(&key, bytes, 63, &again) == -EBADMSG);
         CHECK(discovery_open(&key, bytes, 0, &again) == -EBADMSG);
-        bytes[4] = 2;
+        bytes[4] = 1;
         CHECK(discovery_decode(bytes, (size_t) n - 32, &again) == -EPROTONOSUPPORT);
+}
+
+static void only_an_answer_is_for_nobody_by_name(void) {
+        struct discovery_message ask = make_ask(5), answer = { .kind = DISCOVERY_ANSWER, .time_usec = NOW }, again;
+        unsigned char bytes[DISCOVERY_BYTES_MAX];
+
+        CHECK(discovery_decode(bytes, discovery_encode(&answer, bytes), &again) == 0);
+        answer.to_port = 1;
+        CHECK(discovery_decode(bytes, discovery_encode(&answer, bytes), &again) == -EBADMSG);
+        ask.to_port = 0;
+        CHECK(discovery_decode(bytes, discovery_encode(&ask, bytes), &again) == -EBADMSG);
+        ask = make_ask(5);
+        ask.to[0] = 0;
+        CHECK(discovery_decode(bytes, discovery_encode(&ask, bytes), &again) == -EBADMSG);
 }
 
 static const unsigned char here[16] = { 1 }, there[16] = { 2 };
@@ -287,7 +302,8 @@ static void an_arbitrator_knows_no_more_than_it_has_room_for(void) {
 }
 
 TEST_MAIN("discovery", TEST(every_enum_table_round_trips), TEST(what_is_encoded_decodes_to_the_same),
-          TEST(another_key_or_one_bit_and_it_is_a_strangers), TEST(nothing_is_listened_to_twice_or_at_another_time),
+          TEST(another_key_or_one_bit_and_it_is_a_strangers), TEST(only_an_answer_is_for_nobody_by_name),
+          TEST(nothing_is_listened_to_twice_or_at_another_time),
           TEST(what_is_forgotten_is_refused_as_well), TEST(who_says_too_much_is_not_listened_to_and_all_others_are),
           TEST(copies_of_an_answer_make_no_flood_of_the_true_ones),
           TEST(a_refusal_is_told_once_an_hour), TEST(a_key_is_its_owners_alone), TEST(addresses_are_numbers_and_a_port),
