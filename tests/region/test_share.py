@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from region import WRITE
+from region import LAZY, WRITE
 from server import BUILD, MIB, PAGE, SECONDS
 from testbed.wait import until
 
@@ -246,6 +246,39 @@ def test_machines_share_a_region_over_tcp(clients, network, kind):
     client.ask("fill", 12)
     client.ask("flush")
     assert owner.number("verify", 12) == 0
+
+
+@pytest.mark.parametrize("flags", [0, LAZY])
+def test_machines_find_a_region_by_its_name(clients, network, names, flags):
+    resolver, owner, client = names(), clients(*network[0]), clients(*network[1])
+    share(owner, names=resolver.path, port=10809, host="192.0.2.1")
+    owner.ask("fill", 13)
+    client.open(names=resolver.path, flags=flags, size=SIZE)
+    assert bool(client.statistics()["channels"]) == (flags == 0)
+    assert client.number("verify", 13) == 0 and client.statistics()["channels"] > 0
+
+
+def test_machines_share_a_stream(clients, network):
+    owner, reader = clients(*network[0]), clients(*network[1])
+    reader.open(uri=share(owner, buffers=3, port=10809, host="192.0.2.1"), buffers=2, kind=4)
+    for block in range(4):
+        owner.ask("fill", block)
+        owner.ask("flip")
+        reader.ask("flip")
+        assert reader.number("verify", block) == 0
+
+
+def test_clients_on_machines_see_whole_words_while_the_owner_stores(clients, network):
+    owner, readers = clients(*network[0]), [clients(*network[1]) for _ in range(3)]
+    uri = share(owner, size=64 * PAGE, port=10809, host="192.0.2.1")
+    for reader, kind in zip(readers, (1, 3, 1)):
+        reader.open(uri=uri, kind=kind)
+    owner.ask("store-forever")
+    until(lambda: owner.get(0) > 0, SECONDS, "the owner stores")
+    for _ in range(5):
+        for reader in readers:
+            reader.ask("refresh")
+            assert reader.number("torn") == 0 and reader.get(0) > 0
 
 
 def test_a_link_that_was_down_is_waited_for(clients, network):
