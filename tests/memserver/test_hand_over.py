@@ -10,7 +10,7 @@ import nbd
 import pytest
 from server import MIB, PAGE, Refused, name, page
 from testbed.wait import until
-from writer import Writer
+from writer import Shadow, Writer
 
 
 class Reader(threading.Thread):
@@ -88,31 +88,18 @@ def test_parts_of_pages_and_trims_are_right_on_either_side(servers):
     source, target = servers(), servers()
     handle = source.connect(source.open(size=4 * MIB))
     dice = random.Random(3)
-    wanted = bytearray(dice.randbytes(2 * MIB) + bytes(2 * MIB))
-    handle.pwrite(wanted, 0)
+    shadow = Shadow(handle, dice.randbytes(2 * MIB) + bytes(2 * MIB), dice)
+    handle.pwrite(shadow.contents, 0)
     hand_over(source, target, rate_bytes=MIB)
     source.until_mirror("filling", "complete", call="hand-over")
     turns = 0
     while source.space()["hand_over"] != "complete" or turns < 1500:
         turns += 1
-        length = dice.choice((1, 100, PAGE, PAGE + 1, 5 * PAGE, 20000))
-        at = dice.randrange(4 * MIB - length)
-        if dice.randrange(2):
-            at -= at % PAGE
-        kind = dice.randrange(4)
-        if kind == 0:
-            assert handle.pread(length, at) == wanted[at:at + length]
-        elif kind == 1:
-            handle.trim(length, at)
-            wanted[at:at + length] = bytes(length)
-        else:
-            data = dice.randbytes(length) if kind == 2 else bytes(length)
-            handle.pwrite(data, at)
-            wanted[at:at + length] = data
-    assert handle.pread(4 * MIB, 0) == wanted
+        shadow.request((1, 100, PAGE, PAGE + 1, 5 * PAGE, 20000), zeroes=True)
+    shadow.check()
     new = target.connect(target.promote(token=2))
-    assert new.pread(4 * MIB, 0) == wanted
-    assert target.space()["held_bytes"] == sum(any(wanted[at:at + PAGE]) for at in range(0, 4 * MIB, PAGE)) * PAGE
+    assert new.pread(4 * MIB, 0) == shadow.contents
+    assert target.space()["held_bytes"] == shadow.held_bytes()
 
 
 def test_a_target_that_stalls_is_waited_for_and_the_move_goes_on(servers):

@@ -7,7 +7,7 @@ import subprocess
 from server import MIB, PAGE, name, page
 from test_pager import finish, writers_at
 from testbed.wait import until
-from writer import write_more
+from writer import Shadow, write_more
 
 PER_SAVE = ("save=per-save",)
 
@@ -63,7 +63,7 @@ def test_parts_of_pages_trims_and_moves_are_right(servers, pagers):
     small, large = servers("16MiB"), servers("64MiB")
     pager = spread_pager(pagers, [small, large], size="8MiB", parameters=("mirror=no",))
     hog = small.connect(small.open(space="hog"))
-    handle, dice, wanted = pager.connect(), random.Random(11), bytearray(8 * MIB)
+    shadow = Shadow(pager.connect(), bytes(8 * MIB), random.Random(11))
     for turn in range(3000):
         if turn % 1000 == 250:
             hog.pwrite(os.urandom(12 * MIB), 0)
@@ -71,23 +71,11 @@ def test_parts_of_pages_trims_and_moves_are_right(servers, pagers):
         elif turn % 1000 == 750:
             hog.trim(16 * MIB, 0)
             until(lambda: pager.status()["shares"][0]["room_bytes"] > 4 * MIB, 30, "the pager knows of the room")
-        length = dice.choice((1, 100, PAGE, PAGE + 1, 5 * PAGE, 20000, 70000))
-        at = dice.randrange(8 * MIB - length)
-        at -= at % PAGE if dice.randrange(2) else 0
-        kind = dice.randrange(4)
-        if kind == 0:
-            assert handle.pread(length, at) == wanted[at:at + length]
-        elif kind == 1:
-            handle.trim(length, at)
-            wanted[at:at + length] = bytes(length)
-        else:
-            data = dice.randbytes(length)
-            handle.pwrite(data, at)
-            wanted[at:at + length] = data
-    assert handle.pread(8 * MIB, 0) == wanted
+        shadow.request((1, 100, PAGE, PAGE + 1, 5 * PAGE, 20000, 70000))
+    shadow.check()
     until(lambda: pager.status()["leftover_bytes"] == 0 and pager.status()["moved_bytes"] > 0, 30,
           lambda: repr(pager.status()))
-    assert held(small, 1) + held(large, 2) == sum(any(wanted[at:at + PAGE]) for at in range(0, 8 * MIB, PAGE)) * PAGE
+    assert held(small, 1) + held(large, 2) == shadow.held_bytes()
 
 
 def test_a_full_server_takes_no_page_and_none_is_lost(servers, pagers):

@@ -14,6 +14,38 @@ def contents(number, version):
     return bytes(PAGE) if version is None or version % 8 == 0 else page(number, version)
 
 
+class Shadow:
+    """A plain array to which the same random requests go as to a space."""
+
+    def __init__(self, handle, contents, dice):
+        self.handle, self.contents, self.dice = handle, bytearray(contents), dice
+
+    def request(self, lengths, zeroes=False):
+        """One, of parts of pages too: what is read is compared, what is written is random, or zeroes at times."""
+        length = self.dice.choice(lengths)
+        at = self.dice.randrange(len(self.contents) - length)
+        if self.dice.randrange(2):
+            at -= at % PAGE
+        kind = self.dice.randrange(4)
+        if kind == 0:
+            assert self.handle.pread(length, at) == self.contents[at:at + length]
+        elif kind == 1:
+            self.handle.trim(length, at)
+            self.contents[at:at + length] = bytes(length)
+        else:
+            data = bytes(length) if zeroes and kind == 3 else self.dice.randbytes(length)
+            self.handle.pwrite(data, at)
+            self.contents[at:at + length] = data
+
+    def check(self):
+        assert self.handle.pread(len(self.contents), 0) == self.contents
+
+    def held_bytes(self):
+        """Pages of zeroes are held nowhere."""
+        pages = range(0, len(self.contents), PAGE)
+        return sum(any(self.contents[at:at + PAGE]) for at in pages) * PAGE
+
+
 class Writer(threading.Thread):
     """Writes pages of its own at random, in new versions, and knows which were acknowledged."""
 
