@@ -357,26 +357,25 @@ static void a_part_is_a_recording_of_its_own(void) {
 }
 
 /* While they hold memory: no policy's text has them. */
-static char *whole(const struct policy *policy) {
-        char *text = NULL;
+static void whole(const struct policy *policy, char **ret) {
         size_t size;
-        FILE *f = open_memstream(&text, &size);
+        FILE *f = open_memstream(ret, &size);
 
         REQUIRE(f != NULL);
         CHECK(policy_block_write_whole(f, policy) == 0);
         fclose(f);
-        return text;
 }
 
 /* The copy that failoverd keeps of the policy in force is read back as it is; a policy's own text is one too. */
 static void check_whole(const struct policy *policy) {
-        _cleanup_free_ char *text = whole(policy), *again = NULL;
+        _cleanup_free_ char *text = NULL, *again = NULL;
         struct error error = ERROR_INIT;
         struct policy *read = NULL;
 
+        whole(policy, &text);
         CHECK(policy_block_parse_whole(text, strlen(text), &read, &error) == 0);
         REQUIRE(read != NULL);
-        again = whole(read);
+        whole(read, &again);
         CHECK_TEXT(again, text);
         CHECK(read->pairs[1].retired && read->pairs[0].applications[1].retired);
         policy_drop_retired(read);
