@@ -50,6 +50,15 @@ struct owed {
         struct owed *next;
 };
 
+/* A VM that stands alone, and what was taken in of what its standby has told. */
+struct vm_told {
+        char domain[NAME_LEN];
+        usec_t until_usec; /* CLOCK_REALTIME */
+        struct stat seen;  /* standbys_read_events() */
+        int failed;        /* what was said of the last attempt to start its standby */
+        struct vm_told *next;
+};
+
 /* A policy that takes effect once its file is safe on disk. */
 struct coming_policy {
         struct policy *policy; /* NULL: none is coming */
@@ -78,10 +87,7 @@ struct manager {
         int tended_slot, tended_app; /* whose mirrors are looked after next */
         struct standbys *standbys;
         sd_event_source *standbys_timer;
-        struct {
-                char domain[NAME_LEN];
-                int result; /* of the last attempt to start its standby */
-        } standbys_kept[POLICY_VMS_MAX];
+        struct vm_told *vms_told;  /* owned list */
         struct name_server *names; /* NULL: no names are served */
         struct bus *bus;
         struct bus_interface bus_interface;
@@ -166,6 +172,7 @@ void manager_follow_channel(struct manager *manager, int slot, enum side side);
 
 /* manager-standbys.c */
 int manager_open_standbys(struct manager *manager, const struct manager_options *options, struct error *error);
+void manager_close_standbys(struct manager *manager);
 /* What they tell of their VMs, into the facts. */
 void manager_fill_vms(struct manager *manager);
 

@@ -366,8 +366,7 @@ struct manager *manager_free(struct manager *manager) {
         overflow_free(manager->overflow);
         sd_event_source_disable_unref(manager->regions_timer);
         region_holder_free(manager->regions);
-        sd_event_source_disable_unref(manager->standbys_timer);
-        standbys_free(manager->standbys);
+        manager_close_standbys(manager);
         name_server_free(manager->names);
         store_free(manager->store);
         evidence_free(manager->evidence);

@@ -287,6 +287,7 @@ static const struct key vm_keys[] = {
         { "servers", KEY_NAMES, AT(vm_policy, servers), .min = 1, .max = OVERFLOW_SERVERS_MAX, .required = true,
           .count_offset = offsetof(struct vm_policy, n_servers) },
         { "flap", KEY_BLOCK, .children = vm_flap_keys },
+        { "on-event", KEY_UNIT, AT(vm_policy, on_event) },
         { NULL },
 };
 

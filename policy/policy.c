@@ -254,16 +254,22 @@ static int policy_copy_servers(const struct policy *from, struct policy *to) {
         return r;
 }
 
-/* A VM owns nothing but itself. */
 static int policy_copy_vms(const struct policy *from, struct policy *to) {
+        int r = 0;
+
         if (from->n_vms == 0)
                 return 0;
         to->vms = calloc(from->n_vms, sizeof(*to->vms));
         if (!to->vms)
                 return -ENOMEM;
-        memcpy(to->vms, from->vms, from->n_vms * sizeof(*to->vms));
-        to->n_vms = from->n_vms;
-        return 0;
+        for (size_t i = 0; i < from->n_vms && r >= 0; i++) {
+                struct vm_policy *vm = &to->vms[to->n_vms++];
+
+                *vm = from->vms[i];
+                vm->on_event = NULL;
+                r = copy_text(from->vms[i].on_event, &vm->on_event);
+        }
+        return r;
 }
 
 /* Defaults of a VM that stands alone. */
@@ -309,6 +315,8 @@ struct policy *policy_free(struct policy *policy) {
         for (size_t i = 0; i < policy->n_servers; i++)
                 memory_server_deinit(&policy->servers[i]);
         free(policy->servers);
+        for (size_t i = 0; i < policy->n_vms; i++)
+                free(policy->vms[i].on_event);
         free(policy->vms);
         free(policy->hypervisor_uri);
         free(policy);

@@ -392,6 +392,7 @@ struct vm_policy {
         size_t n_servers;
         unsigned flap_limit;        /* failovers within flap_window_usec; one more is held */
         usec_t flap_window_usec;
+        char *on_event;             /* as of a pair; "%i" takes the domain */
 };
 
 struct policy {

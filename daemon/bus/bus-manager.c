@@ -62,14 +62,19 @@ static int find_pair_or_all(struct bus *bus, const char *name, int *ret_slot, sd
 
 static int method_check(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {
         const struct bus_interface *manager = ((struct bus *) userdata)->interface;
+        const struct policy *policy = manager->engine->policy;
         const char *name;
-        int slot, r;
+        int slot = NO_PAIR, r;
+        bool vm;
 
         r = sd_bus_message_read(message, "s", &name);
-        if (r < 0 || (r = find_pair_or_all(userdata, name, &slot, ret_error)) < 0)
+        if (r < 0)
                 return r;
-        return reply_json(message,
-                          check_json(manager->engine, slot, facts_of(manager), manager->now(manager->userdata)));
+        vm = policy && policy_find_pair(policy, name) < 0 && policy_find_vm(policy, name) >= 0;
+        if (!vm && (r = find_pair_or_all(userdata, name, &slot, ret_error)) < 0)
+                return r;
+        return reply_json(message, check_json(manager->engine, slot, vm ? name : NULL, facts_of(manager),
+                                              manager->now(manager->userdata)));
 }
 
 static int method_explain(sd_bus_message *message, void *userdata, sd_bus_error *ret_error) {

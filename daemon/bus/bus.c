@@ -298,20 +298,31 @@ void bus_drill_ended(struct bus *bus, int slot, const struct drill_result *drill
         emit_event(bus, &builder, object);
 }
 
-void bus_record(struct bus *bus, int slot, enum side side, enum record_kind kind, const char *app_name,
-                const char *text) {
+static void put_record(struct bus *bus, const struct pair *pair, const char *domain, enum record_kind kind,
+                       const char *app_name, const char *text) {
         struct json_builder builder = { 0 };
-        const struct pair *pair;
         struct json_object *object;
 
-        if (!bus || !bus->ready)
+        if (!bus->ready)
                 return;
-        pair = pair_of(bus, slot);
         object = event_begin(&builder, pair, "record");
         json_put_text(&builder, object, "record", record_kind_to_string(kind));
-        json_put_text(&builder, object, "domain",
-                      pair && (int) side >= 0 && side < SIDE_MAX ? pair->policy->members[side].domain : NULL);
+        json_put_text(&builder, object, "domain", domain);
         json_put_text(&builder, object, "application", app_name);
         json_put_text(&builder, object, "text", text);
         emit_event(bus, &builder, object);
+}
+
+void bus_record(struct bus *bus, int slot, enum side side, enum record_kind kind, const char *app_name,
+                const char *text) {
+        const struct pair *pair = bus ? pair_of(bus, slot) : NULL;
+
+        if (bus)
+                put_record(bus, pair,
+                           pair && (int) side >= 0 && side < SIDE_MAX ? pair->policy->members[side].domain : NULL,
+                           kind, app_name, text);
+}
+
+void bus_vm_record(struct bus *bus, const char *domain, enum record_kind kind, const char *text) {
+        put_record(bus, NULL, domain, kind, "", text);
 }

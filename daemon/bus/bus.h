@@ -73,3 +73,5 @@ void bus_drill_ended(struct bus *bus, int slot, const struct drill_result *drill
 /* ACTION_RECORD: a line for `failoverctl monitor`. `slot` may be NO_PAIR, `app_name` empty. */
 void bus_record(struct bus *bus, int slot, enum side side, enum record_kind kind, const char *app_name,
                 const char *text);
+/* The same of a VM that stands alone, of no pair. */
+void bus_vm_record(struct bus *bus, const char *domain, enum record_kind kind, const char *text);

@@ -4,6 +4,7 @@
 #include "daemon/bus/drill-json.h"
 #include "daemon/bus/status-member.h"
 #include "daemon/bus/status.h"
+#include "daemon/bus/vms-json.h"
 #include "policy/worst-case.h"
 
 /* How long the policy expects it to take, from the failure to the application started. */
@@ -115,7 +116,8 @@ static void put_pair(struct json_builder *builder, struct json_object *array, co
                 json_put_null(builder, object, "last_drill");
 }
 
-struct json_object *check_json(const struct engine *engine, int slot, const struct host_facts *facts, usec_t now_usec) {
+struct json_object *check_json(const struct engine *engine, int slot, const char *vm, const struct host_facts *facts,
+                               usec_t now_usec) {
         struct json_builder builder = json_builder_at(facts, now_usec);
         struct json_object *root = json_object_new_object(), *pairs;
         struct readiness readiness;
@@ -128,11 +130,12 @@ struct json_object *check_json(const struct engine *engine, int slot, const stru
         for (int i = 0; i < engine->n_pairs; i++) {
                 const struct pair *pair = engine->pairs[i];
 
-                if (!pair || !pair->policy || (slot != NO_PAIR && slot != i))
+                if (!pair || !pair->policy || vm || (slot != NO_PAIR && slot != i))
                         continue;
                 readiness_list(engine, pair, &readiness);
                 put_pair(&builder, pairs, engine, pair, &readiness);
         }
+        json_put_vm_checks(&builder, root, slot == NO_PAIR ? engine->policy : NULL, facts, vm);
         return json_finish(&builder, root);
 }
 

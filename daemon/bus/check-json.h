@@ -7,8 +7,10 @@
 #include "daemon/bus/json-build.h"
 #include "daemon/core/readiness.h"
 
-/* The whole answer, for one pair or (NO_PAIR) all. `facts` may be NULL. The caller owns it; NULL when out of memory. */
-struct json_object *check_json(const struct engine *engine, int slot, const struct host_facts *facts, usec_t now_usec);
+/* The whole answer, for one pair, one VM that stands alone (NO_PAIR and `vm`), or (NO_PAIR and NULL) all. `facts` may
+ * be NULL. The caller owns it; NULL when out of memory. */
+struct json_object *check_json(const struct engine *engine, int slot, const char *vm, const struct host_facts *facts,
+                               usec_t now_usec);
 
 /* A pair's "readiness" in status: the level and the worst that keeps it from being better. */
 void json_put_readiness(struct json_builder *builder, struct json_object *parent, const struct engine *engine,

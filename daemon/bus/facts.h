@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/core/standby-readiness.h"
 #include "policy/policy.h"
 
 /* A number with the time when it was learned. */
@@ -57,6 +58,9 @@ struct vm_fact {
         usec_t decided_usec, running_usec; /* of the last failover; 0: there was none, or it has not ended so far */
         usec_t lost_usec;       /* so much of the VM's work */
         uint64_t failovers;
+        unsigned copies;        /* memory servers that have the checkpoint */
+        usec_t kept_usec;       /* when they told; 0: they have not */
+        struct standby_report report; /* its `problem` is `text` */
         char doing[32], text[512]; /* what takes its time, what is wrong; else empty */
 };
 

@@ -12,8 +12,11 @@
 /* Events that led to a failover stand shortly before it. */
 #define LEAD_USEC (10 * USEC_PER_SEC)
 
+/* Or a VM that stands alone, whose events are kept like a pair's. */
 static bool is_pair(const struct history_query *query, const char *name) {
-        return query->policy && policy_find_pair(query->policy, name) >= 0;
+        const struct policy *policy = query->policy;
+
+        return policy && (policy_find_pair(policy, name) >= 0 || policy_find_vm(policy, name) >= 0);
 }
 
 const char *history_pair(const struct history_query *query, char buffer[NAME_LEN]) {

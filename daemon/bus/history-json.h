@@ -8,7 +8,8 @@
 #include "daemon/host/store-history.h"
 
 struct history_query {
-        const char *id;              /* "" all, a pair's name, or one failover's id "PAIR-NUMBER" */
+        const char *id;              /* "" all, the name of a pair or of a VM that stands alone, or one failover's id
+                                      * "PAIR-NUMBER" */
         const struct policy *policy; /* gives domain names to sides; may be NULL */
         usec_t realtime_usec;        /* now, CLOCK_REALTIME */
 };

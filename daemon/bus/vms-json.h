@@ -7,3 +7,6 @@
 /* "vms": those of the policy that stand alone, and what their standbys have told. Either may be NULL. */
 void json_put_vms(struct json_builder *builder, struct json_object *root, const struct policy *policy,
                   const struct host_facts *facts);
+/* "vms" of `check`: whether they could go on now; all of them, or one (`domain`, else NULL). */
+void json_put_vm_checks(struct json_builder *builder, struct json_object *root, const struct policy *policy,
+                        const struct host_facts *facts, const char *domain);

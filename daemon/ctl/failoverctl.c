@@ -92,8 +92,8 @@ static const struct option options[] = {
 
 static const struct verb verbs[] = {
         { "status", "[PAIR]", "how pairs stand, why one is not protected, what to do", 0, 1, "", verb_status },
-        { "check", "[PAIR]", "could it fail over right now, for each single failure?", 0, 1, "", verb_check },
-        { "explain", "PAIR|ID", "why it fails over, or does not; with an ID why it did", 1, 1, "", verb_explain },
+        { "check", "[PAIR|VM]", "could it fail over right now, for each single failure?", 0, 1, "", verb_check },
+        { "explain", "PAIR|VM|ID", "why it fails over, or does not; with an ID why it did", 1, 1, "", verb_explain },
         { "table", "", "who has which memory, and where it goes at a failover", 0, 0, "", verb_table },
         { "memory", "", "who manages and who uses which memory, drawn [--svg FILE]", 0, 4, "gdWk", verb_memory },
         { "memory", "assign REQUEST", "moves memory by hand: \"vm-a=-1GiB vm-b=+1GiB\" [--wait] [--dry-run] [--cancel]",

@@ -7,6 +7,7 @@
 
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/render-table.h"
+#include "daemon/ctl/status-vm.h"
 
 #define TEXT_LEN 512
 
@@ -178,18 +179,20 @@ static int print_pair(const struct ctl *ctl, struct json_object *pair) {
         return CTL_OK;
 }
 
-/* The worst of all pairs. */
+static int worse(int code, const char *level) {
+        if (strcmp(level, "uncovered") == 0)
+                return CTL_DEGRADED;
+        return strcmp(level, "limited") == 0 && code == CTL_OK ? CTL_LIMITED : code;
+}
+
+/* The worst of all pairs and VMs. */
 static int verdict(struct json_object *root) {
         int code = CTL_OK;
 
-        for (size_t i = 0; i < get_count(root, "pairs"); i++) {
-                const char *level = get_text(get_item(root, "pairs", i), "level", "");
-
-                if (strcmp(level, "uncovered") == 0)
-                        return CTL_DEGRADED;
-                if (strcmp(level, "limited") == 0)
-                        code = CTL_LIMITED;
-        }
+        for (size_t i = 0; i < get_count(root, "pairs"); i++)
+                code = worse(code, get_text(get_item(root, "pairs", i), "level", ""));
+        for (size_t i = 0; i < get_count(root, "vms"); i++)
+                code = worse(code, get_text(get_item(root, "vms", i), "level", ""));
         return code;
 }
 
@@ -214,7 +217,12 @@ int verb_check(struct ctl *ctl) {
                 if (r != CTL_OK)
                         return r;
         }
-        if (get_count(root, "pairs") == 0)
+        for (size_t i = 0; i < get_count(root, "vms"); i++) {
+                if (i > 0 || get_count(root, "pairs") > 0)
+                        putchar('\n');
+                status_vm_print_check(ctl, get_item(root, "vms", i));
+        }
+        if (get_count(root, "pairs") + get_count(root, "vms") == 0)
                 puts("No pair in the policy. Add one: failoverctl policy apply FILE; failoverd-policy(5) has "
                      "examples.");
         return verdict(root);

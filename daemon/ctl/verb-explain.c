@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/ctl/ctl.h"
+#include "daemon/ctl/status-vm.h"
 
 #define DECISIONS_MAX 10  /* shown for a pair */
 #define EVENTS_ASKED 1000 /* the most that are given out */
@@ -162,25 +163,56 @@ static int explain_failover(struct ctl *ctl, struct json_object *root) {
         return CTL_OK;
 }
 
+/* ---- a VM that stands alone ---- */
+
+static struct json_object *find_vm(struct json_object *root, const char *domain) {
+        for (size_t i = 0; i < get_count(root, "vms"); i++)
+                if (strcmp(get_text(get_item(root, "vms", i), "domain", ""), domain) == 0)
+                        return get_item(root, "vms", i);
+        return NULL;
+}
+
+static int explain_vm(struct ctl *ctl, struct json_object *vm, struct json_object *history) {
+        if (ctl->json) {
+                json_object_object_add(history, "vm", json_object_get(vm));
+                return ctl_print_json(history);
+        }
+        status_vm_print(ctl, vm);
+        if (get_count(history, "events") > 0)
+                puts("Latest decisions, and what came of them:");
+        print_events(history, "events");
+        return CTL_OK;
+}
+
+static bool has_pair(struct json_object *root, const char *name) {
+        for (size_t i = 0; i < get_count(root, "pairs"); i++)
+                if (strcmp(get_text(get_item(root, "pairs", i), "name", ""), name) == 0)
+                        return true;
+        return false;
+}
+
 int verb_explain(struct ctl *ctl) {
-        _cleanup_json_ struct json_object *pairs = NULL, *root = NULL;
+        _cleanup_json_ struct json_object *now = NULL, *root = NULL;
         const char *id = ctl->args[0];
-        bool is_pair = false;
+        struct json_object *vm;
+        bool is_pair;
         int r;
 
-        r = ctl_read_json(ctl, "Describe", &pairs, NULL);
-        for (size_t i = 0; r == CTL_OK && i < get_count(pairs, "pairs"); i++)
-                is_pair |= strcmp(get_text(get_item(pairs, "pairs", i), "name", ""), id) == 0;
-        if (r == CTL_OK && is_pair)
-                r = ctl_read_json(ctl, "Explain", &root, "s", id);
-        else if (r == CTL_OK)
-                r = ctl_read_json(ctl, "GetHistory", &root, "su", id, (uint32_t) EVENTS_ASKED);
+        r = ctl_read_json(ctl, "Describe", &now, NULL);
+        if (r != CTL_OK)
+                return r;
+        is_pair = has_pair(now, id);
+        vm = is_pair ? NULL : find_vm(now, id);
+        r = is_pair ? ctl_read_json(ctl, "Explain", &root, "s", id)
+                    : ctl_read_json(ctl, "GetHistory", &root, "su", id, (uint32_t) EVENTS_ASKED);
         if (r != CTL_OK)
                 return r;
         if (is_pair)
                 return explain_now(ctl, root);
+        if (vm)
+                return explain_vm(ctl, vm, root);
         if (get_count(root, "flows") == 0)
-                return ctl_fail(CTL_FAILED, "\"%s\" is neither a pair nor a failover; failoverctl history lists them",
-                                id);
+                return ctl_fail(CTL_FAILED, "\"%s\" is neither a pair, nor a VM that stands alone, nor a failover; "
+                                "failoverctl history lists them", id);
         return explain_failover(ctl, root);
 }

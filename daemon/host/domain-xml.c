@@ -584,3 +584,20 @@ int domain_xml_replace_disk(const char *text, const char *target, const char *pa
                 return error_set(error, -ENOMEM, "out of memory");
         return 0;
 }
+
+int domain_xml_alarms(const char *text, bool *ret_panic, bool *ret_hang, struct error *error) {
+        const xmlNode *root, *devices, *on_crash;
+        _cleanup_xml_ xmlChar *crash = NULL;
+        _cleanup_doc_ xmlDoc *doc = NULL;
+        int r = domain_xml_open(text, &doc, error);
+
+        if (r < 0)
+                return r;
+        root = xmlDocGetRootElement(doc);
+        devices = node_child(root, "devices");
+        on_crash = node_child(root, "on_crash");
+        crash = on_crash ? xmlNodeGetContent(on_crash) : NULL;
+        *ret_panic = node_child(devices, "panic") && !(crash && strstr((const char *) crash, "restart"));
+        *ret_hang = attribute_is(node_child(devices, "watchdog"), "action", "pause");
+        return 0;
+}

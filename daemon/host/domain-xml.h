@@ -53,6 +53,10 @@ struct domain_facts {
  * that is no domain XML, -E2BIG for too much of it, or -ENOMEM. */
 int domain_xml_parse(const char *text, const struct app_names *apps, struct domain_facts *ret_facts,
                      struct error *error);
+/* Which failures of its system a VM's devices tell of: a panic device, where what follows is not a start anew, and a
+ * watchdog that pauses the VM. */
+int domain_xml_alarms(const char *text, bool *ret_panic, bool *ret_hang, struct error *error);
+
 
 /* The application's memory device out of a live XML, with another requested size: what virDomainUpdateDeviceFlags()
  * takes. `ret_device` is the caller's to free. -ENOENT where there is no such device; -ERANGE where the size is

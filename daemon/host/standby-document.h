@@ -11,6 +11,7 @@
 #include "daemon/core/context-standby.h"
 
 #define STANDBY_TEXT_LEN 512
+#define STANDBY_COPIES_MAX 64
 #define STANDBY_DOCUMENT_FILE "standby.json"
 #define STANDBY_ALIVE_FILE "alive"
 
@@ -25,6 +26,10 @@ struct standby_document {
         usec_t decided_usec;    /* when the last failover was decided; 0: there was none */
         usec_t running_usec;    /* when the VM ran again by it; 0: it has not */
         usec_t lost_usec;       /* so much of its work was lost by it */
+        int copies;             /* memory servers that have the checkpoint, as they told last */
+        usec_t kept_usec;       /* when they told that they have it; 0: not so far */
+        int flaps_left;         /* so many failovers more, as the policy counts */
+        bool hears_panic, hears_hang; /* the VM has what tells of it */
         char doing[32];         /* what takes its time now; empty: nothing */
         char text[STANDBY_TEXT_LEN]; /* what is wrong; empty: nothing */
 };

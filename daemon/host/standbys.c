@@ -16,7 +16,7 @@
 struct standbys {
         sd_event *loop;
         bool user;
-        char *dir, *program, *policy_path;
+        char *dir, *state_dir, *program, *policy_path;
         pid_t children[POLICY_VMS_MAX]; /* that have not been waited for */
         size_t n_children;
 };
@@ -34,10 +34,14 @@ int standbys_new(sd_event *loop, const struct standbys_options *options, struct 
         if (asprintf(&standbys->dir, options->user ? "%s/standbys" : "%s",
                      options->user ? options->runtime_dir : options->service_dir) < 0)
                 standbys->dir = NULL;
-        if (!standbys->program || !standbys->policy_path || !standbys->dir)
+        if (asprintf(&standbys->state_dir, "%s/standbys", options->user ? options->state_dir : "") < 0)
+                standbys->state_dir = NULL;
+        if (!standbys->program || !standbys->state_dir || !standbys->policy_path || !standbys->dir)
                 r = -ENOMEM;
         if (r == 0 && options->user)
                 r = directory_prepare(standbys->dir);
+        if (r == 0 && options->user)
+                r = directory_prepare(standbys->state_dir);
         if (r < 0) {
                 error_set(error, r, "standbys: %s", strerror(-r));
                 standbys_free(standbys);
@@ -51,6 +55,7 @@ struct standbys *standbys_free(struct standbys *standbys) {
         if (!standbys)
                 return NULL;
         free(standbys->dir);
+        free(standbys->state_dir);
         free(standbys->program);
         free(standbys->policy_path);
         sd_event_unref(standbys->loop);
@@ -59,14 +64,16 @@ struct standbys *standbys_free(struct standbys *standbys) {
 }
 
 static int spawn(struct standbys *standbys, const char *domain, const char *dir) {
-        char log[PATH_MAX + 8];
+        char log[PATH_MAX + 8], state[PATH_MAX];
         char *argv[] = { standbys->program, (char *) "--policy", standbys->policy_path, (char *) "--dir",
-                         (char *) dir, (char *) domain, NULL };
+                         (char *) dir, (char *) "--state", state, (char *) domain, NULL };
         pid_t pid;
         int r;
 
         if (standbys->n_children == POLICY_VMS_MAX)
                 return -EAGAIN;
+        if (snprintf(state, sizeof(state), "%s/%s", standbys->state_dir, domain) >= (int) sizeof(state))
+                return -ENAMETOOLONG;
         if (mkdir(dir, 0700) < 0 && errno != EEXIST)
                 return -errno;
         snprintf(log, sizeof(log), "%s/log", dir);
@@ -118,4 +125,23 @@ int standbys_read(const struct standbys *standbys, const char *domain, struct st
         if (r == 0)
                 *ret = document;
         return r;
+}
+
+int standbys_read_events(const struct standbys *standbys, const char *domain, struct stat *seen,
+                         struct standby_events *ret) {
+        char dir[PATH_MAX], path[PATH_MAX + sizeof(STANDBY_EVENTS_FILE)];
+        struct stat st;
+        int r;
+
+        if (snprintf(dir, sizeof(dir), "%s/%s", standbys->dir, domain) >= (int) sizeof(dir))
+                return -ENAMETOOLONG;
+        snprintf(path, sizeof(path), "%s/" STANDBY_EVENTS_FILE, dir);
+        if (stat(path, &st) < 0)
+                return -errno;
+        /* Each one is a new file. */
+        if (st.st_ino == seen->st_ino && memcmp(&st.st_mtim, &seen->st_mtim, sizeof(st.st_mtim)) == 0)
+                return 0;
+        r = standby_events_read(dir, domain, ret, NULL);
+        *seen = st; /* what cannot be read is not read again and again */
+        return r < 0 ? r : 1;
 }

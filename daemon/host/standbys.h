@@ -9,9 +9,10 @@
  * (setsid(2)) of its own. It ends by itself when the policy does not name its VM any more.
  */
 
+#include <sys/stat.h>
 #include <systemd/sd-event.h>
 
-#include "daemon/host/standby-document.h"
+#include "daemon/host/standby-events.h"
 
 struct standbys;
 
@@ -19,6 +20,7 @@ struct standbys_options {
         bool user;               /* session mode */
         const char *runtime_dir; /* session mode: where their directories are made */
         const char *service_dir; /* where units have theirs, "/run/failover-standby" */
+        const char *state_dir;   /* session mode: where they keep what outlives a boot */
         const char *program;     /* session mode */
         const char *policy_path; /* the copy of the policy in force */
 };
@@ -32,5 +34,9 @@ struct standbys *standbys_free(struct standbys *standbys);
 int standbys_keep(struct standbys *standbys, const char *domain);
 /* The process that is the VM's standby; 0: none. Or -errno where that cannot be told. */
 int standbys_holder(const struct standbys *standbys, const char *domain);
+/* What it has decided and done. 1, or 0 where that is the same as when `*seen` was filled in, which is zeroed at first;
+ * errors of standby_events_read(). */
+int standbys_read_events(const struct standbys *standbys, const char *domain, struct stat *seen,
+                         struct standby_events *ret);
 /* What it told last. Errors of standby_document_read(). */
 int standbys_read(const struct standbys *standbys, const char *domain, struct standby_document *ret);

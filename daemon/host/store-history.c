@@ -14,6 +14,18 @@ static int write_event(sqlite3 *db, const struct history_event *event) {
                             TEXT_VALUE(record_kind_to_string(event->kind) ?: "unknown"), TEXT_VALUE(event->text));
 }
 
+/* The mark and the event in one transaction: handed in again after a crash, it is there once. */
+static int write_told(sqlite3 *db, const struct history_event *event) {
+        int r = DATABASE_RUN(db, "INSERT INTO event (time_usec, pair, kind, text) SELECT ?1, ?2, ?3, ?4 WHERE ?1 > "
+                                 "coalesce((SELECT time_usec FROM told WHERE domain = ?2), 0)",
+                             INT_VALUE(event->time_usec), TEXT_VALUE(event->pair),
+                             TEXT_VALUE(record_kind_to_string(event->kind) ?: "unknown"), TEXT_VALUE(event->text));
+
+        return r < 0 ? r : DATABASE_RUN(db, "INSERT INTO told VALUES (?, ?) ON CONFLICT (domain) DO UPDATE SET "
+                                            "time_usec = max(time_usec, excluded.time_usec)",
+                                        TEXT_VALUE(event->pair), INT_VALUE(event->time_usec));
+}
+
 /* Whole again with each phase, so that a dropped line costs nothing but time. A phase may come after the end
  * (rejoined), which then stays. */
 static int write_flow(sqlite3 *db, const struct history_flow *flow) {
@@ -58,6 +70,8 @@ static int write_explanation(sqlite3 *db, const struct history_line *line) {
 int history_write(sqlite3 *db, const struct history_line *line) {
         if (line->kind == HISTORY_EVENT)
                 return write_event(db, &line->event);
+        if (line->kind == HISTORY_TOLD)
+                return write_told(db, &line->event);
         if (line->kind == HISTORY_DRILL)
                 return write_drill(db, &line->drill);
         if (line->kind == HISTORY_EXPLANATION)
@@ -239,6 +253,31 @@ int history_read_drills(sqlite3 *db, const char *pair, size_t max, struct histor
         if (r >= 0)
                 *ret = rows;
         return r;
+}
+
+int history_read_told(sqlite3 *db, struct history_told **ret, size_t *ret_n) {
+        _cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
+        _cleanup_free_ struct history_told *rows = NULL;
+        size_t n = 0;
+        int r, code;
+
+        r = database_prepare(db, "SELECT domain, time_usec FROM told", NULL, 0, &statement);
+        if (r < 0)
+                return r;
+        while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+                struct history_told *grown = reallocarray(rows, n + 1, sizeof(*grown));
+
+                if (!grown)
+                        return -ENOMEM;
+                rows = grown;
+                copy_column(statement, 0, rows[n].domain, sizeof(rows[n].domain));
+                rows[n++].time_usec = (usec_t) sqlite3_column_int64(statement, 1);
+        }
+        if (code != SQLITE_DONE)
+                return sqlite_errno(code);
+        *ret = steal_ptr(rows);
+        *ret_n = n;
+        return 0;
 }
 
 int history_read_explanation(sqlite3 *db, const char *failover, char **ret) {

@@ -43,6 +43,12 @@ struct history_event {
         char text[EVENT_TEXT_LEN];
 };
 
+/* Until when history has what was told of a VM that stands alone. */
+struct history_told {
+        char domain[NAME_LEN];
+        usec_t time_usec; /* CLOCK_REALTIME */
+};
+
 /* A drill that has ended. */
 struct history_drill {
         char pair[NAME_LEN];
@@ -61,12 +67,12 @@ struct history_rows {
         size_t n_flows, n_drills, n_events;
 };
 
-enum history_line_kind { HISTORY_EVENT, HISTORY_PHASE, HISTORY_END, HISTORY_DRILL, HISTORY_EXPLANATION };
+enum history_line_kind { HISTORY_EVENT, HISTORY_TOLD, HISTORY_PHASE, HISTORY_END, HISTORY_DRILL, HISTORY_EXPLANATION };
 
 /* One thing to be written. */
 struct history_line {
         enum history_line_kind kind;
-        struct history_event event; /* HISTORY_EVENT */
+        struct history_event event; /* HISTORY_EVENT; HISTORY_TOLD: only where it is later than what was told so far */
         struct history_drill drill; /* HISTORY_DRILL */
         struct history_flow flow;   /* HISTORY_PHASE: as far as it has come; HISTORY_END: all of it */
         char *explanation;          /* HISTORY_EXPLANATION: a document, owned; of the failover flow.id */
@@ -93,4 +99,6 @@ int history_read_flows(struct sqlite3 *db, const char *pair, size_t max, struct 
 int history_read_events(struct sqlite3 *db, const char *pair, size_t max, struct history_event **ret, size_t *ret_n);
 /* What was written of one failover's decision; NULL where nothing was. The caller frees it. */
 int history_read_explanation(struct sqlite3 *db, const char *failover, char **ret);
+/* All that there are; the caller frees them. */
+int history_read_told(struct sqlite3 *db, struct history_told **ret, size_t *ret_n);
 int history_read_drills(struct sqlite3 *db, const char *pair, size_t max, struct history_drill **ret, size_t *ret_n);

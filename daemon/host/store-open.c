@@ -46,6 +46,7 @@ void store_contents_deinit(struct store_contents *contents) {
                 database_closep(&contents->databases[i]);
                 free(contents->records[i]);
         }
+        free(contents->told);
         *contents = (struct store_contents) { 0 };
 }
 
@@ -176,6 +177,11 @@ int store_open(const struct store_paths *paths, const struct store_options *opti
                 r = record_read_all(contents->databases[i], &contents->records[i], &contents->n_records[i], error);
                 if (r < 0)
                         error_prefix(error, "%s", names[i]);
+        }
+        if (r >= 0) {
+                r = history_read_told(contents->databases[PERSIST_OWNER], &contents->told, &contents->n_told);
+                if (r < 0)
+                        error_set(error, r, "%s: %s", paths->owner, strerror(-r));
         }
         if (r >= 0)
                 r = install(paths, contents->databases[PERSIST_OWNER], contents->n_records[PERSIST_STEP], finding,

@@ -6,6 +6,7 @@
 
 #include <sqlite3.h>
 
+#include "daemon/host/store-history.h"
 #include "daemon/host/store.h"
 
 struct store_paths {
@@ -21,6 +22,8 @@ struct store_contents {
         sqlite3 *databases[PERSIST_LEVEL_MAX];
         struct record *records[PERSIST_LEVEL_MAX]; /* sorted by pair */
         size_t n_records[PERSIST_LEVEL_MAX];
+        struct history_told *told;
+        size_t n_told;
 };
 
 void store_contents_deinit(struct store_contents *contents);

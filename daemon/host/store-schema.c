@@ -122,9 +122,13 @@ static const char version_11[] = "ALTER TABLE application ADD COLUMN state_grant
 static const char version_12[] = "ALTER TABLE pair ADD COLUMN away_a INTEGER NOT NULL DEFAULT 0;"
                                  "ALTER TABLE pair ADD COLUMN away_b INTEGER NOT NULL DEFAULT 0;";
 
+/* Until when history has what the standby of a VM that stands alone has told of it. */
+static const char version_13[] =
+        "CREATE TABLE told (domain TEXT PRIMARY KEY, time_usec INTEGER NOT NULL) WITHOUT ROWID;";
+
 const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5,
                                      version_6, version_7, version_8, version_9, version_10,
-                                     version_11, version_12 };
+                                     version_11, version_12, version_13 };
 const int n_schema_steps = ELEMENTSOF(schema_steps);
 
 int sqlite_errno(int code) {

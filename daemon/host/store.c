@@ -34,6 +34,8 @@ struct store {
         struct worker *workers[PERSIST_LEVEL_MAX];
         struct store_contents contents; /* as opened; handed out by store_load() */
         bool loaded;
+        struct history_told *told; /* as opened, owned */
+        size_t n_told;
         struct waiter *waiters;
         uint64_t late, dropped;
         struct store_reader *reader;
@@ -200,6 +202,8 @@ int store_new(const struct store_options *options, sd_event *event, const struct
         }
         if (r < 0)
                 return r;
+        store->told = steal_ptr(store->contents.told);
+        store->n_told = store->contents.n_told;
         *ret = steal_ptr(store);
         *ret_finding = finding;
         return 0;
@@ -228,6 +232,7 @@ struct store *store_free(struct store *store) {
         closep(&store->notify_fd);
         closep(&store->lock_fd);
         store_paths_deinit(&store->paths);
+        free(store->told);
         free(store->vfs);
         free(store);
         return NULL;
@@ -318,18 +323,37 @@ struct store_counts store_get_counts(struct store *store) {
 
 /* ---- history ---- */
 
-void store_add_event(struct store *store, const char *pair, enum side side, enum record_kind kind, const char *text) {
+static void add_event(struct store *store, enum history_line_kind kind, const struct history_event *event,
+                      const char *pair, const char *text) {
         struct history_line *line = calloc(1, sizeof(*line));
 
         if (!line)
                 return worker_count_dropped(store->workers[PERSIST_OWNER]);
-        line->kind = HISTORY_EVENT;
-        line->event.time_usec = clock_usec(CLOCK_REALTIME);
-        line->event.side = side;
-        line->event.kind = kind;
+        line->kind = kind;
+        line->event = *event;
         snprintf(line->event.pair, sizeof(line->event.pair), "%s", pair ?: "");
         snprintf(line->event.text, sizeof(line->event.text), "%s", text);
         worker_add_line(store->workers[PERSIST_OWNER], line);
+}
+
+void store_add_event(struct store *store, const char *pair, enum side side, enum record_kind kind, const char *text) {
+        const struct history_event event = { .time_usec = clock_usec(CLOCK_REALTIME), .side = side, .kind = kind };
+
+        add_event(store, HISTORY_EVENT, &event, pair, text);
+}
+
+void store_add_told(struct store *store, const char *domain, usec_t realtime_usec, enum record_kind kind,
+                    const char *text) {
+        const struct history_event event = { .time_usec = realtime_usec, .side = SIDE_INVALID, .kind = kind };
+
+        add_event(store, HISTORY_TOLD, &event, domain, text);
+}
+
+usec_t store_get_told(const struct store *store, const char *domain) {
+        for (size_t i = 0; i < store->n_told; i++)
+                if (strcmp(store->told[i].domain, domain) == 0)
+                        return store->told[i].time_usec;
+        return 0;
 }
 
 /* A flow as history shows it, with the times of the boot clock turned into those of the wall clock. */

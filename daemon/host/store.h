@@ -87,6 +87,12 @@ int store_persist(struct store *store, const struct record *record, enum persist
  * dropped and counted. `pair` is the pair's name, NULL or "" for a line about no pair; side SIDE_INVALID for none.
  * Times are taken now, or from the flow. */
 void store_add_event(struct store *store, const char *pair, enum side side, enum record_kind kind, const char *text);
+/* What the standby of a VM that stands alone has told of it, at the time that identifies it: handed in again, and in
+ * another life of failoverd, it is written once. */
+void store_add_told(struct store *store, const char *domain, usec_t realtime_usec, enum record_kind kind,
+                    const char *text);
+/* Until when all of that was in the history when this was opened; 0: nothing of that VM. */
+usec_t store_get_told(const struct store *store, const char *domain);
 void store_add_phase(struct store *store, const char *pair, const struct flow *flow, enum phase phase);
 void store_end_flow(struct store *store, const char *pair, const struct flow *flow, int result, const char *text);
 void store_add_drill(struct store *store, const char *pair, const struct drill_result *result);

@@ -5,6 +5,8 @@
 #include "agents/protocol/fields.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/memserver/control-ask.h"
+#include "daemon/memserver/copy.h"
+#include "daemon/memserver/label.h"
 #include "daemon/pages/context-internal.h"
 
 DEFINE_CLEANUP(struct json_object *, json_object_put)
@@ -46,6 +48,29 @@ uint64_t context_entry_connections(const struct context_entry *entry) {
         int primary = context_entry_primary(entry);
 
         return primary < 0 ? 0 : entry->at[primary].status.connections;
+}
+
+/* Each grant adds one to the time of saving, and two contexts of one name are further apart than there are grants. */
+static bool is_of(const struct space_status *status, uint64_t saved_usec) {
+        return saved_usec == 0 ? status->token != CONTEXT_TOKEN_OPEN
+                               : status->token >= saved_usec && status->token < saved_usec + USEC_PER_SEC;
+}
+
+static bool is_complete_mirror(const struct space_status *status) {
+        return status->role == SPACE_MIRROR && status->copy == LABEL_COMPLETE;
+}
+
+unsigned context_entry_copies(const struct context_entry *entry, uint64_t saved_usec) {
+        const int primary = context_entry_primary(entry);
+        unsigned mirrors = 0;
+
+        for (size_t i = 0; i < CONTEXT_SERVERS_MAX; i++)
+                mirrors += entry->at[i].there && is_complete_mirror(&entry->at[i].status);
+        if (primary < 0)
+                return mirrors;
+        if (!is_of(&entry->at[primary].status, saved_usec))
+                return 0;
+        return entry->at[primary].status.mirror == COPY_COMPLETE && mirrors > 0 ? 2 : 1;
 }
 
 static struct context_entry *entry_of(struct context_list *list, const struct space_name *name) {

@@ -80,6 +80,9 @@ int context_entry_primary(const struct context_entry *entry);
 uint64_t context_entry_token(const struct context_entry *entry);
 /* Its save is under way, or was cut off, as far as its primary says: a mirror hears of the end a little later. */
 bool context_entry_unfinished(const struct context_entry *entry);
+/* How many servers have it as it was saved then (0: whenever), as far as they say: where it is served, and its mirror
+ * when that is complete; or a mirror alone that is. */
+unsigned context_entry_copies(const struct context_entry *entry, uint64_t saved_usec);
 uint64_t context_entry_connections(const struct context_entry *entry);
 
 struct context_place {

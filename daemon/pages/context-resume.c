@@ -107,6 +107,9 @@ int context_resuming_trust(const struct context_job *job, const char *name, stru
             (strcmp(manifest->vm, owner) != 0 && strcmp(manifest->uuid, owner) != 0))
                 return error_set(error, -EBADMSG, "it says that it is context %s of VM %s, and is in the place of one "
                                  "of %s", manifest->name, manifest->vm, owner);
+        if (job->saved_usec != 0 && manifest->saved_usec != job->saved_usec)
+                return error_set(error, -EBADMSG, "it is another one than was saved last: a memory server that was "
+                                 "away has kept it from earlier");
         r = context_overlays_trust(manifest, error);
         if (r == 0)
                 r = context_key_load(job->key, &key, error);
@@ -232,6 +235,11 @@ int context_resuming_start(const struct context_job *job, virConnectPtr connecti
         }
         r = job->keep ? context_mark(&resuming->place.io, &resuming->head, "", error)
                       : context_place_drop(&resuming->place, error);
+        if (r < 0 && job->keep && job->guard) { /* it stays claimed, and the claim is the caller's own */
+                if (error)
+                        error_deinit(error);
+                r = 0;
+        }
         if (r < 0)
                 error_prefix(error, "VM %s runs, but its context is still there", manifest->vm);
         return r;

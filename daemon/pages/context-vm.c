@@ -304,6 +304,10 @@ int context_vm_image(struct context_vm *vm, const char *path, const char *checkp
         return carry_out(&call, CONTEXT_STATE_OUT, progress, error);
 }
 
+int context_vm_alarms(const struct context_vm *vm, bool *ret_panic, bool *ret_hang, struct error *error) {
+        return domain_xml_alarms(vm->xml, ret_panic, ret_hang, error);
+}
+
 int context_vm_image_xml(const struct context_vm *vm, const char *path, char **ret_xml, struct error *error) {
         char *xml = virDomainSaveImageGetXMLDesc(vm->connection, path, 0);
 

@@ -33,6 +33,8 @@ int context_vm_present(virConnectPtr connection, const char *name, const char *u
 /* Its XML as it is now: devices come and go while it runs. */
 int context_vm_read_xml(struct context_vm *vm, struct error *error);
 void context_vm_deinit(struct context_vm *vm);
+/* As domain_xml_alarms(). */
+int context_vm_alarms(const struct context_vm *vm, bool *ret_panic, bool *ret_hang, struct error *error);
 
 /* Pauses it, where it is not paused; lets it go on, where it was paused here. */
 int context_vm_suspend(struct context_vm *vm, struct error *error);

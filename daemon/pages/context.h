@@ -37,6 +37,7 @@ struct context_job {
         bool live;         /* a checkpoint: the VM is not ended */
         bool guard;        /* the caller alone resumes contexts of that name, here: one that is said to be resumed here
                             * was by an earlier life of the caller's, which came to nothing where the VM is not there */
+        uint64_t saved_usec; /* what is to be resumed was saved then, and no other is; 0: any */
         struct context_progress progress;
         /* Whether the VM may be ended, or started, here: not where failoverd governs it. Asked before anything is
          * begun, and again right before the VM is paused, ended or started. Negative errno with the reason. */
@@ -105,8 +106,8 @@ void context_saving_deinit(struct context_saving *saving);
 int context_resuming_prepare(const struct context_job *job, virConnectPtr connection, const char *name,
                              const struct context_vm *instead, struct context_resuming *resuming,
                              struct error *error);
-/* Whether it is what it says, and of whom: -EBADMSG where it is not the context of that name and VM, -EPERM where its
- * overlays are not files beside its disks, and where it is not sealed with our key, unless `force`. */
+/* Whether it is what it says, and of whom: -EBADMSG where it is not the context of that name, VM and time, -EPERM where
+ * its overlays are not files beside its disks, and where it is not sealed with our key, unless `force`. */
 int context_resuming_trust(const struct context_job *job, const char *name, struct context_resuming *resuming,
                            struct error *error);
 /* Fetches it, and believes nothing. */

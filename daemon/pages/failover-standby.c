@@ -28,14 +28,25 @@ static void on_signal(int number) {
         errno = saved;
 }
 
+/* Whatever it waits for, libvirt most likely, has not answered: another life of it begins anew, with a connection of
+ * its own. The record says what was under way. */
+static void on_alarm(int number) {
+        static const char text[] =
+                "<3>nothing was heard for four minutes of what was asked for; ended, to be started anew\n";
+
+        (void) !write(STDERR_FILENO, text, sizeof(text) - 1);
+        _exit(EXIT_FAILURE);
+}
+
 static int take_signals(void) {
-        struct sigaction action = { .sa_handler = on_signal };
+        struct sigaction action = { .sa_handler = on_signal }, alarmed = { .sa_handler = on_alarm };
 
         cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (cancel_fd < 0)
                 return -errno;
         (void) sigaction(SIGINT, &action, NULL);
         (void) sigaction(SIGTERM, &action, NULL);
+        (void) sigaction(SIGALRM, &alarmed, NULL);
         (void) signal(SIGPIPE, SIG_IGN);
         return 0;
 }
@@ -48,13 +59,16 @@ static void print_help(void) {
              "  --policy FILE      the policy in force (default /var/lib/failoverd/policy.last)\n"
              "  --dir DIR          its record and status; survives a crash, not a boot\n"
              "                     (default /run/failover-standby/DOMAIN)\n"
+             "  --state DIR        what it has told, which survives a boot too\n"
+             "                     (default /var/lib/failover-standby/DOMAIN)\n"
              "  --help, --version");
 }
 
 static int parse_options(int argc, char **argv, struct standby *standby) {
         static const struct option longs[] = {
                 { "policy", required_argument, NULL, 'p' }, { "dir", required_argument, NULL, 'd' },
-                { "help", no_argument, NULL, 'h' },         { "version", no_argument, NULL, 'V' },
+                { "state", required_argument, NULL, 's' },  { "help", no_argument, NULL, 'h' },
+                { "version", no_argument, NULL, 'V' },
                 { 0 },
         };
         int c;
@@ -66,6 +80,9 @@ static int parse_options(int argc, char **argv, struct standby *standby) {
                         break;
                 case 'd':
                         standby->dir = optarg;
+                        break;
+                case 's':
+                        standby->state_dir = optarg;
                         break;
                 case 'h':
                         print_help();
@@ -95,6 +112,9 @@ static int take_place(const struct standby *standby, struct error *error) {
                 path = NULL;
                 return error_set(error, -ENOMEM, "out of memory");
         }
+        if (mkdir(standby->state_dir, 0755) < 0 && errno != EEXIST)
+                fprintf(stderr, "<4>%s: %s, ignoring: what is told does not survive a boot\n", standby->state_dir,
+                        strerror(errno));
         r = alive_take(path);
         if (r == -EBUSY)
                 return error_set(error, r, "%s: another standby of this VM lives", path);
@@ -104,7 +124,7 @@ static int take_place(const struct standby *standby, struct error *error) {
 int main(int argc, char **argv) {
         struct standby standby = STANDBY_INIT;
         struct error error = ERROR_INIT;
-        char dir[PATH_MAX];
+        char dir[PATH_MAX], state_dir[PATH_MAX];
         int r;
 
         setvbuf(stderr, NULL, _IOLBF, 0);
@@ -115,6 +135,9 @@ int main(int argc, char **argv) {
         snprintf(dir, sizeof(dir), "/run/failover-standby/%s", standby.domain);
         if (!standby.dir)
                 standby.dir = dir;
+        snprintf(state_dir, sizeof(state_dir), "/var/lib/failover-standby/%s", standby.domain);
+        if (!standby.state_dir)
+                standby.state_dir = state_dir;
         r = take_place(&standby, &error);
         if (r == 0) {
                 r = take_signals();

@@ -8,6 +8,7 @@
 #include "daemon/pages/standby.h"
 
 #define TOLD_USEC USEC_PER_SEC
+#define PROVE_USEC (10 * USEC_PER_SEC)
 
 /* The program is the one who guards the VM, and nobody else is asked; but a VM that was given to a pair meanwhile is
  * not started beside what failoverd does for it. */
@@ -15,11 +16,30 @@ static int permit(void *userdata, const char *vm, enum context_act act, struct e
         return act == CONTEXT_STARTS ? standby_policy_wants(userdata, error) : 0;
 }
 
+/* Libvirt says nothing of how far it is with a start: so long it may take to read what the VM has. */
+#define STALL_USEC (600 * USEC_PER_SEC)
+#define STALL_BYTES_PER_SEC (32 * MIB)
+
+/* What stands still for longer than it can take is stuck, and is ended, to be begun anew. */
+static void feed(struct standby *standby, enum context_phase phase, uint64_t done_bytes) {
+        const usec_t now = clock_usec(CLOCK_BOOTTIME);
+        const usec_t patience = STALL_USEC + standby->vm->memory_bytes / STALL_BYTES_PER_SEC * USEC_PER_SEC;
+
+        if (standby->moved_usec == 0 || standby->phase != (int) phase || standby->phase_bytes != done_bytes) {
+                standby->phase = (int) phase;
+                standby->phase_bytes = done_bytes;
+                standby->moved_usec = now;
+        }
+        if (now < standby->moved_usec + patience)
+                standby_feed();
+}
+
 /* While a checkpoint is taken: a VM whose process has ended is not waited for. */
 static int tell(void *userdata, enum context_phase phase, uint64_t done_bytes, uint64_t total_bytes) {
         struct standby *standby = userdata;
         bool ended = standby->pidfd >= 0 && process_ended(standby->pidfd);
 
+        feed(standby, phase, done_bytes);
         if (standby->pidfd >= 0 && !ended)
                 standby_seen(&standby->document.record, &standby->sight, clock_usec(CLOCK_BOOTTIME));
         standby_worked(&standby->document.record, clock_usec(CLOCK_BOOTTIME));
@@ -30,6 +50,7 @@ static int tell(void *userdata, enum context_phase phase, uint64_t done_bytes, u
 }
 
 static struct context_job job_of(struct standby *standby) {
+        standby->moved_usec = 0;
         return (struct context_job) {
                 .servers = &standby->servers,
                 .uri = standby->policy->hypervisor_uri,
@@ -53,6 +74,7 @@ static int clear(struct standby *standby, int slot, struct error *error) {
         char name[NAME_LEN];
         int r;
 
+        standby_feed();
         job.force = true;
         name_slot(standby, slot, name);
         r = context_remove(&job, name, &why);
@@ -84,6 +106,7 @@ static int check_disks(const struct context_vm *vm, struct error *error) {
 
 /* Whether there is any use in a checkpoint. Of a transient VM nothing is left that says how it ended. */
 static int check_vm(struct standby *standby, struct error *error) {
+        bool panic = false, hang = false;
         struct context_vm vm = { 0 };
         int r = context_vm_find(standby->connection, standby->domain, &vm, error);
 
@@ -91,7 +114,11 @@ static int check_vm(struct standby *standby, struct error *error) {
                 r = error_set(error, -ENOTSUP, "the VM is transient, and libvirt would not say how it ended: define it "
                               "(`virsh define`)");
         if (r == 0)
+                r = context_vm_alarms(&vm, &panic, &hang, error);
+        if (r == 0)
                 r = check_disks(&vm, error);
+        standby->document.hears_panic = panic;
+        standby->document.hears_hang = hang;
         context_vm_deinit(&vm);
         return r;
 }
@@ -113,29 +140,32 @@ static int take(struct standby *standby, int slot, struct error *error) {
         char name[NAME_LEN];
         int r;
 
+        standby_feed();
         job.live = true;
         name_slot(standby, slot, name);
         r = context_save(&job, standby->domain, name, &manifest, error);
         if (r == 0)
                 r = check_same(standby, run, error);
-        context_manifest_free(manifest);
         if (r == 0) {
-                standby_taken(&standby->document.record, run, begun);
+                standby_taken(&standby->document.record, run, begun, manifest->saved_usec);
                 standby_seen(&standby->document.record, &standby->sight, clock_usec(CLOCK_BOOTTIME));
                 r = standby_keep(standby, error);
         }
+        context_manifest_free(manifest);
         return r;
 }
 
+/* The one that the VM would go on from stays as it is, and is the other one then. */
 static int replace(struct standby *standby, struct error *error) {
-        int old = standby->document.record.slot, r = clear(standby, !old, error);
+        struct standby_record *record = &standby->document.record;
+        const int slot = !record->slot;
+        int r;
 
+        standby_replacing(record);
+        r = standby_keep(standby, error);
         if (r == 0)
-                r = take(standby, !old, error);
-        /* Where this one cannot be dropped now, it is when its place is needed again. */
-        if (r == 0)
-                (void) clear(standby, old, NULL);
-        return r;
+                r = clear(standby, slot, error);
+        return r < 0 ? r : take(standby, slot, error);
 }
 
 /* What waits for a memory server is watched over: a VM that is lost meanwhile goes on from the checkpoint before. */
@@ -153,7 +183,7 @@ static int replace_watched(struct standby *standby, struct error *error) {
         r = replace(standby, error);
         standby->servers.cancel_fd = stop_fd;
         seen = standby_watch_end(&watch);
-        if (record->run == run && record->seen_usec < seen)
+        if (record->run == run && (seen == 0 || record->seen_usec < seen))
                 record->seen_usec = seen;
         return r;
 }
@@ -176,31 +206,85 @@ static bool may_pass(int r) {
         return r != -EBADMSG && r != -EPERM && r != -ESTALE && r != -ENOTSUP;
 }
 
-int standby_resume(struct standby *standby, struct error *error) {
-        struct standby_document *document = &standby->document;
+static int resume_at(struct standby *standby, const struct context_servers *servers, struct error *error) {
+        const struct standby_record *record = &standby->document.record;
         struct context_manifest *manifest = NULL;
         struct context_job job = job_of(standby);
-        usec_t taken = document->record.taken_usec;
         char name[NAME_LEN];
         int r;
 
+        standby_feed();
+        job.servers = servers;
         job.keep = true;
-        name_slot(standby, document->record.slot, name);
+        job.saved_usec = record->saved_usec;
+        name_slot(standby, record->slot, name);
         r = context_resume(&job, name, &manifest, error);
         context_manifest_free(manifest);
+        return r;
+}
+
+/* What is damaged at one server, or is another one there, may be whole at the next. `r`: what is wrong so far. */
+static int resume_copies(struct standby *standby, int r, struct error *error) {
+        for (size_t i = 0; i < standby->servers.n && r == -EBADMSG && standby->servers.n > 1; i++) {
+                const struct context_servers one = { .at = { standby->servers.at[i] }, .n = 1,
+                                                     .cancel_fd = standby->servers.cancel_fd };
+                struct error why = ERROR_INIT;
+                int tried = resume_at(standby, &one, &why);
+
+                if (tried == 0 && error)
+                        error_deinit(error);
+                if (tried == 0 || may_pass(tried))
+                        r = tried == -ENOENT ? r : tried;
+                error_deinit(&why);
+        }
+        return r;
+}
+
+static int resume(struct standby *standby, struct error *error) {
+        int r = resume_at(standby, &standby->servers, error);
+
+        return r == -EBADMSG ? resume_copies(standby, r, error) : r;
+}
+
+int standby_resume(struct standby *standby, struct error *error) {
+        struct standby_document *document = &standby->document;
+        int r = resume(standby, error);
+
         document->doing[0] = 0;
         standby->sight.tried_usec = clock_usec(CLOCK_BOOTTIME);
         if (r < 0) {
-                standby_worked(&document->record, standby->sight.tried_usec);
-                standby->sight.tries++;
-                standby->sight.refused = !may_pass(r);
+                if (standby_failed(&document->record, &standby->sight, !may_pass(r)))
+                        fprintf(stderr, "<4>VM %s is to go on from the checkpoint before\n", standby->domain);
                 return r;
         }
         standby_look(standby);
         document->running_usec = standby->sight.tried_usec;
-        document->lost_usec = document->decided_usec > taken ? document->decided_usec - taken : 0;
+        document->lost_usec = document->decided_usec > document->record.taken_usec
+                                      ? document->decided_usec - document->record.taken_usec : 0;
         standby_resumed(&document->record, standby->sight.vm == ALONE_RUNS ? standby->sight.run : 0,
                         standby->sight.tried_usec);
         standby->sight.tries = 0;
         return standby_keep(standby, error);
+}
+
+void standby_prove(struct standby *standby) {
+        const struct standby_record *record = &standby->document.record;
+        struct standby_proof *proof = &standby->proof;
+        struct standby_sight *sight = &standby->sight;
+        const usec_t now = clock_usec(CLOCK_BOOTTIME);
+        char name[NAME_LEN];
+
+        if (standby_proof_ended(proof)) {
+                sight->kept = proof->kept;
+                sight->kept_saved_usec = proof->saved_usec;
+                sight->reachable = proof->reachable;
+                if (proof->copies > 0)
+                        sight->kept_usec = now;
+                standby->document.copies = (int) proof->copies;
+        }
+        if (proof->begun || record->run == 0 || record->wanted || now < standby->proved_usec + PROVE_USEC)
+                return;
+        standby->proved_usec = now;
+        name_slot(standby, record->slot, name);
+        (void) standby_proof_begin(proof, &standby->servers, name, record->saved_usec);
 }

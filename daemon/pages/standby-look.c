@@ -46,7 +46,9 @@ static enum alone_state state_of(int state, int reason) {
         case VIR_DOMAIN_CRASHED:
                 return ALONE_CRASHED;
         case VIR_DOMAIN_PAUSED:
-                return reason == VIR_DOMAIN_PAUSED_CRASHED ? ALONE_CRASHED : ALONE_RESTS;
+                /* The guest has crashed, or has not fed its watchdog, which is then to pause it. */
+                return reason == VIR_DOMAIN_PAUSED_CRASHED || reason == VIR_DOMAIN_PAUSED_WATCHDOG ? ALONE_CRASHED
+                                                                                                   : ALONE_RESTS;
         case VIR_DOMAIN_PMSUSPENDED:
         case VIR_DOMAIN_SHUTDOWN:
                 return ALONE_RESTS;

@@ -26,5 +26,5 @@ struct standby_watch {
 /* `run` is there now. Where this fails, there is nothing to be ended. */
 int standby_watch_begin(struct standby_watch *watch, const char *run_dir, const char *domain, uint64_t run, int stop_fd,
                         struct error *error);
-/* Returns until when no other run was there. */
+/* Returns until when no other run was there; 0: there was one. */
 usec_t standby_watch_end(struct standby_watch *watch);

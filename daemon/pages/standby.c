@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
 
+#include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/host/process.h"
@@ -15,14 +18,38 @@
 #define LOOK_MSEC 500
 #define KEEP_USEC USEC_PER_SEC
 
+static enum standby_state state_of(const struct standby *standby, usec_t now) {
+        return standby_state(standby->vm, &standby->document.record, &standby->sight, now);
+}
+
+static const char *weakness_of(const struct standby *standby, usec_t now) {
+        const struct standby_record *record = &standby->document.record;
+        const bool counts = standby->vm && record->run != 0 && !record->held && !record->wanted;
+
+        return counts ? standby_weakness(standby->vm, record, &standby->sight, now) : NULL;
+}
+
 int standby_keep(struct standby *standby, struct error *error) {
-        struct standby_document *document = &standby->document;
+        struct standby_document *document = &standby->document, shown;
+        const char *weakness;
 
         document->time_usec = clock_usec(CLOCK_BOOTTIME);
+        weakness = weakness_of(standby, document->time_usec);
         document->vm = (int) standby->sight.vm;
-        document->state = (int) standby_state(&document->record, &standby->sight);
+        document->state = (int) state_of(standby, document->time_usec);
         document->every_usec = standby->vm ? standby->vm->checkpoint_usec : 0;
-        return standby_document_write(standby->dir, document, error);
+        document->kept_usec = standby->sight.kept_usec;
+        document->flaps_left = standby_flaps_left(standby->vm, &document->record, document->time_usec);
+        shown = *document;
+        if (!*shown.text && weakness)
+                snprintf(shown.text, sizeof(shown.text), "%s", weakness);
+        text_clean(shown.text); /* libvirt may have quoted QEMU */
+        return standby_document_write(standby->dir, &shown, error);
+}
+
+void standby_feed(void) {
+        (void) sd_notify(0, "WATCHDOG=1");
+        (void) alarm(STANDBY_ALARM_SEC);
 }
 
 /* What is wrong is logged when it begins to be. */
@@ -125,6 +152,10 @@ int standby_policy_read(struct standby *standby, struct error *error) {
 
 /* ---- work ---- */
 
+static const char *state_text(const struct standby *standby) {
+        return alone_state_to_string(standby->sight.vm);
+}
+
 static void checkpoint(struct standby *standby) {
         struct error error = ERROR_INIT;
 
@@ -143,11 +174,11 @@ static void decide(struct standby *standby, usec_t now) {
         standby_decided(&document->record, now);
         document->decided_usec = now;
         document->running_usec = document->lost_usec = 0;
-        fprintf(stderr, "<4>VM %s is %s: it is to go on from its checkpoint of %llu s ago\n", standby->domain,
-                alone_state_to_string(standby->sight.vm),
-                (unsigned long long) ((now - document->record.taken_usec) / USEC_PER_SEC));
         if (standby_keep(standby, &error) < 0)
                 say(standby, "the decision to fail over is not kept", &error);
+        standby_tell(standby, NEWS_DECIDED, "VM %s is %s: it is to go on from its checkpoint of %llu s ago",
+                     standby->domain, state_text(standby),
+                     (unsigned long long) ((now - document->record.taken_usec) / USEC_PER_SEC));
 }
 
 static void hold(struct standby *standby, usec_t now) {
@@ -158,10 +189,10 @@ static void hold(struct standby *standby, usec_t now) {
         snprintf(before, sizeof(before), "%s", document->text);
         snprintf(document->text, sizeof(document->text), "%s%s%.400s; see to it, and start the VM", reason,
                  *before ? ": " : "", before);
-        fprintf(stderr, "<2>VM %s is %s, and does not go on: %s\n", standby->domain,
-                alone_state_to_string(standby->sight.vm), document->text);
         standby_held(&document->record);
         (void) standby_keep(standby, NULL);
+        standby_tell(standby, NEWS_HELD, "VM %s is %s, and does not go on: %s", standby->domain, state_text(standby),
+                     document->text);
 }
 
 static void fence(struct standby *standby) {
@@ -180,16 +211,53 @@ static void resume(struct standby *standby) {
                 return;
         }
         all_well(standby);
-        fprintf(stderr, "<5>VM %s goes on from its checkpoint, %llu ms after that was decided; the work of %llu s is "
-                "lost\n", standby->domain,
-                (unsigned long long) ((document->running_usec - document->decided_usec) / USEC_PER_MSEC),
-                (unsigned long long) (document->lost_usec / USEC_PER_SEC));
+        standby_tell(standby, NEWS_STARTED, "VM %s goes on from its checkpoint, %llu ms after that was decided; the "
+                     "work of %llu s is lost", standby->domain,
+                     (unsigned long long) ((document->running_usec - document->decided_usec) / USEC_PER_MSEC),
+                     (unsigned long long) (document->lost_usec / USEC_PER_SEC));
 }
 
 static void settle(struct standby *standby) {
+        const bool runs = standby->sight.vm == ALONE_RUNS;
+
         standby_settled(&standby->document.record);
         all_well(standby);
         (void) standby_keep(standby, NULL);
+        standby_tell(standby, runs ? NEWS_RESUMED : NEWS_CLEARED, "VM %s %s", standby->domain,
+                     runs ? "runs again by somebody's doing" : "was ended by somebody, and is left alone");
+}
+
+static enum standby_news last_news(const struct standby *standby) {
+        const struct standby_events *events = &standby->events;
+
+        return events->n_events > 0 ? (enum standby_news) events->events[events->n_events - 1].kind
+                                    : STANDBY_NEWS_INVALID;
+}
+
+/* Tells when the VM begins to be armed, and when it has not been for a while. */
+static void tell_protection(struct standby *standby, usec_t now) {
+        const enum standby_state state = state_of(standby, now);
+        const char *why = standby->document.text;
+
+        if (state != STANDBY_UNARMED && state != STANDBY_DEGRADED && state != STANDBY_UNKNOWN)
+                standby->weak_usec = 0;
+        else if (standby->weak_usec == 0)
+                standby->weak_usec = now;
+        switch (standby_protection_news(state, last_news(standby), standby->weak_usec, now)) {
+        case NEWS_ARMED:
+                standby_tell(standby, NEWS_ARMED, "VM %s would go on from a checkpoint", standby->domain);
+                break;
+        case NEWS_UNPROTECTED:
+                if (!*why)
+                        why = weakness_of(standby, now);
+                standby_tell(standby, NEWS_UNPROTECTED, "VM %s has been %s for %llu s: %s", standby->domain,
+                             standby_state_to_string(state),
+                             (unsigned long long) ((now - standby->weak_usec) / USEC_PER_SEC),
+                             why ? why : "no checkpoint was taken so far");
+                break;
+        default:
+                break;
+        }
 }
 
 /* One look, and what follows from it. True where the next one comes at once. */
@@ -201,7 +269,9 @@ static bool look(struct standby *standby) {
         int r = 0;
 
         standby_look(standby);
+        standby_prove(standby);
         now = clock_usec(CLOCK_BOOTTIME);
+        tell_protection(standby, now);
         work = standby_next(standby->vm, &document->record, &standby->sight, now);
         if (work != STANDBY_REST || now >= document->time_usec + KEEP_USEC)
                 r = standby_keep(standby, &error);
@@ -246,7 +316,11 @@ int standby_run(struct standby *standby, struct error *error) {
         error_deinit(&read);
         snprintf(standby->document.domain, sizeof(standby->document.domain), "%s", standby->domain);
         standby->document.doing[0] = 0;
+        standby->sight.saving_usec = standby->document.took_usec;
+        standby_events_load(standby);
         for (;;) {
+                standby_feed();
+                standby_events_copy(standby);
                 r = standby_policy_read(standby, error);
                 if (r < 0 && standby->vm) { /* what was wanted is wanted until somebody says otherwise */
                         say(standby, "the policy is not read", error);
@@ -260,6 +334,8 @@ int standby_run(struct standby *standby, struct error *error) {
 }
 
 void standby_deinit(struct standby *standby) {
+        standby_events_end(standby);
+        standby_proof_deinit(&standby->proof);
         context_connection_close(&standby->connection);
         if (standby->pidfd >= 0)
                 (void) close(standby->pidfd);

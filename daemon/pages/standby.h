@@ -12,27 +12,46 @@
  */
 
 #include <limits.h>
-
+#include <pthread.h>
 #include <signal.h>
 
-#include "daemon/host/standby-document.h"
+#include "daemon/host/standby-events.h"
 #include "daemon/pages/context.h"
+#include "daemon/pages/standby-proof.h"
+
+/* The copy of the events that survives a boot is written aside: the disk may stall. */
+struct standby_copying {
+        pthread_t thread;
+        bool begun;
+        _Atomic bool over;
+        const char *dir;
+        struct standby_events events; /* that are being copied, or were */
+        struct error error;
+};
 
 struct standby {
-        const char *domain, *policy_path, *dir; /* of the options */
+        const char *domain, *policy_path, *dir, *state_dir; /* of the options */
         const volatile sig_atomic_t *stop; /* set when it is to end */
         struct policy *policy;        /* owned; NULL: not read yet */
         const struct vm_policy *vm;   /* in it */
         struct timespec policy_time;  /* of the file that it was read from */
 
         virConnectPtr connection;     /* NULL: none */
+        int phase;                    /* enum context_phase of the work under way, and how far it has come; */
+        uint64_t phase_bytes;
+        usec_t moved_usec;            /* since when that is so */
         char run_dir[PATH_MAX];       /* where libvirt has the pid files */
         int pidfd;                    /* of the VM's process; -1: none that is known */
         bool active;                  /* libvirt has it as started, in whatever state */
 
         struct standby_document document; /* as it is kept */
         struct standby_sight sight;
+        usec_t weak_usec;             /* since when it is not armed; 0: it is */
+        struct standby_proof proof;
+        usec_t proved_usec;           /* when that was asked last */
         char said[STANDBY_TEXT_LEN];  /* what was wrong when that was logged last */
+        struct standby_events events; /* as they are kept */
+        struct standby_copying copying;
 
         struct context_servers servers; /* of the policy */
         char *spool, *key;            /* owned */
@@ -42,7 +61,7 @@ struct standby {
 #define STANDBY_CONTEXT_FORMAT "%s.standby-%c"
 
 #define STANDBY_INIT \
-        (struct standby) { .pidfd = -1, .servers.cancel_fd = -1 }
+        (struct standby) { .pidfd = -1, .servers.cancel_fd = -1, .proof.cancel_fd = -1 }
 
 /* Looks at the VM: fills in what is seen in `sight`. What keeps it from being seen is in `text`. */
 void standby_look(struct standby *standby);
@@ -53,13 +72,30 @@ int standby_fence(struct standby *standby, struct error *error);
 /* A connection to libvirt, opened anew where there is none that works. */
 int standby_connect(struct standby *standby, struct error *error);
 
-/* Takes a checkpoint, and drops the one before. The record is written. */
+/* Takes a checkpoint in place of the one before the newest. The record is written. */
 int standby_checkpoint(struct standby *standby, struct error *error);
-/* Lets the VM go on from the checkpoint. The record is written. */
+/* Lets the VM go on from the checkpoint, wherever a copy of it is whole. The record is written. */
 int standby_resume(struct standby *standby, struct error *error);
+/* Asks now and then whether memory servers have the checkpoint, and takes the answer into what is seen. */
+void standby_prove(struct standby *standby);
+
+/* It is not stuck: for so long nobody ends it. In system mode that is systemd, at a time of its own; else a signal,
+ * which ends it unless somebody handles it. */
+#define STANDBY_ALARM_SEC 240
+void standby_feed(void);
 
 /* Keeps the document: before anything is done that rests on its record, and each second for who reads it. */
 int standby_keep(struct standby *standby, struct error *error);
+/* The events of the lives before this one, also of those before the host's boot. What cannot be read is logged. */
+void standby_events_load(struct standby *standby);
+/* For history and for people: logged, and kept for failoverd. */
+void __attribute__((format(printf, 3, 4))) standby_tell(struct standby *standby, enum standby_news news,
+                                                        const char *format, ...);
+/* Sees to their copy on the disk; called now and then. */
+void standby_events_copy(struct standby *standby);
+/* Waits for it. */
+void standby_events_end(struct standby *standby);
+
 /* Reads the policy again where its file is another one. 1: the VM has this standby; 0: it has none any more. */
 int standby_policy_read(struct standby *standby, struct error *error);
 /* Whether the policy as it is now still has the VM stand alone; what was read before is not changed. -EAGAIN where it

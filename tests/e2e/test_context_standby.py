@@ -91,6 +91,20 @@ class Alone:
         print(f"failover {n}: took {status['last_failover']['took_ms']} ms, lost {status['last_failover']['lost_ms']}")
         return status
 
+    def says(self, verb, *wanted, code=0):
+        seen = []
+
+        def there():
+            seen[:] = [self.failoverd.ctl(verb, "alone")]
+            return seen[0].returncode == code and all(text in seen[0].stdout for text in wanted)
+
+        until(there, PATIENCE, lambda: f"failoverctl {verb} says {wanted}: {seen}")
+
+    def told(self, *wanted):
+        """The kinds of the VM's events, the latest first; none where they do not have all that are wanted."""
+        kinds = [event["kind"] for event in self.failoverd.json("history", "alone")["events"]]
+        return kinds if set(wanted) <= set(kinds) else []
+
     def document(self):
         """What the standby keeps. A slot of 0 is left out there."""
         with open(self.session.path("runtime/standbys/alone/standby.json")) as f:
@@ -145,6 +159,7 @@ def test_a_lost_vm_goes_on_from_its_last_checkpoint_and_is_armed_again(alone):
     number = alone.wait_checkpoint()
     said = alone.failoverd.ctl("status").stdout
     assert "alone: armed" in said and "would be lost" in said, said
+    alone.says("check", "alone: limited", "kept     at 2", code=6)    # its guest has no watchdog
     os.kill(alone.guests.pid("alone"), signal.SIGKILL)
     alone.failed_over(1)
     assert alone.number() >= number and alone.counts()
@@ -165,6 +180,11 @@ def test_a_lost_vm_goes_on_from_its_last_checkpoint_and_is_armed_again(alone):
     alone.wait("it is left alone", lambda s: s["state"] == "off")
     assert alone.guests.state("alone") == "shut off"
 
+    # All of that is told once, though failoverd was killed at the second time.
+    told = until(lambda: alone.told("cleared"), PATIENCE, "it is in the history")
+    assert [told.count(kind) for kind in ("decided", "started", "cleared")] == [2, 2, 1], told
+    alone.says("explain", "alone: off", "was ended by somebody")
+
 
 @pytest.mark.parametrize("alone", ["1d"], indirect=True)    # one, and no other
 def test_a_damaged_checkpoint_is_refused_and_the_vm_held(alone, servers):    # noqa: F811
@@ -179,5 +199,6 @@ def test_a_damaged_checkpoint_is_refused_and_the_vm_held(alone, servers):    # n
     assert alone.guests.state("alone") == "shut off"
     done = alone.failoverd.ctl("status")
     assert done.returncode == 4 and "held" in done.stdout
+    until(lambda: alone.told("decided", "held"), PATIENCE, "that is in the history")
     alone.boot()
     alone.wait("it is armed with a new one", lambda s: s["state"] == "armed")

@@ -395,6 +395,32 @@ static void a_domain_has_at_most_so_many_overflow_disks(void) {
         CHECK(domain_xml_overflow(live, "more", "/run/x", &device, NULL) == -ENOSPC && !device);
 }
 
+static void what_tells_of_a_failure_is_found(void) {
+        static const struct {
+                const char *inside;
+                bool panic, hang;
+        } cases[] = {
+                { "<devices/>", false, false },
+                { "<devices><panic model='isa'/></devices>", true, false },
+                { "<on_crash>preserve</on_crash><devices><panic model='isa'/></devices>", true, false },
+                { "<on_crash>destroy</on_crash><devices><panic model='isa'/></devices>", true, false },
+                { "<on_crash>restart</on_crash><devices><panic model='isa'/></devices>", false, false },
+                { "<on_crash>preserve</on_crash><devices/>", false, false },
+                { "<devices><watchdog model='i6300esb' action='pause'/></devices>", false, true },
+                { "<devices><watchdog model='i6300esb' action='reset'/></devices>", false, false },
+        };
+        char text[256];
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                bool panic = !cases[i].panic, hang = !cases[i].hang;
+
+                snprintf(text, sizeof(text), "<domain>%s</domain>", cases[i].inside);
+                CHECK(domain_xml_alarms(text, &panic, &hang, NULL) == 0);
+                CHECK(panic == cases[i].panic && hang == cases[i].hang);
+        }
+        CHECK(domain_xml_alarms("<domain", &(bool) { false }, &(bool) { false }, NULL) < 0);
+}
+
 TEST_MAIN("domain-xml",
           TEST(overflow_disks_take_free_places_and_are_found_again),
           TEST(a_domain_has_at_most_so_many_overflow_disks),
@@ -416,4 +442,5 @@ TEST_MAIN("domain-xml",
           TEST(a_disk_gets_another_file_behind_it),
           TEST(nonsense_and_too_much_are_refused),
           TEST(numbers_out_of_range_count_as_none),
-          TEST(files_named_in_the_text_are_not_read))
+          TEST(files_named_in_the_text_are_not_read),
+          TEST(what_tells_of_a_failure_is_found))

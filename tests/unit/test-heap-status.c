@@ -74,7 +74,7 @@ static struct json_object *make_history(void) {
 }
 
 static struct json_object *make_check(void) {
-        return check_json(&fake->engine, NO_PAIR, &fake->facts, FAKE_NOW);
+        return check_json(&fake->engine, NO_PAIR, NULL, &fake->facts, FAKE_NOW);
 }
 
 static struct json_object *make_explain(void) {

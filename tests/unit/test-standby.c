@@ -14,8 +14,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/host/process.h"
+#include "daemon/memserver/copy.h"
+#include "daemon/memserver/label.h"
 #include "daemon/pages/standby.h"
 #include "daemon/replay/policy-block.h"
 #include "policy/text.h"
@@ -29,8 +32,9 @@
 #define HEAD                                                                                                           \
         "version: 1\n"                                                                                                 \
         "pool: {memory: 4GiB, reserve: 0, extent: 128MiB, monitor: 64MiB, overhead: 64MiB}\n"                          \
-        "memory-servers: [{name: depot, control: /nonexistent/depot, uri: \"nbd+unix:///?socket=/nonexistent\"}]\n"
-#define VMS "pairs: []\nvms: [{domain: a, memory: 128MiB, standby: context, servers: [depot]}]\n"
+        "memory-servers: [{name: depot, control: /nonexistent/depot, uri: \"nbd+unix:///?socket=/nonexistent\"},\n"    \
+        "  {name: cellar, control: /nonexistent/cellar, uri: \"nbd+unix:///?socket=/nonexistent\"}]\n"
+#define VMS "pairs: []\nvms: [{domain: a, memory: 128MiB, standby: context, servers: [depot, cellar]}]\n"
 #define PAIR                                                                                                           \
         "pairs:\n  - name: p\n    active: {domain: %s, base: 128MiB}\n    standby: {domain: y, base: 128MiB}\n"        \
         "    applications: [{name: db, kind: hot-standby, memory: 256MiB, start: {unit: db.service}}]\n"
@@ -49,6 +53,10 @@ static struct {
         unsigned looks;
         void (*on_look)(void);
         int resumes;         /* what comes of resuming */
+        int of_depot;        /* the same where that server is asked first; 0: as of any */
+        uint64_t wanted_saved; /* what was to be resumed */
+        usec_t stuck_usec;     /* libvirt takes so long to start it, and says nothing */
+        usec_t fed_usec;       /* when it was told last that it is not stuck */
         unsigned n_resumes;
         bool was_kept;       /* the decision, when something was resumed */
         const char *changes; /* the policy to be, while something is resumed */
@@ -56,6 +64,7 @@ static struct {
 
 usec_t __wrap_clock_usec(clockid_t clock);
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_msec);
+unsigned __wrap_alarm(unsigned seconds);
 int __real_poll(struct pollfd *fds, nfds_t n, int timeout_msec);
 virConnectPtr __wrap_virConnectOpen(const char *uri);
 int __wrap_virConnectClose(virConnectPtr connection);
@@ -71,6 +80,11 @@ int __wrap_context_resume(const struct context_job *job, const char *name, struc
                           struct error *error);
 int __wrap_context_vm_find(virConnectPtr connection, const char *name, struct context_vm *ret, struct error *error);
 int __wrap_context_remove(const struct context_job *job, const char *name, struct error *error);
+
+unsigned __wrap_alarm(unsigned seconds) {
+        world.fed_usec = world.now_usec;
+        return 0;
+}
 
 usec_t __wrap_clock_usec(clockid_t clock) {
         return world.now_usec;
@@ -182,6 +196,11 @@ int __wrap_context_resume(const struct context_job *job, const char *name, struc
         world.was_kept = standby_document_read(dir, &kept, NULL) == 0 && kept.record.wanted;
         if (world.changes)
                 write_policy(world.changes);
+        for (const usec_t until = world.now_usec + world.stuck_usec; world.now_usec < until; world.now_usec += SEC)
+                (void) job->progress.tell(job->progress.userdata, CONTEXT_STATE_IN, 0, 0);
+        world.wanted_saved = job->saved_usec;
+        if (world.of_depot < 0 && strcmp(job->servers->at[0].control, "/nonexistent/depot") == 0)
+                return error_set(error, world.of_depot, "as the test wants it of the depot");
         r = job->permit(job->userdata, "a", CONTEXT_STARTS, error);
         if (r < 0 || world.resumes < 0)
                 return r < 0 ? r : error_set(error, world.resumes, "as the test wants it");
@@ -307,6 +326,103 @@ static void only_damage_and_doubt_are_final(void) {
         CHECK(context_find(&servers, "a.standby-a", &list, &entry, NULL) == -ENOENT);
 }
 
+static void a_copy_that_is_damaged_is_not_the_end_of_the_other(void) {
+        struct standby standby = new_standby();
+        struct standby_record *record = &standby.document.record;
+        struct error error = ERROR_INIT;
+
+        record->saved_usec = 5;
+        world.of_depot = -EBADMSG;
+        CHECK(standby_resume(&standby, &error) == 0 && !error.message && world.wanted_saved == 5);
+        CHECK(world.n_resumes == 3 && record->failovers == 1); /* at both, at the depot, at the cellar */
+        standby_deinit(&standby);
+
+        standby = new_standby(); /* damaged at one and silent at the other: that may pass */
+        world.of_depot = -EBADMSG;
+        world.resumes = -ENOTCONN;
+        CHECK(standby_resume(&standby, NULL) == -ENOTCONN && !standby.sight.refused);
+        standby_deinit(&standby);
+
+        standby = new_standby(); /* damaged at both: there is the one before */
+        record = &standby.document.record;
+        record->saved_usec = 5;
+        record->other_taken_usec = record->other_saved_usec = 4;
+        world.of_depot = world.resumes = -EBADMSG;
+        CHECK(standby_resume(&standby, NULL) == -EBADMSG && !standby.sight.refused && record->slot == 1);
+        world.of_depot = world.resumes = 0;
+        CHECK(standby_resume(&standby, NULL) == 0 && world.wanted_saved == 4);
+        standby_deinit(&standby);
+}
+
+/* Two servers, of which the first serves it and the second has the mirror. */
+static void what_servers_say_of_a_checkpoint_is_judged(void) {
+        static const struct {
+                uint64_t token; /* at the first; 0: it does not have it */
+                int mirror;     /* as the first says */
+                bool mirrored, answers[2];
+                enum standby_kept kept;
+        } cases[] = {
+                { 1000, COPY_COMPLETE, true, { true, true }, KEPT_WHOLE },
+                { 1003, COPY_COMPLETE, true, { true, true }, KEPT_WHOLE }, /* granted since */
+                { 1000, COPY_LOST, true, { true, true }, KEPT_ALONE },
+                { 1000, COPY_LOST, false, { true, false }, KEPT_ALONE },
+                { 0, 0, true, { false, true }, KEPT_ALONE }, /* which would be promoted */
+                { 0, 0, false, { true, true }, KEPT_GONE },
+                { 0, 0, false, { true, false }, KEPT_SILENT },
+                { 999, COPY_COMPLETE, true, { true, true }, KEPT_GONE }, /* an earlier one of that name */
+                { CONTEXT_TOKEN_OPEN, COPY_COMPLETE, true, { true, true }, KEPT_GONE },
+        };
+        unsigned copies;
+        bool reachable;
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                struct context_entry entry = { .name = { .space = "context:a.standby-a" } };
+                const struct context_list list = { .entries = &entry, .n = 1,
+                                                   .answered = { cases[i].answers[0], cases[i].answers[1] } };
+
+                entry.at[0].there = cases[i].token != 0;
+                entry.at[0].status = (struct space_status) { .role = SPACE_PRIMARY, .token = cases[i].token,
+                                                             .mirror = cases[i].mirror };
+                entry.at[1].there = cases[i].mirrored;
+                entry.at[1].status = (struct space_status) { .role = SPACE_MIRROR, .copy = LABEL_COMPLETE };
+                CHECK(standby_proof_judge(&list, 2, "a.standby-a", 1000, &copies, &reachable) == cases[i].kept);
+                CHECK(copies == (cases[i].kept == KEPT_WHOLE) + (unsigned) (cases[i].kept >= KEPT_ALONE));
+                CHECK(reachable == (cases[i].answers[0] && cases[i].answers[1]));
+                CHECK(standby_proof_judge(&list, 2, "a.standby-b", 1000, &copies, &reachable) < KEPT_ALONE);
+        }
+}
+
+/* Servers that are not there at all; what is seen says so when they have been asked. */
+static void servers_are_asked_aside(void) {
+        struct standby standby = new_standby();
+
+        standby.document.record.saved_usec = 5;
+        standby_prove(&standby);
+        CHECK(standby.proof.begun && standby.sight.kept == KEPT_UNASKED);
+        policy_free(standby.policy); /* they are asked though the policy is another one meanwhile */
+        standby.policy = NULL;
+        while (standby.proof.begun) {
+                standby_prove(&standby);
+                (void) __real_poll(NULL, 0, 1);
+        }
+        CHECK(standby.sight.kept == KEPT_SILENT && standby.sight.kept_saved_usec == 5 && !standby.sight.reachable);
+        CHECK(standby.sight.kept_usec == 0);
+        standby_deinit(&standby);
+}
+
+static void work_that_stands_still_is_not_taken_for_work(void) {
+        struct standby standby = new_standby();
+        usec_t begun = world.now_usec;
+
+        world.stuck_usec = 300 * SEC;
+        CHECK(standby_resume(&standby, NULL) == 0 && world.fed_usec == begun + 299 * SEC);
+        begun = world.now_usec;
+        world.stuck_usec = 1200 * SEC;
+        CHECK(standby_resume(&standby, NULL) == 0);
+        CHECK(world.fed_usec > begun + 600 * SEC && world.fed_usec < begun + 610 * SEC); /* of 128 MiB */
+        standby_deinit(&standby);
+}
+
 static void lose_the_directory_for_a_while(void) {
         if (world.looks == 1)
                 REQUIRE(rename(dir, aside) == 0);
@@ -401,6 +517,42 @@ static void a_vm_that_is_lost_while_a_checkpoint_waits_goes_on(void) {
         standby_deinit(&standby);
 }
 
+static void remove_events(const char *from) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s/" STANDBY_EVENTS_FILE, from);
+        CHECK(unlink(path) == 0);
+}
+
+/* failoverd may be dead all the while, and the host be booted before it comes back. */
+static void what_is_told_survives_a_crash_and_a_boot(void) {
+        struct standby first = new_standby(), second = new_standby(), third = new_standby();
+
+        remove_events(dir); /* of the tests before this one */
+        REQUIRE(mkdir(aside, 0700) == 0);
+        first.state_dir = second.state_dir = third.state_dir = aside;
+        standby_events_load(&first);
+        standby_tell(&first, NEWS_DECIDED, "it is lost,\nand %s", "goes on");
+        standby_tell(&first, NEWS_STARTED, "it goes on");
+        standby_events_end(&first); /* the copying of the first one; the second one is not copied yet */
+        standby_events_load(&second);
+        CHECK(second.events.n_events == 2 && strcmp(second.events.events[1].text, "it goes on") == 0);
+        standby_events_copy(&second);
+        standby_events_end(&second);
+        remove_events(dir); /* the boot */
+        standby_events_load(&third);
+        CHECK(memcmp(&third.events, &second.events, sizeof(third.events)) == 0);
+        CHECK(strcmp(third.events.events[0].text, "it is lost,?and goes on") == 0);
+        standby_events_copy(&third); /* there is nothing new */
+        CHECK(!third.copying.begun);
+        remove_events(dir);
+        remove_events(aside);
+        CHECK(rmdir(aside) == 0);
+        standby_deinit(&first);
+        standby_deinit(&second);
+        standby_deinit(&third);
+}
+
 static void end(void) {
         char path[128];
 
@@ -410,7 +562,11 @@ static void end(void) {
 
 TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_out_of_it),
           TEST(a_vm_that_is_or_was_a_pairs_is_not_its_own), TEST(a_vm_that_is_given_away_meanwhile_is_not_started),
-          TEST(only_damage_and_doubt_are_final), TEST(nothing_is_done_before_the_decision_is_kept),
+          TEST(only_damage_and_doubt_are_final), TEST(work_that_stands_still_is_not_taken_for_work),
+          TEST(a_copy_that_is_damaged_is_not_the_end_of_the_other),
+          TEST(what_servers_say_of_a_checkpoint_is_judged), TEST(servers_are_asked_aside),
+          TEST(nothing_is_done_before_the_decision_is_kept),
           TEST(waiting_for_libvirt_counts_only_over_one_connection),
           TEST(how_it_ended_says_whether_somebody_wished_it), TEST(what_could_not_go_on_is_not_saved),
-          TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on), TEST(end))
+          TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on),
+          TEST(what_is_told_survives_a_crash_and_a_boot), TEST(end))

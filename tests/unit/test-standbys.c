@@ -36,7 +36,7 @@ static void begin(void) {
 
 static struct standbys *new_standbys(void) {
         const struct standbys_options options = { .user = true, .runtime_dir = directory, .service_dir = directory,
-                                                  .program = program, .policy_path = "/p" };
+                                                  .state_dir = directory, .program = program, .policy_path = "/p" };
         struct standbys *standbys = NULL;
 
         REQUIRE(standbys_new(loop, &options, &standbys, NULL) == 0);
@@ -48,9 +48,11 @@ static void what_is_kept_is_read_again(void) {
         struct standby_document read = { 0 }, written = {
                 .domain = "a",
                 .record = { .run = UINT64_MAX, .slot = 1, .seen_usec = 7, .taken_usec = 8, .wanted = true,
+                            .saved_usec = 19, .other_taken_usec = 20, .other_saved_usec = 21, .resumed_usec = 22,
                             .wanted_usec = 9, .held = true, .flaps_usec = { 10, 11 }, .n_flaps = 2, .failovers = 12 },
                 .time_usec = 13, .vm = ALONE_LOST, .state = STANDBY_HELD, .every_usec = 14, .took_usec = 15,
-                .decided_usec = 16, .running_usec = 17, .lost_usec = 18, .doing = "saving", .text = "what is wrong",
+                .decided_usec = 16, .running_usec = 17, .lost_usec = 18, .copies = 2, .kept_usec = 23,
+                .flaps_left = 3, .hears_panic = true, .hears_hang = true, .doing = "saving", .text = "what is wrong",
         };
         int fd;
 
@@ -65,6 +67,37 @@ static void what_is_kept_is_read_again(void) {
         fd = open(path_of(STANDBY_DOCUMENT_FILE), O_WRONLY | O_TRUNC);
         REQUIRE(fd >= 0 && write(fd, "{\"domain\":\"a\"", 13) == 13 && close(fd) == 0);
         CHECK(standbys_read(standbys, "a", &read) < 0 && read.record.failovers == 12);
+        standbys_free(standbys);
+}
+
+static void write_events(struct standby_events *events, const char *text) {
+        standby_events_add(events, NEWS_HELD, text, 100);
+        REQUIRE(standby_events_write(dir, events, false, NULL) == 0);
+}
+
+static void what_was_told_is_read_once(void) {
+        struct standbys *standbys = new_standbys();
+        static struct standby_events events = { .domain = "a" }, read;
+        struct stat seen = { 0 };
+
+        CHECK(standbys_read_events(standbys, "a", &seen, &read) == -ENOENT);
+        write_events(&events, "one\nof two lines");
+        CHECK(standbys_read_events(standbys, "a", &seen, &read) == 1 && memcmp(&read, &events, sizeof(read)) == 0);
+        CHECK(standbys_read_events(standbys, "a", &seen, &read) == 0);
+        write_events(&events, "another"); /* its time is its name: the clock may have stood still, or gone back */
+        CHECK(standbys_read_events(standbys, "a", &seen, &read) == 1 && read.n_events == 2);
+        CHECK(read.events[1].time_usec == 101 && strcmp(read.events[1].text, "another") == 0);
+        for (int i = 0; i < STANDBY_EVENTS_MAX; i++)
+                write_events(&events, "more");
+        CHECK(standbys_read_events(standbys, "a", &seen, &read) == 1 && read.n_events == STANDBY_EVENTS_MAX);
+        CHECK(read.events[0].time_usec == 102 && strcmp(read.events[0].text, "more") == 0);
+        read.events[5].time_usec = read.events[4].time_usec;
+        REQUIRE(standby_events_write(dir, &read, true, NULL) == 0);
+        CHECK(standbys_read_events(standbys, "a", &seen, &read) == -EBADMSG);
+        CHECK(standbys_read_events(standbys, "a", &seen, &read) == 0); /* and said once */
+        snprintf(events.domain, sizeof(events.domain), "b");
+        write_events(&events, "another VM's");
+        CHECK(standbys_read_events(standbys, "a", &seen, &read) == -EBADMSG);
         standbys_free(standbys);
 }
 
@@ -99,6 +132,7 @@ static void one_that_lives_is_not_started_twice(void) {
 
 static void end(void) {
         static const char *const files[] = { "standbys/a/log", "standbys/a/alive", "standbys/a/standby.json",
+                                             "standbys/a/events.json",
                                              "program" };
         char path[128];
 
@@ -112,5 +146,6 @@ static void end(void) {
         sd_event_unref(loop);
 }
 
-TEST_MAIN("standbys", TEST(begin), TEST(what_is_kept_is_read_again), TEST(one_that_lives_is_not_started_twice),
+TEST_MAIN("standbys", TEST(begin), TEST(what_is_kept_is_read_again), TEST(what_was_told_is_read_once),
+          TEST(one_that_lives_is_not_started_twice),
           TEST(end))

@@ -29,7 +29,7 @@ static void documents_are_as_documented(void) {
         struct operator_command command = { .verb = COMMAND_DRILL, .fault = DRILL_PANIC };
 
         CHECK(matches("json-status", status_json(&fake->engine, &fake->facts, FAKE_NOW)));
-        CHECK(matches("json-check", check_json(&fake->engine, NO_PAIR, &fake->facts, FAKE_NOW)));
+        CHECK(matches("json-check", check_json(&fake->engine, NO_PAIR, NULL, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-explain", explain_json(&fake->engine, 0, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-table", table_json(&fake->engine, &fake->facts, FAKE_NOW)));
         CHECK(matches("json-regions", regions_json(&fake->engine, &fake->facts, FAKE_NOW)));
@@ -52,14 +52,23 @@ static void a_vm_that_stands_alone_says_what_would_be_lost(void) {
                 .told_usec = FAKE_NOW - USEC_PER_SEC, .vm = "running", .state = "armed", .doing = "saving",
                 .checkpoint_usec = FAKE_NOW - 12 * USEC_PER_SEC, .took_usec = 4 * USEC_PER_SEC, .failovers = 2,
                 .decided_usec = FAKE_NOW - 100 * USEC_PER_SEC, .running_usec = FAKE_NOW - 97 * USEC_PER_SEC,
-                .lost_usec = 20 * USEC_PER_SEC,
+                .lost_usec = 20 * USEC_PER_SEC, .copies = 2, .kept_usec = FAKE_NOW - 3 * USEC_PER_SEC,
+                .report = { .state = STANDBY_ARMED, .failovers_left = 1, .hears_panic = true },
         };
         facts->vms[1] = (struct vm_fact) { .told_usec = FAKE_NOW, .vm = "lost", .state = "held", .text = "damaged",
-                                           .decided_usec = FAKE_NOW - USEC_PER_SEC };
+                                           .decided_usec = FAKE_NOW - USEC_PER_SEC,
+                                           .report = { .state = STANDBY_HELD } };
         facts->vms[2] = (struct vm_fact) { .told_usec = FAKE_NOW - 6 * USEC_PER_SEC, .vm = "running", .state = "armed",
                                            .checkpoint_usec = FAKE_NOW - 20 * USEC_PER_SEC };
         json_put_vms(&builder, root, &policy, facts);
         CHECK(matches("json-vms", json_finish(&builder, root)));
+        root = json_object_new_object();
+        json_put_vm_checks(&builder, root, &policy, facts, NULL);
+        CHECK(matches("json-vm-checks", json_finish(&builder, root)));
+        root = json_object_new_object();
+        json_put_vm_checks(&builder, root, &policy, facts, "held");
+        CHECK(json_object_array_length(json_object_object_get(root, "vms")) == 1);
+        json_object_put(root);
         fake_free(fake);
 }
 

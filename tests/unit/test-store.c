@@ -396,6 +396,26 @@ static void a_full_history_is_thinned_down_to_half(void) {
         bench_free(bench);
 }
 
+/* By a standby, that failoverd asks again after each crash of its own. */
+static void what_was_told_of_a_vm_is_in_history_once(void) {
+        struct bench *bench = bench_new();
+
+        for (int life = 0; life < 3; life++) {
+                REQUIRE(bench_open(bench) == 0);
+                CHECK(store_get_told(bench->store, "alone") == (life == 0 ? 0u : 101 + (usec_t) life));
+                CHECK(store_get_told(bench->store, "other") == 0);
+                for (usec_t i = 100; i <= 102 + (usec_t) life; i++) /* each life knows of one more */
+                        store_add_told(bench->store, "alone", i, RECORD_HELD, i == 100 ? "the first" : "a later one");
+                bench_flush(bench);
+                read_history(bench, "alone", 10);
+                CHECK(bench->rows.n_events == 3 + (size_t) life);
+                CHECK_TEXT(bench->events[bench->rows.n_events - 1].text, "the first");
+                CHECK(bench->events[0].time_usec == 102 + (usec_t) life && bench->events[0].side == SIDE_INVALID);
+                bench_close(bench);
+        }
+        bench_free(bench);
+}
+
 TEST_MAIN("store",
           TEST(records_read_back_as_written),
           TEST(nonsense_is_not_written),
@@ -410,6 +430,7 @@ TEST_MAIN("store",
           TEST(rows_without_sense_are_damage),
           TEST(history_tells_what_happened),
           TEST(history_tells_why),
+          TEST(what_was_told_of_a_vm_is_in_history_once),
           TEST(history_tells_what_drills_came_to),
           TEST(drills_are_brought_forward),
           TEST(history_is_bounded),
