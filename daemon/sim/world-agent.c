@@ -42,9 +42,14 @@ void agent_say(struct sim *sim, int pair, int side, int app, const struct sim_me
         if (vm->lie_percent && sim_chance(sim, vm->lie_percent) && !liar_twist(sim, &item))
                 return;
         sim_add(sim, item, at - sim->now_usec);
-        if (vm->repeat_percent &&
-            sim_chance(sim, vm->repeat_percent)) /* at once, or when nobody thinks of it any more */
-                sim_add(sim, item, at - sim->now_usec + (sim_chance(sim, 50) ? sim_latency(sim, REPEAT_USEC) : 0));
+        if (vm->repeat_percent && sim_chance(sim, vm->repeat_percent)) {
+                usec_t later = sim_chance(sim, 50) ? sim_latency(sim, REPEAT_USEC) : 0;
+
+                /* At once, or when nobody thinks of it any more; but a hello says that an agent has begun just now: the
+                 * link knows all else by its number, and the channel is a stream, which repeats nothing by itself. */
+                if (message->type != MESSAGE_HELLO || later == 0)
+                        sim_add(sim, item, at - sim->now_usec + later);
+        }
 }
 
 static void answer(struct sim *sim, int pair, int side, int app, uint64_t id, int result, const char *text) {

@@ -170,6 +170,26 @@ static void a_region_that_is_to_be_held_from_now_on_is_not_missed_for_a_start_wi
         end(&w);
 }
 
+static void a_region_that_goes_on_at_its_old_mirror_is_where_it_was(void) {
+        struct application old;
+        struct record_app *app;
+        struct world w;
+
+        begin_up_with(&w, with_region);
+        tell(&w, grant_asked(&w), 0, 1);
+        app = &w.engine->pairs[0]->record.apps[0];
+        REQUIRE(app->state_kept == 1);
+        old = w.engine->pairs[0]->policy->applications[0];
+        strcpy(old.regions[0].mirror, old.regions[0].holder);
+        strcpy(old.regions[0].holder, "gone");
+        app_state_renew(w.engine->pairs[0], 0, &old);
+        CHECK(app->state_kept == 1);
+        strcpy(old.regions[0].mirror, "annex");
+        app_state_renew(w.engine->pairs[0], 0, &old);
+        CHECK(app->state_kept == 0);
+        end(&w);
+}
+
 /* The owner is another meanwhile, or the same under a new token. */
 static void a_grant_that_is_handed_to_nobody_is_not_called_anyones(void) {
         struct world w;
@@ -263,5 +283,6 @@ TEST_MAIN("core-state", TEST(an_agent_that_knows_no_regions_starts_nothing_that_
           TEST(a_holder_that_always_knows_the_token_is_asked_ever_more_slowly),
           TEST(what_a_guest_tells_of_tokens_is_not_believed_beyond_reason),
           TEST(a_grant_that_nobody_answers_is_asked_for_again),
+          TEST(a_region_that_goes_on_at_its_old_mirror_is_where_it_was),
           TEST(a_grant_that_is_handed_to_nobody_is_not_called_anyones),
           TEST(a_region_that_is_to_be_held_from_now_on_is_not_missed_for_a_start_without_it))
