@@ -219,7 +219,7 @@ static int open_running(struct call *call, virConnectPtr connection, virDomainPt
 
         if (r < 0)
                 return r;
-        if (virDomainIsActive(*ret_domain) == 0)
+        if (virDomainGetID(*ret_domain) == (unsigned) -1) /* as the look-up has told: libvirtd is not asked again */
                 return call_end(call, -ESRCH, "it does not run");
         return get_xml(call, *ret_domain, 0, ret_xml);
 }
@@ -313,25 +313,29 @@ static int is_attached(struct call *call, virDomainPtr domain, char **ret_alias)
         return r < 0 ? call_error(call, &error) : 1;
 }
 
+/* A failover waits for it, so libvirtd is asked no more than it takes: whether an earlier call has attached it already
+ * is looked at where it is refused. */
 static int run_attach_disk(struct call *call, virConnectPtr connection) {
         _cleanup_free_ char *device = NULL, *alias = NULL;
         _cleanup_domain_ virDomainPtr domain = NULL;
+        char why[EVENT_TEXT_LEN];
         int r;
 
         r = open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
-        if (virDomainIsActive(domain) == 0)
+        if (virDomainGetID(domain) == (unsigned) -1)
                 return call_end(call, -ESRCH, "it does not run");
-        r = is_attached(call, domain, &alias);
-        if (r != 0)
-                return r < 0 ? r : call_end(call, 0, "it was attached before");
         r = find_disk_definition(call, domain, &device);
         if (r < 0)
                 return r;
-        if (virDomainAttachDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                return libvirt_error(call);
-        return call_end(call, 0, "");
+        if (virDomainAttachDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) == 0)
+                return call_end(call, 0, "");
+        r = libvirt_error(call);
+        text_copy(why, sizeof(why), call->lane.text);
+        if (is_attached(call, domain, &alias) > 0)
+                return call_end(call, 0, "it was attached before");
+        return call_end(call, r, why);
 }
 
 /* Its target and serial number are chosen by the XML of this moment; of one domain one call runs at a time. */
