@@ -11,8 +11,9 @@
  *   granted    the table's user changes; owner and token are written to disk; the new side's device grows
  *   alone      nothing is left of one of that name that the policy took out of another pair (retired.h)
  *   state      the holders of its regions have given them to the new side, so that the old one writes no more
- *   disks      they are attached to the new side, beside its plugging
  *   plugged    the new side's agent sees the memory
+ *   disks      they are attached to the new side; not beside its plugging: the guest's kernel would look for the new
+ *              device with the processor that plugs, and a small guest plugs half as fast then
  *   overflow   where the pool had not all of the region: the disk for the rest is there, or was waited for in vain
  *   started    only now, and only with stopped, disks, state and the owner's write behind it
  *   healthy    first passed health check
@@ -354,16 +355,6 @@ static bool move_attached(struct step *step, int app) {
         return false;
 }
 
-/* True when the new side's device has been told to grow, and its guest is well: what else is asked of its hypervisor
- * comes behind that, since it answers one call after the other, and the guest plugs meanwhile. A disk that is attached
- * to a guest that stands still does not come off again. */
-static bool move_grows(const struct pair *pair, int app) {
-        const struct member_state *member = &pair->members[pair->record.flow.to];
-
-        return member_usable(pair, pair->record.flow.to) && member->requested_known[app] &&
-               member->requested_bytes[app] >= pair->record.apps[app].granted_bytes[pair->record.flow.to];
-}
-
 /* True when no memory is to be touched first: plugged is not usable. What does not come to that in time does not hold
  * the start back. */
 static bool move_prefaulted(struct step *step, int app) {
@@ -415,6 +406,16 @@ static bool state_held(const struct pair *pair, int app) {
                !pair->record.fence_wanted[flow->from] && app_state_waits(pair, app);
 }
 
+/* True when its disks are attached to the new side. What is attached to a VM that stands still does not come off again,
+ * so nothing is asked of one that an operator has just suspended. */
+static bool move_disks_attached(struct step *step, int app) {
+        enum side to = step->pair->record.flow.to;
+
+        return (step->pair->policy->applications[app].n_disks == 0 ||
+                step->pair->members[to].domain == DOMAIN_RUNNING) &&
+               app_disks_attached(step, app, to);
+}
+
 /* How far one application has come; PHASE_DECIDED while it has not stopped. */
 enum phase move_advance(struct step *step, int app) {
         struct pair *pair = step->pair;
@@ -438,13 +439,12 @@ enum phase move_advance(struct step *step, int app) {
         if (!granted)
                 return PHASE_FENCED;
         alone = retired_gone(step, app);
-        state = alone && app_state_granted(step, app, pair->record.flow.to); /* beside the plugging, as the disks */
+        state = alone && app_state_granted(step, app, pair->record.flow.to); /* beside the plugging */
         if (!state && state_held(pair, app)) {
                 stuck(step, app, "a holder of its state is out of reach, and cannot take that from it");
                 return PHASE_GRANTED;
         }
-        disks = free_disks && alone && (attached || move_grows(pair, app)) &&
-                app_disks_attached(step, app, pair->record.flow.to);
+        disks = free_disks && alone && attached && move_disks_attached(step, app);
         overflow = app_overflow_there(step, app, pair->record.flow.to, attached && state && disks);
         if (!attached)
                 return PHASE_GRANTED;
