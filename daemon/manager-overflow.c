@@ -21,6 +21,7 @@
 #define LOOK_USEC (500 * USEC_PER_MSEC)
 #define HURRY_USEC (50 * USEC_PER_MSEC) /* while the start of an application waits for its disk */
 #define RETRY_USEC (10 * USEC_PER_SEC)
+#define TELL_USEC (5 * USEC_PER_SEC) /* how much room there is, where that has not changed */
 #define VM_SPACE "vm.overflow" /* no application's name has a point in it */
 
 /* ---- what is said of them -------------------------------------------------------------------------------- */
@@ -109,6 +110,39 @@ static void ask(struct overflow_place *place, usec_t now) {
                 say(place, "no longer wanted as it is; the guest is asked to let go of it");
         place->asked = true;
         place->asked_last_usec = now;
+}
+
+/* What is short of room is said once, until there is some to spare. */
+static void say_room(struct overflow_place *place, uint64_t room_bytes) {
+        uint64_t size_bytes = place->keys->size_bytes;
+        char room[UNITS_TEXT_MAX];
+
+        if (room_bytes < size_bytes && !place->was_short)
+                say(place, "memory servers have room for %s of it alone; the guest is told, and uses no more",
+                    size_format(room, room_bytes));
+        if (room_bytes < size_bytes || room_bytes >= size_bytes + size_bytes / 16)
+                place->was_short = room_bytes < size_bytes;
+}
+
+/* The guest has no more slices of the disk on than that (failover-agent(8)). An agent that has just started knows
+ * nothing of it, and one with nothing new to hear is not spoken to all the time. */
+static void tell_room(struct overflow_place *place, usec_t now) {
+        struct manager_pair *slot = place->overflow->manager->pairs[place->pair];
+        struct message message = { .type = MESSAGE_ROOM, .bytes = place->status.capacity_bytes / MIB * MIB };
+        usec_t again = LOOK_USEC;
+
+        if (!place->status.fresh || place->status.capacity_bytes == 0)
+                return;
+        if (message.bytes == place->told_bytes)
+                again = TELL_USEC;
+        if (now < place->told_usec + again)
+                return;
+        snprintf(message.text, sizeof(message.text), "%s", place->serial);
+        if (!slot->links[place->side] || agent_link_send(slot->links[place->side], &message) < 0)
+                return;
+        place->told_bytes = message.bytes;
+        place->told_usec = now;
+        say_room(place, message.bytes);
 }
 
 /* The policy's text holds no secret, and neither does this one: keys are named by their files. NULL: out of memory. */
@@ -304,6 +338,8 @@ static void look_at(struct overflow_place *place, usec_t now) {
         see_pager(place, parameters, &sight, now);
         tell_changes(place, &sight);
         follow_detach(place, &sight, now);
+        if (sight.attached && sight.wanted && sight.bearable && sight.alive && !place->detaching)
+                tell_room(place, now);
         place->sight = sight;
         place->work = overflow_next(&sight, now);
         if (!place->busy && now >= place->retry_usec)

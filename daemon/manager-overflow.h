@@ -27,6 +27,9 @@ struct overflow_place {
         bool was_alive, asked, was_late; /* for what is said once */
         int was_known;         /* so is this: the pager's `known` */
         uint64_t lost_bytes;
+        uint64_t told_bytes;   /* of room, to the guest; 0: nothing */
+        usec_t told_usec;      /* when */
+        bool was_short;        /* of room, and that was said */
         struct pager_status status;
         struct overflow_sight sight;
         enum overflow_work work; /* what was next at the last look */

@@ -127,6 +127,8 @@ static void dispatch(struct agent *agent, struct message *message) {
                 on_ping(agent, message);
         else if (message->type == MESSAGE_OVERFLOW)
                 overflow_let_go(&agent->overflow, message->text);
+        else if (message->type == MESSAGE_ROOM)
+                overflow_note_room(&agent->overflow, message->text, message->bytes);
         else if (message->type == MESSAGE_FAULT && strcmp(message->text, "app-kill") != 0)
                 on_fault(agent, message);
         else if (message->type == MESSAGE_MANAGES) {

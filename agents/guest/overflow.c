@@ -3,10 +3,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -18,38 +21,11 @@
 #include "daemon/base/cleanup.h"
 
 #define LOOK_USEC USEC_PER_SEC
-#define CALM_USEC (5 * USEC_PER_SEC)   /* memory has to suffice for so long before pages come home */
-#define AGAIN_USEC (30 * USEC_PER_SEC) /* after a step that failed */
-#define LEAVE_USEC (10 * USEC_PER_SEC) /* the host wants a disk back for so long after it last said so */
+#define SECTOR_BYTES 512
 
 static inline void closedirp(DIR **dir) {
         if (*dir)
                 closedir(*dir);
-}
-
-/* What is left to the guest beside the pages that come home. */
-static uint64_t margin(uint64_t total_bytes) {
-        return total_bytes / 8 + 8 * MIB;
-}
-
-enum overflow_step overflow_decide(struct overflow_disk *disk, const struct overflow_sight *sight, usec_t now_usec) {
-        bool enough = sight->available_bytes >= sight->used_bytes + margin(sight->total_bytes);
-        bool leave = disk->leave_usec > 0 && now_usec < disk->leave_usec + LEAVE_USEC;
-
-        if (sight->coming_home)
-                return sight->available_bytes < margin(sight->total_bytes) / 2 ? OVERFLOW_STOP : OVERFLOW_NOTHING;
-        if (disk->failed_usec > 0 && now_usec < disk->failed_usec + AGAIN_USEC)
-                return OVERFLOW_NOTHING;
-        if (leave)
-                return enough && !disk->left ? OVERFLOW_LEAVE : OVERFLOW_NOTHING;
-        disk->left = false;
-        if (!sight->on)
-                return OVERFLOW_ON;
-        if (!enough || sight->used_bytes == 0)
-                disk->enough_usec = 0;
-        else if (disk->enough_usec == 0)
-                disk->enough_usec = now_usec;
-        return disk->enough_usec > 0 && now_usec >= disk->enough_usec + CALM_USEC ? OVERFLOW_HOME : OVERFLOW_NOTHING;
 }
 
 int overflow_find(const char *sys_dir, char ret_names[OVERFLOW_DISKS_MAX][OVERFLOW_NAME_LEN]) {
@@ -74,22 +50,40 @@ int overflow_find(const char *sys_dir, char ret_names[OVERFLOW_DISKS_MAX][OVERFL
 
 /* ---- in the process of its own --------------------------------------------------------------------------- */
 
-static int run(void *userdata) {
-        const struct overflow *overflow = userdata;
-        char path[64];
+/* The lock keeps udev from having the kernel read the disk's table anew, by which it would be divided no more, until a
+ * slice is in use. */
+static int work(const struct overflow_disk *disk, const struct overflow_slice *slice, enum overflow_step step) {
+        uint64_t sizes[OVERFLOW_SLICES_MAX];
+        char whole[64], path[64];
+        _cleanup_close_ int lock = -1;
         int r = 0;
 
-        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-        snprintf(path, sizeof(path), "/dev/%s", overflow->disks[overflow->busy].name);
-        if (overflow->step != OVERFLOW_ON)
-                r = swap_off(path);
-        if (overflow->step == OVERFLOW_LEAVE && (r == 0 || r == -EINVAL)) /* it was not on */
-                r = swap_erase(path);
-        else if (r == 0 && overflow->step == OVERFLOW_ON)
+        snprintf(whole, sizeof(whole), "/dev/%s", disk->name);
+        snprintf(path, sizeof(path), "/dev/%s", slice->name);
+        lock = open(whole, O_RDONLY | O_CLOEXEC);
+        if (lock < 0 || flock(lock, LOCK_EX) < 0)
+                return -errno;
+        for (unsigned i = 0; i < disk->n_slices; i++)
+                sizes[i] = disk->slices[i].size_bytes;
+        if (step == OVERFLOW_LEAVE)
+                return swap_erase(whole);
+        if (step == OVERFLOW_ON && disk->n_slices > 1 && access(path, F_OK) < 0)
+                r = swap_divide(whole, sizes, disk->n_slices);
+        if (r == 0 && step == OVERFLOW_ON)
                 r = swap_prepare(path);
-        if (r == 0 && overflow->step != OVERFLOW_LEAVE)
+        if (r == 0 && step != OVERFLOW_ON)
+                r = swap_off(path);
+        if (r == 0 && (step == OVERFLOW_ON || step == OVERFLOW_HOME))
                 r = swap_on(path);
-        _exit(-r); /* the agent shall know why */
+        return r;
+}
+
+static int run(void *userdata) {
+        const struct overflow *overflow = userdata;
+        const struct overflow_disk *disk = &overflow->disks[overflow->busy];
+
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        _exit(-work(disk, &disk->slices[overflow->slice], overflow->step)); /* the agent shall know why */
 }
 
 /* ---- in the agent ---------------------------------------------------------------------------------------- */
@@ -98,23 +92,47 @@ static const char *words_of(enum overflow_step step) {
         return step == OVERFLOW_ON ? "cannot be used as swap" : "its pages cannot be brought home";
 }
 
+static void tell_done(const struct overflow_disk *disk, const struct overflow_slice *slice, enum overflow_step step) {
+        char room[UNITS_TEXT_MAX];
+
+        if (step == OVERFLOW_ON)
+                log_notice("overflow disk %s: pages go there when memory runs short", slice->name);
+        else if (step == OVERFLOW_WITHDRAW)
+                log_warning("overflow disk %s: switched off: memory servers have room for %s of %s alone", slice->name,
+                            size_format(room, disk->room_bytes / MIB * MIB), disk->name);
+        else if (step == OVERFLOW_LEAVE)
+                log_notice("overflow disk %s: let go of, as the host wants", disk->name);
+        else if (step == OVERFLOW_HOME)
+                log_notice("overflow disk %s: memory suffices again, its pages are home", slice->name);
+}
+
+static bool is_indivisible(const struct overflow_disk *disk, enum overflow_step step, int r) {
+        return step == OVERFLOW_ON && disk->n_slices > 1 && !overflow_is_on(disk) &&
+               (r == -ENOTTY || r == -EINVAL || r == -EOPNOTSUPP || r == -ENXIO || r == -ENOENT);
+}
+
 static void finish(struct overflow *overflow, int r) {
         struct overflow_disk *disk = &overflow->disks[overflow->busy];
+        struct overflow_slice *slice = &disk->slices[overflow->slice];
+        enum overflow_step step = overflow->step;
 
         overflow->busy = -1;
-        disk->enough_usec = 0;
+        if (r < 0 || step != OVERFLOW_HOME)
+                disk->enough_usec = disk->n_home = 0;
         disk->failed_usec = r < 0 ? loop_now() : 0;
-        disk->left = r == 0 && overflow->step == OVERFLOW_LEAVE;
-        if (r == -EEXIST)
-                log_warning("overflow disk %s: something else is on it, so it is left alone", disk->name);
-        else if (r < 0)
-                log_warning("overflow disk %s: %s: %s", disk->name, words_of(overflow->step), strerror(-r));
-        else if (overflow->step == OVERFLOW_ON)
-                log_notice("overflow disk %s: pages go there when memory runs short", disk->name);
-        else if (overflow->step == OVERFLOW_LEAVE)
-                log_notice("overflow disk %s: let go of, as the host wants", disk->name);
+        disk->left = r == 0 && step == OVERFLOW_LEAVE;
+        if (r == 0)
+                slice->withdrawn = step == OVERFLOW_WITHDRAW;
+        if (r == 0)
+                tell_done(disk, slice, step);
+        else if (r == -EEXIST)
+                log_warning("overflow disk %s: something else is on it, so it is left alone", slice->name);
         else
-                log_notice("overflow disk %s: memory suffices again, its pages are home", disk->name);
+                log_warning("overflow disk %s: %s: %s", slice->name, words_of(step), strerror(-r));
+        if (is_indivisible(disk, step, r))
+                overflow_divide(disk, disk->size_bytes, true);
+        if (r == 0)
+                loop_arm(overflow->loop, &overflow->timer, loop_now()); /* what is next of it */
 }
 
 static void on_failed(void *userdata, int error) {
@@ -128,35 +146,67 @@ static void on_exited(void *userdata, const struct process_exit *end) {
                 finish(userdata, end->signaled ? -EINTR : -end->status);
 }
 
-static void begin(struct overflow *overflow, size_t disk, enum overflow_step step) {
+static void begin(struct overflow *overflow, size_t disk, unsigned slice, enum overflow_step step) {
         const struct process_options options = { .function = run, .function_userdata = overflow, .node = -1 };
         int r;
 
         overflow->busy = (int) disk;
+        overflow->slice = slice;
         overflow->step = step;
         r = process_spawn(&overflow->process, &options);
         if (r < 0)
                 finish(overflow, r);
 }
 
+static int see(const struct overflow *overflow, struct overflow_disk *disk, struct overflow_sight *ret) {
+        const char *proc_dir = overflow->paths->proc_dir;
+        int r = 0;
+
+        for (unsigned i = 0; i < disk->n_slices && r >= 0; i++) {
+                r = swap_used(proc_dir, disk->slices[i].name, &disk->slices[i].used_bytes);
+                disk->slices[i].on = r > 0;
+        }
+        if (r >= 0)
+                r = memory_total(proc_dir, &ret->total_bytes);
+        return r < 0 ? r : memory_available(proc_dir, &ret->available_bytes);
+}
+
 static void look_at(struct overflow *overflow, size_t i) {
         struct overflow_disk *disk = &overflow->disks[i];
         struct overflow_sight sight = { .coming_home = overflow->busy == (int) i && overflow->step != OVERFLOW_ON };
-        const char *proc_dir = overflow->paths->proc_dir;
-        int on = swap_used(proc_dir, disk->name, &sight.used_bytes);
         enum overflow_step step;
+        unsigned slice = 0;
 
-        if (on < 0 || memory_total(proc_dir, &sight.total_bytes) < 0 ||
-            memory_available(proc_dir, &sight.available_bytes) < 0)
+        if (see(overflow, disk, &sight) < 0 || (overflow->busy >= 0 && !sight.coming_home))
                 return;
-        if (overflow->busy >= 0 && !sight.coming_home)
-                return;
-        sight.on = on > 0;
-        step = overflow_decide(disk, &sight, loop_now());
+        step = overflow_decide(disk, &sight, loop_now(), &slice);
         if (step == OVERFLOW_STOP)
                 process_signal(&overflow->process, SIGKILL);
         else if (step != OVERFLOW_NOTHING)
-                begin(overflow, i, step);
+                begin(overflow, i, slice, step);
+}
+
+static bool is_divided(const struct paths *paths, const struct overflow_disk *disk) {
+        struct overflow_disk divided = *disk;
+        char number[16];
+
+        overflow_divide(&divided, UINT64_MAX, false);
+        return file_read(number, sizeof(number), "%s/block/%s/%s/partition", paths->sys_dir, disk->name,
+                         divided.slices[0].name) >= 0;
+}
+
+/* A disk that has just come, or that an earlier agent knew: then it stays as that one had it. */
+static void note_disk(const struct overflow *overflow, const char *name, int n_others, struct overflow_disk *ret) {
+        const struct paths *paths = overflow->paths;
+        char sectors[32];
+        uint64_t size_bytes = 0, used;
+
+        *ret = (struct overflow_disk) { .room_bytes = UINT64_MAX };
+        strcpy(ret->name, name);
+        if (file_read(sectors, sizeof(sectors), "%s/block/%s/size", paths->sys_dir, name) > 0)
+                size_bytes = strtoull(sectors, NULL, 10) * SECTOR_BYTES;
+        overflow_divide(ret, size_bytes, !is_divided(paths, ret) && (n_others >= OVERFLOW_DIVIDED_MAX ||
+                                                                  swap_used(paths->proc_dir, name, &used) > 0));
 }
 
 /* Notes which disks there are. None is forgotten while a process is at one. */
@@ -168,10 +218,14 @@ static void find(struct overflow *overflow) {
         if (n < 0)
                 return;
         for (int i = 0; i < n; i++) {
-                strcpy(disks[i].name, names[i]);
-                for (size_t k = 0; k < overflow->n_disks; k++)
-                        if (strcmp(overflow->disks[k].name, names[i]) == 0)
-                                disks[i] = overflow->disks[k];
+                size_t k = 0;
+
+                while (k < overflow->n_disks && strcmp(overflow->disks[k].name, names[i]) != 0)
+                        k++;
+                if (k < overflow->n_disks)
+                        disks[i] = overflow->disks[k];
+                else
+                        note_disk(overflow, names[i], n - 1, &disks[i]);
         }
         memcpy(overflow->disks, disks, sizeof(disks));
         overflow->n_disks = (size_t) n;
@@ -200,14 +254,29 @@ void overflow_look_soon(struct overflow *overflow) {
                 loop_arm(overflow->loop, &overflow->timer, loop_now());
 }
 
-void overflow_let_go(struct overflow *overflow, const char *serial) {
+static struct overflow_disk *find_serial(struct overflow *overflow, const char *serial) {
         char found[64];
 
         for (size_t i = 0; overflow->loop && i < overflow->n_disks; i++)
                 if (file_read(found, sizeof(found), "%s/block/%s/serial", overflow->paths->sys_dir,
                               overflow->disks[i].name) >= 0 &&
                     strncmp(found, serial, strlen(serial)) == 0 && (found[strlen(serial)] | '\n') == '\n')
-                        overflow->disks[i].leave_usec = loop_now();
+                        return &overflow->disks[i];
+        return NULL;
+}
+
+void overflow_let_go(struct overflow *overflow, const char *serial) {
+        struct overflow_disk *disk = find_serial(overflow, serial);
+
+        if (disk)
+                disk->leave_usec = loop_now();
+}
+
+void overflow_note_room(struct overflow *overflow, const char *serial, uint64_t bytes) {
+        struct overflow_disk *disk = find_serial(overflow, serial);
+
+        if (disk)
+                disk->room_bytes = bytes;
 }
 
 void overflow_deinit(struct overflow *overflow) {

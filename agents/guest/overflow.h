@@ -9,45 +9,23 @@
  * that, and nothing is lost. A disk that the host wants back is switched off for good as soon as memory suffices for
  * what is there, and emptied, since an empty disk tells the host that nothing here uses it any more.
  *
+ * The disk is divided into slices, each a swap area of its own. No more of them are on than the memory servers could
+ * hold, as the host says: where these fill, one slice after the other is switched off, the emptiest first, as far as
+ * memory suffices for its pages. So a guest has less swap, and knows, before a page is refused. One
+ * that was switched off so is on again when there has been room for it, and some to spare, for a while. What the host
+ * said last holds for as long as it says nothing else.
+ *
  * Everything that may wait for the disk is done in a process of its own, one at a time.
  */
 
-#include <stdbool.h>
-
+#include "agents/guest/overflow-disk.h"
 #include "agents/guest/process.h"
-#include "agents/protocol/message.h"
 
-#define OVERFLOW_NAME_LEN 32
+/* Nor is one beside so many others: the kernel has 23 swap areas at most, the guest's own among them. */
+#define OVERFLOW_DIVIDED_MAX 3
 
-enum overflow_step {
-        OVERFLOW_NOTHING,
-        OVERFLOW_ON,   /* switch it on */
-        OVERFLOW_HOME, /* bring its pages home */
-        OVERFLOW_LEAVE, /* the same, and leave it, empty */
-        OVERFLOW_STOP, /* do not go on with that */
-};
-
-struct overflow_disk {
-        char name[OVERFLOW_NAME_LEN]; /* "vdb" */
-        usec_t enough_usec;           /* since when there has been memory enough; 0: there is not */
-        usec_t leave_usec;            /* when the host last said that it is to be let go of; 0: it has not */
-        bool left;                    /* it has been, and is empty */
-        usec_t failed_usec;           /* when the last step failed; 0: it did not */
-};
-
-/* What a decision rests on. */
-struct overflow_sight {
-        bool on;
-        uint64_t used_bytes; /* on the disk */
-        uint64_t total_bytes, available_bytes; /* memory of the guest */
-        bool coming_home;    /* that is under way */
-};
-
-/* What to do about one disk at `now_usec`. Pure, but for what it notes in `disk`. */
-enum overflow_step overflow_decide(struct overflow_disk *disk, const struct overflow_sight *sight, usec_t now_usec);
 /* Names of the disks that the host has given, at most OVERFLOW_DISKS_MAX. Returns how many, or -errno. */
 int overflow_find(const char *sys_dir, char ret_names[OVERFLOW_DISKS_MAX][OVERFLOW_NAME_LEN]);
-
 struct paths;
 
 struct overflow {
@@ -58,6 +36,7 @@ struct overflow {
         struct overflow_disk disks[OVERFLOW_DISKS_MAX];
         size_t n_disks;
         int busy;                /* index of the disk that the process is at; -1: none */
+        unsigned slice;          /* of that one */
         enum overflow_step step; /* what it does */
 };
 
@@ -68,3 +47,5 @@ void overflow_deinit(struct overflow *overflow);
 void overflow_look_soon(struct overflow *overflow);
 /* The host wants the disk with that serial number back; it says so again while that is so. */
 void overflow_let_go(struct overflow *overflow, const char *serial);
+/* So much of that disk could be at memory servers now, with what is there. */
+void overflow_note_room(struct overflow *overflow, const char *serial, uint64_t bytes);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/blkpg.h>
 #include <linux/fs.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -53,6 +54,7 @@ int swap_prepare(const char *path) {
         _cleanup_close_ int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
         struct area *area = (struct area *) (void *) page;
         off_t size = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+        uint32_t last_page;
         ssize_t n;
 
         if (!page)
@@ -64,12 +66,14 @@ int swap_prepare(const char *path) {
         n = pread(fd, page, page_size, 0);
         if (n != (ssize_t) page_size)
                 return n < 0 ? -errno : -EIO;
-        if (is_area(page, page_size))
+        last_page = (uint32_t) ((size_t) size / page_size - 1);
+        if (is_area(page, page_size) && area->last_page == last_page)
                 return 0;
-        if (!is_zero(page, page_size))
+        if (!is_area(page, page_size) && !is_zero(page, page_size))
                 return -EEXIST;
+        memset(page, 0, page_size); /* one of another size is from when the disk was divided otherwise */
         area->version = 1;
-        area->last_page = (uint32_t) ((size_t) size / page_size - 1);
+        area->last_page = last_page;
         memcpy(page + page_size - strlen(MAGIC), MAGIC, strlen(MAGIC));
         return write_all(fd, page, page_size);
 }
@@ -107,6 +111,27 @@ int swap_erase(const char *path) {
                 return r;
         /* A disk that cannot trim keeps what was there. The host then sees a disk in use, and leaves it. */
         return ioctl(fd, BLKDISCARD, range) < 0 && errno != EOPNOTSUPP && errno != ENOTTY ? -errno : 0;
+}
+
+int swap_divide(const char *path, const uint64_t *sizes, unsigned n) {
+        _cleanup_close_ int fd = -1;
+        uint64_t start = 0;
+        int r = swap_erase(path);
+
+        if (r < 0 && r != -EBUSY) /* a part of it is on: the others may be missing all the same */
+                return r;
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return -errno;
+        for (unsigned i = 0; i < n; start += sizes[i++]) {
+                struct blkpg_partition part = { .start = (long long) start, .length = (long long) sizes[i],
+                                                .pno = (int) i + 1 };
+                struct blkpg_ioctl_arg add = { .op = BLKPG_ADD_PARTITION, .datalen = sizeof(part), .data = &part };
+
+                if (ioctl(fd, BLKPG, &add) < 0 && errno != EBUSY) /* that is there */
+                        return -errno;
+        }
+        return 0;
 }
 
 int swap_used(const char *proc_dir, const char *name, uint64_t *ret_bytes) {

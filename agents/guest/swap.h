@@ -17,5 +17,11 @@ int swap_off(const char *path);
 /* Empties a swap area that is not on: nothing but zeroes is left, as trimmed. 0, -EEXIST where something else is
  * on it, which stays, or -errno (-EBUSY: it is on). */
 int swap_erase(const char *path);
+/* Divides an empty disk, or one that held swap alone, into parts of these sizes (multiples of 512 bytes), one behind
+ * the other, in the kernel alone: nothing of it is on the disk, so an empty disk stays empty. Parts that are there stay
+ * as they are. Whoever calls it holds a lock (flock(2)) on the disk until a part is in use, as udev would have the
+ * kernel read the disk's own table again. 0, -EEXIST where something else is on it, or -errno (-ENOTTY, -EINVAL: it
+ * cannot be divided). */
+int swap_divide(const char *path, const uint64_t *sizes, unsigned n);
 /* 1 and how much is there, where the disk `/dev/NAME` is on as swap; 0 where it is not; or -errno. */
 int swap_used(const char *proc_dir, const char *name, uint64_t *ret_bytes);

@@ -40,6 +40,7 @@ struct pager {
         unsigned wish;       /* server to move to, from 1; 0: none */
         unsigned moving_to;  /* the same, while it does */
         uint64_t n_moves;
+        uint64_t capacity_bytes; /* that the servers could hold of it, as they said last; 0: they have not */
         char text[PAGER_TEXT_LEN]; /* what is wrong; "" */
 
         /* the thread's own */

@@ -166,6 +166,22 @@ static void tend_mirror(struct pager *pager, struct space_status *space) {
                 choose_mirror(pager);
 }
 
+/* What both of its servers could hold. A mirror that is not asked in time says nothing of it. */
+static void note_capacity(struct pager *pager, uint64_t capacity_bytes) {
+        struct space_status space;
+
+        if (pager->mirror > 0 && (pager->mirror_state == COPY_FILLING || pager->mirror_state == COPY_COMPLETE)) {
+                struct control_ask ask = pager_ask_at_leisure(pager, pager->mirror);
+
+                if (control_ask_space(&ask, &space, NULL) > 0 && space.capacity_bytes > 0 &&
+                    space.capacity_bytes < capacity_bytes)
+                        capacity_bytes = space.capacity_bytes;
+        }
+        pthread_mutex_lock(&pager->lock);
+        pager->capacity_bytes = capacity_bytes;
+        pthread_mutex_unlock(&pager->lock);
+}
+
 unsigned pager_tend(struct pager *pager) {
         struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
         struct space_status space;
@@ -174,5 +190,6 @@ unsigned pager_tend(struct pager *pager) {
                 return 0;
         if (pager->options.mirror)
                 tend_mirror(pager, &space);
+        note_capacity(pager, space.capacity_bytes);
         return pager_tend_move(pager, &space);
 }

@@ -66,6 +66,7 @@ static int go_on_at(struct pager *pager, size_t server, const char *capability, 
                         page_map_move(&pager->map, pager->primary, primary);
                 pager->mirror = 0;
                 pager->mirror_state = COPY_NONE;
+                pager->capacity_bytes = 0;
         }
         pager->primary = primary;
         pager->channel = pager->current = channel;

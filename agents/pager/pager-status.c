@@ -106,6 +106,7 @@ static void describe(struct pager *pager, struct json_object *json) {
         add_bytes(json, "token", pager->told_token);
         add_bytes(json, "size_bytes", pager->options.size_bytes);
         add_bytes(json, "held_bytes", view.held_bytes);
+        add_bytes(json, "capacity_bytes", pager->capacity_bytes);
         add_bytes(json, "unclean_bytes", view.unclean_bytes);
         add_bytes(json, "lost_bytes", view.lost_bytes);
         (void) json_add(json, "lost", lost_runs(map));

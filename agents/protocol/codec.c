@@ -163,6 +163,7 @@ static const struct {
         [MESSAGE_MANAGES] = { B(APP) | B(NODE) | B(BYTES), B(TEXT) },
         [MESSAGE_ANSWER] = { B(ID) | B(RESULT), B(TEXT) },
         [MESSAGE_OVERFLOW] = { B(TEXT) },
+        [MESSAGE_ROOM] = { B(TEXT) | B(BYTES) },
         [MESSAGE_HELLO] = { B(VERSION) | B(BOOT) | B(BYTES) | B(APPS), B(SYSTEM) | B(TEXT) },
         [MESSAGE_PONG] = { B(NONCE) | B(APPS), B(BYTES) },
         [MESSAGE_REQUEST] = { B(ID) | B(APP) | B(BYTES) },

@@ -13,7 +13,7 @@ static const char *const message_types[] = {
         [MESSAGE_USES] = "uses",       [MESSAGE_RESULT] = "result",       [MESSAGE_FAILED] = "failed",
         [MESSAGE_TOUCH] = "touch",     [MESSAGE_CANARY] = "canary",       [MESSAGE_OVERFLOW] = "overflow",
         [MESSAGE_HEALTHY] = "healthy", [MESSAGE_GOING] = "going",         [MESSAGE_ASK] = "ask",
-        [MESSAGE_ANSWER] = "answer",   [MESSAGE_MANAGES] = "manages",
+        [MESSAGE_ANSWER] = "answer",   [MESSAGE_MANAGES] = "manages",     [MESSAGE_ROOM] = "room",
 };
 DEFINE_ENUM_TABLE(message_type, message_types)
 

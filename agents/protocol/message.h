@@ -64,6 +64,8 @@ enum message_type {
         MESSAGE_ANSWER,    /* id of an `ask`, result, text */
         MESSAGE_OVERFLOW,  /* text: serial number of an overflow disk, which is to be let go of. Said again and again;
                             * without it for a while, the disk is used again */
+        MESSAGE_ROOM,      /* text: serial number of an overflow disk; bytes: what memory servers could hold of it now,
+                            * what they have included. Said when it changes, and now and then; older agents ignore it */
 
         /* guest to host */
         MESSAGE_HELLO,    /* version, agent version in text, boot, bytes: memory total, system, known apps */

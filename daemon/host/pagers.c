@@ -173,6 +173,7 @@ static void read_status(const struct pagers *pagers, const char *name, struct pa
         ret->serving = ret->recovering || strcmp(state, "serving") == 0;
         ret->held_bytes = get_number(json, "held_bytes");
         ret->lost_bytes = get_number(json, "lost_bytes");
+        ret->capacity_bytes = get_number(json, "capacity_bytes");
         ret->clients = (unsigned) get_number(json, "clients");
         ret->waiting = (unsigned) get_number(json, "waiting");
         snprintf(ret->text, sizeof(ret->text), "%s", get_string(json, "text"));

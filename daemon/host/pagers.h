@@ -42,6 +42,7 @@ struct pager_status {
         bool serving;             /* "serving" or "recovering", not "down" and not "fenced" */
         bool recovering;          /* requests wait for a server */
         uint64_t held_bytes, lost_bytes;
+        uint64_t capacity_bytes;  /* that servers could hold, with what they hold; 0: not told */
         unsigned clients;
         unsigned waiting;         /* requests, for a server */
         char text[128];           /* what it says is wrong */

@@ -198,6 +198,8 @@ static void tell_use(struct space *space, struct space_status *status) {
 }
 
 static void tell_space(struct space *space, struct space_status *ret) {
+        uint64_t capacity = page_space_capacity(space->pages);
+
         *ret = (struct space_status) { 0 };
         memcpy(ret->node, space->name.node, NAME_LEN);
         memcpy(ret->owner, space->name.owner, NAME_LEN);
@@ -205,6 +207,7 @@ static void tell_space(struct space *space, struct space_status *ret) {
         ret->size_bytes = page_space_size(space->pages);
         ret->held_bytes = page_space_pages(space->pages) * PAGE_BYTES;
         ret->quota_bytes = space->limit_pages * PAGE_BYTES;
+        ret->capacity_bytes = (capacity > 0 ? capacity : 1) * PAGE_BYTES;
         ret->persist = space->file != NULL;
         ret->connections = atomic_load(&space->n_connections);
         pthread_mutex_lock(&space->told);

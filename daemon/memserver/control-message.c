@@ -102,7 +102,7 @@ static const struct field space_rows[] = {
         UINT64_FIELD(STATUS, silent_usec), UINT64_FIELD(STATUS, epochs), UINT64_FIELD(STATUS, epoch_age_usec),
         UINT64_FIELD(STATUS, staged_bytes), CHARS_FIELD(STATUS, writer, text_valid),
         CHARS_FIELD(STATUS, text, text_valid), UINT64_FIELD(STATUS, mirror_session),
-        UINT64_FIELD(STATUS, hand_over_session), UINT64_FIELD(STATUS, session),
+        UINT64_FIELD(STATUS, hand_over_session), UINT64_FIELD(STATUS, session), BYTES_FIELD(STATUS, capacity_bytes),
         UINT64_FIELD(STATUS, saved_bytes), UINT64_FIELD(STATUS, returned_bytes), UINT64_FIELD(STATUS, report_age_usec),
         CHARS_FIELD(STATUS, client, text_valid), REPORT_FIELD("client_resident_bytes", resident_bytes),
         REPORT_FIELD("client_dirty_bytes", dirty_bytes), REPORT_FIELD("client_faults", faults),
@@ -110,7 +110,7 @@ static const struct field space_rows[] = {
         REPORT_FIELD("client_errors", errors),
 };
 #undef STATUS
-#define N_MAY_BE_MISSING 19
+#define N_MAY_BE_MISSING 20
 #define MAY_BE_MISSING (~UINT64_C(0) << (ELEMENTSOF(space_rows) - N_MAY_BE_MISSING))
 const struct fields space_status_fields = { space_rows, ELEMENTSOF(space_rows), ~MAY_BE_MISSING };
 

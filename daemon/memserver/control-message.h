@@ -71,6 +71,7 @@ struct space_status {
         char text[COPY_TEXT_LEN]; /* what is wrong with a copy */
         uint64_t mirror_session, hand_over_session; /* by which those copies can be known where they are; 0: not yet */
         uint64_t session;         /* of a mirror here: the same number; 0: none has begun */
+        uint64_t capacity_bytes;  /* that it could hold now, with held_bytes; one page at least. 0: not told */
         uint64_t saved_bytes, returned_bytes; /* of a primary, metered since it was opened here */
         uint64_t report_age_usec; /* since its client told what follows; 0: it has not */
         char client[REPORT_CLIENT_LEN];

@@ -114,6 +114,18 @@ uint64_t page_space_pages(const struct page_space *space) {
         return atomic_load_explicit(&space->own.pages, memory_order_relaxed);
 }
 
+uint64_t page_space_capacity(struct page_space *space) {
+        uint64_t free = (uint64_t) places_free(&space->store->frames) + places_free(&space->store->slots);
+
+        for (const struct page_quota *q = &space->own; q; q = q->wider) {
+                uint64_t used = atomic_load_explicit(&q->pages, memory_order_relaxed);
+
+                if (q->limit > 0 && q->limit < used + free)
+                        free = q->limit > used ? q->limit - used : 0;
+        }
+        return page_space_pages(space) + free;
+}
+
 /* Of the quota and all wider ones before `end`. */
 static void quota_refund(struct page_quota *quota, const struct page_quota *end) {
         for (; quota != end; quota = quota->wider)

@@ -73,6 +73,9 @@ uint64_t page_space_size(const struct page_space *space);
 /* Pages held, in memory or spilled, with those of spaces beside it. */
 uint64_t page_space_pages(const struct page_space *space);
 
+/* Pages that it could hold now, with those that it holds, by quotas, memory and spill: its size is no bound. */
+uint64_t page_space_capacity(struct page_space *space);
+
 /* Ranges outside the space are -EINVAL. Reading: -EIO where the spill file does not give a page back as it was. */
 int page_space_read(struct page_space *space, void *buffer, uint64_t length, uint64_t offset);
 /* -ENOSPC where neither memory nor spill has a place, -EDQUOT past a quota, or what the spill file said: pages of the

@@ -108,6 +108,25 @@ static void a_broken_spill_file_is_an_error_and_no_other_page_suffers(void) {
         fixture_free(f);
 }
 
+static void what_a_space_could_hold_is_bounded_by_quotas_memory_and_spill(void) {
+        struct fixture *f = fixture_new(8, 4);
+        struct page_quota client = { .limit = 9 };
+        struct page_space *space = open_space(f, 100), *own, *shared;
+
+        REQUIRE(page_space_new(f->store, 100 * PAGE_BYTES, 3, &client, &own) == 0);
+        REQUIRE(page_space_new(f->store, 100 * PAGE_BYTES, 0, &client, &shared) == 0);
+        CHECK(page_space_capacity(space) == 12 && page_space_capacity(own) == 3 && page_space_capacity(shared) == 9);
+        CHECK(put(own, 0, 'a') == 0 && put(own, 1, 'b') == 0);
+        CHECK(page_space_capacity(space) == 10 && page_space_capacity(own) == 3 && page_space_capacity(shared) == 7);
+        for (uint64_t i = 0; i < 10; i++)
+                CHECK(put(space, i, 'c') == 0);
+        CHECK(page_space_capacity(space) == 10 && page_space_capacity(own) == 2 && page_space_capacity(shared) == 0);
+        page_space_free(own);
+        page_space_free(shared);
+        page_space_free(space);
+        fixture_free(f);
+}
+
 static void quotas_hold_for_a_space_and_for_several_together(void) {
         struct fixture *f = fixture_new(100, 0);
         struct page_quota client = { .limit = 5 };
@@ -315,6 +334,7 @@ TEST_MAIN("page-store",
           TEST(what_memory_has_no_place_for_is_spilled_and_comes_back),
           TEST(a_broken_spill_file_is_an_error_and_no_other_page_suffers),
           TEST(quotas_hold_for_a_space_and_for_several_together),
+          TEST(what_a_space_could_hold_is_bounded_by_quotas_memory_and_spill),
           TEST(spaces_do_not_mix),
           TEST(ranges_outside_a_space_are_refused),
           TEST(the_number_of_spaces_is_limited_and_they_can_be_had_again),
