@@ -475,6 +475,25 @@ static void how_it_ended_says_whether_somebody_wished_it(void) {
         standby_deinit(&standby);
 }
 
+static void why_it_is_paused_says_whether_it_failed(void) {
+        static const struct {
+                int reason;
+                enum alone_state is;
+        } cases[] = {
+                { VIR_DOMAIN_PAUSED_USER, ALONE_RESTS },       { VIR_DOMAIN_PAUSED_SNAPSHOT, ALONE_RESTS },
+                { VIR_DOMAIN_PAUSED_CRASHED, ALONE_CRASHED },  { VIR_DOMAIN_PAUSED_WATCHDOG, ALONE_CRASHED },
+        };
+        struct standby standby = new_standby();
+
+        world.state = VIR_DOMAIN_PAUSED;
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                world.reason = cases[i].reason;
+                standby_look(&standby);
+                CHECK(standby.sight.vm == cases[i].is);
+        }
+        standby_deinit(&standby);
+}
+
 #define XML "<domain type='kvm'><name>a</name><devices>%s</devices></domain>"
 
 static void what_could_not_go_on_is_not_saved(void) {
@@ -567,6 +586,7 @@ TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_ou
           TEST(what_servers_say_of_a_checkpoint_is_judged), TEST(servers_are_asked_aside),
           TEST(nothing_is_done_before_the_decision_is_kept),
           TEST(waiting_for_libvirt_counts_only_over_one_connection),
-          TEST(how_it_ended_says_whether_somebody_wished_it), TEST(what_could_not_go_on_is_not_saved),
+          TEST(how_it_ended_says_whether_somebody_wished_it), TEST(why_it_is_paused_says_whether_it_failed),
+          TEST(what_could_not_go_on_is_not_saved),
           TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on),
           TEST(what_is_told_survives_a_crash_and_a_boot), TEST(end))
