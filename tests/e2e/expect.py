@@ -19,6 +19,12 @@ def counts_further(pair, vm, app="db", seconds=30):
     until(lambda: pair.count(vm, app) > counted, seconds, f"{app} counts on, on {vm}")
 
 
+def life(pair):
+    """What stays while failoverd comes and goes: who is active, the guests' processes, and the application's."""
+    active = pair.active
+    return active, pair.qemus(), pair.app_pid(active, "db")
+
+
 def moved(pair, flow, kind, old, new, app="db"):
     """The application's region and the application itself are on the new side, and nowhere else."""
     assert flow["ok"], flow

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from expect import moved, rejoined
+from expect import counts, counts_further, life, moved, rejoined
 from testbed.policy import policy
 from testbed.system import SystemStand, obstacle
-from testbed.wait import stays, until
+from testbed.wait import until
 
 UNIT = "failoverd.service"
 ALERT = "failover-alert@.service"
@@ -137,12 +137,6 @@ def service(system, request):
     return system
 
 
-def untouched(stand):
-    """What must not change while failoverd comes and goes."""
-    active = stand.active
-    return active, {vm: stand.guests.pid(vm) for vm in stand.domains}, stand.app_pid(active, "db")
-
-
 def container(stand):
     return stand.session.container
 
@@ -214,7 +208,7 @@ def test_service_is_ready_and_arms_the_pair(service):
     assert container(service).show(UNIT, "SubState") == "running"
     assert container(service).show(UNIT, "Type") == "notify"
     until(lambda: "1 armed" in container(service).show(UNIT, "StatusText"), 10, "systemctl status tells of the pair")
-    until(lambda: service.count(service.active, "db") > 0, 30, "it counts")
+    counts(service, service.active)
 
 
 def test_failoverd_has_the_rights_that_its_unit_says_and_no_more(service):
@@ -235,10 +229,10 @@ def test_failoverd_has_the_rights_that_its_unit_says_and_no_more(service):
 
 
 def test_libvirtd_restarted_is_not_a_failure(service):
-    before, flows = untouched(service), service.n_flows()
+    before, flows = life(service), service.n_flows()
     container(service).systemctl("restart", "libvirtd.service")
     service.wait_armed(60)
-    assert untouched(service) == before and service.n_flows() == flows
+    assert life(service) == before and service.n_flows() == flows
     assert container(service).show(UNIT, "NRestarts") == "0"
 
 
@@ -246,7 +240,7 @@ LIBVIRTD = ("libvirtd.service", "libvirtd.socket", "libvirtd-ro.socket", "libvir
 
 
 def test_started_while_libvirtd_is_down_it_is_ready_and_says_that_it_does_not_know(service):
-    before, flows = untouched(service), service.n_flows()
+    before, flows = life(service), service.n_flows()
     service.failoverd.stop()
     container(service).systemctl("stop", *LIBVIRTD)
     try:
@@ -261,7 +255,7 @@ def test_started_while_libvirtd_is_down_it_is_ready_and_says_that_it_does_not_kn
     finally:
         container(service).systemctl("start", "libvirtd.socket", "libvirtd.service")
     service.wait_armed(60)
-    assert untouched(service) == before and service.n_flows() == flows
+    assert life(service) == before and service.n_flows() == flows
 
 
 # ---- who may ----
@@ -281,12 +275,12 @@ def test_everybody_may_read(service, words):
     (("policy", "apply", "/usr/share/failoverd/policy.example.yaml", "--force"), "manage-policy")],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value)
 def test_only_who_has_the_right_may_change_something(service, words, right):
-    before, flows = untouched(service), service.n_flows()
+    before, flows = life(service), service.n_flows()
     done = service.failoverd.ctl_as("bob", *words)
     assert done.returncode == 1
     assert f"needs the right org.failover1.{right}: " in done.stderr and "Run it as root" in done.stderr, done.stderr
     assert service.status()["state"] == "armed"
-    assert untouched(service) == before and service.n_flows() == flows
+    assert life(service) == before and service.n_flows() == flows
 
 
 def test_administrator_gives_a_user_a_right_with_a_polkit_rule(service):
@@ -309,19 +303,19 @@ def governed_mib(stand):
 
 
 def test_reload_applies_the_changed_policy(service):
-    before, pid = untouched(service), service.failoverd.pid()
+    before, pid = life(service), service.failoverd.pid()
     for pool_mib in (1280, 1024):
         service.failoverd.put_policy(system_policy(pool=f"{pool_mib}MiB"))
         container(service).systemctl("reload", UNIT)
         until(lambda: governed_mib(service) == pool_mib, 10, f"{pool_mib} MiB are governed")
     assert service.failoverd.pid() == pid
     assert service.wait_armed(30)
-    assert untouched(service) == before
+    assert life(service) == before
 
 
 @pytest.mark.parametrize("way", ["reload", "SIGHUP"])
 def test_reload_refuses_a_policy_with_mistakes_and_keeps_the_old_one(service, way):
-    before, pid, mib = untouched(service), service.failoverd.pid(), governed_mib(service)
+    before, pid, mib = life(service), service.failoverd.pid(), governed_mib(service)
     cursor = container(service).journal("-n", "0", "--show-cursor").split("cursor: ")[1].strip()
     service.failoverd.put_policy(system_policy(pool="2GiB").replace("kind: plain", "kind: plane"))
     try:
@@ -336,32 +330,30 @@ def test_reload_refuses_a_policy_with_mistakes_and_keeps_the_old_one(service, wa
         service.failoverd.put_policy(system_policy())
     assert governed_mib(service) == mib
     assert service.failoverd.pid() == pid and container(service).show(UNIT, "SubState") == "running"
-    assert service.status()["state"] == "armed" and untouched(service) == before
+    assert service.status()["state"] == "armed" and life(service) == before
 
 
 def test_policy_applied_by_root_is_in_force_and_in_its_file(service):
-    before = untouched(service)
+    before = life(service)
     for pool_mib in (1280, 1024):
         container(service).put("/root/new.yaml", system_policy(pool=f"{pool_mib}MiB"))
-        done = service.failoverd.ctl("policy", "apply", "/root/new.yaml")
-        assert done.returncode == 0, done.stderr
+        service.failoverd.must("policy", "apply", "/root/new.yaml")
         until(lambda: governed_mib(service) == pool_mib, 10, f"{pool_mib} MiB are governed")
         assert f"{pool_mib}MiB" in service.session.run("cat", "/etc/failoverd/policy.yaml", user="failoverd").stdout
         stat = service.session.run("stat", "-c", "%U %a", "/etc/failoverd/policy.yaml").stdout.split()
         assert stat[0] == "failoverd" and stat[1] in ("600", "640")
-    assert untouched(service) == before
+    assert life(service) == before
 
 
 def test_stopped_and_started_again_nobody_notices(service):
-    before, flows = untouched(service), service.n_flows()
+    before, flows = life(service), service.n_flows()
     active = before[0]
     assert service.failoverd.stop() == 0
     assert container(service).show(UNIT, "ActiveState") == "inactive"
-    counted = service.count(active, "db")
-    until(lambda: service.count(active, "db") > counted, 10, "the application runs on")
+    counts_further(service, active)
     service.failoverd.start()
     service.wait_armed(60)
-    assert untouched(service) == before and service.n_flows() == flows
+    assert life(service) == before and service.n_flows() == flows
     until(lambda: service.application("db")["healthy"], 10, "it learns that the application is healthy")
 
 
@@ -374,13 +366,13 @@ def test_failoverctl_says_what_to_do_while_the_service_is_stopped(service):
 
 
 def test_watchdog_ends_a_failoverd_whose_loop_hangs_and_nobody_notices(service):
-    before, flows, restarts = untouched(service), service.n_flows(), service.failoverd.restarts()
+    before, flows, restarts = life(service), service.n_flows(), service.failoverd.restarts()
     service.failoverd.signal(19)    # SIGSTOP: a loop that does not come round
     until(lambda: service.failoverd.restarts() == restarts + 1, 30, "systemd starts it anew")
     until(lambda: service.failoverd.ctl("status").returncode in (0, 4), 10, "it is on the bus")
     service.wait_armed(60)
     assert "Watchdog timeout" in container(service).journal("-u", UNIT)
-    assert untouched(service) == before and service.n_flows() == flows
+    assert life(service) == before and service.n_flows() == flows
 
 
 # ---- failovers ----
@@ -391,7 +383,7 @@ def test_failover_with_a_qemu_of_another_user(service, cause):
     pid = service.guests.pid(active)
     container(service).run("rm", "-f", "/run/alert-p")
     if cause == "panic":
-        service.guests[active].send("echo c > /proc/sysrq-trigger")
+        service.panic(active)
     else:
         service.guests.kill(active)
     flow = service.wait_failover(before)
@@ -431,7 +423,7 @@ def test_restarted_in_mid_failover_it_completes_it_once(service, phase):
 
 def test_restarted_again_and_again_in_one_failover_it_completes_it_once(service):
     active, standby, before = service.active, service.standby, service.n_flows()
-    service.guests[active].send("echo c > /proc/sysrq-trigger")
+    service.panic(active)
     until(lambda: service.n_flows() > before or service.status()["flow"], 20, "the failover has begun")
     for _ in range(4):
         container(service).systemctl("restart", UNIT)
@@ -459,13 +451,12 @@ def drilled(stand, before):
 
 def apply_policy(stand, text):
     container(stand).put("/root/new.yaml", text)
-    done = stand.failoverd.ctl("policy", "apply", "/root/new.yaml")
-    assert done.returncode == 0, done.stderr
+    stand.failoverd.must("policy", "apply", "/root/new.yaml")
     stand.wait_armed(60)
 
 
 def test_scheduled_drill_rehearses_and_its_unit_fails_where_the_drill_misses(service):
-    box, last, before = container(service), service.status()["last_drill"], untouched(service)
+    box, last, before = container(service), service.status()["last_drill"], life(service)
     try:
         # With unused memory for all of db's region.
         apply_policy(service, system_policy(pool="1152MiB", objective="60s"))
@@ -485,7 +476,7 @@ def test_scheduled_drill_rehearses_and_its_unit_fails_where_the_drill_misses(ser
     finally:
         box.systemctl("reset-failed", DRILL, check=False)
         apply_policy(service, system_policy())
-    assert untouched(service) == before, "a rehearsal leaves the active side alone"
+    assert life(service) == before, "a rehearsal leaves the active side alone"
 
 
 # ---- the journal ----

@@ -6,6 +6,7 @@ The same faces as session.py, guests.py, failoverd.py and stand.py have, so that
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -130,8 +131,8 @@ class SystemGuests(Guests):
         """As the container counts them."""
         return pid_inside(self.session.container, f"/run/libvirt/qemu/{name}.pid", name)
 
-    def kill(self, name, signal="KILL"):
-        self.session.run("kill", f"-{signal}", str(self.pid(name)))
+    def kill(self, name, number=signal.SIGKILL):
+        self.session.run("kill", f"-{int(number)}", str(self.pid(name)))
 
 
 class SystemFailoverd(Control):
