@@ -158,13 +158,18 @@ static ssize_t receive(struct discovery_socket *socket, unsigned char buffer[sta
         from->length = header.msg_namelen;
         for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c; c = CMSG_NXTHDR(&header, c)) {
                 struct discovery_address to = { 0 };
+                struct in6_pktinfo six;
+                struct in_pktinfo four;
 
-                if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
-                        memcpy(ret_to, &((struct in6_pktinfo *) CMSG_DATA(c))->ipi6_addr, DISCOVERY_HOST_LEN);
+                if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+                        memcpy(&six, CMSG_DATA(c), sizeof(six));
+                        memcpy(ret_to, &six.ipi6_addr, DISCOVERY_HOST_LEN);
+                }
                 if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_PKTINFO)
                         continue;
+                memcpy(&four, CMSG_DATA(c), sizeof(four));
                 ((struct sockaddr_in *) &to.storage)->sin_family = AF_INET;
-                ((struct sockaddr_in *) &to.storage)->sin_addr = ((struct in_pktinfo *) CMSG_DATA(c))->ipi_addr;
+                ((struct sockaddr_in *) &to.storage)->sin_addr = four.ipi_addr;
                 map_address(&to, ret_to);
         }
         return n;
