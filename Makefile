@@ -40,6 +40,9 @@ guest: all
 		$(BUILD)/tests/guest/fill:/usr/bin/fill \
 		$(BUILD)/tests/guest/count-in-region:/usr/bin/count-in-region tests/guest/count-on-disk:/usr/bin/count-on-disk \
 		tests/guest/hostile-agent:/usr/bin/hostile-agent
+	tests/guest/build-image --more $(BUILD)/guest with-region-library \
+		$(BUILD)/tests/guest/count-by-library:/usr/bin/count-by-library \
+		$(BUILD)/agents/region/libfailover-region.so.0:/usr/lib/libfailover-region.so.0
 
 # The full Debian guest of the tests.
 guest-debian: all

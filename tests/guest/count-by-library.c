@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * An application whose state is in a shared region of libfailover-region, of whatever kind: it counts, and has the
+ * number flushed every so often. Two words far from each other hold the number when it is flushed.
+ *
+ *   count-by-library NAME
+ *
+ * NAME is its region's too. /run/NAME.from holds the number that was found, /run/NAME.torn how far the other word was
+ * from it, /run/NAME.count the present one, /run/NAME.safe the one that was flushed, and /run/NAME.pid the process id.
+ */
+
+#include <errno.h>
+#include <failover-region.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define COUNT_USEC 50000
+#define COUNTS_A_FLUSH 4
+#define TRIES 100 /* of 100 ms, until the network is there */
+
+static const char *name;
+
+static void say(const char *what, unsigned long long number) {
+        char path[128], aside[140];
+        FILE *f;
+
+        snprintf(path, sizeof(path), "/run/%s.%s", name, what);
+        snprintf(aside, sizeof(aside), "%s.new", path);
+        f = fopen(aside, "w");
+        if (!f || fprintf(f, "%llu\n", number) < 0 || fclose(f) != 0 || rename(aside, path) < 0)
+                exit(4);
+}
+
+static int fail(const char *what) {
+        fprintf(stderr, "count-by-library: %s: %s\n", what, failover_region_error());
+        return 3;
+}
+
+static int reach(failover_region **ret) {
+        struct failover_region_options options = FAILOVER_REGION_OPTIONS_INIT;
+        int r = -ENOTCONN;
+
+        if (system("ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 2> /dev/null") < 0)
+                return -errno;
+        options.flags = FAILOVER_REGION_WRITE;
+        for (int i = 0; i < TRIES && r < 0; i++) {
+                r = failover_region_open(name, &options, ret);
+                if (r < 0)
+                        usleep(100000);
+        }
+        return r;
+}
+
+int main(int argc, char **argv) {
+        volatile unsigned long long *number, *other;
+        failover_region *region;
+
+        if (argc != 2)
+                return 2;
+        name = argv[1];
+        if (reach(&region) < 0)
+                return fail("open");
+        number = failover_region_data(region);
+        other = number + failover_region_size(region) / sizeof(*number) - 1;
+        say("torn", *number - *other);
+        say("from", *number);
+        say("pid", (unsigned long long) getpid());
+        for (int i = 1;; i++) {
+                say("count", ++*number);
+                if (i % COUNTS_A_FLUSH == 0) {
+                        *other = *number;
+                        if (failover_region_flush(region) < 0)
+                                return fail("flush");
+                        say("safe", *number);
+                }
+                usleep(COUNT_USEC);
+        }
+}
