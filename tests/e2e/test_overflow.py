@@ -2,13 +2,14 @@
 """A guest that outgrows its memory pages out to memory servers, and loses nothing when one of them does."""
 import json
 import signal
+import subprocess
 
 import pytest
 
 from testbed.guests import Guests
 from testbed.overflow import MemoryServers, Overflow
 from testbed.policy import policy
-from testbed.session import Session
+from testbed.session import Session, accepts
 from testbed.stand import Stand as PairStand
 from testbed.wait import until
 
@@ -18,8 +19,8 @@ PATIENCE = 240    # seconds, of an emulated guest beside other load
 WORD = 0x9e3779b97f4a7c15    # of tests/guest/fill.c
 
 
-def sum_of_words():
-    n = FILLED_MIB * MIB // 8
+def sum_of_words(mib=FILLED_MIB):
+    n = mib * MIB // 8
     return WORD * (n * (n - 1) // 2) % 2**64
 
 
@@ -113,12 +114,12 @@ WEB = """\
 
 
 class PolicyStand(PairStand):
-    """A pair whose guest a overflows to two memory servers, as its policy says."""
+    """A pair whose guest a overflows to memory servers, as its policy says."""
 
-    def __init__(self):
+    def __init__(self, servers=("one", "two"), memory="512MiB"):
         self.overflow = None
         super().__init__(None, "p", ("a", "b"), GUEST_MIB, [("web", 32)], start=False)
-        self.overflow = MemoryServers(self.session, ("one", "two"), "512MiB")
+        self.overflow = MemoryServers(self.session, servers, memory)
         self.start(True)
 
     def text(self, overflow):
@@ -126,7 +127,8 @@ class PolicyStand(PairStand):
         if overflow:
             text = text.replace(f"domain: a, base: {GUEST_MIB}MiB",
                                 f"domain: a, base: {GUEST_MIB}MiB, "
-                                "overflow: {servers: [one, two], mirror: yes, size: 512MiB}")
+                                f"overflow: {{servers: [{', '.join(self.overflow.servers)}], "
+                                f"mirror: {'yes' if len(self.overflow.servers) > 1 else 'no'}, size: 512MiB}}")
         return self.overflow.policy() + text
 
     def start(self, overflow):
@@ -157,8 +159,16 @@ class PolicyStand(PairStand):
         mark = f"parameters={self.session.path('runtime/pagers/a.conf')}".encode()
         return [pid for pid in self.session.processes() if mark in cmdline(pid)]
 
+    def slices(self):
+        """Those of the overflow disk that are on."""
+        return [line.split()[0] for line in self.shell("a", "cat /proc/swaps").splitlines() if "/dev/vd" in line]
+
     def is_on(self):
-        return "/dev/vd" in self.shell("a", "cat /proc/swaps")
+        return self.slices() != []
+
+    def count(self, name):
+        words = self.shell("a", f"cat /run/{name}.count 2>/dev/null").split()
+        return int(words[0]) if words else 0
 
     def close(self):
         try:
@@ -202,3 +212,45 @@ def test_policy_alone_lets_a_guest_outgrow_its_memory_and_takes_that_back(reques
         until(lambda: not stand.pager_pids(), 60, lambda: stand.failoverd.log())
         assert "failover-overflow" not in stand.session.virsh("dumpxml", "a").stdout
         assert stand.guests.state("a") == "running" and stand.failoverd.flows("p") == []
+
+
+def fill_server(stand, name, mib, owner="other"):
+    """Somebody else's pages take that much of the server. Returns the process, with which they go."""
+    socket = stand.session.path(f"{owner}.nbd")
+    other = stand.session.spawn("nbdkit", "--foreground", "--unix", socket, stand.overflow.pager_plugin, "size=1GiB",
+                                "node=n2", f"owner={owner}", "lock=no", "mirror=no",
+                                f"server={stand.overflow.control(name)},{stand.overflow.uri(name)}", log=f"{owner}.log")
+    until(lambda: accepts(socket), 30, "the other pager")
+    subprocess.run(["qemu-io", "-f", "raw", "-c", f"write -P 0xa5 0 {mib}M", f"nbd+unix:///?socket={socket}"],
+                   check=True, stdout=subprocess.DEVNULL, timeout=60)
+    return other
+
+
+def test_slices_of_the_overflow_disk_go_and_come_with_the_servers_room(request):
+    """The server has room for two slices of four. Somebody else fills it while the guest has pages there: they come
+    home, slice by slice, and none is lost. When there is room again, so is the guest's swap."""
+    with PolicyStand(("one",), "300MiB") as stand:
+        request.node.stand = stand
+        stand.shell("a", "true", 90)
+        until(lambda: stand.said("memory servers have room for"), PATIENCE, lambda: stand.failoverd.log())
+        until(lambda: len(stand.slices()) == 2, PATIENCE, lambda: stand.failoverd.log())
+        stand.shell("a", f"(fill run small {SMALL_MIB} > /run/small 2>&1 &)")
+        until(lambda: stand.count("small") > 0, 30, "it has filled its memory")
+        stand.shell("a", "(fill words 130 > /run/words 2>&1 &)")
+        until(lambda: stand.pager()["saved_bytes"] > 20 * MIB, PATIENCE, lambda: repr(stand.pager()))
+        other = fill_server(stand, "one", 150)
+        until(lambda: len(stand.slices()) < 2, PATIENCE, lambda: stand.shell("a", "cat /proc/swaps; free"))
+        until(lambda: stand.shell("a", "grep sum /run/words"), PATIENCE, lambda: stand.shell("a", "free"))
+        assert stand.shell("a", "grep sum /run/words").strip() == f"sum {sum_of_words(130)}"
+
+        until(lambda: stand.pager()["held_bytes"] < 60 * MIB, PATIENCE, lambda: repr(stand.pager()))
+        more = fill_server(stand, "one", 60, "more")
+        until(lambda: not stand.is_on(), PATIENCE, lambda: stand.shell("a", "cat /proc/swaps; free"))
+        counted = stand.count("small")
+        until(lambda: stand.count("small") > counted + 50, 30, "it goes on, and finds what it wrote")
+        assert stand.pager()["lost_bytes"] == 0 and stand.pager()["held_bytes"] < MIB
+        assert "I/O error" not in stand.shell("a", "dmesg")
+
+        for process in (other, more):
+            process.terminate()
+        until(lambda: len(stand.slices()) == 2, PATIENCE, lambda: stand.shell("a", "cat /proc/swaps; free"))
