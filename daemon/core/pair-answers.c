@@ -127,6 +127,21 @@ static void start_done(struct step *step, enum side side, const struct event *ev
         }
 }
 
+static void vcpus_taken(struct step *step, const struct event *event) {
+        struct member_state *member = &step->pair->members[event->side];
+
+        request_end(step, &member->vcpu, true);
+        for (size_t i = 0; i < step->pair->policy->n_applications; i++)
+                if (member->resize[i].id == 0)
+                        request_reset(&member->resize[i]); /* what was refused for it need not wait any longer */
+        if (event->result == 0)
+                return;
+        member->vcpus_stay = true;
+        step_say(step, RECORD_IGNORED, event->side,
+                 "%s keeps processors that its applications do not use any more, until it is rebuilt: %.160s",
+                 pair_domain(step->pair, event->side), event->text[0] ? event->text : strerror(-event->result));
+}
+
 void pair_answered(struct step *step, const struct event *event) {
         struct member_state *member = event->side >= 0 ? &step->pair->members[event->side] : NULL;
 
@@ -164,12 +179,15 @@ void pair_answered(struct step *step, const struct event *event) {
                         request_end(step, &member->look, event->result == 0 && !member->look_failed);
                 break;
         case ACTION_VCPUS:
-        case ACTION_TAKE_VCPUS:
                 if (member->vcpu.id != event->action_id)
                         break;
                 request_end(step, &member->vcpu, event->result == 0);
                 if (event->result != 0)
                         member->vcpus = 0; /* how many there are is not known; asked again */
+                break;
+        case ACTION_TAKE_VCPUS:
+                if (member->vcpu.id == event->action_id)
+                        vcpus_taken(step, event);
                 break;
         case ACTION_RESIZE:
                 resize_done(step, event);

@@ -74,6 +74,7 @@ void member_lost(struct step *step, enum side side) {
         member->configured = member->greeted = false;
         member->boot[0] = 0;
         member->vcpus = 0;
+        member->vcpus_stay = false;
         member->pid = 0;
         for (size_t i = 0; i < pair->policy->n_applications; i++) {
                 struct app_state *app = &pair->apps[i];

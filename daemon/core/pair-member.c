@@ -175,25 +175,30 @@ static void resize(struct step *step, enum side side, int app) {
 }
 
 /* Processors that the VM's applications take along. They are taken from a living VM only under KVM (QEMU 7.2 dies of it
- * under emulation, where a VM gives them up when it is rebuilt), and only what is known to have been plugged: after
- * failoverd's start a VM has what it has. libvirt waits for the guest to let go of them: nothing else does. */
+ * under emulation, where a VM gives them up when it is rebuilt), and only what is known to have been plugged for them:
+ * after failoverd's start a VM has what it has, and what its persistent XML says by now is for its next life. libvirt
+ * waits for the guest to let go of them, and for some seconds nothing else can be asked of the VM: not while a flow is
+ * under way, and not again of a guest that did not. */
 static void set_vcpus(struct step *step, enum side side) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[side];
-        unsigned wanted = member->preflight.vcpus;
+        unsigned wanted;
         struct action *action;
         bool more;
 
+        if (member->vcpus == 0)
+                member->vcpus = member->vcpus_base = member->preflight.vcpus;
+        wanted = member->vcpus_base;
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 if (pair->record.apps[i].granted_bytes[side] > 0 && pair->record.apps[i].owner == side)
                         wanted += pair->policy->applications[i].vcpus;
         if (wanted > member->preflight.vcpus_max)
                 wanted = member->preflight.vcpus_max;
-        if (member->vcpus == 0)
-                member->vcpus = member->preflight.vcpus;
         more = wanted > member->vcpus;
-        if (wanted == member->vcpus || (!more && (!member->preflight.kvm || pair_flow_active(pair))) ||
-            !request_free(step, &member->vcpu))
+        if (wanted == member->vcpus || !request_free(step, &member->vcpu))
+                return;
+        if (!more && (!member->preflight.kvm || member->vcpus_stay || wanted < member->vcpus_base ||
+                      pair_flow_active(pair)))
                 return;
         action = step_act(step, more ? ACTION_VCPUS : ACTION_TAKE_VCPUS, side, NO_APP, &member->vcpu,
                           pair->policy->act_timeout_usec);

@@ -133,6 +133,8 @@ struct member_state {
         uint64_t requested_bytes[POLICY_APPLICATIONS_MAX]; /* as last asked and done */
         bool requested_known[POLICY_APPLICATIONS_MAX];
         unsigned vcpus;     /* plugged now, 0 unknown */
+        unsigned vcpus_base; /* of them those that it had when that was learned */
+        bool vcpus_stay;    /* its guest did not let go of some: none are taken any more */
 
         usec_t asked_usec;  /* its guest asked for memory by itself then, 0: never */
         usec_t said_usec;   /* lines of history that its guest can cause at will: since then, so many */

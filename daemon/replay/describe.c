@@ -78,7 +78,7 @@ bool describe_action(const struct action *action, const char *pair, const struct
         case ACTION_VCPUS:
                 return say(text, vm, "%u processors", action->count);
         case ACTION_TAKE_VCPUS:
-                return say(text, vm, "%u processors are left", action->count);
+                return say(text, vm, "down to %u processor%s", action->count, action->count == 1 ? "" : "s");
         case ACTION_ATTACH_DISK:
         case ACTION_DETACH_DISK:
                 return say(text, vm, "%s %s of %s", action_kind_to_string(action->kind), action->text,

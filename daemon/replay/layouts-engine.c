@@ -182,6 +182,8 @@ static const struct layout_row member_rows[] = {
         NUMBERS(T, requested_bytes),
         NUMBERS(T, requested_known),
         NUMBER(T, vcpus),
+        NUMBER(T, vcpus_base),
+        NUMBER(T, vcpus_stay),
         NUMBER(T, asked_usec),
         NUMBER(T, said_usec),
         NUMBER(T, n_said),
