@@ -260,7 +260,8 @@ static void check_lock_limit(struct check *c, const struct application *a, uint6
                 }
 }
 
-/* All regions of an application against its memory, where each by itself fits. */
+/* All regions of an application against its memory, where each by itself fits. It is no error: the VM has its base
+ * besides, and a policy that has worked so is to work after an upgrade. */
 static void check_resident(struct check *c, const struct application *a, const char *path) {
         char size[UNITS_TEXT_MAX], memory[UNITS_TEXT_MAX];
         uint64_t bytes = resident_bytes(a);
@@ -270,13 +271,11 @@ static void check_resident(struct check *c, const struct application *a, const c
                         return;
         if (!check_usable(c, path) || bytes == 0)
                 return;
-        if (bytes > a->memory_bytes) {
-                check_error(c, path, "%s stay resident in the application together, which has %s; make its memory "
-                            "larger, or write kind: 1 for some", size_format(size, bytes),
-                            size_format(memory, a->memory_bytes));
-                return;
-        }
-        if (bytes > a->memory_bytes / 2)
+        if (bytes > a->memory_bytes)
+                check_warning(c, path, "%s stay resident in the application together, which has %s; make its memory "
+                              "larger, or write kind: 1 for some", size_format(size, bytes),
+                              size_format(memory, a->memory_bytes));
+        else if (bytes > a->memory_bytes / 2)
                 check_warning(c, path, "of the %s that stay resident there is a second copy, by which stores are seen, "
                               "and the application has %s for both and for itself; make its memory larger, or write "
                               "kind: 1", size_format(size, bytes), size_format(memory, a->memory_bytes));
