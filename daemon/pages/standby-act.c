@@ -155,12 +155,30 @@ static int take(struct standby *standby, int slot, struct error *error) {
         return r;
 }
 
-/* The one that the VM would go on from stays as it is, and is the other one then. */
+/* Whether a checkpoint can be begun: all servers answer, and the spool has room. By a name that none of them has. */
+static int check_begin(struct standby *standby, struct error *error) {
+        struct context_manifest *manifest = NULL;
+        struct context_job job = job_of(standby);
+        char name[NAME_LEN];
+        int r;
+
+        standby_feed();
+        job.live = job.dry_run = true;
+        name_slot(standby, STANDBY_SLOTS, name);
+        r = context_save(&job, standby->domain, name, &manifest, error);
+        context_manifest_free(manifest);
+        return r;
+}
+
+/* The one that the VM would go on from stays as it is, and is the other one then. The one before is not given up for
+ * what cannot even be begun: the newest may lead to the same end again. */
 static int replace(struct standby *standby, struct error *error) {
         struct standby_record *record = &standby->document.record;
         const int slot = !record->slot;
-        int r;
+        int r = check_begin(standby, error);
 
+        if (r < 0)
+                return r;
         standby_replacing(record);
         r = standby_keep(standby, error);
         if (r == 0)

@@ -59,6 +59,7 @@ struct standby {
 
 /* Its checkpoints, in turn. They have room in a context's name with a domain of VM_DOMAIN_MAX. */
 #define STANDBY_CONTEXT_FORMAT "%s.standby-%c"
+#define STANDBY_SLOTS 2
 
 #define STANDBY_INIT \
         (struct standby) { .pidfd = -1, .servers.cancel_fd = -1, .proof.cancel_fd = -1 }

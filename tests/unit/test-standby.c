@@ -58,6 +58,8 @@ static struct {
         usec_t stuck_usec;     /* libvirt takes so long to start it, and says nothing */
         usec_t fed_usec;       /* when it was told last that it is not stuck */
         unsigned n_resumes;
+        int checks;            /* what comes of asking whether a checkpoint can be begun */
+        unsigned n_removes, n_saves;
         bool was_kept;       /* the decision, when something was resumed */
         const char *changes; /* the policy to be, while something is resumed */
 } world;
@@ -80,6 +82,8 @@ int __wrap_context_resume(const struct context_job *job, const char *name, struc
                           struct error *error);
 int __wrap_context_vm_find(virConnectPtr connection, const char *name, struct context_vm *ret, struct error *error);
 int __wrap_context_remove(const struct context_job *job, const char *name, struct error *error);
+int __wrap_context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,
+                        struct error *error);
 
 unsigned __wrap_alarm(unsigned seconds) {
         world.fed_usec = world.now_usec;
@@ -161,10 +165,24 @@ static void wait_looks(unsigned n) {
                 (void) __real_poll(NULL, 0, 1);
 }
 
-/* A server that is silent, and the VM is lost in that time, which is longer than it takes to start it anew. */
+/* Nothing was dropped before it was asked whether a new one can be begun, and the record says so by then. */
 int __wrap_context_remove(const struct context_job *job, const char *name, struct error *error) {
+        struct standby_document kept = { 0 };
+
+        world.n_removes++;
+        CHECK(standby_document_read(dir, &kept, NULL) == 0 && kept.record.other_taken_usec == 0);
+        return -ENOENT;
+}
+
+/* A server that is silent, and the VM is lost in that time, which is longer than it takes to start it anew. */
+int __wrap_context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,
+                        struct error *error) {
         struct pollfd given_up = { .fd = job->servers->cancel_fd, .events = POLLIN };
 
+        *ret = NULL;
+        if (job->dry_run)
+                return world.checks < 0 ? error_set(error, world.checks, "as the test wants it") : 0;
+        world.n_saves++;
         wait_looks(40);
         CHECK(__real_poll(&given_up, 1, 0) == 0);
         world.process = false;
@@ -528,12 +546,37 @@ static void a_vm_that_is_lost_while_a_checkpoint_waits_goes_on(void) {
         standby_look(&standby);
         document->record.run = standby.sight.run;
         CHECK(standby.sight.run != 0 && standby_checkpoint(&standby, NULL) == -ENOTCONN);
-        CHECK(world.now_usec > begun + 3 * STANDBY_GAP_USEC);
+        CHECK(world.now_usec > begun + 3 * STANDBY_GAP_USEC && world.n_removes == 1 && world.n_saves == 1);
         world.state = VIR_DOMAIN_SHUTOFF;
         world.reason = VIR_DOMAIN_SHUTOFF_CRASHED;
         standby_look(&standby);
         CHECK(standby_next(standby.vm, &document->record, &standby.sight, world.now_usec) == STANDBY_DECIDE);
         standby_deinit(&standby);
+}
+
+static void nothing_is_given_up_for_a_checkpoint_that_cannot_be_begun(void) {
+        static const int reasons[] = { -ENOTCONN, -ENOSPC };
+        char text[512];
+
+        snprintf(text, sizeof(text), XML, "");
+        for (size_t i = 0; i < ELEMENTSOF(reasons); i++) {
+                struct standby standby = new_standby();
+                struct standby_record *record = &standby.document.record, before;
+
+                world.xml = text;
+                world.process = true;
+                world.state = VIR_DOMAIN_RUNNING;
+                world.checks = reasons[i];
+                standby_look(&standby);
+                record->run = standby.sight.run;
+                record->other_taken_usec = record->other_saved_usec = 4;
+                before = *record;
+                CHECK(standby_checkpoint(&standby, NULL) == reasons[i]);
+                CHECK(world.n_removes == 0 && world.n_saves == 0);
+                CHECK(record->other_taken_usec == 4 && record->other_saved_usec == 4 && record->slot == before.slot);
+                CHECK(record->saved_usec == before.saved_usec && record->run == before.run);
+                standby_deinit(&standby);
+        }
 }
 
 static void remove_events(const char *from) {
@@ -589,4 +632,5 @@ TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_ou
           TEST(how_it_ended_says_whether_somebody_wished_it), TEST(why_it_is_paused_says_whether_it_failed),
           TEST(what_could_not_go_on_is_not_saved),
           TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on),
+          TEST(nothing_is_given_up_for_a_checkpoint_that_cannot_be_begun),
           TEST(what_is_told_survives_a_crash_and_a_boot), TEST(end))
