@@ -14,7 +14,7 @@ import time
 import traceback
 
 import inside_cgroups
-from inside_cgroups import BUILD, GROUPS, OUT, RUN, Host, Vm, limits, mount, noted, number, until, write
+from inside_cgroups import BUILD, OUT, RUN, Host, Vm, limits, mount, noted, number, until, write
 
 ROOT = "/mnt/root"      # of the systemd: this machine's, written to in memory only
 MASKED = ("systemd-tmpfiles-setup", "systemd-tmpfiles-setup-dev", "systemd-logind", "systemd-user-sessions",

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from expect import moved, phases, rejoined, said
+from expect import counts, moved, phases, rejoined, said
 from testbed.policy import COUNTER, policy
 from testbed.stand import Stand
 from testbed.wait import until
@@ -29,16 +29,10 @@ def stand():
 
 
 @pytest.fixture
-def disks(stand, request):
+def disks(pair):
     """An armed pair whose application counts on the disk vdb."""
-    request.node.stand = stand
-    stand.wait_armed()
-    counts(stand, stand.active)
-    return stand
-
-
-def counts(stand, vm):
-    until(lambda: stand.count(vm, "db") > 0, 30, f"it counts on {vm}")
+    counts(pair, pair.active)
+    return pair
 
 
 def attached(stand, vm):
@@ -92,7 +86,7 @@ def test_failed_systems_disk_is_attached_once_its_process_is_gone(disks, fault):
     old, new, before = disks.active, disks.standby, disks.n_flows()
     pid, last = disks.guests.pid(old), on_disk(disks)
     if fault == "panic":
-        disks.guests[old].send("echo c > /proc/sysrq-trigger")
+        disks.panic(old)
     else:
         os.kill(pid, signal.SIGKILL if fault == "qemu-killed" else signal.SIGSTOP)
     flow = disks.wait_failover(before)
@@ -108,11 +102,11 @@ def test_failed_systems_disk_is_attached_once_its_process_is_gone(disks, fault):
 
 def test_switch_takes_the_disk_along(disks):
     old, new, before = disks.active, disks.standby, disks.n_flows()
-    pids = {vm: disks.guests.pid(vm) for vm in disks.domains}
-    assert disks.failoverd.ctl("switch", "p").returncode == 0
+    pids = disks.qemus()
+    disks.failoverd.must("switch", "p")
     moved(disks, disks.wait_failover(before), "switch", old, new)
     assert attached(disks, new) and not attached(disks, old)
-    assert {vm: disks.guests.pid(vm) for vm in disks.domains} == pids
+    assert disks.qemus() == pids
     disks.wait_armed()
 
 
@@ -154,9 +148,7 @@ def test_guest_that_lets_go_late_costs_the_application_a_restart_and_no_data(dis
 
 
 def test_vm_that_does_not_let_go_is_fenced_where_the_policy_says_so(disks):
-    path = disks.session.write("fence.yaml", counter_policy("fence-vm"))
-    done = disks.failoverd.ctl("policy", "apply", path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    disks.apply(counter_policy("fence-vm"))
     disks.wait_armed()
     old, new, before = disks.active, disks.standby, disks.n_flows()
     disks.shell(old, f"echo mask > {UNPLUG_EVENT}")
@@ -176,7 +168,7 @@ def test_domain_that_holds_an_applications_disk_at_boot_is_not_armed_and_says_wh
     wrong = xml.replace("</devices>", f"""<disk type='file' device='disk'><driver name='qemu' type='raw'/>
         <source file='{disks.session.path("img/db.raw")}'/><target dev='vdb' bus='virtio'/></disk></devices>""")
     disks.session.virsh("define", disks.session.write("wrong.xml", wrong))
-    os.kill(disks.guests.pid(standby), signal.SIGKILL)
+    disks.guests.kill(standby)
     until(lambda: any("disk vdb of db is attached whenever the domain starts" in reason
                       for reason in disks.status()["reasons"]), 60, "status says what is wrong and how to mend it")
     disks.session.virsh("define", disks.session.write("right.xml", xml))

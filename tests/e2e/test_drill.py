@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Drills: what a rehearsal does to the standby and leaves alone on the active VM, what cuts it off, and a full drill
 with the way back."""
-import os
-import signal
-
 import pytest
 
-from expect import moved, rejoined, said, table_adds_up
+from expect import counts, counts_further, moved, rejoined, said, table_adds_up
 from testbed.policy import DB, WEB, policy
 from testbed.stand import Stand
 from testbed.wait import stays, until
@@ -36,10 +33,6 @@ class Drilled(Stand):
         super().__init__(drills(ENOUGH), "p", ("a", "b"), 192, [("db", 128), ("web", 64)])
         self.wait_armed()
 
-    def apply(self, text):
-        done = self.failoverd.ctl("policy", "apply", self.session.write("new.yaml", text))
-        assert done.returncode == 0, done.stdout + done.stderr
-
     def rehearse(self):
         return self.failoverd.ctl("drill", "p", "--level", "rehearse")
 
@@ -58,7 +51,7 @@ class Drilled(Stand):
         active, standby = self.active, self.standby
         return {
             "active": active, "flows": self.n_flows(), "pid": self.app_pid(active, "db"),
-            "qemu": {vm: self.guests.pid(vm) for vm in self.domains}, "tried on the active VM": self.tried(active),
+            "qemu": self.qemus(), "tried on the active VM": self.tried(active),
             "memory of the standby": self.node_kib(standby),
             "rows": {key: (row["usage_bytes"], row["user"]["name"], row["target"]["name"])
                      for key, row in self.failoverd.table().items()},
@@ -73,9 +66,7 @@ class Drilled(Stand):
         assert all(side["plugged_bytes"] == 0 for app in self.status()["applications"] for side in app["sides"]
                    if side["domain"] == standby)
         assert self.left_alone() == before
-        count = self.count(before["active"], "db")
-        assert count > 0
-        until(lambda: self.count(before["active"], "db") > count, 10, "db counts on")
+        counts_further(self, before["active"])
         table_adds_up(self)
 
     def held_rehearsal(self):
@@ -93,21 +84,21 @@ class Drilled(Stand):
 
 
 @pytest.fixture(scope="module")
-def kept():
+def stand():
     with Drilled() as stand:
         yield stand
 
 
 @pytest.fixture
-def drilled(kept, request):
-    request.node.stand = kept
-    for vm in kept.domains:
-        kept.shell(vm, "rm -f /run/hold")
-    kept.apply(drills(ENOUGH))
-    kept.wait_armed()
-    until(lambda: kept.status()["rehearsal"] is None, 60, "memory of the last rehearsal has come back")
-    until(lambda: kept.count(kept.active, "db") > 0, 30, "db counts")
-    return kept
+def drilled(stand, request):
+    request.node.stand = stand
+    for vm in stand.domains:
+        stand.shell(vm, "rm -f /run/hold")
+    stand.apply(drills(ENOUGH))
+    stand.wait_armed()
+    until(lambda: stand.status()["rehearsal"] is None, 60, "memory of the last rehearsal has come back")
+    counts(stand, stand.active)
+    return stand
 
 
 def test_rehearsal_grows_the_standby_and_gives_all_back(drilled):
@@ -158,9 +149,9 @@ def test_memory_of_a_rehearsal_is_in_the_table_and_a_pause_ends_it(drilled):
     table_adds_up(drilled)
     done = drilled.failoverd.ctl("switch", "p")
     assert done.returncode == 1 and "rehears" in done.stderr, done.stderr
-    assert drilled.failoverd.ctl("pause", "p").returncode == 0
+    drilled.failoverd.must("pause", "p")
     assert process.wait(60) == 1
-    assert drilled.failoverd.ctl("resume", "p").returncode == 0
+    drilled.failoverd.must("resume", "p")
     assert drilled.last_drill()["verdict"] == "failed"
     drilled.all_is_back(before)
 
@@ -185,7 +176,7 @@ def test_failoverd_killed_in_mid_rehearsal_takes_the_memory_back(drilled):
 def test_failure_in_mid_rehearsal_comes_first(drilled):
     old, new, flows = drilled.active, drilled.standby, drilled.n_flows()
     process = drilled.held_rehearsal()
-    os.kill(drilled.guests.pid(old), signal.SIGKILL)
+    drilled.guests.kill(old)
     flow = drilled.wait_failover(flows)
     moved(drilled, flow, "os-failure", old, new)
     assert process.wait(60) == 1
@@ -196,8 +187,7 @@ def test_failure_in_mid_rehearsal_comes_first(drilled):
 
 def test_full_drill_goes_there_and_back(drilled):
     old, flows = drilled.active, drilled.n_flows()
-    done = drilled.failoverd.ctl("drill", "p", "--fault", "panic", "--return", seconds=240)
-    assert done.returncode == 0, done.stdout + done.stderr
+    drilled.failoverd.must("drill", "p", "--fault", "panic", "--return", seconds=240)
     until(lambda: drilled.n_flows() == flows + 2 and drilled.failoverd.flows("p")[0]["ok"] is not None, 30,
           "history has the end of both")
     there, back = reversed(drilled.failoverd.flows("p")[:2])

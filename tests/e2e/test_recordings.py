@@ -31,7 +31,7 @@ def contents(path):
 
 def test_failover_is_kept_as_a_recording_that_becomes_a_scenario(pair):
     before, active, standby = pair.n_flows(), pair.active, pair.standby
-    pair.guests[active].send("echo c > /proc/sysrq-trigger")
+    pair.panic(active)
     flow = pair.wait_failover(before)
     moved(pair, flow, "os-failure", active, standby)
     side = "ab"[pair.domains.index(active)]
@@ -40,21 +40,19 @@ def test_failover_is_kept_as_a_recording_that_becomes_a_scenario(pair):
     assert "processor 0/" in contents(kept(pair, flow, f"process-{side}")), "QEMU's processors"
     events = kept_events(pair, flow)
     assert f"recorded: {events}" in pair.failoverd.log(1000), "the log names it"
-    done = pair.failoverd.ctl("replay", events)
-    assert done.returncode == 0, done.stderr
+    done = pair.failoverd.must("replay", events)
     for line in (f"< {active}          domain crashed (panicked)", f"[decided] {flow['id']}: {active} to {standby}",
                  f"[fenced] {active} is fenced", "the os-failure has ended (good)"):
         assert line in done.stdout, done.stdout
     assert pair.failoverd.json("replay", events)["same"] is True
     scenario = pair.session.path("scenario")
-    done = pair.failoverd.ctl("replay", events, "--scenario", scenario)
-    assert done.returncode == 0, done.stderr
+    pair.failoverd.must("replay", events, "--scenario", scenario)
     done = pair.failoverd.ctl("simulate", scenario)
     with open(os.path.join(scenario, "expect")) as f:
         assert done.returncode == 0 and done.stdout == f.read()
     rejoined(pair, active, standby, flow)
     report = pair.session.path("report")
-    assert pair.failoverd.ctl("report", "--output", report).returncode == 0
+    pair.failoverd.must("report", "--output", report)
     with tarfile.open(report + ".tar") as tar:
         bundled = tar.extractfile(f"report/{flow['id']}-events").read()
     path = pair.session.write("bundled", bundled.decode())
@@ -88,13 +86,12 @@ def test_failover_that_failoverd_was_killed_in_is_kept_with_both_lives(keeper):
         stand.wait_armed()
         before = stand.n_flows()
         stand.session.write("crash-at", "result:freeze:1")
-        stand.guests["a"].send("echo c > /proc/sysrq-trigger")
+        stand.panic("a")
         until(lambda: stand.failoverd.process.poll() is not None, 60, "it has killed itself")
         stand.session.write("crash-at", "")
         stand.failoverd.start(env={"FAILOVERD_CRASH_AT": crash_at})
         flow = stand.wait_failover(before, 60)
-        done = stand.failoverd.ctl("replay", kept_events(stand, flow))
-        assert done.returncode == 0, done.stderr
+        done = stand.failoverd.must("replay", kept_events(stand, flow))
         assert f"[decided] {flow['id']}" in done.stdout and "# failoverd was started anew" in done.stdout
         assert "the os-failure has ended (good)" in done.stdout
         stand.wait_armed(120)

@@ -27,7 +27,7 @@ def test_idle_standby_is_rebuilt_and_the_pair_armed_again(pair, fault):
 def test_idle_standby_panicking_is_rebuilt(pair):
     active, standby, flows = pair.active, pair.standby, pair.n_flows()
     pid = pair.guests.pid(standby)
-    pair.guests[standby].send("echo c > /proc/sysrq-trigger")
+    pair.panic(standby)
     until(lambda: pair.guests.pid(standby) not in (None, pid), 60, "it is rebuilt")
     pair.wait_armed()
     assert pair.n_flows() == flows and pair.active == active
@@ -35,7 +35,7 @@ def test_idle_standby_panicking_is_rebuilt(pair):
 
 def test_both_vms_killed_at_once_are_rebuilt_and_the_application_runs_again(pair):
     for vm in pair.domains:
-        os.kill(pair.guests.pid(vm), signal.SIGKILL)
+        pair.guests.kill(vm)
     pair.failoverd.wait_state("p", ["unprotected", "starting", "failover", "held"], 10)
     pair.wait_armed(120)
     assert len(pair.running_on("db")) == 1, "it runs once"
@@ -46,9 +46,9 @@ def test_both_vms_killed_at_once_are_rebuilt_and_the_application_runs_again(pair
 def test_standby_killed_in_mid_failover_leads_to_a_stated_end(pair):
     """The new side dies while the region is being given to it: the application ends up running exactly once."""
     active, standby, before = pair.active, pair.standby, pair.n_flows()
-    os.kill(pair.guests.pid(active), signal.SIGKILL)
+    pair.guests.kill(active)
     until(lambda: pair.status()["flow"] is not None, 10, "the failover has begun")
-    os.kill(pair.guests.pid(standby), signal.SIGKILL)
+    pair.guests.kill(standby)
     pair.wait_failover(before, 120)
     pair.wait_armed(120)
     assert len(pair.running_on("db")) == 1
@@ -58,7 +58,7 @@ def test_standby_killed_in_mid_failover_leads_to_a_stated_end(pair):
 def test_second_failover_follows_the_first(pair):
     for _ in range(2):
         active, standby, before = pair.active, pair.standby, pair.n_flows()
-        os.kill(pair.guests.pid(active), signal.SIGKILL)
+        pair.guests.kill(active)
         flow = pair.wait_failover(before)
         moved(pair, flow, "os-failure", active, standby)
         rejoined(pair, active, standby, flow)
