@@ -185,7 +185,7 @@ bool app_released(const struct pair *pair, int app, enum side side) {
                 return pair->record.apps[app].granted_bytes[side] == 0;
         if (member_is_gone(member))
                 return true;
-        return member->requested_known[app] && member->requested_bytes[app] == 0 &&
+        return member->requested_known[app] && member->requested_bytes[app] == 0 && member->resize[app].id == 0 &&
                member->plugged_usec[app] >= pair->apps[app].release_usec && member->plugged_bytes[app] == 0;
 }
 
@@ -194,22 +194,18 @@ bool app_released(const struct pair *pair, int app, enum side side) {
 static void follow_release(struct step *step, int app, enum side side) {
         struct pair *pair = step->pair;
         struct record_app *record = &pair->record.apps[app];
-        struct member_state *member = &pair->members[side];
         struct holder vm = pair_holder(pair, side);
         struct region *region = table_find_application(&step->engine->table, vm, app);
         struct region *rehearsal = table_find_rehearsal(&step->engine->table, vm, app);
-        uint64_t left = member->plugged_bytes[app];
+        uint64_t left = 0;
 
         if (!record->releasing[side] || (record->moving && region))
                 return;
         if (!app_released(pair, app, side)) {
-                if (region || member->plugged_usec[app] == 0 ||
-                    member->plugged_usec[app] < pair->apps[app].release_usec || left >= record->granted_bytes[side] ||
-                    left == 0) /* nothing yet, maybe: more may have been asked
-                                * for before */
+                left = handover_left(pair, app, side, record->granted_bytes[side]);
+                if (region || left == record->granted_bytes[side])
                         return;
-        } else
-                left = 0;
+        }
         if (region)
                 table_give_back(&step->engine->table, region);
         else if (rehearsal)

@@ -161,23 +161,30 @@ void handover_undone(struct step *step, int app, enum side from) {
         forget(step, app, from);
 }
 
-/* How much the old user may still have: what is plugged there, and never more than before. */
+uint64_t handover_left(const struct pair *pair, int app, enum side from, uint64_t had) {
+        const struct member_state *member = &pair->members[from];
+        uint64_t left = member->plugged_bytes[app];
+
+        if (member->plugged_usec[app] == 0 || member->plugged_usec[app] < pair->apps[app].release_usec || left == 0 ||
+            !member->requested_known[app] || member->resize[app].id != 0)
+                return had;
+        if (member->requested_bytes[app] > left)
+                left = member->requested_bytes[app]; /* it has been asked for less meanwhile, and takes it back */
+        return left < had ? left : had;
+}
+
+/* How much the old user may still have. */
 static void shrink(struct step *step, int app, enum side from) {
         struct pair *pair = step->pair;
         struct record_app *record = &pair->record.apps[app];
-        struct member_state *member = &pair->members[from];
         uint64_t left;
 
-        if (member_is_gone(member) || app_released(pair, app, from)) {
+        if (member_is_gone(&pair->members[from]) || app_released(pair, app, from)) {
                 handover_ended(step, app, from);
                 return;
         }
-        if (member->plugged_usec[app] < pair->apps[app].release_usec || member->plugged_bytes[app] == 0)
-                return; /* the end needs the second look of app_released() */
-        left = member->plugged_bytes[app];
-        if (member->requested_known[app] && member->requested_bytes[app] > left)
-                left = member->requested_bytes[app]; /* it has just been asked for less, and takes it back */
-        if (left >= record->using_bytes[from])
+        left = handover_left(pair, app, from, record->using_bytes[from]);
+        if (left == record->using_bytes[from])
                 return;
         record->using_bytes[from] = left;
         pair_dirty(pair);

@@ -282,6 +282,10 @@ bool handover_possible(const struct engine *engine, const struct pair *pair, int
 void handover_begin(struct step *step, int app, enum side from, uint64_t bytes);
 /* Does unused memory stand in for what that side has not given up yet of a region that moved away? */
 bool handover_stood_in_for(const struct step *step, int app, enum side from);
+/* Of the `had` bytes of a region on its way back, those that its old side's guest may still have, or come to have: what
+ * it has plugged, or, where that is more, what it is asked to have, which it takes in again. As long as it is not known
+ * what it is asked for, and where none is seen there (app_released() tells the end), all of them. */
+uint64_t handover_left(const struct pair *pair, int app, enum side from, uint64_t had);
 /* What an old user's device is asked to have. False: nothing new is to be asked of it now. */
 bool handover_wanted(const struct step *step, int app, enum side from, uint64_t *ret_bytes);
 /* That side uses nothing of it any more; or it manages it again. Nothing where no handover was under way. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Looks at a region in the middle of a handover that do not fit it. */
+/* Looks at a region in the middle of a handover: those that do not fit it, and what counts as still there. */
 
 #include <errno.h>
 
@@ -87,6 +87,85 @@ static void what_has_room_elsewhere_in_the_guest_is_asked_for_too(void) {
         end(&w);
 }
 
+/* vm-b owns the region; unused memory stands in for the 512 MiB that vm-a has of it. */
+static void make_stood_in_for(struct world *w) {
+        struct table *table;
+        struct holder a, b;
+        struct pair *pair;
+
+        make_armed(w);
+        pair = w->engine->pairs[0];
+        table = &w->engine->table;
+        a = pair_holder(pair, SIDE_A);
+        b = pair_holder(pair, SIDE_B);
+        REQUIRE(table_grant(table, a, 512 * MIB) >= 0);
+        table_move(table, table_find_application(table, a, 0), b, a);
+        pair->record.apps[0].owner = SIDE_B;
+        pair->record.apps[0].granted_bytes[SIDE_A] = pair->record.apps[0].granted_bytes[SIDE_B] = 512 * MIB;
+        pair->record.apps[0].releasing[SIDE_A] = true;
+        pair->apps[0].release_usec = w->now;
+        request_reset(&pair->members[SIDE_A].resize[0]); /* the one that brought it was done */
+        pair->members[SIDE_A].requested_known[0] = false;
+        pair->members[SIDE_A].preflight.apps[0].block_bytes = 2 * MIB;
+        w->now += 100 * USEC_PER_MSEC;
+}
+
+/* Its agent, 0.6 s later: others need so much of the region there, in MiB. */
+static void tell_needed(struct world *w, uint64_t needed) {
+        struct message pong = { .type = MESSAGE_PONG,
+                                .nonce = w->engine->pairs[0]->members[SIDE_A].detector.nonce, .n_apps = 1 };
+
+        w->now += 600 * USEC_PER_MSEC;
+        strcpy(pong.apps[0].app, "db");
+        pong.apps[0].state = APPLICATION_STOPPED;
+        pong.apps[0].node_bytes = needed * MIB;
+        tell_message(w, SIDE_A, pong);
+}
+
+/* QEMU tells its size in MiB. Returns what the table still counts there. */
+static uint64_t counted_after_look(struct world *w, uint64_t plugged) {
+        feed(w, (struct event){
+                        .kind = EVENT_DEVICE_SIZE, .pair = 0, .side = SIDE_A, .app = 0, .bytes = plugged * MIB });
+        return w->engine->pairs[0]->record.apps[0].granted_bytes[SIDE_A] / MIB;
+}
+
+/* libvirt's answer to a request of that size in MiB, the one that the last step made. */
+static void answer_resize(struct world *w, uint64_t asked) {
+        const struct action *resize = find(w, ACTION_RESIZE, SIDE_A);
+
+        CHECK(resize && resize->bytes == asked * MIB);
+        answer(w, resize, 0);
+        write_all(w);
+}
+
+static void what_a_guest_is_asked_to_have_is_nobody_elses(void) {
+        struct world w;
+        uint64_t unused;
+
+        make_stood_in_for(&w);
+        CHECK(counted_after_look(&w, 512) == 512);
+        answer_resize(&w, 512); /* what is being plugged stops, until its guest tells what it needs */
+        tell_needed(&w, 0);
+        CHECK(counted_after_look(&w, 450) == 512); /* libvirt has not answered: it may be asked for 512 still */
+        CHECK(w.engine->pairs[0]->members[SIDE_A].resize[0].id != 0);
+        end(&w);
+
+        make_stood_in_for(&w);
+        CHECK(counted_after_look(&w, 512) == 512);
+        answer_resize(&w, 512);
+        tell_needed(&w, 0);
+        answer_resize(&w, 0);
+        CHECK(counted_after_look(&w, 400) == 400);
+        unused = table_unused(&w.engine->table);
+        tell_needed(&w, 380);
+        answer_resize(&w, 400);
+        CHECK(counted_after_look(&w, 350) == 400); /* a look that was under way */
+        CHECK(counted_after_look(&w, 400) == 400);
+        CHECK(table_unused(&w.engine->table) == unused);
+        end(&w);
+}
+
 TEST_MAIN("core-handover", TEST(what_has_room_elsewhere_in_the_guest_is_asked_for_too),
           TEST(regions_of_any_size_are_followed_in_so_many_extents_at_most),
+          TEST(what_a_guest_is_asked_to_have_is_nobody_elses),
           TEST(look_that_does_not_fit_the_region_is_of_no_use))
