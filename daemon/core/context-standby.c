@@ -75,11 +75,15 @@ int standby_flaps_left(const struct vm_policy *policy, const struct standby_reco
         return policy && n < policy->flap_limit ? (int) (policy->flap_limit - n) : 0;
 }
 
+static unsigned tries_max(const struct standby_record *record) {
+        return record->other_taken_usec == 0 ? STANDBY_TRIES_MAX : 2 * STANDBY_TRIES_MAX;
+}
+
 const char *standby_reason(const struct vm_policy *policy, const struct standby_record *record,
                            const struct standby_sight *sight, usec_t now_usec) {
         if (record->wanted && sight->refused)
                 return "its checkpoint cannot be resumed";
-        if (record->wanted && sight->tries >= STANDBY_TRIES_MAX)
+        if (record->wanted && !record->aside && sight->tries >= tries_max(record))
                 return "its checkpoint could not be resumed again and again";
         if (sight->vm == ALONE_ENDED && !record->wanted)
                 return "it has ended, and libvirt does not know whether somebody wished that";
@@ -100,7 +104,7 @@ static enum standby_work fail_over(const struct standby_record *record, const st
                 return STANDBY_DECIDE;
         if (!sight->gone)
                 return STANDBY_FENCE;
-        if (sight->tries > 0 && now < sight->tried_usec + STANDBY_RETRY_USEC)
+        if (sight->tries > 0 && !record->aside && now < sight->tried_usec + STANDBY_RETRY_USEC)
                 return STANDBY_REST;
         return STANDBY_RESUME;
 }
@@ -146,13 +150,23 @@ static void exchange(struct standby_record *record) {
 
 void standby_replacing(struct standby_record *record) {
         record->other_taken_usec = record->other_saved_usec = 0;
+        record->aside = false;
+}
+
+static void turn(struct standby_record *record) {
+        exchange(record);
+        record->aside = !record->aside;
 }
 
 bool standby_failed(struct standby_record *record, struct standby_sight *sight, bool final) {
         standby_worked(record, sight->tried_usec);
-        sight->tries++;
-        sight->refused = final;
-        if (record->other_taken_usec == 0 || (!final && sight->tries < STANDBY_TRIES_MAX))
+        sight->tries += !record->aside;
+        sight->refused = final && record->other_taken_usec == 0;
+        if (record->other_taken_usec == 0)
+                return false;
+        if (!final && (record->aside || sight->tries >= STANDBY_TRIES_MAX))
+                turn(record);
+        if (!final)
                 return false;
         exchange(record);
         standby_replacing(record);
@@ -175,6 +189,8 @@ void standby_decided(struct standby_record *record, usec_t now_usec) {
 
 /* The checkpoint stays: a person may still resume it. */
 void standby_held(struct standby_record *record) {
+        if (record->aside)
+                turn(record);
         record->wanted = false;
         record->held = true;
 }
@@ -231,6 +247,7 @@ void standby_resumed(struct standby_record *record, uint64_t run, usec_t now_use
         record->run = run;
         record->seen_usec = now_usec;
         record->resumed_usec = now_usec;
+        record->aside = false;
         record->failovers++;
 }
 

@@ -28,7 +28,8 @@
 
 #include "policy/policy.h"
 
-/* A resume that failed for a reason that may pass is tried again so often, so far apart. */
+/* A resume that failed for a reason that may pass is tried again so often, so far apart; and as often again where there
+ * is another checkpoint, which then has its turn after each. */
 #define STANDBY_TRIES_MAX 5
 #define STANDBY_RETRY_USEC (5 * USEC_PER_SEC)
 /* A VM that was seen within this time was not ended and started anew meanwhile. */
@@ -82,6 +83,7 @@ struct standby_record {
         uint64_t saved_usec;       /* CLOCK_REALTIME, by which it is known at the servers; 0: of an older program */
         usec_t other_taken_usec;   /* the same of the one in the other slot; 0: there is none that counts */
         uint64_t other_saved_usec;
+        bool aside;          /* these two have changed places for one attempt, and do so again when it fails */
         usec_t resumed_usec; /* when the VM went on from it, and no other was taken since; 0: it did not */
         bool wanted;        /* a failover was decided, and is not over */
         usec_t wanted_usec; /* when */
@@ -99,7 +101,7 @@ struct standby_sight {
         usec_t saved_usec;      /* when the last attempt at a checkpoint ended */
         usec_t saving_usec;     /* how long it took */
         usec_t tried_usec;      /* when the last attempt to resume ended */
-        unsigned tries;         /* attempts to resume that failed, of this failover */
+        unsigned tries;         /* attempts to resume that failed, of this failover, the other one's turns aside */
         bool refused;           /* the last one for a reason that does not pass */
         enum standby_kept kept; /* of the checkpoint of that saved_usec */
         uint64_t kept_saved_usec;
@@ -167,7 +169,8 @@ enum standby_news {
 DECLARE_ENUM_TABLE(standby_news); /* "armed", "unprotected", "decided", "started", "held", "resumed", "cleared" */
 
 /* An attempt to resume it has failed at `sight->tried_usec`; `final`: for a reason that does not pass. True where the
- * checkpoint is given up for the other one, which is tried anew. */
+ * checkpoint is given up for the other one, which is tried anew. What may pass gives none up: once the first one has
+ * been tried for a while, the other has its turn each time that the first one has just failed. */
 bool standby_failed(struct standby_record *record, struct standby_sight *sight, bool final);
 
 /* How it is with the standby, for people. */

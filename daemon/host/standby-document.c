@@ -37,6 +37,7 @@ static const struct field rows[] = {
         { RECORD_AT(saved_usec), .kind = FIELD_UINT64, .max = INT64_MAX },
         { RECORD_AT(other_taken_usec), .kind = FIELD_UINT64, .max = INT64_MAX },
         { RECORD_AT(other_saved_usec), .kind = FIELD_UINT64, .max = INT64_MAX },
+        { RECORD_AT(aside), .kind = FIELD_BOOL },
         { RECORD_AT(resumed_usec), .kind = FIELD_UINT64, .max = INT64_MAX },
         { RECORD_AT(wanted), .kind = FIELD_BOOL },
         { RECORD_AT(wanted_usec), .kind = FIELD_UINT64, .max = INT64_MAX },

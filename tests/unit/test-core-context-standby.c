@@ -226,6 +226,35 @@ static void one_that_is_no_good_gives_way_to_the_one_before(void) {
         CHECK(next(&record, lost, 40 * SEC) == STANDBY_HOLD);
 }
 
+/* Silent servers: both stay, whichever is whole when they answer goes on, and the newest is asked for first. */
+static void what_may_pass_gives_no_checkpoint_up(void) {
+        struct standby_record record = { 0 };
+        struct standby_sight lost = { .vm = ALONE_LOST, .gone = true };
+        unsigned newest = 0, older = 0;
+        usec_t now = 21 * SEC;
+
+        standby_taken(&record, 7, 10 * SEC, 1);
+        standby_taken(&record, 7, 20 * SEC, 2);
+        standby_decided(&record, now);
+        for (; next(&record, lost, now) != STANDBY_HOLD; now += LOOK_USEC) {
+                if (next(&record, lost, now) == STANDBY_REST)
+                        continue;
+                REQUIRE(next(&record, lost, now) == STANDBY_RESUME && newest < 100);
+                newest += record.saved_usec == 2;
+                older += record.saved_usec == 1;
+                CHECK(record.saved_usec == 2 || newest - older == STANDBY_TRIES_MAX - 1); /* just after the newest */
+                lost.tried_usec = now;
+                CHECK(!standby_failed(&record, &lost, false));
+        }
+        CHECK(newest == 2 * STANDBY_TRIES_MAX && older == STANDBY_TRIES_MAX + 1);
+        CHECK(now >= 21 * SEC + (2 * STANDBY_TRIES_MAX - 1) * STANDBY_RETRY_USEC);
+        CHECK(record.saved_usec == 2 && record.other_saved_usec == 1 && !record.aside);
+        lost.tries = STANDBY_TRIES_MAX - 1;
+        CHECK(!standby_failed(&record, &lost, false) && record.aside && record.saved_usec == 1);
+        CHECK(standby_failed(&record, &lost, true)); /* the other one is damaged: the newest alone */
+        CHECK(record.saved_usec == 2 && record.other_taken_usec == 0 && !record.aside && !lost.refused);
+}
+
 static void what_servers_do_not_have_is_not_armed(void) {
         struct standby_record record = { 0 };
         struct standby_sight sight = { .vm = ALONE_RUNS, .run = 7, .kept_saved_usec = SAVED, .reachable = true };
@@ -492,7 +521,7 @@ static void resume(struct world *w) {
         if (!w->servers || !w->libvirt || w->process || !there || w->contexts[slot].damaged) {
                 const bool final = w->servers && there && (w->contexts[slot].damaged || w->process);
 
-                w->older += standby_failed(&w->record, &w->sight, final);
+                w->older += standby_failed(&w->record, &w->sight, final) || w->record.aside;
                 return;
         }
         begin_process(w);
@@ -578,7 +607,7 @@ static void no_world_has_it_twice_or_thrown_back(void) {
                         return;
                 }
         }
-        printf("%u resumed, %u given up for the one before, %u held ", resumed, older, held);
+        printf("%u resumed, %u times the turn of the one before, %u held ", resumed, older, held);
         CHECK(resumed > WORLDS && held > WORLDS && older > WORLDS / 10); /* the worlds are eventful */
 }
 
@@ -613,6 +642,7 @@ TEST_MAIN("core-context-standby", TEST(every_enum_table_round_trips),
           TEST(what_cannot_go_on_is_held_with_its_reason), TEST(an_end_that_somebody_wished_is_left_alone),
           TEST(only_the_latest_failovers_are_remembered),
           TEST(a_vm_that_is_lost_again_goes_on_from_the_one_before),
-          TEST(one_that_is_no_good_gives_way_to_the_one_before), TEST(what_servers_do_not_have_is_not_armed),
+          TEST(one_that_is_no_good_gives_way_to_the_one_before), TEST(what_may_pass_gives_no_checkpoint_up),
+          TEST(what_servers_do_not_have_is_not_armed),
           TEST(it_is_told_when_it_begins_and_ends_to_be_armed), TEST(check_says_what_would_go_on),
           TEST(what_is_seen_is_told_in_a_word), TEST(no_world_has_it_twice_or_thrown_back))

@@ -48,8 +48,9 @@ static void what_is_kept_is_read_again(void) {
         struct standby_document read = { 0 }, written = {
                 .domain = "a",
                 .record = { .run = UINT64_MAX, .slot = 1, .seen_usec = 7, .taken_usec = 8, .wanted = true,
-                            .saved_usec = 19, .other_taken_usec = 20, .other_saved_usec = 21, .resumed_usec = 22,
-                            .wanted_usec = 9, .held = true, .flaps_usec = { 10, 11 }, .n_flaps = 2, .failovers = 12 },
+                            .saved_usec = 19, .other_taken_usec = 20, .other_saved_usec = 21, .aside = true,
+                            .resumed_usec = 22, .wanted_usec = 9, .held = true,
+                            .flaps_usec = { 10, 11 }, .n_flaps = 2, .failovers = 12 },
                 .time_usec = 13, .vm = ALONE_LOST, .state = STANDBY_HELD, .every_usec = 14, .took_usec = 15,
                 .decided_usec = 16, .running_usec = 17, .lost_usec = 18, .copies = 2, .kept_usec = 23,
                 .flaps_left = 3, .hears_panic = true, .hears_hang = true, .doing = "saving", .text = "what is wrong",
