@@ -17,18 +17,14 @@ def make(request, keeper, dump):
     return request.node.stand
 
 
-def panic(stand):
-    before = stand.n_flows()
-    stand.guests[stand.active].send("echo c > /proc/sysrq-trigger")
-    return stand.wait_failover(before, 60)
-
-
 def panicked_and_rejoined(request, keeper, dump):
     """A pair with that `core-dump`, armed again after its active guest has panicked; who was active; and the
     failover."""
     stand = make(request, keeper, dump)
     active, standby = stand.active, stand.standby
-    flow = panic(stand)
+    before = stand.n_flows()
+    stand.panic(active)
+    flow = stand.wait_failover(before, 60)
     moved(stand, flow, "os-failure", active, standby)
     rejoined(stand, active, standby, flow)
     return stand, active, flow
@@ -44,9 +40,9 @@ def test_an_armed_pair_is_covered_and_a_paused_one_is_not(pair):
     assert done.returncode in (0, 6), done.stdout + done.stderr
     cases = pair.failoverd.json("check", "p")["pairs"][0]["cases"]
     assert any(case["fault"] == "system" and case["begins"] for case in cases), cases
-    assert pair.failoverd.ctl("pause", "p", "--reason", "kernel update").returncode == 0
+    pair.failoverd.must("pause", "p", "--reason", "kernel update")
     done = pair.failoverd.ctl("check", "p")
-    assert pair.failoverd.ctl("resume", "p").returncode == 0
+    pair.failoverd.must("resume", "p")
     assert done.returncode == 4 and "paused" in done.stdout, done.stdout
 
 

@@ -31,7 +31,7 @@ def example(request):
         for vm in stand.domains:
             stand.session.virsh("start", vm)
         stand.failoverd.start(text)
-        assert stand.failoverd.ctl("pause", "p").returncode == 0
+        stand.failoverd.must("pause", "p")
         until(lambda: all(m["agent"]["configured"] for m in stand.status()["members"]), 60, "both agents are there")
         yield stand
 
@@ -42,15 +42,13 @@ def test_table_has_the_states_of_the_worked_example(example):
     assert rows(example) == state_a
     table_adds_up(example)
 
-    assert example.failoverd.ctl("resume", "p").returncode == 0
+    example.failoverd.must("resume", "p")
     example.wait_armed()
     state_b = {**state_a, "p:a": (192, "a", "a"), "p:a:db": (128, "a", "b")}
     assert rows(example) == state_b
     table_adds_up(example)
 
-    path = example.session.write("c.yaml", scaled((DB, WEB), "896MiB"))
-    done = example.failoverd.ctl("policy", "apply", path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    example.apply(scaled((DB, WEB), "896MiB"))
     until(lambda: example.running_on("web") == ["a"], 30, "the plain application is started")
     state_c = {**state_b, "p:a:web": (64, "a", "monitor")}
     del state_c["unused"]
@@ -72,9 +70,7 @@ def test_pool_too_small_refuses_the_start_with_the_reason_and_a_grown_pool_gives
         stand.wait_armed()  # what a plain application lacks does not unprotect the others
         db = stand.app_pid("a", "db")
 
-        path = stand.session.write("grown.yaml", policy(pool="1GiB"))
-        done = stand.failoverd.ctl("policy", "apply", path)
-        assert done.returncode == 0, done.stdout + done.stderr
+        stand.apply(policy(pool="1GiB"))
         until(lambda: stand.running_on("web") == ["a"], 60, "web is started")
         stand.wait_armed()
         assert stand.failoverd.json("table")["governed_bytes"] == 1024 * MIB
@@ -99,9 +95,7 @@ def test_memory_moved_by_hand_is_seen_by_the_guests(request):
             return int(stand.shell(vm, "grep MemTotal /proc/meminfo").split()[1]) // 1024
 
         def by_hand(*words):
-            done = stand.failoverd.ctl("memory", *words)
-            assert done.returncode == 0, done.stdout + done.stderr
-            return done.stdout
+            return stand.failoverd.must("memory", *words).stdout
 
         before = {vm: total_mib(vm) for vm in ("a", "b")}
         assert "a=+128MiB: 128MiB of 128MiB" in by_hand("extend", "a", "128MiB", "--wait")
