@@ -158,7 +158,7 @@ static void tend_mirror(struct pager *pager, struct space_status *space) {
         if (space->hand_over != COPY_NONE)
                 return; /* neither could be had, nor must the server that it goes to be taken for one */
         if (space->mirror == COPY_CONNECTING && is_mirror_gone(pager)) {
-                if (control_ask_unmirror(&primary, NULL) < 0)
+                if (control_ask_unmirror(&primary, 0, NULL) < 0)
                         return;
                 space->mirror = COPY_NONE;
         }

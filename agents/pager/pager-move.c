@@ -103,7 +103,7 @@ static void forget(struct pager *pager) {
 /* Ends a move that has not begun, or by a mirror, which may have. A hand-over that has begun meanwhile goes on. */
 static void give_up(struct pager *pager, const struct space_status *space) {
         struct control_ask primary = pager_ask_at_leisure(pager, pager->primary);
-        int r = by_hand_over(pager, space) ? control_ask_stay(&primary, NULL) : control_ask_unmirror(&primary, NULL);
+        int r = by_hand_over(pager, space) ? control_ask_stay(&primary, NULL) : control_ask_unmirror(&primary, 0, NULL);
 
         if (r < 0 && r != -ENOENT)
                 return;

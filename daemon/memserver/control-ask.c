@@ -340,29 +340,43 @@ int control_ask_drop(const struct control_ask *ask, uint64_t token, struct error
         return converse(ask, request, &answer, error);
 }
 
-int control_ask_copy(const struct control_ask *ask, enum control_call call, const char *uri, usec_t deadline_usec,
-                     uint64_t rate_bytes, struct error *error) {
+static int ask_copy(const struct control_ask *ask, enum control_call call, uint64_t token, const char *uri,
+                    usec_t deadline_usec, uint64_t rate_bytes, struct error *error) {
         _cleanup_(json_object_putp) struct json_object *request = new_call(ask, call);
         struct answer answer = { 0 };
 
+        if (token > 0)
+                add_number(request, "token", token);
         add_text(request, "uri", uri);
         add_number(request, "deadline_usec", deadline_usec);
         add_number(request, "rate_bytes", rate_bytes);
         return converse(ask, request, &answer, error);
 }
 
-/* A call that says no more than the space. */
-static int ask_plainly(const struct control_ask *ask, enum control_call call, struct error *error) {
+int control_ask_copy(const struct control_ask *ask, enum control_call call, const char *uri, usec_t deadline_usec,
+                     uint64_t rate_bytes, struct error *error) {
+        return ask_copy(ask, call, 0, uri, deadline_usec, rate_bytes, error);
+}
+
+int control_ask_mirror(const struct control_ask *ask, uint64_t token, const char *uri, usec_t deadline_usec,
+                       uint64_t rate_bytes, struct error *error) {
+        return ask_copy(ask, CONTROL_MIRROR, token, uri, deadline_usec, rate_bytes, error);
+}
+
+/* A call that says no more than the space, and the token, where there is one. */
+static int ask_plainly(const struct control_ask *ask, enum control_call call, uint64_t token, struct error *error) {
         _cleanup_(json_object_putp) struct json_object *request = new_call(ask, call);
         struct answer answer = { 0 };
 
+        if (token > 0)
+                add_number(request, "token", token);
         return converse(ask, request, &answer, error);
 }
 
-int control_ask_unmirror(const struct control_ask *ask, struct error *error) {
-        return ask_plainly(ask, CONTROL_UNMIRROR, error);
+int control_ask_unmirror(const struct control_ask *ask, uint64_t token, struct error *error) {
+        return ask_plainly(ask, CONTROL_UNMIRROR, token, error);
 }
 
 int control_ask_stay(const struct control_ask *ask, struct error *error) {
-        return ask_plainly(ask, CONTROL_STAY, error);
+        return ask_plainly(ask, CONTROL_STAY, 0, error);
 }

@@ -40,5 +40,9 @@ int control_ask_drop(const struct control_ask *ask, uint64_t token, struct error
 /* CONTROL_MIRROR or CONTROL_HAND_OVER. `uri` has the capability. */
 int control_ask_copy(const struct control_ask *ask, enum control_call call, const char *uri, usec_t deadline_usec,
                      uint64_t rate_bytes, struct error *error);
-int control_ask_unmirror(const struct control_ask *ask, struct error *error);
+/* CONTROL_MIRROR for who has the space under `token`: -ESTALE where it was granted under a higher one since. */
+int control_ask_mirror(const struct control_ask *ask, uint64_t token, const char *uri, usec_t deadline_usec,
+                       uint64_t rate_bytes, struct error *error);
+/* `token` as above; 0: whatever the grant. */
+int control_ask_unmirror(const struct control_ask *ask, uint64_t token, struct error *error);
 int control_ask_stay(const struct control_ask *ask, struct error *error);

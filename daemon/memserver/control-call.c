@@ -52,6 +52,7 @@ static struct server_copy copy_of(const struct control_request *request) {
                 .deadline_usec = request->deadline_usec > 0 ? request->deadline_usec : DEADLINE_USEC,
                 .rate_bytes = request->rate_bytes > 0 ? request->rate_bytes : RATE_BYTES,
                 .relaxed = request->relaxed,
+                .token = request->token,
         };
 }
 
@@ -115,7 +116,7 @@ static int call_unmirror(struct server *server, const struct control_request *re
                          struct error *error) {
         struct space_name name = name_of(request);
 
-        return server_unmirror(server, &out->asker, &name, error);
+        return server_unmirror(server, &out->asker, &name, request->token, error);
 }
 
 static int call_hand_over(struct server *server, const struct control_request *request, const struct control_out *out,

@@ -3,6 +3,7 @@
 /* Mirrors, hand-overs, and mirrors that become primaries. */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "daemon/base/clock.h"
@@ -60,8 +61,16 @@ void server_end_copies(struct space *space) {
         gate_reopen(&space->admin);
 }
 
+/* Who had it before the present grant decides no more what becomes of its copies. With a gate shut. */
+static int check_token(const struct space *space, uint64_t token, struct error *error) {
+        if (token == 0 || token >= space->token)
+                return 0;
+        return error_set(error, -ESTALE, "token %" PRIu64 " is below %" PRIu64 ", the present one", token,
+                         (uint64_t) space->token);
+}
+
 /* With the admin gate shut. */
-static int add_copy(struct server *server, const struct gate_asker *asker, struct space *space,
+static int add_copy(struct server *server, const struct gate_asker *asker, struct space *space, uint64_t token,
                     const struct copy_options *options, struct error *error) {
         struct copy *copy;
         int r;
@@ -69,7 +78,9 @@ static int add_copy(struct server *server, const struct gate_asker *asker, struc
         if (gate_shut_for(&space->gate, asker) < 0)
                 return server_asker_gone(error);
         r = space->dropped ? error_set(error, -ENOENT, "there is no such space")
-                           : may_have_copy(space, options->kind, error);
+                           : check_token(space, token, error);
+        if (r == 0)
+                r = may_have_copy(space, options->kind, error);
         if (r == 0) {
                 r = copy_new(space, server->events, options, &copy);
                 if (r == 0)
@@ -112,7 +123,7 @@ static int copy_space(struct server *server, const struct gate_asker *asker, enu
         r = options->deadline_usec < SERVER_DEADLINE_MIN_USEC
                     ? error_set(error, -EINVAL, "a deadline is at least 20 ms") : shut_admin(space, asker, error);
         if (r == 0) {
-                r = add_copy(server, asker, space, &copy, error);
+                r = add_copy(server, asker, space, options->token, &copy, error);
                 gate_reopen(&space->admin);
         }
         space_unref(space);
@@ -132,14 +143,18 @@ int server_hand_over(struct server *server, const struct gate_asker *asker, cons
 }
 
 int server_unmirror(struct server *server, const struct gate_asker *asker, const struct space_name *name,
-                    struct error *error) {
+                    uint64_t token, struct error *error) {
         struct space *space = server_find(server, name);
         bool had = false;
         int r = space ? shut_admin(space, asker, error) : 0;
 
         if (space && r == 0) {
-                had = space->mirror != NULL;
-                end_copy(space, COPY_MIRROR);
+                r = check_token(space, token, error);
+                had = r == 0 && space->mirror;
+                if (r == 0)
+                        end_copy(space, COPY_MIRROR);
+                else
+                        error_prefix(error, NAME_FORMAT, NAME_ARGS(name));
                 gate_reopen(&space->admin);
         }
         if (space)

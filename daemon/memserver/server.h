@@ -77,6 +77,7 @@ struct server_copy {
         usec_t deadline_usec;
         uint64_t rate_bytes; /* a second, of filling; 0: as fast as it can */
         bool relaxed;        /* a mirror: saves are acknowledged before it has them */
+        uint64_t token;      /* -ESTALE where the space was granted under a higher one; 0: whatever its grant */
 };
 
 /* Gives the space a mirror, which is filled while its client works. -ENOENT, -EEXIST where it has one, -EBUSY while it
@@ -84,9 +85,9 @@ struct server_copy {
  * again. */
 int server_mirror(struct server *server, const struct gate_asker *asker, const struct space_name *name,
                   const struct server_copy *options, struct error *error);
-/* Gives its mirror up. -ENOENT where there is none. */
+/* Gives its mirror up. -ENOENT where there is none, -ESTALE as server_copy.token says. */
 int server_unmirror(struct server *server, const struct gate_asker *asker, const struct space_name *name,
-                    struct error *error);
+                    uint64_t token, struct error *error);
 /* Hands the space over, page by page, while its client works. Until the other server is made the primary, clients are
  * served here out of its pages. -EALREADY while it is being handed over, -EBUSY while its mirror is being filled, and
  * as above. */

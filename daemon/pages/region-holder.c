@@ -193,11 +193,13 @@ static void take_over(struct region_grant *grant, const struct grant *before) {
 }
 
 /* What does not come back was asked for in vain, and holds a thread. */
-static unsigned count_under_way(const struct region_holder *holder, const char *pair, const char *application) {
+static unsigned count_under_way(const struct region_holder *holder, const char *pair, const char *application,
+                                bool tends) {
         unsigned n = 0;
 
         for (const struct grant *grant = holder->under_way; grant; grant = grant->next)
-                n += strcmp(grant->region.owner, pair) == 0 && strcmp(grant->application, application) == 0;
+                n += grant->tends == tends && strcmp(grant->region.owner, pair) == 0 &&
+                     strcmp(grant->application, application) == 0;
         return n;
 }
 
@@ -247,7 +249,7 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
         const struct application *application = &pair->applications[action->app];
         int r;
 
-        if (count_under_way(holder, pair->name, application->name) >= UNDER_WAY_MAX)
+        if (count_under_way(holder, pair->name, application->name, false) >= UNDER_WAY_MAX)
                 return -EAGAIN;
         r = make_grant(holder, pair, action->app, &grant);
         if (r < 0)
@@ -282,7 +284,8 @@ int region_holder_tend(struct region_holder *holder, const struct policy *policy
         const struct application *application = &pair->applications[app];
         int r;
 
-        if (count_tended(holder) >= TENDED_MAX || count_under_way(holder, pair->name, application->name) > 0)
+        if (count_tended(holder) >= TENDED_MAX || count_under_way(holder, pair->name, application->name, false) > 0 ||
+            count_under_way(holder, pair->name, application->name, true) > 0)
                 return -EAGAIN;
         r = make_grant(holder, pair, app, &grant);
         if (r < 0)

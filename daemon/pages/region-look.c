@@ -70,6 +70,12 @@ void places_look(struct places *p) {
                         (void) pthread_join(p->looks[i].thread, NULL);
 }
 
+void places_look_again(struct places *p) {
+        for (size_t i = 0; i < REGION_SERVERS_MAX; i++)
+                error_deinit(&p->looks[i].error);
+        places_look(p);
+}
+
 bool places_have(const struct places *p, size_t i, enum space_role role) {
         const struct look *look = &p->looks[i];
 

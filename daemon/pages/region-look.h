@@ -38,6 +38,8 @@ void places_deinit(struct places *p);
 struct control_ask places_ask(const struct places *p, const struct space_name *name, size_t at);
 /* Asks all at once, so that a silent one takes no time from the other. */
 void places_look(struct places *p);
+/* Once more. */
+void places_look_again(struct places *p);
 
 const char *places_server(const struct places *p, size_t i);
 bool take_has_mirror(const struct region_take *take);

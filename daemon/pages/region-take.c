@@ -2,11 +2,13 @@
 #include "daemon/pages/region-take.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/base/clock.h"
 #include "daemon/memserver/peer.h"
 #include "daemon/pages/region-choose.h"
 
@@ -15,6 +17,10 @@
  * finds the mirror still certain to have all. */
 #define MIRROR_DEADLINE_USEC (10 * USEC_PER_SEC)
 #define MIRROR_RATE_BYTES (256 * MIB)
+
+/* One that was just asked for is reached within this, or something is wrong. */
+#define REACH_USEC (5 * USEC_PER_SEC)
+#define REACH_LOOK_MSEC 100
 
 _Static_assert(REGION_CAPABILITY_LEN == CAPABILITY_LEN, "a capability is what the server gives");
 
@@ -46,7 +52,7 @@ static int grant(struct places *p, size_t at) {
         int r = 0;
 
         if (p->looks[at].status.mirror == COPY_REPLACED) { /* which is over with that */
-                r = control_ask_unmirror(&ask, p->error);
+                r = control_ask_unmirror(&ask, p->take->token, p->error);
                 p->looks[at].status.mirror = COPY_NONE;
         }
         if (r < 0 && r != -ENOENT)
@@ -96,23 +102,37 @@ static int take_right(struct places *p, size_t at) {
         }
 }
 
-/* Whether the other server is its mirror already, or becomes that by itself when they reach each other again. */
+/* Whether the other server is its mirror already, or becomes that by itself when they reach each other again: one that
+ * it has not reached yet may be another one than what is there. */
 static bool is_mirrored(const struct places *p, size_t at) {
-        return places_have(p, at, SPACE_PRIMARY) && places_have(p, !at, SPACE_MIRROR) &&
-               p->looks[at].status.mirror != COPY_NONE;
+        const struct space_status *here = &p->looks[at].status, *there = &p->looks[!at].status;
+
+        if (!places_have(p, at, SPACE_PRIMARY) || !places_have(p, !at, SPACE_MIRROR))
+                return false;
+        if (here->mirror == COPY_CONNECTING)
+                return here->mirror_session != 0 && here->mirror_session == there->session;
+        return here->mirror != COPY_NONE;
 }
 
-/* What the other server has by that name is older, now that this one was granted. */
+/* What the other server has by that name is older, now that this one was granted. Also what came there since the look:
+ * who looks after mirrors may have been at it for the grant before. */
 static int clear_other(struct places *p, size_t at, uint64_t token) {
         const struct control_ask here = places_ask(p, &p->name, at);
         const struct control_ask there = places_ask(p, &p->name, !at);
-        int r = 0;
+        struct error nothing = ERROR_INIT; /* was there */
+        int r = control_ask_unmirror(&here, token, &nothing);
 
-        if (places_have(p, at, SPACE_PRIMARY) && p->looks[at].status.mirror != COPY_NONE)
-                r = control_ask_unmirror(&here, p->error);
-        if (r == 0 && p->looks[!at].r > 0)
-                r = control_ask_drop(&there, token, p->error);
-        return r == -ENOENT ? 0 : r;
+        if (r == 0 || r == -ENOENT) {
+                error_deinit(&nothing);
+                nothing = (struct error) ERROR_INIT;
+                r = control_ask_drop(&there, token, &nothing);
+        }
+        if (r == -ENOENT)
+                r = 0;
+        else if (r < 0)
+                r = error_set(p->error, r, "%s", error_text(&nothing));
+        error_deinit(&nothing);
+        return r;
 }
 
 static int make_mirror(struct places *p, size_t at) {
@@ -128,7 +148,7 @@ static int make_mirror(struct places *p, size_t at) {
         if (r < 0)
                 return r;
         uri = peer_uri(take->region->servers[!at].uri, capability);
-        r = uri ? control_ask_copy(&here, CONTROL_MIRROR, uri, MIRROR_DEADLINE_USEC, MIRROR_RATE_BYTES, p->error)
+        r = uri ? control_ask_mirror(&here, take->token, uri, MIRROR_DEADLINE_USEC, MIRROR_RATE_BYTES, p->error)
                 : error_set(p->error, -ENOMEM, "out of memory");
         if (uri)
                 explicit_bzero(uri, strlen(uri));
@@ -220,9 +240,30 @@ static bool lacks_mirror(const struct places *p, size_t at) {
         if (!places_have(p, at, SPACE_PRIMARY) || here->status.token != p->take->token || there->r < 0 ||
             here->status.hand_over != COPY_NONE)
                 return false;
-        if (here->status.mirror == COPY_CONNECTING)
-                return there->r == 0;
-        return here->status.mirror == COPY_NONE && (there->r == 0 || there->status.role == SPACE_MIRROR);
+        return (here->status.mirror == COPY_CONNECTING || here->status.mirror == COPY_NONE) &&
+               (there->r == 0 || (there->status.role == SPACE_MIRROR && !is_mirrored(p, at)));
+}
+
+/* Whether what it reaches for is what the other server has is told by that it gets there. */
+static bool gets_mirrored(struct places *p, size_t at) {
+        usec_t until_usec = clock_usec(CLOCK_BOOTTIME) + REACH_USEC;
+
+        while (!is_mirrored(p, at) && clock_usec(CLOCK_BOOTTIME) < until_usec) {
+                (void) poll(NULL, 0, REACH_LOOK_MSEC);
+                places_look_again(p);
+        }
+        return is_mirrored(p, at);
+}
+
+/* -ESTALE where it was granted to another one meanwhile, whose mirrors are others' to look after. */
+static int mirror_anew(struct places *p, size_t at) {
+        const struct space_status *status = &p->looks[at].status;
+        int r = make_mirror(p, at);
+
+        if (r == 0 && !gets_mirrored(p, at))
+                r = error_set(p->error, -ENOTCONN, "%s does not reach it: %s", places_server(p, at),
+                              status->text[0] ? status->text : "no answer yet");
+        return r;
 }
 
 void region_take_tend(struct region_take *take) {
@@ -234,9 +275,17 @@ void region_take_tend(struct region_take *take) {
         for (size_t at = 0; take_has_mirror(take) && at < take->region->n_servers; at++) {
                 if (!lacks_mirror(p, at))
                         continue;
-                r = make_mirror(p, at);
-                region_remark(take->text, r < 0 ? "%s has no mirror at %s: %s" : "%s is mirrored anew, at %s%s",
-                              take->region->policy.name, places_server(p, !at), r < 0 ? error_text(p->error) : "");
+                if (p->looks[!at].r > 0 && p->looks[at].status.mirror == COPY_CONNECTING &&
+                    (gets_mirrored(p, at) || !lacks_mirror(p, at)))
+                        break;
+                r = mirror_anew(p, at);
+                if (r == -ESTALE)
+                        r = 0;
+                else
+                        region_remark(take->text, r < 0 ? "%s has no mirror at %s: %s"
+                                                        : "%s is being mirrored anew, at %s%s",
+                                      take->region->policy.name, places_server(p, !at),
+                                      r < 0 ? error_text(p->error) : "");
                 break;
         }
         take->result = r;

@@ -5,7 +5,7 @@ import os
 
 import nbd
 import pytest
-from server import MIB, PAGE, page
+from server import MIB, PAGE, Refused, page
 from test_regions_granted import ask, grant, region
 
 ORDERS = {"node": "n1", "owner": "orders", "space": "orders"}
@@ -140,12 +140,55 @@ def test_a_mirror_that_came_back_empty_is_given_again_while_the_application_runs
     assert ask("tend", 1, mirrored(depot, annex)).text == ""    # nobody could be its mirror
     annex.start()
     answer = ask("tend", 1, mirrored(depot, annex), seconds=60)
-    assert answer.errno == 0 and answer.text == "orders is mirrored anew, at annex"
+    assert answer.errno == 0 and answer.text == "orders is being mirrored anew, at annex"
     depot.until_mirror("complete", **ORDERS)
     write(writer, "second")
     depot.kill()
     answer = grant("2:1", mirrored(depot, annex))
     assert answer.errno == 0 and answer.connect(annex).pread(PAGE, 0) == page(1, "second")
+
+
+def test_a_holder_that_reaches_for_another_mirror_than_there_is_gets_one_anew(depot, annex):
+    """As a grant leaves it, and who looked after the mirror for the grant before, side by side."""
+    write(begin(depot, annex), "first")
+    depot.ask("unmirror", **ORDERS)
+    annex.ask("drop", token=1, **ORDERS)
+    gone = annex.uri(annex.open(MIB, role="mirror", **ORDERS))
+    annex.ask("drop", token=1, **ORDERS)
+    annex.open(MIB, role="mirror", **ORDERS)    # which nobody reaches for
+    depot.ask("mirror", uri=gone, **ORDERS)
+    answer = ask("tend", 1, mirrored(depot, annex), seconds=60)
+    assert answer.errno == 0 and answer.text == "orders is being mirrored anew, at annex"
+    depot.until_mirror("complete", **ORDERS)
+    depot.ask("unmirror", **ORDERS)
+    annex.ask("drop", token=1, **ORDERS)
+    annex.open(MIB, role="mirror", **ORDERS)
+    depot.ask("mirror", uri=gone, **ORDERS)
+    answer = grant("2:1", mirrored(depot, annex))
+    assert answer.errno == 0 and "no mirror" not in answer.text, answer.text
+    depot.until_mirror("complete", **ORDERS)
+    depot.kill()
+    answer = grant("3:2", mirrored(depot, annex))
+    assert answer.errno == 0 and answer.connect(annex).pread(PAGE, 0) == page(1, "first")
+
+
+def test_who_looked_after_mirrors_for_the_grant_before_changes_none(depot, annex):
+    begin(depot, annex)
+    assert grant("2:1", mirrored(depot, annex)).errno == 0
+    with pytest.raises(Refused) as refused:
+        depot.ask("unmirror", token=1, **ORDERS)
+    assert refused.value.errno == errno.ESTALE and depot.space(**ORDERS)["mirror"] == "complete"
+    depot.ask("unmirror", token=2, **ORDERS)
+    with pytest.raises(Refused) as refused:
+        depot.ask("mirror", uri=annex.uri("0" * 64), token=1, **ORDERS)
+    assert refused.value.errno == errno.ESTALE and depot.space(**ORDERS).get("mirror", "none") == "none"
+
+
+def test_a_mirror_that_the_holder_does_not_reach_is_none(depot, annex):
+    unreached = f"{region(depot, guests=depot.uri(''))},{annex.control_path}:nbd+unix:///?socket=/nobody"
+    assert grant(1, unreached, new=True).errno == 0
+    answer = ask("tend", 1, unreached, seconds=60)
+    assert answer.errno == errno.ENOTCONN and "orders has no mirror at annex: depot does not reach it" in answer.text
 
 
 def test_what_another_grant_has_is_left_alone_by_who_looks_after_mirrors(depot, annex):
