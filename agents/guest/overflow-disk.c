@@ -29,19 +29,28 @@ static uint64_t bytes_used(const struct overflow_disk *disk) {
         return bytes;
 }
 
-/* The slice that is on and holds least, the last of these; n_slices: none is on. */
-static unsigned emptiest(const struct overflow_disk *disk) {
+/* What has just failed with one slice keeps none of the others waiting. */
+static bool rests(const struct overflow_slice *slice, usec_t now_usec) {
+        return slice->failed_usec > 0 && now_usec < slice->failed_usec + AGAIN_USEC;
+}
+
+/* The slice that is on and holds least, the last of these; n_slices: none that may be touched is on. */
+static unsigned emptiest(const struct overflow_disk *disk, usec_t now_usec) {
         unsigned found = disk->n_slices;
 
         for (unsigned i = 0; i < disk->n_slices; i++)
-                if (disk->slices[i].on &&
+                if (disk->slices[i].on && !rests(&disk->slices[i], now_usec) &&
                     (found == disk->n_slices || disk->slices[i].used_bytes <= disk->slices[found].used_bytes))
                         found = i;
         return found;
 }
 
 bool overflow_is_on(const struct overflow_disk *disk) {
-        return emptiest(disk) < disk->n_slices;
+        bool on = false;
+
+        for (unsigned i = 0; i < disk->n_slices; i++)
+                on |= disk->slices[i].on;
+        return on;
 }
 
 static bool suffices(const struct overflow_sight *sight, uint64_t bytes) {
@@ -49,10 +58,10 @@ static bool suffices(const struct overflow_sight *sight, uint64_t bytes) {
 }
 
 static enum overflow_step take_off(const struct overflow_disk *disk, const struct overflow_sight *sight,
-                                   enum overflow_step step, unsigned *ret_slice) {
-        unsigned slice = emptiest(disk);
+                                   enum overflow_step step, usec_t now_usec, unsigned *ret_slice) {
+        unsigned slice = emptiest(disk, now_usec);
 
-        if (!suffices(sight, disk->slices[slice].used_bytes))
+        if (slice == disk->n_slices || !suffices(sight, disk->slices[slice].used_bytes))
                 return OVERFLOW_NOTHING;
         *ret_slice = slice;
         return step;
@@ -70,7 +79,8 @@ static enum overflow_step put_on(struct overflow_disk *disk, usec_t now_usec, un
         for (unsigned i = 0; i < disk->n_slices; i++) {
                 struct overflow_slice *slice = &disk->slices[i];
 
-                if (slice->on || !fits(disk, slice->size_bytes + (slice->withdrawn ? slice->size_bytes / 4 : 0)))
+                if (slice->on || rests(slice, now_usec) ||
+                    !fits(disk, slice->size_bytes + (slice->withdrawn ? slice->size_bytes / 4 : 0)))
                         continue;
                 if (slice->withdrawn && disk->roomy_usec == 0)
                         disk->roomy_usec = now_usec;
@@ -96,7 +106,8 @@ static enum overflow_step bring_home(struct overflow_disk *disk, const struct ov
         if (disk->enough_usec == 0 || now_usec < disk->enough_usec + CALM_USEC)
                 return OVERFLOW_NOTHING;
         for (; disk->n_home < disk->n_slices; disk->n_home++)
-                if (disk->slices[disk->n_home].on && disk->slices[disk->n_home].used_bytes > 0) {
+                if (disk->slices[disk->n_home].on && disk->slices[disk->n_home].used_bytes > 0 &&
+                    !rests(&disk->slices[disk->n_home], now_usec)) {
                         *ret_slice = disk->n_home++;
                         return OVERFLOW_HOME;
                 }
@@ -116,10 +127,10 @@ enum overflow_step overflow_decide(struct overflow_disk *disk, const struct over
         if (leave && !overflow_is_on(disk))
                 return disk->left ? OVERFLOW_NOTHING : OVERFLOW_LEAVE;
         if (leave)
-                return take_off(disk, sight, OVERFLOW_OFF, ret_slice);
+                return take_off(disk, sight, OVERFLOW_OFF, now_usec, ret_slice);
         disk->left = false;
         if (!fits(disk, 0))
-                return take_off(disk, sight, OVERFLOW_WITHDRAW, ret_slice);
+                return take_off(disk, sight, OVERFLOW_WITHDRAW, now_usec, ret_slice);
         step = put_on(disk, now_usec, ret_slice);
         return step == OVERFLOW_NOTHING ? bring_home(disk, sight, now_usec, ret_slice) : step;
 }

@@ -28,6 +28,8 @@ struct overflow_slice {
         bool on;             /* at the last look, and */
         uint64_t used_bytes; /* so much of it was in use */
         bool withdrawn;      /* for want of room */
+        usec_t failed_usec;  /* when the last step with it failed; 0: it did not */
+        int failure;         /* why, as negative errno, when that was said last; 0: it did not */
 };
 
 struct overflow_disk {
@@ -41,7 +43,7 @@ struct overflow_disk {
         unsigned n_home;              /* slices that have been brought home since then */
         usec_t leave_usec;            /* when the host last said that it is to be let go of; 0: it has not */
         bool left;                    /* it has been, and is empty */
-        usec_t failed_usec;           /* when the last step failed; 0: it did not */
+        usec_t failed_usec;           /* when a step failed that says nothing of one slice alone; 0: it did not */
 };
 
 /* What a decision rests on beside the disk. */

@@ -70,7 +70,7 @@ static int work(const struct overflow_disk *disk, const struct overflow_slice *s
         if (step == OVERFLOW_ON && disk->n_slices > 1 && access(path, F_OK) < 0)
                 r = swap_divide(whole, sizes, disk->n_slices);
         if (r == 0 && step == OVERFLOW_ON)
-                r = swap_prepare(path);
+                r = swap_prepare(path, disk->n_slices > 1);
         if (r == 0 && step != OVERFLOW_ON)
                 r = swap_off(path);
         if (r == 0 && (step == OVERFLOW_ON || step == OVERFLOW_HOME))
@@ -106,6 +106,21 @@ static void tell_done(const struct overflow_disk *disk, const struct overflow_sl
                 log_notice("overflow disk %s: memory suffices again, its pages are home", slice->name);
 }
 
+static void tell_failed(const struct overflow_slice *slice, enum overflow_step step, int r) {
+        if (r == -EEXIST)
+                log_warning("overflow disk %s: something else is on it, so it is left alone", slice->name);
+        else
+                log_warning("overflow disk %s: %s: %s", slice->name, words_of(step), strerror(-r));
+}
+
+/* Memory that has run short (-EINTR), and the disk as a whole, concern all slices; anything else this one alone. */
+static void note_end(struct overflow_disk *disk, struct overflow_slice *slice, enum overflow_step step, int r) {
+        const bool whole = r == -EINTR || step == OVERFLOW_LEAVE;
+
+        disk->failed_usec = r < 0 && whole ? loop_now() : 0;
+        slice->failed_usec = r < 0 && !whole ? loop_now() : 0;
+}
+
 static bool is_indivisible(const struct overflow_disk *disk, enum overflow_step step, int r) {
         return step == OVERFLOW_ON && disk->n_slices > 1 && !overflow_is_on(disk) &&
                (r == -ENOTTY || r == -EINVAL || r == -EOPNOTSUPP || r == -ENXIO || r == -ENOENT);
@@ -119,16 +134,15 @@ static void finish(struct overflow *overflow, int r) {
         overflow->busy = -1;
         if (r < 0 || step != OVERFLOW_HOME)
                 disk->enough_usec = disk->n_home = 0;
-        disk->failed_usec = r < 0 ? loop_now() : 0;
+        note_end(disk, slice, step, r);
         disk->left = r == 0 && step == OVERFLOW_LEAVE;
         if (r == 0)
                 slice->withdrawn = step == OVERFLOW_WITHDRAW;
         if (r == 0)
                 tell_done(disk, slice, step);
-        else if (r == -EEXIST)
-                log_warning("overflow disk %s: something else is on it, so it is left alone", slice->name);
-        else
-                log_warning("overflow disk %s: %s: %s", slice->name, words_of(step), strerror(-r));
+        else if (r != slice->failure)
+                tell_failed(slice, step, r);
+        slice->failure = r;
         if (is_indivisible(disk, step, r))
                 overflow_divide(disk, disk->size_bytes, true);
         if (r == 0)

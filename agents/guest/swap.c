@@ -48,7 +48,7 @@ static int write_all(int fd, const char *bytes, size_t size) {
         return n < 0 ? -errno : -EIO;
 }
 
-int swap_prepare(const char *path) {
+int swap_prepare(const char *path, bool ours) {
         size_t page_size = (size_t) sysconf(_SC_PAGESIZE);
         _cleanup_free_ char *page = calloc(1, page_size);
         _cleanup_close_ int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC);
@@ -64,7 +64,9 @@ int swap_prepare(const char *path) {
         if ((size_t) size < 10 * page_size || (size_t) size / page_size > UINT32_MAX)
                 return -EINVAL;
         n = pread(fd, page, page_size, 0);
-        if (n != (ssize_t) page_size)
+        if (n < 0 && errno == EIO && ours) /* the server that had it is lost; writing it whole brings it back */
+                memset(page, 0, page_size);
+        else if (n != (ssize_t) page_size)
                 return n < 0 ? -errno : -EIO;
         last_page = (uint32_t) ((size_t) size / page_size - 1);
         if (is_area(page, page_size) && area->last_page == last_page)

@@ -3,11 +3,13 @@
 
 /* Swap on a disk of this guest. What may wait for the disk is to be called in a process of its own. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Makes a new disk a swap area: `path` is a block device (a file, for tests) that holds nothing but zeroes at its
- * beginning. One that is a swap area already is left as it is. 0, -EEXIST where something else is on it, or -errno. */
-int swap_prepare(const char *path);
+ * beginning. One that is a swap area already is left as it is. `ours`: nobody else can have put anything there, so
+ * that a beginning that is lost (EIO) is written anew. 0, -EEXIST where something else is on it, or -errno. */
+int swap_prepare(const char *path, bool ours);
 /* Pages go there when there is no place in any other swap that is on: its priority is the lowest. Pages of it that are
  * free again are trimmed. 0 or -errno (-EBUSY: it is on). */
 int swap_on(const char *path);

@@ -69,20 +69,20 @@ static void a_new_disk_becomes_a_swap_area_and_no_other(void) {
         snprintf(path, sizeof(path), "%s/disk", directory);
         fd = open(path, O_RDWR | O_CREAT, 0600);
         REQUIRE(fd >= 0 && ftruncate(fd, 5 * PAGE) == 0);
-        CHECK(swap_prepare(path) == -EINVAL);
+        CHECK(swap_prepare(path, false) == -EINVAL);
         REQUIRE(ftruncate(fd, 100 * PAGE) == 0);
-        CHECK(swap_prepare(path) == 0 && swap_prepare(path) == 0);
+        CHECK(swap_prepare(path, false) == 0 && swap_prepare(path, false) == 0);
         REQUIRE(pread(fd, page, PAGE, 0) == PAGE);
         CHECK(memcmp(page + PAGE - 10, "SWAPSPACE2", 10) == 0);
         CHECK(*(uint32_t *) (void *) (page + 1024) == 1 && *(uint32_t *) (void *) (page + 1028) == 99);
         /* One that is from a time when the disk was divided otherwise is made anew. */
         REQUIRE(ftruncate(fd, 50 * PAGE) == 0);
-        CHECK(swap_prepare(path) == 0);
+        CHECK(swap_prepare(path, false) == 0);
         REQUIRE(pread(fd, page, PAGE, 0) == PAGE);
         CHECK(*(uint32_t *) (void *) (page + 1028) == 49);
         CHECK(pwrite(fd, "MBR", 3, 4093) == 3); /* no magic any more */
-        CHECK(swap_prepare(path) == -EEXIST);
-        CHECK(swap_prepare("/nowhere/at/all") == -ENOENT);
+        CHECK(swap_prepare(path, false) == -EEXIST);
+        CHECK(swap_prepare("/nowhere/at/all", false) == -ENOENT);
 }
 
 /* A disk of one slice that is on. */
@@ -205,7 +205,7 @@ static void a_disk_that_is_left_is_empty(void) {
         snprintf(path, sizeof(path), "%s/left", directory);
         fd = open(path, O_RDWR | O_CREAT, 0600);
         REQUIRE(fd >= 0 && ftruncate(fd, 100 * PAGE) == 0);
-        REQUIRE(swap_prepare(path) == 0);
+        REQUIRE(swap_prepare(path, false) == 0);
         CHECK(swap_erase(path) == 0);
         REQUIRE(pread(fd, page, PAGE, 0) == PAGE);
         CHECK(memcmp(page, zeroes, PAGE) == 0);
@@ -221,7 +221,7 @@ static void a_disk_that_somebody_else_uses_is_not_erased(void) {
         fd = open(path, O_RDWR | O_CREAT, 0600);
         REQUIRE(fd >= 0 && ftruncate(fd, 100 * PAGE) == 0);
         REQUIRE(pwrite(fd, "LVM", 3, 512) == 3);
-        CHECK(swap_prepare(path) == -EEXIST && swap_erase(path) == -EEXIST);
+        CHECK(swap_prepare(path, false) == -EEXIST && swap_erase(path) == -EEXIST);
         CHECK(swap_divide(path, (const uint64_t[]) { 50 * PAGE, 50 * PAGE }, 2) == -EEXIST);
         CHECK(pread(fd, text, 3, 512) == 3);
         CHECK_TEXT(text, "LVM");
@@ -260,9 +260,42 @@ static void a_disk_is_switched_on_and_tried_again_only_after_a_while(void) {
 
         disk.slices[0].on = false;
         CHECK(decide(&disk, sight(100), 100) == OVERFLOW_ON);
-        disk.failed_usec = 100 * SECOND;
+        disk.slices[0].failed_usec = 100 * SECOND;
         CHECK(decide(&disk, sight(100), 129) == OVERFLOW_NOTHING);
         CHECK(decide(&disk, sight(100), 130) == OVERFLOW_ON);
+        disk = one_slice(0);
+        disk.leave_usec = 125 * SECOND;
+        disk.slices[0].on = false;
+        disk.failed_usec = 100 * SECOND; /* it could not be emptied */
+        CHECK(decide(&disk, sight(100), 129) == OVERFLOW_NOTHING);
+        CHECK(decide(&disk, sight(100), 130) == OVERFLOW_LEAVE);
+}
+
+static void a_slice_that_fails_keeps_no_other_waiting(void) {
+        struct overflow_disk disk = four_slices(4);
+        unsigned tries = 0, home = 0;
+
+        disk.slices[2].on = false; /* its first page is lost */
+        disk.slices[3].used_bytes = 20 * MIB;
+        for (usec_t now = 1000; now < 1100; now++) {
+                enum overflow_step step = decide(&disk, sight(100), now);
+
+                CHECK(step == OVERFLOW_NOTHING || slice == (step == OVERFLOW_ON ? 2 : 3));
+                tries += step == OVERFLOW_ON;
+                home += step == OVERFLOW_HOME;
+                if (step == OVERFLOW_ON) {
+                        disk.slices[2].failed_usec = now * SECOND;
+                        disk.enough_usec = disk.n_home = 0;
+                }
+        }
+        CHECK(tries == 4 && home > 4);
+        disk = four_slices(3);
+        disk.slices[2].failed_usec = 100 * SECOND; /* it could not be switched off */
+        disk.room_bytes = 300 * MIB;
+        CHECK(decide(&disk, sight(100), 101) == OVERFLOW_WITHDRAW && slice == 1);
+        disk.slices[0].failed_usec = disk.slices[1].failed_usec = 100 * SECOND;
+        CHECK(decide(&disk, sight(100), 101) == OVERFLOW_NOTHING);
+        CHECK(decide(&disk, sight(100), 130) == OVERFLOW_WITHDRAW && slice == 2);
 }
 
 static void coming_home_ends_where_memory_runs_short(void) {
@@ -307,4 +340,5 @@ TEST_MAIN("agent-overflow", TEST(make_directory), TEST(disks_are_found_by_their_
           TEST(a_disk_that_is_left_is_empty), TEST(a_disk_that_somebody_else_uses_is_not_erased),
           TEST(a_disk_is_divided_where_its_slices_are_worth_it), TEST(no_more_slices_are_on_than_servers_have_room_for),
           TEST(a_slice_comes_back_when_there_has_been_room_to_spare_for_a_while),
-          TEST(slices_come_home_one_after_the_other_and_each_once), TEST(tidy_up))
+          TEST(slices_come_home_one_after_the_other_and_each_once),
+          TEST(a_slice_that_fails_keeps_no_other_waiting), TEST(tidy_up))
