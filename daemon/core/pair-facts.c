@@ -159,8 +159,15 @@ static void ended_by_operator(struct step *step, enum side side) {
                 pair_dirty(step->pair);
         }
         member->operator_hold = true;
-        step_say(step, RECORD_IGNORED, side, "%s was ended by an operator (%s): nothing is done; %s %s to go on%s", vm,
-                 domain_reason_to_string(member->reason), before, vm, after);
+        if (step->pair->policy->retired)
+                step_say(step, RECORD_IGNORED, side,
+                         "%s was ended by an operator (%s), which gives back what it had; its pair was taken out, so "
+                         "it may be started for other uses",
+                         vm, domain_reason_to_string(member->reason));
+        else
+                step_say(step, RECORD_IGNORED, side,
+                         "%s was ended by an operator (%s): nothing is done; %s %s to go on%s", vm,
+                         domain_reason_to_string(member->reason), before, vm, after);
 }
 
 static void domain_off(struct step *step, enum side side, bool was_known_off) {

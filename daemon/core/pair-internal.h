@@ -92,6 +92,8 @@ struct holder pair_holder(const struct pair *pair, enum side side);
 const char *pair_domain(const struct pair *pair, enum side side);
 /* A member that could take applications over now. */
 bool member_usable(const struct pair *pair, enum side side);
+/* An operator ended it after its pair was taken out: it is free for other uses, and nothing is asked of it. */
+bool member_left_for_good(const struct pair *pair, enum side side);
 /* What keeps a member from playing its part now, as a sentence that names it; false where nothing does. */
 bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, char text[EVENT_TEXT_LEN]);
 /* The process is seen to be gone. */

@@ -28,6 +28,11 @@ static void reason(struct pair *pair, const char *format, ...) {
         va_end(ap);
 }
 
+bool member_left_for_good(const struct pair *pair, enum side side) {
+        return pair->policy->retired && pair->members[side].operator_hold &&
+               pair->members[side].domain == DOMAIN_SHUTOFF;
+}
+
 bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, char text[EVENT_TEXT_LEN]) {
         const struct member_state *m = &pair->members[side];
         const char *vm = pair_domain(pair, side);
@@ -35,6 +40,10 @@ bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, ch
 #define TROUBLE(...) (snprintf(text, EVENT_TEXT_LEN, __VA_ARGS__), true)
         if (m->domain == DOMAIN_UNDEFINED)
                 return TROUBLE("%s: libvirt knows no such domain", vm);
+        if (member_left_for_good(pair, side))
+                return TROUBLE("%s: stopped by an operator after its pair was taken out; it may be started for other "
+                               "uses",
+                               vm);
         if (m->operator_hold && m->domain != DOMAIN_PAUSED && m->reason == REASON_MIGRATED)
                 return TROUBLE("%s: migrated to another host by an operator; migrate it back to go on", vm);
         if (m->operator_hold)
@@ -87,7 +96,7 @@ static void member_reasons(struct pair *pair, enum side side, usec_t now_usec) {
         const char *vm = pair_domain(pair, side);
         char text[EVENT_TEXT_LEN];
 
-        if (member_trouble(pair, side, now_usec, text))
+        if (!member_left_for_good(pair, side) && member_trouble(pair, side, now_usec, text))
                 reason(pair, "%s", text);
         if (m->domain == DOMAIN_UNDEFINED)
                 return; /* what a look finds says the same */
