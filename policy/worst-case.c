@@ -150,7 +150,7 @@ static void print_row(const struct pair_policy *pair, const struct worst_case *w
  * when every step uses up its deadline. */
 size_t worst_case_print(const struct policy *policy, FILE *f) {
         struct worst_case rows[WORST_CASES_MAX];
-        char objective[UNITS_TEXT_MAX];
+        char objective[UNITS_TEXT_MAX], wait[UNITS_TEXT_MAX];
         size_t n_missed = 0, n;
 
         for (size_t i = 0; i < policy->n_pairs; i++) {
@@ -166,6 +166,11 @@ size_t worst_case_print(const struct policy *policy, FILE *f) {
                         if (rows[j].recover_usec != USEC_INFINITY && !worst_case_meets(&rows[j], pair->objective_usec))
                                 n_missed++;
                 }
+                if (pair->on_guest_shutdown == GUEST_STOP_WAIT || pair->on_guest_reboot == GUEST_STOP_WAIT)
+                        fprintf(f,
+                                "  A stop that a guest announces is waited for up to %s, also where its QEMU has "
+                                "ended meanwhile as it was asked to.\n",
+                                duration_format(wait, pair->guest_stop_timeout_usec));
         }
         return n_missed;
 }

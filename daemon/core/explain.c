@@ -177,8 +177,9 @@ static void explain_going(const struct ask *ask, enum side side, struct member_e
         const struct member_state *member = &ask->pair->members[side];
         char ago[UNITS_TEXT_MAX], rest[UNITS_TEXT_MAX];
 
-        say(ret->rule, "its guest announced its %s %s ago; policy: wait", member->going,
-            span(ago, ask->now - member->going_usec));
+        say(ret->rule, "its guest announced its %s %s ago%s; policy: wait", member->going,
+            span(ago, ask->now - member->going_usec),
+            member->process_known && !member->process_alive ? ", and its process has ended" : "");
         say(ret->tip, "not back in %s -> failed -> ",
             span(rest, left(ask->pair->policy->guest_stop_timeout_usec, ask->now - member->going_usec)));
         say_consequence(ask, side, ret->tip);
@@ -188,6 +189,7 @@ static void explain_going(const struct ask *ask, enum side side, struct member_e
 static void explain_waiting(const struct ask *ask, enum side side, struct member_explanation *ret) {
         const struct member_state *member = &ask->pair->members[side];
         bool gone = member->gone_wait_usec != 0;
+        bool announced = gone && member->going_usec && member->gone_signal < 0;
         char rest[UNITS_TEXT_MAX];
 
         if (gone)
@@ -197,8 +199,10 @@ static void explain_waiting(const struct ask *ask, enum side side, struct member
                 say(ret->rule, "it was paused, nobody has said why");
         say(ret->tip, "nothing heard in %s -> %s",
             span(rest, left(gone ? member->gone_wait_usec : member->pause_wait_usec, ask->now)),
-            gone ? "failed -> " : "an operator's doing: hands off");
-        if (gone)
+            announced ? "waited for as the stop that its guest announced" :
+            gone      ? "failed -> " :
+                        "an operator's doing: hands off");
+        if (gone && !announced)
                 say_consequence(ask, side, ret->tip);
 }
 
@@ -213,7 +217,7 @@ static void explain_member(const struct ask *ask, enum side side, struct member_
                 say(ret->tip, "it runs again -> watched again; until then nothing is done");
         } else if (member->failure[0])
                 explain_failed(ask, side, ret);
-        else if (member->going_usec)
+        else if (member->going_usec && member->gone_wait_usec == 0)
                 explain_going(ask, side, ret);
         else if (member->gone_wait_usec || member->pause_wait_usec)
                 explain_waiting(ask, side, ret);
