@@ -11,7 +11,7 @@
 static void say(struct standby *standby, const char *what) {
         const char *why = virGetLastErrorMessage();
 
-        snprintf(standby->document.text, STANDBY_TEXT_LEN, "%s: %s", what, why ? why : "unknown error");
+        snprintf(standby->unseen, sizeof(standby->unseen), "%s: %s", what, why ? why : "unknown error");
 }
 
 int standby_connect(struct standby *standby, struct error *error) {
@@ -70,7 +70,7 @@ static enum alone_state look_at_domain(struct standby *standby, usec_t *ret_wait
 
         standby->active = false;
         if (standby_connect(standby, &error) < 0) {
-                snprintf(standby->document.text, STANDBY_TEXT_LEN, "%s", error_text(&error));
+                snprintf(standby->unseen, sizeof(standby->unseen), "%s", error_text(&error));
                 error_deinit(&error);
                 return ALONE_UNKNOWN;
         }
@@ -136,13 +136,14 @@ static void look_at_process(struct standby *standby) {
                 (void) close(standby->pidfd);
         standby->pidfd = r == 0 ? pidfd : -1;
         if (r == -EEXIST)
-                snprintf(standby->document.text, STANDBY_TEXT_LEN, "a QEMU of that name runs that libvirt does not "
+                snprintf(standby->unseen, sizeof(standby->unseen), "a QEMU of that name runs that libvirt does not "
                          "know; it is left alone, and nothing is resumed beside it");
 }
 
 void standby_look(struct standby *standby) {
         usec_t waited = 0;
 
+        standby->unseen[0] = 0;
         standby->sight.vm = look_at_domain(standby, &waited);
         if (standby->sight.vm == ALONE_LOST || standby->sight.vm == ALONE_CRASHED)
                 standby_waited(&standby->document.record, waited);

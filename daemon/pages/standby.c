@@ -29,6 +29,11 @@ static const char *weakness_of(const struct standby *standby, usec_t now) {
         return counts ? standby_weakness(standby->vm, record, &standby->sight, now) : NULL;
 }
 
+/* What the last look could not do goes before what the last work came to. */
+static const char *problem_of(const struct standby *standby) {
+        return *standby->unseen ? standby->unseen : standby->document.text;
+}
+
 int standby_keep(struct standby *standby, struct error *error) {
         struct standby_document *document = &standby->document, shown;
         const char *weakness;
@@ -41,8 +46,8 @@ int standby_keep(struct standby *standby, struct error *error) {
         document->kept_usec = standby->sight.kept_usec;
         document->flaps_left = standby_flaps_left(standby->vm, &document->record, document->time_usec);
         shown = *document;
-        if (!*shown.text && weakness)
-                snprintf(shown.text, sizeof(shown.text), "%s", weakness);
+        snprintf(shown.text, sizeof(shown.text), "%s", *problem_of(standby) || !weakness ? problem_of(standby)
+                                                                                        : weakness);
         text_clean(shown.text); /* libvirt may have quoted QEMU */
         return standby_document_write(standby->dir, &shown, error);
 }
@@ -186,7 +191,7 @@ static void hold(struct standby *standby, usec_t now) {
         const char *reason = standby_reason(standby->vm, &document->record, &standby->sight, now);
         char before[STANDBY_TEXT_LEN];
 
-        snprintf(before, sizeof(before), "%s", document->text);
+        snprintf(before, sizeof(before), "%s", problem_of(standby));
         snprintf(document->text, sizeof(document->text), "%s%s%.400s; see to it, and start the VM", reason,
                  *before ? ": " : "", before);
         standby_held(&document->record);
@@ -237,7 +242,7 @@ static enum standby_news last_news(const struct standby *standby) {
 /* Tells when the VM begins to be armed, and when it has not been for a while. */
 static void tell_protection(struct standby *standby, usec_t now) {
         const enum standby_state state = state_of(standby, now);
-        const char *why = standby->document.text;
+        const char *why = problem_of(standby);
 
         if (state != STANDBY_UNARMED && state != STANDBY_DEGRADED && state != STANDBY_UNKNOWN)
                 standby->weak_usec = 0;
@@ -316,6 +321,8 @@ int standby_run(struct standby *standby, struct error *error) {
         error_deinit(&read);
         snprintf(standby->document.domain, sizeof(standby->document.domain), "%s", standby->domain);
         standby->document.doing[0] = 0;
+        if (!standby->document.record.held)
+                standby->document.text[0] = 0; /* of the life before */
         standby->sight.saving_usec = standby->document.took_usec;
         standby_events_load(standby);
         for (;;) {

@@ -46,6 +46,7 @@ struct standby {
 
         struct standby_document document; /* as it is kept */
         struct standby_sight sight;
+        char unseen[STANDBY_TEXT_LEN]; /* what kept the last look from seeing the VM as it is; empty: nothing */
         usec_t weak_usec;             /* since when it is not armed; 0: it is */
         struct standby_proof proof;
         usec_t proved_usec;           /* when that was asked last */
@@ -64,7 +65,7 @@ struct standby {
 #define STANDBY_INIT \
         (struct standby) { .pidfd = -1, .servers.cancel_fd = -1, .proof.cancel_fd = -1 }
 
-/* Looks at the VM: fills in what is seen in `sight`. What keeps it from being seen is in `text`. */
+/* Looks at the VM: fills in what is seen in `sight`. What keeps it from being seen is in `unseen`. */
 void standby_look(struct standby *standby);
 /* The VM's process, as process_find() does, and which run of the VM it is; 0: not known, or it has ended. */
 int standby_find_run(const char *run_dir, const char *domain, int *ret_pidfd, uint64_t *ret_run);

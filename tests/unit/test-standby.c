@@ -48,7 +48,7 @@ static struct {
         _Atomic unsigned finds;
         int state, reason;   /* as libvirt says */
         usec_t takes_usec;   /* libvirt, to say it */
-        bool transient;
+        bool transient, silent; /* libvirt does not tell the state */
         const char *xml;     /* of the VM */
         unsigned looks;
         void (*on_look)(void);
@@ -126,7 +126,7 @@ int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsig
         world.now_usec += world.takes_usec;
         *state = world.state;
         *reason = world.reason;
-        return 0;
+        return world.silent ? -1 : 0;
 }
 
 int __wrap_virDomainFree(virDomainPtr domain) {
@@ -512,6 +512,25 @@ static void why_it_is_paused_says_whether_it_failed(void) {
         standby_deinit(&standby);
 }
 
+static void what_a_look_could_not_do_is_told_until_the_next_one_can(void) {
+        struct standby standby = new_standby();
+        struct standby_document kept = { 0 };
+
+        world.silent = true;
+        standby_look(&standby);
+        REQUIRE(standby_keep(&standby, NULL) == 0 && standby_document_read(dir, &kept, NULL) == 0);
+        CHECK(strstr(kept.text, "end of file") != NULL);
+        world.silent = false;
+        standby_look(&standby);
+        REQUIRE(standby_keep(&standby, NULL) == 0 && standby_document_read(dir, &kept, NULL) == 0);
+        CHECK_TEXT(kept.text, "");
+        snprintf(standby.document.text, STANDBY_TEXT_LEN, "no checkpoint was taken"); /* that of the last work stays */
+        standby_look(&standby);
+        REQUIRE(standby_keep(&standby, NULL) == 0 && standby_document_read(dir, &kept, NULL) == 0);
+        CHECK_TEXT(kept.text, "no checkpoint was taken");
+        standby_deinit(&standby);
+}
+
 #define XML "<domain type='kvm'><name>a</name><devices>%s</devices></domain>"
 
 static void what_could_not_go_on_is_not_saved(void) {
@@ -630,7 +649,7 @@ TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_ou
           TEST(nothing_is_done_before_the_decision_is_kept),
           TEST(waiting_for_libvirt_counts_only_over_one_connection),
           TEST(how_it_ended_says_whether_somebody_wished_it), TEST(why_it_is_paused_says_whether_it_failed),
-          TEST(what_could_not_go_on_is_not_saved),
+          TEST(what_a_look_could_not_do_is_told_until_the_next_one_can), TEST(what_could_not_go_on_is_not_saved),
           TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on),
           TEST(nothing_is_given_up_for_a_checkpoint_that_cannot_be_begun),
           TEST(what_is_told_survives_a_crash_and_a_boot), TEST(end))
