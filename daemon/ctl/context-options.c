@@ -29,13 +29,27 @@ static void on_signal(int number) {
         errno = saved;
 }
 
+/* What is ignored stays so (nohup(1)). */
+static void set_signals(const struct sigaction *action) {
+        static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+        struct sigaction before;
+
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+                if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+                        (void) sigaction(numbers[i], action, NULL);
+}
+
 static void take_signals(void) {
-        struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART | (int) SA_RESETHAND };
+        const struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART | (int) SA_RESETHAND };
 
         cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        (void) sigaction(SIGINT, &action, NULL);
-        (void) sigaction(SIGTERM, &action, NULL);
-        (void) sigaction(SIGHUP, &action, NULL);
+        set_signals(&action);
+}
+
+void context_command_end_at_once(void) {
+        const struct sigaction action = { .sa_handler = SIG_DFL };
+
+        set_signals(&action);
 }
 
 /* A line that is written over, for whoever looks on. */

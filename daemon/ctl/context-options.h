@@ -18,8 +18,11 @@ struct context_command {
 };
 
 /* Takes the options; CTL_OK, or an exit code with the message printed. Ctrl-C gives the job up from here on, a second
- * one ends the program at once. The job points into the command, which stays where it is. */
+ * one ends the program at once; a signal that is ignored stays ignored. The job points into the command, which stays
+ * where it is. */
 int context_command_init(struct context_command *command, const struct ctl *ctl);
 void context_command_deinit(struct context_command *command);
+/* Where there is nothing to be put back: the first Ctrl-C ends the program too. */
+void context_command_end_at_once(void);
 /* The line with the progress ends. */
 void context_command_done(struct context_command *command);

@@ -2,7 +2,6 @@
 
 /* Programs out of server memory; needs no daemon. */
 
-#include <signal.h>
 #include <string.h>
 
 #include "agents/protocol/json-text.h"
@@ -15,6 +14,7 @@ static struct program_job job_of(const struct context_command *command) {
                 .key = command->key,
                 .persistent = command->job.persistent,
                 .force = command->job.force,
+                .dry_run = command->job.dry_run,
                 .progress = command->job.progress,
         };
 }
@@ -79,9 +79,7 @@ static int start(struct ctl *ctl, struct context_command *command) {
                 return ctl_fail(CTL_USAGE, "usage: failoverctl program run NAME [-- ARGUMENTS]");
         if (ctl->dry_run)
                 return check(ctl, command);
-        (void) signal(SIGINT, SIG_DFL); /* there is nothing to be put back */
-        (void) signal(SIGTERM, SIG_DFL);
-        (void) signal(SIGHUP, SIG_DFL);
+        context_command_end_at_once();
         (void) program_run(&job, ctl->args[1], ctl->rest + 1, &error);
         (void) context_command_failed(command, &error);
         return CTL_NOT_STARTED;

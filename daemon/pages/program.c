@@ -96,8 +96,13 @@ int program_put(const struct program_job *job, const char *path, const char *nam
 
 static int look(struct program_source *source, const struct context_entry *entry, struct error *error) {
         const struct context_servers *servers = source->job->servers;
-        int r = context_place_look(servers, entry, true, &source->place, error);
+        int r;
 
+        if (source->job->dry_run && context_entry_primary(entry) < 0)
+                return error_set(error, -ENOTCONN, "its memory server does not answer, or has no current copy, and who "
+                                 "only looks does not put the copy elsewhere in its place; `failoverctl program run` "
+                                 "without --dry-run does, if one is whole");
+        r = context_place_look(servers, entry, true, &source->place, error);
         if (r == 0) {
                 source->name = entry->name;
                 source->primary = source->place.primary;

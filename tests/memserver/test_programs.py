@@ -112,6 +112,18 @@ def test_the_pages_of_a_program_come_as_it_runs(servers, large):
 
 
 @mounts
+def test_what_is_ignored_is_ignored_in_the_program_too(servers):
+    """As under nohup(1)."""
+    server = servers()
+    ctl("put", shutil.which("grep"), "grep", *named(server))
+    command = [FAILOVERCTL, "program", "run", "grep", *named(server), "--", "SigIgn", "/proc/self/status"]
+    for trap in "trap '' HUP INT; ", "":
+        said = [subprocess.run(["sh", "-c", trap + 'exec "$@"', "sh", *words], capture_output=True, text=True,
+                               timeout=SECONDS, check=True).stdout for words in (command, ["grep", *command[-2:]])]
+        assert said[0] == said[1] and said[0].startswith("SigIgn"), said
+
+
+@mounts
 def test_several_run_out_of_one_image_and_it_is_not_dropped_meanwhile(servers, large):
     server = servers()
     ctl("put", LARGE, "large", *named(server))
@@ -151,6 +163,14 @@ def test_programs_go_on_at_the_mirror_when_their_server_is_lost(servers, large, 
         late = large(primary, mirror)
         late.touch(0, PAGES - 1)
         assert late.end()[0] == 0
+
+
+def test_who_only_looks_promotes_no_mirror(servers):
+    primary, mirror = servers(), servers()
+    ctl("put", LARGE, "large", *named(primary, mirror))
+    primary.kill()
+    assert "only looks" in ctl("run", "large", "--dry-run", *named(primary, mirror), code=1)
+    assert space(mirror)["role"] == "mirror"
 
 
 @mounts
