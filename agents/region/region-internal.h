@@ -80,6 +80,7 @@ struct failover_region {
         struct region_channel reports;
         pthread_cond_t to_report;
         bool report_over;
+        struct channel *telling; /* that a report is under way over; NULL: none is */
 
         /* since when it fails without a break, CLOCK_BOOTTIME, and how: writing, and reports */
         struct region_trouble {
@@ -109,7 +110,7 @@ int region_write_flush(struct failover_region *region, struct error *error);
 
 /* region-report.c: tells the holder what is counted here, in a thread that nothing else waits for. */
 int region_report_start(struct failover_region *region, struct error *error);
-/* Has it end, which region_report_stop() waits for. */
+/* Has it end, also in the middle of a report, which region_report_stop() waits for. */
 void region_report_finish(struct failover_region *region);
 void region_report_stop(struct failover_region *region);
 /* With the lock held: it went so, this time. */

@@ -35,6 +35,21 @@ static struct region_report count(const struct failover_region *region) {
         };
 }
 
+/* So that what is under way can be ended. False: it is over. */
+static bool begin_telling(struct failover_region *region) {
+        pthread_mutex_lock(&region->lock);
+        if (!region->report_over)
+                region->telling = region->reports.channel;
+        pthread_mutex_unlock(&region->lock);
+        return region->telling;
+}
+
+static void end_telling(struct failover_region *region) {
+        pthread_mutex_lock(&region->lock);
+        region->telling = NULL;
+        pthread_mutex_unlock(&region->lock);
+}
+
 static int tell(struct failover_region *region, const struct region_report *report) {
         unsigned char bytes[REGION_REPORT_BYTES];
         struct error error = ERROR_INIT;
@@ -46,7 +61,10 @@ static int tell(struct failover_region *region, const struct region_report *repo
         if (channel_size(region->reports.channel) != sizeof(bytes)) /* one who takes any name for the region's */
                 return -EPERM;
         region_report_encode(report, bytes);
+        if (!begin_telling(region))
+                return -ECANCELED;
         r = channel_call(region->reports.channel, PEER_WRITE, bytes, sizeof(bytes), 0);
+        end_telling(region);
         if (r < 0)
                 region_channel_drop(&region->reports);
         return r;
@@ -102,6 +120,8 @@ int region_report_start(struct failover_region *region, struct error *error) {
 void region_report_finish(struct failover_region *region) {
         pthread_mutex_lock(&region->lock);
         region->report_over = true;
+        if (region->telling)
+                channel_break(region->telling);
         pthread_cond_broadcast(&region->to_report);
         pthread_mutex_unlock(&region->lock);
 }

@@ -4,6 +4,7 @@ import collections
 import errno
 import json
 import os
+import subprocess
 
 import nbd
 import pytest
@@ -47,6 +48,12 @@ def fails_with(client, code):
     return answers
 
 
+def is_unread_at(server):
+    """Whether something has been sent to it that it has not read."""
+    sockets = subprocess.run(["ss", "-xH", "src", server.socket], check=True, capture_output=True, text=True).stdout
+    return any("ESTAB" in line and int(line.split()[2]) > 0 for line in sockets.splitlines())
+
+
 def test_a_holder_is_told_how_its_region_is_used(clients, servers):
     holder = Holder(clients, servers(), 1)
     writer = holder.writer()
@@ -83,6 +90,17 @@ def test_nothing_but_a_report_gets_through_where_reports_go(clients, servers):
     assert holder.server.space()["held_bytes"] == 0
     with pytest.raises(nbd.Error):
         holder.server.connect("0" * 64 + ".report")
+
+
+def test_a_report_that_a_silent_holder_does_not_take_holds_no_close_up(clients, servers):
+    """Nothing is left to be written back, so that nothing else would wait for its answer."""
+    holder = Holder(clients, servers(), 1, **{"deadline-ms": 600000})
+    writer = holder.writer()
+    holder.until_told()
+    holder.server.stop()
+    until(lambda: is_unread_at(holder.server), SECONDS, "a report is under way")
+    writer.ask("close")
+    holder.server.go_on()
 
 
 def test_a_server_that_takes_any_name_is_told_nothing(clients):
