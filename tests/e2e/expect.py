@@ -8,7 +8,7 @@ def table_adds_up(pair):
     assert sum(row["usage_bytes"] for row in table["rows"]) == table["governed_bytes"]
 
 
-def counts(pair, vm, app="db", seconds=30):
+def counts(pair, vm, app="db", seconds=90):
     """The application has filled its region there and keeps looking at it."""
     until(lambda: pair.count(vm, app) > 0, seconds, f"{app} counts on {vm}")
 

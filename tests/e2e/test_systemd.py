@@ -348,6 +348,7 @@ def test_policy_applied_by_root_is_in_force_and_in_its_file(service):
 def test_stopped_and_started_again_nobody_notices(service):
     before, flows = life(service), service.n_flows()
     active = before[0]
+    counts(service, active)
     assert service.failoverd.stop() == 0
     assert container(service).show(UNIT, "ActiveState") == "inactive"
     counts_further(service, active)

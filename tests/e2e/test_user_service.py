@@ -2,7 +2,7 @@
 """failoverd as a service of one user's systemd, for qemu:///session."""
 import pytest
 
-from expect import moved, rejoined
+from expect import counts, moved, rejoined
 from testbed.policy import policy
 from testbed.system import UserStand, obstacle
 from testbed.wait import until
@@ -42,10 +42,11 @@ def test_libvirtd_and_guests_are_no_part_of_failoverds_service(service):
 def test_stopped_failoverd_leaves_libvirtd_guests_and_applications_alone(service):
     before, flows = untouched(service), service.n_flows()
     active, libvirtd = before[0], service.session.unit_pids(LIBVIRTD)
+    counts(service, active)
     service.session.systemctl("stop", UNIT)
     assert service.session.unit_pids(LIBVIRTD) == libvirtd
     counted = service.count(active, "db")
-    until(lambda: service.count(active, "db") > counted, 10, "the application runs on")
+    until(lambda: service.count(active, "db") > counted, 30, "the application runs on")
     service.session.systemctl("start", UNIT)
     service.wait_armed(60)
     assert untouched(service) == before and service.n_flows() == flows
