@@ -93,7 +93,8 @@ static bool at_rest(const struct sim *sim, const struct pair *pair) {
 static void cause(struct sim *sim, int pair, const struct readiness_case *c) {
         switch (c->fault) {
         case READINESS_SYSTEM:
-                if ((sim->random & 1) && vm_guest_acts(sim_vm(sim, pair, c->side))) /* who has not booted cannot panic */
+                /* A guest that has not booted cannot panic. */
+                if ((sim->random & 1) && vm_guest_acts(sim_vm(sim, pair, c->side)))
                         vm_panic(sim, pair, c->side);
                 else
                         vm_kill(sim, pair, c->side, REASON_FAILED, 5 * USEC_PER_MSEC);
