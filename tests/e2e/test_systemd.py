@@ -56,6 +56,7 @@ FILES = """
 /usr/share/man/man1/failoverctl.1
 /usr/share/man/man3/failover-region.3
 /usr/share/man/man3/failover_region_atomic.3
+/usr/share/man/man3/failover_region_check.3
 /usr/share/man/man3/failover_region_close.3
 /usr/share/man/man3/failover_region_data.3
 /usr/share/man/man3/failover_region_error.3
@@ -67,6 +68,7 @@ FILES = """
 /usr/share/man/man3/failover_region_refresh.3
 /usr/share/man/man3/failover_region_share.3
 /usr/share/man/man3/failover_region_size.3
+/usr/share/man/man3/failover_share_check.3
 /usr/share/man/man3/failover_share_close.3
 /usr/share/man/man3/failover_share_data.3
 /usr/share/man/man3/failover_share_flip.3
