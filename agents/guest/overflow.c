@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@
 
 #define LOOK_USEC USEC_PER_SEC
 #define SECTOR_BYTES 512
+#define LOCK_EVERY_MSEC 20
+#define LOCK_TRIES 250
 
 static inline void closedirp(DIR **dir) {
         if (*dir)
@@ -50,6 +53,18 @@ int overflow_find(const char *sys_dir, char ret_names[OVERFLOW_DISKS_MAX][OVERFL
 
 /* ---- in the process of its own --------------------------------------------------------------------------- */
 
+/* Others hold it for moments, as udev does to look at a disk. -EBUSY: somebody keeps it. */
+static int take_lock(int fd) {
+        for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+                if (errno != EWOULDBLOCK)
+                        return -errno;
+                if (tries == LOCK_TRIES)
+                        return -EBUSY;
+                poll(NULL, 0, LOCK_EVERY_MSEC);
+        }
+        return 0;
+}
+
 /* The lock keeps udev from having the kernel read the disk's table anew, by which it would be divided no more, until a
  * slice is in use. */
 static int work(const struct overflow_disk *disk, const struct overflow_slice *slice, enum overflow_step step) {
@@ -61,8 +76,11 @@ static int work(const struct overflow_disk *disk, const struct overflow_slice *s
         snprintf(whole, sizeof(whole), "/dev/%s", disk->name);
         snprintf(path, sizeof(path), "/dev/%s", slice->name);
         lock = open(whole, O_RDONLY | O_CLOEXEC);
-        if (lock < 0 || flock(lock, LOCK_EX) < 0)
+        if (lock < 0)
                 return -errno;
+        r = take_lock(lock);
+        if (r < 0)
+                return r;
         for (unsigned i = 0; i < disk->n_slices; i++)
                 sizes[i] = disk->slices[i].size_bytes;
         if (step == OVERFLOW_LEAVE)

@@ -87,6 +87,7 @@ struct failover_region {
                 int code; /* 0: it does not */
                 usec_t since_usec;
         } writing_trouble, holder_trouble;
+        usec_t taken_usec; /* when the other end took stores last, CLOCK_BOOTTIME */
 
         struct stream *stream; /* NULL: it is none */
 };

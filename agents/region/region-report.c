@@ -74,6 +74,7 @@ static int tell(struct failover_region *region, const struct region_report *repo
  * such export. With the lock held, which it lets go meanwhile. */
 static bool report(struct failover_region *region, unsigned *n_unheard) {
         const struct region_report report = count(region);
+        usec_t begun_usec = clock_usec(CLOCK_BOOTTIME);
         int r;
 
         pthread_mutex_unlock(&region->lock);
@@ -83,8 +84,8 @@ static bool report(struct failover_region *region, unsigned *n_unheard) {
                 *n_unheard = 0;
         else if (*n_unheard > 0 && --*n_unheard == 0)
                 return false;
-        if (*n_unheard == 0)
-                region_trouble_note(&region->holder_trouble, r);
+        if (*n_unheard == 0) /* stores that were taken meanwhile say more than a report that was not */
+                region_trouble_note(&region->holder_trouble, r == -EPERM || region->taken_usec < begun_usec ? r : 0);
         return r != -EPERM;
 }
 

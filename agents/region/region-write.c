@@ -120,6 +120,8 @@ static int write_runs(struct failover_region *region, uint64_t *from, bool *ret_
         }
         pthread_mutex_lock(&region->lock);
         region->statistics.written += r < 0 ? 0 : bytes;
+        if (r == 0 && n > 0)
+                region->taken_usec = clock_usec(CLOCK_BOOTTIME);
         region->unflushed = region->unflushed || n > 0;
         if (!region->shadow || r < 0)
                 region_table_written(&region->table, r == 0);

@@ -345,6 +345,8 @@ static int parse(struct ctl *ctl, int argc, char **argv, const struct verb **ret
                         given[n_given++] = (char) letter;
         }
         *ret_verb = optind < argc ? find_verb(argv[optind]) : NULL;
+        if (optind < argc && !*ret_verb)
+                return ctl_fail(CTL_USAGE, "no verb \"%s\"; `failoverctl --help` lists them", argv[optind]);
         if (asked) {
                 if (*ret_verb)
                         help_verb(*ret_verb);
@@ -355,8 +357,6 @@ static int parse(struct ctl *ctl, int argc, char **argv, const struct verb **ret
         }
         if (optind == argc)
                 return ctl_fail(CTL_USAGE, "what shall it do? `failoverctl --help` lists the verbs");
-        if (!*ret_verb)
-                return ctl_fail(CTL_USAGE, "no verb \"%s\"; `failoverctl --help` lists them", argv[optind]);
         ctl->verb = argv[optind++];
         for (int i = 0; i < n_given; i++)
                 if (!takes(*ret_verb, given[i]))

@@ -144,7 +144,7 @@ static int ask_holder(struct json_object *root, size_t i, usec_t timeout_usec) {
         if (r == 0 && from->r > 0)
                 r = add_answer(region, get_text(region, from == &holder ? "holder" : "mirror", "?"), &from->status);
         else if (r == 0)
-                r = add_reason(region, from->r == 0 ? "the holder has no such region" : error_text(&from->error));
+                r = add_reason(region, from->r == 0 ? REGION_HOLDERS_NONE : error_text(&from->error));
         error_deinit(&holder.error);
         error_deinit(&mirror.error);
         return r;

@@ -39,15 +39,20 @@ static void add_trouble(struct json_object *root, struct json_object *from) {
         struct json_object *pair = find(root, "pairs", "name", get_text(from, "pair", ""));
         struct json_object *app = find(pair, "applications", "name", get_text(from, "application", ""));
         struct json_object *region = find(app, "regions", "region", get_text(from, "region", ""));
+        const char *copy = get_text(from, "held.mirror", "none");
         char text[512], age[FORMAT_MAX];
 
         if (!region)
                 return;
-        if (get_text(from, "held_text", NULL))
+        if (strcmp(get_text(from, "held_text", ""), REGION_HOLDERS_NONE) == 0)
+                snprintf(text, sizeof(text), "lost: its holder has no such region; failoverctl regions");
+        else if (get_text(from, "held_text", NULL))
                 snprintf(text, sizeof(text), "not known from its holder: %s", get_text(from, "held_text", ""));
         else if (get_number(from, "held.client.age_ms") > TOLD_MAX_MSEC)
                 snprintf(text, sizeof(text), "its program has told the holder nothing for %s; failoverctl regions",
                          format_age(age, get_number(from, "held.client.age_ms")));
+        else if (get_text(from, "mirror", NULL) && strcmp(copy, "complete") != 0 && strcmp(copy, "filling") != 0)
+                snprintf(text, sizeof(text), "it has no copy now (%s); failoverctl regions", copy);
         else
                 return;
         (void) json_object_object_add(region, "trouble", json_object_new_string(text));

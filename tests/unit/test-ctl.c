@@ -224,6 +224,7 @@ static void wrong_command_lines_are_refused(void) {
         expect("usage-forms", "policy apply a b");
         expect("help", "--help");
         expect("help-verb", "drill --help");
+        expect("help-unknown-verb", "dance --help");
 }
 
 static void without_a_daemon_the_next_step_is_named(void) {
