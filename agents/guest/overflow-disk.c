@@ -138,10 +138,14 @@ enum overflow_step overflow_decide(struct overflow_disk *disk, const struct over
 /* ---- its slices ------------------------------------------------------------------------------------------ */
 
 /* As the kernel names partitions. */
-static void name_slice(const char *disk, unsigned number, char ret[static OVERFLOW_SLICE_NAME_LEN]) {
-        bool digit = *disk && strchr("0123456789", disk[strlen(disk) - 1]);
+static void name_slice(const struct overflow_disk *disk, unsigned char number, char ret[OVERFLOW_SLICE_NAME_LEN]) {
+        char whole[OVERFLOW_NAME_LEN];
+        size_t length;
 
-        snprintf(ret, OVERFLOW_SLICE_NAME_LEN, "%.31s%s%u", disk, digit ? "p" : "", number);
+        memcpy(whole, disk->name, sizeof(whole));
+        length = strnlen(whole, sizeof(whole) - 1);
+        snprintf(ret, OVERFLOW_SLICE_NAME_LEN, "%.31s%s%u", whole,
+                 length > 0 && strchr("0123456789", whole[length - 1]) ? "p" : "", number);
 }
 
 void overflow_divide(struct overflow_disk *disk, uint64_t size_bytes, bool whole) {
@@ -157,6 +161,6 @@ void overflow_divide(struct overflow_disk *disk, uint64_t size_bytes, bool whole
         }
         for (unsigned i = 0; i < disk->n_slices; i++) {
                 disk->slices[i].size_bytes = i + 1 < disk->n_slices ? slice_bytes : size_bytes - i * slice_bytes;
-                name_slice(disk->name, i + 1, disk->slices[i].name);
+                name_slice(disk, (unsigned char) (i + 1), disk->slices[i].name);
         }
 }
