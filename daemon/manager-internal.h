@@ -4,8 +4,7 @@
 /* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
  * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c
  * (what is kept of what was recorded), manager-overflow.c (disks on memory servers), manager-places.c (which there
- * are), manager-regions.c (mirrors of shared regions), manager-standbys.c (VMs
- * that stand alone). */
+ * are), manager-regions.c (mirrors of shared regions), manager-standbys.c (VMs that stand alone). */
 
 #include "daemon/bus/bus.h"
 #include "daemon/host/agent-link.h"
