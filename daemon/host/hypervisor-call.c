@@ -11,30 +11,18 @@
 #include "daemon/base/clock.h"
 #include "daemon/host/evidence-dump.h"
 #include "daemon/host/helper-client.h"
+#include "daemon/host/hypervisor-call-internal.h"
 #include "daemon/host/hypervisor-events.h"
 #include "daemon/host/process.h"
 
 #define LOOK_AGAIN_MSEC 50              /* between looks at something that takes its time */
 #define ANSWER_USEC (100 * USEC_PER_MSEC) /* left for the answer of a call that waits by itself */
 
-static void domain_freep(virDomainPtr *domain) {
-        if (*domain)
-                virDomainFree(*domain);
-}
-
-static void error_deinitp(struct error *error) {
-        error_deinit(error);
-}
-
-#define _cleanup_domain_ _cleanup_(domain_freep)
-#define _cleanup_error_ _cleanup_(error_deinitp)
-
 static struct call *call_of(struct lane_call *call) {
         return (struct call *) call;
 }
 
-/* Keeps libvirt's message of this thread as the call's text and turns its code into an errno. */
-static int libvirt_error(struct call *call) {
+int call_libvirt_error(struct call *call) {
         int code = virGetLastErrorCode();
 
         text_copy(call->lane.text, sizeof(call->lane.text), virGetLastErrorMessage());
@@ -62,31 +50,30 @@ static int libvirt_error(struct call *call) {
         }
 }
 
-static int call_error(struct call *call, const struct error *error) {
+int call_error(struct call *call, const struct error *error) {
         text_copy(call->lane.text, sizeof(call->lane.text), error_text(error));
         return error->code;
 }
 
-/* An end with a word of its own, also a good one. */
-static int call_end(struct call *call, int code, const char *text) {
+int call_end(struct call *call, int code, const char *text) {
         text_copy(call->lane.text, sizeof(call->lane.text), text);
         return code;
 }
 
-static int open_domain(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain) {
+int call_open_domain(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain) {
         virDomainPtr domain = virDomainLookupByName(connection, call->lane.domain);
 
         if (!domain)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         *ret_domain = domain;
         return 0;
 }
 
-static int get_xml(struct call *call, virDomainPtr domain, unsigned flags, char **ret_xml) {
+int call_get_xml(struct call *call, virDomainPtr domain, unsigned flags, char **ret_xml) {
         char *xml = virDomainGetXMLDesc(domain, flags);
 
         if (!xml)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         *ret_xml = xml;
         return 0;
 }
@@ -98,15 +85,14 @@ static int read_facts(struct call *call, virDomainPtr domain, unsigned flags, co
         _cleanup_free_ char *xml = NULL;
         int r;
 
-        r = get_xml(call, domain, flags, &xml);
+        r = call_get_xml(call, domain, flags, &xml);
         if (r < 0)
                 return r;
         r = domain_xml_parse(xml, apps, ret_facts, &error);
         return r < 0 ? call_error(call, &error) : 0;
 }
 
-/* Sleeps a little. False when the call's time is over. */
-static bool look_again(const struct call *call) {
+bool call_look_again(const struct call *call) {
         if (lane_now() + LOOK_AGAIN_MSEC * USEC_PER_MSEC + ANSWER_USEC >= call->lane.deadline_usec)
                 return false;
         poll(NULL, 0, LOOK_AGAIN_MSEC);
@@ -127,7 +113,7 @@ static int undo_late_freeze(struct call *call, virConnectPtr connection, unsigne
         _cleanup_domain_ virDomainPtr now = NULL;
         int r;
 
-        r = open_domain(call, connection, &now);
+        r = call_open_domain(call, connection, &now);
         if (r < 0 || virDomainGetID(now) == asked_id)
                 return 0;
         (void) virDomainResume(now);
@@ -140,7 +126,7 @@ static int run_freeze(struct call *call, virConnectPtr connection) {
         enum domain_state state;
         int r;
 
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
         if (virDomainGetID(domain) == (unsigned) -1)
@@ -148,7 +134,7 @@ static int run_freeze(struct call *call, virConnectPtr connection) {
         /* Returns when QEMU has stopped the processors and drained the disks. */
         if (virDomainSuspend(domain) == 0)
                 return undo_late_freeze(call, connection, virDomainGetID(domain));
-        r = libvirt_error(call);
+        r = call_libvirt_error(call);
         if (get_state(domain, &state, &reason) < 0)
                 return r;
         /* A guest that panicked, or was paused before, has had its processors stopped by QEMU in the same way. */
@@ -171,7 +157,7 @@ static int check_start(struct call *call, virDomainPtr domain) {
                 return call_end(call, -EBUSY, "it has a managed-save image of an operator's: start it by hand, or "
                                                "remove the image (virsh managedsave-remove)");
         if (r < 0 && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         r = read_facts(call, domain, VIR_DOMAIN_XML_INACTIVE, &none, &facts);
         if (r < 0)
                 return r;
@@ -187,7 +173,7 @@ static int run_start(struct call *call, virConnectPtr connection) {
         enum domain_state state;
         int r;
 
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
         r = check_start(call, domain);
@@ -195,11 +181,11 @@ static int run_start(struct call *call, virConnectPtr connection) {
                 return r;
         for (;;) {
                 if (get_state(domain, &state, &reason) < 0)
-                        return libvirt_error(call);
+                        return call_libvirt_error(call);
                 if (state == DOMAIN_SHUTOFF && virDomainCreate(domain) == 0)
                         return call_end(call, 0, "");
                 if (state == DOMAIN_SHUTOFF) {
-                        r = libvirt_error(call);
+                        r = call_libvirt_error(call);
                         /* Anything but a race with somebody else's start or with its own end is final. */
                         if (r != -EINVAL && r != -EAGAIN)
                                 return r;
@@ -208,20 +194,19 @@ static int run_start(struct call *call, virConnectPtr connection) {
                         snprintf(call->lane.text, sizeof(call->lane.text), "it is still %s",
                                  state == DOMAIN_RUNNING ? "running" : state == DOMAIN_PAUSED ? "paused" : "there");
                 }
-                if (!look_again(call))
+                if (!call_look_again(call))
                         return r;
         }
 }
 
-/* A domain that has to run, and its XML of this moment. */
-static int open_running(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain, char **ret_xml) {
-        int r = open_domain(call, connection, ret_domain);
+int call_open_running(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain, char **ret_xml) {
+        int r = call_open_domain(call, connection, ret_domain);
 
         if (r < 0)
                 return r;
         if (virDomainGetID(*ret_domain) == (unsigned) -1) /* as the look-up has told: libvirtd is not asked again */
                 return call_end(call, -ESRCH, "it does not run");
-        return get_xml(call, *ret_domain, 0, ret_xml);
+        return call_get_xml(call, *ret_domain, 0, ret_xml);
 }
 
 static int run_resize(struct call *call, virConnectPtr connection) {
@@ -230,7 +215,7 @@ static int run_resize(struct call *call, virConnectPtr connection) {
         _cleanup_free_ char *xml = NULL, *device = NULL;
         int r;
 
-        r = open_running(call, connection, &domain, &xml);
+        r = call_open_running(call, connection, &domain, &xml);
         if (r < 0)
                 return r;
         r = domain_xml_resize(xml, call->app_name, call->bytes, &device, &error);
@@ -238,7 +223,7 @@ static int run_resize(struct call *call, virConnectPtr connection) {
                 return call_error(call, &error);
         /* Live only: what the VM has at its next start is the persistent XML's matter, which asks for nothing. */
         if (virDomainUpdateDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         return 0;
 }
 
@@ -249,11 +234,11 @@ static int set_vcpus(struct call *call, virDomainPtr domain, bool more) {
                 return call_end(call, -ESRCH, "it does not run");
         plugged = virDomainGetVcpusFlags(domain, VIR_DOMAIN_AFFECT_LIVE);
         if (plugged < 0)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         if (more ? (unsigned) plugged >= call->count : (unsigned) plugged <= call->count)
                 return call_end(call, 0, more ? "they are plugged already" : "they are taken already");
         if (virDomainSetVcpusFlags(domain, call->count, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         return 0;
 }
 
@@ -262,7 +247,7 @@ static int run_vcpus(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         int r;
 
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         return r < 0 ? r : set_vcpus(call, domain, true);
 }
 
@@ -272,7 +257,7 @@ static int run_take_vcpus(struct call *call, virConnectPtr connection) {
         struct domain_facts facts;
         int r;
 
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
         r = read_facts(call, domain, 0, &call->apps, &facts);
@@ -283,133 +268,11 @@ static int run_take_vcpus(struct call *call, virConnectPtr connection) {
         return set_vcpus(call, domain, false);
 }
 
-/* The disk's definition from the persistent XML. */
-static int find_disk_definition(struct call *call, virDomainPtr domain, char **ret_device) {
-        _cleanup_error_ struct error error = ERROR_INIT;
-        _cleanup_free_ char *xml = NULL;
-        int r;
-
-        r = get_xml(call, domain, VIR_DOMAIN_XML_INACTIVE, &xml);
-        if (r < 0)
-                return r;
-        r = domain_xml_disk(xml, call->target, ret_device, &error);
-        return r < 0 ? call_error(call, &error) : 0;
-}
-
-/* 1: attached; 0: not; or an error. */
-static int is_attached(struct call *call, virDomainPtr domain, char **ret_alias) {
-        _cleanup_error_ struct error error = ERROR_INIT;
-        _cleanup_free_ char *xml = NULL;
-        int r;
-
-        r = get_xml(call, domain, 0, &xml);
-        if (r < 0)
-                return r;
-        r = call->kind == CALL_ATTACH_DISK || call->kind == CALL_DETACH_DISK
-                    ? domain_xml_attached_disk(xml, call->target, ret_alias, &error)
-                    : domain_xml_attached_overflow(xml, call->app_name, ret_alias, &error);
-        if (r == -ENOENT)
-                return 0;
-        return r < 0 ? call_error(call, &error) : 1;
-}
-
-/* A failover waits for it, so libvirtd is asked no more than it takes: whether an earlier call has attached it already
- * is looked at where it is refused. */
-static int run_attach_disk(struct call *call, virConnectPtr connection) {
-        _cleanup_free_ char *device = NULL, *alias = NULL;
-        _cleanup_domain_ virDomainPtr domain = NULL;
-        char why[EVENT_TEXT_LEN];
-        int r;
-
-        r = open_domain(call, connection, &domain);
-        if (r < 0)
-                return r;
-        if (virDomainGetID(domain) == (unsigned) -1)
-                return call_end(call, -ESRCH, "it does not run");
-        r = find_disk_definition(call, domain, &device);
-        if (r < 0)
-                return r;
-        if (virDomainAttachDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) == 0)
-                return call_end(call, 0, "");
-        r = libvirt_error(call);
-        text_copy(why, sizeof(why), call->lane.text);
-        if (is_attached(call, domain, &alias) > 0)
-                return call_end(call, 0, "it was attached before");
-        return call_end(call, r, why);
-}
-
-/* Its target and serial number are chosen by the XML of this moment; of one domain one call runs at a time. */
-static int run_attach_overflow(struct call *call, virConnectPtr connection) {
-        _cleanup_free_ char *xml = NULL, *device = NULL;
-        _cleanup_error_ struct error error = ERROR_INIT;
-        _cleanup_domain_ virDomainPtr domain = NULL;
-        int r;
-
-        r = open_running(call, connection, &domain, &xml);
-        if (r < 0)
-                return r;
-        r = domain_xml_overflow(xml, call->app_name, call->socket, &device, &error);
-        if (r == -EEXIST)
-                return call_end(call, 0, "it was attached before");
-        if (r < 0)
-                return call_error(call, &error);
-        if (virDomainAttachDeviceFlags(domain, device, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                return libvirt_error(call);
-        return call_end(call, 0, "");
-}
-
-/* Detaching is a request to the guest. That it is done is read off the live XML, out of which libvirt takes the disk
- * when QEMU has said that the device is deleted, and not before. A request that was refused may be one too many: an
- * earlier one is still with the guest. */
-static int run_detach_disk(struct call *call, virConnectPtr connection) {
-        _cleanup_domain_ virDomainPtr domain = NULL;
-        bool asked = false;
-        int r, refused = 0;
-
-        r = open_domain(call, connection, &domain);
-        if (r < 0)
-                return r;
-        if (virDomainIsActive(domain) == 0)
-                return call_end(call, -ESRCH, "it does not run");
-        do {
-                _cleanup_free_ char *alias = NULL;
-
-                r = is_attached(call, domain, &alias);
-                if (r <= 0)
-                        return r;
-                /* Of the calls that detach, this one does not wait for the guest by itself. */
-                if (!asked && virDomainDetachDeviceAlias(domain, alias, VIR_DOMAIN_AFFECT_LIVE) < 0)
-                        refused = libvirt_error(call);
-                asked = true;
-        } while (look_again(call));
-        if (refused < 0)
-                return refused;
-        snprintf(call->lane.text, sizeof(call->lane.text), "the guest does not let go of %s", call->target);
-        return -ETIMEDOUT;
-}
-
-/* Asks only: a failover's own calls for this domain must not wait for a guest that takes its time. */
-static int run_detach_overflow(struct call *call, virConnectPtr connection) {
-        _cleanup_domain_ virDomainPtr domain = NULL;
-        _cleanup_free_ char *alias = NULL;
-        int r;
-
-        r = open_domain(call, connection, &domain);
-        if (r < 0)
-                return r;
-        if (virDomainIsActive(domain) == 0)
-                return call_end(call, -ESRCH, "it does not run");
-        r = is_attached(call, domain, &alias);
-        if (r <= 0)
-                return r;
-        return virDomainDetachDeviceAlias(domain, alias, VIR_DOMAIN_AFFECT_LIVE) < 0 ? libvirt_error(call) : 0;
-}
-
 static int run_state(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         int r;
 
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         if (r == -ENOENT) {
                 call->state = DOMAIN_UNDEFINED;
                 return 0;
@@ -417,7 +280,7 @@ static int run_state(struct call *call, virConnectPtr connection) {
         if (r < 0)
                 return r;
         if (get_state(domain, &call->state, &call->reason) < 0)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         if (call->state == DOMAIN_SHUTOFF)
                 return 0;
         return read_facts(call, domain, 0, &call->apps, &call->facts);
@@ -427,17 +290,17 @@ static int run_preflight(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         int autostart = 0, persistent, r;
 
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         if (r == -ENOENT)
                 return 0; /* a finding: not defined */
         if (r < 0)
                 return r;
         persistent = virDomainIsPersistent(domain);
         if (persistent < 0)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         /* There is none for a domain that is not persistent. */
         if (persistent > 0 && virDomainGetAutostart(domain, &autostart) < 0)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         r = read_facts(call, domain, VIR_DOMAIN_XML_INACTIVE, &call->apps, &call->facts);
         if (r < 0)
                 return r;
@@ -453,12 +316,12 @@ static int run_balloon(struct call *call, virConnectPtr connection) {
         int n, r;
 
         call->age_usec = USEC_INFINITY;
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
         n = virDomainMemoryStats(domain, stats, VIR_DOMAIN_MEMORY_STAT_NR, 0);
         if (n < 0)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         for (int i = 0; i < n; i++) {
                 usec_t updated = (usec_t) stats[i].val * USEC_PER_SEC, now;
 
@@ -475,10 +338,10 @@ static int run_stats_period(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         int r;
 
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
-        return virDomainSetMemoryStatsPeriod(domain, 1, VIR_DOMAIN_AFFECT_LIVE) < 0 ? libvirt_error(call) : 0;
+        return virDomainSetMemoryStatsPeriod(domain, 1, VIR_DOMAIN_AFFECT_LIVE) < 0 ? call_libvirt_error(call) : 0;
 }
 
 static int run_open_process(struct call *call, virConnectPtr connection) {
@@ -503,11 +366,11 @@ static int check_dump(struct call *call, virConnectPtr connection, unsigned aske
 
         if (lane_now() >= call->lane.deadline_usec)
                 return -ETIMEDOUT;
-        r = open_domain(call, connection, &now);
+        r = call_open_domain(call, connection, &now);
         if (r < 0)
                 return r;
         if (get_state(now, &state, &reason) < 0)
-                return libvirt_error(call);
+                return call_libvirt_error(call);
         if (virDomainGetID(now) != asked_id || (state != DOMAIN_PAUSED && state != DOMAIN_CRASHED))
                 return call_end(call, -ESRCH, "it does not stand still any more");
         return 0;
@@ -519,7 +382,7 @@ static int run_dump(struct call *call, virConnectPtr connection) {
         _cleanup_free_ char *path = NULL;
         int r;
 
-        r = open_domain(call, connection, &domain);
+        r = call_open_domain(call, connection, &domain);
         if (r < 0)
                 return r;
         r = evidence_dump_prepare(call->evidence_dir, call->failover_id, call->side, call->bytes, &path);
@@ -532,7 +395,7 @@ static int run_dump(struct call *call, virConnectPtr connection) {
                 return r;
         if (virDomainCoreDumpWithFormat(domain, path, VIR_DOMAIN_CORE_DUMP_FORMAT_RAW, VIR_DUMP_MEMORY_ONLY) == 0)
                 return 0;
-        r = libvirt_error(call);
+        r = call_libvirt_error(call);
         (void) unlink(path);
         return r;
 }
@@ -553,10 +416,10 @@ static int call_run(struct lane_call *lane_call, virConnectPtr connection) {
                 [CALL_RESIZE] = run_resize,
                 [CALL_VCPUS] = run_vcpus,
                 [CALL_TAKE_VCPUS] = run_take_vcpus,
-                [CALL_ATTACH_DISK] = run_attach_disk,
-                [CALL_DETACH_DISK] = run_detach_disk,
-                [CALL_ATTACH_OVERFLOW] = run_attach_overflow,
-                [CALL_DETACH_OVERFLOW] = run_detach_overflow,
+                [CALL_ATTACH_DISK] = call_attach_disk,
+                [CALL_DETACH_DISK] = call_detach_disk,
+                [CALL_ATTACH_OVERFLOW] = call_attach_overflow,
+                [CALL_DETACH_OVERFLOW] = call_detach_overflow,
                 [CALL_STATE] = run_state,
                 [CALL_PREFLIGHT] = run_preflight,
                 [CALL_BALLOON] = run_balloon,
