@@ -166,19 +166,18 @@ static void tend_mirror(struct pager *pager, struct space_status *space) {
                 choose_mirror(pager);
 }
 
-/* What both of its servers could hold. A mirror that is not asked in time says nothing of it. */
+/* What both of its servers could hold. While the mirror is not heard it is no more than it was. */
 static void note_capacity(struct pager *pager, uint64_t capacity_bytes) {
-        struct space_status space;
+        uint64_t most_bytes = 0;
 
         if (pager->mirror > 0 && (pager->mirror_state == COPY_FILLING || pager->mirror_state == COPY_COMPLETE)) {
                 struct control_ask ask = pager_ask_at_leisure(pager, pager->mirror);
+                struct space_status space;
 
-                if (control_ask_space(&ask, &space, NULL) > 0 && space.capacity_bytes > 0 &&
-                    space.capacity_bytes < capacity_bytes)
-                        capacity_bytes = space.capacity_bytes;
+                most_bytes = control_ask_space(&ask, &space, NULL) > 0 ? space.capacity_bytes : pager->capacity_bytes;
         }
         pthread_mutex_lock(&pager->lock);
-        pager->capacity_bytes = capacity_bytes;
+        pager->capacity_bytes = most_bytes > 0 && most_bytes < capacity_bytes ? most_bytes : capacity_bytes;
         pthread_mutex_unlock(&pager->lock);
 }
 

@@ -149,12 +149,15 @@ static int on_gone(sd_event_source *source, int pidfd, uint32_t events, void *us
         return 0;
 }
 
-/* Where it cannot be, the end of its connection tells. */
+/* Where it cannot be, the end of its connection tells. -ESRCH: it has ended by now. */
 static int watch_process(struct name_server *server, struct client *client) {
+        int r;
+
         client->pidfd = client->owner.pid > 0 ? (int) syscall(SYS_pidfd_open, client->owner.pid, 0) : -1;
         if (client->pidfd < 0)
-                return 0;
-        return sd_event_add_io(server->loop, &client->gone_source, client->pidfd, EPOLLIN, on_gone, client);
+                return client->owner.pid > 0 && errno == ESRCH ? -ESRCH : 0;
+        r = sd_event_add_io(server->loop, &client->gone_source, client->pidfd, EPOLLIN, on_gone, client);
+        return r < 0 ? r : sd_event_source_set_priority(client->gone_source, PRIORITY);
 }
 
 /* Who holds no name has had its answer: of those the oldest makes room. False where there is none. */

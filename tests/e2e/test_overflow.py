@@ -89,14 +89,14 @@ def test_guest_of_160_mib_verifies_300_mib_though_the_primary_stalls(stand):
 def test_traffic_stops_when_memory_suffices_again_after_the_primary_was_killed(stand):
     """What another program had to page out comes home, and nothing is left at the servers."""
     stand.shell(f"(fill run small {SMALL_MIB} > /run/small 2>&1 &)")
-    until(lambda: stand.count("small") > 0, 30, "it has filled its memory")
+    until(lambda: stand.count("small") > 0, PATIENCE, "it has filled its memory")
     fill_more_than_there_is(stand, signal.SIGKILL)
     held = stand.overflow.status()["held_bytes"]
     until(lambda: stand.overflow.status()["held_bytes"] < MIB, PATIENCE, lambda: repr(stand.overflow.status()))
     assert held > SMALL_MIB * MIB / 2, "nothing was left to come home"
     said = stand.overflow.status()
     counted = stand.count("small")
-    until(lambda: stand.count("small") > counted + 50, 30, "it goes on, and finds what it wrote")
+    until(lambda: stand.count("small") > counted + 50, PATIENCE, "it goes on, and finds what it wrote")
     told = stand.overflow.status()
     assert (told["saved_bytes"], told["returned_bytes"]) == (said["saved_bytes"], said["returned_bytes"])
     assert "/dev/vda" in stand.shell("cat /proc/swaps"), "it is there for the next time"
