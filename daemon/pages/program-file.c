@@ -18,6 +18,7 @@
 #define FILE_INODE 2
 #define FOREVER 86400.0 /* seconds: nothing of it ever changes */
 #define READ_MAX MIB
+#define REQUEST_BYTES (READ_MAX + 4096) /* and its head */
 
 struct program_mount {
         struct program_file file;
@@ -64,6 +65,11 @@ static void on_getattr(fuse_req_t request, fuse_ino_t inode, struct fuse_file_in
                 (void) fuse_reply_attr(request, &st, FOREVER);
 }
 
+/* With pages of any size the kernel asks for no more at once: what it asks to write at most is the measure of both. */
+static void on_init(void *userdata, struct fuse_conn_info *connection) {
+        connection->max_write = READ_MAX;
+}
+
 static void on_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info) {
         info->keep_cache = 1; /* another open does not have everything fetched again */
         (void) fuse_reply_open(request, info);
@@ -76,15 +82,16 @@ static void on_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t off
 
         if (n > size)
                 n = size;
-        if (n > READ_MAX)
-                n = READ_MAX;
-        if (n > 0 && mount->file.read(mount->file.userdata, mount->buffer, n, at) < 0)
+        if (n > READ_MAX) /* fewer bytes would be taken for the end of the file */
+                (void) fuse_reply_err(request, EIO);
+        else if (n > 0 && mount->file.read(mount->file.userdata, mount->buffer, n, at) < 0)
                 (void) fuse_reply_err(request, EIO);
         else
                 (void) fuse_reply_buf(request, (const char *) mount->buffer, n);
 }
 
 static const struct fuse_lowlevel_ops operations = {
+        .init = on_init,
         .lookup = on_lookup,
         .getattr = on_getattr,
         .open = on_open,
@@ -167,32 +174,41 @@ static void hide(struct program_mount *mount) {
         free(steal_ptr(mount->directory));
 }
 
+/* Read here, since libfuse tells on stderr of a mount whose end it meets in the midst. 1, 0: nothing now, or -ENODEV
+ * once the mount is gone. */
+static int serve_one(struct program_mount *mount, struct fuse_buf *request) {
+        ssize_t n = read(fuse_session_fd(mount->session), request->mem, REQUEST_BYTES);
+
+        if (n < 0)
+                return errno == EINTR || errno == EAGAIN || errno == ENOENT ? 0
+                       : errno == ECONNABORTED                               ? -ENODEV : -errno;
+        request->size = (size_t) n;
+        fuse_session_process_buf(mount->session, request);
+        return 1;
+}
+
 int program_mount_serve(struct program_mount *mount, int fd) {
         struct pollfd fds[] = {
                 { .fd = fuse_session_fd(mount->session), .events = POLLIN },
                 { .fd = fd, .events = POLLIN },
         };
-        struct fuse_buf request = { 0 };
-        int r = 0;
+        struct fuse_buf request = { .mem = malloc(REQUEST_BYTES) };
+        int r = request.mem ? 0 : -ENOMEM;
 
-        while (r == 0 && !fuse_session_exited(mount->session)) {
+        while (r >= 0 && !fuse_session_exited(mount->session)) {
                 if (poll(fds, ELEMENTSOF(fds), -1) < 0) {
                         r = errno == EINTR ? 0 : -errno;
                         continue;
                 }
-                if (fds[0].revents) {
-                        r = fuse_session_receive_buf(mount->session, &request);
-                        if (r > 0)
-                                fuse_session_process_buf(mount->session, &request);
-                        r = r == 0 ? -ENODEV : r > 0 || r == -EINTR || r == -EAGAIN ? 0 : r;
-                }
+                if (fds[0].revents)
+                        r = serve_one(mount, &request);
                 if (fds[1].revents) {
                         hide(mount);
                         fds[1].fd = -1;
                 }
         }
         free(request.mem);
-        return r == -ENODEV ? 0 : r; /* the mount is gone */
+        return r > 0 || r == -ENODEV ? 0 : r;
 }
 
 struct program_mount *program_mount_free(struct program_mount *mount) {
