@@ -5,8 +5,8 @@
 
 #include "daemon/core/overflow.h"
 #include "daemon/core/pair.h"
-#include "daemon/host/domain-xml.h"
-#include "daemon/host/pagers.h"
+#include "daemon/host/children/pagers.h"
+#include "daemon/host/libvirt/domain-xml.h"
 
 struct manager;
 struct overflow;

@@ -10,7 +10,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/memstream.h"
-#include "daemon/host/standbys.h"
+#include "daemon/host/children/standbys.h"
 #include "daemon/journal.h"
 #include "daemon/manager-internal.h"
 #include "daemon/replay/policy-block.h"

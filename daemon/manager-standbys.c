@@ -12,7 +12,7 @@
 
 #include "daemon/alert.h"
 #include "daemon/base/cleanup.h"
-#include "daemon/host/standbys.h"
+#include "daemon/host/children/standbys.h"
 #include "daemon/journal.h"
 #include "daemon/manager-internal.h"
 

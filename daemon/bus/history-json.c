@@ -7,7 +7,7 @@
 #include "daemon/bus/json-build.h"
 #include "daemon/bus/phases-json.h"
 #include "daemon/bus/status.h"
-#include "daemon/host/evidence.h"
+#include "daemon/host/records/evidence.h"
 
 /* Events that led to a failover stand shortly before it. */
 #define LEAD_USEC (10 * USEC_PER_SEC)

@@ -5,7 +5,7 @@
 
 #include <json-c/json.h>
 
-#include "daemon/host/store-history.h"
+#include "daemon/host/store/store-history.h"
 
 struct history_query {
         const char *id;              /* "" all, the name of a pair or of a VM that stands alone, or one failover's id

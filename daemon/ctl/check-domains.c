@@ -8,7 +8,7 @@
 
 #include "daemon/core/findings.h"
 #include "daemon/ctl/ctl.h"
-#include "daemon/host/domain-xml.h"
+#include "daemon/host/libvirt/domain-xml.h"
 #include "policy/policy.h"
 #include "policy/xml-snippet.h"
 

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/domain-xml.h"
+#include "daemon/host/libvirt/domain-xml.h"
 #include "policy/check.h"
 #include "policy/text.h"
 

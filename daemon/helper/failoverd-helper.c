@@ -28,11 +28,11 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/helper/slots.h"
-#include "daemon/host/cgroup-memory.h"
-#include "daemon/host/cgroup-reclaim.h"
-#include "daemon/host/page-out.h"
+#include "daemon/host/memory/cgroup-memory.h"
+#include "daemon/host/memory/cgroup-reclaim.h"
+#include "daemon/host/memory/page-out.h"
+#include "daemon/host/memory/qemu-memory.h"
 #include "daemon/host/process.h"
-#include "daemon/host/qemu-memory.h"
 
 #define MOUNTINFO "/proc/self/mountinfo"
 #define LOCK_DIR "/run/failoverd-helper" /* the unit's RuntimeDirectory= */

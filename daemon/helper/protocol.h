@@ -9,8 +9,8 @@
 
 #include <stdint.h>
 
-#include "daemon/host/cgroup-memory.h"
-#include "daemon/host/cgroup-pool.h"
+#include "daemon/host/memory/cgroup-memory.h"
+#include "daemon/host/memory/cgroup-pool.h"
 #include "policy/policy.h"
 
 #define HELPER_MAGIC UINT32_C(0x66616905)

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/hypervisor-lane.h"
+#include "daemon/host/libvirt/hypervisor-lane.h"
 
 enum { PRESSURE_MEMORY, PRESSURE_IO, PRESSURE_FILES };
 

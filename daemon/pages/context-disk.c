@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/domain-xml.h"
+#include "daemon/host/libvirt/domain-xml.h"
 
 /* The bytes that QEMU locks in a file (block/file-posix.c): one for each thing it does, one for each that others must
  * not do. The second of each is writing. */

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/domain-xml.h"
+#include "daemon/host/libvirt/domain-xml.h"
 
 #define ASIDE_MAX 1000 /* old overlays of one name */
 

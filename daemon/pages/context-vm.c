@@ -9,7 +9,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/thread.h"
-#include "daemon/host/domain-xml.h"
+#include "daemon/host/libvirt/domain-xml.h"
 
 #define LOOK_MSEC 100
 

@@ -8,7 +8,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
-#include "daemon/host/errand.h"
+#include "daemon/host/store/errand.h"
 #include "daemon/memserver/space-name.h"
 #include "daemon/pages/region-grant.h"
 

@@ -8,14 +8,14 @@
  *
  * It outlives failoverd, which starts it, and reads what it shall do from the copy of the policy that failoverd keeps.
  * Its directory, in a file system that the host's boot empties, holds the lock that says that it lives, and its
- * document (host/standby-document.h).
+ * document (daemon/host/children/standby-document.h).
  */
 
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 
-#include "daemon/host/standby-events.h"
+#include "daemon/host/children/standby-events.h"
 #include "daemon/pages/context.h"
 #include "daemon/pages/standby-proof.h"
 

@@ -22,7 +22,7 @@ from testbed.guests import BUILD                        # noqa: E402
 
 LOOK_MIB, LOOKS = 1024, 7
 STEP_MSEC = 20              # between looks at what is in handover
-PAUSE_FACTOR = 100          # daemon/host/resident-survey.c: of a survey's processor time, before the next
+PAUSE_FACTOR = 100  # of a survey's processor time, before the next: daemon/host/memory/resident-survey.c
 SURVEYED_GIB = 64
 
 

@@ -25,8 +25,8 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/core/handover.h"
 #include "daemon/core/update.h"
-#include "daemon/host/reclaim.h"
-#include "daemon/host/resident.h"
+#include "daemon/host/memory/reclaim.h"
+#include "daemon/host/memory/resident.h"
 
 #define PRINT_USEC (200 * USEC_PER_MSEC)
 

@@ -15,7 +15,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/units.h"
-#include "daemon/host/cgroup-memory.h"
+#include "daemon/host/memory/cgroup-memory.h"
 #include "tests/unit/test.h"
 
 #define SCOPE "/machine.slice/machine-qemu\\x2d1\\x2da.scope"

@@ -8,7 +8,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/bus/explain-json.h"
 #include "daemon/bus/history-json.h"
-#include "daemon/host/evidence.h"
+#include "daemon/host/records/evidence.h"
 
 #define AGO(ms) (FAKE_NOW - (ms) * USEC_PER_MSEC)
 #define WALL_AGO(s) (FAKE_WALL - (s) * USEC_PER_SEC)

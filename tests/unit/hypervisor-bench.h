@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/hypervisor-lane.h"
-#include "daemon/host/hypervisor.h"
+#include "daemon/host/libvirt/hypervisor-lane.h"
+#include "daemon/host/libvirt/hypervisor.h"
 #include "tests/unit/test.h"
 
 #define WAIT_USEC (20 * USEC_PER_SEC) /* for what has to happen */

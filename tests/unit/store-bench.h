@@ -11,9 +11,9 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/evidence.h"
-#include "daemon/host/store-schema.h"
-#include "daemon/host/store.h"
+#include "daemon/host/records/evidence.h"
+#include "daemon/host/store/store-schema.h"
+#include "daemon/host/store/store.h"
 #include "tests/unit/test.h"
 
 #define ANSWERS_MAX 8192

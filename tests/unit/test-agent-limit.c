@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/host/agent-limit.h"
+#include "daemon/host/agents/agent-limit.h"
 #include "tests/unit/test.h"
 
 static void a_limit_is_earned_back_and_not_hoarded(void) {

@@ -10,8 +10,8 @@
 
 #include "agents/protocol/codec.h"
 #include "daemon/base/cleanup.h"
-#include "daemon/host/agent-limit.h"
-#include "daemon/host/agent-link.h"
+#include "daemon/host/agents/agent-limit.h"
+#include "daemon/host/agents/agent-link.h"
 #include "tests/unit/test.h"
 
 #define PATIENCE_USEC (20 * USEC_PER_SEC)

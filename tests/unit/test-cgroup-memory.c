@@ -10,8 +10,8 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 
-#include "daemon/host/cgroup-limit.h"
-#include "daemon/host/cgroup-reclaim.h"
+#include "daemon/host/memory/cgroup-limit.h"
+#include "daemon/host/memory/cgroup-reclaim.h"
 #include "tests/unit/cgroup-tree.h"
 
 /* ---- finding ---------------------------------------------------------------------------------------------- */

@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
-#include "daemon/host/cgroup-pool.h"
-#include "daemon/host/cgroup-reclaim.h"
+#include "daemon/host/memory/cgroup-pool.h"
+#include "daemon/host/memory/cgroup-reclaim.h"
 #include "tests/unit/cgroup-tree.h"
 
 static struct cgroup_pool limit_pool(uint64_t bytes) {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/domain-xml.h"
+#include "daemon/host/libvirt/domain-xml.h"
 #include "tests/unit/test.h"
 
 static const struct app_names apps = { .names = { "db", "", "web" } };

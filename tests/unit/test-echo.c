@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/host/echo.h"
+#include "daemon/host/libvirt/echo.h"
 #include "tests/unit/place.h"
 
 static void count_heard(void *userdata) {

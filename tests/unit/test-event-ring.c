@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/evidence.h"
+#include "daemon/host/records/evidence.h"
 #include "daemon/replay/replay.h"
 #include "policy/text.h"
 #include "tests/unit/test.h"

@@ -10,8 +10,8 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/evidence-dump.h"
-#include "daemon/host/evidence.h"
+#include "daemon/host/records/evidence-dump.h"
+#include "daemon/host/records/evidence.h"
 #include "tests/unit/test.h"
 
 struct bench {

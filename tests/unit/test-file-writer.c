@@ -6,7 +6,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
-#include "daemon/host/file-writer.h"
+#include "daemon/host/store/file-writer.h"
 #include "tests/unit/test.h"
 
 #define PATIENCE_USEC (20 * USEC_PER_SEC)

@@ -9,7 +9,7 @@
 #include <libvirt/virterror.h>
 #include <unistd.h>
 
-#include "daemon/host/hypervisor-call.h"
+#include "daemon/host/libvirt/hypervisor-call.h"
 #include "tests/unit/test.h"
 
 #define PATIENCE_USEC (800 * USEC_PER_MSEC) /* a call looks again until it is over */

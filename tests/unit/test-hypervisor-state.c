@@ -2,7 +2,7 @@
 #include <libvirt/libvirt.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/hypervisor-call.h"
+#include "daemon/host/libvirt/hypervisor-call.h"
 #include "tests/unit/test.h"
 
 static void libvirt_s_words_are_understood(void) {

@@ -13,8 +13,8 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
-#include "daemon/host/pager-parameters.h"
-#include "daemon/host/pagers.h"
+#include "daemon/host/children/pager-parameters.h"
+#include "daemon/host/children/pagers.h"
 #include "tests/unit/test.h"
 
 static char directory[] = "/tmp/test-pagers-XXXXXX", nbdkit[64];

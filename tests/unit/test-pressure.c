@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/host/paging.h"
+#include "daemon/host/memory/paging.h"
 #include "daemon/host/pressure.h"
 #include "tests/unit/place.h"
 

@@ -17,10 +17,10 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/core/update.h"
-#include "daemon/host/page-out.h"
-#include "daemon/host/qemu-memory.h"
-#include "daemon/host/reclaim.h"
-#include "daemon/host/usage-reader.h"
+#include "daemon/host/memory/page-out.h"
+#include "daemon/host/memory/qemu-memory.h"
+#include "daemon/host/memory/reclaim.h"
+#include "daemon/host/memory/usage-reader.h"
 #include "tests/unit/test.h"
 
 #define REGION_BYTES (16 * MIB)

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/resident-survey.h"
+#include "daemon/host/memory/resident-survey.h"
 #include "tests/unit/test.h"
 
 #define PID 4711

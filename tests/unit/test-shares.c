@@ -18,8 +18,8 @@
 #include "daemon/base/clock.h"
 #include "daemon/base/units.h"
 #include "daemon/helper/protocol.h"
-#include "daemon/host/page-out.h"
-#include "daemon/host/reclaim.h"
+#include "daemon/host/memory/page-out.h"
+#include "daemon/host/memory/reclaim.h"
 #include "tests/unit/test.h"
 
 #define WAIT_USEC (20 * USEC_PER_SEC)

@@ -10,7 +10,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/host/alive.h"
-#include "daemon/host/standbys.h"
+#include "daemon/host/children/standbys.h"
 #include "tests/unit/test.h"
 
 static char directory[] = "/tmp/test-standbys-XXXXXX", program[64], dir[64];

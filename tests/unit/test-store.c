@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <sched.h>
 
-#include "daemon/host/store-history.h"
+#include "daemon/host/store/store-history.h"
 #include "tests/unit/store-bench.h"
 
 static void records_read_back_as_written(void) {

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Looks at the resident memory of many QEMU processes on a thread of its own, since that takes milliseconds each and
+ * can block. A survey is begun when somebody asks and is at an end after milliseconds; whoever asks meanwhile is told
+ * what the last one has found, with its age. It counts every page, so what it tells is off by what has changed since
+ * then and by nothing else. All surveys together use at most a hundredth of one processor, however much memory there
+ * is: what costs 15 ms a GiB is looked at every 1.5 s where there is one GiB, and every 100 s where there are 64. A
+ * region that changes hands is followed by itself (reclaim.h).
+ */
+
+#include "daemon/host/memory/resident.h"
+
+struct resident_survey;
+
+struct resident_question {
+        int pid;
+        struct app_names apps;
+};
+
+struct resident_answer {
+        int pid;
+        usec_t seen_usec; /* CLOCK_BOOTTIME */
+        int result;       /* 0 or a negative errno of resident_read_parts() */
+        struct resident_parts parts;
+};
+
+/* `proc`: directory with a directory for each pid, "/proc"; copied. -ENOMEM. */
+int resident_survey_new(const char *proc, struct resident_survey **ret);
+/* A thread that is at work ends by itself. Takes NULL; returns NULL. */
+struct resident_survey *resident_survey_free(struct resident_survey *survey);
+
+/* Begins a survey, unless one is under way or it is too soon; `questions` is copied. Returns 1 where one is under
+ * way now, 0 where not, -ENOMEM or another errno. */
+int resident_survey_begin(struct resident_survey *survey, const struct resident_question *questions, size_t n_questions,
+                          usec_t now_usec);
+
+/* True while one is under way. */
+bool resident_survey_working(struct resident_survey *survey);
+
+/* Copies what was found last of a process. -ENOENT where nothing was. */
+int resident_survey_find(struct resident_survey *survey, int pid, struct resident_answer *ret);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "daemon/host/memory/resident.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/host/memory/qemu-memory.h"
+
+int resident_read(const char *directory, uint64_t *ret_bytes) {
+        _cleanup_fclose_ FILE *f = NULL;
+        char path[256];
+        uint64_t pages;
+
+        snprintf(path, sizeof(path), "%s/statm", directory);
+        f = fopen(path, "re");
+        if (!f)
+                return -errno;
+        if (fscanf(f, "%*u %" SCNu64, &pages) != 1)
+                return -EIO;
+        *ret_bytes = pages * (uint64_t) sysconf(_SC_PAGESIZE);
+        return 0;
+}
+
+static int find_app(const struct app_names *apps, const char *name) {
+        for (int i = 0; name && i < POLICY_APPLICATIONS_MAX; i++)
+                if (apps->names[i][0] != '\0' && strcmp(apps->names[i], name) == 0)
+                        return i;
+        return NO_APP;
+}
+
+static void add_up(const struct qemu_memory *memory, const struct app_names *apps, struct resident_parts *ret) {
+        struct resident_parts parts = {
+                .total_bytes = memory->total_bytes, .system.known = true, .overhead.known = true,
+        };
+        uint64_t guest_bytes = 0;
+
+        for (size_t i = 0; i < memory->n_backends; i++) {
+                const struct memory_backend *backend = &memory->backends[i];
+                int app = find_app(apps, memory_backend_app(backend));
+
+                guest_bytes += backend->block.resident_bytes;
+                if (!backend->block.found)
+                        parts.overhead.known = false;
+                if (app != NO_APP)
+                        parts.apps[app] = (struct resident_part){ backend->block.found, backend->block.resident_bytes,
+                                                                  backend->block.swapped_bytes };
+                else if (backend->block.found)
+                        parts.system.bytes += backend->block.resident_bytes;
+                else
+                        parts.system.known = false;
+        }
+        /* A device that was plugged in later is not on the command line, and nobody tells which mapping is its. */
+        for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++)
+                if (apps->names[i][0] != '\0' && !parts.apps[i].known)
+                        parts.overhead.known = false;
+        if (parts.overhead.known)
+                parts.overhead.bytes = memory->total_bytes - guest_bytes;
+        *ret = parts;
+}
+
+int resident_read_parts(const char *directory, const struct app_names *apps, struct resident_parts *ret) {
+        _cleanup_free_ struct qemu_memory *memory = malloc(sizeof(*memory));
+        int r;
+
+        if (!memory)
+                return -ENOMEM;
+        r = qemu_memory_read(directory, true, memory);
+        if (r < 0)
+                return r;
+        add_up(memory, apps, ret);
+        return 0;
+}
