@@ -21,7 +21,7 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/units.h"
-#include "daemon/manager.h"
+#include "daemon/manager/manager.h"
 
 #define STATUS_EVERY_USEC (5 * USEC_PER_SEC)
 /* What comes after `systemctl start failoverd` finds it on the bus. A bus that is not there does not hold it up. */

@@ -3,7 +3,7 @@
 
 /*
  * Everything that can happen, as data. An event carries its own time; the engine has no other. The shell
- * (daemon/manager.c, or the simulator) makes events out of what hypervisors, agents, the store and operators
+ * (daemon/manager/manager.c, or the simulator) makes events out of what hypervisors, agents, the store and operators
  * say, and hands them to engine_step() one by one.
  *
  * Pairs and applications are named by their index in the engine: `pair` is the slot that the policy event gave

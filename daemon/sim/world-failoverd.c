@@ -67,7 +67,7 @@ static void restore(struct sim *sim, int slot) {
                 checker_restored(sim, sim->engine->pairs[found], &record);
 }
 
-/* The policy of the file with what may not be out of its VMs yet, as begin_policy() of daemon/manager.c has it. */
+/* The policy of the file with what may not be out of its VMs yet, as begin_policy() of daemon/manager/ has it. */
 static struct policy *policy_with_retired(struct sim *sim) {
         struct policy *policy = policy_copy(sim->file_policy);
         struct record *records = calloc((size_t) sim->n_pairs + 1, sizeof(*records));

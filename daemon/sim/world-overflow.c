@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Overflow disks of applications, as failoverd brings them about beside its engine (daemon/manager-overflow.c): a pager
+/* Overflow disks of applications, as failoverd brings them about beside its engine (manager-overflow.c): a pager
  * is started, the disk is attached to the VM, and taken away when it is not wanted any more. */
 
 #include "daemon/sim/world.h"

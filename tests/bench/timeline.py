@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The parts of a failover, read from what `failoverd --debug` tells (daemon/trace.c)."""
+"""The parts of a failover, read from what `failoverd --debug` tells (daemon/manager/trace.c)."""
 import re
 
 LINE = re.compile(r"^(\d+\.\d{6}) +(event|action) (.*)$")

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/manager-internal.h"
+#include "daemon/manager/manager-internal.h"
 #include "policy/text.h"
 #include "tests/unit/test.h"
 

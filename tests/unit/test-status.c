@@ -293,8 +293,9 @@ static char *read_source(const char *name) {
 
 /* Whatever failoverd writes to the journal under an id has its entry in the catalog, and the other way round. */
 static void every_message_id_has_its_catalog_entry(void) {
-        _cleanup_free_ char *catalog = read_source("etc/failoverd.catalog"), *source = read_source("daemon/journal.c");
-        _cleanup_free_ char *header = read_source("daemon/journal.h");
+        _cleanup_free_ char *catalog = read_source("etc/failoverd.catalog");
+        _cleanup_free_ char *source = read_source("daemon/manager/journal.c");
+        _cleanup_free_ char *header = read_source("daemon/manager/journal.h");
         unsigned n_ids = 0, n_entries = 0;
 
         for (const char *text = source; text; text = text == source ? header : NULL)

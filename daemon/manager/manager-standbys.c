@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/alert.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/host/children/standbys.h"
-#include "daemon/journal.h"
-#include "daemon/manager-internal.h"
+#include "daemon/manager/alert.h"
+#include "daemon/manager/journal.h"
+#include "daemon/manager/manager-internal.h"
 
 #define LOOK_USEC (2 * USEC_PER_SEC)
 #define TOLD_MAX_USEC (24 * 3600 * USEC_PER_SEC)

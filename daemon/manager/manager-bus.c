@@ -15,7 +15,7 @@
 #include "daemon/base/memstream.h"
 #include "daemon/bus/explain-json.h"
 #include "daemon/bus/history-json.h"
-#include "daemon/manager-internal.h"
+#include "daemon/manager/manager-internal.h"
 #include "policy/text.h"
 
 static usec_t on_now(void *userdata) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/manager-places.h"
+#include "daemon/manager/manager-places.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/manager-internal.h"
+#include "daemon/manager/manager-internal.h"
 
 #define PLACES_MAX 4096
 

@@ -3,7 +3,7 @@
 
 /* Which overflow disks there are, or should be: the places that manager-overflow.c looks at. */
 
-#include "daemon/manager-overflow.h"
+#include "daemon/manager/manager-overflow.h"
 
 /* Whose disk may be attached, or has its pager here: the policy's, those that domains have, and configured ones. */
 void overflow_find_places(struct overflow *overflow);

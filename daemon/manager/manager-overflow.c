@@ -15,8 +15,8 @@
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/memstream.h"
-#include "daemon/manager-internal.h"
-#include "daemon/manager-places.h"
+#include "daemon/manager/manager-internal.h"
+#include "daemon/manager/manager-places.h"
 
 #define LOOK_USEC (500 * USEC_PER_MSEC)
 #define HURRY_USEC (50 * USEC_PER_MSEC) /* while the start of an application waits for its disk */

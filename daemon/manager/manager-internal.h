@@ -17,8 +17,8 @@
 #include "daemon/host/records/evidence.h"
 #include "daemon/host/store/file-writer.h"
 #include "daemon/host/store/store.h"
-#include "daemon/manager-overflow.h"
-#include "daemon/manager.h"
+#include "daemon/manager/manager-overflow.h"
+#include "daemon/manager/manager.h"
 #include "daemon/pages/name-server.h"
 #include "daemon/pages/region-holder.h"
 

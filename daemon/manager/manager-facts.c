@@ -9,7 +9,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/host/process.h"
-#include "daemon/manager-internal.h"
+#include "daemon/manager/manager-internal.h"
 
 #define FACTS_FRESH_USEC (500 * USEC_PER_MSEC)
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/trace.h"
+#include "daemon/manager/trace.h"
 
 #include <inttypes.h>
 #include <stdio.h>

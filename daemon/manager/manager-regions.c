@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "daemon/manager-internal.h"
+#include "daemon/manager/manager-internal.h"
 
 #define LOOK_USEC (2 * USEC_PER_SEC)
 #define LOOKED_AT 8 /* applications a look: at one of a thousand every four minutes */

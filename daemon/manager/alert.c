@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/alert.h"
+#include "daemon/manager/alert.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -11,8 +11,8 @@
 #include "daemon/base/cleanup.h"
 #include "daemon/base/memstream.h"
 #include "daemon/host/children/standbys.h"
-#include "daemon/journal.h"
-#include "daemon/manager-internal.h"
+#include "daemon/manager/journal.h"
+#include "daemon/manager/manager-internal.h"
 #include "daemon/replay/policy-block.h"
 #include "policy/text.h"
 

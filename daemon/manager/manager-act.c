@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/alert.h"
-#include "daemon/journal.h"
-#include "daemon/manager-internal.h"
+#include "daemon/manager/alert.h"
+#include "daemon/manager/journal.h"
+#include "daemon/manager/manager-internal.h"
 
 #define WAKE_ACCURACY_USEC (1 * USEC_PER_MSEC)
 #define PROTOCOL_PAUSE_USEC (5 * USEC_PER_SEC)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/journal.h"
+#include "daemon/manager/journal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

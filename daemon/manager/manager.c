@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/manager-internal.h"
+#include "daemon/manager/manager-internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "daemon/base/clock.h"
 #include "daemon/core/retired.h"
 #include "daemon/crash-point.h"
-#include "daemon/trace.h"
+#include "daemon/manager/trace.h"
 
 DEFINE_CLEANUP(struct policy *, policy_free)
 

@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/manager-internal.h"
+#include "daemon/manager/manager-internal.h"
 
 /* What led to it began so long before. */
 #define FLOW_LEAD_USEC (10 * USEC_PER_SEC)
