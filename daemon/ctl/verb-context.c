@@ -141,8 +141,7 @@ static int xml(struct ctl *ctl, struct context_command *command) {
 
         if (context_describe(&command->job, ctl->args[1], &manifest, &error) < 0)
                 return context_command_failed(command, &error);
-        fputs(manifest->xml, stdout);
-        return CTL_OK;
+        return ctl_print_text(ctl, "context-xml", manifest->xml);
 }
 
 static int drop(struct ctl *ctl, struct context_command *command) {

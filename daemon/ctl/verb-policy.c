@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/base/memstream.h"
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/known-domains.h"
 #include "policy/text.h"
@@ -172,26 +173,38 @@ static int show(struct ctl *ctl) {
         return r == CTL_OK ? ctl_print_text(ctl, "policy", text) : r;
 }
 
+static int print_snippets(const struct policy *policy, FILE *f) {
+        int r = 0;
+
+        for (size_t p = 0; r >= 0 && p < policy->n_pairs; p++)
+                for (enum side side = 0; r >= 0 && side < SIDE_MAX; side++) {
+                        fprintf(f, "<!-- %s: to be merged into its XML with virsh edit -->\n",
+                                policy->pairs[p].members[side].domain);
+                        r = policy_print_domain_snippet(&policy->pairs[p], side, f);
+                        if (r < 0)
+                                ctl_fail(CTL_FAILED, "%s: %s", policy->pairs[p].members[side].domain, strerror(-r));
+                }
+        return r;
+}
+
 /* What the domains of a policy must have, to be merged into their own XML. */
-static int xml(const char *path) {
+static int xml(struct ctl *ctl, const char *path) {
         _cleanup_(policy_freep) struct policy *policy = NULL;
+        _cleanup_free_ char *text = NULL;
         struct diagnostics d = { 0 };
+        size_t size;
         int r = policy_load(path, &policy, &d);
+        FILE *f;
 
         (void) diagnostics_print(&d, stderr);
         diagnostics_deinit(&d);
         if (r < 0)
                 return ctl_fail(CTL_FAILED, "%s: %s", path, strerror(-r));
-        for (size_t p = 0; p < policy->n_pairs; p++)
-                for (enum side side = 0; side < SIDE_MAX; side++) {
-                        printf("<!-- %s: to be merged into its XML with virsh edit -->\n",
-                               policy->pairs[p].members[side].domain);
-                        r = policy_print_domain_snippet(&policy->pairs[p], side, stdout);
-                        if (r < 0)
-                                return ctl_fail(CTL_FAILED, "%s: %s", policy->pairs[p].members[side].domain,
-                                                strerror(-r));
-                }
-        return CTL_OK;
+        f = open_memstream(&text, &size);
+        r = f ? print_snippets(policy, f) : 0;
+        if (memstream_close(f, &text) < 0)
+                return ctl_fail(CTL_FAILED, "out of memory");
+        return r < 0 ? CTL_FAILED : ctl_print_text(ctl, "policy-xml", text);
 }
 
 int verb_policy(struct ctl *ctl) {
@@ -204,6 +217,6 @@ int verb_policy(struct ctl *ctl) {
         if (strcmp(what, "apply") == 0 && ctl->n_args == 2)
                 return apply(ctl, path);
         if (strcmp(what, "xml") == 0 && ctl->n_args == 2)
-                return xml(path);
+                return xml(ctl, path);
         return ctl_fail(CTL_USAGE, "policy takes: check FILE, xml FILE, show, or apply FILE");
 }

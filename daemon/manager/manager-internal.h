@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy
- * and start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c
- * (what is kept of what was recorded), manager-overflow.c (disks on memory servers), manager-places.c (which there
- * are), manager-regions.c (mirrors of shared regions), manager-standbys.c (VMs that stand alone). */
+/* What the manager's files share: manager.c (object, events), manager-act.c (actions), manager-policy.c (policy and
+ * start-up), manager-bus.c (what the bus asks for), manager-facts.c (what is only shown), manager-recordings.c (what is
+ * kept of what was recorded), manager-overflow.c (disks on memory servers), manager-places.c (which disks there are),
+ * manager-regions.c (mirrors of shared regions), manager-standbys.c (VMs that stand alone). */
 
 #include "daemon/bus/bus.h"
 #include "daemon/host/agents/agent-link.h"
@@ -38,7 +38,7 @@ struct manager_pair {
         usec_t due_usec;
         struct processor_use processor[SIDE_MAX];
         uint32_t followed; /* bits by application: its region is on its way (ACTION_FOLLOW) */
-        uint32_t untended; /* the same: it was said that a mirror of it is not to be had */
+        uint8_t untended[POLICY_APPLICATIONS_MAX]; /* bits by region: it was said that its mirror is not to be had */
         int told_pids[SIDE_MAX]; /* of the processes that the pool's limit was last told of; 0: none */
         usec_t kept_usec[RECORD_KIND_MAX]; /* when a recording of such a decision was kept last, 0: never */
 };

@@ -186,6 +186,7 @@ static int watch(struct manager *manager, struct manager_pair *slot, const struc
         int r;
 
         snprintf(slot->name, sizeof(slot->name), "%s", pair->policy->name);
+        memset(slot->untended, 0, sizeof(slot->untended)); /* its applications may have other numbers now */
         for (size_t i = 0; i < pair->policy->n_applications; i++)
                 apps[i] = pair->policy->applications[i].name;
         for (enum side side = 0; side < SIDE_MAX; side++) {

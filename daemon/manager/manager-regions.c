@@ -7,6 +7,7 @@
  * is none, whoever has looked.
  */
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@
 
 #define LOOK_USEC (2 * USEC_PER_SEC)
 #define LOOKED_AT 8 /* applications a look: at one of a thousand every four minutes */
+
+_Static_assert(POLICY_REGIONS_MAX <= 8, "bits by region (manager_pair.untended)");
 
 static bool has_mirror(const struct application *application) {
         for (size_t i = 0; i < application->n_regions; i++)
@@ -31,23 +34,49 @@ static bool rests(const struct pair *pair, int app) {
                pair->members[record->owner].fence == FENCE_NONE && !pair->record.fence_wanted[record->owner];
 }
 
-static void on_tended(void *userdata, int slot, int app, int result, const char *text) {
-        struct manager *manager = userdata;
-        const struct pair *pair = slot < manager->engine->n_pairs ? manager->engine->pairs[slot] : NULL;
-        struct manager_pair *kept = slot < manager->n_pairs ? manager->pairs[slot] : NULL;
-        struct action action = { .kind = ACTION_RECORD, .record_kind = RECORD_GRANTED, .pair = slot, .app = app };
-        uint32_t bit = UINT32_C(1) << app;
+/* Numbers may have changed with the policy since it was asked for. False where it is not there any more. */
+static bool find(const struct engine *engine, const struct region_look_after *done, int *ret_slot, int *ret_app,
+                 size_t *ret_region) {
+        for (int slot = 0; slot < engine->n_pairs; slot++) {
+                const struct pair_policy *policy = engine->pairs[slot] ? engine->pairs[slot]->policy : NULL;
 
-        if (!pair || !kept || (size_t) app >= pair->policy->n_applications)
+                for (size_t app = 0; policy && app < policy->n_applications; app++)
+                        for (size_t i = 0; i < policy->applications[app].n_regions; i++)
+                                if (strcmp(policy->name, done->pair) == 0 &&
+                                    strcmp(policy->applications[app].name, done->application) == 0 &&
+                                    strcmp(policy->applications[app].regions[i].name, done->region) == 0) {
+                                        *ret_slot = slot;
+                                        *ret_app = (int) app;
+                                        *ret_region = i;
+                                        return true;
+                                }
+        }
+        return false;
+}
+
+/* Said once, until it is well again: it is tried again all the time. */
+static void on_tended(void *userdata, const struct region_look_after *done) {
+        struct manager *manager = userdata;
+        struct action action = { .kind = ACTION_RECORD, .record_kind = RECORD_GRANTED };
+        const struct pair *pair;
+        uint8_t *untended, bit;
+        size_t region;
+
+        if (done->result == -EAGAIN || !find(manager->engine, done, &action.pair, &action.app, &region) ||
+            action.pair >= manager->n_pairs)
                 return;
-        if (result < 0 && kept->untended & bit)
-                return; /* said already, and tried again */
-        kept->untended = result < 0 ? kept->untended | bit : kept->untended & ~bit;
-        if (!text[0])
-                return; /* nothing was amiss, or a server cannot be asked */
-        action.side = pair->record.apps[app].owner;
-        snprintf(action.text, sizeof(action.text), "the state of %.60s: %.180s", pair->policy->applications[app].name,
-                 text);
+        pair = manager->engine->pairs[action.pair];
+        if (pair->record.apps[action.app].token != done->token)
+                return; /* its next grant has said how it stands */
+        untended = &manager->pairs[action.pair]->untended[action.app];
+        bit = (uint8_t) (1U << region);
+        if (done->result < 0 && *untended & bit)
+                return;
+        *untended = (uint8_t) (done->result < 0 ? *untended | bit : *untended & ~bit);
+        if (!done->text[0])
+                return; /* nothing was amiss */
+        action.side = pair->record.apps[action.app].owner;
+        snprintf(action.text, sizeof(action.text), "the state of %.60s: %.180s", done->application, done->text);
         manager_act(manager, &action);
 }
 
@@ -80,7 +109,7 @@ static int on_look(sd_event_source *source, uint64_t usec, void *userdata) {
                 const struct pair *pair = manager->engine->pairs[slot];
 
                 /* What cannot be begun now has its turn again. */
-                (void) region_holder_tend(manager->regions, manager->engine->policy, pair->policy, slot, app,
+                (void) region_holder_tend(manager->regions, manager->engine->policy, pair->policy, app,
                                           pair->record.apps[app].token);
         }
         (void) sd_event_source_set_time_relative(source, LOOK_USEC);

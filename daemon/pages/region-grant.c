@@ -126,8 +126,10 @@ void region_grant_tend(struct region_grant *grant) {
         for (size_t i = 0; i < grant->n_regions; i++)
                 askings[i].take = take_of(grant, &grant->regions[i]);
         (void) do_phase_of_all(askings, grant->n_regions, region_take_tend);
-        for (size_t i = 0; i < grant->n_regions; i++)
-                take_answer(grant, &askings[i].take);
+        for (size_t i = 0; i < grant->n_regions; i++) {
+                grant->tended[i].result = askings[i].take.result;
+                memcpy(grant->tended[i].text, askings[i].take.text, REGION_TEXT_LEN);
+        }
 }
 
 void region_grant_ask(struct region_grant *grant) {

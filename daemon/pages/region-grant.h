@@ -23,10 +23,16 @@ struct region_grant {
         uint64_t token_known;                 /* which is this one */
         char text[REGION_TEXT_LEN];     /* why, or what is to be said besides */
         char *list;                           /* as a program is told of them (region-list.h), owned. Secret */
+
+        /* What has come of looking after their mirrors, of each region by itself (region_take_tend()). */
+        struct region_tended {
+                int result;
+                char text[REGION_TEXT_LEN];
+        } tended[POLICY_REGIONS_MAX];
 };
 
 /* Asks for the regions that have no capability yet. */
 void region_grant_ask(struct region_grant *grant);
-/* Of those that were granted under `token` and are in use: mirrors that are not there any more (region_take_tend()). */
+/* Of those that were granted under `token` and are in use: mirrors that are not there any more. Sets `tended`. */
 void region_grant_tend(struct region_grant *grant);
 void region_grant_deinit(struct region_grant *grant);

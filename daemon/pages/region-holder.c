@@ -105,6 +105,20 @@ static void take_out(struct grant *grant) {
         *at = grant->next;
 }
 
+static void tell_tended(const struct grant *grant) {
+        const struct region_grant *region = &grant->region;
+
+        for (size_t i = 0; i < region->n_regions; i++) {
+                const struct region_look_after done = {
+                        .pair = region->owner, .application = grant->application,
+                        .region = region->regions[i].policy.name, .token = region->token,
+                        .result = region->tended[i].result, .text = region->tended[i].text,
+                };
+
+                grant->holder->tended(grant->holder->userdata, &done);
+        }
+}
+
 static void grant_ended(void *data) {
         struct grant *grant = data, *kept = steal_ptr(grant->kept), **at;
         struct region_holder *holder = grant->holder;
@@ -113,7 +127,7 @@ static void grant_ended(void *data) {
         take_out(grant);
         if (grant->tends) {
                 free(kept);
-                holder->tended(holder->userdata, done.pair, done.app, grant->region.result, grant->region.text);
+                tell_tended(grant);
                 return;
         }
 
@@ -279,7 +293,7 @@ static unsigned count_tended(const struct region_holder *holder) {
 }
 
 int region_holder_tend(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
-                       int slot, int app, uint64_t token) {
+                       int app, uint64_t token) {
         _cleanup_(grant_freep) struct grant *grant = NULL;
         const struct application *application = &pair->applications[app];
         int r;
@@ -293,7 +307,6 @@ int region_holder_tend(struct region_holder *holder, const struct policy *policy
         grant->tends = true;
         grant->region.token = grant->region.granted = token;
         grant->region.deadline_usec = TEND_DEADLINE_USEC;
-        grant->done = (struct event) { .pair = slot, .app = app };
         for (size_t i = 0; r == 0 && i < application->n_regions; i++)
                 if (application->regions[i].mirror[0])
                         r = copy_region(policy, &application->regions[i],

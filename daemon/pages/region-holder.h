@@ -14,9 +14,15 @@
 
 struct region_holder;
 
-/* `sink` gets an EVENT_DONE for each grant, `tended` what has come of looking after an application's
- * mirrors; "": nothing was to be done. -ENOMEM. */
-typedef void (*region_tended_t)(void *userdata, int pair, int app, int result, const char *text);
+/* `sink` gets an EVENT_DONE for each grant, `tended` what has come of looking after mirrors (region_take_tend()), once
+ * for each region of an application. Between asking and answer the policy may have changed: by name. -ENOMEM. */
+struct region_look_after {
+        const char *pair, *application, *region;
+        uint64_t token;
+        int result;
+        const char *text;
+};
+typedef void (*region_tended_t)(void *userdata, const struct region_look_after *done);
 int region_holder_new(sd_event *loop, const struct sink *sink, region_tended_t tended, void *userdata,
                       struct region_holder **ret);
 /* Takes NULL; returns NULL. Calls under way are not waited for. */
@@ -31,7 +37,7 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
 /* Looks after the mirrors of that application's regions, which are in use under `token`, off the loop. -ENOMEM,
  * -EAGAIN where something of that application, or enough of others', is under way. */
 int region_holder_tend(struct region_holder *holder, const struct policy *policy, const struct pair_policy *pair,
-                       int slot, int app, uint64_t token);
+                       int app, uint64_t token);
 
 /* The regions of an application as a program is told of them (agents/protocol/region-list.h), as granted under that
  * token, or NULL. Secret. Valid until the next grant. */

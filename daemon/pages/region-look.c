@@ -47,8 +47,10 @@ struct control_ask places_ask(const struct places *p, const struct space_name *n
 
 static void *look_at(void *userdata) {
         struct look *look = userdata;
-        const struct control_ask ask = places_ask(look->places, &look->places->name, look->server);
+        struct control_ask ask = places_ask(look->places, &look->places->name, look->server);
 
+        if (look->places->look_usec > 0 && look->places->look_usec < ask.deadline_usec)
+                ask.deadline_usec = look->places->look_usec;
         look->r = control_ask_space(&ask, &look->status, &look->error);
         return NULL;
 }

@@ -25,6 +25,7 @@ enum way { WAY_NONE, WAY_GRANT, WAY_PROMOTE, WAY_FORCE, WAY_OPEN };
 struct places {
         struct region_take *take;
         usec_t until_usec;
+        usec_t look_usec; /* a look takes no longer; 0: no longer than anything else that is asked */
         struct space_name name;
         struct look looks[REGION_SERVERS_MAX];
         enum way way;

@@ -22,6 +22,10 @@
 #define REACH_USEC (5 * USEC_PER_SEC)
 #define REACH_LOOK_MSEC 100
 
+/* Of the deadline, what a look has of who looks after mirrors: it is soon the turn of other applications, whose servers
+ * may answer. */
+#define TEND_LOOKS 30
+
 _Static_assert(REGION_CAPABILITY_LEN == CAPABILITY_LEN, "a capability is what the server gives");
 
 void granted_region_deinit(struct granted_region *region) {
@@ -258,37 +262,43 @@ static bool gets_mirrored(struct places *p, size_t at) {
 /* -ESTALE where it was granted to another one meanwhile, whose mirrors are others' to look after. */
 static int mirror_anew(struct places *p, size_t at) {
         const struct space_status *status = &p->looks[at].status;
+        struct region_take *take = p->take;
         int r = make_mirror(p, at);
 
         if (r == 0 && !gets_mirrored(p, at))
                 r = error_set(p->error, -ENOTCONN, "%s does not reach it: %s", places_server(p, at),
                               status->text[0] ? status->text : "no answer yet");
+        if (r == 0)
+                region_remark(take->text, "%s is being mirrored anew, at %s", take->region->policy.name,
+                              places_server(p, !at));
+        else if (r != -ESTALE)
+                region_remark(take->text, "%s has no mirror at %s: %s", take->region->policy.name,
+                              places_server(p, !at), error_text(p->error));
         return r;
 }
 
-void region_take_tend(struct region_take *take) {
-        struct places places, *p = &places;
-        int r = 0;
-
-        places_init(p, take);
-        places_look(p);
-        for (size_t at = 0; take_has_mirror(take) && at < take->region->n_servers; at++) {
+/* -EAGAIN: not everything was heard that can be amiss. */
+static int tend(struct places *p) {
+        for (size_t at = 0; take_has_mirror(p->take) && at < p->take->region->n_servers; at++) {
                 if (!lacks_mirror(p, at))
                         continue;
                 if (p->looks[!at].r > 0 && p->looks[at].status.mirror == COPY_CONNECTING &&
                     (gets_mirrored(p, at) || !lacks_mirror(p, at)))
                         break;
-                r = mirror_anew(p, at);
-                if (r == -ESTALE)
-                        r = 0;
-                else
-                        region_remark(take->text, r < 0 ? "%s has no mirror at %s: %s"
-                                                        : "%s is being mirrored anew, at %s%s",
-                                      take->region->policy.name, places_server(p, !at),
-                                      r < 0 ? error_text(p->error) : "");
-                break;
+                return mirror_anew(p, at);
         }
-        take->result = r;
+        return places_silent(p) >= 0 ? -EAGAIN : 0;
+}
+
+void region_take_tend(struct region_take *take) {
+        struct places places, *p = &places;
+        int r;
+
+        places_init(p, take);
+        p->look_usec = take->deadline_usec / TEND_LOOKS;
+        places_look(p);
+        r = tend(p);
+        take->result = r == -ESTALE ? -EAGAIN : r;
         places_deinit(p);
 }
 

@@ -58,9 +58,10 @@ void region_take_right(struct region_take *take);
 void region_take_older(struct region_take *take);
 void region_take_mirror(struct region_take *take);
 /* By itself: of a region that is in use, under `token`. Where it goes on without its mirror, and the other server has
- * nothing that anybody could need, it is mirrored there anew; else nothing is done. 0, and `text` where it was done, or
- * what came of it. A grant does not wait for it, and takes the place of what it does: the servers refuse what comes
- * under a token below theirs. The right to write stays where it is. */
+ * nothing that anybody could need, it is mirrored there anew, and `text` says so; else nothing is done. -EAGAIN without
+ * a text where a server was not heard, or the region was granted anew; another error, and `text`, where it has no
+ * mirror. A grant does not wait for it, and takes the place of what it does: the servers refuse what comes under a
+ * token below theirs. The right to write stays where it is. */
 void region_take_tend(struct region_take *take);
 /* After any of them. */
 void region_take_end(struct region_take *take);

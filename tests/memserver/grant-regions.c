@@ -66,10 +66,16 @@ int main(int argc, char **argv) {
                 control = cut(&mirror);
                 add_server(region, "annex", control, mirror);
         }
-        if (strcmp(argv[1], "tend") == 0)
+        if (strcmp(argv[1], "tend") == 0) {
                 region_grant_tend(&grant);
-        else
+                for (size_t i = 0; i < grant.n_regions; i++) {
+                        grant.result = grant.tended[i].result < 0 ? grant.tended[i].result : grant.result;
+                        if (grant.tended[i].text[0])
+                                region_remark(grant.text, "%s", grant.tended[i].text);
+                }
+        } else {
                 region_grant_ask(&grant);
+        }
         printf("%d\n%llu\n%s\n%s\n", grant.result, (unsigned long long) grant.token_known, grant.text,
                grant.list ? grant.list : "");
         region_grant_deinit(&grant);

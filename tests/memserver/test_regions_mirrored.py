@@ -137,7 +137,8 @@ def test_a_mirror_that_came_back_empty_is_given_again_while_the_application_runs
     assert ask("tend", 1, mirrored(depot, annex)).text == ""    # nothing is amiss
     annex.kill()
     depot.until_mirror("connecting", **ORDERS)
-    assert ask("tend", 1, mirrored(depot, annex)).text == ""    # nobody could be its mirror
+    answer = ask("tend", 1, mirrored(depot, annex))    # nobody could be its mirror
+    assert answer.errno == errno.EAGAIN and answer.text == ""
     annex.start()
     answer = ask("tend", 1, mirrored(depot, annex), seconds=60)
     assert answer.errno == 0 and answer.text == "orders is being mirrored anew, at annex"
@@ -189,6 +190,20 @@ def test_a_mirror_that_the_holder_does_not_reach_is_none(depot, annex):
     assert grant(1, unreached, new=True).errno == 0
     answer = ask("tend", 1, unreached, seconds=60)
     assert answer.errno == errno.ENOTCONN and "orders has no mirror at annex: depot does not reach it" in answer.text
+
+
+def test_a_mirror_that_is_had_again_is_told_beside_one_that_is_not(depot, annex):
+    """And of a server that does not answer nothing is known: neither that all is well, nor that it is not."""
+    unreached = f"{region(depot, 'log', guests=depot.uri(''))},{annex.control_path}:nbd+unix:///?socket=/nobody"
+    assert grant(1, mirrored(depot, annex), unreached, new=True).errno == 0
+    depot.ask("unmirror", **ORDERS)
+    annex.ask("drop", token=1, **ORDERS)
+    answer = ask("tend", 1, mirrored(depot, annex), unreached, seconds=60)
+    assert answer.errno == errno.ENOTCONN and "log has no mirror at annex" in answer.text
+    assert "orders is being mirrored anew, at annex" in answer.text
+    annex.kill()
+    answer = ask("tend", 1, mirrored(depot, annex), unreached, seconds=60)
+    assert answer.errno == errno.EAGAIN and answer.text == ""
 
 
 def test_what_another_grant_has_is_left_alone_by_who_looks_after_mirrors(depot, annex):

@@ -245,6 +245,7 @@ static void policy_check_needs_no_daemon(void) {
         expect("policy-check-json", "policy check --json good.yaml");
         expect("policy-check-bad", "policy check bad.yaml");
         expect("policy-check-missing", "policy check missing.yaml");
+        expect("policy-xml-json", "policy xml --json good.yaml");
 }
 
 /* libvirt's own test driver has a domain "test" that lacks everything. */
