@@ -25,6 +25,10 @@ xmlNode *node_next(const xmlNode *parent, const xmlNode *child, const char *name
 xmlNode *node_child(const xmlNode *parent, const char *name);
 const char *node_attribute(const xmlNode *node, const char *name, char *buffer, size_t size);
 bool attribute_is(const xmlNode *node, const char *name, const char *value);
+uint64_t text_number(const char *text, int base);
+uint64_t node_number(const xmlNode *node);
+uint64_t node_size(const xmlNode *node);
+uint64_t attribute_size(const xmlNode *node, const char *name);
 int print_node(xmlNode *node, char **ret_text);
 int domain_xml_open(const char *text, xmlDoc **ret_doc, struct error *error);
 
