@@ -7,6 +7,7 @@
 #include <zstd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/whole.h"
 
 #define LEVEL 1 /* of zstd: the VM waits meanwhile */
 
@@ -326,19 +327,6 @@ static int load_chunk(struct stream *stream, struct window *window, uint64_t num
         return (int) n;
 }
 
-static int write_all(int fd, const unsigned char *bytes, size_t n, struct error *error) {
-        while (n > 0) {
-                ssize_t put = write(fd, bytes, n);
-                if (put < 0 && errno == EINTR)
-                        continue;
-                if (put <= 0)
-                        return error_set(error, put < 0 ? -errno : -EIO, "the spool file: %s", strerror(errno));
-                bytes += put;
-                n -= (size_t) put;
-        }
-        return 0;
-}
-
 int context_image_read(const struct context_io *io, const struct context_manifest *manifest, int fd,
                        enum context_phase phase, const struct context_progress *progress, struct error *error) {
         _cleanup_stream_ struct stream stream = { .io = io, .progress = progress, .phase = phase };
@@ -358,10 +346,11 @@ int context_image_read(const struct context_io *io, const struct context_manifes
                 if (n < 0)
                         return n;
                 (void) gnutls_hash(stream.hash, stream.image, (size_t) n);
-                r = fd >= 0 ? write_all(fd, stream.image, (size_t) n, error) : 0;
+                r = fd >= 0 ? whole_write(fd, stream.image, (size_t) n) : 0;
+                if (r < 0)
+                        return error_set(error, r, "the spool file: %s", strerror(-r));
                 stream.done_bytes += (uint64_t) n;
-                if (r == 0)
-                        r = stream_tell(&stream, manifest->image_bytes, error);
+                r = stream_tell(&stream, manifest->image_bytes, error);
                 if (r < 0)
                         return r;
         }

@@ -3,18 +3,17 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agents/protocol/json-text.h"
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
+#include "daemon/base/whole.h"
 #include "daemon/host/alive.h"
 #include "daemon/host/children/pager-parameters.h"
 #include "daemon/host/children/pagers-internal.h"
@@ -98,28 +97,6 @@ struct pagers *pagers_free(struct pagers *pagers) {
 
 /* ---- what there is --------------------------------------------------------------------------------------- */
 
-/* A regular file's text; its writer may be another user, who is not believed to keep to sizes. */
-static int read_text(const char *path, char **ret) {
-        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
-        _cleanup_free_ char *text = NULL;
-        struct stat st;
-        ssize_t n;
-
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return -errno;
-        if (!S_ISREG(st.st_mode) || st.st_size > (off_t) TEXT_MAX)
-                return -EINVAL;
-        text = malloc(TEXT_MAX + 1);
-        if (!text)
-                return -ENOMEM;
-        n = read(fd, text, TEXT_MAX);
-        if (n < 0)
-                return -errno;
-        text[n] = 0;
-        *ret = steal_ptr(text);
-        return (int) n;
-}
-
 /* Who holds its lock, as alive_holder(): a pager that a guest has its pages with must not be taken for dead because
  * that cannot be told. */
 static int holder(const struct pagers *pagers, const char *name) {
@@ -150,14 +127,15 @@ static void read_status(const struct pagers *pagers, const char *name, struct pa
         usec_t told, now;
         char path[PATH_MAX];
         const char *state;
-        int n;
+        size_t n = 0;
 
         if (pagers_path(pagers, name, "status", path) < 0)
                 return;
-        n = read_text(path, &text);
+        if (whole_read_text(path, TEXT_MAX, &text, &n) < 0)
+                return;
         while (n > 0 && text[n - 1] == '\n')
                 n--;
-        if (n <= 0 || json_text_parse(text, (size_t) n, &json, &error) < 0) {
+        if (n == 0 || json_text_parse(text, n, &json, &error) < 0) {
                 error_deinit(&error);
                 return;
         }
@@ -183,6 +161,7 @@ static void read_status(const struct pagers *pagers, const char *name, struct pa
 void pagers_look(struct pagers *pagers, const char *name, const char *parameters, struct pager_status *ret) {
         _cleanup_free_ char *text = NULL;
         char path[PATH_MAX];
+        size_t n = 0;
         int r;
 
         *ret = (struct pager_status) { 0 };
@@ -191,13 +170,13 @@ void pagers_look(struct pagers *pagers, const char *name, const char *parameters
                 pagers_bound_log(pagers, name);
         r = conf_path(pagers, name, path);
         if (r == 0)
-                r = read_text(path, &text);
+                r = whole_read_text(path, TEXT_MAX, &text, &n);
         if (r != -ENOENT)
                 ret->configured = true;
         if (r >= 0) {
                 ret->current = parameters && strcmp(text, parameters) == 0;
                 ret->bearable = parameters && pager_parameters_bear(text, parameters);
-        } else if (r != -ENOENT && r != -EINVAL) /* what cannot be ours is written anew */
+        } else if (r != -ENOENT && r != -EBADMSG) /* what cannot be ours is written anew */
                 ret->known = r;
         r = holder(pagers, name);
         if (r < 0)
@@ -230,20 +209,10 @@ int pagers_list(struct pagers *pagers, void (*found)(void *userdata, const char 
 /* ---- what is done ---------------------------------------------------------------------------------------- */
 
 int pagers_configure(struct pagers *pagers, const char *name, const char *parameters) {
-        _cleanup_close_ int fd = -1;
-        char path[PATH_MAX], aside[PATH_MAX + 8];
-        size_t n = strlen(parameters);
+        char path[PATH_MAX];
         int r = conf_path(pagers, name, path);
 
-        if (r < 0)
-                return r;
-        snprintf(aside, sizeof(aside), "%s.new", path);
-        fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0)
-                return -errno;
-        if (write(fd, parameters, n) != (ssize_t) n)
-                return -ENOSPC;
-        return rename(aside, path) < 0 ? -errno : 0;
+        return r < 0 ? r : whole_replace(path, parameters, strlen(parameters), 0600, false);
 }
 
 int pagers_start(struct pagers *pagers, const char *name) {
