@@ -26,10 +26,10 @@ int call_error(struct call *call, const struct error *error);
 int call_end(struct call *call, int code, const char *text);
 
 int call_open_domain(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain);
+/* The same of one that has to run. */
+int call_open_running(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain);
 /* A heap string that the caller frees. */
 int call_get_xml(struct call *call, virDomainPtr domain, unsigned flags, char **ret_xml);
-/* A domain that has to run, and its XML of this moment. */
-int call_open_running(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain, char **ret_xml);
 /* Sleeps a little. False when the call's time is over. */
 bool call_look_again(const struct call *call);
 

@@ -69,6 +69,16 @@ int call_open_domain(struct call *call, virConnectPtr connection, virDomainPtr *
         return 0;
 }
 
+int call_open_running(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain) {
+        int r = call_open_domain(call, connection, ret_domain);
+
+        if (r < 0)
+                return r;
+        if (virDomainGetID(*ret_domain) == (unsigned) -1) /* as the look-up has told: libvirtd is not asked again */
+                return call_end(call, -ESRCH, "it does not run");
+        return 0;
+}
+
 int call_get_xml(struct call *call, virDomainPtr domain, unsigned flags, char **ret_xml) {
         char *xml = virDomainGetXMLDesc(domain, flags);
 
@@ -126,11 +136,9 @@ static int run_freeze(struct call *call, virConnectPtr connection) {
         enum domain_state state;
         int r;
 
-        r = call_open_domain(call, connection, &domain);
+        r = call_open_running(call, connection, &domain);
         if (r < 0)
                 return r;
-        if (virDomainGetID(domain) == (unsigned) -1)
-                return call_end(call, -ESRCH, "it does not run");
         /* Returns when QEMU has stopped the processors and drained the disks. */
         if (virDomainSuspend(domain) == 0)
                 return undo_late_freeze(call, connection, virDomainGetID(domain));
@@ -199,23 +207,15 @@ static int run_start(struct call *call, virConnectPtr connection) {
         }
 }
 
-int call_open_running(struct call *call, virConnectPtr connection, virDomainPtr *ret_domain, char **ret_xml) {
-        int r = call_open_domain(call, connection, ret_domain);
-
-        if (r < 0)
-                return r;
-        if (virDomainGetID(*ret_domain) == (unsigned) -1) /* as the look-up has told: libvirtd is not asked again */
-                return call_end(call, -ESRCH, "it does not run");
-        return call_get_xml(call, *ret_domain, 0, ret_xml);
-}
-
 static int run_resize(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         _cleanup_error_ struct error error = ERROR_INIT;
         _cleanup_free_ char *xml = NULL, *device = NULL;
         int r;
 
-        r = call_open_running(call, connection, &domain, &xml);
+        r = call_open_running(call, connection, &domain);
+        if (r == 0)
+                r = call_get_xml(call, domain, 0, &xml);
         if (r < 0)
                 return r;
         r = domain_xml_resize(xml, call->app_name, call->bytes, &device, &error);

@@ -46,11 +46,9 @@ int call_attach_disk(struct call *call, virConnectPtr connection) {
         char why[EVENT_TEXT_LEN];
         int r;
 
-        r = call_open_domain(call, connection, &domain);
+        r = call_open_running(call, connection, &domain);
         if (r < 0)
                 return r;
-        if (virDomainGetID(domain) == (unsigned) -1)
-                return call_end(call, -ESRCH, "it does not run");
         r = find_disk_definition(call, domain, &device);
         if (r < 0)
                 return r;
@@ -70,7 +68,9 @@ int call_attach_overflow(struct call *call, virConnectPtr connection) {
         _cleanup_domain_ virDomainPtr domain = NULL;
         int r;
 
-        r = call_open_running(call, connection, &domain, &xml);
+        r = call_open_running(call, connection, &domain);
+        if (r == 0)
+                r = call_get_xml(call, domain, 0, &xml);
         if (r < 0)
                 return r;
         r = domain_xml_overflow(xml, call->app_name, call->socket, &device, &error);
@@ -91,11 +91,9 @@ int call_detach_disk(struct call *call, virConnectPtr connection) {
         bool asked = false;
         int r, refused = 0;
 
-        r = call_open_domain(call, connection, &domain);
+        r = call_open_running(call, connection, &domain);
         if (r < 0)
                 return r;
-        if (virDomainIsActive(domain) == 0)
-                return call_end(call, -ESRCH, "it does not run");
         do {
                 _cleanup_free_ char *alias = NULL;
 
@@ -119,11 +117,9 @@ int call_detach_overflow(struct call *call, virConnectPtr connection) {
         _cleanup_free_ char *alias = NULL;
         int r;
 
-        r = call_open_domain(call, connection, &domain);
+        r = call_open_running(call, connection, &domain);
         if (r < 0)
                 return r;
-        if (virDomainIsActive(domain) == 0)
-                return call_end(call, -ESRCH, "it does not run");
         r = is_attached(call, domain, &alias);
         if (r <= 0)
                 return r;
