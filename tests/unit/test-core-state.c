@@ -147,45 +147,47 @@ static void a_grant_that_nobody_answers_is_asked_for_again(void) {
         end(&w);
 }
 
+/* A pair whose application's region was granted, and the application as the policy has it. */
+static struct pair *begin_granted(struct world *w, struct application *ret_old) {
+        begin_up_with(w, with_region);
+        tell(w, grant_asked(w), 0, 1);
+        *ret_old = w->engine->pairs[0]->policy->applications[0];
+        return w->engine->pairs[0];
+}
+
 /* A start without a region is under a token that its holder never gave. */
 static void a_region_that_is_to_be_held_from_now_on_is_not_missed_for_a_start_without_it(void) {
         struct application old;
-        struct record_app *app;
         struct world w;
+        struct pair *pair = begin_granted(&w, &old);
+        struct record_app *app = &pair->record.apps[0];
 
-        begin_up_with(&w, with_region);
-        tell(&w, grant_asked(&w), 0, 1);
-        app = &w.engine->pairs[0]->record.apps[0];
         CHECK(app->state_granted == 1);
-        old = w.engine->pairs[0]->policy->applications[0];
-        app_state_renew(w.engine->pairs[0], 0, &old);
+        app_state_renew(pair, 0, &old);
         CHECK(app->state_granted == 1);
         old.regions[0].on_lost = HOLDER_LOST_START;
         strcpy(old.regions[0].mirror, "annex"); /* which may have the latest, and is in the policy no more */
-        app_state_renew(w.engine->pairs[0], 0, &old);
+        app_state_renew(pair, 0, &old);
         CHECK(app->state_granted == 1);
         old.regions[0].mirror[0] = 0;
-        app_state_renew(w.engine->pairs[0], 0, &old);
+        app_state_renew(pair, 0, &old);
         CHECK(app->state_granted == STATE_GRANTED_UNKNOWN);
         end(&w);
 }
 
 static void a_region_that_goes_on_at_its_old_mirror_is_where_it_was(void) {
         struct application old;
-        struct record_app *app;
         struct world w;
+        struct pair *pair = begin_granted(&w, &old);
+        struct record_app *app = &pair->record.apps[0];
 
-        begin_up_with(&w, with_region);
-        tell(&w, grant_asked(&w), 0, 1);
-        app = &w.engine->pairs[0]->record.apps[0];
         REQUIRE(app->state_kept == 1);
-        old = w.engine->pairs[0]->policy->applications[0];
         strcpy(old.regions[0].mirror, old.regions[0].holder);
         strcpy(old.regions[0].holder, "gone");
-        app_state_renew(w.engine->pairs[0], 0, &old);
+        app_state_renew(pair, 0, &old);
         CHECK(app->state_kept == 1);
         strcpy(old.regions[0].mirror, "annex");
-        app_state_renew(w.engine->pairs[0], 0, &old);
+        app_state_renew(pair, 0, &old);
         CHECK(app->state_kept == 0);
         end(&w);
 }
