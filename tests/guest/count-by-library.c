@@ -16,22 +16,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tests/guest/say.h"
+
 #define COUNT_USEC 50000
 #define COUNTS_A_FLUSH 4
 #define TRIES 100 /* of 100 ms, until the network is there */
 
 static const char *name;
-
-static void say(const char *what, unsigned long long number) {
-        char path[128], aside[140];
-        FILE *f;
-
-        snprintf(path, sizeof(path), "/run/%s.%s", name, what);
-        snprintf(aside, sizeof(aside), "%s.new", path);
-        f = fopen(aside, "w");
-        if (!f || fprintf(f, "%llu\n", number) < 0 || fclose(f) != 0 || rename(aside, path) < 0)
-                exit(4);
-}
 
 static int fail(const char *what) {
         fprintf(stderr, "count-by-library: %s: %s\n", what, failover_region_error());
@@ -64,16 +55,16 @@ int main(int argc, char **argv) {
                 return fail("open");
         number = failover_region_data(region);
         other = number + failover_region_size(region) / sizeof(*number) - 1;
-        say("torn", *number - *other);
-        say("from", *number);
-        say("pid", (unsigned long long) getpid());
+        say(name, "torn", *number - *other);
+        say(name, "from", *number);
+        say(name, "pid", (unsigned long long) getpid());
         for (int i = 1;; i++) {
-                say("count", ++*number);
+                say(name, "count", ++*number);
                 if (i % COUNTS_A_FLUSH == 0) {
                         *other = *number;
                         if (failover_region_flush(region) < 0)
                                 return fail("flush");
-                        say("safe", *number);
+                        say(name, "safe", *number);
                 }
                 usleep(COUNT_USEC);
         }

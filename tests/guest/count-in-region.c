@@ -20,25 +20,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/guest/say.h"
+
 #define COUNT_USEC 50000
 #define COUNTS_AN_EPOCH 4
 #define PAGE_BYTES 4096
 #define TRIES 100 /* of 100 ms, until the network is there */
 
 enum { NBD_READ, NBD_WRITE, NBD_FLUSH = 3 };
-
-static const char *name;
-
-static void say(const char *what, unsigned long long number) {
-        char path[128], aside[140];
-        FILE *f;
-
-        snprintf(path, sizeof(path), "/run/%s.%s", name, what);
-        snprintf(aside, sizeof(aside), "%s.new", path);
-        f = fopen(aside, "w");
-        if (!f || fprintf(f, "%llu\n", number) < 0 || fclose(f) != 0 || rename(aside, path) < 0)
-                exit(4);
-}
 
 static void fail(const char *what) {
         fprintf(stderr, "count-in-region: %s\n", what);
@@ -147,6 +136,7 @@ static void ask(int fd, uint16_t kind, void *page) {
 int main(int argc, char **argv) {
         char host[64], port[16], capability[128], page[PAGE_BYTES];
         unsigned long long number;
+        const char *name;
         int fd;
 
         if (argc != 2)
@@ -158,16 +148,16 @@ int main(int argc, char **argv) {
         ask(fd, NBD_READ, page);
         page[sizeof(page) - 1] = 0;
         number = strtoull(page, NULL, 10);
-        say("from", number);
-        say("pid", (unsigned long long) getpid());
+        say(name, "from", number);
+        say(name, "pid", (unsigned long long) getpid());
         for (int i = 1;; i++) {
-                say("count", ++number);
+                say(name, "count", ++number);
                 if (i % COUNTS_AN_EPOCH == 0) {
                         memset(page, 0, sizeof(page));
                         snprintf(page, sizeof(page), "%llu", number);
                         ask(fd, NBD_WRITE, page);
                         ask(fd, NBD_FLUSH, page);
-                        say("safe", number);
+                        say(name, "safe", number);
                 }
                 usleep(COUNT_USEC);
         }
