@@ -18,6 +18,7 @@
 struct fact {
         uint64_t value;
         usec_t seen_usec; /* CLOCK_BOOTTIME; 0: not known */
+        uint64_t error;   /* it was estimated, and in 95 of 100 cases is off by no more; 0: counted */
 };
 
 /* Whether a part of the outside world works. */

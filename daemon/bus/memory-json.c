@@ -20,6 +20,11 @@ static void put_fact(struct json_builder *builder, struct json_object *object, c
                 json_put_null(builder, object, key);
 }
 
+static void put_resident(struct json_builder *builder, struct json_object *object, struct fact resident) {
+        put_fact(builder, object, "resident_bytes", resident);
+        put_fact(builder, object, "resident_error_bytes", (struct fact) { resident.error, resident.seen_usec });
+}
+
 static void put_range(struct json_builder *builder, struct json_object *ranges, struct span span, const char *manager,
                       const char *user, bool leaving, struct fact resident) {
         struct json_object *object = json_put_object(builder, ranges, NULL);
@@ -29,7 +34,7 @@ static void put_range(struct json_builder *builder, struct json_object *ranges, 
         json_put_text(builder, object, "manager", manager);
         json_put_text(builder, object, "user", user);
         json_put_bool(builder, object, "leaving", leaving);
-        put_fact(builder, object, "resident_bytes", resident);
+        put_resident(builder, object, resident);
 }
 
 /* What a side has in memory of a stretch of a region that is followed. */
@@ -112,7 +117,7 @@ static void put_side(struct json_builder *builder, struct json_object *sides, co
         json_put_number(builder, object, "managed_bytes", pair->record.apps[app].granted_bytes[side]);
         json_put_number(builder, object, "using_bytes", pair->record.apps[app].using_bytes[side]);
         json_put_number(builder, object, "plugged_bytes", pair->members[side].plugged_bytes[app]);
-        put_fact(builder, object, "resident_bytes", resident);
+        put_resident(builder, object, resident);
         json_put_age(builder, object, "resident_age_ms", resident.seen_usec);
         put_fact(builder, object, "swapped_bytes", swapped);
         json_put_age(builder, object, "swapped_age_ms", swapped.seen_usec);

@@ -100,10 +100,13 @@ static void put_row(struct json_builder *builder, struct json_object *rows, cons
         json_put_text(builder, row, "kind", region_kind_to_string(region->kind));
         json_put_number(builder, row, "usage_bytes", region->usage_bytes);
         json_put_number(builder, row, "remote_bytes", pair ? pair_remote_bytes(pair, region) : 0);
-        if (resident.seen_usec != 0)
+        if (resident.seen_usec != 0) {
                 json_put_number(builder, row, "resident_bytes", resident.value);
-        else
+                json_put_number(builder, row, "resident_error_bytes", resident.error);
+        } else {
                 json_put_null(builder, row, "resident_bytes");
+                json_put_null(builder, row, "resident_error_bytes");
+        }
         json_put_age(builder, row, "resident_age_ms", resident.seen_usec);
         if (pair && region->app >= 0 && region->app < POLICY_APPLICATIONS_MAX)
                 json_put_number(builder, row, "plugged_bytes",

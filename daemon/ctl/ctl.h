@@ -133,6 +133,8 @@ struct json_object *get_item(struct json_object *object, const char *path, size_
 const char *format_age(char buffer[FORMAT_MAX], int64_t age_ms);         /* "0.2s", "5min 3s", "2h 5min" */
 const char *format_seconds(char buffer[FORMAT_MAX], int64_t usec);       /* "1.204s" */
 const char *format_mib(char buffer[FORMAT_MAX], int64_t bytes);          /* "512MiB", "0.5MiB" */
+/* Resident memory and its error, of an object that has both: "512MiB", and where it was estimated "512MiB+-2.5MiB". */
+const char *format_resident(char buffer[FORMAT_MAX], struct json_object *object);
 const char *format_time(char buffer[FORMAT_MAX], int64_t time_ms);       /* "2026-11-21 13:00:05", local time */
 
 enum color { COLOR_NONE, COLOR_GOOD, COLOR_WARN, COLOR_BAD, COLOR_BOLD, COLOR_DIM };

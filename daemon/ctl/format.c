@@ -88,6 +88,18 @@ const char *format_mib(char buffer[FORMAT_MAX], int64_t bytes) {
         return buffer;
 }
 
+const char *format_resident(char buffer[FORMAT_MAX], struct json_object *object) {
+        int64_t error = get_number(object, "resident_error_bytes");
+        char off[FORMAT_MAX];
+        size_t n;
+
+        format_mib(buffer, get_number(object, "resident_bytes"));
+        n = strlen(buffer);
+        if (error > 0)
+                snprintf(buffer + n, FORMAT_MAX - n, "+-%s", format_mib(off, error));
+        return buffer;
+}
+
 const char *format_time(char buffer[FORMAT_MAX], int64_t time_ms) {
         time_t seconds = (time_t) (time_ms / 1000);
         struct tm local;

@@ -145,7 +145,7 @@ static void add_rows(struct render_table *table, struct json_object *region) {
                 render_cell(table, format_mib(text, get_number(side, "managed_bytes")));
                 render_cell(table, format_mib(text, get_number(side, "using_bytes")));
                 render_cell(table, format_mib(text, get_number(side, "plugged_bytes")));
-                render_cell(table, format_mib(text, get_number(side, "resident_bytes")));
+                render_cell(table, format_resident(text, side));
                 render_cell(table, format_mib(text, get_number(side, "swapped_bytes")));
                 render_cell(table, format_age(text, get_number(side, "resident_age_ms")));
         }

@@ -12,7 +12,7 @@ static void add_row(struct render_table *table, struct json_object *row) {
 
         render_cell(table, get_text(row, "name", "?"));
         render_cell(table, format_mib(text, get_number(row, "usage_bytes")));
-        render_cell(table, format_mib(text, get_number(row, "resident_bytes")));
+        render_cell(table, format_resident(text, row));
         render_cell(table, format_age(text, get_number(row, "resident_age_ms")));
         render_cell(table, get_text(row, "user.name", "?"));
         render_cell(table, get_text(row, "target.name", "?"));

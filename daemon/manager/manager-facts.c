@@ -19,10 +19,35 @@ static struct member_facts *find_member(struct host_facts *facts, int slot, enum
         return i < facts->n_members ? &facts->members[i] : NULL;
 }
 
-/* Puts down what the last survey has found of one VM's process. */
-static void fill_member(struct manager *manager, const struct pair *pair, enum side side, struct member_facts *member) {
-        struct resident_answer answer;
+/* A sample made after the last count is newer than that. */
+static void put_newer(struct fact *fact, const struct resident_part *part, usec_t seen_usec) {
+        if (part->known && seen_usec >= fact->seen_usec)
+                *fact = (struct fact) { part->bytes, seen_usec, part->error_bytes };
+}
 
+/* Puts down what the last survey has found of one VM's process. */
+static void fill_resident(struct manager *manager, const struct pair *pair, enum side side,
+                          struct member_facts *member) {
+        int pid = hypervisor_pid(manager->hypervisor, pair->slot, side);
+
+        for (int kind = 0; kind < RESIDENT_LOOK_MAX; kind++) {
+                struct resident_answer answer;
+
+                if (resident_survey_find(manager->survey, (enum resident_look) kind, pid, &answer) < 0 ||
+                    answer.result < 0)
+                        continue;
+                put_newer(&member->system_resident, &answer.parts.system, answer.seen_usec);
+                put_newer(&member->overhead, &answer.parts.overhead, answer.seen_usec);
+                for (size_t app = 0; app < pair->policy->n_applications; app++) {
+                        put_newer(&member->app_resident[app], &answer.parts.apps[app], answer.seen_usec);
+                        if (kind == RESIDENT_COUNTED && answer.parts.apps[app].known)
+                                member->app_swapped[app] =
+                                        (struct fact) { answer.parts.apps[app].swapped_bytes, answer.seen_usec };
+                }
+        }
+}
+
+static void fill_member(struct manager *manager, const struct pair *pair, enum side side, struct member_facts *member) {
         reclaim_describe(manager->reclaim, pair->slot, side, member->protection);
         for (size_t app = 0; app < pair->policy->n_applications; app++)
                 if (pair->record.apps[app].owner == side)
@@ -30,19 +55,7 @@ static void fill_member(struct manager *manager, const struct pair *pair, enum s
                                 region_holder_since(manager->regions, pair->policy->name,
                                                     pair->policy->applications[app].name,
                                                     pair->record.apps[app].token);
-        if (resident_survey_find(manager->survey, hypervisor_pid(manager->hypervisor, pair->slot, side), &answer) < 0 ||
-            answer.result < 0)
-                return;
-        if (answer.parts.system.known)
-                member->system_resident = (struct fact) { answer.parts.system.bytes, answer.seen_usec };
-        if (answer.parts.overhead.known)
-                member->overhead = (struct fact) { answer.parts.overhead.bytes, answer.seen_usec };
-        for (size_t app = 0; app < pair->policy->n_applications; app++)
-                if (answer.parts.apps[app].known) {
-                        member->app_resident[app] = (struct fact) { answer.parts.apps[app].bytes, answer.seen_usec };
-                        member->app_swapped[app] =
-                                (struct fact) { answer.parts.apps[app].swapped_bytes, answer.seen_usec };
-                }
+        fill_resident(manager, pair, side, member);
 }
 
 static void fill_names(struct manager *manager) {

@@ -269,7 +269,7 @@ static void make_facts(struct fake *fake) {
         fake->members[0].processor_span_usec = 500 * USEC_PER_MSEC;
         fake->members[0].overhead = (struct fact) { 87 * MIB, AGO(2000) };
         fake->members[0].system_resident = (struct fact) { 201 * MIB + 512 * KIB, AGO(2000) };
-        fake->members[0].app_resident[0] = (struct fact) { 412 * MIB, AGO(2000) };
+        fake->members[0].app_resident[0] = (struct fact) { 412 * MIB, AGO(2000), 2560 * KIB };
         fake->members[0].app_swapped[0] = (struct fact) { 88 * MIB, AGO(2000) };
 }
 

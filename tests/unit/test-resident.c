@@ -244,13 +244,13 @@ static void a_survey_answers_for_each_process(void) {
         write_file(&proc, "cmdline", cmdline, sizeof(cmdline) - 1);
         write_file(&proc, "smaps", PROGRAM WEB DB NODE0 NODE1_2, strlen(PROGRAM WEB DB NODE0 NODE1_2));
         REQUIRE(resident_survey_new(proc.root, &survey) == 0);
-        CHECK(resident_survey_find(survey, PID, &answer) == -ENOENT);
+        CHECK(resident_survey_find(survey, RESIDENT_COUNTED, PID, &answer) == -ENOENT);
         CHECK(resident_survey_begin(survey, questions, 0, 1) == 0);
         REQUIRE(resident_survey_begin(survey, questions, 2, 1) == 1);
         REQUIRE(wait_for(survey));
-        REQUIRE(resident_survey_find(survey, PID, &answer) == 0);
+        REQUIRE(resident_survey_find(survey, RESIDENT_COUNTED, PID, &answer) == 0);
         CHECK(answer.result == 0 && answer.seen_usec > 0 && is_kib(answer.parts.apps[0], 98304));
-        REQUIRE(resident_survey_find(survey, PID + 1, &answer) == 0);
+        REQUIRE(resident_survey_find(survey, RESIDENT_COUNTED, PID + 1, &answer) == 0);
         CHECK(answer.result == -ENOENT);
         CHECK(resident_survey_begin(survey, questions, 2, 1) == 0); /* too soon */
         CHECK(resident_survey_begin(survey, questions, 2, USEC_INFINITY) == 1);

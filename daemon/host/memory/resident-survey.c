@@ -7,13 +7,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
 
-#define PAUSE_FACTOR 100 /* of the processor time that the last survey took, before the next */
+#define PAUSE_FACTOR 200 /* of the processor time that a look of one kind took, before its next */
+#define FRESH_USEC (2 * USEC_PER_SEC) /* a count that is no older needs no sample beside it */
+
+/* What one kind of look has found last. */
+struct look {
+        bool wanted;      /* of the thread, while it works */
+        usec_t seen_usec; /* when it ended; 0: there was none */
+        usec_t next_usec; /* not before then */
+        struct resident_answer *answers;
+        size_t n_answers;
+};
 
 /* Held by its owner and by the thread at work: whoever is the last frees it. */
 struct resident_survey {
@@ -21,12 +32,11 @@ struct resident_survey {
         unsigned n_refs;
         char *proc;
         bool working;
-        usec_t next_usec; /* not before then */
 
         struct resident_question *questions; /* the thread's, while it works */
         size_t n_questions;
-        struct resident_answer *answers; /* of the last survey */
-        size_t n_answers;
+        struct drand48_data random; /* the same */
+        struct look looks[RESIDENT_LOOK_MAX];
 };
 
 static void survey_unref(struct resident_survey *survey) {
@@ -39,32 +49,51 @@ static void survey_unref(struct resident_survey *survey) {
                 return;
         pthread_mutex_destroy(&survey->lock);
         free(survey->questions);
-        free(survey->answers);
+        for (int i = 0; i < RESIDENT_LOOK_MAX; i++)
+                free(survey->looks[i].answers);
         free(survey->proc);
         free(survey);
 }
 
-static void *work(void *userdata) {
-        struct resident_survey *survey = userdata;
+static void ask(struct resident_survey *survey, enum resident_look kind) {
         struct resident_answer *answers = calloc(survey->n_questions, sizeof(*answers));
+        usec_t before = clock_usec(CLOCK_THREAD_CPUTIME_ID);
+        struct look *look = &survey->looks[kind];
 
         for (size_t i = 0; answers && i < survey->n_questions; i++) {
                 const struct resident_question *question = &survey->questions[i];
+                struct resident_answer *answer = &answers[i];
                 char directory[256];
 
                 snprintf(directory, sizeof(directory), "%s/%d", survey->proc, question->pid);
-                answers[i].pid = question->pid;
-                answers[i].result = resident_read_parts(directory, &question->apps, &answers[i].parts);
-                answers[i].seen_usec = clock_usec(CLOCK_BOOTTIME);
+                answer->pid = question->pid;
+                answer->result = kind == RESIDENT_COUNTED
+                                         ? resident_read_parts(directory, &question->apps, &answer->parts)
+                                         : resident_sample_parts(directory, &question->apps, &survey->random,
+                                                                 &answer->parts);
+                answer->seen_usec = clock_usec(CLOCK_BOOTTIME);
         }
         pthread_mutex_lock(&survey->lock);
-        survey->working = false;
-        survey->next_usec = clock_usec(CLOCK_BOOTTIME) + PAUSE_FACTOR * clock_usec(CLOCK_THREAD_CPUTIME_ID);
+        look->seen_usec = clock_usec(CLOCK_BOOTTIME);
+        look->next_usec = look->seen_usec + PAUSE_FACTOR * (clock_usec(CLOCK_THREAD_CPUTIME_ID) - before);
         if (answers) {
-                free(survey->answers);
-                survey->answers = answers;
-                survey->n_answers = survey->n_questions;
+                free(look->answers);
+                look->answers = answers;
+                look->n_answers = survey->n_questions;
         }
+        pthread_mutex_unlock(&survey->lock);
+}
+
+/* The sample is soon at an end: whoever does not wait for the count has that. */
+static void *work(void *userdata) {
+        static const enum resident_look order[] = { RESIDENT_SAMPLED, RESIDENT_COUNTED };
+        struct resident_survey *survey = userdata;
+
+        for (size_t i = 0; i < ELEMENTSOF(order); i++)
+                if (survey->looks[order[i]].wanted)
+                        ask(survey, order[i]);
+        pthread_mutex_lock(&survey->lock);
+        survey->working = false;
         pthread_mutex_unlock(&survey->lock);
         survey_unref(survey);
         return NULL;
@@ -72,9 +101,13 @@ static void *work(void *userdata) {
 
 int resident_survey_new(const char *proc, struct resident_survey **ret) {
         struct resident_survey *survey = calloc(1, sizeof(*survey));
+        long seed;
 
         if (!survey)
                 return -ENOMEM;
+        if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+                seed = (long) clock_usec(CLOCK_BOOTTIME);
+        srand48_r(seed, &survey->random);
         survey->proc = strdup(proc);
         if (!survey->proc) {
                 free(survey);
@@ -94,16 +127,18 @@ struct resident_survey *resident_survey_free(struct resident_survey *survey) {
 
 int resident_survey_begin(struct resident_survey *survey, const struct resident_question *questions, size_t n_questions,
                           usec_t now_usec) {
+        struct look *counted = &survey->looks[RESIDENT_COUNTED], *sampled = &survey->looks[RESIDENT_SAMPLED];
         struct resident_question *copy;
-        bool working, soon;
+        bool count, sample;
         int r;
 
-        pthread_mutex_lock(&survey->lock);
-        working = survey->working;
-        soon = now_usec < survey->next_usec;
-        pthread_mutex_unlock(&survey->lock);
-        if (working || soon || n_questions == 0)
-                return working;
+        if (resident_survey_working(survey))
+                return 1;
+        count = now_usec >= counted->next_usec;
+        sample = now_usec >= sampled->next_usec &&
+                 (counted->seen_usec == 0 || now_usec > counted->seen_usec + FRESH_USEC);
+        if ((!count && !sample) || n_questions == 0)
+                return 0;
 
         copy = calloc(n_questions, sizeof(*copy));
         if (!copy)
@@ -112,6 +147,8 @@ int resident_survey_begin(struct resident_survey *survey, const struct resident_
         free(survey->questions);
         survey->questions = copy;
         survey->n_questions = n_questions;
+        counted->wanted = count;
+        sampled->wanted = sample;
         survey->n_refs++;
         survey->working = true;
         r = thread_start(work, survey);
@@ -132,13 +169,15 @@ bool resident_survey_working(struct resident_survey *survey) {
         return working;
 }
 
-int resident_survey_find(struct resident_survey *survey, int pid, struct resident_answer *ret) {
+int resident_survey_find(struct resident_survey *survey, enum resident_look kind, int pid,
+                         struct resident_answer *ret) {
+        const struct look *look = &survey->looks[kind];
         int r = -ENOENT;
 
         pthread_mutex_lock(&survey->lock);
-        for (size_t i = 0; i < survey->n_answers; i++)
-                if (survey->answers[i].pid == pid) {
-                        *ret = survey->answers[i];
+        for (size_t i = 0; i < look->n_answers; i++)
+                if (look->answers[i].pid == pid) {
+                        *ret = look->answers[i];
                         r = 0;
                 }
         pthread_mutex_unlock(&survey->lock);

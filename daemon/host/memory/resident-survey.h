@@ -3,16 +3,23 @@
 
 /*
  * Looks at the resident memory of many QEMU processes on a thread of its own, since that takes milliseconds each and
- * can block. A survey is begun when somebody asks and is at an end after milliseconds; whoever asks meanwhile is told
- * what the last one has found, with its age. It counts every page, so what it tells is off by what has changed since
- * then and by nothing else. All surveys together use at most a hundredth of one processor, however much memory there
- * is: what costs 15 ms a GiB is looked at every 1.5 s where there is one GiB, and every 100 s where there are 64. A
- * region that changes hands is followed by itself (reclaim.h).
+ * can block. A survey is begun when somebody asks; whoever asks meanwhile is told what the last one has found, with its
+ * age. There are two kinds of look. A count takes every page in: what it tells is off by what has changed since then
+ * and by nothing else, but it costs 15 ms a GiB. A sample costs some 2 ms for each part of a guest's memory, whatever
+ * its size, and tells how far it may be off; it is taken where the last count is not fresh. Each kind uses at most half
+ * a hundredth of one processor, however much memory there is: 64 GiB are counted every three minutes, and sampled every
+ * few seconds. A region that changes hands is followed by itself (reclaim.h).
  */
 
 #include "daemon/host/memory/resident.h"
 
 struct resident_survey;
+
+enum resident_look {
+        RESIDENT_COUNTED, /* resident_read_parts() */
+        RESIDENT_SAMPLED, /* resident_sample_parts() */
+        RESIDENT_LOOK_MAX,
+};
 
 struct resident_question {
         int pid;
@@ -22,7 +29,7 @@ struct resident_question {
 struct resident_answer {
         int pid;
         usec_t seen_usec; /* CLOCK_BOOTTIME */
-        int result;       /* 0 or a negative errno of resident_read_parts() */
+        int result;       /* 0 or a negative errno */
         struct resident_parts parts;
 };
 
@@ -39,5 +46,6 @@ int resident_survey_begin(struct resident_survey *survey, const struct resident_
 /* True while one is under way. */
 bool resident_survey_working(struct resident_survey *survey);
 
-/* Copies what was found last of a process. -ENOENT where nothing was. */
-int resident_survey_find(struct resident_survey *survey, int pid, struct resident_answer *ret);
+/* Copies what a look of that kind has found last of a process. -ENOENT where nothing was. */
+int resident_survey_find(struct resident_survey *survey, enum resident_look kind, int pid,
+                         struct resident_answer *ret);

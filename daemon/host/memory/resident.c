@@ -2,7 +2,9 @@
 #include "daemon/host/memory/resident.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +12,7 @@
 
 #include "daemon/base/cleanup.h"
 #include "daemon/host/memory/qemu-memory.h"
+#include "daemon/host/memory/resident-sample.h"
 
 int resident_read(const char *directory, uint64_t *ret_bytes) {
         _cleanup_fclose_ FILE *f = NULL;
@@ -47,8 +50,9 @@ static void add_up(const struct qemu_memory *memory, const struct app_names *app
                 if (!backend->block.found)
                         parts.overhead.known = false;
                 if (app != NO_APP)
-                        parts.apps[app] = (struct resident_part){ backend->block.found, backend->block.resident_bytes,
-                                                                  backend->block.swapped_bytes };
+                        parts.apps[app] = (struct resident_part){ .known = backend->block.found,
+                                                                  .bytes = backend->block.resident_bytes,
+                                                                  .swapped_bytes = backend->block.swapped_bytes };
                 else if (backend->block.found)
                         parts.system.bytes += backend->block.resident_bytes;
                 else
@@ -73,5 +77,47 @@ int resident_read_parts(const char *directory, const struct app_names *apps, str
         if (r < 0)
                 return r;
         add_up(memory, apps, ret);
+        return 0;
+}
+
+/* Two samples that know nothing of each other. */
+static void add_sample(struct resident_part *part, struct resident_estimate found) {
+        part->bytes += found.bytes;
+        part->error_bytes = (uint64_t) hypot((double) part->error_bytes, (double) found.error_bytes);
+}
+
+int resident_sample_parts(const char *directory, const struct app_names *apps, struct drand48_data *random,
+                          struct resident_parts *ret) {
+        _cleanup_free_ struct qemu_memory *memory = malloc(sizeof(*memory));
+        struct resident_parts parts = { .system.known = true };
+        _cleanup_close_ int page_map = -1;
+        char path[256];
+        int r;
+
+        if (!memory)
+                return -ENOMEM;
+        r = qemu_memory_read(directory, false, memory);
+        if (r < 0)
+                return r;
+        snprintf(path, sizeof(path), "%s/pagemap", directory);
+        page_map = open(path, O_RDONLY | O_CLOEXEC);
+        if (page_map < 0)
+                return -errno;
+        for (size_t i = 0; i < memory->n_backends; i++) {
+                const struct memory_backend *backend = &memory->backends[i];
+                int app = find_app(apps, memory_backend_app(backend));
+                struct resident_part *part = app == NO_APP ? &parts.system : &parts.apps[app];
+                struct resident_estimate found;
+
+                part->known = backend->block.found && (app != NO_APP || part->known);
+                if (!part->known)
+                        continue;
+                r = resident_sample(page_map, backend->block.start, backend->block.end - backend->block.start, random,
+                                    &found);
+                if (r < 0)
+                        return r;
+                add_sample(part, found);
+        }
+        *ret = parts;
         return 0;
 }
