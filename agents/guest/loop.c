@@ -133,6 +133,7 @@ int loop_run(struct loop *loop) {
                 } else
                         run_timers(loop);
         }
+        loop->quit = false;
         return 0;
 }
 

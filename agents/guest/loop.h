@@ -41,6 +41,6 @@ void loop_unwatch(struct loop *loop, struct source *source);
 void loop_arm(struct loop *loop, struct timer *timer, usec_t at_usec);
 void loop_disarm(struct loop *loop, struct timer *timer);
 
-/* Runs until loop_quit(). Returns 0 or a negative errno from epoll. */
+/* Runs until loop_quit(), and may be run again. Returns 0 or a negative errno from epoll. */
 int loop_run(struct loop *loop);
 void loop_quit(struct loop *loop);

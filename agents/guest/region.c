@@ -66,14 +66,6 @@ static int find_program(const char *name) {
         return -ENOENT;
 }
 
-static int check_unit(const struct supervised *app) {
-        const struct unit_status *status = units_status(app->supervisor->units, app->spec.run.unit);
-
-        if (!app->supervisor->units)
-                return -EOPNOTSUPP;
-        return status && status->loaded ? 0 : -ENOENT;
-}
-
 int region_check(const struct supervised *app, char text[MESSAGE_TEXT_LEN]) {
         const struct application_side *run = &app->spec.run;
         struct memory_usage usage;
@@ -83,7 +75,12 @@ int region_check(const struct supervised *app, char text[MESSAGE_TEXT_LEN]) {
                 snprintf(text, MESSAGE_TEXT_LEN, "it is not configured here");
                 return -ENOENT;
         }
-        r = run->unit ? check_unit(app) : find_program(run->start.words[0]);
+        r = run->unit ? units_check(app->supervisor->units, run->unit) : find_program(run->start.words[0]);
+        if (r == -ENOTCONN) {
+                snprintf(text, MESSAGE_TEXT_LEN, "%s: systemd cannot be asked, since the guest's system bus cannot be "
+                         "reached", run->unit);
+                return r;
+        }
         if (r < 0) {
                 snprintf(text, MESSAGE_TEXT_LEN, "%s: %s", run->unit ?: run->start.words[0], strerror(-r));
                 return r;

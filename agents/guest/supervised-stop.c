@@ -59,6 +59,9 @@ static void kill_rest(struct supervised *app, int n) {
         if (n == 0)
                 supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0,
                                   "its addresses cannot be removed");
+        else if (app->spec.run.unit && units_check(app->supervisor->units, app->spec.run.unit) == -ENOTCONN)
+                supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0,
+                                  "systemd cannot be asked whether its unit has ended");
         else
                 supervisor_answer(app->supervisor, app->spec.app, app->stop.id, -EBUSY, 0,
                                   "%d of its processes cannot be killed", n > 0 ? n : 1);

@@ -24,6 +24,10 @@ const struct unit_status *units_status(const struct units *units, const char *un
         return NULL;
 }
 
+int units_check(const struct units *units, const char *unit) {
+        return -EOPNOTSUPP;
+}
+
 int units_start(struct units *units, const char *unit, int node) {
         return -EOPNOTSUPP;
 }

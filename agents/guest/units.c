@@ -7,35 +7,52 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <systemd/sd-bus.h>
 
 #include "agents/guest/log.h"
+#include "agents/guest/unit-properties.h"
 #include "daemon/base/cleanup.h"
 
 #define SERVICE "org.freedesktop.systemd1"
 #define MANAGER_PATH "/org/freedesktop/systemd1"
 #define MANAGER "org.freedesktop.systemd1.Manager"
 #define PROPERTIES "org.freedesktop.DBus.Properties"
+#define OWNER_CHANGED \
+        "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',interface='org.freedesktop.DBus'," \
+        "member='NameOwnerChanged',arg0='" SERVICE "'"
 #define CALL_TIMEOUT_USEC (90 * USEC_PER_SEC)
+#define RETRY_MIN_USEC (50 * USEC_PER_MSEC) /* doubled at each try */
+#define RETRY_MAX_USEC (5 * USEC_PER_SEC)
+
+/*
+ * The bus is the guest's, and may go away under us: dbus restarted, or systemd, which leaves it while it executes
+ * itself anew. What was known of the units is old then, and is no failure of theirs. Once systemd is on the bus again
+ * everything is read anew, and a job whose end was not seen is asked for once more, which on a unit that is where it
+ * should be does nothing.
+ */
 
 struct unit {
         struct units *units;
         char *name, *path;
         sd_bus_slot *match, *call;
         struct unit_status status;
-        char *job;     /* object path of the job under way */
-        bool starting; /* what that job is */
-        bool busy;     /* a job was asked for: what was known of the unit, or was asked before its end, is old */
+        sd_bus_slot *job_call;
+        char *job;        /* object path of the job under way */
+        bool starting;    /* what that job is */
+        int node;         /* where it is to start */
+        bool busy;        /* a job was asked for: what was known of the unit, or was asked before its end, is old */
+        usec_t asked_usec; /* when, last */
         struct unit *next;
 };
 
 struct units {
         struct loop *loop;
         struct units_handler handler;
-        sd_bus *bus;
+        sd_bus *bus; /* NULL while there is none to be had */
+        bool heard;  /* systemd has answered on it */
+        usec_t retry_usec; /* the next wait */
         struct source source;
         struct timer timer;
         struct unit *units;
@@ -49,129 +66,44 @@ static struct unit *find(const struct units *units, const char *name) {
         return NULL;
 }
 
-/* Lets sd-bus do its work, then waits for what it says it waits for. */
-static void process_bus(void *userdata) {
-        struct units *units = userdata;
-        uint64_t timeout;
-        int r;
-
-        do
-                r = sd_bus_process(units->bus, NULL);
-        while (r > 0);
-        if (r < 0) {
-                log_error("the system bus is lost (%s): units of applications are not seen until failover-agent is "
-                          "started anew", strerror(-r));
-                loop_unwatch(units->loop, &units->source);
-                return;
-        }
-        r = sd_bus_get_events(units->bus);
-        if (r >= 0)
-                (void) loop_watch(units->loop, &units->source, sd_bus_get_fd(units->bus),
-                                  (r & POLLIN ? EPOLLIN : 0u) | (r & POLLOUT ? EPOLLOUT : 0u));
-        loop_disarm(units->loop, &units->timer);
-        /* sd-bus counts on CLOCK_MONOTONIC; a turn of the loop too many does no harm. */
-        if (sd_bus_get_timeout(units->bus, &timeout) > 0 && timeout != UINT64_MAX)
-                loop_arm(units->loop, &units->timer, loop_now() + USEC_PER_SEC);
+static bool is_open(const struct units *units) {
+        return units->bus && sd_bus_is_open(units->bus) > 0;
 }
 
-static void on_bus_event(void *userdata, uint32_t events) {
-        process_bus(userdata);
-}
-
-/* Calls that were just queued go out at the next turn of the loop, not inside the caller. */
+/* Work that was just queued is done at the next turn of the loop, not inside the caller. Without a bus the next try is
+ * waited for. */
 static void kick(struct units *units) {
-        loop_arm(units->loop, &units->timer, loop_now());
+        if (units->bus)
+                loop_arm(units->loop, &units->timer, loop_now());
 }
 
-static enum unit_state state_of(const char *word) {
-        if (strcmp(word, "active") == 0)
-                return UNIT_ACTIVE;
-        if (strcmp(word, "inactive") == 0)
-                return UNIT_INACTIVE;
-        if (strcmp(word, "failed") == 0)
-                return UNIT_FAILED;
-        return UNIT_CHANGING;
-}
-
-static int read_environment(sd_bus_message *m, struct unit_status *status) {
-        const char *word;
-        int r;
-
-        status->kind = APPLICATION_AUTO;
-        r = sd_bus_message_enter_container(m, 'v', "as");
-        if (r >= 0)
-                r = sd_bus_message_enter_container(m, 'a', "s");
-        if (r < 0)
-                return r;
-        while ((r = sd_bus_message_read(m, "s", &word)) > 0)
-                if (strncmp(word, "FAILOVER_KIND=", 14) == 0) {
-                        enum application_kind kind = application_kind_from_string(word + 14);
-                        if ((int) kind >= 0)
-                                status->kind = kind;
-                }
-        if (r < 0 || (r = sd_bus_message_exit_container(m)) < 0)
-                return r;
-        return sd_bus_message_exit_container(m);
-}
-
-static int read_property(sd_bus_message *m, const char *name, struct unit_status *status) {
-        const char *text;
-        int32_t number;
-        int r;
-
-        if (strcmp(name, "Environment") == 0)
-                return read_environment(m, status);
-        if (strcmp(name, "ExecMainCode") == 0 || strcmp(name, "ExecMainStatus") == 0) {
-                r = sd_bus_message_read(m, "v", "i", &number);
-                if (r >= 0 && strcmp(name, "ExecMainCode") == 0)
-                        status->signaled = number == CLD_KILLED || number == CLD_DUMPED;
-                else if (r >= 0)
-                        status->status = number;
-                return r;
-        }
-        if (strcmp(name, "ActiveState") != 0 && strcmp(name, "LoadState") != 0 && strcmp(name, "Result") != 0 &&
-            strcmp(name, "ControlGroup") != 0)
-                return sd_bus_message_skip(m, "v");
-        r = sd_bus_message_read(m, "v", "s", &text);
-        if (r < 0)
-                return r;
-        if (strcmp(name, "ActiveState") == 0)
-                status->state = state_of(text);
-        else if (strcmp(name, "LoadState") == 0)
-                status->loaded = strcmp(text, "loaded") == 0;
-        else if (strcmp(name, "Result") == 0)
-                snprintf(status->result, sizeof(status->result), "%s", text);
-        else
-                snprintf(status->control_group, sizeof(status->control_group), "%s", text);
-        return 0;
+static void heard(struct units *units) {
+        if (!units->heard && units->retry_usec > RETRY_MIN_USEC)
+                log_notice("systemd is seen again on the system bus");
+        units->retry_usec = RETRY_MIN_USEC;
+        units->heard = true;
 }
 
 static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         struct unit *unit = userdata;
         struct unit_status status = unit->status;
-        const char *name;
         int r;
 
         unit->call = sd_bus_slot_unref(unit->call);
         if (sd_bus_message_is_method_error(m, NULL)) {
-                log_warning("%s: systemd does not tell its properties: %s", unit->name,
-                            sd_bus_message_get_error(m)->message);
+                if (is_open(unit->units))
+                        log_warning("%s: systemd does not tell its properties: %s", unit->name,
+                                    sd_bus_message_get_error(m)->message);
                 return 0;
         }
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &name);
-                if (r >= 0)
-                        r = read_property(m, name, &status);
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
-        }
+        r = unit_properties_read(m, &status);
         if (r < 0) {
                 log_warning("%s: cannot read its properties: %s", unit->name, strerror(-r));
                 return 0;
         }
         if (unit->busy)
                 status.state = UNIT_CHANGING;
+        heard(unit->units);
         unit->status = status;
         unit->units->handler.changed(unit->units->handler.userdata, unit->name, &status);
         return 0;
@@ -233,11 +165,24 @@ static int on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return 0;
 }
 
+/* Whether this error says that nobody has decided about the job: it is asked for again once systemd is there. */
+static bool nobody_answers(const struct unit *unit, sd_bus_message *m) {
+        if (!is_open(unit->units) || sd_bus_message_is_method_error(m, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+            sd_bus_message_is_method_error(m, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+                return true;
+        /* The bus has no answer of a systemd that left it, sd-bus none in time of one that hangs. */
+        return sd_bus_message_is_method_error(m, SD_BUS_ERROR_NO_REPLY) &&
+               loop_now() - unit->asked_usec < CALL_TIMEOUT_USEC;
+}
+
 static int on_job_queued(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         struct unit *unit = userdata;
         const char *job;
 
+        unit->job_call = sd_bus_slot_unref(unit->job_call);
         if (sd_bus_message_is_method_error(m, NULL)) {
+                if (nobody_answers(unit, m))
+                        return 0;
                 job_done(unit, -sd_bus_message_get_errno(m), sd_bus_message_get_error(m)->message);
                 return 0;
         }
@@ -250,54 +195,26 @@ static int on_job_queued(sd_bus_message *m, void *userdata, sd_bus_error *error)
         return 0;
 }
 
+/* What it has on the bus goes with the bus. */
+static void unit_disconnect(struct unit *unit) {
+        unit->match = sd_bus_slot_unref(unit->match);
+        unit->call = sd_bus_slot_unref(unit->call);
+        unit->job_call = sd_bus_slot_unref(unit->job_call);
+        free(unit->job);
+        unit->job = NULL;
+}
+
 static struct unit *unit_free(struct unit *unit) {
         if (!unit)
                 return NULL;
-        sd_bus_slot_unref(unit->match);
-        sd_bus_slot_unref(unit->call);
+        unit_disconnect(unit);
         free(unit->name);
         free(unit->path);
-        free(unit->job);
         free(unit);
         return NULL;
 }
 
 DEFINE_CLEANUP(struct unit *, unit_free)
-
-int units_watch(struct units *units, const char *name) {
-        _cleanup_(unit_freep) struct unit *unit = NULL;
-        int r;
-
-        if (find(units, name))
-                return 0;
-        unit = calloc(1, sizeof(*unit));
-        if (!unit)
-                return -ENOMEM;
-        unit->units = units;
-        unit->status.kind = APPLICATION_AUTO;
-        unit->name = strdup(name);
-        if (!unit->name)
-                return -ENOMEM;
-        /* systemd loads a unit when its path is asked for, so there is no call to load it. */
-        r = sd_bus_path_encode(MANAGER_PATH "/unit", name, &unit->path);
-        if (r >= 0)
-                r = sd_bus_match_signal_async(units->bus, &unit->match, SERVICE, unit->path, PROPERTIES,
-                                              "PropertiesChanged", on_properties_changed, NULL, unit);
-        if (r >= 0)
-                r = refresh(unit);
-        if (r < 0)
-                return r;
-        unit->next = units->units;
-        units->units = steal_ptr(unit);
-        kick(units);
-        return 0;
-}
-
-const struct unit_status *units_status(const struct units *units, const char *name) {
-        const struct unit *unit = units ? find(units, name) : NULL;
-
-        return unit ? &unit->status : NULL;
-}
 
 static int set_memory_node(struct units *units, const char *name, int node) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
@@ -327,49 +244,130 @@ static int set_memory_node(struct units *units, const char *name, int node) {
         return r < 0 ? r : sd_bus_send(units->bus, m, NULL);
 }
 
-static int queue_job(struct units *units, struct unit *unit, const char *method) {
-        int r;
+/* The bus keeps the order, so the properties are set and the old failure is forgotten before the job begins. */
+static int send_job(struct unit *unit) {
+        struct units *units = unit->units;
+        int r = 0;
 
-        r = sd_bus_call_method_async(units->bus, NULL, SERVICE, MANAGER_PATH, MANAGER, method, on_job_queued, unit,
-                                     "ss", unit->name, "replace");
-        if (r < 0)
-                return r;
+        unit->job_call = sd_bus_slot_unref(unit->job_call);
         free(unit->job);
         unit->job = NULL;
-        unit->starting = strcmp(method, "StartUnit") == 0;
+        unit->asked_usec = loop_now();
+        if (unit->starting) {
+                r = set_memory_node(units, unit->name, unit->node);
+                if (r >= 0)
+                        r = sd_bus_call_method_async(units->bus, NULL, SERVICE, MANAGER_PATH, MANAGER,
+                                                     "ResetFailedUnit", NULL, NULL, "s", unit->name);
+        }
+        return r < 0 ? r : sd_bus_call_method_async(units->bus, &unit->job_call, SERVICE, MANAGER_PATH, MANAGER,
+                                                    unit->starting ? "StartUnit" : "StopUnit", on_job_queued, unit,
+                                                    "ss", unit->name, "replace");
+}
+
+/* Without a bus it waits for the next one; who asked for it has a deadline of its own. */
+static int queue_job(struct unit *unit, bool start) {
+        int r;
+
+        unit->starting = start;
+        r = is_open(unit->units) ? send_job(unit) : 0;
+        if (r < 0 && is_open(unit->units))
+                return r;
         unit->busy = true;
         unit->status.state = UNIT_CHANGING;
-        kick(units);
+        kick(unit->units);
         return 0;
 }
 
-/* The bus keeps the order, so the properties are set and the old failure is forgotten before the job begins. */
 int units_start(struct units *units, const char *name, int node) {
         struct unit *unit = find(units, name);
-        int r;
 
         if (!unit)
                 return -ENOENT;
-        r = set_memory_node(units, name, node);
-        if (r < 0)
-                return r;
-        r = sd_bus_call_method_async(units->bus, NULL, SERVICE, MANAGER_PATH, MANAGER, "ResetFailedUnit", NULL, NULL,
-                                     "s", name);
-        return r < 0 ? r : queue_job(units, unit, "StartUnit");
+        unit->node = node;
+        return queue_job(unit, true);
 }
 
 int units_stop(struct units *units, const char *name) {
         struct unit *unit = find(units, name);
 
-        return unit ? queue_job(units, unit, "StopUnit") : -ENOENT;
+        return unit ? queue_job(unit, false) : -ENOENT;
+}
+
+/* systemd loads a unit when its path is asked for, so there is no call to load it. */
+static int unit_connect(struct unit *unit) {
+        int r = sd_bus_match_signal_async(unit->units->bus, &unit->match, SERVICE, unit->path, PROPERTIES,
+                                          "PropertiesChanged", on_properties_changed, NULL, unit);
+
+        return r < 0 ? r : refresh(unit);
+}
+
+int units_watch(struct units *units, const char *name) {
+        _cleanup_(unit_freep) struct unit *unit = NULL;
+        int r;
+
+        if (find(units, name))
+                return 0;
+        unit = calloc(1, sizeof(*unit));
+        if (!unit)
+                return -ENOMEM;
+        unit->units = units;
+        unit->status.kind = APPLICATION_AUTO;
+        unit->name = strdup(name);
+        if (!unit->name)
+                return -ENOMEM;
+        r = sd_bus_path_encode(MANAGER_PATH "/unit", name, &unit->path);
+        if (r >= 0 && is_open(units))
+                r = unit_connect(unit);
+        if (r < 0 && (r == -ENOMEM || is_open(units)))
+                return r;
+        unit->next = units->units;
+        units->units = steal_ptr(unit);
+        kick(units);
+        return 0;
+}
+
+const struct unit_status *units_status(const struct units *units, const char *name) {
+        const struct unit *unit = units ? find(units, name) : NULL;
+
+        return unit ? &unit->status : NULL;
 }
 
 static int on_version(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         struct units *units = userdata;
         const char *version;
 
-        if (!sd_bus_message_is_method_error(m, NULL) && sd_bus_message_read(m, "v", "s", &version) >= 0)
-                snprintf(units->system, sizeof(units->system), "systemd %s", version);
+        if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "v", "s", &version) < 0)
+                return 0;
+        snprintf(units->system, sizeof(units->system), "systemd %s", version);
+        heard(units);
+        return 0;
+}
+
+/* Asks systemd to tell what happens, and who it is. */
+static int introduce(struct units *units) {
+        int r;
+
+        r = sd_bus_call_method_async(units->bus, NULL, SERVICE, MANAGER_PATH, MANAGER, "Subscribe", NULL, NULL, NULL);
+        return r < 0 ? r : sd_bus_call_method_async(units->bus, NULL, SERVICE, MANAGER_PATH, PROPERTIES, "Get",
+                                                    on_version, units, "ss", MANAGER, "Version");
+}
+
+/* systemd has come to the bus: what it did meanwhile was told to nobody. */
+static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        struct units *units = userdata;
+        const char *name, *old, *owner;
+        int r;
+
+        if (sd_bus_message_read(m, "sss", &name, &old, &owner) < 0 || !owner[0])
+                return 0;
+        r = introduce(units);
+        for (struct unit *unit = units->units; unit && r >= 0; unit = unit->next) {
+                r = refresh(unit);
+                if (r >= 0 && unit->busy)
+                        r = send_job(unit);
+        }
+        if (r < 0)
+                sd_bus_close(units->bus); /* a new connection asks for all of it again */
         return 0;
 }
 
@@ -382,12 +380,68 @@ static int subscribe(struct units *units) {
                 r = sd_bus_match_signal_async(units->bus, NULL, SERVICE, MANAGER_PATH, MANAGER, "JobNew", on_job_new,
                                               NULL, units);
         if (r >= 0)
-                r = sd_bus_call_method_async(units->bus, NULL, SERVICE, MANAGER_PATH, MANAGER, "Subscribe", NULL, NULL,
-                                             NULL);
+                r = sd_bus_add_match_async(units->bus, NULL, OWNER_CHANGED, on_owner_changed, NULL, units);
+        return r < 0 ? r : introduce(units);
+}
+
+/* Until a bus is there again nothing is known of any unit. */
+static void disconnect(struct units *units, int error) {
+        if (units->heard || units->retry_usec == RETRY_MIN_USEC)
+                log_warning("the system bus cannot be reached (%s): until it can, units of applications are not seen",
+                            strerror(-error));
+        units->heard = false;
+        loop_unwatch(units->loop, &units->source);
+        for (struct unit *unit = units->units; unit; unit = unit->next) {
+                unit_disconnect(unit);
+                unit->status.state = unit->busy ? UNIT_CHANGING : UNIT_UNKNOWN;
+        }
+        units->bus = sd_bus_close_unref(units->bus);
+        loop_arm(units->loop, &units->timer, loop_now() + units->retry_usec);
+        units->retry_usec = units->retry_usec * 2 < RETRY_MAX_USEC ? units->retry_usec * 2 : RETRY_MAX_USEC;
+}
+
+static int connect_bus(struct units *units) {
+        int r = sd_bus_open_system(&units->bus);
+
         if (r >= 0)
-                r = sd_bus_call_method_async(units->bus, NULL, SERVICE, MANAGER_PATH, PROPERTIES, "Get", on_version,
-                                             units, "ss", MANAGER, "Version");
+                r = sd_bus_set_method_call_timeout(units->bus, CALL_TIMEOUT_USEC);
+        if (r >= 0)
+                r = subscribe(units);
+        for (struct unit *unit = units->units; unit && r >= 0; unit = unit->next) {
+                r = unit_connect(unit);
+                if (r >= 0 && unit->busy)
+                        r = send_job(unit);
+        }
         return r;
+}
+
+/* Lets sd-bus do its work, then waits for what it says it waits for. */
+static void process_bus(void *userdata) {
+        struct units *units = userdata;
+        uint64_t timeout;
+        int r = units->bus ? 0 : connect_bus(units);
+
+        if (r >= 0)
+                do
+                        r = sd_bus_process(units->bus, NULL);
+                while (r > 0);
+        if (r >= 0)
+                r = sd_bus_get_events(units->bus);
+        if (r >= 0)
+                r = loop_watch(units->loop, &units->source, sd_bus_get_fd(units->bus),
+                               (r & POLLIN ? EPOLLIN : 0u) | (r & POLLOUT ? EPOLLOUT : 0u));
+        if (r < 0) {
+                disconnect(units, r);
+                return;
+        }
+        loop_disarm(units->loop, &units->timer);
+        /* sd-bus counts on CLOCK_MONOTONIC; a turn of the loop too many does no harm. */
+        if (sd_bus_get_timeout(units->bus, &timeout) > 0 && timeout != UINT64_MAX)
+                loop_arm(units->loop, &units->timer, loop_now() + USEC_PER_SEC);
+}
+
+static void on_bus_event(void *userdata, uint32_t events) {
+        process_bus(userdata);
 }
 
 struct units *units_free(struct units *units) {
@@ -400,16 +454,14 @@ struct units *units_free(struct units *units) {
                 units->units = unit->next;
                 unit_free(unit);
         }
-        sd_bus_flush_close_unref(units->bus);
+        if (units->bus)
+                sd_bus_flush_close_unref(units->bus);
         free(units);
         return NULL;
 }
 
-DEFINE_CLEANUP(struct units *, units_free)
-
 int units_new(struct loop *loop, const struct units_handler *handler, struct units **ret) {
-        _cleanup_(units_freep) struct units *units = NULL;
-        int r;
+        struct units *units;
 
         if (access("/run/systemd/system", F_OK) < 0)
                 return -EOPNOTSUPP;
@@ -420,19 +472,24 @@ int units_new(struct loop *loop, const struct units_handler *handler, struct uni
         units->handler = *handler;
         units->source = (struct source) { -1, on_bus_event, units };
         units->timer = (struct timer) { 0, process_bus, units, NULL };
+        units->retry_usec = RETRY_MIN_USEC;
         strcpy(units->system, "systemd");
-        r = sd_bus_open_system(&units->bus);
-        if (r >= 0)
-                r = sd_bus_set_method_call_timeout(units->bus, CALL_TIMEOUT_USEC);
-        if (r >= 0)
-                r = subscribe(units);
-        if (r < 0)
-                return r;
         process_bus(units);
-        *ret = steal_ptr(units);
+        *ret = units;
         return 0;
 }
 
 const char *units_system(const struct units *units) {
         return units->system;
+}
+
+int units_check(const struct units *units, const char *name) {
+        const struct unit_status *status;
+
+        if (!units)
+                return -EOPNOTSUPP;
+        status = units_status(units, name);
+        if (!units->heard)
+                return -ENOTCONN;
+        return status && status->loaded ? 0 : -ENOENT;
 }

@@ -44,7 +44,8 @@ struct units_handler {
         void *userdata;
 };
 
-/* Connects. -EOPNOTSUPP in a guest without systemd, or another -errno. */
+/* Connects, now or as soon as there is a bus, and again whenever that is lost. -EOPNOTSUPP in a guest without systemd,
+ * or -ENOMEM. */
 int units_new(struct loop *loop, const struct units_handler *handler, struct units **ret);
 struct units *units_free(struct units *units);
 
@@ -55,6 +56,9 @@ const char *units_system(const struct units *units);
 int units_watch(struct units *units, const char *unit);
 /* What is known of a watched unit; NULL for any other. Valid until the next event. */
 const struct unit_status *units_status(const struct units *units, const char *unit);
+/* Whether a watched unit could be started: 0; -ENOENT where systemd has no such unit, -ENOTCONN while systemd cannot be
+ * asked, -EOPNOTSUPP where there is none. */
+int units_check(const struct units *units, const char *unit);
 
 /* Confines the unit to the memory of `node` (-1: anywhere) for this run, then starts it. `done` follows. */
 int units_start(struct units *units, const char *unit, int node);

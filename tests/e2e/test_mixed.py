@@ -80,8 +80,12 @@ def test_application_failure_starts_the_unit_on_the_full_system(mixed):
     rejoined(mixed, "a", "b", flow)
 
 
-def test_unit_that_ends_by_itself_is_restarted_in_place(mixed):
+def test_restarted_bus_of_the_guest_is_no_failure_and_the_units_end_after_it_is_seen(mixed):
     flows, pid = mixed.n_flows(), mixed.app_pid("b", "db")
+    bus = mixed.shell("b", "systemctl show -P MainPID dbus.service").strip()
+    mixed.shell("b", "systemctl restart dbus.service")
+    assert mixed.shell("b", "systemctl show -P MainPID dbus.service").strip() not in ("0", bus)
+    assert mixed.app_pid("b", "db") == pid and mixed.running_on("db") == ["b"]
     mixed.kill_app("b", "db", "SEGV")
     until(lambda: mixed.running_on("db") == ["b"] and mixed.app_pid("b", "db") != pid, 30, "it is restarted on b")
     mixed.wait_armed(30)
