@@ -39,15 +39,15 @@ static void check_start(struct check *c, const struct application *a, const char
                 if (a->kind == APPLICATION_PLAIN && side == SIDE_B)
                         continue;
                 if (side == SIDE_A && !can_start(a, SIDE_B))
-                        check_error(c, path, "nothing to start; write {unit: NAME.service} or {command: [...]}");
+                        check_broken(c, path, "nothing to start; write {unit: NAME.service} or {command: [...]}");
                 else if (a->kind == APPLICATION_PLAIN)
-                        check_error(c, path, "a plain application runs on the active side, and start.active is "
-                                    "missing; add it");
+                        check_broken(c, path, "a plain application runs on the active side, and start.active is "
+                                     "missing; add it");
                 else
-                        check_error(c, path, "%s application could not be started on the %s side: start.%s is "
-                                    "missing; add it%s", a->kind == APPLICATION_AUTO ? "an auto" : "a hot-standby",
-                                    side_key(side), side_key(side),
-                                    side == SIDE_A ? "" : ", or make the application plain");
+                        check_broken(c, path, "%s application could not be started on the %s side: start.%s is "
+                                     "missing; add it%s", a->kind == APPLICATION_AUTO ? "an auto" : "a hot-standby",
+                                     side_key(side), side_key(side),
+                                     side == SIDE_A ? "" : ", or make the application plain");
                 return;
         }
 }
@@ -162,18 +162,18 @@ static void check_hand_memory(struct check *c, const struct pair_policy *p, size
         char path[NODE_PATH_LEN];
 
         if (first >= 0 && (size_t) first != application)
-                check_error(c, check_path(path, "%s.kind", at), "%s is of kind memory already, and a VM has one such "
-                            "region; make that one larger", p->applications[first].name);
+                check_broken(c, check_path(path, "%s.kind", at), "%s is of kind memory already, and a VM has one such "
+                             "region; make that one larger", p->applications[first].name);
         for (enum side side = SIDE_A; side < SIDE_MAX; side++)
                 if (can_start(a, side) || a->sides[side].stop.n_words || a->sides[side].health.n_words ||
                     a->sides[side].canary.n_words) {
-                        check_error(c, check_path(path, "%s.kind", at), "nothing runs in a region of kind memory; "
-                                    "leave start, stop, health and canary out, or name another kind");
+                        check_broken(c, check_path(path, "%s.kind", at), "nothing runs in a region of kind memory; "
+                                     "leave start, stop, health and canary out, or name another kind");
                         break;
                 }
         if (a->vcpus || a->n_disks || a->n_addresses)
-                check_error(c, check_path(path, "%s.resources", at), "a region of kind memory has no resources; leave "
-                            "them out");
+                check_broken(c, check_path(path, "%s.resources", at), "a region of kind memory has no resources; leave "
+                             "them out");
 }
 
 /* What one application says about itself. */
@@ -240,9 +240,9 @@ static void check_side_commands(struct check *c, size_t pair, enum side side) {
                                 n += strlen(commands[j]->words[k]) + 3;
         }
         if (n > POLICY_COMMAND_BYTES)
-                check_error(c, check_path(path, "pairs[%zu].applications", pair),
-                            "the commands of the %s side take %zu bytes together, more than %zu; put the longest "
-                            "into scripts in the guest", side_key(side), n, (size_t) POLICY_COMMAND_BYTES);
+                check_broken(c, check_path(path, "pairs[%zu].applications", pair),
+                             "the commands of the %s side take %zu bytes together, more than %zu; put the longest "
+                             "into scripts in the guest", side_key(side), n, (size_t) POLICY_COMMAND_BYTES);
 }
 
 /* All commands of one side travel in one message to its agent. */

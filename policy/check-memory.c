@@ -101,8 +101,8 @@ static bool check_extent(struct check *c) {
                 return true;
         while (extent & (extent - 1))
                 extent &= extent - 1;
-        check_error(c, "pool.extent", "%s is not a power of two; write %s", size_format(text, c->policy->extent_bytes),
-                    size_format(other, extent));
+        check_broken(c, "pool.extent", "%s is not a power of two; write %s", size_format(text, c->policy->extent_bytes),
+                     size_format(other, extent));
         return false;
 }
 
@@ -112,8 +112,8 @@ static void check_multiple(struct check *c, const char *path, const char *what, 
 
         if (bytes % extent == 0 || !check_usable(c, path))
                 return;
-        check_error(c, path, "%s %s, not a multiple of the extent of %s; the next is %s", what,
-                    size_format(text, bytes), size_format(unit, extent), size_format(better, up));
+        check_broken(c, path, "%s %s, not a multiple of the extent of %s; the next is %s", what,
+                     size_format(text, bytes), size_format(unit, extent), size_format(better, up));
 }
 
 /* What a member holds above its base is plugged into the devices of its applications. */
@@ -128,8 +128,8 @@ static void check_above_base(struct check *c, size_t pair, enum side side, bool 
             m->base_bytes == 0)
                 return;
         if (m->memory_bytes < m->base_bytes) {
-                check_error(c, path, "%s is less than the base of %s, which it includes; write at least that",
-                            size_format(x, m->memory_bytes), size_format(y, m->base_bytes));
+                check_broken(c, path, "%s is less than the base of %s, which it includes; write at least that",
+                             size_format(x, m->memory_bytes), size_format(y, m->base_bytes));
                 return;
         }
         if (extent_known)

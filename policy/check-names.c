@@ -65,8 +65,8 @@ static void entries_report(struct check *c, struct entries *entries, const char 
                 const struct entry *entry = &entries->items[i];
 
                 if (strcmp(entry->name, first->name) == 0)
-                        check_error(c, entry->path, "\"%s\" is used already, by %s; %s",
-                                    text_quote(entry->name, strlen(entry->name), quoted), first->path, rule);
+                        check_broken(c, entry->path, "\"%s\" is used already, by %s; %s",
+                                     text_quote(entry->name, strlen(entry->name), quoted), first->path, rule);
                 else
                         first = entry;
         }

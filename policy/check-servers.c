@@ -117,13 +117,13 @@ int check_server_name(struct check *c, const char (*names)[NAME_LEN], size_t i, 
                 return -ENOENT;
         for (size_t k = 0; k < i; k++)
                 if (strcmp(names[k], names[i]) == 0) {
-                        check_error(c, path, "\"%s\" stands here twice; leave one out", names[i]);
+                        check_broken(c, path, "\"%s\" stands here twice; leave one out", names[i]);
                         return -ENOENT;
                 }
         found = policy_find_server(c->policy, names[i]);
         if (found < 0)
-                check_error(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name one of "
-                            "those", names[i]);
+                check_broken(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name one of "
+                             "those", names[i]);
         return found;
 }
 
@@ -150,7 +150,7 @@ static void check_names_of(struct check *c, const struct overflow_keys *overflow
         }
         check_path(path, "%s.mirror", at);
         if (overflow->mirror == SAID_YES && overflow->n_servers == 1 && check_usable(c, path))
-                check_error(c, path, "a mirror is at a second server; name two in servers, or write mirror: no");
+                check_broken(c, path, "a mirror is at a second server; name two in servers, or write mirror: no");
 }
 
 static void check_overflow(struct check *c, const struct overflow_keys *overflow, const char *at) {
@@ -161,8 +161,8 @@ static void check_overflow(struct check *c, const struct overflow_keys *overflow
         check_names_of(c, overflow, at);
         check_path(path, "%s.size", at);
         if (overflow->size_bytes % (4 * KIB) != 0 && check_usable(c, path))
-                check_error(c, path, "%s is not a multiple of 4KiB, a page; round it up",
-                            size_format(text, overflow->size_bytes));
+                check_broken(c, path, "%s is not a multiple of 4KiB, a page; round it up",
+                             size_format(text, overflow->size_bytes));
 }
 
 static void check_application_overflow(struct check *c, size_t pair, size_t application) {
@@ -174,11 +174,11 @@ static void check_application_overflow(struct check *c, size_t pair, size_t appl
         if (a->overflow.n_servers == 0 || !check_usable(c, path))
                 return;
         if (a->kind == APPLICATION_MEMORY)
-                check_error(c, path, "no application is there that could need it; give it to the VM, as "
-                            "pairs[%zu].active.overflow", pair);
+                check_broken(c, path, "no application is there that could need it; give it to the VM, as "
+                             "pairs[%zu].active.overflow", pair);
         else if (a->overflow.when == OVERFLOW_SHORT && a->kind == APPLICATION_PLAIN &&
                  check_usable(c, check_path(when, "%s.when", path)))
-                check_error(c, when, "a plain application's region never moves; write always, or make it hot-standby");
+                check_broken(c, when, "a plain application's region never moves; write always, or make it hot-standby");
 }
 
 /* A server that guests have to reach. */
@@ -186,11 +186,11 @@ static void check_server_of(struct check *c, const char *name, const char *path)
         int found = policy_find_server(c->policy, name);
 
         if (found < 0)
-                check_error(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name one of "
-                            "those", name);
+                check_broken(c, path, "no memory server is called \"%s\"; add it to memory-servers, or name one of "
+                             "those", name);
         else if (!c->policy->servers[found].guests)
-                check_error(c, path, "\"%s\" does not say how guests reach it; add guests: to that memory server, say "
-                            "nbds://192.0.2.1/", name);
+                check_broken(c, path, "\"%s\" does not say how guests reach it; add guests: to that memory server, say "
+                             "nbds://192.0.2.1/", name);
 }
 
 static void check_holder(struct check *c, const struct state_region *region, const char *at) {
@@ -200,15 +200,15 @@ static void check_holder(struct check *c, const struct state_region *region, con
         if (check_usable(c, path) && *region->holder)
                 check_server_of(c, region->holder, path);
         else if (check_usable(c, path))
-                check_error(c, at, c->policy->n_servers == 0
-                                           ? "has no memory server to hold it; add memory-servers"
-                                           : "does not say which memory server holds it; add holder: NAME");
+                check_broken(c, at, c->policy->n_servers == 0
+                                            ? "has no memory server to hold it; add memory-servers"
+                                            : "does not say which memory server holds it; add holder: NAME");
         check_path(path, "%s.mirror", at);
         if (!*region->mirror || !check_usable(c, path))
                 return;
         if (strcmp(region->mirror, region->holder) == 0)
-                check_error(c, path, "\"%s\" holds it already; name another memory server, or leave mirror out",
-                            region->mirror);
+                check_broken(c, path, "\"%s\" holds it already; name another memory server, or leave mirror out",
+                             region->mirror);
         else
                 check_server_of(c, region->mirror, path);
 }
@@ -224,11 +224,11 @@ static void check_region(struct check *c, const struct application *a, const str
         if (!check_usable(c, check_path(path, "%s.size", at)))
                 return;
         if (region->size_bytes % (4 * KIB) != 0)
-                check_error(c, path, "%s is not a multiple of 4KiB, a page; round it up",
-                            size_format(size, region->size_bytes));
+                check_broken(c, path, "%s is not a multiple of 4KiB, a page; round it up",
+                             size_format(size, region->size_bytes));
         else if (region->kind >= REGION_KIND_RESIDENT && region->size_bytes > 1024 * GIB)
-                check_error(c, path, "%s is too much to be written back as a whole; at most 1TiB is possible with kind "
-                            "%u", size_format(size, region->size_bytes), region->kind);
+                check_broken(c, path, "%s is too much to be written back as a whole; at most 1TiB is possible with "
+                             "kind %u", size_format(size, region->size_bytes), region->kind);
         else if (region->kind >= REGION_KIND_RESIDENT && region->size_bytes > a->memory_bytes)
                 check_error(c, path, "%s stay resident in the application, which has %s; make its memory larger, or "
                             "write kind: 1", size_format(size, region->size_bytes),
@@ -290,7 +290,7 @@ static void check_state(struct check *c, size_t pair, size_t application) {
         check_path(path, "pairs[%zu].applications[%zu].state", pair, application);
         if (a->n_regions > 0 && (a->kind == APPLICATION_MEMORY || a->kind == APPLICATION_PLAIN) &&
             check_usable(c, path))
-                check_error(c, path, "only a hot-standby application has a standby that could find its state");
+                check_broken(c, path, "only a hot-standby application has a standby that could find its state");
         for (size_t i = 0; i < a->n_regions; i++) {
                 check_path(path, "pairs[%zu].applications[%zu].state[%zu]", pair, application, i);
                 check_holder(c, &a->regions[i], path);
@@ -313,8 +313,8 @@ static void check_region_names(struct check *c, size_t pair) {
                         check_path(path, "pairs[%zu].applications[%zu].state[%zu].region", pair, j, k);
                         for (size_t i = 0; i < n && *name; i++)
                                 if (strcmp(seen[i], name) == 0 && check_usable(c, path))
-                                        check_error(c, path, "\"%s\" is a region of this pair already; choose another "
-                                                    "name", name);
+                                        check_broken(c, path, "\"%s\" is a region of this pair already; choose another "
+                                                     "name", name);
                         seen[n++] = name;
                 }
 }

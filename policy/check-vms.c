@@ -9,8 +9,8 @@ static void check_length(struct check *c, size_t i) {
         char path[NODE_PATH_LEN];
 
         if (strlen(domain) > VM_DOMAIN_MAX && check_usable(c, check_path(path, "vms[%zu].domain", i)))
-                check_error(c, path, "\"%s\" has %zu letters; a VM that stands alone has at most %d", domain,
-                            strlen(domain), VM_DOMAIN_MAX);
+                check_broken(c, path, "\"%s\" has %zu letters; a VM that stands alone has at most %d", domain,
+                             strlen(domain), VM_DOMAIN_MAX);
 }
 
 /* VMs that stand alone: where their checkpoints go. */

@@ -21,8 +21,22 @@ static void report(struct check *c, bool is_warning, const char *path, const cha
                 c->error = -ENOMEM;
 }
 
-/* Reports an error about the key at `path`, at its place, or at the nearest place where it could stand. */
+/* Reports an error about the key at `path`, at its place, or at the nearest place where it could stand. What is unfit
+ * in a policy that is in force is a warning: this check may be younger than the policy, and failovers that worked
+ * before an upgrade are to work after it. */
 void check_error(struct check *c, const char *path, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        report(c, c->in_force, path, format, ap);
+        va_end(ap);
+        if (c->in_force)
+                c->d->n_tolerated++;
+}
+
+/* The same for what nothing could work with, in force or not: a name that stands for two things or for none, a size
+ * that cannot be counted in extents or pages, nothing to start. */
+void check_broken(struct check *c, const char *path, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
@@ -65,8 +79,8 @@ static void check_uri(struct check *c) {
 
 /* Checks what no single value shows: one name twice, sums, contradictions. Findings go to `d`; returns 0 also with
  * findings, or -ENOMEM. */
-int policy_check(const struct policy *policy, const struct node *root, struct diagnostics *d) {
-        struct check c = { .policy = policy, .root = root, .d = d };
+int policy_check(const struct policy *policy, const struct node *root, bool in_force, struct diagnostics *d) {
+        struct check c = { .policy = policy, .root = root, .d = d, .in_force = in_force };
 
         if (root->kind != NODE_MAPPING)
                 return 0;

@@ -5,7 +5,7 @@
 #include "policy/node.h"
 #include "policy/policy.h"
 
-int policy_check(const struct policy *policy, const struct node *root, struct diagnostics *d);
+int policy_check(const struct policy *policy, const struct node *root, bool in_force, struct diagnostics *d);
 
 /* The checks, one noun a file. They read the model and use the tree for places only. A check stays silent where a
  * value that it rests on could not be read: that has been reported already. */
@@ -13,6 +13,7 @@ struct check {
         const struct policy *policy;
         const struct node *root;
         struct diagnostics *d;
+        bool in_force; /* it worked until now: what is only unfit is told, and no reason to refuse it */
         int error; /* -ENOMEM once memory ran out */
 };
 
@@ -28,6 +29,7 @@ void check_application(struct check *c, size_t pair, size_t application);
 void check_commands(struct check *c, size_t pair);
 
 void check_error(struct check *c, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void check_broken(struct check *c, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void check_warning(struct check *c, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
 bool check_usable(const struct check *c, const char *path);
 const char *check_path(char buffer[static NODE_PATH_LEN], const char *format, ...)

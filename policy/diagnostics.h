@@ -25,6 +25,7 @@ struct diagnostics {
         struct diagnostic items[DIAGNOSTICS_MAX];
         size_t n_items;
         size_t n_errors, n_warnings; /* all that were found, also those not kept */
+        size_t n_tolerated;          /* of the warnings: errors of a text that is not in force */
 };
 
 int diagnostics_set_name(struct diagnostics *d, const char *name);

@@ -355,10 +355,8 @@ void read_pairs(struct reader *r, const struct node *list, const struct key *key
         }
 }
 
-/* Reads a policy from `n` bytes of text, which `name` stands for in messages. On success the caller owns `*ret`,
- * and `d` holds warnings at most. -EINVAL with every finding in `d`, in the order of the text; -E2BIG for a text
- * past 1 MiB, also in `d`; -ENOMEM. `d` is the caller's, empty, and released by it in any case. */
-int policy_parse(const char *text, size_t n, const char *name, struct policy **ret, struct diagnostics *d) {
+static int parse(const char *text, size_t n, const char *name, bool in_force, struct policy **ret,
+                 struct diagnostics *d) {
         _cleanup_(policy_freep) struct policy *policy = NULL;
         _cleanup_(node_freep) struct node *root = NULL;
         struct reader reader = { .d = d };
@@ -378,7 +376,7 @@ int policy_parse(const char *text, size_t n, const char *name, struct policy **r
         read_keys(&reader, root, policy_keys, policy);
         name_holders(policy);
         if (reader.error >= 0)
-                reader.error = policy_check(policy, root, d);
+                reader.error = policy_check(policy, root, in_force, d);
         diagnostics_sort(d);
         if (reader.error < 0)
                 return reader.error;
@@ -386,6 +384,17 @@ int policy_parse(const char *text, size_t n, const char *name, struct policy **r
                 return -EINVAL;
         *ret = steal_ptr(policy);
         return 0;
+}
+
+/* Reads a policy from `n` bytes of text, which `name` stands for in messages. On success the caller owns `*ret`,
+ * and `d` holds warnings at most. -EINVAL with every finding in `d`, in the order of the text; -E2BIG for a text
+ * past 1 MiB, also in `d`; -ENOMEM. `d` is the caller's, empty, and released by it in any case. */
+int policy_parse(const char *text, size_t n, const char *name, struct policy **ret, struct diagnostics *d) {
+        return parse(text, n, name, false, ret, d);
+}
+
+int policy_parse_in_force(const char *text, size_t n, const char *name, struct policy **ret, struct diagnostics *d) {
+        return parse(text, n, name, true, ret, d);
 }
 
 int policy_add_error(const char *text, size_t n, const char *path, struct diagnostics *d, const char *message) {

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "daemon/core/findings.h"
 #include "daemon/bus/check-json.h"
@@ -190,6 +191,18 @@ static void put_link(struct json_builder *builder, struct json_object *parent, c
         json_put_text(builder, object, "error", link && link->known ? link->text : NULL);
 }
 
+/* A line each. */
+static void put_lines(struct json_builder *builder, struct json_object *parent, const char *key, const char *text) {
+        struct json_object *array = json_put_array(builder, parent, key);
+        char line[512];
+
+        for (const char *end; text && *text; text = end + (*end == '\n')) {
+                end = strchrnul(text, '\n');
+                snprintf(line, sizeof(line), "%.*s", (int) (end - text), text);
+                json_put_text(builder, array, NULL, line);
+        }
+}
+
 static void put_daemon(struct json_builder *builder, struct json_object *root, const struct engine *engine,
                        const struct host_facts *facts) {
         struct json_object *object = json_put_object(builder, root, "failoverd");
@@ -199,6 +212,8 @@ static void put_daemon(struct json_builder *builder, struct json_object *root, c
         json_put_text(builder, object, "mode", !facts ? NULL : facts->user_mode ? "user" : "system");
         json_put_age(builder, object, "uptime_ms", facts ? facts->started_usec : 0);
         json_put_text(builder, object, "policy", facts ? facts->policy_path : NULL);
+        json_put_bool(builder, object, "policy_taken", !facts || !facts->policy_refused);
+        put_lines(builder, object, "policy_refused", facts ? facts->policy_refused : NULL);
         json_put_text(builder, object, "decisions", facts ? facts->decisions_dir : NULL);
         if (facts && facts->monitor_resident.seen_usec != 0)
                 json_put_number(builder, object, "resident_bytes", facts->monitor_resident.value);

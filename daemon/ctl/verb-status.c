@@ -277,6 +277,14 @@ static void print_daemon(const struct ctl *ctl, struct json_object *root) {
                 printf("%sThe hypervisor %s does not answer%s since %s; what follows is at least that old.\n",
                        color_begin(ctl, COLOR_BAD), get_text(root, "hypervisor.uri", "(none)"), color_end(ctl),
                        format_age(age, get_number(root, "hypervisor.age_ms")));
+        if (get_object(root, "failoverd.policy_taken") && !get_bool(root, "failoverd.policy_taken")) {
+                printf("%sThe policy file is refused%s, and the policy that was in force last stays so: correct %s, "
+                       "then: failoverctl policy apply FILE\n", color_begin(ctl, COLOR_BAD), color_end(ctl),
+                       get_text(root, "failoverd.policy", "it"));
+                for (size_t i = 0; i < get_count(root, "failoverd.policy_refused"); i++)
+                        printf("  why      %s\n",
+                               json_object_get_string(get_item(root, "failoverd.policy_refused", i)));
+        }
         if (get_bool(root, "store.lost"))
                 printf("%sThe store was lost%s: failoverd does not know who owned the data.\n",
                        color_begin(ctl, COLOR_BAD), color_end(ctl));

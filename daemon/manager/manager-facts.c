@@ -201,6 +201,7 @@ const struct host_facts *manager_facts(struct manager *manager) {
         facts->started_usec = manager->started_usec;
         facts->user_mode = manager->user;
         snprintf(facts->policy_path, sizeof(facts->policy_path), "%s", manager->policy_path);
+        facts->policy_refused = manager->policy_refused;
         snprintf(facts->decisions_dir, sizeof(facts->decisions_dir), "%s", manager->decisions_dir);
         facts->observe = (struct link_fact) {
                 .known = true, .up = manager->engine->hypervisor_up, .since_usec = manager->engine->hypervisor_usec,

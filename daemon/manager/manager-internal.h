@@ -103,6 +103,7 @@ struct manager {
         char *last_policy_path; /* copy of the policy in force, for a start with a broken file */
         struct file_writer *policy_writer, *last_policy_writer;
         struct coming_policy coming;
+        char *policy_refused; /* why the file was not taken at the start, a line each, as the one in force last was */
         bool last_policy_again; /* another one came into force while the copy was being written */
         bool user, debug;
         bool store_lost;

@@ -245,6 +245,8 @@ void manager_follow_pairs(struct manager *manager, bool forget_gone) {
 
 void manager_apply_policy(struct manager *manager, const struct policy *policy) {
         manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        free(manager->policy_refused);
+        manager->policy_refused = NULL;
         manager_follow_pairs(manager, true);
         manager_keep_last_policy(manager);
         if (manager->bus)

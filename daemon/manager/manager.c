@@ -243,7 +243,7 @@ static bool takes_policy(struct manager *manager, const struct policy *policy) {
 static int begin_policy(struct manager *manager, struct policy *policy, const char *report,
                         const struct record *records, size_t n_records, struct error *error) {
         struct policy *last = NULL;
-        char why[EVENT_TEXT_LEN];
+        char why[EVENT_TEXT_LEN] = "";
         int r = 0;
 
         (void) manager_load_last_policy(manager, &last);
@@ -257,11 +257,13 @@ static int begin_policy(struct manager *manager, struct policy *policy, const ch
                 if (!last || !takes_policy(manager, last))
                         r = error_set(error, -EINVAL, "%s%s: the policy could not be taken; see the messages above",
                                       report ? report : "", manager->policy_path);
-                else /* a mistake in the file must not cost the failover that worked a moment ago */
+                else { /* a mistake in the file must not cost the failover that worked a moment ago */
                         fprintf(stderr,
                                 "%s%s cannot be used (above); the last policy that was in force stays in force: "
                                 "correct the file and reload\n",
                                 report ? report : "", manager->policy_path);
+                        manager->policy_refused = strdup(policy && why[0] ? why : report ? report : "");
+                }
         }
         policy_free(last);
         return manager->engine->policy ? 0 : r;
@@ -375,6 +377,7 @@ struct manager *manager_free(struct manager *manager) {
         file_writer_free(manager->policy_writer);
         file_writer_free(manager->last_policy_writer);
         policy_free(manager->coming.policy);
+        free(manager->policy_refused);
         free(manager->coming.report);
         while (manager->owed) {
                 struct owed *next = manager->owed->next;

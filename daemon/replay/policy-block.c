@@ -131,7 +131,7 @@ int policy_block_parse(const char *lines, size_t n, struct policy **ret, struct 
 
         if (!text)
                 return error_set(error, -ENOMEM, "out of memory");
-        r = policy_parse(text, strlen(text), "policy", ret, &diagnostics);
+        r = policy_parse_in_force(text, strlen(text), "policy", ret, &diagnostics);
         while (first < diagnostics.n_items && diagnostics.items[first].is_warning)
                 first++;
         if (r < 0 && first < diagnostics.n_items && diagnostics_format(&diagnostics, first, &line) >= 0)

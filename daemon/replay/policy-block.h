@@ -24,7 +24,8 @@ int policy_block_parse_whole(const char *text, size_t n, struct policy **ret, st
 /* The policy's own text, as a file for people. Returns 0 or -ENOMEM. */
 int policy_block_write_file(FILE *f, const struct policy *policy);
 
-/* Reads what stands between "|" and newline on the lines of one text as a policy. -EBADMSG with the first reason. */
+/* Reads what stands between "|" and newline on the lines of one text as a policy. It was in force: what a new one would
+ * be refused for is taken where that is possible. -EBADMSG with the first reason. */
 int policy_block_parse(const char *lines, size_t n, struct policy **ret, struct error *error);
 /* Adds what a text behind "retired applications" (or "retired pair": `whole`) says to a policy. -EBADMSG, -ENOMEM. */
 int policy_block_parse_retired(struct policy *policy, bool whole, const char *lines, size_t n, struct error *error);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "daemon/base/cleanup.h"
 #include "daemon/core/engine.h"
 #include "daemon/core/retired.h"
 #include "policy/text.h"
@@ -281,7 +282,47 @@ static void a_vm_goes_from_alone_to_a_pair_and_back_by_being_neither_first(void)
         end(&world);
 }
 
+/* What a new policy would be refused for, and one in force is not. */
+static void a_policy_that_is_no_longer_fit_is_in_force_again(void) {
+        static const char *const pairs[] = {
+                /* a base below the floor */
+                "{name: p, active: {domain: a, base: 64MiB}, standby: {domain: b, base: 64MiB}, "
+                "applications: [" DB "]}",
+                /* detection longer than its objective, and a name that libvirt takes no alias of */
+                "{name: p, objective: 1s, active: {domain: a, base: 128MiB}, standby: {domain: b, base: 128MiB}, "
+                "applications: [{name: d.b, kind: hot-standby, memory: 256MiB, start: {unit: db.service}}]}",
+                /* more than its applications' devices take, and hot-standby regions that the pool does not cover */
+                "{name: p, active: {domain: a, base: 128MiB, memory: 512MiB}, standby: {domain: b, base: 128MiB}, "
+                "applications: [" DB "]}, {name: q, active: {domain: c, base: 128MiB}, "
+                "standby: {domain: d, base: 128MiB}, "
+                "applications: [{name: web, kind: hot-standby, memory: 640MiB, start: {unit: web.service}}]}",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(pairs); i++) {
+                struct world world = { .engine = engine_new(), .now_usec = USEC_PER_SEC };
+                struct diagnostics refused = { 0 }, told = { 0 };
+                struct policy *policy = NULL;
+                char text[2048];
+
+                snprintf(text, sizeof(text),
+                         "version: 1\npool: {memory: 1536MiB, reserve: 0, extent: 128MiB, monitor: 64MiB, overhead: "
+                         "64MiB}\npairs: [%s]\n", pairs[i]);
+                CHECK(policy_parse(text, strlen(text), "policy", &policy, &refused) == -EINVAL);
+                CHECK(policy_parse_in_force(text, strlen(text), "policy", &policy, &told) == 0);
+                CHECK(told.n_tolerated >= refused.n_errors && told.n_errors == 0);
+                REQUIRE(policy != NULL);
+                step(&world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+                CHECK(world.engine->policy != NULL);
+                step(&world, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+                policy_free(policy);
+                diagnostics_deinit(&refused);
+                diagnostics_deinit(&told);
+                end(&world);
+        }
+}
+
 TEST_MAIN("core-policy",
+          TEST(a_policy_that_is_no_longer_fit_is_in_force_again),
           TEST(a_vm_goes_from_alone_to_a_pair_and_back_by_being_neither_first),
           TEST(a_larger_pool_is_held_by_the_monitor_first),
           TEST(a_pool_below_what_is_granted_is_refused_and_nothing_changes),

@@ -183,4 +183,46 @@ static void it_starts_and_ends_with_every_example(void) {
         end();
 }
 
-TEST_MAIN("failoverd", TEST(it_starts_and_ends_with_every_example))
+/* The policy of the minimal example with a base that its floor does not allow, as the file or as what was in force. */
+static void put_unfit_policy(const char *name) {
+        _cleanup_free_ char *path = in_directory(name);
+        _cleanup_fclose_ FILE *f = fopen(path, "we");
+
+        REQUIRE(f != NULL);
+        fputs("version: 1\n"
+              "hypervisor: test:///default\n"
+              "pool: {memory: 2GiB, extent: 128MiB}\n"
+              "pairs:\n"
+              "  - name: web\n"
+              "    active: {domain: web-a, base: 64MiB}\n"
+              "    standby: {domain: web-b, base: 64MiB}\n"
+              "    applications: [{name: shop, kind: hot-standby, memory: 512MiB, start: {unit: shop.service}}]\n",
+              f);
+}
+
+static void what_was_in_force_before_an_upgrade_is_in_force_after_it_and_status_says_what_to_mend(void) {
+        begin();
+        write_policy("policy.example-minimal.yaml");
+        start();
+        stop();
+        put_unfit_policy("policy.yaml");
+        put_unfit_policy("state/policy.last"); /* as a failoverd has left it that knew no such floor */
+        start();
+        shows("policy show", "base: 64MiB");
+        shows("status", "The policy file is refused, and the policy that was in force last stays so");
+        shows("status", "policy.yaml:6:35: pairs[0].active.base: 64MiB is too small");
+        shows("status --json", "\"policy_taken\": false");
+        stop();
+        start(); /* it has kept it for the next start */
+        shows("policy show", "base: 64MiB");
+        write_policy("policy.example-minimal.yaml");
+        kill(stand.failoverd, SIGHUP);
+        CHECK(told("RELOADING=1") && told("READY=1"));
+        shows("status --json", "\"policy_taken\": true");
+        stop();
+        end();
+}
+
+TEST_MAIN("failoverd",
+          TEST(it_starts_and_ends_with_every_example),
+          TEST(what_was_in_force_before_an_upgrade_is_in_force_after_it_and_status_says_what_to_mend))
