@@ -103,7 +103,7 @@ static void cause(struct sim *sim, int pair, const struct readiness_case *c) {
                 agent_fault(sim, pair, c->side, "hang", NO_APP);
                 break;
         case READINESS_APPLICATION:
-                agent_app_fails(sim, pair, c->side, c->app, FAILURE_EXIT, 1, true);
+                app_fails(sim, pair, c->side, c->app, FAILURE_EXIT, 1, true);
                 break;
         default:
                 host_tell(sim, pair, c->side, EVENT_MEMORY_FAILURE, USEC_PER_MSEC,

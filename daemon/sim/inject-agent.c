@@ -13,7 +13,7 @@ void line_fail(struct sim *sim, const struct arguments *a) {
         bool hard = strcmp(a->line->words[a->line->n_words - 1], "hard") == 0;
 
         for (int side = 0; side < SIDE_MAX; side++)
-                agent_app_fails(sim, a->pair, side, a->app, cause, has_code ? atoi(word(a->line, 3)) : 0, hard);
+                app_fails(sim, a->pair, side, a->app, cause, has_code ? atoi(word(a->line, 3)) : 0, hard);
 }
 
 void line_agent(struct sim *sim, const struct arguments *a) {
@@ -40,7 +40,7 @@ void line_out_of_memory(struct sim *sim, const struct arguments *a) {
                     (largest < 0 || vm->apps[i].bytes > vm->apps[largest].bytes))
                         largest = i;
         if (largest >= 0)
-                agent_app_fails(sim, a->pair, a->side, largest, FAILURE_MEMORY, 0, false);
+                app_fails(sim, a->pair, a->side, largest, FAILURE_MEMORY, 0, false);
         else
                 vm_panic(sim, a->pair, a->side);
 }

@@ -288,7 +288,7 @@ static void plugged(struct sim *sim, struct item *item) {
         vm->size_told_usec = sim->now_usec + wait;
         host_tell(sim, item->pair, item->side, EVENT_DEVICE_SIZE, wait + 300,
                   (struct item){ .app = item->app, .value = item->value, .life = vm->boot });
-        agent_memory_came(sim, item->pair, item->side, item->app);
+        app_memory_came(sim, item->pair, item->side, item->app);
 }
 
 static void booted(struct sim *sim, struct item *item) {

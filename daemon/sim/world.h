@@ -6,7 +6,8 @@
  *
  *   simulate.c        life cycle, the loop
  *   world-vm.c        QEMU and the guest's kernel: boot, crash, hang, plug, end
- *   world-agent.c     the guest agents and their applications
+ *   world-agent.c     the guest agents: links, messages
+ *   world-app.c       the applications that they supervise; world-rehearsal.c tries a standby
  *   world-liar.c      agents that say what is not so
  *   world-host.c      what failoverd sees and does: calls on libvirt, links, its own life
  *   world-policy.c    the policy in force: whose place is where
@@ -294,12 +295,14 @@ bool vm_guest_acts(const struct sim_vm *vm); /* its kernel runs and gets process
 /* world-agent.c */
 void agent_item(struct sim *sim, struct item *item);
 void agent_say(struct sim *sim, int pair, int side, int app, const struct sim_message *message);
-void agent_app_fails(struct sim *sim, int pair, int side, int app, enum failure_cause cause, int code, bool hard);
-void agent_memory_came(struct sim *sim, int pair, int side, int app);
 uint64_t agent_states(const struct sim_vm *vm); /* of its applications, as a message carries them */
 void agent_die(struct sim *sim, int pair, int side);
 void agent_fault(struct sim *sim, int pair, int side, const char *fault, int app);
 void agent_message(struct sim *sim, const struct item *item, struct message *ret);
+
+/* world-app.c */
+void app_fails(struct sim *sim, int pair, int side, int app, enum failure_cause cause, int code, bool hard);
+void app_memory_came(struct sim *sim, int pair, int side, int app);
 
 /* world-liar.c */
 bool liar_knows(const char *lie); /* is this the name of one? */
