@@ -39,13 +39,14 @@ def moved(pair, flow, kind, old, new, app="db"):
     counts(pair, new, app)
 
 
-def fault(pair, cause):
-    """Causes a failure of the active side's system, and follows the failover to its end. Returns (from, to, flow)."""
+def fault(pair, cause, kind="os-failure", seconds=30):
+    """Causes a failure on the active side, of its system where no other kind is named, and follows the failover to its
+    end. Returns (from, to, flow)."""
     active, standby = pair.active, pair.standby
     before = pair.n_flows()
     cause(active)
-    flow = pair.wait_failover(before)
-    moved(pair, flow, "os-failure", active, standby)
+    flow = pair.wait_failover(before, seconds)
+    moved(pair, flow, kind, active, standby)
     return active, standby, flow
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from expect import moved, rejoined
+from expect import fault, rejoined
 from testbed.guests import BUILD
 from testbed.policy import policy
 from testbed.stand import Stand
@@ -56,12 +56,9 @@ def stand(request):
 
 
 def killed_and_moved(pair):
-    active, standby, before = pair.active, pair.standby, pair.n_flows()
-    os.kill(pair.guests.pid(active), signal.SIGKILL)
-    flow = pair.wait_failover(before, 60)
-    moved(pair, flow, "os-failure", active, standby)
+    sides_and_flow = fault(pair, pair.guests.kill, seconds=60)
     assert learned(pair, "hot-standby")
-    return active, standby, flow
+    return sides_and_flow
 
 
 def test_kind_learned_from_a_unit_lets_it_fail_over_to_the_small_system(stand):

@@ -1,35 +1,29 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """failoverd itself: stopped, killed and started again, idle and in the middle of a failover."""
 import os
-import signal
 
 import pytest
 
-from expect import counts, moved, rejoined, table_adds_up
+from expect import counts, life, moved, rejoined, table_adds_up
 from testbed.wait import until
-
-
-def untouched(pair):
-    active = pair.active
-    return active, {vm: pair.guests.pid(vm) for vm in pair.domains}, pair.app_pid(active, "db")
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_failoverd_restarted_while_idle_leaves_guests_and_applications_alone(pair, end):
-    active, pids, app = untouched(pair)
+    active, pids, app = life(pair)
     before = pair.n_flows()
     counts(pair, active)
     getattr(pair.failoverd, end)()
     counted = pair.count(active, "db")
     pair.failoverd.start()
     pair.wait_armed(30)
-    assert untouched(pair) == (active, pids, app)
+    assert life(pair) == (active, pids, app)
     assert pair.count(active, "db") > counted, "it has run on meanwhile"
     assert pair.n_flows() == before
 
 
 def test_broken_policy_file_at_a_restart_leaves_the_last_good_policy_in_force(pair):
-    active, pids, app = untouched(pair)
+    active, pids, app = life(pair)
     with open(pair.session.path("policy.yaml")) as f:
         good = f.read()
     pair.failoverd.stop()
@@ -37,7 +31,7 @@ def test_broken_policy_file_at_a_restart_leaves_the_last_good_policy_in_force(pa
         pair.session.write("policy.yaml", good + "pears: [\n")
         pair.failoverd.start()
         pair.wait_armed(30)
-        assert untouched(pair) == (active, pids, app)
+        assert life(pair) == (active, pids, app)
         assert "stays in force" in pair.failoverd.log()
     finally:
         pair.session.write("policy.yaml", good)
@@ -49,7 +43,7 @@ def test_failoverd_killed_in_mid_failover_completes_it_after_its_restart(pair, p
     active, standby, before = pair.active, pair.standby, pair.n_flows()
     watch = pair.failoverd.ctl_start("monitor", "--json", log="monitor.log")
     until(lambda: os.path.exists(pair.session.path("monitor.log")), 5, "monitor runs")
-    os.kill(pair.guests.pid(active), signal.SIGKILL)
+    pair.guests.kill(active)
 
     def reached():
         with open(pair.session.path("monitor.log")) as f:
@@ -73,7 +67,7 @@ def test_failoverd_killed_in_mid_failover_completes_it_after_its_restart(pair, p
 def test_fault_while_failoverd_is_away_is_found_and_repaired_at_its_start(pair):
     active, before = pair.active, pair.n_flows()
     pair.failoverd.kill()
-    os.kill(pair.guests.pid(active), signal.SIGKILL)
+    pair.guests.kill(active)
     until(lambda: pair.guests.pid(active) is None, 10, "the VM is gone")
     pair.failoverd.start()
     pair.wait_armed(120)
@@ -83,8 +77,7 @@ def test_fault_while_failoverd_is_away_is_found_and_repaired_at_its_start(pair):
 
 
 def test_pair_comes_up_after_a_power_loss_with_the_side_active_that_owns_the_data(pair):
-    done = pair.failoverd.ctl("switch", "p")
-    assert done.returncode == 0, done.stderr
+    pair.failoverd.must("switch", "p")
     pair.wait_armed()
     owner, known = pair.active, [flow["id"] for flow in pair.failoverd.flows("p")]
     pair.lose_power()

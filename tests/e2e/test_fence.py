@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from expect import moved, rejoined, said
+from expect import counts, moved, rejoined, said
 from testbed.disk import disk_of
 from testbed.policy import COUNTER, policy
 from testbed.stand import Stand
@@ -30,13 +30,11 @@ def stand():
 
 
 @pytest.fixture
-def pair(stand, request):
+def pair(pair):
     """An armed pair whose application counts on a disk, and the disk's file system can stand still."""
-    request.node.stand = stand
-    stand.wait_armed()
-    until(lambda: stand.count(stand.active, "db") > 0, 30, "db counts")
-    yield stand
-    stand.disk.thaw()
+    counts(pair, pair.active)
+    yield pair
+    pair.disk.thaw()
 
 
 def waits_for_its_disk(pid):

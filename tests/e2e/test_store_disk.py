@@ -2,7 +2,6 @@
 """The disk under the store is full, or stalls, in the middle of a failover: it goes on, says so, and loses nothing."""
 import os
 import shutil
-import signal
 import time
 
 import pytest
@@ -29,12 +28,10 @@ def stand():
 
 
 @pytest.fixture
-def pair(stand, request):
-    request.node.stand = stand
-    stand.wait_armed()
-    until(lambda: stand.failoverd.json("status")["store"]["up"], 30, "the store has all the room that it wants")
-    yield stand
-    stand.disk.thaw()
+def pair(pair):
+    until(lambda: pair.failoverd.json("status")["store"]["up"], 30, "the store has all the room that it wants")
+    yield pair
+    pair.disk.thaw()
 
 
 def owner(pair):
@@ -59,7 +56,7 @@ def test_full_disk_in_mid_failover_does_not_delay_it_and_loses_nothing(pair):
     active, standby, before, failed = pair.active, pair.standby, pair.n_flows(), pair.status()["failovers"]
     pair.disk.fill()
     try:
-        os.kill(pair.guests.pid(active), signal.SIGKILL)
+        pair.guests.kill(active)
         flow = ended(pair, failed)
         at = phases(flow)
         assert at["started"] - at["plugged"] < OWNER_WRITE_SECONDS, at
@@ -82,7 +79,7 @@ def test_failoverd_starts_on_a_full_disk_and_knows_who_owns_the_data(pair):
     active, failed = pair.active, pair.status()["failovers"]
     pair.disk.fill()
     try:
-        assert pair.failoverd.ctl("switch", "p").returncode == 0
+        pair.failoverd.must("switch", "p")
         flow = ended(pair, failed)
         restarted_from_disk(pair)
         assert owner(pair) == flow["to"]["domain"] != active
@@ -96,7 +93,7 @@ def test_disk_that_stalls_in_mid_failover_delays_it_by_two_seconds_and_is_told(p
     failed = pair.status()["failovers"]
     pair.disk.freeze()
     began = time.monotonic()
-    os.kill(pair.guests.pid(active), signal.SIGKILL)
+    pair.guests.kill(active)
     ended(pair, failed)
     assert pair.running_on("db") == [standby]
     assert time.monotonic() - began < STALL_SECONDS, "it waited for the disk"
@@ -107,8 +104,7 @@ def test_disk_that_stalls_in_mid_failover_delays_it_by_two_seconds_and_is_told(p
     assert any("the store is not written in time" in reason for reason in status["reasons"]), status["reasons"]
 
     # History cannot be read, and who asks is told so; nobody else waits for the disk.
-    path = pair.session.write("again.yaml", pair.policy)
-    assert pair.failoverd.ctl("policy", "apply", path, seconds=5).returncode == 0
+    pair.apply(pair.policy, seconds=5)
     asked = pair.failoverd.ctl("history", "p", seconds=20)
     assert asked.returncode != 0 and "stalls" in asked.stderr, asked.stderr
     stays(lambda: pair.failoverd.ctl("status", "p", seconds=5).returncode in (0, 4),
