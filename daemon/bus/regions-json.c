@@ -56,6 +56,24 @@ static void put_name(struct json_builder *builder, struct json_object *names, co
         json_put_number(builder, object, "resolved", name->resolved);
 }
 
+/* Where regions may be, also such that the policy has no more; and whose spaces there are none. */
+static void put_servers(struct json_builder *builder, struct json_object *root, const struct policy *policy) {
+        struct json_object *array = json_put_array(builder, root, "servers");
+
+        for (size_t i = 0; policy && i < policy->n_servers; i++) {
+                struct json_object *object = json_put_object(builder, array, NULL);
+
+                json_put_text(builder, object, "server", policy->servers[i].name);
+                json_put_text(builder, object, "control", policy->servers[i].control);
+        }
+        array = json_put_array(builder, root, "vms");
+        for (size_t i = 0; policy && i < policy->n_pairs; i++)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        json_put(builder, array, NULL, json_object_new_string(policy->pairs[i].members[side].domain));
+        for (size_t i = 0; policy && i < policy->n_vms; i++)
+                json_put(builder, array, NULL, json_object_new_string(policy->vms[i].domain));
+}
+
 struct json_object *regions_json(const struct engine *engine, const struct host_facts *facts, usec_t now_usec) {
         struct json_builder builder = { .now_usec = now_usec };
         struct json_object *root = json_object_new_object(), *array;
@@ -74,5 +92,6 @@ struct json_object *regions_json(const struct engine *engine, const struct host_
         array = json_put_array(&builder, root, "names");
         for (size_t i = 0; facts && i < facts->n_names; i++)
                 put_name(&builder, array, &facts->names[i]);
+        put_servers(&builder, root, engine->policy);
         return json_finish(&builder, root);
 }

@@ -83,6 +83,7 @@ int verb_report(struct ctl *ctl);
 int verb_servers(struct ctl *ctl);
 int verb_spaces(struct ctl *ctl);
 int verb_regions(struct ctl *ctl);
+int verb_regions_drop(struct ctl *ctl); /* for verb_regions(), with arguments */
 int verb_context(struct ctl *ctl);
 int verb_program(struct ctl *ctl);
 

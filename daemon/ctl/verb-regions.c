@@ -6,6 +6,7 @@
 
 #include "daemon/ctl/ctl.h"
 #include "daemon/ctl/region-holders.h"
+#include "daemon/ctl/region-left.h"
 #include "daemon/ctl/render-table.h"
 #include "policy/policy.h"
 
@@ -168,22 +169,29 @@ static int print_names(struct json_object *root) {
 }
 
 static int print_all(struct json_object *root) {
-        if (get_count(root, "regions") + get_count(root, "names") == 0)
+        if (get_count(root, "regions") + get_count(root, "names") + get_count(root, "left") == 0)
                 puts("No shared regions: no application of the policy has state:, and no program has registered a "
                      "name.");
         if (print_regions(root) < 0 || print_held(root) < 0 || print_clients(root) < 0)
                 return ctl_fail(CTL_FAILED, "out of memory");
         print_remarks(root);
-        return print_names(root) < 0 ? ctl_fail(CTL_FAILED, "out of memory") : CTL_OK;
+        if (print_names(root) < 0 || region_left_print(root) < 0)
+                return ctl_fail(CTL_FAILED, "out of memory");
+        return CTL_OK;
 }
 
 int verb_regions(struct ctl *ctl) {
         _cleanup_json_ struct json_object *root = NULL;
-        int r = ctl_read_json(ctl, "DescribeRegions", &root, NULL);
+        int r;
 
+        if (ctl->n_args > 0 && strcmp(ctl->args[0], "drop") == 0)
+                return verb_regions_drop(ctl);
+        if (ctl->n_args > 0 || ctl->dry_run || ctl->force || ctl->n_servers > 0)
+                return ctl_fail(CTL_USAGE, "regions takes nothing, or: drop PAIR REGION, with its options");
+        r = ctl_read_json(ctl, "DescribeRegions", &root, NULL);
         if (r != CTL_OK)
                 return r;
-        if (region_holders_ask(root, HOLDER_TIMEOUT_USEC, NULL) < 0)
+        if (region_holders_ask(root, HOLDER_TIMEOUT_USEC, NULL) < 0 || region_left_ask(root, HOLDER_TIMEOUT_USEC) < 0)
                 return ctl_fail(CTL_FAILED, "out of memory");
         return ctl->json ? ctl_print_json(root) : print_all(root);
 }

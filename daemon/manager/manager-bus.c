@@ -149,6 +149,8 @@ static int on_apply_policy(void *userdata, uint64_t id, const char *text, bool d
                               "the hypervisor cannot change while failoverd runs; edit %s and restart it",
                               manager->policy_path);
         (void) who;
+        if (r >= 0 && manager_tell_left(manager, policy, &report) < 0)
+                r = error_set(error, -ENOMEM, "out of memory");
         if (r >= 0 && !dry_run)
                 return manager_begin_policy(manager, policy, text, steal_ptr(report), id, error);
         policy_free(policy);

@@ -135,6 +135,9 @@ const char *manager_keep_decision(struct manager *manager, struct manager_pair *
 
 /* manager-regions.c: holders of shared regions, and what looks after their mirrors. */
 int manager_open_regions(struct manager *manager, struct error *error);
+/* Adds to a report, which may be NULL, what stays at servers of regions that the policy in force has there and `policy`
+ * has not. -ENOMEM leaves the report as it is. */
+int manager_tell_left(const struct manager *manager, const struct policy *policy, char **report);
 
 /* manager-facts.c */
 /* Looks at the processor time that a VM's process has used: cheap, each time its second paths are asked. */

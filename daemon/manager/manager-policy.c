@@ -265,8 +265,10 @@ int manager_reload(struct manager *manager, char **ret_report) {
                 if (r < 0) {
                         free(report);
                         report = strdup(why);
-                } else
+                } else {
+                        (void) manager_tell_left(manager, policy, &report);
                         manager_apply_policy(manager, policy);
+                }
         }
         policy_free(policy);
         if (r < 0)

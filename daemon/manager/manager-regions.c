@@ -4,13 +4,15 @@
  * Mirrors of shared regions that are in use. A holder reaches for its mirror by itself; one that has come back empty it
  * does not find again, and would be alone until the application's next start. So what is on record as granted is looked
  * after, one application after the other. Nothing is decided here that a failover rests on: a mirror that is not there
- * is none, whoever has looked.
+ * is none, whoever has looked. And what a policy that is to take effect leaves at holders is told.
  */
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "daemon/base/memstream.h"
 #include "daemon/manager/manager-internal.h"
 
 #define LOOK_USEC (2 * USEC_PER_SEC)
@@ -124,4 +126,62 @@ int manager_open_regions(struct manager *manager, struct error *error) {
         r = sd_event_add_time_relative(manager->loop, &manager->regions_timer, CLOCK_BOOTTIME, LOOK_USEC, 0, on_look,
                                        manager);
         return r < 0 ? error_set(error, r, "cannot set a timer: %s", strerror(-r)) : 0;
+}
+
+/* A space is its pair's, whichever application has it as a region. NULL: it leaves the policy. */
+static const struct state_region *find_region(const struct policy *policy, const char *pair, const char *name) {
+        for (size_t i = 0; i < policy->n_pairs; i++) {
+                const struct pair_policy *from = &policy->pairs[i];
+
+                for (size_t k = 0; strcmp(from->name, pair) == 0 && k < from->n_applications; k++)
+                        for (size_t j = 0; j < from->applications[k].n_regions; j++)
+                                if (strcmp(from->applications[k].regions[j].name, name) == 0)
+                                        return &from->applications[k].regions[j];
+        }
+        return NULL;
+}
+
+static bool is_at(const struct state_region *region, const char *server) {
+        return region && (strcmp(region->holder, server) == 0 || strcmp(region->mirror, server) == 0);
+}
+
+static void tell_left(FILE *f, const char *pair, const struct application *application,
+                      const struct state_region *region, const struct state_region *next) {
+        bool holder = !is_at(next, region->holder), mirror = region->mirror[0] && !is_at(next, region->mirror);
+
+        if (!holder && !mirror)
+                return;
+        fprintf(f, "note: what %s/%s has stored in region %s stays at %s%s%s", pair, application->name, region->name,
+                holder ? region->holder : "", holder && mirror ? " and " : "", mirror ? region->mirror : "");
+        if (next && holder && (!region->mirror[0] || mirror))
+                fprintf(f, ", and at the next start it begins empty at %s", next->holder);
+        fprintf(f, "; failoverctl regions drop %s %s gives it up\n", pair, region->name);
+}
+
+int manager_tell_left(const struct manager *manager, const struct policy *policy, char **report) {
+        const struct engine *engine = manager->engine;
+        char *text = NULL;
+        size_t size;
+        FILE *f = open_memstream(&text, &size);
+
+        if (f && *report)
+                fputs(*report, f);
+        for (int slot = 0; f && slot < engine->n_pairs; slot++) {
+                const struct pair *pair = engine->pairs[slot];
+
+                for (size_t app = 0; pair && app < pair->policy->n_applications; app++) {
+                        const struct application *application = &pair->policy->applications[app];
+
+                        for (size_t i = 0; i < application->n_regions; i++)
+                                if (pair->record.apps[app].state_kept & 1U << i)
+                                        tell_left(f, pair->policy->name, application, &application->regions[i],
+                                                  find_region(policy, pair->policy->name,
+                                                              application->regions[i].name));
+                }
+        }
+        if (memstream_close(f, &text) < 0)
+                return -ENOMEM;
+        free(*report);
+        *report = text;
+        return 0;
 }

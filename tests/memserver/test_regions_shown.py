@@ -77,3 +77,58 @@ def test_what_a_program_tells_of_its_use_is_shown_with_its_age(server, failoverd
     rows = failoverd.ctl("regions").stdout.splitlines()
     at = next(i for i, row in enumerate(rows) if row.startswith("IN USE"))
     assert rows[at + 1].startswith("ledger") and "process" in rows[at + 1]
+
+
+def left(failoverd):
+    return [(one["pair"], one["region"], one["at"], one["held_bytes"]) for one in failoverd.regions()["left"]]
+
+
+def store(server, failoverd, owner, space):
+    """What an application has stored, which has ended since."""
+    capability = server.open(MIB, token=7, node=failoverd.regions()["node"], owner=owner, space=space)
+    handle = server.connect(capability)
+    handle.pwrite(page(1), 0)
+    handle.shutdown()
+    until(lambda: server.space(node=failoverd.regions()["node"], owner=owner, space=space)["connections"] == 0,
+          SECONDS, server.log)
+
+
+def test_what_is_left_of_a_region_is_listed_and_dropped_by_name_alone(server, failoverd):
+    store(server, failoverd, "shop", "ledger")    # the policy's own
+    store(server, failoverd, "vm-a", "swap")    # a VM's overflow
+    store(server, failoverd, "shop", "context:x")
+    server.open(MIB, node="elsewhere", owner="shop", space="basket")    # another host's
+    assert left(failoverd) == [] and "LEFT" not in failoverd.ctl("regions").stdout
+    store(server, failoverd, "shop", "basket")
+    store(server, failoverd, "gone", "ledger")
+    assert left(failoverd) == [("shop", "basket", "depot", PAGE), ("gone", "ledger", "depot", PAGE)]
+    assert "failoverctl regions drop PAIR REGION" in failoverd.ctl("regions").stdout
+    refused = failoverd.ctl("regions", "drop", "shop", "ledger", "--server", "depot", "--force")
+    assert refused.returncode == 1 and "is the state of shop/db" in refused.stderr
+    refused = failoverd.ctl("regions", "drop", "shop", "ledger")
+    assert refused.returncode == 1 and "nothing of region ledger of shop is left" in refused.stderr
+    planned = failoverd.ctl("regions", "drop", "shop", "basket", "--dry-run")
+    assert planned.returncode == 0 and "would be dropped at depot" in planned.stdout and len(left(failoverd)) == 2
+    done = failoverd.ctl("regions", "drop", "shop", "basket", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["dropped"] == [{"at": "depot", "held_bytes": PAGE}]
+    assert left(failoverd) == [("gone", "ledger", "depot", PAGE)]
+    assert server.space(node="elsewhere", owner="shop", space="basket") and failoverd.regions()["regions"][0]["held"]
+
+
+def test_what_somebody_uses_or_may_have_the_latest_is_not_dropped_by_mistake(server, servers, failoverd):
+    node = failoverd.regions()["node"]
+    reader = server.connect(server.open(MIB, node=node, owner="shop", space="basket"))
+    refused = failoverd.ctl("regions", "drop", "shop", "basket")
+    assert refused.returncode == 1 and "region basket of shop is in use, over 1 connection;" in refused.stderr
+    reader.pread(PAGE, 0)
+    annex = servers()    # that the policy does not have any more
+    store(annex, failoverd, "shop", "ledger")
+    words = "regions", "drop", "shop", "ledger", "--server", annex.control_path
+    refused = failoverd.ctl(*words)
+    assert refused.returncode == 1 and "may have the latest of region ledger" in refused.stderr
+    assert failoverd.ctl(*words, "--force").returncode == 0
+    assert annex.ask("spaces", node=node, owner="shop", space="ledger") == []
+    server.kill()
+    assert "what may be left there is not known" in failoverd.ctl("regions").stdout
+    silent = failoverd.ctl("regions", "drop", "shop", "basket")
+    assert silent.returncode == 1 and server.control_path in silent.stderr
