@@ -296,6 +296,29 @@ int copy_return(struct copy *copy, void *buffer, uint64_t length, uint64_t offse
         return copy_request(copy, PEER_READ, buffer, length, offset);
 }
 
+int copy_read_back(struct copy *copy, void *buffer, uint64_t length, uint64_t offset) {
+        struct peer *peer = NULL;
+        struct range late;
+        int r = -EIO;
+
+        range_take(&copy->late, &late, length, offset); /* saves of that which it has not got yet */
+        pthread_mutex_lock(&copy->lock);
+        while (copy->state == COPY_LOST) /* the thread reaches it, or says that the space is alone */
+                copy_wait(copy, USEC_PER_SEC);
+        if (copy->state == COPY_COMPLETE) {
+                peer = copy->peer;
+                copy->n_users++;
+        }
+        pthread_mutex_unlock(&copy->lock);
+        if (peer) {
+                r = peer_call(peer, PEER_READ, buffer, length, offset);
+                /* A page that it cannot read either says nothing against its others. */
+                give_peer(copy, peer, r == -ENOTCONN || r == -EPERM ? r : 0);
+        }
+        range_give(&copy->late, &late);
+        return r == 0 || r == -EPERM ? r : -EIO;
+}
+
 int copy_list(struct copy *copy, struct peer_extents *extents, uint64_t length, uint64_t offset) {
         enum copy_state state = copy_state(copy);
 

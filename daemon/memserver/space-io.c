@@ -58,9 +58,12 @@ static int each_stretch(struct space *space, stretch_function function, char *by
         return r;
 }
 
+/* With the range held. */
 static int read_stretch(struct space *space, bool here, char *bytes, uint64_t length, uint64_t offset) {
-        return here || !moving(space) ? page_space_read(space->pages, bytes, length, offset)
-                                      : copy_return(space->move, bytes, length, offset);
+        if (!here && moving(space))
+                return copy_return(space->move, bytes, length, offset);
+        return space->mirror ? space_read_mended(space, bytes, length, offset)
+                             : page_space_read(space->pages, bytes, length, offset);
 }
 
 static int zero_there(struct space *space, bool here, char *bytes, uint64_t length, uint64_t offset) {
@@ -100,21 +103,34 @@ static int check_range(const struct space *space, uint64_t length, uint64_t offs
         return offset > size || length > size - offset ? -EINVAL : 0;
 }
 
-int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offset) {
+static int read_here(struct space *space, void *buffer, uint64_t length, uint64_t offset) {
+        int r;
+
+        (void) pthread_rwlock_rdlock(&space->epochs.seen);
+        r = page_space_read(space->pages, buffer, length, offset);
+        (void) pthread_rwlock_unlock(&space->epochs.seen);
+        return r;
+}
+
+/* What is at other servers too, while nobody changes it. */
+static int read_in_order(struct space *space, void *buffer, uint64_t length, uint64_t offset) {
         struct range range;
+        int r;
+
+        range_take(&space->ranges, &range, length, offset);
+        r = each_stretch(space, read_stretch, buffer, length, offset);
+        range_give(&space->ranges, &range);
+        return r;
+}
+
+int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offset) {
         int r = check_range(space, length, offset);
 
         if (r < 0)
                 return r;
-        if (moving(space)) {
-                range_take(&space->ranges, &range, length, offset);
-                r = each_stretch(space, read_stretch, buffer, length, offset);
-                range_give(&space->ranges, &range);
-        } else {
-                (void) pthread_rwlock_rdlock(&space->epochs.seen);
-                r = page_space_read(space->pages, buffer, length, offset);
-                (void) pthread_rwlock_unlock(&space->epochs.seen);
-        }
+        r = moving(space) ? read_in_order(space, buffer, length, offset) : read_here(space, buffer, length, offset);
+        if (r == -EIO && space->mirror && !moving(space))
+                r = read_in_order(space, buffer, length, offset);
         if (r == 0 && space->role == SPACE_PRIMARY) {
                 space->returned_bytes += length;
                 meter_returned(&space->client->meter, length, offset, clock_usec(CLOCK_BOOTTIME));
@@ -146,15 +162,29 @@ static int write_file(struct space *space, const void *buffer, uint64_t length, 
         return r;
 }
 
+/* NULL for the bytes: a trim. Here, or where the pages move to. */
+static int save_in_order(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
+        if (moving(space))
+                return each_stretch(space, buffer ? write_stretch : trim_stretch, (char *) buffer, length, offset);
+        return buffer ? page_space_write(space->pages, buffer, length, offset)
+                      : page_space_trim(space->pages, length, offset);
+}
+
+/* The same; a part of a page that cannot be read here is saved once the page is here again. */
+static int save_mended(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
+        int r = save_in_order(space, buffer, length, offset);
+
+        if (r == -EIO && space->mirror && space_mend(space, length, offset) == 0)
+                r = save_in_order(space, buffer, length, offset);
+        return r;
+}
+
 static int write_copied(struct space *space, const void *buffer, uint64_t length, uint64_t offset) {
         struct range range;
         int r;
 
         range_take(&space->ranges, &range, length, offset);
-        if (moving(space))
-                r = each_stretch(space, write_stretch, (char *) buffer, length, offset);
-        else
-                r = page_space_write(space->pages, buffer, length, offset);
+        r = save_mended(space, buffer, length, offset);
         if (r == 0 && space->file)
                 r = write_file(space, buffer, length, offset);
         if (r == 0 && space->mirror)
@@ -203,10 +233,7 @@ static int trim_copied(struct space *space, uint64_t length, uint64_t offset) {
         int r;
 
         range_take(&space->ranges, &range, length, offset);
-        if (moving(space))
-                r = each_stretch(space, trim_stretch, NULL, length, offset);
-        else
-                r = page_space_trim(space->pages, length, offset);
+        r = save_mended(space, NULL, length, offset);
         if (r == 0 && space->file)
                 r = persist_trim(space->file, length, offset);
         if (r == 0 && space->mirror)

@@ -140,6 +140,13 @@ uint64_t space_staging_offset(const struct space *space);
 uint64_t space_turn_offset(const struct space *space);
 int space_hear_turn(struct space *space, const void *buffer);
 
+/* space-mend.c: of a space with a mirror, and with the range of all pages that are touched held. As page_space_read(),
+ * and what cannot be read here is read at the mirror: -EIO where that does not have it either, -EPERM where another
+ * server has become the primary. */
+int space_read_mended(struct space *space, void *buffer, uint64_t length, uint64_t offset);
+/* Pages that cannot be read here are written anew as the mirror has them: errors as above. */
+int space_mend(struct space *space, uint64_t length, uint64_t offset);
+
 /* space-disk.c: what is staged, of that span, goes to the file too, if there is one. Where that fails the file is made
  * as it was, at once or at the next flush. With the epochs' lock and the range of space_disk_span() held: the span, and
  * what is torn. */
