@@ -308,9 +308,11 @@ int control_ask_grant(const struct control_ask *ask, uint64_t token, char ret_ca
         return ask_capability(ask, request, ret_capability, error);
 }
 
-int control_ask_look(const struct control_ask *ask, char ret_capability[static CAPABILITY_LEN], struct error *error) {
+int control_ask_look(const struct control_ask *ask, enum space_role role, char ret_capability[static CAPABILITY_LEN],
+                     struct error *error) {
         _cleanup_(json_object_putp) struct json_object *request = new_call(ask, CONTROL_LOOK);
 
+        add_text(request, "role", space_role_to_string(role));
         return ask_capability(ask, request, ret_capability, error);
 }
 

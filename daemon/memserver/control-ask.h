@@ -30,7 +30,8 @@ int control_ask_open_persistent(const struct control_ask *ask, enum space_role r
 int control_ask_grant(const struct control_ask *ask, uint64_t token, char ret_capability[static CAPABILITY_LEN],
                       struct error *error);
 /* For reading alone, beside the present grant. */
-int control_ask_look(const struct control_ask *ask, char ret_capability[static CAPABILITY_LEN], struct error *error);
+int control_ask_look(const struct control_ask *ask, enum space_role role, char ret_capability[static CAPABILITY_LEN],
+                     struct error *error);
 int control_ask_promote(const struct control_ask *ask, uint64_t token, usec_t lost_usec,
                         char ret_capability[static CAPABILITY_LEN], struct error *error);
 /* The same, though the mirror may lack what was acknowledged. */

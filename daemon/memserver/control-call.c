@@ -92,7 +92,7 @@ static int call_look(struct server *server, const struct control_request *reques
                      struct error *error) {
         struct space_name name = name_of(request);
         char capability[CAPABILITY_LEN];
-        int r = server_look(server, &out->asker, &name, capability, error);
+        int r = server_look(server, &out->asker, &name, (enum space_role) request->role, capability, error);
 
         return r < 0 ? r : send_capability(out, request->id, capability);
 }

@@ -74,7 +74,7 @@ static const struct {
 } request_masks[] = {
         [CONTROL_OPEN] = { NAMED | B(SIZE) | B(TOKEN), B(ROLE) | B(QUOTA) | B(PERSIST) },
         [CONTROL_GRANT] = { NAMED | B(TOKEN), 0 },
-        [CONTROL_LOOK] = { NAMED, 0 },
+        [CONTROL_LOOK] = { NAMED, B(ROLE) },
         [CONTROL_DROP] = { NAMED | B(TOKEN), 0 },
         [CONTROL_MIRROR] = { NAMED | B(URI), B(DEADLINE) | B(RATE) | B(RELAXED) | B(TOKEN) },
         [CONTROL_UNMIRROR] = { NAMED, B(TOKEN) },

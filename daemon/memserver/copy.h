@@ -72,8 +72,8 @@ void copy_tell(struct copy *copy, struct copy_status *ret);
 int copy_save(struct copy *copy, const void *buffer, uint64_t length, uint64_t offset);
 /* A page that was handed over. */
 int copy_return(struct copy *copy, void *buffer, uint64_t length, uint64_t offset);
-/* A mirror: what it has of a range that the caller has taken. -EIO unless it has all pages, and gives these; -EPERM when
- * it was replaced. */
+/* A mirror: what it has of a range that the caller has taken. -EIO unless it has all pages, and gives these; -EPERM
+ * when it was replaced. */
 int copy_read_back(struct copy *copy, void *buffer, uint64_t length, uint64_t offset);
 /* Which pages of a range of at most a GiB are there (peer.h). -ENOTCONN where it cannot be asked now. */
 int copy_list(struct copy *copy, struct peer_extents *extents, uint64_t length, uint64_t offset);

@@ -269,12 +269,13 @@ int server_grant(struct server *server, const struct gate_asker *asker, const st
 }
 
 /* With the gate shut. Several share one. */
-static int look(struct server *server, struct space *space, char ret_capability[static CAPABILITY_LEN],
-                struct error *error) {
+static int look(struct server *server, struct space *space, enum space_role role,
+                char ret_capability[static CAPABILITY_LEN], struct error *error) {
         int r = 0;
 
-        if (space->role != SPACE_PRIMARY)
-                return error_set(error, -EPERM, NAME_FORMAT ": it is a mirror", NAME_ARGS(&space->name));
+        if (space->role != role)
+                return error_set(error, -EPERM, NAME_FORMAT ": it is a %s", NAME_ARGS(&space->name),
+                                 space_role_to_string(space->role));
         pthread_mutex_lock(&server->lock);
         if (!space->look[0])
                 r = make_capability(space->look, error);
@@ -285,13 +286,13 @@ static int look(struct server *server, struct space *space, char ret_capability[
 }
 
 int server_look(struct server *server, const struct gate_asker *asker, const struct space_name *name,
-                char ret_capability[static CAPABILITY_LEN], struct error *error) {
+                enum space_role role, char ret_capability[static CAPABILITY_LEN], struct error *error) {
         struct space *space;
         int r = server_shut_space(server, asker, name, &space, error);
 
         if (r < 0)
                 return r;
-        r = look(server, space, ret_capability, error);
+        r = look(server, space, role, ret_capability, error);
         server_reopen_space(space);
         return r;
 }

@@ -61,10 +61,10 @@ int server_open(struct server *server, const struct server_open *open, char ret_
  * -ENOENT, -ESTALE where `token` is not above that of the space. */
 int server_grant(struct server *server, const struct gate_asker *asker, const struct space_name *name, uint64_t token,
                  char ret_capability[static CAPABILITY_LEN], struct error *error);
-/* A capability for reading a primary alone, for as long as the present grant lasts, which is not ended. -ENOENT, -EPERM
- * for a mirror. */
+/* A capability for reading alone, for as long as the present grant lasts, which is not ended. -ENOENT, -EPERM unless
+ * the space has that role: of a mirror, who reads has to know by the contents whether they are whole. */
 int server_look(struct server *server, const struct gate_asker *asker, const struct space_name *name,
-                char ret_capability[static CAPABILITY_LEN], struct error *error);
+                enum space_role role, char ret_capability[static CAPABILITY_LEN], struct error *error);
 /* Ends the space and gives its pages back. -ENOENT, -ESTALE where `token` is below that of the space: the order is
  * of a grant that has passed. */
 int server_drop(struct server *server, const struct gate_asker *asker, const struct space_name *name, uint64_t token,

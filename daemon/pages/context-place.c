@@ -227,25 +227,32 @@ int context_place_take(const struct context_servers *servers, const struct conte
         return r;
 }
 
-int context_place_look(const struct context_servers *servers, const struct context_entry *entry, bool force,
-                       struct context_place *ret, struct error *error) {
-        struct context_place place = { .servers = servers, .name = entry->name };
-        const int primary = context_entry_primary(entry);
-        struct control_ask ask;
+static int look_at(const struct context_servers *servers, size_t server, const struct space_name *name,
+                   enum space_role role, struct context_place *ret, struct error *error) {
+        struct context_place place = { .servers = servers, .name = *name, .primary = server };
+        const struct control_ask ask = context_ask(servers, server, name);
         char capability[CAPABILITY_LEN];
-        int r;
+        int r = control_ask_look(&ask, role, capability, error);
 
-        if (primary < 0)
-                return context_place_take(servers, entry, force, ret, error);
-        place.primary = (size_t) primary;
-        ask = context_ask(servers, place.primary, &place.name);
-        r = control_ask_look(&ask, capability, error);
         if (r == 0)
                 r = connect_place(&place, capability, error);
         explicit_bzero(capability, sizeof(capability));
         if (r == 0)
                 *ret = place;
         return r;
+}
+
+int context_place_look(const struct context_servers *servers, const struct context_entry *entry, bool force,
+                       struct context_place *ret, struct error *error) {
+        const int primary = context_entry_primary(entry);
+
+        return primary < 0 ? context_place_take(servers, entry, force, ret, error)
+                           : look_at(servers, (size_t) primary, &entry->name, SPACE_PRIMARY, ret, error);
+}
+
+int context_place_look_at_copy(const struct context_servers *servers, const struct context_entry *entry, size_t server,
+                               struct context_place *ret, struct error *error) {
+        return look_at(servers, server, &entry->name, (enum space_role) entry->at[server].status.role, ret, error);
 }
 
 void context_place_close(struct context_place *place) {

@@ -119,6 +119,9 @@ int context_place_take(const struct context_servers *servers, const struct conte
  * lost, as above. */
 int context_place_look(const struct context_servers *servers, const struct context_entry *entry, bool force,
                        struct context_place *ret, struct error *error);
+/* The same at a server that has it in whatever role, which remains: for what its sums tell to be whole. */
+int context_place_look_at_copy(const struct context_servers *servers, const struct context_entry *entry, size_t server,
+                               struct context_place *ret, struct error *error);
 /* Lets it be. */
 void context_place_close(struct context_place *place);
 /* Gives its pages back, at all servers. */

@@ -110,22 +110,30 @@ static int look(struct program_source *source, const struct context_entry *entry
         return r;
 }
 
+static const struct context_entry *entry_of(const struct program_source *source, const struct context_list *list) {
+        for (size_t i = 0; i < list->n; i++)
+                if (space_name_equal(&list->entries[i].name, &source->name))
+                        return &list->entries[i];
+        return NULL;
+}
+
 /* The same space, at whatever server has it now. -ENOENT where all answer, and none does. */
 static int look_again(struct program_source *source, struct error *error) {
         const struct context_servers *servers = source->job->servers;
+        const struct context_entry *entry;
         size_t before = source->primary;
         struct context_list list;
         int r = context_list(servers, &list, error);
 
         if (r < 0)
                 return r;
+        entry = entry_of(source, &list);
         r = error_set(error, -ENOENT, "no memory server has it any more");
         for (size_t i = 0; i < servers->n; i++)
                 if (!list.answered[i])
                         r = error_set(error, -ENOTCONN, "%s", error_text(&list.why[i]));
-        for (size_t i = 0; i < list.n; i++)
-                if (space_name_equal(&list.entries[i].name, &source->name))
-                        r = look(source, &list.entries[i], error);
+        if (entry)
+                r = look(source, entry, error);
         context_list_deinit(&list);
         if (r == 0 && source->primary != before && source->moved)
                 source->moved(source->userdata, servers->at[source->primary].control);
@@ -190,9 +198,48 @@ int program_source_open(const struct program_job *job, const char *name, struct 
 
 /* ---- reading ---- */
 
+/* Whether its server answers, and these blocks are not there as they were put. */
+static bool is_damaged(int r) {
+        return r == -EBADMSG || r == -EIO;
+}
+
 /* Whether it is worth while to look for another server. */
 static bool may_be_elsewhere(int r) {
-        return r < 0 && r != -EBADMSG && r != -ENOMEM && r != -ECANCELED;
+        return r < 0 && !is_damaged(r) && r != -ENOMEM && r != -ECANCELED;
+}
+
+static int read_copy(struct program_source *source, const struct context_entry *entry, size_t server, void *buffer,
+                     uint64_t length, uint64_t offset) {
+        struct context_place place;
+        int r = context_place_look_at_copy(source->job->servers, entry, server, &place, NULL);
+
+        if (r < 0)
+                return r;
+        r = program_image_read(&source->image, &place.io, buffer, length, offset, NULL);
+        context_place_close(&place);
+        return r;
+}
+
+/* Blocks that are damaged where the program is read are maybe whole at another server, which stays what it is. What was
+ * said of them remains where no server has them. */
+static int read_copies(struct program_source *source, int before, void *buffer, uint64_t length, uint64_t offset,
+                       struct error *error) {
+        const struct context_servers *servers = source->job->servers;
+        const struct context_entry *entry;
+        struct context_list list;
+        int r = before;
+
+        if (context_list(servers, &list, NULL) < 0)
+                return before;
+        entry = entry_of(source, &list);
+        for (size_t i = 0; i < servers->n && entry && r < 0; i++)
+                if (i != source->primary && entry->at[i].there &&
+                    read_copy(source, entry, i, buffer, length, offset) == 0)
+                        r = 0;
+        context_list_deinit(&list);
+        if (r == 0 && error)
+                error_deinit(error);
+        return r;
 }
 
 int program_source_read(struct program_source *source, void *buffer, uint64_t length, uint64_t offset,
@@ -214,7 +261,7 @@ int program_source_read(struct program_source *source, void *buffer, uint64_t le
                 if (may_be_elsewhere(r))
                         (void) poll(NULL, 0, LOOK_MSEC);
         }
-        return r;
+        return is_damaged(r) ? read_copies(source, r, buffer, length, offset, error) : r;
 }
 
 int program_source_verify(struct program_source *source, struct error *error) {

@@ -54,7 +54,8 @@ struct program_source {
 int program_source_open(const struct program_job *job, const char *name, struct program_source *ret,
                         struct error *error);
 /* As program_image_read(). Where its server is lost, another one is looked for: -EIO once none was found for as long as
- * PROGRAM_PATIENCE_USEC, and at once where all answer and none has it. */
+ * PROGRAM_PATIENCE_USEC, and at once where all answer and none has it. Blocks that are damaged at its server are read
+ * at another one that has them whole: -EBADMSG or -EIO, at once, where none has. */
 int program_source_read(struct program_source *source, void *buffer, uint64_t length, uint64_t offset,
                         struct error *error);
 /* All of it is there, and is as it was put there. */

@@ -193,6 +193,12 @@ class Server:
         handle.connect_uri(self.uri(capability))
         return handle
 
+    def break_spill(self):
+        """Its spill file, which has no name any more, loses all that is in it."""
+        folder = f"/proc/{self.process.pid}/fd"
+        (fd,) = [fd for fd in os.listdir(folder) if os.readlink(f"{folder}/{fd}").endswith("/spill (deleted)")]
+        os.truncate(f"{folder}/{fd}", 0)
+
     def kill(self):
         if self.control:
             self.control.close()

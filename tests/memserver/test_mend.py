@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A page that the spill file of a server does not give back is read at its mirror, and is lost without one."""
 import errno
-import os
 
 import nbd
 import pytest
@@ -14,13 +13,6 @@ PAGES = SIZE // PAGE
 @pytest.fixture
 def server(servers):
     return servers("16MiB", "spill=spill", "spill-size=64MiB")
-
-
-def break_spill(server):
-    """The file that it has no name for any more loses all that is in it."""
-    folder = f"/proc/{server.process.pid}/fd"
-    (fd,) = [fd for fd in os.listdir(folder) if os.readlink(f"{folder}/{fd}").endswith("/spill (deleted)")]
-    os.truncate(f"{folder}/{fd}", 0)
 
 
 def fill(server):
@@ -46,7 +38,7 @@ def lost_pages(client):
 def test_without_a_mirror_a_spilled_page_that_is_gone_is_an_error_until_it_is_written(server):
     client = fill(server)
     spilled = server.load()["spill_used_bytes"] // PAGE
-    break_spill(server)
+    server.break_spill()
     lost = lost_pages(client)
     assert len(lost) == spilled == server.load()["spill_errors"]
     client.pwrite(page(lost[0]), lost[0] * PAGE)
@@ -59,7 +51,7 @@ def test_spilled_pages_that_are_gone_come_from_the_mirror_and_are_here_again(ser
     client = fill(server)
     server.mirror(mirror, relaxed=relaxed)
     server.until_mirror("complete")
-    break_spill(server)
+    server.break_spill()
     assert lost_pages(client) == []
     assert server.space()["mirror"] == "complete"
     mirror.kill()
@@ -72,7 +64,7 @@ def test_a_part_of_a_page_that_is_gone_is_saved_with_the_rest_of_it_from_the_mir
     client = fill(server)
     server.mirror(mirror)
     server.until_mirror("complete")
-    break_spill(server)
+    server.break_spill()
     for number in range(PAGES):
         client.pwrite(b"part", number * PAGE + 100)
         client.zero(8, number * PAGE + 200)
@@ -97,8 +89,8 @@ def test_pages_that_both_have_lost_are_errors_and_no_others(server, servers):
     server.mirror(mirror)
     server.until_mirror("complete")
     here = server.load()["spill_used_bytes"] // PAGE
-    break_spill(server)
-    break_spill(mirror)
+    server.break_spill()
+    mirror.break_spill()
     lost = lost_pages(client)
     assert 0 < len(lost) <= here
     assert server.space()["mirror"] == "complete", "what it has is still good"

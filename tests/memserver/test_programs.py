@@ -210,6 +210,31 @@ def test_a_damaged_block_is_an_error_where_it_is_touched_and_is_found_beforehand
     assert "it is damaged: bytes" in ctl("run", "large", "--dry-run", *named(server), code=1)
 
 
+@mounts
+def test_a_block_that_is_damaged_at_one_server_comes_from_the_other_which_stays_a_mirror(servers, large):
+    primary, mirror = servers(), servers()
+    ctl("put", LARGE, "large", *named(primary, mirror))
+    found = space(primary)
+    primary.ask("unmirror", **{key: found[key] for key in ("node", "owner", "space")})
+    overwrite(primary, found["size_bytes"] - 3 * MIB, b"damage")
+    program = large(primary, mirror)
+    program.touch(0, PAGES - 1)
+    assert program.end() == (0, "")
+    assert space(mirror)["role"] == "mirror"
+
+
+@mounts
+def test_a_block_that_its_server_cannot_read_is_an_error_at_once(servers, large):
+    server = servers("16MiB", "spill=spill", "spill-size=64MiB")
+    ctl("put", LARGE, "large", *named(server))
+    other = server.connect(server.open(size=32 * MIB))
+    other.pwrite(os.urandom(32 * MIB), 0)    # the image makes room
+    server.break_spill()
+    program = large(server)
+    told = program.end()[1]
+    assert "Input/output error" in told and "is lost" not in told, "it is not waited for"
+
+
 @pytest.mark.parametrize("offset,said", [(20, "its head is damaged"), (4096 + 40, "the sums of its blocks are")])
 def test_a_program_with_damaged_sums_is_not_started(servers, offset, said):
     server = servers()

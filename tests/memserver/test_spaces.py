@@ -232,6 +232,9 @@ def test_who_looks_reads_alone_and_ends_no_grant(server):
     with pytest.raises(nbd.Error):
         server.connect(looks[0])
     server.open(role="mirror", space="copy")
-    with pytest.raises(Refused) as mirror:
-        server.ask("look", **name(space="copy"))
-    assert mirror.value.errno == errno.EPERM
+    for which in {"space": "copy"}, {"role": "mirror"}:
+        with pytest.raises(Refused) as other:
+            server.ask("look", **{**name(), **which})
+        assert other.value.errno == errno.EPERM
+    (look,) = server.ask("look", role="mirror", **name(space="copy"))
+    assert server.connect(look).is_read_only()
