@@ -23,6 +23,7 @@ static void put_writer(struct json_builder *builder, struct json_object *object,
         json_put_bool(builder, object, "granted", granted);
         json_put_age(builder, object, "granted_age_ms", granted && member ? member->app_granted_usec[app] : 0);
         json_put_text(builder, object, "refusal", state->state_failure);
+        json_put_age(builder, object, "refusal_age_ms", state->state_failure[0] ? state->state_failed_usec : 0);
 }
 
 static void put_region(struct json_builder *builder, struct json_object *regions, const struct policy *policy,

@@ -228,6 +228,10 @@ static void put_application(struct json_builder *builder, struct json_object *pa
         json_put_number(builder, object, "restarts_left", application_restarts_left(pair, app, builder->now_usec));
         json_put_text(builder, object, "failure", state->failure);
         json_put_text(builder, object, "refusal", state->refused ? state->refusal : NULL);
+        json_put_text(builder, object, "state_refusal",
+                      pair_lacks_state(pair, app) ? state->state_failure : NULL);
+        json_put_age(builder, object, "state_refusal_age_ms",
+                     pair_lacks_state(pair, app) ? state->state_failed_usec : 0);
         put_state(builder, object, policy);
         sides = json_put_array(builder, object, "sides");
         for (int side = 0; side < SIDE_MAX; side++)

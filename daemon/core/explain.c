@@ -304,6 +304,9 @@ static void explain_app(const struct ask *ask, int app, struct app_explanation *
 
         ret->severity = SEVERITY_INVALID;
         ret->restarts = pair_recent_restarts(pair, app, ask->now);
+        if (pair_lacks_state(pair, app))
+                say(ret->tip, "not to be started before its state is its own to write, for %s now: %.150s",
+                    span(ago, ask->now - a->state_failed_usec), a->state_failure);
         if (record->moving && a->failed_usec && pair->record.flow.phase_usec[PHASE_DETECTED] == a->failed_usec)
                 explain_failure(ask, app, ret); /* it is what the flow began with */
         else if (record->moving)

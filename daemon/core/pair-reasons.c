@@ -124,7 +124,7 @@ static void app_reasons(const struct step *step, int app) {
                 return;
         if (state->refused && hot)
                 reason(pair, "%s: memory refused: %s", policy->name, state->refusal);
-        else if (state->state_failure[0] && state->state[owner] != APPLICATION_RUNNING)
+        else if (pair_lacks_state(pair, app))
                 reason(pair, "%s: not to be started before its state is its own to write: %s", policy->name,
                        state->state_failure);
         else if (hot && state->state[owner] != APPLICATION_RUNNING &&

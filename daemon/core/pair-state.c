@@ -65,6 +65,13 @@ bool app_state_waits(const struct pair *pair, int app) {
         return pair->apps[app].state_shared && !alone(pair, app);
 }
 
+bool pair_lacks_state(const struct pair *pair, int app) {
+        const struct record_app *record = &pair->record.apps[app];
+        const struct app_state *a = &pair->apps[app];
+
+        return a->state_failure[0] && (record->moving || a->state[record->owner] != APPLICATION_RUNNING);
+}
+
 void app_state_trust(struct pair *pair, int app) {
         pair->record.apps[app].state_kept = all_regions(pair, app);
         app_state_leaves(pair, app);
@@ -220,11 +227,13 @@ static void refused(struct step *step, const struct event *event, const char *wh
         char failure[MESSAGE_TEXT_LEN];
 
         snprintf(failure, sizeof(failure), "%.200s", why);
-        if (!a->state_failure[0])
+        if (!a->state_failure[0]) {
+                a->state_failed_usec = step->now;
                 step_say(step, RECORD_REFUSED, event->side,
                          "%s is not started on %s: the right to write its state cannot be taken from who had it "
                          "(%.120s); it is asked for again and again", pair_app_name(pair, event->app),
                          pair_domain(pair, event->side), failure);
+        }
         memcpy(a->state_failure, failure, sizeof(failure));
 }
 

@@ -195,6 +195,7 @@ struct app_state {
                                     * may write there */
         unsigned n_outrun;         /* times in a row that a holder knew a token as high as the one it was asked with */
         char state_failure[MESSAGE_TEXT_LEN]; /* why that does not come about; empty: it does */
+        usec_t state_failed_usec;  /* since when */
         bool overflow[SIDE_MAX];   /* its overflow disk is attached there */
         usec_t overflow_usec;      /* since then its start waits for that alone; 0: it does not, USEC_INFINITY: it has
                                     * come for the start that is about to be told, or was waited for in vain */
@@ -266,6 +267,8 @@ struct pair {
 enum side pair_active(const struct pair *pair);
 /* True while hot-standby applications are owned by both sides. */
 bool pair_split(const struct pair *pair);
+/* Its start waits for the right to write its shared regions, which their holders have refused (app_state). */
+bool pair_lacks_state(const struct pair *pair, int app);
 /* Kind of an application with AUTO resolved (plain until told otherwise). */
 enum application_kind pair_application_kind(const struct pair *pair, int app);
 /* So much of the region in this row the pool has not: it is overflow, at memory servers (I: part 6). 0 for other rows,

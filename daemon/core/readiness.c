@@ -397,6 +397,19 @@ static bool wants_overflow(const struct pair *pair, enum side side) {
         return pair->policy->members[side].overflow.n_servers > 0;
 }
 
+static void note_state(const struct ask *ask, struct readiness *ret) {
+        const struct pair *pair = ask->pair;
+        char ago[UNITS_TEXT_MAX];
+
+        for (size_t i = 0; i < pair->policy->n_applications; i++)
+                if (pair_lacks_state(pair, (int) i))
+                        note(ret, "%s cannot be started anywhere: its state is not its own to write, for %s now: "
+                             "%.180s", pair_app_name(pair, (int) i),
+                             duration_format(ago, (ask->engine->now_usec - pair->apps[i].state_failed_usec) /
+                                                          USEC_PER_SEC * USEC_PER_SEC),
+                             pair->apps[i].state_failure);
+}
+
 static void add_notes(const struct ask *ask, struct readiness *ret) {
         const struct pair *pair = ask->pair;
         const struct drill_result *drill = &pair->record.last_drill;
@@ -421,6 +434,7 @@ static void add_notes(const struct ask *ask, struct readiness *ret) {
                         note(ret, "%s: its agent is too old for overflow (protocol %u, it takes %d): update "
                              "failover-agent there", pair_domain(pair, side), pair->members[side].protocol,
                              PROTOCOL_VERSION_REMOTE);
+        note_state(ask, ret);
         if (pair->store_late)
                 note(ret, "the store is not written in time: a power loss now may forget the latest owner");
 }

@@ -124,6 +124,8 @@ static int print_clients(struct json_object *root) {
 }
 
 static void print_remarks(struct json_object *root) {
+        char age[FORMAT_MAX];
+
         for (size_t i = 0; i < get_count(root, "regions"); i++) {
                 struct json_object *region = get_item(root, "regions", i);
                 const char *name = get_text(region, "region", "?");
@@ -131,8 +133,8 @@ static void print_remarks(struct json_object *root) {
                 if (get_text(region, "held_text", NULL))
                         printf("%s: not known from its holder: %s\n", name, get_text(region, "held_text", ""));
                 if (get_text(region, "refusal", NULL))
-                        printf("%s: the right to write it is not granted: %s\n", name,
-                               get_text(region, "refusal", ""));
+                        printf("%s: the right to write it is not granted, for %s: %s\n", name,
+                               format_age(age, get_number(region, "refusal_age_ms")), get_text(region, "refusal", ""));
         }
 }
 

@@ -106,6 +106,11 @@ static void print_application(const struct ctl *ctl, struct json_object *pair, s
                 printf("           last failure: %s\n", get_text(application, "failure", ""));
         if (get_text(application, "refusal", NULL))
                 printf("           not started, memory refused: %s\n", get_text(application, "refusal", ""));
+        if (get_text(application, "state_refusal", NULL))
+                printf("           %snot started%s for %s, its state is not its own to write: %s\n",
+                       color_begin(ctl, COLOR_BAD), color_end(ctl),
+                       format_age(size, get_number(application, "state_refusal_age_ms")),
+                       get_text(application, "state_refusal", ""));
         status_state_print(application);
 }
 

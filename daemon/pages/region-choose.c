@@ -70,8 +70,8 @@ static int check_alone(const struct places *p, size_t at) {
         if (take->alone || take->region->may_be_new || (!copy && is_latest(p, at)))
                 return 0;
         if (silent >= 0)
-                return error_set(p->error, -ENOTUNIQ, "%s is out of reach, and who had %s lives and may write there",
-                                 places_server(p, (size_t) silent), region);
+                return error_set(p->error, -ENOTUNIQ, "%s is out of reach, and who had %s lives and may write there: "
+                                 "bring that server back, or end that VM", places_server(p, (size_t) silent), region);
         if (copy && !take_has_mirror(take))
                 return error_set(p->error, -ENOTUNIQ, "%s has but a copy of %s, whose primary the policy does not "
                                  "name, and who had it lives and may write there", places_server(p, at), region);

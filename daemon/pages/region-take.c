@@ -183,11 +183,14 @@ static void fail(struct places *p, int r) {
                 region_remark(take->text, "%s is out of reach, started without it", policy->name);
                 r = 0;
         } else if (r == -ENOTCONN && policy->on_lost == HOLDER_LOST_START) {
-                snprintf(take->text, sizeof(take->text), "%s is out of reach, and who had %s lives and may write there",
-                         policy->holder, policy->name);
+                snprintf(take->text, sizeof(take->text), "%s is out of reach, and who had %s lives and may write "
+                         "there: bring that server back, or end that VM", policy->holder, policy->name);
                 r = -ENOTUNIQ;
         } else if (r == -ENOTUNIQ) {
                 snprintf(take->text, sizeof(take->text), "%.200s", error_text(p->error));
+        } else if (r == -ENOTCONN) {
+                snprintf(take->text, sizeof(take->text), "%s: %.120s; bring it back, or write holder-lost: start",
+                         policy->holder, error_text(p->error));
         } else if (r != -ESTALE) {
                 snprintf(take->text, sizeof(take->text), "%s: %.180s", policy->holder, error_text(p->error));
         }

@@ -249,7 +249,7 @@ static const struct layout_row app_rows[] = {
         INSIDE(T, disk, request_layout),
         INSIDE(T, grant, request_layout),
         NUMBER(T, state_token), NUMBER(T, state_spent), NUMBER(T, state_shared), NUMBER(T, n_outrun),
-        TEXT(T, state_failure),
+        TEXT(T, state_failure), NUMBER(T, state_failed_usec),
         NUMBERS(T, overflow), NUMBER(T, overflow_usec),
         INSIDE(T, touch, request_layout),
         INSIDE(T, canary, request_layout),

@@ -102,9 +102,10 @@ def test_a_holder_that_does_not_answer_costs_the_deadline_and_holds_the_grant(se
     silent.stop()
     answer = grant(1, region(server), region(silent, "log"), new=True, seconds=2)
     assert answer.errno == errno.ENOTCONN and "no answer within the deadline" in answer.text and not answer.list
+    assert "bring it back, or write holder-lost: start" in answer.text
     assert grant(1, region(server), new=True).errno == 0    # nothing was begun there for a grant that failed
     answer = grant(2, region(server), region(silent, "log", lost="start"), seconds=2, other=True)
-    assert answer.errno == errno.ENOTUNIQ and "who had log lives and may write there" in answer.text
+    assert answer.errno == errno.ENOTUNIQ and "who had log lives and may write there: bring" in answer.text
     assert server.space(owner="orders", space="orders")["token"] == 1
     answer = grant(3, region(server), region(silent, "log", lost="start"), seconds=2)
     assert answer.errno == 0 and "started without it" in answer.text

@@ -168,6 +168,7 @@ static void make_pairs(struct fake *fake) {
         web->record.apps[0].state_kept = 3;
         mail->record.apps[0].state_kept = 1;
         set(mail->apps[0].state_failure, MESSAGE_TEXT_LEN, "depot does not answer");
+        mail->apps[0].state_failed_usec = AGO(12000);
 
         db->record.rehearsal = REHEARSAL_LATE;
         db->record.rehearsal_side = SIDE_B;
