@@ -39,7 +39,7 @@ static usec_t decide_usec(const struct pair_policy *pair, enum worst_case_fault 
 
         if (fault == WORST_CASE_HANG_BY_BALLOON && balloon > silent + pair->confirm_usec)
                 return balloon - silent;
-        if (fault == WORST_CASE_QEMU_ENDED)
+        if (fault == WORST_CASE_QEMU_GONE || fault == WORST_CASE_QEMU_ENDED)
                 return WORST_CASE_ENDED_USEC - silent;
         return is_hang(fault) || fault == WORST_CASE_QEMU_STOPPED ? pair->confirm_usec : 0;
 }

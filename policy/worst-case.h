@@ -20,7 +20,8 @@
  * killed. */
 #define WORST_CASE_GONE_USEC (300 * USEC_PER_MSEC)
 /* One that ended by itself and with success was asked to end, and libvirt's reason is waited for longer: on a loaded
- * host libvirt is late to tell of an operator's `virsh destroy`. */
+ * host libvirt is late to tell of an operator's `virsh destroy`. As long where the kernel is still to tell: its word
+ * comes when the parent has taken notice. */
 #define WORST_CASE_ENDED_USEC (3 * USEC_PER_SEC)
 /* An application that starts with a part of its region waits so long for its overflow disk. */
 #define WORST_CASE_OVERFLOW_USEC (5 * USEC_PER_SEC)

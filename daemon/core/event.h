@@ -32,8 +32,9 @@ enum event_kind {
         EVENT_HYPERVISOR,    /* up: the observing connection came or went */
         EVENT_DOMAIN,        /* pair, side, domain, reason: state of a domain as libvirt reports it */
         EVENT_PROCESS,       /* pair, side, up, pid: QEMU's pidfd was opened, or became readable (gone), or (pid 0)
-                              * there is none and libvirt agrees. result: the signal that ended it, or
-                              * PROCESS_ENDED_AS_ASKED, which may be known in a second event only; 0: not known */
+                              * there is none and libvirt agrees. result: the signal that ended it,
+                              * PROCESS_ENDED_AS_ASKED, or PROCESS_END_TO_BE_TOLD: then a second event has it; 0: not
+                              * known, or it ended by itself and told of an error */
         EVENT_REBOOTED,      /* pair, side: the guest was reset (raised more than once for one reset) */
         EVENT_WATCHDOG,      /* pair, side: the emulated watchdog fired */
         EVENT_IO_ERROR,      /* pair, side, text: disk error paused or reported; `up` true where QEMU paused */
@@ -66,6 +67,8 @@ DECLARE_ENUM_TABLE(event_kind);
 /* A process ended by itself and with success, or by a signal that asks for it (SIGTERM, SIGINT, SIGHUP): somebody
  * wanted that, and where it was libvirt, libvirt tells why. */
 #define PROCESS_ENDED_AS_ASKED (-1)
+/* The kernel tells how it ended once its parent has taken notice, which is still to come. */
+#define PROCESS_END_TO_BE_TOLD (-2)
 
 /* State of a domain, in libvirt's words. */
 enum domain_state {

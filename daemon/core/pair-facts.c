@@ -276,6 +276,18 @@ static void domain_event(struct step *step, const struct event *event) {
         }
 }
 
+/* Until when libvirt may say why the process went. A process that was killed is not waited for; one that ended as it
+ * was asked to, or of which the kernel is still to tell, may be an operator's doing on a host where libvirt is late. */
+static void wait_for_reason(struct step *step, struct member_state *member, int how) {
+        usec_t gone = member->process_gone_usec;
+
+        if (how > 0)
+                member->gone_wait_usec = step->now;
+        else
+                member->gone_wait_usec = gone + (how < 0 ? ASKED_WAIT_USEC : REASON_WAIT_USEC);
+        member->gone_signal = how == PROCESS_END_TO_BE_TOLD ? 0 : how;
+}
+
 static void process_event(struct step *step, const struct event *event) {
         struct pair *pair = step->pair;
         struct member_state *member = &pair->members[event->side];
@@ -297,10 +309,8 @@ static void process_event(struct step *step, const struct event *event) {
                 if (!pair->record.fence_wanted[event->side] && !member->failure[0] && member->domain != DOMAIN_SHUTOFF)
                         member->gone_wait_usec = step->now + REASON_WAIT_USEC;
         }
-        if (event->result != 0 && member->gone_wait_usec && !member->operator_hold) {
-                member->gone_signal = event->result;
-                member->gone_wait_usec = event->result > 0 ? step->now : member->process_gone_usec + ASKED_WAIT_USEC;
-        }
+        if (member->gone_wait_usec && !member->operator_hold && (event->result != 0 || member->gone_signal == 0))
+                wait_for_reason(step, member, event->result);
 }
 
 static void rebooted(struct step *step, enum side side) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/core/pair-internal.h"
+#include "policy/worst-case.h"
 
 #define INSPECT_EVERY_USEC (30 * USEC_PER_SEC)
 #define GONE_LOOK_USEC (50 * USEC_PER_MSEC) /* while the reason of its end is waited for long */
@@ -25,8 +26,9 @@ static void ask_for_facts(struct step *step, enum side side) {
         if (!step->engine->hypervisor_up)
                 return;
         due = member->domain_usec ? member->domain_usec + INSPECT_EVERY_USEC : 0;
-        if (member->gone_wait_usec)
-                due = member->gone_signal < 0 ? member->inspect.sent_usec + GONE_LOOK_USEC : 0;
+        if (member->gone_wait_usec) /* at once; again and again where that takes long */
+                due = member->gone_wait_usec > member->process_gone_usec + WORST_CASE_GONE_USEC
+                              ? member->inspect.sent_usec + GONE_LOOK_USEC : 0;
         if (due > step->now)
                 step_wake(step, due);
         else if (request_free(step, &member->inspect))

@@ -5,7 +5,9 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/core/event.h"
@@ -21,18 +23,43 @@ struct exit_info {
 
 struct process {
         int pid, pidfd;
-        bool gone_told;
+        bool gone_told, told_later;
         sd_event_source *source;
         process_gone_fn gone;
         void *userdata;
 };
 
-static int how_ended(int pidfd) {
+/* False where the kernel does not tell, or not yet. */
+static bool read_exit(int pidfd, struct exit_info *ret) {
         struct exit_info info = { .mask = EXIT_INFO };
-        int signal_number;
 
         if (ioctl(pidfd, GET_EXIT_INFO, &info) < 0 || !(info.mask & EXIT_INFO))
-                return 0;
+                return false;
+        *ret = info;
+        return true;
+}
+
+bool process_end_is_told(void) {
+        _cleanup_close_ int pidfd = -1;
+        struct exit_info info;
+        pid_t pid = fork();
+
+        if (pid == 0)
+                _exit(0);
+        if (pid < 0)
+                return false;
+        pidfd = pidfd_open(pid, 0);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                ;
+        return pidfd >= 0 && read_exit(pidfd, &info);
+}
+
+static int how_ended(const struct process *process) {
+        struct exit_info info;
+        int signal_number;
+
+        if (!read_exit(process->pidfd, &info))
+                return process->told_later ? PROCESS_END_TO_BE_TOLD : 0;
         if (WIFEXITED(info.wait_status))
                 return WEXITSTATUS(info.wait_status) == 0 ? PROCESS_ENDED_AS_ASKED : 0;
         if (!WIFSIGNALED(info.wait_status))
@@ -46,18 +73,18 @@ static int how_ended(int pidfd) {
 /* Once when it ends, and once more when its parent has taken notice. */
 static int on_gone(sd_event_source *source, int fd, uint32_t events, void *userdata) {
         struct process *process = userdata;
-        int how = how_ended(fd);
+        int how = how_ended(process);
 
-        if (process->gone_told && how == 0)
+        if (process->gone_told && (how == PROCESS_END_TO_BE_TOLD || !process->told_later))
                 return 0;
-        if (how != 0)
+        if (how != PROCESS_END_TO_BE_TOLD)
                 process->source = sd_event_source_disable_unref(process->source);
         process->gone_told = true;
         process->gone(process, how, process->userdata);
         return 0;
 }
 
-int process_new(sd_event *loop, int pid, int pidfd, process_gone_fn gone, void *userdata,
+int process_new(sd_event *loop, int pid, int pidfd, bool told_later, process_gone_fn gone, void *userdata,
                 struct process **ret_process) {
         struct process *process = calloc(1, sizeof(*process));
         int r;
@@ -75,6 +102,7 @@ int process_new(sd_event *loop, int pid, int pidfd, process_gone_fn gone, void *
         }
         process->pid = pid;
         process->pidfd = pidfd;
+        process->told_later = told_later;
         process->gone = gone;
         process->userdata = userdata;
         *ret_process = process;

@@ -46,13 +46,17 @@ int process_run_dir(const char *uri, char *buffer, size_t size);
 /* A process being watched. */
 struct process;
 
-/* Called on the loop when the process has ended, with the signal that ended it, or PROCESS_ENDED_AS_ASKED; 0: not
- * known, or it ended by itself and told of an error. Linux since 6.15 tells once the parent has taken notice, so that
- * there may be a second call, with what it tells. It may free the process. */
+/* Whether this kernel tells how a process has ended, as Linux does since 6.15: asked of a process that is begun for it
+ * and ends at once. */
+bool process_end_is_told(void);
+
+/* Called on the loop when the process has ended, with what EVENT_PROCESS has as its result. The kernel tells once the
+ * parent has taken notice: where it does at all, PROCESS_END_TO_BE_TOLD comes first if need be, and a second call with
+ * what it tells. It may free the process. */
 typedef void (*process_gone_fn)(struct process *process, int how, void *userdata);
 
-/* Takes `pidfd` over on success. */
-int process_new(sd_event *loop, int pid, int pidfd, process_gone_fn gone, void *userdata,
+/* Takes `pidfd` over on success. `told_later`: what process_end_is_told() has said. */
+int process_new(sd_event *loop, int pid, int pidfd, bool told_later, process_gone_fn gone, void *userdata,
                 struct process **ret_process);
 struct process *process_free(struct process *process);
 int process_pid(const struct process *process);

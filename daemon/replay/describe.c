@@ -170,7 +170,8 @@ static bool describe_vm_event(const struct event *event, const struct pair *pair
                         return say(text, vm, "QEMU runs, pid %d", event->pid);
                 if (event->result > 0)
                         return say(text, vm, "QEMU's process was ended by signal %d", event->result);
-                return say(text, vm, "QEMU's process %s", event->result ? "has ended as it was asked to" : "is gone");
+                return say(text, vm, "QEMU's process %s",
+                           event->result == PROCESS_ENDED_AS_ASKED ? "has ended as it was asked to" : "is gone");
         case EVENT_REBOOTED:
                 return say(text, vm, "the guest was reset");
         case EVENT_WATCHDOG:

@@ -118,10 +118,13 @@ static void gone(struct sim *sim, int pair, int side, enum domain_reason reason)
                 vm->apps[i].disk = false;
         forget_applications(vm);
         if (vm->held)
-                host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC / 5, (struct item){ .up = false });
-        if (vm->held && sim->tells_signals && reason != REASON_UNKNOWN)
+                host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC / 5,
+                          (struct item){ .up = false, .result = sim->tells_signals ? PROCESS_END_TO_BE_TOLD : 0 });
+        if (vm->held && sim->tells_signals)
                 host_tell(sim, pair, side, EVENT_PROCESS, USEC_PER_MSEC,
-                          (struct item){ .up = false, .result = killed ? SIGKILL : PROCESS_ENDED_AS_ASKED });
+                          (struct item){ .up = false, .result = killed                     ? SIGKILL
+                                                              : reason != REASON_UNKNOWN ? PROCESS_ENDED_AS_ASKED
+                                                                                           : 0 });
         vm->absence_told = vm->held; /* who held it has been told; anybody else looks for it */
         vm->held = false;
         if (vm->link_up)

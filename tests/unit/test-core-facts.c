@@ -113,6 +113,59 @@ static void end_that_was_asked_for_leaves_libvirt_longer_to_say_why(void) {
         CHECK(has_failed_after(PROCESS_ENDED_AS_ASKED, 3 * USEC_PER_SEC));
 }
 
+/* vm-a's QEMU ends, and the kernel tells how after that time; libvirt says nothing: looked at after `usec`. */
+static bool has_failed_once_told(int how, usec_t told_usec, usec_t usec) {
+        struct event gone = { .kind = EVENT_PROCESS, .pair = 0, .side = SIDE_A, .app = NO_APP,
+                              .result = PROCESS_END_TO_BE_TOLD };
+        struct world w;
+        usec_t begun;
+        bool failed;
+
+        make_armed(&w);
+        begun = w.now;
+        feed(&w, gone);
+        gone.result = how;
+        if (told_usec <= usec) {
+                w.now = begun + told_usec;
+                feed(&w, gone);
+        }
+        w.now = begun + usec;
+        feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0 });
+        failed = member(&w, SIDE_A)->failure[0] != 0;
+        end(&w);
+        return failed;
+}
+
+static void end_of_which_the_kernel_is_to_tell_leaves_it_as_long_to_do_so(void) {
+        usec_t early = 100 * USEC_PER_MSEC, late = 2 * USEC_PER_SEC, never = USEC_INFINITY;
+
+        CHECK(has_failed_once_told(9, early, early));
+        CHECK(!has_failed_once_told(9, late, late - USEC_PER_MSEC) && has_failed_once_told(9, late, late));
+        CHECK(!has_failed_once_told(9, never, 2990 * USEC_PER_MSEC)); /* its parent takes no notice */
+        CHECK(has_failed_once_told(9, never, 3010 * USEC_PER_MSEC));
+        CHECK(!has_failed_once_told(PROCESS_ENDED_AS_ASKED, early, 2990 * USEC_PER_MSEC));
+        CHECK(has_failed_once_told(PROCESS_ENDED_AS_ASKED, early, 3010 * USEC_PER_MSEC));
+        CHECK(!has_failed_once_told(0, early, 290 * USEC_PER_MSEC)); /* it told of an error */
+        CHECK(has_failed_once_told(0, early, 310 * USEC_PER_MSEC));
+        CHECK(has_failed_once_told(0, late, late));
+}
+
+/* As where pid 1 of a loaded host is late. */
+static void destroy_is_no_failure_though_libvirt_and_the_parent_of_qemu_are_late(void) {
+        struct world w;
+
+        make_armed(&w);
+        feed(&w, (struct event){ .kind = EVENT_PROCESS, .pair = 0, .side = SIDE_A, .app = NO_APP,
+                                 .result = PROCESS_END_TO_BE_TOLD });
+        w.now += 2 * USEC_PER_SEC;
+        feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0 });
+        tell_domain(&w, SIDE_A, DOMAIN_SHUTOFF, REASON_DESTROYED);
+        w.now += 5 * USEC_PER_SEC;
+        feed(&w, (struct event){ .kind = EVENT_WAKE, .pair = 0 });
+        CHECK(!member(&w, SIDE_A)->failure[0] && member(&w, SIDE_A)->operator_hold);
+        end(&w);
+}
+
 static void vm_that_begins_paused_was_not_suspended(void) {
         struct world w;
 
@@ -560,6 +613,8 @@ TEST_MAIN("core-facts", TEST(every_enum_table_of_the_core_round_trips),
           TEST(more_restarts_than_are_remembered_still_count),
           TEST(agent_tells_the_kind_where_the_policy_leaves_it_open), TEST(configure_tells_what_each_side_runs),
           TEST(end_that_was_asked_for_leaves_libvirt_longer_to_say_why),
+          TEST(end_of_which_the_kernel_is_to_tell_leaves_it_as_long_to_do_so),
+          TEST(destroy_is_no_failure_though_libvirt_and_the_parent_of_qemu_are_late),
           TEST(what_fits_nothing_is_ignored), TEST(engine_without_a_policy_waits_for_one),
           TEST(devices_that_do_not_fit_are_found), TEST(explain_says_who_paused_a_pair_and_why),
           TEST(kernel_that_was_heard_long_ago_takes_a_long_silence),

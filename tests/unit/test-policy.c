@@ -223,6 +223,7 @@ static void worst_cases_add_up_from_the_settings(void) {
         CHECK(worst_case_total_usec(&rows[4]) == 4500 * USEC_PER_MSEC);
         CHECK(rows[4].limit_usec == 30 * USEC_PER_SEC);
         CHECK(rows[1].detect_usec == 300 * USEC_PER_MSEC); /* libvirt's reason is waited for */
+        CHECK(rows[1].detect_usec + rows[1].decide_usec == 3 * USEC_PER_SEC); /* and the kernel's word */
         CHECK(rows[2].fault == WORST_CASE_QEMU_ENDED);
         CHECK(rows[2].detect_usec + rows[2].decide_usec == 3 * USEC_PER_SEC); /* and longer */
         CHECK(worst_case_meets(&rows[2], pair->objective_usec));
@@ -266,7 +267,7 @@ static void the_printed_worst_cases_name_what_misses_the_objective(void) {
 
         REQUIRE(f != NULL);
         policy->pairs[0].objective_usec = 4 * USEC_PER_SEC;
-        CHECK(worst_case_print(policy, f) == 5);
+        CHECK(worst_case_print(policy, f) == 6);
         fclose(f);
         CHECK(strncmp(text, "pair web, objective 4s\n", 23) == 0);
         CHECK(strstr(text, "  guest-hang         -                    failover         2s     500ms        2s    "

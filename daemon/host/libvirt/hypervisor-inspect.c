@@ -137,7 +137,8 @@ static void watch_adopt_process(struct watch *watch, struct call *call) {
 
         if (watch->process)
                 return;
-        if (process_new(watch->hypervisor->loop, call->pid, call->pidfd, on_process_gone, watch, &process) < 0)
+        if (process_new(watch->hypervisor->loop, call->pid, call->pidfd, watch->hypervisor->end_is_told,
+                        on_process_gone, watch, &process) < 0)
                 return; /* the next inspection tries again */
         call->pidfd = -1;
         watch->process = process;

@@ -67,6 +67,7 @@ struct hypervisor {
         struct lane *lanes[LANE_KIND_MAX];
         struct watcher *watcher;
         bool up;
+        bool end_is_told; /* process_end_is_told() */
         struct watch **watches; /* at pair * SIDE_MAX + side; NULL where there is none */
         size_t n_watches;
         uint64_t next_number;

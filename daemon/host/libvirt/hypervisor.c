@@ -190,6 +190,7 @@ int hypervisor_new(sd_event *loop, const struct hypervisor_settings *settings, c
         xmlInitParser(); /* before there are threads */
         STAILQ_INIT(&hypervisor->deferred);
         hypervisor->loop = sd_event_ref(loop);
+        hypervisor->end_is_told = process_end_is_told();
         hypervisor->sink = *sink;
         hypervisor->uri = strdup(settings->uri);
         hypervisor->run_dir = strdup(settings->run_dir ? settings->run_dir : run_dir);
