@@ -15,7 +15,6 @@
 #define TO_COME_BASE_MAX 1024
 #define TO_COME_A_PAIR_MAX 512
 #define OTHERS_LITTLE_BYTES (16 * MIB) /* what finds room elsewhere in any guest */
-#define ROWS_A_STEP 256 /* more than a world of the exploration has */
 
 void checker_violated(struct sim *sim, const char *format, ...) {
         va_list ap;
@@ -171,11 +170,6 @@ static void check_attach(struct sim *sim, const struct action *action) {
 
 /* ---- rehearsals -------------------------------------------------------------------------------------------- */
 
-/* A region of kind memory: both VMs of the pair have one. */
-static bool is_by_hand(const struct pair *pair, int app) {
-        return pair->policy->applications[app].kind == APPLICATION_MEMORY;
-}
-
 /* A side is grown only for what it owns or is given by a flow; or for a rehearsal that the store knows of. An old user
  * may keep what it uses, and what unused memory stands in for. */
 static void check_grow(struct sim *sim, const struct action *action) {
@@ -186,7 +180,7 @@ static void check_grow(struct sim *sim, const struct action *action) {
         if (action->bytes <= app->using_bytes[action->side] ||
             (app->releasing[action->side] && action->bytes <= app->granted_bytes[action->side]) ||
             app->owner == action->side || app->moving ||
-            is_by_hand(sim->engine->pairs[action->pair], action->app))
+            checker_by_hand(sim->engine->pairs[action->pair], action->app))
                 return;
         if (!known || !known->rehearsed || known->granted_bytes[action->side] < action->bytes ||
             pair->step.rehearsal == REHEARSAL_NONE)
@@ -230,20 +224,6 @@ static void check_rehearsal_message(struct sim *sim, const struct action *action
         if (record->apps[action->app].owner == action->side || record->apps[action->app].moving ||
             record->rehearsal_side != action->side)
                 checker_violated(sim, "a rehearsal reaches the side that owns %s", record->apps[action->app].name);
-}
-
-static void check_rehearsal_row(struct sim *sim, const struct pair *pair, enum side side, int app) {
-        const struct record_app *record = &pair->record.apps[app];
-        const struct region *row = table_find_rehearsal(&sim->engine->table, (struct holder){ pair->slot, side }, app);
-        bool wanted = record->rehearsed && pair->record.rehearsal_side == side && record->granted_bytes[side] > 0;
-
-        if (wanted != (row != NULL) || (row && row->usage_bytes != record->granted_bytes[side]))
-                checker_violated(sim, "the table has %" PRIu64 " MiB of %s in a rehearsal, the record %" PRIu64 " MiB",
-                                 row ? row->usage_bytes / MIB : 0, record->name,
-                                 wanted ? record->granted_bytes[side] / MIB : 0);
-        if (record->rehearsed &&
-            (pair->record.rehearsal == REHEARSAL_NONE || record->owner == pair->record.rehearsal_side))
-                checker_violated(sim, "%s counts as rehearsed without a rehearsal", record->name);
 }
 
 /* ---- actions ----------------------------------------------------------------------------------------------- */
@@ -328,142 +308,6 @@ void checker_event(struct sim *sim, const struct event *event) {
                 }
 }
 
-/* ---- the table --------------------------------------------------------------------------------------------- */
-
-static void check_vm_rows(struct sim *sim, const struct pair *pair, enum side side) {
-        const struct table *table = &sim->engine->table;
-        const struct member *member = &pair->policy->members[side];
-        unsigned regions[POLICY_APPLICATIONS_MAX] = { 0 };
-        uint64_t rows = 0, granted = 0;
-
-        for (size_t i = 0; i < table->n_rows; i++) {
-                const struct region *row = &table->rows[i];
-
-                if (row->user.pair != pair->slot)
-                        continue;
-                if (row->user.side == side)
-                        rows += row->usage_bytes;
-                if (row->kind == REGION_APPLICATION && !is_by_hand(pair, row->app) && ++regions[row->app] > 1)
-                        checker_violated(sim, "the region of %s has two rows", row->name);
-        }
-        for (size_t i = 0; i < pair->policy->n_applications; i++)
-                granted += pair->record.apps[i].granted_bytes[side];
-        for (size_t i = 0; i < pair->policy->n_applications; i++)
-                check_rehearsal_row(sim, pair, side, (int) i);
-        if (rows != member->base_bytes + granted)
-                checker_violated(sim, "the table gives %s %" PRIu64 " MiB; its base and its grants are %" PRIu64 " MiB",
-                         member->domain, rows / MIB, (member->base_bytes + granted) / MIB);
-}
-
-/* Each place of the pool has one manager at most, and a VM has nothing plugged there that the table does not give it.
- */
-static void check_assigned(struct sim *sim) {
-        const struct engine *engine = sim->engine;
-        struct rights map;
-
-        if (!engine->ready || !engine->policy || rights_init(&map, engine->policy->extent_bytes,
-                                                             engine->policy->pool_bytes / engine->policy->extent_bytes *
-                                                                     engine->policy->extent_bytes) < 0)
-                return;
-        for (int i = 0; i < engine->n_pairs; i++)
-                for (enum side side = 0; engine->pairs[i] && side < SIDE_MAX; side++) {
-                        const struct assigned *assigned = &engine->pairs[i]->record.assigned[side];
-
-                        for (unsigned k = 0; k < assigned->n_spans; k++) {
-                                struct span span = assigned->spans[k];
-
-                                for (uint64_t at = span.start; at < span.end; at += map.extent_bytes) {
-                                        const struct rights_range *range = rights_find(&map, at);
-
-                                        if (!range || holder_is_vm(range->manager))
-                                                checker_violated(sim, "%s manages a place that is another's, or none",
-                                                                 engine->pairs[i]->policy->members[side].domain);
-                                }
-                                (void) rights_assign(&map, span, (struct holder) { i, side }, 0);
-                        }
-                }
-        rights_deinit(&map);
-}
-
-/* At rest each VM has what it was assigned, unless that is called back or the pool does not have it. */
-static void check_assigned_end(struct sim *sim, const struct pair *pair) {
-        int app = pair_policy_find_memory(pair->policy);
-        uint64_t promised = engine_promised_bytes(sim->engine);
-
-        for (enum side side = 0; app >= 0 && side < SIDE_MAX; side++) {
-                uint64_t granted = pair->record.apps[app].granted_bytes[side];
-                uint64_t assigned = assigned_bytes(pair, side);
-
-                if (granted == assigned || assigned_target(sim->engine, pair, app, side) != assigned ||
-                    pair->members[side].resize[app].id || pair->members[side].resize[app].failures)
-                        continue; /* or called back, or not asked for yet, or not at rest */
-                if (granted > assigned || table_unused(&sim->engine->table) >= assigned - granted + promised)
-                        checker_violated(sim, "%s was assigned %" PRIu64 " MiB and has %" PRIu64 " MiB",
-                                         pair->policy->members[side].domain, assigned / MIB, granted / MIB);
-        }
-}
-
-/* What is at memory servers makes up for what the pool has not, and for no more. */
-static void check_remote(struct sim *sim, const struct region *row) {
-        const struct pair *pair = row->kind == REGION_APPLICATION ? sim->engine->pairs[row->user.pair] : NULL;
-        const struct application *application;
-        uint64_t remote;
-
-        if (!pair || !pair->policy || (size_t) row->app >= pair->policy->n_applications)
-                return;
-        application = &pair->policy->applications[row->app];
-        remote = pair_remote_bytes(pair, row);
-        if (remote > 0 && (row->usage_bytes == 0 || row->usage_bytes + remote > application->memory_bytes ||
-                           remote > application->overflow.size_bytes))
-                checker_violated(sim, "%s has %" PRIu64 " MiB here and %" PRIu64 " MiB at memory servers, of %" PRIu64
-                                 " MiB", application->name, row->usage_bytes / MIB, remote / MIB,
-                                 application->memory_bytes / MIB);
-}
-
-static void check_table(struct sim *sim, int slot) {
-        const struct table *table = &sim->engine->table;
-        uint64_t sum = 0;
-
-        /* A long table is added up less often, so that the cost of a step stays the same. */
-        sim->checker.unlooked += ROWS_A_STEP;
-        if (sim->checker.unlooked < table->n_rows)
-                return;
-        sim->checker.unlooked = 0;
-        for (size_t i = 0; i < table->n_rows; i++) {
-                sum += table->rows[i].usage_bytes;
-                check_remote(sim, &table->rows[i]);
-        }
-        if (!sim->engine->ready || sim->engine->pool_short)
-                return; /* it is built once all records are in, and cannot be where they do not fit */
-        if (table->rows && sum + sim->engine->lost_bytes != sim->engine->policy->pool_bytes)
-                checker_violated(sim, "the table's rows add up to %" PRIu64 " MiB of %" PRIu64 " MiB", sum / MIB,
-                         sim->engine->policy->pool_bytes / MIB);
-        if (slot < 0 || slot >= sim->engine->n_pairs || !sim->engine->pairs[slot] || !sim->engine->ready)
-                return;
-        for (enum side side = 0; side < SIDE_MAX; side++)
-                check_vm_rows(sim, sim->engine->pairs[slot], side);
-        if (pair_policy_find_memory(sim->engine->pairs[slot]->policy) >= 0)
-                check_assigned(sim);
-}
-
-/* Only what begins to lean is judged: the swap may fill up afterwards. */
-static void check_lean(struct sim *sim, const struct event *event) {
-        uint64_t sum = 0;
-
-        for (int i = 0; i < sim->engine->n_pairs; i++)
-                for (size_t k = 0; sim->engine->pairs[i] && k < sim->engine->pairs[i]->policy->n_applications; k++)
-                        for (enum side side = 0; side < SIDE_MAX; side++)
-                                sum += sim->engine->pairs[i]->record.apps[k].using_bytes[side];
-        if (sum > sim->checker.leant_bytes && event->kind != EVENT_RESTORED) {
-                if (sum > sim->swap_bytes)
-                        checker_violated(sim, "old users have %" PRIu64 " MiB, and the swap takes %" PRIu64 " MiB",
-                                         sum / MIB, sim->swap_bytes / MIB);
-                if (sim->engine->policy->overcommit == OVERCOMMIT_NONE && !sim->pool_limited)
-                        checker_violated(sim, "old users have %" PRIu64 " MiB beside the pool", sum / MIB);
-        }
-        sim->checker.leant_bytes = sum;
-}
-
 void checker_step(struct sim *sim, const struct event *event) {
         struct checker *checker = &sim->checker;
         size_t limit = ACTIONS_BASE_MAX + ACTIONS_A_PAIR_MAX * (size_t) (event->pair < 0 ? sim->n_pairs : 1);
@@ -480,8 +324,8 @@ void checker_step(struct sim *sim, const struct event *event) {
                 checker_violated(sim, "%zu things are still to come, and more and more", sim->queue.n_heap);
         if (++checker->steps_this_msec == STEPS_A_MSEC_MAX)
                 checker_violated(sim, "the engine does not come to rest");
-        check_table(sim, event->pair);
-        check_lean(sim, event);
+        checker_table(sim, event->pair);
+        checker_lean(sim, event);
         for (size_t i = 0; i < sim->n_commands; i++)
                 if (sim->now_usec - sim->commands[i].asked_usec > COMMAND_LIMIT_USEC) {
                         checker_violated(sim, "`%s` has had no answer for too long", sim->commands[i].what);
@@ -586,7 +430,7 @@ void checker_end(struct sim *sim) {
                         continue;
                 check_sizes(sim, pair);
                 if (sim->options->must_arm)
-                        check_assigned_end(sim, pair);
+                        checker_assigned(sim, pair);
                 check_runs(sim, pair);
         }
         if (sim->options->must_arm && sim->n_commands)

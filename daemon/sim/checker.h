@@ -83,6 +83,12 @@ void checker_end(struct sim *sim);
 /* checker-decision.c: a phase is reached; the world of this pair has changed. */
 void checker_decision(struct sim *sim, const struct action *action);
 void checker_listen(struct sim *sim, int pair);
+/* checker-table.c: after a step; and at rest. */
+void checker_table(struct sim *sim, int slot);
+void checker_lean(struct sim *sim, const struct event *event);
+void checker_assigned(struct sim *sim, const struct pair *pair);
+/* A region of kind memory: both VMs of the pair have one. */
+bool checker_by_hand(const struct pair *pair, int app);
 /* checker-store.c: a record is to be written; one was read, and the engine has taken it in. */
 void checker_persist(struct sim *sim, const struct action *action);
 void checker_restored(struct sim *sim, const struct pair *pair, const struct record *record);
