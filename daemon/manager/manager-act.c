@@ -11,7 +11,6 @@
 #include "daemon/manager/journal.h"
 #include "daemon/manager/manager-internal.h"
 
-#define WAKE_ACCURACY_USEC (1 * USEC_PER_MSEC)
 #define PROTOCOL_PAUSE_USEC (5 * USEC_PER_SEC)
 
 /* The adapter could not even begin: the answer that the engine waits for is given here. */
@@ -27,40 +26,6 @@ static void answer_failure(struct manager *manager, const struct action *action,
 
 static struct manager_pair *find_pair(struct manager *manager, int slot) {
         return slot >= 0 && slot < manager->n_pairs ? manager->pairs[slot] : NULL;
-}
-
-static int on_wake(sd_event_source *source, uint64_t usec, void *userdata) {
-        struct manager_pair *pair = userdata;
-
-        manager_event(pair->manager, &(struct event) { .kind = EVENT_WAKE, .pair = pair->slot,
-                                                       .due_usec = pair->due_usec });
-        return 0;
-}
-
-static void act_wake(struct manager *manager, const struct action *action) {
-        struct manager_pair *pair = action->pair == NO_PAIR ? &manager->engine_wake : find_pair(manager, action->pair);
-        int r = 0;
-
-        if (!pair)
-                return;
-        pair->due_usec = action->due_usec;
-        if (action->due_usec == USEC_INFINITY) {
-                if (pair->wake)
-                        sd_event_source_set_enabled(pair->wake, SD_EVENT_OFF);
-                return;
-        }
-        if (!pair->wake)
-                r = sd_event_add_time(manager->loop, &pair->wake, CLOCK_BOOTTIME, action->due_usec, WAKE_ACCURACY_USEC,
-                                      on_wake, pair);
-        else {
-                r = sd_event_source_set_time(pair->wake, action->due_usec);
-                if (r >= 0)
-                        r = sd_event_source_set_enabled(pair->wake, SD_EVENT_ONESHOT);
-        }
-        if (r < 0) {
-                fprintf(stderr, "cannot set a timer (%s), exiting; guests run on\n", strerror(-r));
-                abort(); /* without timers nothing would be detected any more */
-        }
 }
 
 static void act_configure(struct manager *manager, const struct action *action) {
@@ -215,24 +180,33 @@ static void act_follow(struct manager *manager, const struct action *action) {
                 fprintf(stderr, "out of memory: a region that changes hands is not followed, ignoring\n");
 }
 
-void manager_tell_shares(struct manager *manager) {
+static void tell_pair(struct manager *manager, int i) {
+        struct manager_pair *slot = find_pair(manager, i);
+        const struct pair *pair = slot ? manager->engine->pairs[i] : NULL;
+
+        for (enum side side = 0; pair && side < SIDE_MAX; side++) {
+                int pid = manager->engine->policy->pool_group[0] ? hypervisor_pid(manager->hypervisor, i, side) : 0;
+
+                if (slot->followed || pid != slot->told_pids[side])
+                        tell_vm(manager, pair, side);
+                slot->told_pids[side] = pid;
+        }
+}
+
+void manager_tell_shares(struct manager *manager, const struct event *event) {
         const struct policy *policy = manager->engine->policy;
 
         if (policy && manager->reclaim) /* the first policy comes before it; the next event tells it */
                 reclaim_set_pool(manager->reclaim, policy->pool_group,
                                  policy->pool_bytes - policy_monitor_bytes(policy));
-        for (int i = 0; i < manager->n_pairs; i++) {
-                const struct pair *pair = manager->engine->pairs[i];
-                struct manager_pair *slot = pair ? manager->pairs[i] : NULL;
-
-                for (enum side side = 0; slot && side < SIDE_MAX; side++) {
-                        int pid = policy->pool_group[0] ? hypervisor_pid(manager->hypervisor, i, side) : 0;
-
-                        if (slot->followed || pid != slot->told_pids[side])
-                                tell_vm(manager, pair, side);
-                        slot->told_pids[side] = pid;
-                }
-        }
+        if (event->pair == NO_PAIR)
+                for (int i = 0; i < manager->n_pairs; i++)
+                        tell_pair(manager, i);
+        else
+                tell_pair(manager, event->pair);
+        for (size_t i = 0; i < manager->update.n_actions; i++)
+                if (manager->update.actions[i].pair != event->pair)
+                        tell_pair(manager, manager->update.actions[i].pair);
 }
 
 static void act_page_out(struct manager *manager, const struct action *action) {
@@ -273,7 +247,7 @@ void manager_act(struct manager *manager, const struct action *action) {
                 act_evidence(manager, action);
                 break;
         case ACTION_WAKE:
-                act_wake(manager, action);
+                manager_wake_at(manager, action);
                 break;
         case ACTION_RECORD:
                 act_record(manager, action);

@@ -177,7 +177,7 @@ static void forget(struct manager *manager, int slot) {
                 hypervisor_forget(manager->hypervisor, slot, side);
                 pair->links[side] = agent_link_free(pair->links[side]);
         }
-        pair->wake = sd_event_source_disable_unref(pair->wake);
+        pair->due_usec = pair->latest_usec = USEC_INFINITY;
         pair->name[0] = 0;
 }
 
@@ -192,8 +192,8 @@ static int watch(struct manager *manager, struct manager_pair *slot, const struc
         for (enum side side = 0; side < SIDE_MAX; side++) {
                 snprintf(slot->domains[side], sizeof(slot->domains[side]), "%s", pair->policy->members[side].domain);
                 if (!slot->links[side]) {
-                        r = agent_link_new(manager->loop, &manager->sink, slot->slot, side, &agent_link_pace,
-                                           &slot->links[side]);
+                        r = agent_link_new(manager->loop, manager->agent_poll, &manager->sink, slot->slot, side,
+                                           &agent_link_pace, &slot->links[side]);
                         if (r < 0)
                                 return r;
                 }
@@ -219,7 +219,9 @@ static int grow(struct manager *manager) {
                 manager->pairs[i] = calloc(1, sizeof(**grown));
                 if (!manager->pairs[i])
                         return -ENOMEM;
-                *manager->pairs[i] = (struct manager_pair) { .manager = manager, .slot = i };
+                *manager->pairs[i] = (struct manager_pair) {
+                        .slot = i, .due_usec = USEC_INFINITY, .latest_usec = USEC_INFINITY,
+                };
                 manager->n_pairs = i + 1;
         }
         return 0;

@@ -62,7 +62,7 @@ void manager_event(struct manager *manager, struct event *event) {
                 manager_act(manager, action);
                 crash_point_action(action, true);
         }
-        manager_tell_shares(manager);
+        manager_tell_shares(manager, event);
         if (manager->overflow)
                 overflow_follow(manager->overflow, event->pair);
         for (size_t i = 0; i < manager->update.n_actions; i++)
@@ -313,7 +313,6 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
         manager->user = options->user;
         manager->debug = options->debug;
         manager->started_usec = manager_now();
-        manager->engine_wake = (struct manager_pair) { .manager = manager, .slot = NO_PAIR };
         manager->engine = engine_new();
         manager->policy_path = strdup(options->policy_path);
         if (asprintf(&manager->last_policy_path, "%s/policy.last", options->state_dir) < 0)
@@ -322,7 +321,11 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
                 manager->evidence_dir = NULL;
         if (asprintf(&manager->decisions_dir, "%s/decisions", options->state_dir) < 0)
                 manager->decisions_dir = NULL;
-        r = sd_event_add_defer(loop, &manager->owed_source, on_owed, manager);
+        r = manager_open_wake(manager);
+        if (r >= 0)
+                r = agent_poll_new(loop, &manager->agent_poll);
+        if (r >= 0)
+                r = sd_event_add_defer(loop, &manager->owed_source, on_owed, manager);
         if (r >= 0)
                 r = sd_event_source_set_enabled(manager->owed_source, SD_EVENT_OFF);
         if (r >= 0)
@@ -349,7 +352,6 @@ static void pair_slot_free(struct manager_pair *pair) {
                 return;
         for (enum side side = 0; side < SIDE_MAX; side++)
                 agent_link_free(pair->links[side]);
-        sd_event_source_disable_unref(pair->wake);
         free(pair);
 }
 
@@ -360,7 +362,8 @@ struct manager *manager_free(struct manager *manager) {
         for (int i = 0; i < manager->n_pairs; i++)
                 pair_slot_free(manager->pairs[i]);
         free(manager->pairs);
-        sd_event_source_disable_unref(manager->engine_wake.wake);
+        agent_poll_free(manager->agent_poll);
+        sd_event_source_disable_unref(manager->wake);
         pressure_free(manager->pressure);
         reclaim_free(manager->reclaim);
         resident_survey_free(manager->survey);

@@ -32,6 +32,7 @@ struct seen {
 struct bench {
         char root[64], path[96];
         sd_event *event;
+        struct agent_poll *poll;
         struct sink sink;
         struct agent_link *link;
         struct seen seen[SEEN_MAX];
@@ -91,7 +92,8 @@ static struct bench *bench_new(void) {
         bench->sink = (struct sink) { on_event, bench };
         bench->listen_fd = bench->fd = -1;
         REQUIRE(sd_event_new(&bench->event) >= 0);
-        REQUIRE(agent_link_new(bench->event, &bench->sink, 5, SIDE_B, &quick, &bench->link) == 0);
+        REQUIRE(agent_poll_new(bench->event, &bench->poll) == 0);
+        REQUIRE(agent_link_new(bench->event, bench->poll, &bench->sink, 5, SIDE_B, &quick, &bench->link) == 0);
         return bench;
 }
 
@@ -107,6 +109,7 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 
 static void bench_free(struct bench *bench) {
         agent_link_free(bench->link);
+        agent_poll_free(bench->poll);
         bench_hang_up(bench);
         closep(&bench->listen_fd);
         (void) nftw(bench->root, remove_entry, 8, FTW_DEPTH | FTW_PHYS);

@@ -17,6 +17,7 @@
 
 #define RETRY_LEAST_USEC (50 * USEC_PER_MSEC)
 #define RETRY_MOST_USEC USEC_PER_SEC
+#define SILENCE_ACCURACY_USEC (250 * USEC_PER_MSEC) /* one wake-up serves many links */
 #define TICKS 5 /* looks, in that time of silence, whether a welcome that is due can be sent */
 #define WELCOMES_MAX 10                 /* without a hello, then a new session */
 #define QUEUE_MAX (256 * KIB)
@@ -25,7 +26,7 @@
 #define MALFORMED_USEC (10 * USEC_PER_SEC)
 
 struct agent_link {
-        sd_event *event;
+        struct agent_poll *poll;
         const struct sink *sink;
         int pair;
         enum side side;
@@ -33,7 +34,8 @@ struct agent_link {
 
         char *path;
         int fd;
-        sd_event_source *io, *timer, *defer;
+        struct agent_poll_entry io;
+        sd_event_source *timer, *defer;
 
         /* connecting */
         usec_t retry_usec; /* when to try; USEC_INFINITY: not at all */
@@ -97,7 +99,7 @@ static int on_defer(sd_event_source *source, void *userdata) {
 }
 
 static void arm_timer(struct agent_link *link) {
-        usec_t due_usec = link->retry_usec;
+        usec_t due_usec = link->retry_usec, accuracy_usec = USEC_PER_MSEC;
 
         if (link->fd >= 0) { /* the next welcome, or the next look whether it can be sent */
                 usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
@@ -106,25 +108,26 @@ static void arm_timer(struct agent_link *link) {
                            link->pace->silence_usec;
                 if (due_usec <= now_usec)
                         due_usec = now_usec + link->pace->silence_usec / TICKS;
+                else if (link->up)
+                        accuracy_usec = SILENCE_ACCURACY_USEC;
         }
-        if (link->resume_usec > 0 && link->resume_usec < due_usec)
+        if (link->resume_usec > 0 && link->resume_usec < due_usec) {
                 due_usec = link->resume_usec;
+                accuracy_usec = USEC_PER_MSEC;
+        }
         (void) sd_event_source_set_time(link->timer, due_usec);
+        (void) sd_event_source_set_time_accuracy(link->timer, accuracy_usec);
         (void) sd_event_source_set_enabled(link->timer, due_usec == USEC_INFINITY ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
 }
 
 static void watch_socket(struct agent_link *link) {
-        uint32_t events = (link->resume_usec == 0 ? EPOLLIN : 0) | (link->n_queue > 0 ? EPOLLOUT : 0);
-
-        (void) sd_event_source_set_io_events(link->io, events);
-        /* The kernel tells of the peer's end whether or not it is asked to: without this the loop would spin on it
-         * while reading is held back. */
-        (void) sd_event_source_set_enabled(link->io, events ? SD_EVENT_ON : SD_EVENT_OFF);
+        agent_poll_set(link->poll, &link->io,
+                       (link->resume_usec == 0 ? EPOLLIN : 0) | (link->n_queue > 0 ? EPOLLOUT : 0));
 }
 
 /* Ends the connection. The event, if one is owed, comes from the loop. */
 static void disconnect(struct agent_link *link, usec_t pause_usec, bool tell, const char *text) {
-        link->io = sd_event_source_disable_unref(link->io);
+        agent_poll_remove(link->poll, &link->io);
         closep(&link->fd);
         link->fd = -1;
         line_reader_deinit(&link->reader);
@@ -389,14 +392,13 @@ static void read_some(struct agent_link *link) {
         (void) handle_lines(link);
 }
 
-static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
+static void on_ready(void *userdata, uint32_t events) {
         struct agent_link *link = userdata;
 
-        if (link->n_queue > 0 && (revents & EPOLLOUT) && !flush(link))
-                return 0;
+        if (link->n_queue > 0 && (events & EPOLLOUT) && !flush(link))
+                return;
         if (link->resume_usec == 0)
                 read_some(link);
-        return 0;
 }
 
 /* ---- connecting ---- */
@@ -435,7 +437,7 @@ static void try_connect(struct agent_link *link) {
                 link->denied = false;
                 r = new_session(link);
                 if (r >= 0)
-                        r = sd_event_add_io(link->event, &link->io, link->fd, EPOLLIN, on_io, link);
+                        r = agent_poll_add(link->poll, &link->io, link->fd, EPOLLIN);
                 if (r < 0)
                         closep(&link->fd), link->fd = -1;
         }
@@ -475,14 +477,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
 /* ---- life ---- */
 
-int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side side,
+int agent_link_new(sd_event *event, struct agent_poll *poll, const struct sink *sink, int pair, enum side side,
                    const struct agent_link_pace *pace, struct agent_link **ret) {
         struct agent_link *link = calloc(1, sizeof(*link));
         int r;
 
         if (!link)
                 return -ENOMEM;
-        link->event = sd_event_ref(event);
+        link->poll = poll;
+        link->io = (struct agent_poll_entry) { .fd = -1, .ready = on_ready, .userdata = link };
         link->sink = sink;
         link->pair = pair;
         link->side = side;
@@ -508,10 +511,9 @@ int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side
 struct agent_link *agent_link_free(struct agent_link *link) {
         if (!link)
                 return NULL;
-        sd_event_source_disable_unref(link->io);
+        agent_poll_remove(link->poll, &link->io);
         sd_event_source_disable_unref(link->timer);
         sd_event_source_disable_unref(link->defer);
-        sd_event_unref(link->event);
         closep(&link->fd);
         line_reader_deinit(&link->reader);
         agent_recent_deinit(&link->recent);

@@ -24,6 +24,7 @@
 #include <systemd/sd-event.h>
 
 #include "agents/protocol/message.h"
+#include "daemon/host/agents/agent-poll.h"
 #include "daemon/host/sink.h"
 
 struct agent_link;
@@ -35,8 +36,8 @@ struct agent_link_pace {
 };
 extern const struct agent_link_pace agent_link_pace;
 
-/* A link without a path. Events carry `pair` and `side`. Sink and pace are borrowed for the link's life. */
-int agent_link_new(sd_event *event, const struct sink *sink, int pair, enum side side,
+/* A link without a path. Events carry `pair` and `side`. Poll, sink and pace are borrowed for the link's life. */
+int agent_link_new(sd_event *event, struct agent_poll *poll, const struct sink *sink, int pair, enum side side,
                    const struct agent_link_pace *pace, struct agent_link **ret);
 /* Disconnects without an event. Takes NULL; returns NULL. */
 struct agent_link *agent_link_free(struct agent_link *link);
