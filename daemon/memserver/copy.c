@@ -179,6 +179,9 @@ static void judge_answer(struct copy *copy, const struct peer *peer, int r) {
                 snprintf(text, sizeof(text), "it refused a save: %s", strerror(-r));
                 copy->refused = true;
                 copy_lose(copy, text);
+                /* A full mirror knows that it lacks a page, and does not stand in: nobody has to wait for that. */
+                if (r == -ENOSPC && copy->state == COPY_LOST)
+                        copy_set_state(copy, COPY_CONNECTING, text);
         }
 }
 

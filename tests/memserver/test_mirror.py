@@ -245,14 +245,17 @@ def test_pages_that_are_trimmed_or_zeroed_leave_the_mirror_too(servers):
     assert keeper.space()["held_bytes"] == MIB == primary.space()["held_bytes"]
 
 
-def test_a_full_mirror_is_gone_on_without(servers):
+def test_a_full_mirror_is_gone_on_without_at_once(servers):
+    """It has said itself that it lacks a page, so no save waits for the deadline."""
     primary, keeper = servers("64MiB"), servers("16MiB")
     capability = primary.open(size=32 * MIB)
-    primary.mirror(keeper, deadline=DEADLINE)
+    primary.mirror(keeper, deadline=20 * SECONDS)
     primary.until_mirror("complete")
     handle = primary.connect(capability)
-    for at in range(0, 32 * MIB, MIB):
-        handle.pwrite(os.urandom(MIB), at)
+    writer = threading.Thread(target=lambda: [handle.pwrite(os.urandom(MIB), at) for at in range(0, 32 * MIB, MIB)],
+                              daemon=True)
+    writer.start()
+    until(lambda: not writer.is_alive(), SECONDS, "all is saved")
     told = primary.space()
     assert told["held_bytes"] == 32 * MIB and told["mirror"] in ("connecting", "filling")
     primary.kill()
