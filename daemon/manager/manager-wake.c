@@ -9,20 +9,19 @@
 #include "daemon/manager/manager-internal.h"
 
 /* How late a pair may be woken: one wake-up serves the beats of many, while the steps of a failover, and a silence that
- * is being looked into, are in a hurry. */
+ * has lasted, are in a hurry. */
 #define HURRY_USEC (1 * USEC_PER_MSEC)
 #define WAKES_A_BEAT 20
 #define BATCH 16 /* pairs, before the loop looks at what else there is */
 
-static usec_t slack(const struct manager *manager, int slot) {
-        const struct pair *pair = slot == NO_PAIR ? NULL : manager->engine->pairs[slot];
+static usec_t slack(const struct manager *manager, const struct manager_pair *woken) {
+        const struct pair *pair = woken->slot == NO_PAIR ? NULL : manager->engine->pairs[woken->slot];
 
-        if (!pair || pair->state != PAIR_ARMED)
-                return HURRY_USEC;
-        for (enum side side = 0; side < SIDE_MAX; side++)
-                if (pair->members[side].detector.verdict != VERDICT_ALIVE)
-                        return HURRY_USEC;
-        return pair->policy->beat_usec / WAKES_A_BEAT;
+        if (pair && pair->state == PAIR_ARMED)
+                for (enum side side = 0; side < SIDE_MAX; side++)
+                        if (woken->due_usec == pair->members[side].detector.next_beat_usec)
+                                return pair->policy->beat_usec / WAKES_A_BEAT;
+        return HURRY_USEC;
 }
 
 /* The pairs, and behind them what is no pair's. NULL: a slot that is free. */
@@ -102,7 +101,7 @@ void manager_wake_at(struct manager *manager, const struct action *action) {
                 return;
         pair->due_usec = pair->latest_usec = action->due_usec;
         if (action->due_usec != USEC_INFINITY)
-                pair->latest_usec += slack(manager, action->pair);
+                pair->latest_usec += slack(manager, pair);
         if (pair->latest_usec < manager->wake_usec)
                 set_timer(manager, pair->latest_usec);
 }
