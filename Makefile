@@ -66,17 +66,17 @@ bench:
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/rights.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/memserver.py
 	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/region.py
-	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/pager.py
-	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/pairs.py
-	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/recovery.py
-	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/handover.py
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/pager.py
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/pairs.py
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/recovery.py
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/handover.py
 
 # For MINUTES, busy guests beside a busy host: every failover is a false one. What keeps the host busy too is the
 # exploration of the simulator, with new seeds each time: it prints the first, and how to run one that fails again.
 soak: setup
 	$(MAKE) --no-print-directory guest
 	nice -n 5 $(BUILD)/tests/sim/explore for $(MINUTES) & explore=$$!; \
-	FAILOVER_BUILD=$(abspath $(BUILD)) $(BUILD)/tests/e2e/reaper $(PYTHON) tests/bench/soak.py $(MINUTES); guests=$$?; \
+	FAILOVER_BUILD=$(abspath $(BUILD)) $(PYTHON) tests/bench/soak.py $(MINUTES); guests=$$?; \
 	wait $$explore && exit $$guests
 
 # Bugs planted one at a time: each has to be found.

@@ -15,6 +15,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 
+import reaped                                           # noqa: E402
 from report import Report                               # noqa: E402
 from testbed import swap                                # noqa: E402
 from testbed.policy import DB, policy                   # noqa: E402
@@ -168,4 +169,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reaped.run(main)

@@ -14,6 +14,7 @@ TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "memserver")]
 
 import nbd                                              # noqa: E402
+import reaped                                           # noqa: E402
 from report import Report                               # noqa: E402
 from server import BUILD, MIB, PAGE, Server, name, page        # noqa: E402
 from testbed.wait import until                          # noqa: E402
@@ -202,4 +203,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    reaped.run(main)

@@ -13,6 +13,7 @@ sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "memserver")]
 
 from memserver import Memory, fill, in_turns            # noqa: E402
 from pager import Pager                                 # noqa: E402
+import reaped                                           # noqa: E402
 from report import Report                               # noqa: E402
 from server import BUILD, MIB, PAGE, Server             # noqa: E402
 from testbed.guests import Guests                       # noqa: E402
@@ -167,4 +168,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    reaped.run(main)

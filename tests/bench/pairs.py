@@ -20,6 +20,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 
+import reaped                                           # noqa: E402
 from report import Report                               # noqa: E402
 from testbed.failoverd import Failoverd                 # noqa: E402
 from testbed.guests import BUILD                        # noqa: E402
@@ -181,4 +182,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reaped.run(main)

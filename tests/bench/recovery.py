@@ -28,6 +28,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 
+import reaped                                           # noqa: E402
 from report import Report                               # noqa: E402
 from testbed.agent import AgentChannel                  # noqa: E402
 from testbed.policy import DB, policy                   # noqa: E402
@@ -288,4 +289,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reaped.run(main)

@@ -13,6 +13,7 @@ sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "memserver"), os
 
 import nbd                                          # noqa: E402
 from region import SHARE_PLUGIN, Nbdkit             # noqa: E402
+import reaped                                       # noqa: E402
 from report import Report                           # noqa: E402
 from server import BUILD, MIB                       # noqa: E402
 
@@ -58,4 +59,5 @@ def main():
     report.save()
 
 
-main()
+if __name__ == "__main__":
+    reaped.run(main)

@@ -16,6 +16,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 
+import reaped                                           # noqa: E402
 from report import Report                               # noqa: E402
 from testbed.guests import BUILD                        # noqa: E402
 
@@ -90,4 +91,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    reaped.run(main)

@@ -13,6 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 
+import reaped                                   # noqa: E402
 from testbed.policy import policy               # noqa: E402
 from testbed.stand import Lock, Stand           # noqa: E402
 
@@ -76,4 +77,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    reaped.run(main)

@@ -10,6 +10,9 @@
  *
  * SIGINT goes to the whole foreground group, so the command has it already; SIGTERM and SIGHUP are passed on.
  * Either way the command has GRACE_SECONDS to clean up; then everything is killed.
+ *
+ * A killed reaper can end nobody. So there are two, a parent and its child, alike: where the parent is killed, the
+ * child is told and does as above; where the child is, what it kept is the parent's to end.
  */
 
 #include <errno.h>
@@ -23,6 +26,7 @@
 #include <unistd.h>
 
 #define GRACE_SECONDS 20
+#define CHILD_GRACE_SECONDS (2 * GRACE_SECONDS + 5) /* of the child, which kills what does not end in its grace */
 #define KILL_ROUND_MSEC 20
 #define KILL_ROUNDS_MAX 1000
 
@@ -63,7 +67,7 @@ static void end_all(void) {
 }
 
 /* Reaps until the command ends. Returns its exit code; 128 + SIGKILL when it did not end in time after a signal. */
-static int wait_for(pid_t command, const sigset_t *watched) {
+static int wait_for(pid_t command, const sigset_t *watched, int grace_seconds) {
         time_t asked = 0;
         siginfo_t info;
 
@@ -81,16 +85,40 @@ static int wait_for(pid_t command, const sigset_t *watched) {
                         if (!asked)
                                 asked = time(NULL);
                 }
-                if (asked && time(NULL) - asked > GRACE_SECONDS)
+                if (asked && time(NULL) - asked > grace_seconds)
                         return 128 + SIGKILL;
         }
 }
 
+/* Inherits what its descendants leave, and is asked to end when its parent does. */
+static int become_reaper(pid_t parent) {
+        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0) {
+                perror("reaper");
+                return -1;
+        }
+        return getppid() == parent ? 0 : -1;
+}
+
+/* Forks; what the child is about to do is in the caller. The parent waits for it and ends with its code. */
+static void fork_and_reap(const sigset_t *watched, int grace_seconds) {
+        pid_t child = fork();
+        int code;
+
+        if (child == 0)
+                return;
+        if (child < 0) {
+                perror("reaper: fork");
+                exit(EXIT_FAILURE);
+        }
+        code = wait_for(child, watched, grace_seconds);
+        end_all();
+        exit(code);
+}
+
 int main(int argc, char *argv[]) {
         static const int numbers[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
-        pid_t parent = getppid(), command;
+        pid_t parent = getppid(), self = getpid();
         sigset_t watched, before;
-        int code;
 
         if (argc < 2) {
                 fprintf(stderr, "usage: reaper COMMAND [ARGUMENT...]\n");
@@ -100,25 +128,14 @@ int main(int argc, char *argv[]) {
         for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
                 sigaddset(&watched, numbers[i]);
         sigprocmask(SIG_BLOCK, &watched, &before);
-        if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0) {
-                perror("reaper");
+        if (become_reaper(parent) < 0)
                 return EXIT_FAILURE;
-        }
-        if (getppid() != parent)
+        fork_and_reap(&watched, CHILD_GRACE_SECONDS);
+        if (become_reaper(self) < 0)
                 return EXIT_FAILURE;
-
-        command = fork();
-        if (command < 0) {
-                perror("reaper: fork");
-                return EXIT_FAILURE;
-        }
-        if (command == 0) {
-                sigprocmask(SIG_SETMASK, &before, NULL);
-                execvp(argv[1], argv + 1);
-                fprintf(stderr, "reaper: %s: %s\n", argv[1], strerror(errno));
-                _exit(127);
-        }
-        code = wait_for(command, &watched);
-        end_all();
-        return code;
+        fork_and_reap(&watched, GRACE_SECONDS);
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        execvp(argv[1], argv + 1);
+        fprintf(stderr, "reaper: %s: %s\n", argv[1], strerror(errno));
+        _exit(127);
 }
