@@ -37,7 +37,12 @@ int channel_new(const struct channel_options *options, struct channel **ret, str
         (void) pthread_mutex_init(&channel->pace_lock, NULL);
         condition_init(&channel->pace_over);
         while (channel->n_peers < options->n_connections) {
-                int r = peer_new(&options->peer, &channel->peers[channel->n_peers], error);
+                struct peer_options peer = options->peer;
+                int r;
+
+                /* One is enough for the few who ask, and it is the last that choose() comes to. */
+                peer.extents = peer.extents && channel->n_peers + 1 == options->n_connections;
+                r = peer_new(&peer, &channel->peers[channel->n_peers], error);
                 if (r < 0)
                         return r;
                 channel->n_peers++;
@@ -80,10 +85,12 @@ static void note_answer(struct channel *channel, usec_t now) {
                 ;
 }
 
-/* The connection with the least under way. */
-static unsigned choose(struct channel *channel) {
+/* The connection with the least under way; that for extents is the last. */
+static unsigned choose(struct channel *channel, enum peer_kind kind) {
         unsigned best = 0;
 
+        if (kind == PEER_EXTENTS)
+                return channel->n_peers - 1;
         for (unsigned i = 1; i < channel->n_peers; i++)
                 if (channel->n_under_way[i] < channel->n_under_way[best])
                         best = i;
@@ -119,7 +126,7 @@ void channel_submit(struct channel *channel, struct channel_call *call, enum pee
         }
         call->channel = channel;
         call->call = (struct peer_call) { .done = submitted_ended };
-        call->connection = choose(channel);
+        call->connection = choose(channel, kind);
         channel->n_under_way[call->connection]++;
         call->asked_usec = clock_usec(CLOCK_BOOTTIME);
         peer_submit(channel->peers[call->connection], &call->call, kind, buffer, length, offset);
@@ -142,7 +149,7 @@ int channel_call(struct channel *channel, enum peer_kind kind, void *buffer, uin
                 pace(channel, length);
         if (channel->broken)
                 return -ENOTCONN;
-        i = choose(channel);
+        i = choose(channel, kind);
         channel->n_under_way[i]++;
         asked = clock_usec(CLOCK_BOOTTIME);
         r = peer_call(channel->peers[i], kind, buffer, length, offset);

@@ -46,7 +46,8 @@ void channel_submit(struct channel *channel, struct channel_call *call, enum pee
 uint64_t channel_size(struct channel *channel);
 bool channel_read_only(struct channel *channel);
 
-/* The stretches of the range, of GiB at most, where pages are. Errors as above, or -EOPNOTSUPP. */
+/* The stretches of the range, of GiB at most, where pages are, over a channel whose options say `extents`. Errors as
+ * above, or -EOPNOTSUPP. */
 int channel_list(struct channel *channel, uint64_t length, uint64_t offset,
                  void (*found)(void *userdata, uint64_t offset, uint64_t length), void *userdata);
 /* Ends what is under way. */

@@ -31,7 +31,7 @@ static int connect_channel(struct pager *pager, size_t server, const char *capab
         struct channel_options channel = {
                 .peer = { .uri = uri, .deadline_usec = options->deadline_usec, .connect_usec = options->deadline_usec,
                           .psk_file = options->psk_file, .certificates = options->certificates,
-                          .tls_required = options->tls_required },
+                          .tls_required = options->tls_required, .extents = true },
                 .n_connections = options->n_connections,
                 .bandwidth_bytes = options->bandwidth_bytes,
         };

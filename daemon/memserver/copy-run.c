@@ -95,6 +95,7 @@ static int connect_peer(struct copy *copy, usec_t deadline_usec, struct peer **r
         int r;
 
         options.connect_usec = deadline_usec;
+        options.extents = !copy_is_mirror(copy); /* copy_list() */
         r = peer_new(&options, &peer, error);
         if (r == 0)
                 r = check_identity(copy, peer, error);

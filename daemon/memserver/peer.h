@@ -28,6 +28,7 @@ struct peer_options {
         const char *psk_file;      /* TLS pre-shared keys; NULL: none */
         const char *certificates;  /* directory; NULL: none */
         bool tls_required;         /* for what is not a unix socket */
+        bool extents;              /* PEER_EXTENTS can be asked: costs every answer, see set_options() */
 };
 
 /* Waits until the connection is there. -EPERM for a URI without TLS where it is required, and libnbd's errors; messages
@@ -44,8 +45,8 @@ bool peer_read_only(struct peer *peer);
 
 enum peer_kind { PEER_WRITE, PEER_READ, PEER_ZERO, PEER_FLUSH, PEER_EXTENTS };
 
-/* The buffer of PEER_EXTENTS, of a range of at most a GiB: where the server has pages. It may tell of the beginning of
- * the range alone. */
+/* The buffer of PEER_EXTENTS, over a connection that was made for it, of a range of at most a GiB: where the server has
+ * pages. It may tell of the beginning of the range alone. */
 struct peer_extents {
         void (*found)(void *userdata, uint64_t offset, uint64_t length); /* from whatever thread, not for long */
         void *userdata;
