@@ -81,6 +81,8 @@ struct failover_region {
         pthread_cond_t to_report;
         bool report_over;
         struct channel *telling; /* that a report is under way over; NULL: none is */
+        unsigned char *stored;   /* kinds 3, 4: bits of pages that were seen to differ from the shadow */
+        uint64_t n_stored, look_at;
 
         /* since when it fails without a break, CLOCK_BOOTTIME, and how: writing, and reports */
         struct region_trouble {
@@ -118,6 +120,14 @@ void region_report_stop(struct failover_region *region);
 void region_trouble_note(struct region_trouble *trouble, int r);
 /* 0, or what is wrong with the way to the other end. */
 int region_check(struct failover_region *region, struct error *error);
+
+/* region-stored.c: with the lock held. */
+int region_stored_init(struct failover_region *region);
+void region_stored_deinit(struct failover_region *region);
+/* At some of the region, and lets the lock go in between. */
+void region_stored_look(struct failover_region *region);
+/* A write-back has seen all of it. */
+void region_stored_forget(struct failover_region *region);
 
 /* region-fill.c: reads all of the region into `to`. */
 int region_fill(struct region_channel *channel, char *to, uint64_t size_bytes, struct error *error);

@@ -27,7 +27,7 @@ void region_trouble_note(struct region_trouble *trouble, int r) {
 static struct region_report count(const struct failover_region *region) {
         return (struct region_report) {
                 .resident_bytes = region->table.n_present * REGION_PAGE_BYTES,
-                .dirty_bytes = (region->table.n_dirty + region->table.n_writing) * REGION_PAGE_BYTES,
+                .dirty_bytes = (region->table.n_dirty + region->table.n_writing + region->n_stored) * REGION_PAGE_BYTES,
                 .faults = region->statistics.faults,
                 .fetched_bytes = region->statistics.fetched,
                 .written_bytes = region->statistics.written,
@@ -73,10 +73,12 @@ static int tell(struct failover_region *region, const struct region_report *repo
 /* Whether there will be another one: not to who has taken the right to write away, nor to an older holder, which has no
  * such export. With the lock held, which it lets go meanwhile. */
 static bool report(struct failover_region *region, unsigned *n_unheard) {
-        const struct region_report report = count(region);
+        struct region_report report;
         usec_t begun_usec = clock_usec(CLOCK_BOOTTIME);
         int r;
 
+        region_stored_look(region);
+        report = count(region);
         pthread_mutex_unlock(&region->lock);
         r = tell(region, &report);
         pthread_mutex_lock(&region->lock);
@@ -111,6 +113,9 @@ int region_report_start(struct failover_region *region, struct error *error) {
         if (r < 0)
                 return error_set(error, r, "out of memory");
         region->reports.source.size_bytes = 0; /* that export is not the region */
+        r = region_stored_init(region);
+        if (r < 0)
+                return error_set(error, r, "out of memory");
         r = thread_start_joined(report_run, region, &region->report_thread);
         if (r < 0)
                 return error_set(error, r, "no thread: %s", strerror(-r));
@@ -131,6 +136,7 @@ void region_report_stop(struct failover_region *region) {
         if (region->reporting)
                 (void) pthread_join(region->report_thread, NULL);
         region_channel_deinit(&region->reports);
+        region_stored_deinit(region);
 }
 
 /* Not there, in whatever way, is one thing to a program; what the other end answers is another. */

@@ -56,6 +56,8 @@ static void compare(struct failover_region *region) {
                         region->statistics.stores_seen++;
                         region_table_touch(&region->table, i);
                 }
+                if (page + SCAN_PAGES >= region->table.n_pages)
+                        region_stored_forget(region);
                 pthread_mutex_unlock(&region->lock);
         }
 }

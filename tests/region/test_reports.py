@@ -77,6 +77,19 @@ def test_a_resident_region_is_all_there_and_never_faults(clients, servers):
     assert told["client_resident_bytes"] == MIB and told["client_faults"] == 0 and told["epochs"] == 1
 
 
+def test_what_was_stored_between_two_write_backs_is_told(clients, servers):
+    holder = Holder(clients, servers(), 3, epochs=True)    # written back on request
+    writer = holder.writer()
+    for page in (1, 5, 200):
+        writer.ask("put", page * PAGE, page)
+    assert holder.until_told(dirty_bytes=3 * PAGE)["client_dirty_bytes"] == 3 * PAGE
+    writer.ask("put", 5 * PAGE, 0)    # as the other end has it
+    until(lambda: holder.server.space()["client_dirty_bytes"] == 2 * PAGE, SECONDS, holder.server.log)
+    writer.ask("flush")
+    until(lambda: "client_dirty_bytes" not in holder.server.space(), SECONDS, holder.server.log)
+    assert holder.server.space()["saved_bytes"] == 2 * PAGE
+
+
 def test_nothing_but_a_report_gets_through_where_reports_go(clients, servers):
     holder = Holder(clients, servers(), 1)
     holder.writer()
