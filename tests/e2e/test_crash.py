@@ -48,9 +48,8 @@ APPLICATION_POINTS = [
 
 @pytest.fixture(scope="module")
 def stand():
-    stand = CrashStand()
-    yield stand
-    stand.close()
+    with CrashStand() as stand:
+        yield stand
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 """What failoverctl says would happen, why something happened, and what is kept to tell."""
 import os
 
-from expect import moved, rejoined, said
+from expect import fault, rejoined, said
 from testbed.policy import DB, policy
 from testbed.stand import Stand
 from testbed.wait import until
@@ -21,11 +21,7 @@ def panicked_and_rejoined(request, keeper, dump):
     """A pair with that `core-dump`, armed again after its active guest has panicked; who was active; and the
     failover."""
     stand = make(request, keeper, dump)
-    active, standby = stand.active, stand.standby
-    before = stand.n_flows()
-    stand.panic(active)
-    flow = stand.wait_failover(before, 60)
-    moved(stand, flow, "os-failure", active, standby)
+    active, standby, flow = fault(stand, stand.panic, seconds=60)
     rejoined(stand, active, standby, flow)
     return stand, active, flow
 

@@ -16,9 +16,8 @@ DAY = 24 * 3600
 
 @pytest.fixture(scope="module")
 def stand():
-    stand = CrashStand()
-    yield stand
-    stand.close()
+    with CrashStand() as stand:
+        yield stand
 
 
 @pytest.fixture
@@ -88,14 +87,14 @@ def test_libvirtd_stopped_for_thirty_seconds(pair):
 
 def test_standby_stopped_while_it_takes_over(pair):
     _, standby = in_the_middle(pair, "panic", "after:resize:1")
-    os.kill(pair.guests.pid(standby), signal.SIGSTOP)
+    pair.guests.kill(standby, signal.SIGSTOP)
     pair.go_on()
     ends_well(pair)
 
 
 def test_active_vm_stopped_before_its_application_has(pair):
     active, _ = in_the_middle(pair, "kill", "before:send-stop:1")
-    os.kill(pair.guests.pid(active), signal.SIGSTOP)
+    pair.guests.kill(active, signal.SIGSTOP)
     pair.go_on()
     ends_well(pair)
 
