@@ -203,7 +203,7 @@ static void read_size(struct reader *r, const struct node *node, const struct ke
 }
 
 static void read_duration(struct reader *r, const struct node *node, const struct key *key, usec_t *ret) {
-        char quoted[QUOTE_LEN], min[UNITS_TEXT_MAX], max[UNITS_TEXT_MAX];
+        char quoted[QUOTE_LEN], min[UNITS_TEXT_MAX], max[UNITS_TEXT_MAX], taken[UNITS_TEXT_MAX];
         _cleanup_free_ char *text = read_text(r, node, POLICY_TEXT_LEN, "a duration such as 500ms");
         usec_t usec;
         int q;
@@ -217,10 +217,16 @@ static void read_duration(struct reader *r, const struct node *node, const struc
         else if (q == -EINVAL)
                 reader_report(r, node, "\"%s\" is not a duration; write a number with us, ms, s, min, h or d, as in "
                               "500ms", quoted);
-        else if (q < 0 || usec < key->min || usec > key->max)
+        else if (q < 0 || ((usec < key->min || usec > key->max) && !r->in_force))
                 reader_report(r, node, "%s is out of range; from %s to %s is possible", quoted,
                               duration_format(min, key->min), duration_format(max, key->max));
-        else
+        else if (usec < key->min || usec > key->max) {
+                *ret = usec < key->min ? key->min : key->max;
+                r->d->n_tolerated++;
+                reader_warn(r, node, "%s is out of range, %s is taken; from %s to %s is possible", quoted,
+                            duration_format(taken, *ret), duration_format(min, key->min),
+                            duration_format(max, key->max));
+        } else
                 *ret = usec;
 }
 

@@ -9,7 +9,8 @@
 
 struct reader {
         struct diagnostics *d;
-        int error; /* -ENOMEM once memory ran out; the model is then incomplete */
+        bool in_force; /* a time that is out of its range, which an upgrade may have changed, is the nearest in it */
+        int error;     /* -ENOMEM once memory ran out; the model is then incomplete */
 };
 
 void reader_report(struct reader *r, const struct node *node, const char *format, ...)

@@ -359,7 +359,7 @@ static int parse(const char *text, size_t n, const char *name, bool in_force, st
                  struct diagnostics *d) {
         _cleanup_(policy_freep) struct policy *policy = NULL;
         _cleanup_(node_freep) struct node *root = NULL;
-        struct reader reader = { .d = d };
+        struct reader reader = { .d = d, .in_force = in_force };
         int r;
 
         r = diagnostics_set_name(d, name);
