@@ -292,8 +292,9 @@ static void tell_changes(struct overflow_place *place, const struct overflow_sig
         if (place->was_alive && !sight->alive && sight->attached && sight->vm_known)
                 say(place, "its pager has ended; what it kept of the VM's memory is lost");
         if (place->status.lost_bytes > place->lost_bytes)
-                say(place, "%llu KiB of the VM's memory were lost with memory servers",
-                    (unsigned long long) ((place->status.lost_bytes - place->lost_bytes) / KIB));
+                say(place, "%llu KiB of the VM's memory were lost with memory servers%s%s%s",
+                    (unsigned long long) ((place->status.lost_bytes - place->lost_bytes) / KIB),
+                    *place->status.lost ? " (" : "", place->status.lost, *place->status.lost ? " of the disk)" : "");
         place->asked &= sight->attached && (place->detaching || !(sight->wanted && sight->bearable));
         late = sight->attached && sight->alive && sight->wanted && sight->bearable && !sight->current;
         if (late && !place->was_late)

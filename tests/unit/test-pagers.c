@@ -112,12 +112,13 @@ static void a_pager_that_cannot_be_looked_at_is_not_taken_for_dead(void) {
         CHECK(access(path_of("vm-a"), F_OK) < 0 && access(path_of("vm-a.conf"), F_OK) < 0);
 }
 
-static void tell_status(usec_t boottime_usec, usec_t time_usec) {
+/* `more` is further members, each with a comma behind it. */
+static void tell_status(usec_t boottime_usec, usec_t time_usec, const char *more) {
         _cleanup_fclose_ FILE *f = fopen(path_of("vm-a/status"), "we");
 
         REQUIRE(f != NULL);
-        fprintf(f, "{\"state\": \"recovering\", \"clients\": 1, \"waiting\": 2, \"held_bytes\": 4096, "
-                   "\"boottime_usec\": %llu, \"time_usec\": %llu}\n",
+        fprintf(f, "{\"state\": \"recovering\", \"clients\": 1, \"waiting\": 2, \"held_bytes\": 4096, %s"
+                   "\"boottime_usec\": %llu, \"time_usec\": %llu}\n", more,
                 (unsigned long long) boottime_usec, (unsigned long long) time_usec);
 }
 
@@ -125,14 +126,45 @@ static void the_age_of_what_a_pager_told_is_of_a_clock_that_nobody_sets(void) {
         pid_t pid = live();
         struct pager_status status;
 
-        tell_status(clock_usec(CLOCK_BOOTTIME), 1);
+        tell_status(clock_usec(CLOCK_BOOTTIME), 1, "");
         status = look();
         CHECK(status.fresh && status.recovering && status.waiting == 2 && status.held_bytes == 4096);
-        tell_status(1, clock_usec(CLOCK_REALTIME));
+        tell_status(1, clock_usec(CLOCK_REALTIME), "");
         status = look();
         CHECK(!status.fresh && status.held_bytes == 4096);
-        tell_status(0, clock_usec(CLOCK_REALTIME)); /* an older pager tells no other */
+        tell_status(0, clock_usec(CLOCK_REALTIME), ""); /* an older pager tells no other */
         CHECK(look().fresh);
+        kill(pid, SIGKILL);
+        REQUIRE(waitpid(pid, NULL, 0) == pid);
+}
+
+#define RUN(offset, length) "{\"offset\": " #offset ", \"length\": " #length "}"
+
+static void which_pages_are_lost_is_told_as_far_as_there_is_room(void) {
+        static const struct {
+                const char *runs, *told;
+        } cases[] = {
+                { "[]", "" },
+                { "{}", "" },
+                { "[" RUN(0, 16384) "]", "KiB 0-15" },
+                { "[" RUN(0, 16384) ", " RUN(65536, 4096) "]", "KiB 0-15, 64-67" },
+                { "[" RUN(1073741824, 4096) ", " RUN(2147483648, 4096) ", " RUN(4294967296, 4096) "]",
+                  "KiB 1048576-1048579, 2097152-2097155, ..." },
+                { "[7, " RUN(18446744073709551615, 1) ", " RUN(18446744073709551615, 18446744073709551615) "]", NULL },
+        };
+        pid_t pid = live();
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                char more[512];
+                struct pager_status status;
+
+                snprintf(more, sizeof(more), "\"lost_bytes\": 4096, \"lost\": %s, ", cases[i].runs);
+                tell_status(clock_usec(CLOCK_BOOTTIME), 1, more);
+                status = look();
+                CHECK(status.lost_bytes == 4096 && strlen(status.lost) < PAGER_LOST_LEN);
+                if (cases[i].told)
+                        CHECK_TEXT(status.lost, cases[i].told);
+        }
         kill(pid, SIGKILL);
         REQUIRE(waitpid(pid, NULL, 0) == pid);
 }
@@ -182,6 +214,7 @@ static void end(void) {
 
 TEST_MAIN("pagers", TEST(begin), TEST(a_pager_lives_for_as_long_as_it_has_the_lock),
           TEST(the_age_of_what_a_pager_told_is_of_a_clock_that_nobody_sets),
+          TEST(which_pages_are_lost_is_told_as_far_as_there_is_room),
           TEST(a_pager_that_cannot_be_looked_at_is_not_taken_for_dead),
           TEST(a_pager_gets_little_of_the_environment_and_its_log_stays_small),
           TEST(what_can_wait_is_told_from_what_cannot), TEST(end))

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -120,6 +121,30 @@ static uint64_t get_number(struct json_object *json, const char *key) {
         return json_object_object_get_ex(json, key, &value) ? json_object_get_uint64(value) : 0;
 }
 
+/* The first runs of lost bytes, as many as there is room for. */
+static void read_lost(struct json_object *json, char ret[static PAGER_LOST_LEN]) {
+        struct json_object *runs;
+        size_t at = 0, n_runs;
+
+        if (!json_object_object_get_ex(json, "lost", &runs) || !json_object_is_type(runs, json_type_array))
+                return;
+        n_runs = json_object_array_length(runs);
+        for (size_t i = 0; i < n_runs; i++) {
+                struct json_object *run = json_object_array_get_idx(runs, i);
+                const uint64_t begin = get_number(run, "offset"), length = get_number(run, "length");
+                char text[64];
+                int n = snprintf(text, sizeof(text), "%s%" PRIu64 "-%" PRIu64, i == 0 ? "KiB " : ", ", begin / KIB,
+                                 (begin + length) / KIB - 1);
+
+                if (at + (size_t) n + sizeof(", ...") > PAGER_LOST_LEN) {
+                        strcpy(ret + at, i == 0 ? "" : ", ...");
+                        return;
+                }
+                strcpy(ret + at, text);
+                at += (size_t) n;
+        }
+}
+
 static void read_status(const struct pagers *pagers, const char *name, struct pager_status *ret) {
         _cleanup_(json_object_putp) struct json_object *json = NULL;
         struct error error = ERROR_INIT;
@@ -151,6 +176,7 @@ static void read_status(const struct pagers *pagers, const char *name, struct pa
         ret->serving = ret->recovering || strcmp(state, "serving") == 0;
         ret->held_bytes = get_number(json, "held_bytes");
         ret->lost_bytes = get_number(json, "lost_bytes");
+        read_lost(json, ret->lost);
         ret->capacity_bytes = get_number(json, "capacity_bytes");
         ret->clients = (unsigned) get_number(json, "clients");
         ret->waiting = (unsigned) get_number(json, "waiting");

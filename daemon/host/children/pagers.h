@@ -22,6 +22,7 @@
 #define PAGER_NAME_LEN 160 /* "DOMAIN" or "DOMAIN@APPLICATION", with its NUL */
 #define PAGER_PATH_LEN 108 /* of its socket: sun_path */
 #define PAGER_WHERE_LEN 256
+#define PAGER_LOST_LEN 48
 
 struct pagers;
 
@@ -45,6 +46,7 @@ struct pager_status {
         uint64_t capacity_bytes;  /* that servers could hold, with what they hold; 0: not told */
         unsigned clients;
         unsigned waiting;         /* requests, for a server */
+        char lost[PAGER_LOST_LEN]; /* where on the disk the first of those are lost, "KiB 0-15, 64-67"; "": not told */
         char text[128];           /* what it says is wrong */
 };
 
