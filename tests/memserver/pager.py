@@ -17,14 +17,14 @@ class Pager:
     """Serves the space swap of vm1 on node n1 on a unix socket. What it says of itself is in its status file."""
 
     def __init__(self, servers, size="16MiB", node="n1", owner="vm1", deadline="10s", patience="30s", fill_rate="1GiB",
-                 parameters=(), start=True, prefix=()):
+                 parameters=(), start=True, prefix=(), to="nbd+unix://"):
         self.dir = tempfile.mkdtemp(prefix="pager-")
         self.socket = f"{self.dir}/nbd"
         self.uri = f"nbd+unix:///?socket={self.socket}"
         self.command = [*prefix, "nbdkit", "--foreground", "--unix", self.socket, PLUGIN, f"size={size}",
                         f"node={node}", f"owner={owner}", f"deadline={deadline}", f"patience={patience}",
                         f"fill-rate={fill_rate}", f"status={self.dir}/status", "lock=no", *parameters,
-                        *(f"server={one.control_path},nbd+unix:///?socket={one.socket}" for one in servers)]
+                        *(f"server={one.control_path},{to}/?socket={one.socket}" for one in servers)]
         self.handles = []
         self.log_file = open(f"{self.dir}/log", "ab")
         self.process = subprocess.Popen(self.command, stdout=self.log_file, stderr=self.log_file)

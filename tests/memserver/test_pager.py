@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -16,11 +17,12 @@ from types import SimpleNamespace
 import nbd
 import pytest
 from relay import Relay
-from server import MIB, PAGE, page, run
+from server import MIB, PAGE, SECONDS, page, run
 from testbed.wait import until
 from test_clients import digest
 from writer import Writer, write_more
 
+IPC_LOCK = 14      # its capability
 DEADLINE = "2s"    # where a server is to be given up
 
 
@@ -459,6 +461,22 @@ def test_bandwidth_is_kept(servers, pagers):
     assert time.monotonic() - began > 0.7
 
 
+def test_with_tls_a_pager_and_its_mirrored_servers_need_the_key(servers, pagers, tmp_path):
+    keys, others = (str(tmp_path / name) for name in ("keys", "others"))
+    for path in keys, others:
+        run("psktool", "-u", "node1", "-p", path)
+    encrypted = [servers("64MiB", f"peer-psk={keys}", nbdkit=("--tls=require", f"--tls-psk={keys}")) for _ in range(2)]
+    pager = pagers(encrypted, parameters=(f"psk={keys}",), to="nbds+unix://node1@")
+    pager.until_mirrored(*encrypted)
+    handle = pager.connect()
+    handle.pwrite(page(1), PAGE)
+    for to, parameters in ("nbds+unix://node1@", (f"psk={others}",)), ("nbd+unix://", ()):
+        stranger = pagers(encrypted, owner="vm2", parameters=parameters, start=False, to=to)
+        assert stranger.process.wait(SECONDS) != 0 and stranger.status().get("state") != "serving", stranger.log()
+    encrypted[0].kill()
+    assert handle.pread(PAGE, PAGE) == page(1)
+
+
 def test_a_full_server_says_so_and_nothing_that_it_took_is_gone(servers, pagers):
     pager, primary, keeper = mirrored(servers, pagers, memory="16MiB", size="32MiB")
     handle = pager.connect()
@@ -468,3 +486,25 @@ def test_a_full_server_says_so_and_nothing_that_it_took_is_gone(servers, pagers)
     assert full.value.errnum == errno.ENOSPC
     for other in range(0, number, 100):
         assert handle.pread(PAGE, other * PAGE) == page(other)
+
+
+def told_of(pid, key):
+    """A line of what the kernel tells of a process."""
+    with open(f"/proc/{pid}/status") as f:
+        (value,) = [line.split()[1] for line in f if line.startswith(f"{key}:")]
+    return value
+
+
+def may_lock_memory():
+    return bool(int(told_of("self", "CapEff"), 16) >> IPC_LOCK & 1) or \
+        resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+
+
+@pytest.mark.skipif(not may_lock_memory(), reason="this user may not lock all of a process here (RLIMIT_MEMLOCK)")
+def test_pagers_and_servers_are_locked_in_memory(servers, pagers):
+    """What a guest swaps to must not be swapped out itself."""
+    server = servers("64MiB", "lock=yes")
+    pager = pagers([server], parameters=("lock=yes", "mirror=no"))
+    pager.until(state="serving")
+    for process in server.process, pager.process:
+        assert int(told_of(process.pid, "VmLck")) > 0
