@@ -2,7 +2,7 @@
 """failoverd as a service of one user's systemd, for qemu:///session."""
 import pytest
 
-from expect import counts, moved, rejoined
+from expect import counts, counts_further, fault, life, rejoined
 from testbed.policy import policy
 from testbed.system import UserStand, obstacle
 from testbed.wait import until
@@ -28,11 +28,6 @@ def service(session, request):
     return session
 
 
-def untouched(stand):
-    active = stand.active
-    return active, {vm: stand.guests.pid(vm) for vm in stand.domains}, stand.app_pid(active, "db")
-
-
 def test_libvirtd_and_guests_are_no_part_of_failoverds_service(service):
     guests = {service.guests.pid(vm) for vm in service.domains}
     assert len(service.session.unit_pids(UNIT)) == 1
@@ -40,31 +35,26 @@ def test_libvirtd_and_guests_are_no_part_of_failoverds_service(service):
 
 
 def test_stopped_failoverd_leaves_libvirtd_guests_and_applications_alone(service):
-    before, flows = untouched(service), service.n_flows()
+    before, flows = life(service), service.n_flows()
     active, libvirtd = before[0], service.session.unit_pids(LIBVIRTD)
     counts(service, active)
     service.session.systemctl("stop", UNIT)
     assert service.session.unit_pids(LIBVIRTD) == libvirtd
-    counted = service.count(active, "db")
-    until(lambda: service.count(active, "db") > counted, 30, "the application runs on")
+    counts_further(service, active)
     service.session.systemctl("start", UNIT)
     service.wait_armed(60)
-    assert untouched(service) == before and service.n_flows() == flows
+    assert life(service) == before and service.n_flows() == flows
 
 
 def test_libvirtd_killed_comes_back_in_its_own_place_and_guests_run_on(service):
-    before, flows = untouched(service), service.n_flows()
+    before, flows = life(service), service.n_flows()
     service.session.systemctl("kill", "--kill-whom=main", "-s", "SIGKILL", LIBVIRTD)
     until(lambda: service.session.virsh("uri", check=False).returncode == 0, 30, "libvirtd is back")
     service.wait_armed(60)
-    assert untouched(service) == before and service.n_flows() == flows
+    assert life(service) == before and service.n_flows() == flows
     assert len(service.session.unit_pids(UNIT)) == 1, "failoverd has started no libvirtd of its own"
 
 
 def test_failover_and_rejoin_work_in_a_session(service):
-    active, standby, before = service.active, service.standby, service.n_flows()
-    service.guests[active].send("echo c > /proc/sysrq-trigger")
-    flow = service.wait_failover(before)
-    moved(service, flow, "os-failure", active, standby)
-    rejoined(service, active, standby, flow)
+    rejoined(service, *fault(service, service.panic))
     assert len(service.session.unit_pids(UNIT)) == 1

@@ -179,8 +179,8 @@ class SystemFailoverd(Control):
         return self.session.run(*self.command, *arguments, seconds=seconds, check=False, user=user)
 
 
-class SystemStand(Stand):
-    """As Stand, with the installed failoverd."""
+class InstalledStand(Stand):
+    """As Stand, with what is installed."""
 
     def __init__(self, policy, pair, domains, base_mib, regions):
         self.policy = policy
@@ -188,16 +188,35 @@ class SystemStand(Stand):
         self.domains = domains
         self.session = self.guests = self.failoverd = None
         try:
-            self.session = System()
-            self.session.start_libvirtd()
-            self.guests = SystemGuests(self.session)
+            self.guests = self.begin()
             for domain in domains:
                 self.guests.define(domain, base_mib, regions)
-            self.failoverd = SystemFailoverd(self.session)
-            self.failoverd.start(policy)
+            self.failoverd = self.start(policy)
         except BaseException:
             self.close()
             raise
+
+    def begin(self):
+        """Libvirt in a session; returns the guests-to-be."""
+        raise NotImplementedError
+
+    def start(self, policy):
+        """Returns failoverd."""
+        raise NotImplementedError
+
+
+class SystemStand(InstalledStand):
+    """As Stand, with failoverd.service of the system."""
+
+    def begin(self):
+        self.session = System()
+        self.session.start_libvirtd()
+        return SystemGuests(self.session)
+
+    def start(self, policy):
+        failoverd = SystemFailoverd(self.session)
+        failoverd.start(policy)
+        return failoverd
 
 
 class UserSession(System):
@@ -248,28 +267,20 @@ class UserGuests(Guests):
         return pid_inside(self.session.container, f"/run/user/{self.session.uid}/libvirt/qemu/run/{name}.pid", name)
 
 
-class UserStand(Stand):
+class UserStand(InstalledStand):
     """As Stand, with failoverd.service of a user manager."""
 
-    def __init__(self, policy, pair, domains, base_mib, regions):
-        self.policy = policy
-        self.pair_name = pair
-        self.domains = domains
-        self.session = self.guests = self.failoverd = None
-        try:
-            self.session = UserSession()
-            self.session.systemctl("start", "failoverd-libvirtd.service")
-            self.guests = UserGuests(self.session)
-            for domain in domains:
-                self.guests.define(domain, base_mib, regions)
-            self.session.run("mkdir", "-p", f"/home/{self.session.user}/.config/failoverd")
-            self.session.run("cp", self.session.write("policy.yaml", policy),
-                             f"/home/{self.session.user}/.config/failoverd/policy.yaml")
-            self.session.systemctl("start", "failoverd.service")
-            self.failoverd = Control(self.session, ["failoverctl", "--user"])
-        except BaseException:
-            self.close()
-            raise
+    def begin(self):
+        self.session = UserSession()
+        self.session.systemctl("start", "failoverd-libvirtd.service")
+        return UserGuests(self.session)
+
+    def start(self, policy):
+        config = f"/home/{self.session.user}/.config/failoverd"
+        self.session.run("mkdir", "-p", config)
+        self.session.run("cp", self.session.write("policy.yaml", policy), f"{config}/policy.yaml")
+        self.session.systemctl("start", "failoverd.service")
+        return Control(self.session, ["failoverctl", "--user"])
 
     def close(self):
         if self.guests:
