@@ -17,6 +17,13 @@ SHARE_PLUGIN = os.path.join(BUILD, "agents/region/failover-share-plugin.so")
 WRITE, LAZY, UNLOCKED = 1, 2, 4
 
 
+def region_list(*regions):
+    """What a program inherits."""
+    fd = os.memfd_create("regions")
+    os.write(fd, json.dumps({"failover-regions": 1, "regions": regions}).encode())
+    return fd
+
+
 class Failed(Exception):
     def __init__(self, what, text):
         super().__init__(f"{what}: {text}")

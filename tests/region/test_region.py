@@ -7,7 +7,7 @@ import time
 
 import nbd
 import pytest
-from region import LAZY, UNLOCKED, WRITE
+from region import LAZY, UNLOCKED, WRITE, region_list
 from server import MIB, PAGE, SECONDS, name
 from testbed.wait import until
 
@@ -368,12 +368,6 @@ def test_a_late_store_is_refused_after_the_space_was_granted_anew(clients, serve
 
 
 # ---- where a region is ----
-
-def region_list(*regions):
-    fd = os.memfd_create("regions")
-    os.write(fd, json.dumps({"failover-regions": 1, "regions": regions}).encode())
-    return fd
-
 
 def test_a_program_needs_no_configuration_of_its_own(clients, nbdkit, tmp_path):
     server = memory(nbdkit)

@@ -2,13 +2,11 @@
 """What a program's use of a region tells its holder, and what the loss of the holder tells the program."""
 import collections
 import errno
-import json
-import os
 import subprocess
 
 import nbd
 import pytest
-from region import WRITE, Failed, Nbdkit
+from region import WRITE, Failed, Nbdkit, region_list
 from server import MIB, PAGE, SECONDS, name
 from testbed.wait import until
 
@@ -22,8 +20,7 @@ class Holder:
                       "uri": server.uri(self.capability), **entry}
 
     def writer(self):
-        fd = os.memfd_create("regions")
-        os.write(fd, json.dumps({"failover-regions": 1, "regions": [self.entry]}).encode())
+        fd = region_list(self.entry)
         client = self.clients(fds=[fd], FAILOVER_REGIONS_FD=str(fd))
         client.open(flags=WRITE)
         return client
@@ -119,10 +116,8 @@ def test_a_report_that_a_silent_holder_does_not_take_holds_no_close_up(clients, 
 def test_a_server_that_takes_any_name_is_told_nothing(clients):
     with_any_name = Nbdkit("memory", str(MIB))
     try:
-        fd = os.memfd_create("regions")
-        os.write(fd, json.dumps({"failover-regions": 1, "regions": [
-            {"name": "orders", "size": MIB, "kind": 3, "write": True, "reports": True,
-             "uri": with_any_name.uri}]}).encode())
+        fd = region_list({"name": "orders", "size": MIB, "kind": 3, "write": True, "reports": True,
+                          "uri": with_any_name.uri})
         client = clients(fds=[fd], FAILOVER_REGIONS_FD=str(fd))
         client.open(flags=WRITE)
         client.ask("put", PAGE, 1)

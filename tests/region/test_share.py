@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from region import LAZY, WRITE
+from region import LAZY, WRITE, region_list
 from server import BUILD, MIB, PAGE, SECONDS
 from testbed.wait import until
 
@@ -248,14 +248,28 @@ def test_machines_share_a_region_over_tcp(clients, network, kind):
     assert owner.number("verify", 12) == 0
 
 
-@pytest.mark.parametrize("flags", [0, LAZY])
-def test_machines_find_a_region_by_its_name(clients, network, names, flags):
-    resolver, owner, client = names(), clients(*network[0]), clients(*network[1])
-    share(owner, names=resolver.path, port=10809, host="192.0.2.1")
+WAYS = [("list", 0), ("name", 0), ("list", LAZY), ("name", LAZY)]    # a URI is above
+
+
+@pytest.mark.parametrize("kind,way,flags", [(kind, *way) for kind in (1, 2, 3, 4) for way in WAYS
+                                            if kind < 3 or way[1] != LAZY])
+def test_machines_start_to_share_in_each_way(clients, network, names, kind, way, flags):
+    """By configuration or by name, at set-up or at the first access."""
+    resolver, owner = names(), clients(*network[0])
+    uri = share(owner, kind=kind, flags=1, names=resolver.path, port=10809, host="192.0.2.1")
     owner.ask("fill", 13)
-    client.open(names=resolver.path, flags=flags, size=SIZE)
+    if way == "list":
+        fd = region_list({"name": "orders", "size": SIZE, "kind": kind, "uri": uri, "write": True})
+        client = clients(*network[1], fds=[fd], FAILOVER_REGIONS_FD=str(fd))
+        client.open(flags=WRITE | flags)
+    else:
+        client = clients(*network[1])
+        client.open(kind=kind, names=resolver.path, flags=WRITE | flags, size=SIZE)
     assert bool(client.statistics()["channels"]) == (flags == 0)
     assert client.number("verify", 13) == 0 and client.statistics()["channels"] > 0
+    client.ask("fill", 14)
+    client.ask("flush")
+    assert owner.number("verify", 14) == 0
 
 
 def test_machines_share_a_stream(clients, network):
@@ -269,9 +283,9 @@ def test_machines_share_a_stream(clients, network):
 
 
 def test_clients_on_machines_see_whole_words_while_the_owner_stores(clients, network):
-    owner, readers = clients(*network[0]), [clients(*network[1]) for _ in range(3)]
+    owner, readers = clients(*network[0]), [clients(*network[1]) for _ in range(4)]
     uri = share(owner, size=64 * PAGE, port=10809, host="192.0.2.1")
-    for reader, kind in zip(readers, (1, 3, 1)):
+    for reader, kind in zip(readers, (1, 2, 3, 4)):
         reader.open(uri=uri, kind=kind)
     owner.ask("store-forever")
     until(lambda: owner.get(0) > 0, SECONDS, "the owner stores")
