@@ -49,6 +49,16 @@ static bool is_worn(const struct standby_record *record, const struct standby_si
         return is_told(record, sight) && sight->reachable && (sight->kept == KEPT_GONE || sight->kept == KEPT_ALONE);
 }
 
+/* How long it is let be after an attempt that failed. Each may have cost the guest a save. */
+static usec_t pause_after(const struct vm_policy *policy, const struct standby_record *record,
+                          const struct standby_sight *sight) {
+        usec_t pause = STANDBY_PAUSE_USEC;
+
+        for (unsigned i = 1; i < sight->failed && record->run == sight->run && pause < policy->checkpoint_usec; i++)
+                pause *= 2;
+        return pause < policy->checkpoint_usec ? pause : later(policy->checkpoint_usec, STANDBY_PAUSE_USEC);
+}
+
 /* Between two attempts the VM has as much time to itself as one takes. */
 static bool is_due(const struct vm_policy *policy, const struct standby_record *record,
                    const struct standby_sight *sight, usec_t now) {
@@ -63,7 +73,7 @@ static bool is_due(const struct vm_policy *policy, const struct standby_record *
                 due = later(due, sight->saved_usec + sight->saving_usec);
         if (sight->saved_usec > 0 && (record->run != sight->run || record->taken_usec < sight->saved_usec -
                                                                            sight->saving_usec))
-                due = later(due, sight->saved_usec + STANDBY_PAUSE_USEC); /* it failed */
+                due = later(due, sight->saved_usec + pause_after(policy, record, sight)); /* it failed */
         return now >= due;
 }
 

@@ -36,7 +36,8 @@
 #define STANDBY_GAP_USEC (5 * USEC_PER_SEC)
 /* More waiting for libvirt than this in one look counts as not having looked. */
 #define STANDBY_WAIT_USEC (60 * USEC_PER_SEC)
-/* A checkpoint that failed is not tried again before. */
+/* A checkpoint that failed is not tried again before; where there is one that counts, it is twice as long after each
+ * further one, up to checkpoint.every. */
 #define STANDBY_PAUSE_USEC (5 * USEC_PER_SEC)
 /* So long, or as long as there is between two checkpoints, a VM that has just gone on shows that it stays, before a new
  * checkpoint takes the place of the one before. */
@@ -100,6 +101,7 @@ struct standby_sight {
         bool gone;              /* proven: no process of the VM is there */
         usec_t saved_usec;      /* when the last attempt at a checkpoint ended */
         usec_t saving_usec;     /* how long it took */
+        unsigned failed;        /* so many of them have failed since the last that did not */
         usec_t tried_usec;      /* when the last attempt to resume ended */
         unsigned tries;         /* attempts to resume that failed, of this failover, the other one's turns aside */
         bool refused;           /* the last one for a reason that does not pass */

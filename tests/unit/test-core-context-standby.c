@@ -38,6 +38,26 @@ static void every_enum_table_round_trips(void) {
         CHECK((int) standby_work_from_string("x") == STANDBY_WORK_INVALID);
 }
 
+/* A server that is back and has no room: each attempt is a save of the guest, and comes to nothing. */
+static void attempts_that_fail_again_and_again_are_further_and_further_apart(void) {
+        static const unsigned pauses[] = { 5, 10, 20, 30, 30 };
+        struct standby_record record = { 0 };
+        struct standby_sight sight = { .vm = ALONE_RUNS, .run = 7, .kept = KEPT_ALONE, .kept_saved_usec = SAVED,
+                                       .reachable = true, .saving_usec = 2 * SEC };
+        usec_t now = 100 * SEC;
+
+        standby_taken(&record, 7, now, SAVED);
+        CHECK(next(&record, sight, now + SEC) == STANDBY_CHECKPOINT);
+        for (size_t i = 0; i < sizeof(pauses) / sizeof(pauses[0]); i++) {
+                sight.saved_usec = now += 40 * SEC;
+                sight.failed = (unsigned) i + 1;
+                CHECK(next(&record, sight, now + pauses[i] * SEC - 1) == STANDBY_REST);
+                CHECK(next(&record, sight, now + pauses[i] * SEC) == STANDBY_CHECKPOINT);
+        }
+        sight.run = 8; /* it has none at all */
+        CHECK(next(&record, sight, now + 5 * SEC) == STANDBY_CHECKPOINT);
+}
+
 static void checkpoints_are_taken_at_once_and_then_as_often_as_wanted(void) {
         struct standby_record record = { 0 };
         struct standby_sight sight = { .vm = ALONE_RUNS, .run = 7 };
@@ -357,6 +377,7 @@ static void what_is_seen_is_told_in_a_word(void) {
 }
 
 TEST_MAIN("core-context-standby", TEST(every_enum_table_round_trips),
+          TEST(attempts_that_fail_again_and_again_are_further_and_further_apart),
           TEST(checkpoints_are_taken_at_once_and_then_as_often_as_wanted),
           TEST(a_checkpoint_that_failed_is_tried_again_a_little_later), TEST(a_lost_vm_is_fenced_and_goes_on),
           TEST(a_watch_knows_of_no_other_run_while_it_looks), TEST(an_end_that_nobody_explains_is_held_and_not_hidden),
