@@ -25,7 +25,7 @@ struct look {
         size_t n, n_members;
         char (*names)[NAME_LEN]; /* of each pair its sides, then VMs that stand alone */
         bool *unknown;
-        char (*written)[NAME_LEN]; /* a disk that the latter can write; empty: none */
+        char (*written)[NAME_LEN]; /* a disk of the latter that a checkpoint cannot freeze; empty: none */
         int result;
         char reason[KNOWN_DOMAINS_REASON_LEN];
 };
@@ -70,9 +70,9 @@ static int give_up(struct look *look) {
         return -EIO;
 }
 
-/* Keeps the first that the VM can write. */
+/* Keeps the first that the VM can write and no checkpoint can freeze (context_overlays_name()). */
 static int on_source(const struct domain_source *source, void *userdata) {
-        if (!source->writable)
+        if (!source->writable || (!source->block && *source->path && *source->format))
                 return 0;
         snprintf(userdata, NAME_LEN, "%s", source->target);
         return 1;
@@ -147,8 +147,8 @@ static bool find_mistake(const struct look *look, size_t i, char path[static NOD
         }
         if (!look->written[i][0])
                 return false;
-        snprintf(message, MESSAGE_LEN, "VM \"%s\" can write to its disk %s, which a checkpoint would not go with "
-                 "later; take the disk off, or make it read-only", look->names[i], look->written[i]);
+        snprintf(message, MESSAGE_LEN, "VM \"%s\" can write to %s, which is no disk in a file, so that a checkpoint "
+                 "could not keep it as it was; take it off, or make it read-only", look->names[i], look->written[i]);
         check_path(path, "vms[%zu].standby", i - look->n_members);
         return true;
 }

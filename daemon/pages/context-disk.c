@@ -14,6 +14,7 @@
  * not do. The second of each is writing. */
 #define QEMU_WRITES 101
 #define QEMU_LETS_NOBODY_WRITE 201
+#define QEMU_THINGS 4
 
 struct list {
         struct context_disk *disks;
@@ -111,6 +112,16 @@ static bool is_locked(int fd, off_t byte) {
         struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
 
         return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool context_disk_is_used(const char *path) {
+        _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+
+        /* Each thing that QEMU does, and each that others must not do, beginning with reading. */
+        for (off_t byte = QEMU_WRITES - 1; fd >= 0 && byte < QEMU_WRITES + QEMU_THINGS - 1; byte++)
+                if (is_locked(fd, byte) || is_locked(fd, byte + QEMU_LETS_NOBODY_WRITE - QEMU_WRITES))
+                        return true;
+        return false;
 }
 
 /* Nobody may write what a VM reads, and where it writes, nobody may rely on its not doing so. */

@@ -28,5 +28,8 @@ int context_disks_may_save(const char *xml, const struct context_disk *disks, si
 int context_disks_check(const struct context_disk *disks, size_t n, const struct context_disk *spare, size_t n_spare,
                         bool trust, struct error *error);
 
+/* Whether a VM, or a tool of QEMU's, has the file open. */
+bool context_disk_is_used(const char *path);
+
 /* Whether two looks at the same disks found the same. */
 bool context_disks_equal(const struct context_disk *a, size_t n_a, const struct context_disk *b, size_t n_b);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agents/protocol/fields.h"
 #include "daemon/base/enum-table.h"
 #include "daemon/base/error.h"
 #include "daemon/base/units.h"
@@ -59,8 +60,10 @@ DECLARE_ENUM_TABLE(context_disk_kind); /* "file", "block", "other" */
 struct context_disk {
         char target[NAME_LEN];
         char *path; /* owned; NULL: CONTEXT_DISK_OTHER */
-        char *format;  /* of what is in it, as libvirt calls it; owned; NULL: not known, or of a backing file */
+        char *format;  /* of what is in it, as libvirt calls it; owned; NULL: not known */
         char *overlay; /* of a checkpoint: where the VM went on writing; owned; NULL: nowhere */
+        char *merging; /* of a checkpoint that a standby keeps: the file that this one is, or was, being merged into,
+                        * which is not among the sources then; owned; NULL: none */
         int kind;   /* enum context_disk_kind */
         bool writable;
         uint64_t size_bytes, modified_nsec; /* of a block device only the size is known */
@@ -81,7 +84,10 @@ struct context_manifest {
         char *xml; /* of the image: what it can be started with; owned */
 };
 
+extern const struct fields context_disk_fields; /* of struct context_disk */
 void context_disks_free(struct context_disk *disks, size_t n);
+/* `*ret` is the caller's. -ENOMEM. */
+int context_disks_copy(const struct context_disk *disks, size_t n, struct context_disk **ret);
 struct context_manifest *context_manifest_free(struct context_manifest *manifest);
 
 /* The bytes of a sum in hexadecimal. */

@@ -17,6 +17,7 @@ static const char *const context_phase_table[] = {
         [CONTEXT_VERIFY] = "verifying",
         [CONTEXT_FETCH] = "fetching",
         [CONTEXT_STATE_IN] = "starting",
+        [CONTEXT_MERGE] = "merging disks",
 };
 DEFINE_ENUM_TABLE(context_phase, context_phase_table)
 

@@ -22,10 +22,12 @@ enum context_phase {
         CONTEXT_VERIFY,     /* what is there is read again */
         CONTEXT_FETCH,      /* from the memory server into the spool */
         CONTEXT_STATE_IN,   /* libvirt starts the VM with it */
+        CONTEXT_MERGE,      /* files of a disk become one (context-chain.h) */
         CONTEXT_PHASE_MAX,
         CONTEXT_PHASE_INVALID = -EINVAL,
 };
-DECLARE_ENUM_TABLE(context_phase); /* "writing memory", "saving", "verifying", "fetching", "starting" */
+/* "writing memory", "saving", "verifying", "fetching", "starting", "merging disks" */
+DECLARE_ENUM_TABLE(context_phase);
 
 /* Told now and then how far it is; `total_bytes` 0: nobody knows. Non-zero: it is to be given up, with -ECANCELED. NULL
  * members are not called. */

@@ -33,7 +33,7 @@ static int is_sum(const char *text) {
 }
 
 #define DISK struct context_disk
-enum { ROW_TARGET, ROW_PATH, ROW_KIND, ROW_WRITABLE, ROW_SIZE, ROW_MODIFIED, ROW_FORMAT, ROW_OVERLAY };
+enum { ROW_TARGET, ROW_PATH, ROW_KIND, ROW_WRITABLE, ROW_SIZE, ROW_MODIFIED, ROW_FORMAT, ROW_OVERLAY, ROW_MERGING };
 static const struct field disk_rows[] = {
         [ROW_TARGET] = CHARS_FIELD(DISK, target, text_valid),
         [ROW_PATH] = STRING_FIELD(DISK, path, "path", PATH_LENGTH_MAX, is_path),
@@ -43,6 +43,7 @@ static const struct field disk_rows[] = {
         [ROW_MODIFIED] = UINT64_FIELD(DISK, modified_nsec),
         [ROW_FORMAT] = STRING_FIELD(DISK, format, "format", NAME_LEN, space_word_is_valid),
         [ROW_OVERLAY] = STRING_FIELD(DISK, overlay, "overlay", PATH_LENGTH_MAX, is_path),
+        [ROW_MERGING] = STRING_FIELD(DISK, merging, "merging", PATH_LENGTH_MAX, is_path),
 };
 
 static int check_disk(const void *object, struct error *error) {
@@ -55,7 +56,7 @@ static int check_disk(const void *object, struct error *error) {
         return 0;
 }
 
-static const struct fields disk_fields = { disk_rows, ELEMENTSOF(disk_rows), FIELD_BIT(ROW_KIND), check_disk };
+const struct fields context_disk_fields = { disk_rows, ELEMENTSOF(disk_rows), FIELD_BIT(ROW_KIND), check_disk };
 
 #define MANIFEST struct context_manifest
 enum {
@@ -76,19 +77,47 @@ static const struct field manifest_rows[] = {
         [ROW_STORED] = { FIELD_AT(MANIFEST, stored_bytes), .kind = FIELD_UINT64, .max = 2 * CONTEXT_IMAGE_MAX },
         [ROW_CHUNKS] = UINT64_FIELD(MANIFEST, n_chunks),
         [ROW_SUM] = CHARS_FIELD(MANIFEST, sum, is_sum),
-        [ROW_DISKS] = ARRAY_FIELD(MANIFEST, disks, &disk_fields, CONTEXT_DISKS_MAX, struct context_disk, 1),
+        [ROW_DISKS] = ARRAY_FIELD(MANIFEST, disks, &context_disk_fields, CONTEXT_DISKS_MAX, struct context_disk, 1),
         [ROW_XML] = STRING_FIELD(MANIFEST, xml, "xml", CONTEXT_XML_MAX, any_text),
 };
 #define REQUIRED (FIELD_BIT(N_ROWS) - 1 - FIELD_BIT(ROW_PAUSED) - FIELD_BIT(ROW_CHECKPOINT) - FIELD_BIT(ROW_DISKS))
 static const struct fields manifest_fields = { manifest_rows, ELEMENTSOF(manifest_rows), REQUIRED, NULL };
 
+static void disk_deinit(struct context_disk *disk) {
+        free(disk->path);
+        free(disk->format);
+        free(disk->overlay);
+        free(disk->merging);
+}
+
 void context_disks_free(struct context_disk *disks, size_t n) {
-        for (size_t i = 0; disks && i < n; i++) {
-                free(disks[i].path);
-                free(disks[i].format);
-                free(disks[i].overlay);
-        }
+        for (size_t i = 0; disks && i < n; i++)
+                disk_deinit(&disks[i]);
         free(disks);
+}
+
+static bool copy_text(const char *text, char **ret) {
+        *ret = text ? strdup(text) : NULL;
+        return *ret || !text;
+}
+
+int context_disks_copy(const struct context_disk *disks, size_t n, struct context_disk **ret) {
+        struct context_disk *copy = calloc(n + 1, sizeof(*copy));
+        bool whole = copy;
+
+        for (size_t i = 0; i < n && whole; i++) {
+                copy[i] = disks[i];
+                whole = copy_text(disks[i].path, &copy[i].path);
+                whole = copy_text(disks[i].format, &copy[i].format) && whole;
+                whole = copy_text(disks[i].overlay, &copy[i].overlay) && whole;
+                whole = copy_text(disks[i].merging, &copy[i].merging) && whole;
+        }
+        if (!whole) {
+                context_disks_free(copy, n);
+                return -ENOMEM;
+        }
+        *ret = copy;
+        return 0;
 }
 
 struct context_manifest *context_manifest_free(struct context_manifest *manifest) {

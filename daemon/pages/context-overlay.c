@@ -5,13 +5,22 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
 #include "daemon/host/libvirt/domain-xml.h"
+#include "daemon/pages/context-chain.h"
 
 #define ASIDE_MAX 1000 /* old overlays of one name */
+
+/* Not the name of an overlay of a standby's, whose numbers would make it longer each time. */
+static char *overlay_name(const char *path, const char *name) {
+        char *overlay;
+
+        return asprintf(&overlay, "%.*s.%s", (int) context_chain_own_length(path), path, name) < 0 ? NULL : overlay;
+}
 
 int context_overlays_name(struct context_disk *disks, size_t n, const char *name, struct error *error) {
         for (size_t i = 0; i < n; i++) {
@@ -23,10 +32,9 @@ int context_overlays_name(struct context_disk *disks, size_t n, const char *name
                         return error_set(error, -ENOTSUP, "the VM writes to %s, which is no disk in a file that could "
                                          "be kept as it is now; save the VM instead, which ends it", disk->target);
                 free(disk->overlay);
-                if (asprintf(&disk->overlay, "%s.%s", disk->path, name) < 0) {
-                        disk->overlay = NULL;
+                disk->overlay = overlay_name(disk->path, name);
+                if (!disk->overlay)
                         return error_set(error, -ENOMEM, "out of memory");
-                }
         }
         return 0;
 }
@@ -48,23 +56,34 @@ static int is_of(const struct domain_source *source, void *userdata) {
 int context_overlays_trust(const struct context_manifest *manifest, struct error *error) {
         for (size_t i = 0; i < manifest->n_disks; i++) {
                 struct context_disk *disk = &manifest->disks[i];
-                _cleanup_free_ char *expected = NULL;
+                _cleanup_free_ char *expected = overlay_name(disk->path, manifest->name);
+                size_t own = context_chain_own_length(disk->path);
                 int r;
 
                 if (!disk->overlay)
                         continue;
-                if (asprintf(&expected, "%s.%s", disk->path, manifest->name) < 0) {
-                        expected = NULL;
+                if (!expected)
                         return error_set(error, -ENOMEM, "out of memory");
-                }
                 r = domain_xml_sources(manifest->xml, is_of, disk, error);
                 if (r < 0)
                         return r;
-                if (r == 0 || strcmp(disk->overlay, expected) != 0)
+                if (r == 0 || (strcmp(disk->overlay, expected) != 0 &&
+                               (strncmp(disk->overlay, disk->path, own) != 0 || !disk->overlay[own] ||
+                                context_chain_own_length(disk->overlay) != own)))
                         return error_set(error, -EPERM, "it names %s as overlay of disk %s, which is not what a "
                                          "checkpoint makes", disk->overlay, disk->target);
         }
         return 0;
+}
+
+/* Whose file it is, and who may read and write it, is as with the one behind it, where libvirt leaves that as it is. */
+static void give_away(const struct context_disk *disk) {
+        struct stat st;
+
+        if (stat(disk->path, &st) == 0) {
+                (void) !chown(disk->overlay, st.st_uid, st.st_gid);
+                (void) chmod(disk->overlay, st.st_mode & 07777);
+        }
 }
 
 /* The old overlay keeps what the lost VM wrote, for whoever wants to look for it. */
@@ -102,6 +121,7 @@ static int create_overlay(const struct context_disk *disk, struct error *error) 
                         return error_set(error, -errno, "qemu-img: %s", strerror(errno));
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
                 return error_set(error, -EIO, "qemu-img could not create %s", disk->overlay);
+        give_away(disk);
         return 0;
 }
 

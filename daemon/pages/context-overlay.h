@@ -9,7 +9,7 @@
 
 #include "daemon/pages/context-format.h"
 
-/* Names the overlay of each disk that the VM can write: its file's name and the checkpoint's. -ENOTSUP with the reason
+/* Names the overlay of each disk that the VM can write: its own file's name, a dot and `name`. -ENOTSUP with the reason
  * where one is no file. */
 int context_overlays_name(struct context_disk *disks, size_t n, const char *name, struct error *error);
 /* -EEXIST where there is one of that name already. */

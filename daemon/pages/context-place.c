@@ -173,11 +173,12 @@ int context_place_finish(struct context_place *place, uint64_t saved_usec, struc
         char capability[CAPABILITY_LEN];
         int r = context_place_check(place, error);
 
-        if (r == 0)
-                r = control_ask_grant(&ask, saved_usec, capability, error);
         if (r < 0)
                 return r;
-        place->token = saved_usec;
+        place->token = saved_usec; /* also where no answer comes: it may have been granted */
+        r = control_ask_grant(&ask, saved_usec, capability, error);
+        if (r < 0)
+                return r;
         place->peer = peer_free(place->peer);
         r = connect_place(place, capability, error);
         explicit_bzero(capability, sizeof(capability));

@@ -68,6 +68,19 @@ static int check_disks(const struct context_job *job, const struct context_manif
         return r;
 }
 
+/* The caller's disks in place of those that the context names, with overlays of their own. */
+static int take_disks(const struct context_job *job, struct context_manifest *manifest, struct error *error) {
+        struct context_disk *disks = NULL;
+        int r = context_disks_copy(job->disks, job->n_disks, &disks);
+
+        if (r < 0)
+                return error_set(error, r, "out of memory");
+        context_disks_free(manifest->disks, manifest->n_disks);
+        manifest->disks = disks;
+        manifest->n_disks = job->n_disks;
+        return context_overlays_name(disks, job->n_disks, job->overlays, error);
+}
+
 /* Somebody was cut off who was about to resume it here, and that was the caller. Whether the VM is there is looked at
  * next, and libvirt starts none twice. */
 static bool is_own_claim(const struct context_job *job, const struct context_resuming *resuming) {
@@ -134,6 +147,8 @@ int context_resuming_prepare(const struct context_job *job, virConnectPtr connec
         r = context_open(&resuming->place.io, &resuming->head, &resuming->manifest, error);
         if (r == 0)
                 r = context_resuming_trust(job, name, resuming, error);
+        if (r == 0 && job->disks)
+                r = take_disks(job, resuming->manifest, error);
         if (r == 0)
                 r = check_claim(job, resuming, error);
         if (r == 0)

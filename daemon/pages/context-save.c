@@ -64,6 +64,10 @@ static int make_manifest(const struct context_job *job, const char *name, const 
         return 0;
 }
 
+static const char *overlays_of(const struct context_job *job, const char *name) {
+        return job->overlays ? job->overlays : name;
+}
+
 /* Whether all of them can be looked at; what they are like is of interest later, when the VM is paused. */
 static int check_disks(const struct context_job *job, const struct context_vm *vm, const char *name,
                        struct error *error) {
@@ -74,7 +78,7 @@ static int check_disks(const struct context_job *job, const struct context_vm *v
         if (r == 0)
                 r = context_disks_may_save(vm->xml, disks, n, job->force, error);
         if (r == 0 && job->live) {
-                r = context_overlays_name(disks, n, name, error);
+                r = context_overlays_name(disks, n, overlays_of(job, name), error);
                 if (r == 0)
                         r = context_overlays_check(disks, n, error);
         }
@@ -132,12 +136,30 @@ static int note_disks(struct context_saving *saving, struct error *error) {
         return r;
 }
 
-/* The VM writes into overlays from here on, whatever becomes of the checkpoint. */
-static int note_overlays(struct context_saving *saving, struct error *error) {
+static int note_overlays(const struct context_job *job, struct context_saving *saving, struct error *error) {
         struct context_manifest *manifest = saving->manifest;
 
-        saving->overlaid = true;
-        return context_overlays_name(manifest->disks, manifest->n_disks, manifest->name, error);
+        return context_overlays_name(manifest->disks, manifest->n_disks, overlays_of(job, manifest->name), error);
+}
+
+/* The VM's state into the spool. With a checkpoint it writes into overlays from then on, whatever becomes of it. */
+static int take_image(const struct context_job *job, struct context_saving *saving, struct error *error) {
+        struct context_manifest *manifest = saving->manifest;
+        struct context_checkpoint checkpoint;
+        int r;
+
+        if (!job->live)
+                return context_vm_image(&saving->vm, saving->spool.path, NULL, 0, &job->progress, error);
+        r = note_disks(saving, error);
+        if (r >= 0)
+                r = note_overlays(job, saving, error);
+        if (r < 0)
+                return r;
+        checkpoint = (struct context_checkpoint) { manifest->disks, manifest->n_disks };
+        r = context_vm_image(&saving->vm, saving->spool.path, &checkpoint, spool_bytes(job, &saving->vm),
+                             &job->progress, error);
+        saving->overlaid = r == 0 && !job->overlays;
+        return r;
 }
 
 static int store_image(const struct context_job *job, struct context_saving *saving, struct error *error) {
@@ -167,14 +189,13 @@ static int save(const struct context_job *job, struct context_saving *saving, st
         if (r == 0)
                 r = check_disks(job, &saving->vm, saving->manifest->name, error);
         if (r == 0)
-                r = context_vm_image(&saving->vm, saving->spool.path, job->live ? saving->manifest->name : NULL,
-                                     job->live ? spool_bytes(job, &saving->vm) : 0, &job->progress, error);
+                r = take_image(job, saving, error);
         if (r == 0)
                 r = context_vm_image_xml(&saving->vm, saving->spool.path, &saving->manifest->xml, error);
         if (r == 0)
                 r = note_disks(saving, error);
         if (r >= 0 && job->live)
-                r = note_overlays(saving, error);
+                r = note_overlays(job, saving, error);
         if (r >= 0)
                 r = store_image(job, saving, error);
         if (r < 0)
@@ -221,12 +242,19 @@ static void tell_kept(const struct context_saving *saving, struct error *error) 
                 add_text(error, text);
 }
 
+/* Whoever was waited for just then, somebody wanted it to end. */
+static void give_up(struct context_saving *saving, int r, struct error *error) {
+        if (r == -ECANCELED)
+                (void) error_set(error, r, "it was given up");
+        context_saving_undo(saving, error);
+}
+
 int context_saving_run(const struct context_job *job, struct context_saving *saving, struct error *error) {
         int r = save(job, saving, error);
 
         saving->whole = r == 0;
         if (r < 0)
-                context_saving_undo(saving, error);
+                give_up(saving, r, error);
         return r;
 }
 
@@ -253,7 +281,7 @@ int context_saving_end(const struct context_job *job, struct context_saving *sav
         if (r == 0)
                 r = check_kept(saving, error);
         if (r < 0) {
-                context_saving_undo(saving, error);
+                give_up(saving, r, error);
                 return r;
         }
         r = context_vm_end(&saving->vm, job->uri, error);

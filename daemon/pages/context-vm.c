@@ -287,8 +287,26 @@ static int take_snapshot(struct call *call) {
         return 0;
 }
 
-int context_vm_image(struct context_vm *vm, const char *path, const char *checkpoint, uint64_t limit_bytes,
-                     const struct context_progress *progress, struct error *error) {
+/* What libvirt takes to write the state into a file, and to freeze what a checkpoint freezes. */
+static int snapshot_xml(const struct context_vm *vm, const char *path, const struct context_checkpoint *checkpoint,
+                        char **ret, struct error *error) {
+        _cleanup_free_ struct domain_overlay *overlays = NULL;
+        size_t n = 0;
+
+        if (checkpoint) {
+                overlays = calloc(checkpoint->n_disks + 1, sizeof(*overlays));
+                if (!overlays)
+                        return error_set(error, -ENOMEM, "out of memory");
+                for (size_t i = 0; i < checkpoint->n_disks; i++)
+                        if (checkpoint->disks[i].overlay)
+                                overlays[n++] = (struct domain_overlay) { checkpoint->disks[i].target,
+                                                                          checkpoint->disks[i].overlay };
+        }
+        return domain_xml_memory_snapshot(vm->xml, path, overlays, n, ret, error);
+}
+
+int context_vm_image(struct context_vm *vm, const char *path, const struct context_checkpoint *checkpoint,
+                     uint64_t limit_bytes, const struct context_progress *progress, struct error *error) {
         _cleanup_free_ char *xml = NULL;
         struct call call = { .run = take_snapshot, .vm = vm, .path = path,
                              .limit_bytes = limit_bytes, .flags = VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA };
@@ -296,8 +314,7 @@ int context_vm_image(struct context_vm *vm, const char *path, const char *checkp
 
         if (checkpoint)
                 call.flags |= VIR_DOMAIN_SNAPSHOT_CREATE_LIVE;
-        r = domain_xml_memory_snapshot(vm->xml, path, checkpoint, &xml, error);
-
+        r = snapshot_xml(vm, path, checkpoint, &xml, error);
         if (r < 0)
                 return r;
         call.xml = xml;

@@ -39,12 +39,18 @@ int context_vm_alarms(const struct context_vm *vm, bool *ret_panic, bool *ret_ha
 /* Pauses it, where it is not paused; lets it go on, where it was paused here. */
 int context_vm_suspend(struct context_vm *vm, struct error *error);
 int context_vm_go_on(struct context_vm *vm, struct error *error);
+/* The disks of a VM that runs on, those that it can write with their overlays; borrowed. */
+struct context_checkpoint {
+        const struct context_disk *disks;
+        size_t n_disks;
+};
+
 /* Its state into the file at `path`, which libvirt makes. A file that is not whole is left where this fails. With
- * `checkpoint`, its name (NULL: none), the VM runs on meanwhile, but for a moment at the end. Its state is of that, and
- * so are its disks, since it goes on writing into overlays (context-overlay.h). A file that grows
- * past `limit_bytes`, 0: none, is given up with -ENOSPC. */
-int context_vm_image(struct context_vm *vm, const char *path, const char *checkpoint, uint64_t limit_bytes,
-                     const struct context_progress *progress, struct error *error);
+ * `checkpoint` (NULL: none) the VM runs on meanwhile, but for a moment at the end. Its state is of that, and so are its
+ * disks, since it goes on writing into overlays (context-overlay.h). A file that grows past `limit_bytes`, 0: none, is
+ * given up with -ENOSPC. */
+int context_vm_image(struct context_vm *vm, const char *path, const struct context_checkpoint *checkpoint,
+                     uint64_t limit_bytes, const struct context_progress *progress, struct error *error);
 /* The XML in such a file: what a VM may be started with from it, with other paths say. The caller frees it. */
 int context_vm_image_xml(const struct context_vm *vm, const char *path, char **ret_xml, struct error *error);
 /* Ends it, at once. It is gone when this returns 0. Where this fails it may run, have ended, or end in a moment. */

@@ -37,6 +37,10 @@ struct context_job {
         bool live;         /* a checkpoint: the VM is not ended */
         bool guard;        /* the caller alone resumes contexts of that name, here: one that is said to be resumed here
                             * was by an earlier life of the caller's, which came to nothing where the VM is not there */
+        const char *overlays; /* of a checkpoint: by what the names of its overlays end; NULL: by its own name */
+        const struct context_disk *disks; /* of the context to be resumed, as the caller knows them to be by now, since
+                                           * it has merged files of theirs; NULL: as the context says */
+        size_t n_disks;
         uint64_t saved_usec; /* what is to be resumed was saved then, and no other is; 0: any */
         struct context_progress progress;
         /* Whether the VM may be ended, or started, here: not where failoverd governs it. Asked before anything is

@@ -2,8 +2,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/base/cleanup.h"
 #include "daemon/base/clock.h"
 #include "daemon/host/process.h"
+#include "daemon/pages/context-overlay.h"
 #include "daemon/pages/standby-watch.h"
 #include "daemon/pages/standby.h"
 
@@ -60,6 +62,7 @@ static struct context_job job_of(struct standby *standby) {
                 .permit = permit,
                 .userdata = standby,
                 .guard = true,
+                .overlays = standby->overlays,
         };
 }
 
@@ -84,22 +87,35 @@ static int clear(struct standby *standby, int slot, struct error *error) {
         return r == -ENOENT ? 0 : r;
 }
 
-/* A disk that the VM writes goes on changing. Its snapshot would make a chain of files that nobody here shortens. Then
- * the same as is asked when it is to go on: with what is refused then it would only seem to be armed. */
-static int check_disks(const struct context_vm *vm, struct error *error) {
+/* The same as is asked when it is to go on: with what is refused then it would only seem to be armed. What it writes to
+ * the VM itself has in use. */
+static int check_use(const struct context_disk *disks, size_t n, struct error *error) {
+        _cleanup_free_ struct context_disk *own = calloc(n + 1, sizeof(*own));
+        size_t n_own = 0;
+
+        if (!own)
+                return error_set(error, -ENOMEM, "out of memory");
+        for (size_t i = 0; i < n; i++)
+                if (disks[i].writable)
+                        own[n_own++] = disks[i];
+        if (context_disks_check(disks, n, own, n_own, false, error) < 0) {
+                error_prefix(error, "the VM could not go on from a checkpoint");
+                return -ENOTSUP;
+        }
+        return 0;
+}
+
+static int check_disks(struct standby *standby, const struct context_vm *vm, struct error *error) {
         struct context_disk *disks = NULL;
         size_t n = 0;
         int r = context_disks_look(vm->xml, &disks, &n, error);
 
-        for (size_t i = 0; i < n && r == 0; i++)
-                if (disks[i].writable)
-                        r = error_set(error, -ENOTSUP, "the VM can write to its disk %s, and a checkpoint would not go "
-                                      "with what is on it later: take the disk off, or make it read-only",
-                                      disks[i].target);
-        if (r == 0 && context_disks_check(disks, n, NULL, 0, false, error) < 0) {
-                r = -ENOTSUP;
-                error_prefix(error, "the VM could not go on from a checkpoint");
-        }
+        if (r == 0)
+                r = context_chain_name(disks, n, standby->overlays, error);
+        if (r == 0)
+                r = context_overlays_name(disks, n, standby->overlays, error);
+        if (r == 0)
+                r = check_use(disks, n, error);
         context_disks_free(disks, n);
         return r;
 }
@@ -116,7 +132,7 @@ static int check_vm(struct standby *standby, struct error *error) {
         if (r == 0)
                 r = context_vm_alarms(&vm, &panic, &hang, error);
         if (r == 0)
-                r = check_disks(&vm, error);
+                r = check_disks(standby, &vm, error);
         standby->document.hears_panic = panic;
         standby->document.hears_hang = hang;
         context_vm_deinit(&vm);
@@ -132,6 +148,16 @@ static int check_same(struct standby *standby, uint64_t run, struct error *error
         return 0;
 }
 
+/* Before the record says that the checkpoint counts. */
+static int keep_disks(struct standby *standby, const struct context_manifest *manifest, struct error *error) {
+        const size_t n = standby->disks.n_frozen;
+        int r = standby_disks_add(&standby->disks, manifest);
+
+        if (r < 0)
+                return error_set(error, r, "out of memory");
+        return standby->disks.n_frozen == n ? 0 : standby_disks_keep(standby->dir, &standby->disks, error);
+}
+
 static int take(struct standby *standby, int slot, struct error *error) {
         struct context_manifest *manifest = NULL;
         struct context_job job = job_of(standby);
@@ -143,9 +169,12 @@ static int take(struct standby *standby, int slot, struct error *error) {
         standby_feed();
         job.live = true;
         name_slot(standby, slot, name);
+        standby->defined = false;
         r = context_save(&job, standby->domain, name, &manifest, error);
         if (r == 0)
                 r = check_same(standby, run, error);
+        if (r == 0)
+                r = keep_disks(standby, manifest, error);
         if (r == 0) {
                 standby_taken(&standby->document.record, run, begun, manifest->saved_usec);
                 standby_seen(&standby->document.record, &standby->sight, clock_usec(CLOCK_BOOTTIME));
@@ -170,6 +199,21 @@ static int check_begin(struct standby *standby, struct error *error) {
         return r;
 }
 
+/* What the checkpoint before has frozen is not needed apart any more. */
+static int order_disks(struct standby *standby, struct error *error) {
+        const struct standby_record *record = &standby->document.record;
+        const uint64_t counts = record->run == standby->sight.run ? record->saved_usec : 0;
+        const struct context_job job = job_of(standby);
+        struct context_vm vm = { 0 };
+        int r = context_vm_find(standby->connection, standby->domain, &vm, error);
+
+        standby_feed();
+        if (r == 0)
+                r = standby_disks_order(standby->dir, &standby->disks, counts, &vm, &job.progress, error);
+        context_vm_deinit(&vm);
+        return r;
+}
+
 /* The one that the VM would go on from stays as it is, and is the other one then. The one before is not given up for
  * what cannot even be begun: the newest may lead to the same end again. */
 static int replace(struct standby *standby, struct error *error) {
@@ -183,6 +227,8 @@ static int replace(struct standby *standby, struct error *error) {
         r = standby_keep(standby, error);
         if (r == 0)
                 r = clear(standby, slot, error);
+        if (r == 0)
+                r = order_disks(standby, error);
         return r < 0 ? r : take(standby, slot, error);
 }
 
@@ -215,6 +261,21 @@ int standby_checkpoint(struct standby *standby, struct error *error) {
         standby->document.doing[0] = 0;
         standby->sight.saved_usec = clock_usec(CLOCK_BOOTTIME);
         standby->document.took_usec = standby->sight.saving_usec = standby->sight.saved_usec - begun;
+        standby->sight.failed = r < 0 ? standby->sight.failed + 1 : 0;
+        return r;
+}
+
+int standby_define(struct standby *standby, struct error *error) {
+        struct context_vm vm = { 0 };
+        int r = 0;
+
+        if (standby->defined)
+                return 0;
+        r = context_vm_find(standby->connection, standby->domain, &vm, error);
+        if (r == 0 && virDomainIsPersistent(vm.domain) == 1)
+                r = standby_disks_define(&vm, error);
+        context_vm_deinit(&vm);
+        standby->defined = r == 0;
         return r;
 }
 
@@ -226,16 +287,22 @@ static bool may_pass(int r) {
 
 static int resume_at(struct standby *standby, const struct context_servers *servers, struct error *error) {
         const struct standby_record *record = &standby->document.record;
+        const struct standby_frozen *frozen = standby_disks_find(&standby->disks, record->saved_usec);
         struct context_manifest *manifest = NULL;
         struct context_job job = job_of(standby);
         char name[NAME_LEN];
-        int r;
+        int r = frozen ? context_chain_name(frozen->disks, frozen->n_disks, standby->overlays, error) : 0;
 
+        if (r < 0)
+                return r;
         standby_feed();
         job.servers = servers;
         job.keep = true;
         job.saved_usec = record->saved_usec;
+        job.disks = frozen ? frozen->disks : NULL;
+        job.n_disks = frozen ? frozen->n_disks : 0;
         name_slot(standby, record->slot, name);
+        standby->defined = false;
         r = context_resume(&job, name, &manifest, error);
         context_manifest_free(manifest);
         return r;
@@ -282,7 +349,11 @@ int standby_resume(struct standby *standby, struct error *error) {
         standby_resumed(&document->record, standby->sight.vm == ALONE_RUNS ? standby->sight.run : 0,
                         standby->sight.tried_usec);
         standby->sight.tries = 0;
-        return standby_keep(standby, error);
+        standby_note(standby, NEWS_STARTED, "VM %s goes on from its checkpoint, %llu ms after that was decided; the "
+                     "work of %llu s is lost", standby->domain,
+                     (unsigned long long) ((document->running_usec - document->decided_usec) / USEC_PER_MSEC),
+                     (unsigned long long) (document->lost_usec / USEC_PER_SEC));
+        return 0;
 }
 
 void standby_prove(struct standby *standby) {

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/syslog.h>
 
+#include "agents/protocol/json-text.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/thread.h"
 #include "daemon/pages/standby.h"
@@ -99,15 +100,27 @@ static int priority(enum standby_news news) {
         }
 }
 
-void standby_tell(struct standby *standby, enum standby_news news, const char *format, ...) {
-        char text[STANDBY_NEWS_LEN];
+void standby_note(struct standby *standby, enum standby_news news, const char *format, ...) {
+        struct standby_document *document = &standby->document;
+        const usec_t now = clock_usec(CLOCK_REALTIME), last = latest(&standby->events);
         va_list arguments;
 
         va_start(arguments, format);
-        (void) vsnprintf(text, sizeof(text), format, arguments);
+        (void) vsnprintf(document->news_text, sizeof(document->news_text), format, arguments);
         va_end(arguments);
-        standby_events_add(&standby->events, news, text, clock_usec(CLOCK_REALTIME));
+        text_clean(document->news_text);
+        document->news = (int) news;
+        document->news_usec = now > last ? now : last + 1;
+}
+
+void standby_tell(struct standby *standby) {
+        const struct standby_document *document = &standby->document;
+
+        if (document->news_usec <= latest(&standby->events)) /* or there was nothing */
+                return;
+        standby_events_add(&standby->events, (enum standby_news) document->news, document->news_text,
+                           document->news_usec);
         keep(standby);
         standby_events_copy(standby);
-        fprintf(stderr, "<%d>%s\n", priority(news), text);
+        fprintf(stderr, "<%d>%s\n", priority((enum standby_news) document->news), document->news_text);
 }

@@ -179,11 +179,12 @@ static void decide(struct standby *standby, usec_t now) {
         standby_decided(&document->record, now);
         document->decided_usec = now;
         document->running_usec = document->lost_usec = 0;
-        if (standby_keep(standby, &error) < 0)
-                say(standby, "the decision to fail over is not kept", &error);
-        standby_tell(standby, NEWS_DECIDED, "VM %s is %s: it is to go on from its checkpoint of %llu s ago",
+        standby_note(standby, NEWS_DECIDED, "VM %s is %s: it is to go on from its checkpoint of %llu s ago",
                      standby->domain, state_text(standby),
                      (unsigned long long) ((now - document->record.taken_usec) / USEC_PER_SEC));
+        if (standby_keep(standby, &error) < 0)
+                say(standby, "the decision to fail over is not kept", &error);
+        standby_tell(standby);
 }
 
 static void hold(struct standby *standby, usec_t now) {
@@ -195,9 +196,10 @@ static void hold(struct standby *standby, usec_t now) {
         snprintf(document->text, sizeof(document->text), "%s%s%.400s; see to it, and start the VM", reason,
                  *before ? ": " : "", before);
         standby_held(&document->record);
-        (void) standby_keep(standby, NULL);
-        standby_tell(standby, NEWS_HELD, "VM %s is %s, and does not go on: %s", standby->domain, state_text(standby),
+        standby_note(standby, NEWS_HELD, "VM %s is %s, and does not go on: %s", standby->domain, state_text(standby),
                      document->text);
+        (void) standby_keep(standby, NULL);
+        standby_tell(standby);
 }
 
 static void fence(struct standby *standby) {
@@ -208,7 +210,6 @@ static void fence(struct standby *standby) {
 }
 
 static void resume(struct standby *standby) {
-        const struct standby_document *document = &standby->document;
         struct error error = ERROR_INIT;
 
         if (standby_resume(standby, &error) < 0) {
@@ -216,10 +217,9 @@ static void resume(struct standby *standby) {
                 return;
         }
         all_well(standby);
-        standby_tell(standby, NEWS_STARTED, "VM %s goes on from its checkpoint, %llu ms after that was decided; the "
-                     "work of %llu s is lost", standby->domain,
-                     (unsigned long long) ((document->running_usec - document->decided_usec) / USEC_PER_MSEC),
-                     (unsigned long long) (document->lost_usec / USEC_PER_SEC));
+        if (standby_keep(standby, &error) < 0) /* it runs, and the next look keeps it */
+                say(standby, "it is not kept that the VM goes on", &error);
+        standby_tell(standby);
 }
 
 static void settle(struct standby *standby) {
@@ -227,9 +227,10 @@ static void settle(struct standby *standby) {
 
         standby_settled(&standby->document.record);
         all_well(standby);
-        (void) standby_keep(standby, NULL);
-        standby_tell(standby, runs ? NEWS_RESUMED : NEWS_CLEARED, "VM %s %s", standby->domain,
+        standby_note(standby, runs ? NEWS_RESUMED : NEWS_CLEARED, "VM %s %s", standby->domain,
                      runs ? "runs again by somebody's doing" : "was ended by somebody, and is left alone");
+        (void) standby_keep(standby, NULL);
+        standby_tell(standby);
 }
 
 static enum standby_news last_news(const struct standby *standby) {
@@ -250,19 +251,29 @@ static void tell_protection(struct standby *standby, usec_t now) {
                 standby->weak_usec = now;
         switch (standby_protection_news(state, last_news(standby), standby->weak_usec, now)) {
         case NEWS_ARMED:
-                standby_tell(standby, NEWS_ARMED, "VM %s would go on from a checkpoint", standby->domain);
+                standby_note(standby, NEWS_ARMED, "VM %s would go on from a checkpoint", standby->domain);
+                standby_tell(standby);
                 break;
         case NEWS_UNPROTECTED:
                 if (!*why)
                         why = weakness_of(standby, now);
-                standby_tell(standby, NEWS_UNPROTECTED, "VM %s has been %s for %llu s: %s", standby->domain,
+                standby_note(standby, NEWS_UNPROTECTED, "VM %s has been %s for %llu s: %s", standby->domain,
                              standby_state_to_string(state),
                              (unsigned long long) ((now - standby->weak_usec) / USEC_PER_SEC),
                              why ? why : "no checkpoint was taken so far");
+                standby_tell(standby);
                 break;
         default:
                 break;
         }
+}
+
+/* After a failover, and a crash in the midst of one: it is to be started anew, one day, with what it writes now. */
+static void define(struct standby *standby) {
+        struct error error = ERROR_INIT;
+
+        if (standby_define(standby, &error) < 0)
+                say(standby, "the VM is not defined as it runs", &error);
 }
 
 /* One look, and what follows from it. True where the next one comes at once. */
@@ -275,6 +286,8 @@ static bool look(struct standby *standby) {
 
         standby_look(standby);
         standby_prove(standby);
+        if (standby->sight.vm == ALONE_RUNS)
+                define(standby);
         now = clock_usec(CLOCK_BOOTTIME);
         tell_protection(standby, now);
         work = standby_next(standby->vm, &document->record, &standby->sight, now);
@@ -319,13 +332,20 @@ int standby_run(struct standby *standby, struct error *error) {
                 fprintf(stderr, "<4>VM %s: %s: no checkpoint counts until the next one, ignoring\n", standby->domain,
                         error_text(&read));
         error_deinit(&read);
+        if (standby_disks_load(standby->dir, &standby->disks, &read) < 0)
+                fprintf(stderr, "<4>VM %s: %s: a checkpoint counts with the disks that it names, ignoring\n",
+                        standby->domain, error_text(&read));
+        error_deinit(&read);
         snprintf(standby->document.domain, sizeof(standby->document.domain), "%s", standby->domain);
         standby->document.doing[0] = 0;
         if (!standby->document.record.held)
                 standby->document.text[0] = 0; /* of the life before */
         standby->sight.saving_usec = standby->document.took_usec;
         standby_events_load(standby);
+        standby_tell(standby); /* what an earlier life was killed before it had told */
         for (;;) {
+                if (standby_stuck(standby))
+                        return error_set(error, -ETIMEDOUT, "%s; begun anew", standby->unseen);
                 standby_feed();
                 standby_events_copy(standby);
                 r = standby_policy_read(standby, error);
@@ -343,6 +363,8 @@ int standby_run(struct standby *standby, struct error *error) {
 void standby_deinit(struct standby *standby) {
         standby_events_end(standby);
         standby_proof_deinit(&standby->proof);
+        standby_disks_deinit(&standby->disks);
+        standby_asking_end(standby);
         context_connection_close(&standby->connection);
         if (standby->pidfd >= 0)
                 (void) close(standby->pidfd);

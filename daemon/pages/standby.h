@@ -17,6 +17,7 @@
 
 #include "daemon/host/children/standby-events.h"
 #include "daemon/pages/context.h"
+#include "daemon/pages/standby-disks.h"
 #include "daemon/pages/standby-proof.h"
 
 /* The copy of the events that survives a boot is written aside: the disk may stall. */
@@ -29,6 +30,19 @@ struct standby_copying {
         struct error error;
 };
 
+/* A question to libvirt, and what it answers: the thread's until that has ended. */
+struct standby_asking {
+        pthread_t thread;
+        char *uri;            /* owned */
+        const char *domain;
+        usec_t from_usec, begun_usec; /* when it was begun, by CLOCK_BOOTTIME and CLOCK_MONOTONIC */
+        virConnectPtr connection; /* the standby's, or another one that the thread has opened */
+        enum alone_state found;
+        bool answered, active;    /* libvirt has told the state; it has the VM as started */
+        usec_t waited_usec;       /* so long that took, over one connection; 0: not known */
+        char unseen[STANDBY_TEXT_LEN]; /* what kept it from telling */
+};
+
 struct standby {
         const char *domain, *policy_path, *dir, *state_dir; /* of the options */
         const volatile sig_atomic_t *stop; /* set when it is to end */
@@ -36,7 +50,9 @@ struct standby {
         const struct vm_policy *vm;   /* in it */
         struct timespec policy_time;  /* of the file that it was read from */
 
-        virConnectPtr connection;     /* NULL: none */
+        virConnectPtr connection;     /* NULL: none, or it is being asked over it */
+        struct standby_asking *asking; /* owned; NULL: nothing is being asked */
+        usec_t patience_usec;         /* so long a look waits for an answer */
         int phase;                    /* enum context_phase of the work under way, and how far it has come; */
         uint64_t phase_bytes;
         usec_t moved_usec;            /* since when that is so */
@@ -54,6 +70,10 @@ struct standby {
         struct standby_events events; /* as they are kept */
         struct standby_copying copying;
 
+        struct standby_disks disks;   /* as they are kept */
+        bool defined;                 /* the VM's definition has the disks that it writes to */
+        char overlays[CONTEXT_CHAIN_NAME_LEN]; /* by what the names of the next ones end */
+
         struct context_servers servers; /* of the policy */
         char *spool, *key;            /* owned */
 };
@@ -63,10 +83,19 @@ struct standby {
 #define STANDBY_SLOTS 2
 
 #define STANDBY_INIT \
-        (struct standby) { .pidfd = -1, .servers.cancel_fd = -1, .proof.cancel_fd = -1 }
+        (struct standby) { .pidfd = -1, .patience_usec = STANDBY_ANSWER_USEC, .servers.cancel_fd = -1, \
+                           .proof.cancel_fd = -1 }
 
 /* Looks at the VM: fills in what is seen in `sight`. What keeps it from being seen is in `unseen`. */
 void standby_look(struct standby *standby);
+/* So long a look waits for libvirt; after that the answer is taken in when it comes, and nobody asks again before. */
+#define STANDBY_ANSWER_USEC (5 * USEC_PER_SEC)
+/* Libvirt may take a minute to end a VM, and tells nothing of it meanwhile. After that it is stuck, and another life,
+ * with a connection of its own, may have an answer. */
+#define STANDBY_STUCK_USEC STANDBY_WAIT_USEC
+bool standby_stuck(const struct standby *standby);
+/* What is asked is waited for, as long as a look does; a thread that is stuck is left behind. */
+void standby_asking_end(struct standby *standby);
 /* The VM's process, as process_find() does, and which run of the VM it is; 0: not known, or it has ended. */
 int standby_find_run(const char *run_dir, const char *domain, int *ret_pidfd, uint64_t *ret_run);
 /* Makes it certain that the VM's process ends; whether it has, the next look tells. */
@@ -76,7 +105,9 @@ int standby_connect(struct standby *standby, struct error *error);
 
 /* Takes a checkpoint in place of the one before the newest. The record is written. */
 int standby_checkpoint(struct standby *standby, struct error *error);
-/* Lets the VM go on from the checkpoint, wherever a copy of it is whole. The record is written. */
+/* Sees to it that a VM that runs would be started anew with the disks that it writes to; quickly where it would. */
+int standby_define(struct standby *standby, struct error *error);
+/* Lets the VM go on from the checkpoint, wherever a copy of it is whole. That is noted, for the caller to keep. */
 int standby_resume(struct standby *standby, struct error *error);
 /* Asks now and then whether memory servers have the checkpoint, and takes the answer into what is seen. */
 void standby_prove(struct standby *standby);
@@ -90,9 +121,12 @@ void standby_feed(void);
 int standby_keep(struct standby *standby, struct error *error);
 /* The events of the lives before this one, also of those before the host's boot. What cannot be read is logged. */
 void standby_events_load(struct standby *standby);
-/* For history and for people: logged, and kept for failoverd. */
-void __attribute__((format(printf, 3, 4))) standby_tell(struct standby *standby, enum standby_news news,
+/* For history and for people: noted in the document, and with that kept before it is told, so that nothing is told of
+ * what is not kept, and what is kept is told, once, though the program is killed between the two. */
+void __attribute__((format(printf, 3, 4))) standby_note(struct standby *standby, enum standby_news news,
                                                         const char *format, ...);
+/* What was noted and not told yet is logged, and kept for failoverd. */
+void standby_tell(struct standby *standby);
 /* Sees to their copy on the disk; called now and then. */
 void standby_events_copy(struct standby *standby);
 /* Waits for it. */

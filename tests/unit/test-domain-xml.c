@@ -276,19 +276,20 @@ static void a_memory_snapshot_leaves_every_disk_out(void) {
                                   "<disk type='file'><target dev='sdb'/></disk></devices></domain>";
         _cleanup_free_ char *text = NULL;
 
-        REQUIRE(domain_xml_memory_snapshot(xml, "/a'b<c", NULL, &text, NULL) == 0);
+        REQUIRE(domain_xml_memory_snapshot(xml, "/a'b<c", NULL, 0, &text, NULL) == 0);
         CHECK_TEXT(text, "<domainsnapshot><memory snapshot=\"external\" file=\"/a'b&lt;c\"/><disks>"
                          "<disk name=\"vda\" snapshot=\"no\"/><disk name=\"sdb\" snapshot=\"no\"/></disks>"
                          "</domainsnapshot>");
 }
 
-static void a_checkpoint_freezes_what_can_be_written_and_is_a_file(void) {
+static void a_checkpoint_freezes_the_disks_that_have_overlays(void) {
+        static const struct domain_overlay overlay = { "vda", "/a.now" };
         static const char xml[] = "<domain><devices><disk type='file'><source file='/a'/><target dev='vda'/></disk>"
                                   "<disk type='file'><source file='/c'/><target dev='sda'/><readonly/></disk>"
                                   "<disk type='file'><target dev='sdb'/></disk></devices></domain>";
         _cleanup_free_ char *text = NULL;
 
-        REQUIRE(domain_xml_memory_snapshot(xml, "/m", "now", &text, NULL) == 0);
+        REQUIRE(domain_xml_memory_snapshot(xml, "/m", &overlay, 1, &text, NULL) == 0);
         CHECK_TEXT(text, "<domainsnapshot><memory snapshot=\"external\" file=\"/m\"/><disks>"
                          "<disk name=\"vda\" snapshot=\"external\"><driver type=\"qcow2\"/>"
                          "<source file=\"/a.now\"/></disk><disk name=\"sda\" snapshot=\"no\"/>"
@@ -438,7 +439,7 @@ TEST_MAIN("domain-xml",
           TEST(a_disk_is_taken_without_what_belongs_to_one_domain),
           TEST(all_that_disks_read_and_write_is_told),
           TEST(a_memory_snapshot_leaves_every_disk_out),
-          TEST(a_checkpoint_freezes_what_can_be_written_and_is_a_file),
+          TEST(a_checkpoint_freezes_the_disks_that_have_overlays),
           TEST(a_disk_gets_another_file_behind_it),
           TEST(nonsense_and_too_much_are_refused),
           TEST(numbers_out_of_range_count_as_none),

@@ -231,6 +231,43 @@ static void waiting_for_libvirt_counts_only_over_one_connection(void) {
         standby_deinit(&standby);
 }
 
+/* Nobody waits for it, it is said, and its answer counts when it comes. */
+static void a_libvirt_that_hangs_is_told_of_and_waited_for_beside_all_else(void) {
+        struct standby standby = new_standby();
+        struct standby_document kept = { 0 };
+        usec_t seen;
+
+        standby_look(&standby); /* which connects */
+        seen = standby.document.record.seen_usec;
+        world.state = VIR_DOMAIN_SHUTOFF;
+        world.reason = VIR_DOMAIN_SHUTOFF_CRASHED;
+        world.hangs = true;
+        standby.patience_usec = 0;
+        for (int i = 0; i < 3; i++) {
+                standby_look(&standby);
+                CHECK(standby.sight.vm == ALONE_UNKNOWN && !standby_stuck(&standby) && world.looks == 1);
+                world.now_usec += 10 * SEC;
+        }
+        REQUIRE(standby_keep(&standby, NULL) == 0 && standby_document_read(dir, &kept, NULL) == 0);
+        CHECK(strstr(kept.text, "has not answered for 20 s") != NULL && kept.vm == ALONE_UNKNOWN);
+        CHECK(standby_next(standby.vm, &standby.document.record, &standby.sight, world.now_usec) == STANDBY_REST);
+        world.hangs = false;
+        standby.patience_usec = STANDBY_ANSWER_USEC;
+        for (int i = 0; i < 5000 && standby.sight.vm == ALONE_UNKNOWN; i++) {
+                standby_look(&standby);
+                (void) __real_poll(NULL, 0, 1);
+        }
+        CHECK(standby.sight.vm == ALONE_LOST && standby.document.record.seen_usec == seen + 30 * SEC);
+        world.hangs = true;
+        standby.patience_usec = 0;
+        standby_look(&standby);
+        world.now_usec += STANDBY_STUCK_USEC;
+        CHECK(standby_stuck(&standby)); /* another life may have more luck */
+        world.hangs = false;
+        standby.patience_usec = STANDBY_ANSWER_USEC;
+        standby_deinit(&standby);
+}
+
 static void how_it_ended_says_whether_somebody_wished_it(void) {
         static const struct {
                 int reason;
@@ -372,8 +409,11 @@ static void what_is_told_survives_a_crash_and_a_boot(void) {
         REQUIRE(mkdir(aside, 0700) == 0);
         first.state_dir = second.state_dir = third.state_dir = aside;
         standby_events_load(&first);
-        standby_tell(&first, NEWS_DECIDED, "it is lost,\nand %s", "goes on");
-        standby_tell(&first, NEWS_STARTED, "it goes on");
+        standby_note(&first, NEWS_DECIDED, "it is lost,\nand %s", "goes on");
+        standby_tell(&first);
+        standby_note(&first, NEWS_STARTED, "it goes on");
+        standby_tell(&first);
+        standby_tell(&first); /* once */
         standby_events_end(&first); /* the copying of the first one; the second one is not copied yet */
         standby_events_load(&second);
         CHECK(second.events.n_events == 2 && strcmp(second.events.events[1].text, "it goes on") == 0);
@@ -393,6 +433,28 @@ static void what_is_told_survives_a_crash_and_a_boot(void) {
         standby_deinit(&third);
 }
 
+/* What is kept with the record is told by the next life, and what was told is not told again. */
+static void what_is_kept_is_told_once_though_it_is_killed_in_between(void) {
+        struct standby standby = new_standby();
+
+        standby_note(&standby, NEWS_DECIDED, "it is lost");
+        REQUIRE(standby_keep(&standby, NULL) == 0);
+        for (int life = 0; life < 3; life++) {
+                struct standby next = new_standby();
+
+                REQUIRE(standby_keep(&standby, NULL) == 0); /* new_standby() has written one of its own */
+                REQUIRE(standby_document_read(dir, &next.document, NULL) == 0);
+                standby_events_load(&next);
+                CHECK(next.events.n_events == (life > 0));
+                standby_tell(&next);
+                CHECK(next.events.n_events == 1 && next.events.events[0].kind == NEWS_DECIDED);
+                CHECK_TEXT(next.events.events[0].text, "it is lost");
+                standby_deinit(&next);
+        }
+        remove_events(dir);
+        standby_deinit(&standby);
+}
+
 static void end(void) {
         char path[128];
 
@@ -408,7 +470,9 @@ TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_ou
           TEST(nothing_is_done_before_the_decision_is_kept),
           TEST(waiting_for_libvirt_counts_only_over_one_connection),
           TEST(how_it_ended_says_whether_somebody_wished_it), TEST(why_it_is_paused_says_whether_it_failed),
+          TEST(a_libvirt_that_hangs_is_told_of_and_waited_for_beside_all_else),
           TEST(what_a_look_could_not_do_is_told_until_the_next_one_can), TEST(what_could_not_go_on_is_not_saved),
           TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on),
           TEST(nothing_is_given_up_for_a_checkpoint_that_cannot_be_begun),
-          TEST(what_is_told_survives_a_crash_and_a_boot), TEST(end))
+          TEST(what_is_told_survives_a_crash_and_a_boot),
+          TEST(what_is_kept_is_told_once_though_it_is_killed_in_between), TEST(end))

@@ -7,6 +7,7 @@
 
 FIELD_WORDS(alone_state)
 FIELD_WORDS(standby_state)
+FIELD_WORDS(standby_news)
 
 static const struct field flap_rows[] = { { .name = "at_usec", .kind = FIELD_UINT64, .max = INT64_MAX } };
 static const struct fields flap_fields = { flap_rows, ELEMENTSOF(flap_rows), FIELD_BIT(0) };
@@ -28,6 +29,9 @@ static const struct field rows[] = {
         INT_FIELD(DOCUMENT, flaps_left, 0, POLICY_FLAPS_MAX),
         { FIELD_AT(DOCUMENT, hears_panic), .kind = FIELD_BOOL },
         { FIELD_AT(DOCUMENT, hears_hang), .kind = FIELD_BOOL },
+        WORD_FIELD(DOCUMENT, news, standby_news),
+        BYTES_FIELD(DOCUMENT, news_usec),
+        CHARS_FIELD(DOCUMENT, news_text, text_valid),
         CHARS_FIELD(DOCUMENT, doing, text_valid),
         CHARS_FIELD(DOCUMENT, text, text_valid),
         { RECORD_AT(run), .kind = FIELD_UINT64 },

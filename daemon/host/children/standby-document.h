@@ -11,6 +11,7 @@
 #include "daemon/core/context-standby.h"
 
 #define STANDBY_TEXT_LEN 512
+#define STANDBY_NEWS_LEN 256 /* EVENT_TEXT_LEN of daemon/core: it goes into history */
 #define STANDBY_COPIES_MAX 64
 #define STANDBY_DOCUMENT_FILE "standby.json"
 #define STANDBY_ALIVE_FILE "alive"
@@ -30,6 +31,9 @@ struct standby_document {
         usec_t kept_usec;       /* when they told that they have it; 0: not so far */
         int flaps_left;         /* so many failovers more, as the policy counts */
         bool hears_panic, hears_hang; /* the VM has what tells of it */
+        int news;               /* enum standby_news: what this record was kept with, to be told when that is done, */
+        usec_t news_usec;       /* under this time (CLOCK_REALTIME); 0: nothing */
+        char news_text[STANDBY_NEWS_LEN];
         char doing[32];         /* what takes its time now; empty: nothing */
         char text[STANDBY_TEXT_LEN]; /* what is wrong; empty: nothing */
 };

@@ -11,7 +11,6 @@
 
 #define STANDBY_EVENTS_FILE "events.json"
 #define STANDBY_EVENTS_MAX 64
-#define STANDBY_NEWS_LEN 256 /* EVENT_TEXT_LEN of daemon/core: it goes into history */
 
 struct standby_event {
         usec_t time_usec; /* CLOCK_REALTIME, and later than the one before */

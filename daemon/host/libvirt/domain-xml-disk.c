@@ -136,9 +136,11 @@ int domain_xml_sources(const char *text, int (*found)(const struct domain_source
                 node_attribute(node_child(d, "driver"), "type", source.format, sizeof(source.format));
                 r = tell_source(d, &source, found, userdata, error);
                 source.writable = false;
-                source.format[0] = 0;
-                for (const xmlNode *b = node_child(d, "backingStore"); b && r == 0; b = node_child(b, "backingStore"))
+                for (const xmlNode *b = node_child(d, "backingStore"); b && r == 0;
+                     b = node_child(b, "backingStore")) {
+                        node_attribute(node_child(b, "format"), "type", source.format, sizeof(source.format));
                         r = tell_source(b, &source, found, userdata, error);
+                }
         }
         return r;
 }
@@ -152,27 +154,23 @@ static xmlNode *add_child(xmlNode *parent, const char *name) {
 }
 
 /* Leaves a disk out of a snapshot, or has the domain go on in an overlay. */
-static bool add_disk(xmlNode *disks, const xmlNode *of, const char *suffix) {
+static bool add_disk(xmlNode *disks, const xmlNode *of, const struct domain_overlay *overlays, size_t n) {
         xmlNode *disk = add_child(disks, "disk");
-        _cleanup_xml_ xmlChar *file = NULL;
         char target[DISK_TARGET_LEN];
-        _cleanup_free_ char *overlay = NULL;
+        size_t i = 0;
 
         node_attribute(node_child(of, "target"), "dev", target, sizeof(target));
-        file = node_child(of, "source") ? xmlGetNoNsProp(node_child(of, "source"), (const xmlChar *) "file") : NULL;
-        if (!suffix || !file || node_child(of, "readonly"))
+        while (i < n && strcmp(overlays[i].target, target) != 0)
+                i++;
+        if (i == n)
                 return add_attribute(disk, "name", target) && add_attribute(disk, "snapshot", "no");
-        if (asprintf(&overlay, "%s.%s", (const char *) file, suffix) < 0) {
-                overlay = NULL;
-                return false;
-        }
         return add_attribute(disk, "name", target) && add_attribute(disk, "snapshot", "external") &&
                add_attribute(add_child(disk, "driver"), "type", "qcow2") &&
-               add_attribute(add_child(disk, "source"), "file", overlay);
+               add_attribute(add_child(disk, "source"), "file", overlays[i].path);
 }
 
-int domain_xml_memory_snapshot(const char *text, const char *path, const char *suffix, char **ret_xml,
-                               struct error *error) {
+int domain_xml_memory_snapshot(const char *text, const char *path, const struct domain_overlay *overlays, size_t n,
+                               char **ret_xml, struct error *error) {
         _cleanup_doc_ xmlDoc *domain = NULL, *doc = xmlNewDoc((const xmlChar *) "1.0");
         xmlNode *root = doc ? xmlNewDocNode(doc, NULL, (const xmlChar *) "domainsnapshot", NULL) : NULL;
         xmlNode *memory, *disks;
@@ -190,7 +188,7 @@ int domain_xml_memory_snapshot(const char *text, const char *path, const char *s
         whole = disks && add_attribute(memory, "snapshot", "external") && add_attribute(memory, "file", path);
         devices = node_child(xmlDocGetRootElement(domain), "devices");
         for (const xmlNode *d = node_child(devices, "disk"); d && whole; d = node_next(devices, d, "disk"))
-                whole = add_disk(disks, d, suffix);
+                whole = add_disk(disks, d, overlays, n);
         r = whole ? print_node(root, ret_xml) : -ENOMEM;
         return r < 0 ? error_set(error, r, "out of memory") : 0;
 }

@@ -78,7 +78,7 @@ int domain_xml_attached_disk(const char *text, const char *target, char **ret_al
 struct domain_source {
         char target[DISK_TARGET_LEN];
         const char *path; /* of a file or block device; "" where it is neither */
-        char format[DISK_FORMAT_LEN]; /* of the disk's own source: "raw", "qcow2"; "" where it is not said */
+        char format[DISK_FORMAT_LEN]; /* "raw", "qcow2"; "" where it is not said */
         bool block;       /* a block device */
         bool writable;
 };
@@ -89,11 +89,15 @@ struct domain_source {
 int domain_xml_sources(const char *text, int (*found)(const struct domain_source *source, void *userdata),
                        void *userdata, struct error *error);
 
-/* What virDomainSnapshotCreateXML() takes to put memory and processor state into the file `path`, and no disk, or, with
- * `suffix` (NULL: none), to freeze each disk in a file that the domain can write, with an overlay whose name is the
- * file's, a dot and `suffix`. The caller frees `ret_xml`. */
-int domain_xml_memory_snapshot(const char *text, const char *path, const char *suffix, char **ret_xml,
-                               struct error *error);
+/* The file, of format qcow2, that a disk's writes go to from a snapshot on. */
+struct domain_overlay {
+        const char *target, *path;
+};
+
+/* What virDomainSnapshotCreateXML() takes to put memory and processor state into the file `path`, to freeze the disks
+ * for which there are overlays, and no other. The caller frees `ret_xml`. */
+int domain_xml_memory_snapshot(const char *text, const char *path, const struct domain_overlay *overlays, size_t n,
+                               char **ret_xml, struct error *error);
 
 /* The domain with another file, of format qcow2, behind the disk with that target. The caller frees `ret_xml`. -ENOENT
  * where there is no such disk. */

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Which files of a disk become one, and what is kept of them meanwhile. */
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/base/cleanup.h"
+#include "daemon/pages/standby-disks.h"
+#include "tests/unit/test.h"
+
+#define CHAIN_MAX 8
+
+static struct context_disk chain[CHAIN_MAX];
+
+static void name_file(char file, char ret[static 32]) {
+        if (file == '0' || file == '-')
+                snprintf(ret, 32, "%s", file == '0' ? "/d/vm.raw" : "/d/golden");
+        else
+                snprintf(ret, 32, "/d/vm.raw.standby~%c", file);
+}
+
+/* "2 1 0": overlays 2 and 1, then the VM's own file; "-" is what that rests on. */
+static size_t make_chain(const char *files) {
+        size_t n = 0;
+
+        for (const char *at = files; *at && n < CHAIN_MAX; at++) {
+                char path[32];
+
+                if (*at == ' ')
+                        continue;
+                free(chain[n].path);
+                free(chain[n].format);
+                name_file(*at, path);
+                chain[n] = (struct context_disk) { .target = "vda", .path = strdup(path), .format = strdup("qcow2"),
+                                                   .writable = n == 0, .modified_nsec = (uint64_t) *at };
+                n++;
+        }
+        return n;
+}
+
+static void what_lies_between_the_same_checkpoints_becomes_one(void) {
+        static const struct {
+                const char *files, *frozen, *merge; /* "TOP BASE"; empty: nothing */
+        } rows[] = {
+                { "0", NULL, "" },
+                { "0 -", NULL, "" },
+                { "1 0", NULL, "" },
+                { "1 0", "0", "" },
+                { "2 1 0", NULL, "1 0" },
+                { "2 1 0", "1", "1 0" },
+                { "2 1 0", "0", "" },
+                { "3 2 1 0", "2", "2 0" },
+                { "3 2 1 0", "1", "1 0" },
+                { "3 2 1 0", "0", "2 1" },
+                { "4 3 2 1 0 -", "0", "3 1" },
+                { "4 3 2 1 0 -", NULL, "3 0" },
+                { "2 1 0 -", "-", "1 0" }, /* it was taken before somebody merged by hand */
+                { "2 1 0", "3", "" },      /* the checkpoint rests on something here, nobody knows on what */
+                { "2 1 0", "2", "" },      /* the VM writes what is frozen: nobody touches that */
+                { "- 2 1 0", "1", "" },    /* somebody has put a file of his own before them */
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                const size_t n = make_chain(rows[i].files);
+                char frozen[32] = "", found[8] = "";
+                struct context_merge merge;
+
+                if (rows[i].frozen)
+                        name_file(*rows[i].frozen, frozen);
+                if (context_chain_plan(chain, n, rows[i].frozen ? frozen : NULL, &merge))
+                        snprintf(found, sizeof(found), "%c %c", (char) merge.top->modified_nsec,
+                                 (char) merge.base->modified_nsec);
+                CHECK_TEXT(found, rows[i].merge);
+        }
+}
+
+static void an_overlay_is_told_by_its_name_alone(void) {
+        CHECK(context_chain_own_length("/d/x.raw.standby~12") == strlen("/d/x.raw"));
+        CHECK(context_chain_is_overlay("/d/x.standby~1"));
+        CHECK(!context_chain_is_overlay("/d/x") && !context_chain_is_overlay(NULL));
+        CHECK(!context_chain_is_overlay("/d/x.standby~") && !context_chain_is_overlay("/d/x.standby~1.lost-1"));
+        CHECK(!context_chain_is_overlay("/d/x.standby~1234567890"));
+        CHECK(context_chain_own_length("/d/x.standby~1.standby~2") == strlen("/d/x.standby~1"));
+}
+
+static int count(const char *overlay, unsigned number, void *userdata) {
+        *(unsigned *) userdata += number;
+        return 0;
+}
+
+static void make_file(const char *directory, const char *name) {
+        char path[128];
+        _cleanup_close_ int fd = -1;
+
+        snprintf(path, sizeof(path), "%s/%s", directory, name);
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        REQUIRE(fd >= 0);
+}
+
+static void the_next_overlay_has_a_number_that_no_file_has(void) {
+        static const char *const names[] = { "a", "a.standby~3", "a.standby~20", "ab.standby~90",
+                                             "a.standby~7.lost-1" };
+        char directory[] = "/tmp/test-standby-disks-XXXXXX", path[64], name[CONTEXT_CHAIN_NAME_LEN], command[64];
+        struct context_disk disk = { .target = "vda", .path = path, .writable = true };
+        unsigned sum = 0;
+
+        REQUIRE(mkdtemp(directory) != NULL);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                make_file(directory, names[i]);
+        snprintf(path, sizeof(path), "%s/a.standby~3", directory);
+        REQUIRE(context_chain_name(&disk, 1, name, NULL) == 0);
+        CHECK_TEXT(name, "standby~21");
+        CHECK(context_chain_scan(path, count, &sum) == 0 && sum == 23);
+        disk.writable = false;
+        REQUIRE(context_chain_name(&disk, 1, name, NULL) == 0);
+        CHECK_TEXT(name, "standby~1");
+        snprintf(command, sizeof(command), "rm -r %s", directory);
+        CHECK(system(command) == 0);
+        disk.writable = true;
+        CHECK(context_chain_name(&disk, 1, name, NULL) == -ENOENT);
+}
+
+/* A checkpoint that goes with the file 1, before 2 is written. */
+static void take(struct standby_disks *disks, struct context_manifest *manifest, uint64_t saved_usec) {
+        *manifest = (struct context_manifest) { .disks = chain, .n_disks = make_chain("1 0 -"),
+                                                .saved_usec = saved_usec };
+        chain[0].overlay = strdup("/d/vm.raw.standby~2");
+        REQUIRE(standby_disks_add(disks, manifest) == 0);
+        free(chain[0].overlay);
+        chain[0].overlay = NULL;
+}
+
+/* Each point where the program or the VM may end in the midst of a merge, kept and read again. */
+static void both_ends_of_a_merge_are_kept_until_it_is_known_which_one_it_came_to(void) {
+        char directory[] = "/tmp/test-standby-disks-XXXXXX", command[64];
+        struct standby_disks disks = { 0 };
+        struct context_manifest manifest;
+        struct context_merge merge;
+        size_t n;
+
+        REQUIRE(mkdtemp(directory) != NULL);
+        REQUIRE(standby_disks_load(directory, &disks, NULL) == 0 && disks.n_frozen == 0);
+        take(&disks, &manifest, 7);
+        n = make_chain("2 1 0 -");
+        REQUIRE(context_chain_plan(chain, n, standby_disks_frozen_path(disks.frozen, "vda"), &merge));
+        REQUIRE(standby_disks_merging(disks.frozen, &merge) == 0);
+        REQUIRE(standby_disks_keep(directory, &disks, NULL) == 0);
+        standby_disks_deinit(&disks);
+        REQUIRE(standby_disks_load(directory, &disks, NULL) == 0 && disks.n_frozen == 1);
+        REQUIRE(standby_disks_find(&disks, 7) != NULL);
+
+        /* It goes on from where it was, and nobody asks what the file is like that is being written. */
+        CHECK_TEXT(standby_disks_frozen_path(disks.frozen, "vda"), "/d/vm.raw.standby~1");
+        CHECK(disks.frozen->n_disks == 2 && !context_chain_find(disks.frozen->disks, 2, "/d/vm.raw"));
+        CHECK(!standby_disks_merged(disks.frozen, chain, n));
+        REQUIRE(context_chain_plan(chain, n, standby_disks_frozen_path(disks.frozen, "vda"), &merge));
+        REQUIRE(standby_disks_merging(disks.frozen, &merge) == 0); /* begun anew */
+        n = make_chain("3 - 0");
+        CHECK(!standby_disks_merged(disks.frozen, chain, 2)); /* of a chain without either, nothing is known */
+
+        n = make_chain("2 0 -");
+        REQUIRE(standby_disks_merged(disks.frozen, chain, n));
+        CHECK(!standby_disks_merged(disks.frozen, chain, n));
+        CHECK_TEXT(standby_disks_frozen_path(disks.frozen, "vda"), "/d/vm.raw");
+        CHECK(disks.frozen->n_disks == 2 && disks.frozen->disks[0].writable && disks.frozen->disks[0].format);
+        CHECK(disks.frozen->disks[0].modified_nsec == '0' && !disks.frozen->disks[0].merging);
+        CHECK(!context_chain_plan(chain, n, standby_disks_frozen_path(disks.frozen, "vda"), &merge));
+        standby_disks_deinit(&disks);
+        snprintf(command, sizeof(command), "rm -r %s", directory);
+        CHECK(system(command) == 0);
+}
+
+static void what_is_written_since_the_checkpoint_is_merged_without_it(void) {
+        struct standby_disks disks = { 0 };
+        struct context_manifest manifest;
+        struct context_merge merge;
+        size_t n;
+
+        take(&disks, &manifest, 7);
+        n = make_chain("4 3 2 1 0");
+        merge = (struct context_merge) { .base = &chain[2], .top = &chain[1] };
+        REQUIRE(n == 5 && standby_disks_merging(disks.frozen, &merge) == 0);
+        CHECK(!disks.frozen->disks[0].merging && disks.frozen->n_disks == 3);
+        standby_disks_deinit(&disks);
+}
+
+static void checkpoints_that_do_not_count_are_forgotten(void) {
+        struct standby_disks disks = { 0 };
+        struct context_manifest manifest;
+
+        for (uint64_t i = 1; i <= 6; i++)
+                take(&disks, &manifest, i);
+        CHECK(disks.n_frozen == 4 && !standby_disks_find(&disks, 2) && standby_disks_find(&disks, 3));
+        standby_disks_forget(&disks, 5);
+        CHECK(disks.n_frozen == 1 && standby_disks_find(&disks, 5));
+        standby_disks_forget(&disks, 0);
+        CHECK(disks.n_frozen == 0);
+        manifest.n_disks = 0;
+        CHECK(standby_disks_add(&disks, &manifest) == 0 && disks.n_frozen == 0);
+        standby_disks_deinit(&disks);
+        for (size_t i = 0; i < CHAIN_MAX; i++) {
+                free(chain[i].path);
+                free(chain[i].format);
+        }
+}
+
+TEST_MAIN("standby-disks",
+          TEST(what_lies_between_the_same_checkpoints_becomes_one), TEST(an_overlay_is_told_by_its_name_alone),
+          TEST(the_next_overlay_has_a_number_that_no_file_has),
+          TEST(both_ends_of_a_merge_are_kept_until_it_is_known_which_one_it_came_to),
+          TEST(what_is_written_since_the_checkpoint_is_merged_without_it),
+          TEST(checkpoints_that_do_not_count_are_forgotten))
