@@ -30,11 +30,40 @@ static void say_hello(struct agent *agent) {
         link_send(agent->link, &hello, true);
 }
 
+/* The units that run, as far as somebody counts their memory. */
+static size_t find_units(const struct supervisor *supervisor,
+                         struct loss_share shares[static POLICY_APPLICATIONS_MAX]) {
+        const struct paths *paths = &supervisor->paths;
+        size_t n = 0;
+
+        for (size_t i = 0; i < supervisor->n_apps; i++) {
+                const struct supervised *app = supervisor->apps[i];
+                const struct unit_status *status =
+                        app->spec.run.unit ? units_status(supervisor->units, app->spec.run.unit) : NULL;
+                struct loss_share share = { .unit = app->spec.run.unit };
+                char text[32];
+
+                if (!status || !status->control_group[0] ||
+                    file_read(text, sizeof(text), "%s%s/memory.current", paths->cgroup_dir,
+                              status->control_group) < 0 ||
+                    text_number(text, "", &share.used_bytes) < 0)
+                        continue;
+                share.whole = app->node > 0 && loss_bytes(&supervisor->loss, paths->sys_dir, app->node) == 0;
+                shares[n++] = share;
+        }
+        return n;
+}
+
 /* Also where the guest has more or less of it by now than when the host spoke. */
 static void bound_applications(struct agent *agent) {
-        const struct paths *paths = &agent->supervisor.paths;
+        struct supervisor *supervisor = &agent->supervisor;
+        const struct paths *paths = &supervisor->paths;
+        struct loss_share shares[POLICY_APPLICATIONS_MAX];
+        size_t n = find_units(supervisor, shares);
 
-        loss_bound(&agent->supervisor.loss, paths->sys_dir, paths->proc_dir, paths->cgroup_dir);
+        loss_bound(&supervisor->loss, paths->sys_dir, paths->proc_dir, paths->cgroup_dir, shares, n);
+        if (supervisor->units)
+                units_bound(supervisor->units, shares, n);
 }
 
 static void on_welcome(struct agent *agent, const struct message *message) {

@@ -21,8 +21,17 @@ struct loss_region {
 
 struct loss {
         struct loss_region regions[POLICY_APPLICATIONS_MAX];
-        uint64_t limit_bytes; /* in force; 0: none */
+        uint64_t limit_bytes; /* of all applications, in force; 0: none */
+        uint64_t group_bytes; /* of that, of those that are commands, as it was written; 0: none */
         bool known;           /* what an agent before this one had left in force has been looked at */
+};
+
+/* A systemd unit, or all commands together. */
+struct loss_share {
+        const char *unit;     /* borrowed; NULL: the commands */
+        bool whole;           /* it is confined to memory of which nothing is lost: it counts, and is not bounded */
+        uint64_t used_bytes;
+        uint64_t limit_bytes; /* 0: none */
 };
 
 /* Node 0 is the guest's own, and where a region has none its memory cannot be told apart: they lose nothing. */
@@ -36,6 +45,12 @@ void loss_forget(struct loss *loss);
 uint64_t loss_bytes(const struct loss *loss, const char *sys_dir, int node);
 uint64_t loss_spare_bytes(const struct loss *loss, const char *sys_dir, int node);
 
-/* Bounds the applications together (memory.high of the group that theirs are in), or lets them go, as it is now. To be
- * called again every now and then: less is lost as memory goes, and a bound falls as they use less. */
-void loss_bound(struct loss *loss, const char *sys_dir, const char *proc_dir, const char *cgroup_dir);
+/* Gives each its part of a limit for all: what it uses and as much more as every other, or less than it uses where all
+ * together use more. */
+void loss_divide(uint64_t limit_bytes, struct loss_share *shares, size_t n_shares);
+
+/* Bounds the applications together, or lets them go, as it is now: commands by memory.high of the group that theirs
+ * are in; of the units, whose use is given, it says what their bounds are to be. To be called again every now and then:
+ * less is lost as memory goes, and a bound falls as they use less. */
+void loss_bound(struct loss *loss, const char *sys_dir, const char *proc_dir, const char *cgroup_dir,
+                struct loss_share *units, size_t n_units);

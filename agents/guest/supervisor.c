@@ -203,7 +203,7 @@ int supervisor_init(struct supervisor *supervisor, struct loop *loop, const stru
         int r;
 
         *supervisor = (struct supervisor) { .loop = loop, .paths = *paths, .processes = { .loop = loop } };
-        r = units_new(loop, &handler, &supervisor->units);
+        r = units_new(loop, paths->run_dir, &handler, &supervisor->units);
         supervisor->has_systemd = r != -EOPNOTSUPP;
         if (r < 0 && supervisor->has_systemd)
                 log_error("cannot reach systemd: %s; applications that are units cannot be run", strerror(-r));

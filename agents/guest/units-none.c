@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-int units_new(struct loop *loop, const struct units_handler *handler, struct units **ret) {
+int units_new(struct loop *loop, const char *run_dir, const struct units_handler *handler, struct units **ret) {
         return -EOPNOTSUPP;
 }
 
@@ -34,4 +34,7 @@ int units_start(struct units *units, const char *unit, int node) {
 
 int units_stop(struct units *units, const char *unit) {
         return -EOPNOTSUPP;
+}
+
+void units_bound(struct units *units, const struct loss_share *shares, size_t n_shares) {
 }

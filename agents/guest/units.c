@@ -13,12 +13,9 @@
 
 #include "agents/guest/log.h"
 #include "agents/guest/unit-properties.h"
+#include "agents/guest/units-internal.h"
 #include "daemon/base/cleanup.h"
 
-#define SERVICE "org.freedesktop.systemd1"
-#define MANAGER_PATH "/org/freedesktop/systemd1"
-#define MANAGER "org.freedesktop.systemd1.Manager"
-#define PROPERTIES "org.freedesktop.DBus.Properties"
 #define OWNER_CHANGED \
         "type='signal',sender='org.freedesktop.DBus',path='/org/freedesktop/DBus',interface='org.freedesktop.DBus'," \
         "member='NameOwnerChanged',arg0='" SERVICE "'"
@@ -33,32 +30,6 @@
  * should be does nothing.
  */
 
-struct unit {
-        struct units *units;
-        char *name, *path;
-        sd_bus_slot *match, *call;
-        struct unit_status status;
-        sd_bus_slot *job_call;
-        char *job;        /* object path of the job under way */
-        bool starting;    /* what that job is */
-        int node;         /* where it is to start */
-        bool busy;        /* a job was asked for: what was known of the unit, or was asked before its end, is old */
-        usec_t asked_usec; /* when, last */
-        struct unit *next;
-};
-
-struct units {
-        struct loop *loop;
-        struct units_handler handler;
-        sd_bus *bus; /* NULL while there is none to be had */
-        bool heard;  /* systemd has answered on it */
-        usec_t retry_usec; /* the next wait */
-        struct source source;
-        struct timer timer;
-        struct unit *units;
-        char system[NAME_LEN];
-};
-
 static struct unit *find(const struct units *units, const char *name) {
         for (struct unit *unit = units->units; unit; unit = unit->next)
                 if (strcmp(unit->name, name) == 0)
@@ -66,13 +37,11 @@ static struct unit *find(const struct units *units, const char *name) {
         return NULL;
 }
 
-static bool is_open(const struct units *units) {
+bool units_are_reached(const struct units *units) {
         return units->bus && sd_bus_is_open(units->bus) > 0;
 }
 
-/* Work that was just queued is done at the next turn of the loop, not inside the caller. Without a bus the next try is
- * waited for. */
-static void kick(struct units *units) {
+void units_kick(struct units *units) {
         if (units->bus)
                 loop_arm(units->loop, &units->timer, loop_now());
 }
@@ -91,7 +60,7 @@ static int on_properties(sd_bus_message *m, void *userdata, sd_bus_error *error)
 
         unit->call = sd_bus_slot_unref(unit->call);
         if (sd_bus_message_is_method_error(m, NULL)) {
-                if (is_open(unit->units))
+                if (units_are_reached(unit->units))
                         log_warning("%s: systemd does not tell its properties: %s", unit->name,
                                     sd_bus_message_get_error(m)->message);
                 return 0;
@@ -167,7 +136,7 @@ static int on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *error) {
 
 /* Whether this error says that nobody has decided about the job: it is asked for again once systemd is there. */
 static bool nobody_answers(const struct unit *unit, sd_bus_message *m) {
-        if (!is_open(unit->units) || sd_bus_message_is_method_error(m, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+        if (!units_are_reached(unit->units) || sd_bus_message_is_method_error(m, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
             sd_bus_message_is_method_error(m, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
                 return true;
         /* The bus has no answer of a systemd that left it, sd-bus none in time of one that hangs. */
@@ -200,6 +169,7 @@ static void unit_disconnect(struct unit *unit) {
         unit->match = sd_bus_slot_unref(unit->match);
         unit->call = sd_bus_slot_unref(unit->call);
         unit->job_call = sd_bus_slot_unref(unit->job_call);
+        unit_bound_deinit(&unit->bound);
         free(unit->job);
         unit->job = NULL;
 }
@@ -269,12 +239,12 @@ static int queue_job(struct unit *unit, bool start) {
         int r;
 
         unit->starting = start;
-        r = is_open(unit->units) ? send_job(unit) : 0;
-        if (r < 0 && is_open(unit->units))
+        r = units_are_reached(unit->units) ? send_job(unit) : 0;
+        if (r < 0 && units_are_reached(unit->units))
                 return r;
         unit->busy = true;
         unit->status.state = UNIT_CHANGING;
-        kick(unit->units);
+        units_kick(unit->units);
         return 0;
 }
 
@@ -316,13 +286,14 @@ int units_watch(struct units *units, const char *name) {
         if (!unit->name)
                 return -ENOMEM;
         r = sd_bus_path_encode(MANAGER_PATH "/unit", name, &unit->path);
-        if (r >= 0 && is_open(units))
+        if (r >= 0 && units_are_reached(units))
                 r = unit_connect(unit);
-        if (r < 0 && (r == -ENOMEM || is_open(units)))
+        if (r < 0 && (r == -ENOMEM || units_are_reached(units)))
                 return r;
+        unit_bound_init(unit);
         unit->next = units->units;
         units->units = steal_ptr(unit);
-        kick(units);
+        units_kick(units);
         return 0;
 }
 
@@ -449,6 +420,7 @@ struct units *units_free(struct units *units) {
                 return NULL;
         loop_unwatch(units->loop, &units->source);
         loop_disarm(units->loop, &units->timer);
+        units_give_back(units);
         while (units->units) {
                 struct unit *unit = units->units;
                 units->units = unit->next;
@@ -460,7 +432,7 @@ struct units *units_free(struct units *units) {
         return NULL;
 }
 
-int units_new(struct loop *loop, const struct units_handler *handler, struct units **ret) {
+int units_new(struct loop *loop, const char *run_dir, const struct units_handler *handler, struct units **ret) {
         struct units *units;
 
         if (access("/run/systemd/system", F_OK) < 0)
@@ -469,11 +441,13 @@ int units_new(struct loop *loop, const struct units_handler *handler, struct uni
         if (!units)
                 return -ENOMEM;
         units->loop = loop;
+        units->run_dir = run_dir;
         units->handler = *handler;
         units->source = (struct source) { -1, on_bus_event, units };
         units->timer = (struct timer) { 0, process_bus, units, NULL };
         units->retry_usec = RETRY_MIN_USEC;
         strcpy(units->system, "systemd");
+        units_find_bounds(units);
         process_bus(units);
         *ret = units;
         return 0;

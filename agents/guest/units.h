@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "agents/guest/file.h"
+#include "agents/guest/loss.h"
 #include "agents/guest/loop.h"
 #include "policy/policy.h"
 
@@ -44,9 +45,10 @@ struct units_handler {
         void *userdata;
 };
 
-/* Connects, now or as soon as there is a bus, and again whenever that is lost. -EOPNOTSUPP in a guest without systemd,
- * or -ENOMEM. */
-int units_new(struct loop *loop, const struct units_handler *handler, struct units **ret);
+/* Connects, now or as soon as there is a bus, and again whenever that is lost. `run_dir` is borrowed.
+ * -EOPNOTSUPP in a guest without systemd, or -ENOMEM. */
+int units_new(struct loop *loop, const char *run_dir, const struct units_handler *handler, struct units **ret);
+/* Units that are bounded have their own limits again. */
 struct units *units_free(struct units *units);
 
 /* The text for hello: "systemd 252". */
@@ -63,3 +65,7 @@ int units_check(const struct units *units, const char *unit);
 /* Confines the unit to the memory of `node` (-1: anywhere) for this run, then starts it. `done` follows. */
 int units_start(struct units *units, const char *unit, int node);
 int units_stop(struct units *units, const char *unit);
+
+/* Bounds the memory of each unit of `shares` that has a limit there (MemoryHigh=, for this run), never above what it
+ * has of its own; every other watched unit has its own again. What an operator sets meanwhile counts as its own. */
+void units_bound(struct units *units, const struct loss_share *shares, size_t n_shares);

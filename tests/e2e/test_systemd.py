@@ -4,10 +4,12 @@ libvirtd, whose QEMUs belong to another user."""
 import json
 import os
 import re
+import shutil
 
 import pytest
 
 from expect import counts, counts_further, life, moved, rejoined
+from testbed.guests import BUILD
 from testbed.policy import policy
 from testbed.system import SystemStand, obstacle
 from testbed.wait import until
@@ -169,6 +171,13 @@ def test_systemd_finds_nothing_to_complain_about_in_the_units(system):
     done = container(system).run("systemd-analyze", "verify", "--man=no", *units, check=False)
     complaints = [line for line in done.stderr.splitlines() if "failover" in line]
     assert done.returncode == 0 and not complaints, done.stderr
+
+
+def test_agent_bounds_units_while_memory_is_lost_and_gives_them_their_own_limits_back(system):
+    """The agent's own test, against the systemd of the container."""
+    program = shutil.copy(f"{BUILD}/tests/unit/test-agent-unit-bound", system.session.path("agent-unit-bound"))
+    done = container(system).run(program, env={"AGENT_BINARY": "/usr/sbin/failover-agent"}, seconds=120, check=False)
+    assert done.returncode == 0 and "skipped" not in done.stdout, done.stdout + done.stderr
 
 
 def test_walls_of_the_service_are_up(system):

@@ -250,7 +250,7 @@ static void begin(struct world *world, const char *active) {
         setenv("DBUS_SYSTEM_BUS_ADDRESS", world->bus.address, 1);
         start_systemd(world);
         REQUIRE(loop_new(&world->loop) == 0);
-        REQUIRE(units_new(world->loop, &handler, &world->units) == 0);
+        REQUIRE(units_new(world->loop, "/nonexistent", &handler, &world->units) == 0);
         REQUIRE(units_watch(world->units, UNIT) == 0);
 }
 
@@ -354,7 +354,7 @@ static void an_agent_that_is_up_before_the_bus_finds_it(void) {
         units_free(world.units);
         setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus", 1);
         mine.userdata = &world;
-        REQUIRE(units_new(world.loop, &mine, &world.units) == 0);
+        REQUIRE(units_new(world.loop, "/nonexistent", &mine, &world.units) == 0);
         CHECK(units_watch(world.units, UNIT) == 0);
         CHECK(is_away(&world));
         setenv("DBUS_SYSTEM_BUS_ADDRESS", world.bus.address, 1);

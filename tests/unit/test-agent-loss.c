@@ -34,7 +34,7 @@ static uint64_t bound(struct loss *loss, const struct host *host) {
         struct place place = place_of(host);
         char text[64];
 
-        loss_bound(loss, place.sys, place.proc, place.cgroup);
+        loss_bound(loss, place.sys, place.proc, place.cgroup, NULL, 0);
         REQUIRE(file_read(text, sizeof(text), "%s/failover/memory.high", place.cgroup) >= 0);
         CHECK(loss->limit_bytes ? strtoull(text, NULL, 10) == loss->limit_bytes
                                 : strncmp(text, "max", 3) == 0); /* a file of the kernel's would end there */
@@ -122,7 +122,7 @@ static void a_bound_of_an_agent_before_it_does_not_stay(void) {
         host_init(&host);
         guest(&host, 256, 512, 128, 300, 0);
         CHECK(!loss.known);
-        loss_bound(&loss, place_of(&host).sys, place_of(&host).proc, place_of(&host).cgroup);
+        loss_bound(&loss, place_of(&host).sys, place_of(&host).proc, place_of(&host).cgroup, NULL, 0);
         CHECK(!loss.known); /* the group is not there yet */
         host_write_file(&host, "cgroup/failover/memory.high", "%" PRIu64 "\n", 256 * MIB);
         CHECK(bound(&loss, &host) == 0);
@@ -130,6 +130,62 @@ static void a_bound_of_an_agent_before_it_does_not_stay(void) {
         host_write_file(&host, "cgroup/failover/memory.high", "%" PRIu64 "\n", 280 * MIB);
         set(&loss, manages("db", 1, 0, "keep"));
         CHECK(bound(&loss, &host) == 280); /* it does not rise while all is lost */
+        host_deinit(&host);
+}
+
+static void a_limit_is_divided_by_use_and_what_is_left_evenly(void) {
+        struct loss_share shares[] = {
+                { .used_bytes = 300 * MIB }, { .unit = "b", .used_bytes = 100 * MIB },
+                { .unit = "c", .used_bytes = 50 * MIB, .whole = true },
+        };
+
+        loss_divide(650 * MIB, shares, 3);
+        CHECK(shares[0].limit_bytes == 400 * MIB && shares[1].limit_bytes == 200 * MIB && shares[2].limit_bytes == 0);
+        loss_divide(250 * MIB, shares, 3); /* they use twice as much as there is for them */
+        CHECK(shares[0].limit_bytes == 150 * MIB && shares[1].limit_bytes == 50 * MIB && shares[2].limit_bytes == 0);
+        loss_divide(40 * MIB, shares, 3); /* nobody is bounded to nothing */
+        CHECK(shares[0].limit_bytes == 4 * MIB && shares[1].limit_bytes == 4 * MIB);
+        loss_divide(MIB, shares, 0);
+}
+
+static void units_are_bounded_as_commands_are(void) {
+        struct loss_share units[] = { { .unit = "b.service", .used_bytes = 60 * MIB },
+                                      { .unit = "c.service", .used_bytes = 20 * MIB, .whole = true } };
+        struct loss loss = { 0 };
+        struct place place;
+        struct host host;
+
+        host_init(&host);
+        place = place_of(&host);
+        guest(&host, 256, 512, 128, 100, 0);
+        host_write_file(&host, "cgroup/failover/memory.high", "max\n");
+        loss_bound(&loss, place.sys, place.proc, place.cgroup, units, 2);
+        CHECK(loss.limit_bytes == 0 && units[0].limit_bytes == 0);
+        set(&loss, manages("db", 1, 0, "keep"));
+        loss_bound(&loss, place.sys, place.proc, place.cgroup, units, 2);
+        CHECK(loss.limit_bytes == 256 * MIB); /* of 256 MiB 180 are used: 38 more for each but c */
+        CHECK(loss.group_bytes == 138 * MIB && units[0].limit_bytes == 98 * MIB && units[1].limit_bytes == 0);
+        units[0].used_bytes = 10 * MIB;
+        loss_bound(&loss, place.sys, place.proc, place.cgroup, units, 2);
+        CHECK(loss.group_bytes == 163 * MIB && units[0].limit_bytes == 73 * MIB);
+        loss_forget(&loss);
+        loss_bound(&loss, place.sys, place.proc, place.cgroup, units, 2);
+        CHECK(loss.limit_bytes == 0 && loss.group_bytes == 0 && units[0].limit_bytes == 0);
+        host_deinit(&host);
+}
+
+static void units_are_bounded_where_no_command_runs(void) {
+        struct loss_share unit = { .unit = "b.service", .used_bytes = 60 * MIB };
+        struct loss loss = { 0 };
+        struct place place;
+        struct host host;
+
+        host_init(&host);
+        place = place_of(&host);
+        guest(&host, 256, 512, 128, 0, 0);
+        set(&loss, manages("db", 1, 0, "keep"));
+        loss_bound(&loss, place.sys, place.proc, "/nonexistent", &unit, 1);
+        CHECK(unit.limit_bytes == 256 * MIB);
         host_deinit(&host);
 }
 
@@ -176,5 +232,8 @@ TEST_MAIN("agent-loss",
           TEST(what_is_lost_shrinks_as_it_goes_and_ends_with_management),
           TEST(applications_are_bounded_by_what_they_have_or_what_is_managed),
           TEST(a_bound_of_an_agent_before_it_does_not_stay),
+          TEST(a_limit_is_divided_by_use_and_what_is_left_evenly),
+          TEST(units_are_bounded_as_commands_are),
+          TEST(units_are_bounded_where_no_command_runs),
           TEST(the_agent_counts_what_is_lost_nowhere),
           TEST(no_application_is_started_into_what_is_lost))
