@@ -253,6 +253,9 @@ static int begin_policy(struct manager *manager, struct policy *policy, const ch
         }
         if (r == 0 && policy && last)
                 r = retired_restore(policy, last, records, n_records, manager->store_lost);
+        if (policy && !why[0]) /* what is to be said of it if it is refused below */
+                snprintf(why, sizeof(why), "it does not fit with what VMs hold; what failoverd said at its start has "
+                         "more");
         if (r < 0 || !policy || !takes_policy(manager, policy)) {
                 if (!last || !takes_policy(manager, last))
                         r = error_set(error, -EINVAL, "%s%s: the policy could not be taken; see the messages above",
@@ -262,7 +265,7 @@ static int begin_policy(struct manager *manager, struct policy *policy, const ch
                                 "%s%s cannot be used (above); the last policy that was in force stays in force: "
                                 "correct the file and reload\n",
                                 report ? report : "", manager->policy_path);
-                        manager->policy_refused = strdup(policy && why[0] ? why : report ? report : "");
+                        manager->policy_refused = strdup(policy ? why : report ?: "");
                 }
         }
         policy_free(last);
