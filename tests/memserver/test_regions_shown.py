@@ -132,3 +132,16 @@ def test_what_somebody_uses_or_may_have_the_latest_is_not_dropped_by_mistake(ser
     assert "what may be left there is not known" in failoverd.ctl("regions").stdout
     silent = failoverd.ctl("regions", "drop", "shop", "basket")
     assert silent.returncode == 1 and server.control_path in silent.stderr
+
+
+def test_what_is_left_goes_with_its_mirror(servers, server, failoverd):
+    annex, which = servers(), {"node": failoverd.regions()["node"], "owner": "gone", "space": "ledger"}
+    store(server, failoverd, "gone", "ledger")
+    capability = annex.open(MIB, token=7, role="mirror", **which)
+    server.ask("mirror", uri=annex.uri(capability), **which)
+    server.until_mirror("complete", **which)
+    alone = failoverd.ctl("regions", "drop", "gone", "ledger", "--server", annex.control_path)
+    assert alone.returncode == 1 and "is in use" in alone.stderr    # its primary writes to it
+    both = failoverd.ctl("regions", "drop", "gone", "ledger", "--server", "depot", "--server", annex.control_path)
+    assert both.returncode == 0, both
+    assert server.ask("spaces", **which) == annex.ask("spaces", **which) == []
