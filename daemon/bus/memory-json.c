@@ -85,24 +85,33 @@ static void put_ranges(struct json_builder *builder, struct json_object *object,
                 put_range(builder, ranges, (struct span) { granted, size }, NULL, NULL, false, (struct fact) { 0 });
 }
 
+/* What has left the old user's memory each second since it began, whichever way; 0 within the first. */
+static uint64_t left_per_sec(const struct handover *handover, uint64_t left_bytes, usec_t now_usec) {
+        usec_t took = now_usec > handover->begun_usec ? now_usec - handover->begun_usec : 0;
+
+        return took < USEC_PER_SEC ? 0 : left_bytes / (took / USEC_PER_MSEC) * (USEC_PER_SEC / USEC_PER_MSEC);
+}
+
 static void put_handover(struct json_builder *builder, struct json_object *object, const struct pair *pair, int app) {
         const struct handover *handover = pair->apps[app].handover;
         struct json_object *child;
-        uint64_t using;
+        uint64_t using, released;
 
         if (!handover) {
                 json_put_null(builder, object, "handover");
                 return;
         }
         using = pair->record.apps[app].using_bytes[handover->from];
+        released = handover->begun_bytes > using ? handover->begun_bytes - using : 0;
         child = json_put_object(builder, object, "handover");
         json_put_side(builder, child, "from", pair->policy, handover->from);
         json_put_age(builder, child, "age_ms", handover->begun_usec);
         json_put_number(builder, child, "begun_bytes", handover->begun_bytes);
         json_put_number(builder, child, "using_bytes", using);
-        json_put_number(builder, child, "released_bytes",
-                        handover->begun_bytes > using ? handover->begun_bytes - using : 0);
+        json_put_number(builder, child, "released_bytes", released);
         json_put_number(builder, child, "paged_out_bytes", handover->paged_bytes);
+        json_put_number(builder, child, "bytes_per_sec",
+                        left_per_sec(handover, released + handover->paged_bytes, builder->now_usec));
         json_put_age(builder, child, "seen_age_ms", handover->usage_usec);
 }
 

@@ -153,17 +153,19 @@ static void add_rows(struct render_table *table, struct json_object *region) {
 
 static void print_handover(struct json_object *region) {
         char using[FORMAT_MAX], begun[FORMAT_MAX], paged[FORMAT_MAX], released[FORMAT_MAX], age[FORMAT_MAX];
+        char speed[FORMAT_MAX];
 
         if (!get_object(region, "handover.from"))
                 return;
         printf("%s is being taken back from %s since %s: it may still use %s of %s; %s given up by its guest, %s paged "
-               "out.\n",
+               "out, %s a second.\n",
                get_text(region, "application", "?"), get_text(region, "handover.from.domain", "?"),
                format_age(age, get_number(region, "handover.age_ms")),
                format_mib(using, get_number(region, "handover.using_bytes")),
                format_mib(begun, get_number(region, "handover.begun_bytes")),
                format_mib(released, get_number(region, "handover.released_bytes")),
-               format_mib(paged, get_number(region, "handover.paged_out_bytes")));
+               format_mib(paged, get_number(region, "handover.paged_out_bytes")),
+               format_mib(speed, get_number(region, "handover.bytes_per_sec")));
         for (size_t i = 0; i < get_count(region, "sides"); i++) {
                 struct json_object *side = get_item(region, "sides", i);
 

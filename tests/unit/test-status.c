@@ -37,6 +37,50 @@ static void documents_are_as_documented(void) {
         fake_free(fake);
 }
 
+static uint64_t number_of(struct json_object *object, const char *key) {
+        return (uint64_t) json_object_get_int64(json_object_object_get(object, key));
+}
+
+/* N: what is being taken back, how and how fast. A region that is followed is not estimated. */
+static void a_region_that_changes_hands_says_how_far_and_how_fast(void) {
+        const struct holder a = { .pair = 0, .side = SIDE_A }, b = { .pair = 0, .side = SIDE_B };
+        struct fake *fake = fake_new();
+        struct pair *pair = fake->engine.pairs[0];
+        struct handover *handover = handover_new(512 * MIB, a, b, FAKE_NOW - 4 * USEC_PER_SEC);
+        struct json_object *root, *region, *object, *side;
+
+        REQUIRE(handover != NULL);
+        handover->begun_bytes = 412 * MIB;
+        handover->paged_bytes = 100 * MIB;
+        handover->usage.known[SIDE_A] = true;
+        handover->usage.extent_bytes = usage_extent_bytes(512 * MIB);
+        handover->usage.n_extents = 256;
+        handover->usage_usec = FAKE_NOW - 20 * USEC_PER_MSEC;
+        for (unsigned i = 0; i < handover->usage.n_extents; i++)
+                handover->usage.pages[SIDE_A][i] = i < 10 ? 256 : 0;
+        pair->apps[0].handover = handover;
+        pair->record.apps[0].using_bytes[SIDE_A] = 312 * MIB;
+        root = memory_json(&fake->engine, &fake->facts, FAKE_NOW);
+        region = json_object_array_get_idx(json_object_object_get(root, "regions"), 0);
+        object = json_object_object_get(region, "handover");
+        CHECK(number_of(object, "released_bytes") == 100 * MIB && number_of(object, "using_bytes") == 312 * MIB);
+        CHECK(number_of(object, "paged_out_bytes") == 100 * MIB);
+        CHECK(number_of(object, "bytes_per_sec") / MIB == 49); /* 200 MiB in 4 s, of whole bytes a millisecond */
+        CHECK(number_of(object, "seen_age_ms") == 20);
+        side = json_object_array_get_idx(json_object_object_get(region, "sides"), SIDE_A);
+        CHECK(number_of(side, "resident_bytes") == 10 * MIB && number_of(side, "resident_error_bytes") == 0);
+        side = json_object_array_get_idx(json_object_object_get(region, "sides"), SIDE_B);
+        CHECK(json_object_object_get(side, "resident_bytes") == NULL); /* not seen yet */
+        json_object_put(root);
+        handover->begun_usec = FAKE_NOW;
+        root = memory_json(&fake->engine, &fake->facts, FAKE_NOW);
+        region = json_object_array_get_idx(json_object_object_get(root, "regions"), 0);
+        CHECK(number_of(json_object_object_get(region, "handover"), "bytes_per_sec") == 0);
+        json_object_put(root);
+        pair->apps[0].handover = handover_free(handover);
+        fake_free(fake);
+}
+
 /* How old the checkpoint is, is how much would be lost; what was told long ago is worth nothing. */
 static void a_vm_that_stands_alone_says_what_would_be_lost(void) {
         struct vm_policy vms[] = { { .domain = "armed", .memory_bytes = GIB, .checkpoint_usec = 30 * USEC_PER_SEC },
@@ -318,6 +362,7 @@ static void every_message_id_has_its_catalog_entry(void) {
 TEST_MAIN("status",
           TEST(every_message_id_has_its_catalog_entry),
           TEST(documents_are_as_documented),
+          TEST(a_region_that_changes_hands_says_how_far_and_how_fast),
           TEST(a_vm_that_stands_alone_says_what_would_be_lost),
           TEST(status_works_before_anything_is_known),
           TEST(every_state_has_its_age),
