@@ -14,7 +14,6 @@ static struct program_job job_of(const struct context_command *command) {
                 .key = command->key,
                 .persistent = command->job.persistent,
                 .force = command->job.force,
-                .dry_run = command->job.dry_run,
                 .progress = command->job.progress,
         };
 }

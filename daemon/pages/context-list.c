@@ -60,6 +60,13 @@ static bool is_complete_mirror(const struct space_status *status) {
         return status->role == SPACE_MIRROR && status->copy == LABEL_COMPLETE;
 }
 
+bool context_entry_has_copy(const struct context_entry *entry, size_t server) {
+        const struct space_status *status = &entry->at[server].status;
+
+        return entry->at[server].there && (is_complete_mirror(status) || (status->role == SPACE_PRIMARY &&
+                                                                          status->token != CONTEXT_TOKEN_OPEN));
+}
+
 unsigned context_entry_copies(const struct context_entry *entry, uint64_t saved_usec) {
         const int primary = context_entry_primary(entry);
         unsigned mirrors = 0;

@@ -243,12 +243,21 @@ static int look_at(const struct context_servers *servers, size_t server, const s
         return r;
 }
 
-int context_place_look(const struct context_servers *servers, const struct context_entry *entry, bool force,
+int context_place_look(const struct context_servers *servers, const struct context_entry *entry,
                        struct context_place *ret, struct error *error) {
         const int primary = context_entry_primary(entry);
+        int r = -ENOTCONN;
 
-        return primary < 0 ? context_place_take(servers, entry, force, ret, error)
-                           : look_at(servers, (size_t) primary, &entry->name, SPACE_PRIMARY, ret, error);
+        if (primary >= 0)
+                return look_at(servers, (size_t) primary, &entry->name, SPACE_PRIMARY, ret, error);
+        (void) error_set(error, r, "its memory server does not answer, and no other one has a whole copy");
+        for (size_t i = 0; i < servers->n && r < 0; i++)
+                if (entry->at[i].status.role == SPACE_MIRROR && context_entry_has_copy(entry, i) &&
+                    look_at(servers, i, &entry->name, SPACE_MIRROR, ret, NULL) == 0)
+                        r = 0;
+        if (r == 0 && error)
+                error_deinit(error);
+        return r;
 }
 
 int context_place_look_at_copy(const struct context_servers *servers, const struct context_entry *entry, size_t server,

@@ -83,6 +83,9 @@ bool context_entry_unfinished(const struct context_entry *entry);
 /* How many servers have it as it was saved then (0: whenever), as far as they say: where it is served, and its mirror
  * when that is complete; or a mirror alone that is. */
 unsigned context_entry_copies(const struct context_entry *entry, uint64_t saved_usec);
+/* Whether that server says that it has all of it: as a mirror that is complete, or as its server, though another one
+ * may have taken its place. */
+bool context_entry_has_copy(const struct context_entry *entry, size_t server);
 uint64_t context_entry_connections(const struct context_entry *entry);
 
 struct context_place {
@@ -116,8 +119,8 @@ int context_place_check(const struct context_place *place, struct error *error);
 int context_place_take(const struct context_servers *servers, const struct context_entry *entry, bool force,
                        struct context_place *ret, struct error *error);
 /* To be read alone, with no new grant, so that whoever saves or resumes it goes on undisturbed; where its primary is
- * lost, as above. */
-int context_place_look(const struct context_servers *servers, const struct context_entry *entry, bool force,
+ * lost, at a mirror that is complete, which remains one. */
+int context_place_look(const struct context_servers *servers, const struct context_entry *entry,
                        struct context_place *ret, struct error *error);
 /* The same at a server that has it in whatever role, which remains: for what its sums tell to be whole. */
 int context_place_look_at_copy(const struct context_servers *servers, const struct context_entry *entry, size_t server,

@@ -29,8 +29,8 @@ static int take(const struct context_job *job, const char *name, bool looks, str
         if (r == 0)
                 r = context_entry_idle(job->servers, entry, job->force, error);
         if (r == 0) {
-                r = (looks ? context_place_look : context_place_take)(job->servers, entry, job->force || job->guard,
-                                                                      &resuming->place, error);
+                r = looks ? context_place_look(job->servers, entry, &resuming->place, error)
+                          : context_place_take(job->servers, entry, job->force || job->guard, &resuming->place, error);
                 resuming->taken = r == 0;
         }
         context_list_deinit(&list);

@@ -94,15 +94,22 @@ int program_put(const struct program_job *job, const char *path, const char *nam
 
 /* ---- where it is ---- */
 
+/* At its server, or where a whole copy is, which remains what it is: an image is never written again, and each block
+ * has a sum, so that any will do. */
 static int look(struct program_source *source, const struct context_entry *entry, struct error *error) {
         const struct context_servers *servers = source->job->servers;
-        int r;
+        const int primary = context_entry_primary(entry);
+        int r = primary >= 0 ? context_place_look_at_copy(servers, entry, (size_t) primary, &source->place, error)
+                             : error_set(error, -ENOTCONN, "its memory server does not answer, and no other one has a "
+                                         "whole copy");
 
-        if (source->job->dry_run && context_entry_primary(entry) < 0)
-                return error_set(error, -ENOTCONN, "its memory server does not answer, or has no current copy, and who "
-                                 "only looks does not put the copy elsewhere in its place; `failoverctl program run` "
-                                 "without --dry-run does, if one is whole");
-        r = context_place_look(servers, entry, true, &source->place, error);
+        for (size_t i = 0; i < servers->n && r < 0; i++)
+                if ((int) i != primary && context_entry_has_copy(entry, i) &&
+                    context_place_look_at_copy(servers, entry, i, &source->place, NULL) == 0) {
+                        r = 0;
+                        if (error)
+                                error_deinit(error);
+                }
         if (r == 0) {
                 source->name = entry->name;
                 source->primary = source->place.primary;

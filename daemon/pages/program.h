@@ -25,7 +25,6 @@ struct program_job {
         const char *key;                       /* file: context-key.h */
         bool persistent;                       /* at servers that have a directory for it */
         bool force;                            /* a person vouches for it */
-        bool dry_run;                          /* it is only looked at: no mirror is promoted for it */
         struct context_progress progress;
 };
 
