@@ -3,7 +3,7 @@
 with systemd and a unit."""
 import pytest
 
-from expect import moved, rejoined, said
+from expect import fault, moved, rejoined, said
 from testbed.guests import BUILD
 from testbed.policy import policy
 from testbed.stand import Stand
@@ -61,8 +61,7 @@ def test_pair_of_different_systems_is_armed(mixed):
 
 def test_rehearsal_on_the_full_system_starts_nothing(mixed):
     flows, pid = mixed.n_flows(), mixed.app_pid("a", "db")
-    done = mixed.failoverd.ctl("drill", "p", "--level", "rehearse")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = mixed.failoverd.must("drill", "p", "--level", "rehearse")
     assert "rehearsed 128 of 128 MiB" in done.stdout, done.stdout
     assert unit_state(mixed) == "inactive"
     until(lambda: mixed.status()["rehearsal"] is None, 60, "the memory is given back")
@@ -104,13 +103,10 @@ def test_unit_killed_moves_to_the_small_system(mixed):
 
 
 def test_panic_of_the_full_system_moves_the_application_and_it_boots_again_as_the_standby(mixed):
-    assert mixed.failoverd.ctl("switch", "p").returncode == 0
+    mixed.failoverd.must("switch", "p")
     mixed.wait_armed(30)
     assert mixed.active == "b"
-    before = mixed.n_flows()
-    mixed.guests["b"].send("echo c > /proc/sysrq-trigger")
-    flow = mixed.wait_failover(before, 60)
-    moved(mixed, flow, "os-failure", "b", "a")
+    _, _, flow = fault(mixed, mixed.panic, seconds=60)
     print(f"recovered in {flow['recovery_usec'] / 1e6:.3f} s")
     mixed.wait_armed(BOOT_SECONDS)
     rejoined(mixed, "b", "a", flow)
