@@ -132,6 +132,20 @@ static void overlays_take_the_place_of_old_ones_and_give_it_back(void) {
         CHECK(system(command) == 0);
 }
 
+/* A standby's are called after the VM's own file, however many there were. */
+static void names_of_overlays_do_not_grow(void) {
+        struct context_disk disk = { .target = "vda", .path = strdup("/d/x.raw.standby~7"), .format = strdup("qcow2"),
+                                     .writable = true };
+
+        REQUIRE(context_overlays_name(&disk, 1, "standby~8", NULL) == 0);
+        CHECK_TEXT(disk.overlay, "/d/x.raw.standby~8");
+        REQUIRE(context_overlays_name(&disk, 1, "night", NULL) == 0);
+        CHECK_TEXT(disk.overlay, "/d/x.raw.night");
+        free(disk.path);
+        free(disk.format);
+        free(disk.overlay);
+}
+
 static void a_vm_with_swapped_memory_on_servers_is_not_saved(void) {
         static const char xml[] = "<domain><devices><disk type='network'><source protocol='nbd' name='x'/>"
                                   "<target dev='vdb'/><serial>failover-1</serial><alias name='ua--overflow'/></disk>"
@@ -150,6 +164,12 @@ static void no_overlay_is_followed_but_those_beside_the_disks_of_the_xml(void) {
 
         CHECK(context_overlays_trust(&manifest, NULL) == 0);
         free(disk.overlay);
+        disk.overlay = strdup("/x y.raw.standby~7"); /* of a VM that stands alone */
+        CHECK(context_overlays_trust(&manifest, NULL) == 0);
+        free(disk.overlay);
+        disk.overlay = strdup("/x y.raw.standby~7/../../etc/shadow");
+        CHECK(context_overlays_trust(&manifest, NULL) == -EPERM);
+        free(disk.overlay);
         disk.overlay = strdup("/etc/shadow");
         CHECK(context_overlays_trust(&manifest, NULL) == -EPERM);
         free(disk.path);
@@ -166,5 +186,6 @@ TEST_MAIN("context-disk",
           TEST(disks_that_changed_or_are_in_use_are_refused),
           TEST(what_nobody_can_look_at_needs_a_word),
           TEST(overlays_take_the_place_of_old_ones_and_give_it_back),
+          TEST(names_of_overlays_do_not_grow),
           TEST(a_vm_with_swapped_memory_on_servers_is_not_saved),
           TEST(no_overlay_is_followed_but_those_beside_the_disks_of_the_xml))
