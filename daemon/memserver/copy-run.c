@@ -373,8 +373,9 @@ void *copy_run(void *userdata) {
                 int r = copy->begun && !copy_is_mirror(copy) ? 0 : begin_session(copy, &error);
 
                 if (r == 0) {
-                        pause = PAUSE_FIRST_USEC;
                         r = serve(copy);
+                        if (copy->filled) /* else it is filled ever more seldom: it may have no room */
+                                pause = PAUSE_FIRST_USEC;
                         if (r != -ENOTCONN && r != -EPERM)
                                 error_set(&error, r, "%s", strerror(-r));
                 }

@@ -258,6 +258,9 @@ def test_a_full_mirror_is_gone_on_without_at_once(servers):
     until(lambda: not writer.is_alive(), SECONDS, "all is saved")
     told = primary.space()
     assert told["held_bytes"] == 32 * MIB and told["mirror"] in ("connecting", "filling")
+    tried, began = primary.events().count("filling"), time.monotonic()
+    until(lambda: primary.events().count("filling") >= tried + 3, 3 * SECONDS, "it is tried again")
+    assert time.monotonic() - began > 0.55, "ever more seldom: after 0.1 s, 0.2 s, 0.4 s, and so on"
     primary.kill()
     with pytest.raises(Refused):
         keeper.promote(token=2, lost_usec=0)
