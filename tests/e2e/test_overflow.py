@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 
-import pytest
+import nbd
 
 from testbed.guests import Guests
 from testbed.overflow import MemoryServers, Overflow
@@ -19,12 +19,39 @@ PATIENCE = 240    # seconds, of an emulated guest beside other load
 WORD = 0x9e3779b97f4a7c15    # of tests/guest/fill.c
 
 
-def sum_of_words(mib=FILLED_MIB):
+def sum_of_words(mib=FILLED_MIB, seed=0):
     n = mib * MIB // 8
-    return WORD * (n * (n - 1) // 2) % 2**64
+    return WORD * (n * (n - 1) // 2 + n * (seed << 32)) % 2**64
 
 
-class Stand:
+class Process:
+    """A process of a node that has its memory at a server by itself: any NBD client."""
+    PAGES = 1024
+
+    def __init__(self, overflow, server, node, owner):
+        self.mark = f"{node}/{owner}/"
+        capability = overflow.ask(server, "open", node=node, owner=owner, space="heap", size_bytes=self.PAGES * 4096,
+                                  token=1)["capability"]
+        self.nbd = nbd.NBD()
+        self.nbd.connect_uri(overflow.uri(server).replace("///", f"///{capability}"))
+
+    def page(self, number):
+        return (f"{self.mark}{number};".encode() * 4096)[:4096]
+
+    def write(self):
+        for number in range(self.PAGES):
+            self.nbd.pwrite(self.page(number), number * 4096)
+
+    def check(self):
+        for number in range(self.PAGES):
+            assert self.nbd.pread(4096, number * 4096) == self.page(number)
+        self.nbd.shutdown()
+
+
+class TwoNodes:
+    """Guest a of node n1 and guest b of node n2, each with a pager attached by hand. Two of four servers have pages of
+    both; a's are balanced between three."""
+
     def __init__(self):
         self.session = Session()
         self.guests = self.overflow = None
@@ -32,19 +59,29 @@ class Stand:
             self.session.start_bus()
             self.session.start_libvirtd()
             self.guests = Guests(self.session)
-            self.guests.define("a", GUEST_MIB, [])
-            self.session.virsh("start", "a")
-            self.overflow = Overflow(self.session, ("one", "two"), "512MiB", "512MiB")
+            for vm in ("a", "b"):
+                self.guests.define(vm, GUEST_MIB, [])
+                self.session.virsh("start", vm)
+            self.overflow = Overflow(self.session, ("one", "two", "three", "four"), "1GiB")
+            self.overflow.start_pager("a", "n1", "512MiB", ("one", "two", "three"), *self.overflow.balanced)
+            self.overflow.start_pager("b", "n2", "512MiB", ("four", "one"))
         except BaseException:
             self.close()
             raise
 
-    def shell(self, command, seconds=30):
-        return self.guests["a"].run(command, seconds)
+    def attach(self, vm):
+        self.guests[vm].run("true", 90)
+        self.overflow.attach(vm)
+        until(lambda: "/dev/vda" in self.guests[vm].run("cat /proc/swaps"), PATIENCE, "the agent switches the disk on")
+        assert int(self.guests[vm].run("awk '/^MemTotal/ { print $2 }' /proc/meminfo")) < GUEST_MIB * 1024
 
-    def count(self, name):
-        words = self.shell(f"cat /run/{name}.count 2>/dev/null").split()
-        return int(words[0]) if words else 0
+    def fill(self, vm, seed):
+        self.guests[vm].run(f"(fill words {FILLED_MIB} {seed} > /run/words 2>&1 &)")
+
+    def said(self, vm):
+        """By the program that fills and verifies, at its end."""
+        return until(lambda: self.guests[vm].run("grep -v filled /run/words", PATIENCE), PATIENCE,
+                     lambda: repr(self.overflow.status(vm))).strip()
 
     def close(self):
         if self.guests:
@@ -54,52 +91,38 @@ class Stand:
         self.session.close()
 
 
-@pytest.fixture
-def stand():
-    stand = Stand()
-    yield stand
-    stand.close()
-
-
-def fill_more_than_there_is(stand, fault):
-    """A program that fills twice what the guest has; in the middle of that the primary is lost."""
+def test_guests_and_processes_of_two_nodes_never_mix_while_pages_are_moved_and_a_server_stalls(request):
+    """Each guest fills 300 MiB of 160 and verifies every word, and two processes on each node have memory of their own.
+    In the middle of that b's server stands still, and the one that has a's pages is told to be rid of them."""
+    stand = TwoNodes()
+    request.addfinalizer(stand.close)
     overflow = stand.overflow
-    stand.shell("true", 60)
-    overflow.attach("a")
-    until(lambda: "/dev/vda" in stand.shell("cat /proc/swaps"), 30, "the agent switches the disk on")
-    assert int(stand.shell("awk '/^MemTotal/ { print $2 }' /proc/meminfo")) < GUEST_MIB * 1024
+    processes = [Process(overflow, server, node, owner) for node in ("n1", "n2")
+                 for owner, server in (("process:7", "one"), ("process:8", "two"))]
+    for process in processes:
+        process.write()
+    for seed, vm in enumerate(("a", "b"), 1):
+        stand.attach(vm)
+        stand.fill(vm, seed)
 
-    stand.shell(f"(fill words {FILLED_MIB} > /run/words 2>&1 &)")
-    until(lambda: overflow.status()["saved_bytes"] > 60 * MIB, PATIENCE, lambda: stand.shell("cat /run/words; free"))
-    assert "filled" not in stand.shell("cat /run/words")
-    overflow.signal("one", fault)
+    for vm in ("b", "a"):
+        until(lambda: overflow.status(vm)["saved_bytes"] > 60 * MIB, PATIENCE, lambda: repr(overflow.status(vm)))
+        if vm == "b":
+            overflow.signal("four", signal.SIGSTOP)
+    (source,) = [name for name in overflow.servers if overflow.control(name) == overflow.status()["primary"]]
+    assert overflow.ask(source, "drain", on=True)["result"] == 0
+    until(lambda: overflow.status()["moves"] > 0, PATIENCE, lambda: repr(overflow.status()))
 
-    said = until(lambda: stand.shell("grep -v filled /run/words"), PATIENCE, lambda: repr(overflow.status()))
-    told = overflow.status()
-    print(f"{fault.name}: saved {told['saved_bytes'] // MIB} MiB, returned {told['returned_bytes'] // MIB} MiB")
-    assert said.strip() == f"sum {sum_of_words()}"
-    assert told["takeovers"] == 1 and told["primary"] == overflow.control("two") and told["lost_bytes"] == 0
-    assert told["saved_bytes"] > (FILLED_MIB - GUEST_MIB) * MIB < told["returned_bytes"]
-
-
-def test_guest_of_160_mib_verifies_300_mib_though_the_primary_stalls(stand):
-    fill_more_than_there_is(stand, signal.SIGSTOP)
-
-
-def test_traffic_stops_when_memory_suffices_again_after_the_primary_was_killed(stand):
-    """What another program had to page out comes home, and nothing is left at the servers."""
-    stand.shell(f"(fill run small {SMALL_MIB} > /run/small 2>&1 &)")
-    until(lambda: stand.count("small") > 0, PATIENCE, "it has filled its memory")
-    fill_more_than_there_is(stand, signal.SIGKILL)
-    held = stand.overflow.status()["held_bytes"]
-    until(lambda: stand.overflow.status()["held_bytes"] < MIB, PATIENCE, lambda: repr(stand.overflow.status()))
-    assert held > SMALL_MIB * MIB / 2, "nothing was left to come home"
-    said = stand.overflow.status()
-    counted = stand.count("small")
-    until(lambda: stand.count("small") > counted + 50, PATIENCE, "it goes on, and finds what it wrote")
-    told = stand.overflow.status()
-    assert (told["saved_bytes"], told["returned_bytes"]) == (said["saved_bytes"], said["returned_bytes"])
-    assert "/dev/vda" in stand.shell("cat /proc/swaps"), "it is there for the next time"
+    for node, vm, seed in (("n1", "a", 1), ("n2", "b", 2)):
+        assert stand.said(vm) == f"sum {sum_of_words(seed=seed)}"
+        told = overflow.status(vm)
+        print(f"{vm}: saved {told['saved_bytes'] // MIB} MiB, returned {told['returned_bytes'] // MIB} MiB")
+        assert told["lost_bytes"] == 0 and (told["node"], told["owner"]) == (node, vm)
+        assert told["saved_bytes"] > (FILLED_MIB - GUEST_MIB) * MIB < told["returned_bytes"]
+    assert overflow.status("a")["primary"] != overflow.control(source)
+    assert overflow.status("b")["takeovers"] > 0 and overflow.status("b")["primary"] == overflow.control("one")
+    for process in processes:
+        process.check()
 
 
 # ---- by the policy alone ----
@@ -155,6 +178,15 @@ class PolicyStand(PairStand):
         until(lambda: self.said("memory servers answer again"), 30, lambda: repr(self.pager()))
         until(lambda: self.pager()["mirror_state"] == "complete", 60, lambda: repr(self.pager()))
 
+    def until_quiet(self):
+        """The pages are home, and who has them goes on without the servers."""
+        until(lambda: self.pager()["held_bytes"] < MIB, PATIENCE, lambda: repr(self.pager()))
+        before = self.pager()
+        counted = self.count("small")
+        until(lambda: self.count("small") > counted + 50, PATIENCE, "it goes on, and finds what it wrote")
+        after = self.pager()
+        assert (after["saved_bytes"], after["returned_bytes"]) == (before["saved_bytes"], before["returned_bytes"])
+
     def pager_pids(self):
         mark = f"parameters={self.session.path('runtime/pagers/a.conf')}".encode()
         return [pid for pid in self.session.processes() if mark in cmdline(pid)]
@@ -187,11 +219,15 @@ def cmdline(pid):
 
 
 def test_policy_alone_lets_a_guest_outgrow_its_memory_and_takes_that_back(request):
-    """The primary is killed in the middle and so is failoverd; at last the policy wants no overflow any more."""
+    """Both servers stall, which is no failure of the guest's; then the primary is killed in the middle, and so is
+    failoverd. What another program had to page out comes home when memory suffices again, and no traffic is left. At
+    last the policy wants no overflow any more."""
     with PolicyStand() as stand:
         request.node.stand = stand
         until(stand.is_on, PATIENCE, lambda: stand.failoverd.log())
         until(lambda: stand.pager()["mirror_state"] == "complete", 60, lambda: repr(stand.pager()))
+        stand.shell("a", f"(fill run small {SMALL_MIB} > /run/small 2>&1 &)")
+        until(lambda: stand.count("small") > 0, PATIENCE, "it has filled its memory")
         stand.shell("a", f"(fill words {FILLED_MIB} > /run/words 2>&1 &)")
         until(lambda: stand.pager()["saved_bytes"] > 40 * MIB, PATIENCE, lambda: repr(stand.pager()))
         assert "filled" not in stand.shell("a", "cat /run/words")
@@ -205,7 +241,11 @@ def test_policy_alone_lets_a_guest_outgrow_its_memory_and_takes_that_back(reques
         assert said.strip() == f"sum {sum_of_words()}"
         told = stand.pager()
         assert told["takeovers"] == 1 and told["lost_bytes"] == 0 and told["owner"] == "a"
+        assert told["saved_bytes"] > (FILLED_MIB - GUEST_MIB) * MIB < told["returned_bytes"]
         assert stand.pager_pids() == pids and len(pids) == 1, "it is the same one, and the only one"
+        assert told["held_bytes"] > SMALL_MIB * MIB / 2, "nothing was left to come home"
+        stand.until_quiet()
+        assert stand.is_on(), "it is there for the next time"
 
         assert stand.failoverd.ctl("policy", "apply", stand.session.write("without", stand.text(False))).returncode == 0
         until(lambda: not stand.is_on(), PATIENCE, lambda: stand.failoverd.log())
@@ -235,7 +275,7 @@ def test_slices_of_the_overflow_disk_go_and_come_with_the_servers_room(request):
         until(lambda: stand.said("memory servers have room for"), PATIENCE, lambda: stand.failoverd.log())
         until(lambda: len(stand.slices()) == 2, PATIENCE, lambda: stand.failoverd.log())
         stand.shell("a", f"(fill run small {SMALL_MIB} > /run/small 2>&1 &)")
-        until(lambda: stand.count("small") > 0, 30, "it has filled its memory")
+        until(lambda: stand.count("small") > 0, PATIENCE, "it has filled its memory")
         stand.shell("a", "(fill words 130 > /run/words 2>&1 &)")
         until(lambda: stand.pager()["saved_bytes"] > 20 * MIB, PATIENCE, lambda: repr(stand.pager()))
         other = fill_server(stand, "one", 150)
@@ -247,7 +287,7 @@ def test_slices_of_the_overflow_disk_go_and_come_with_the_servers_room(request):
         more = fill_server(stand, "one", 60, "more")
         until(lambda: not stand.is_on(), PATIENCE, lambda: stand.shell("a", "cat /proc/swaps; free"))
         counted = stand.count("small")
-        until(lambda: stand.count("small") > counted + 50, 30, "it goes on, and finds what it wrote")
+        until(lambda: stand.count("small") > counted + 50, PATIENCE, "it goes on, and finds what it wrote")
         assert stand.pager()["lost_bytes"] == 0 and stand.pager()["held_bytes"] < MIB
         assert "I/O error" not in stand.shell("a", "dmesg")
 

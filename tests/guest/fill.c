@@ -8,7 +8,8 @@
  *   fill check NAME       exit 0 while that makes progress: the health check
  *   fill spin NAME        go through 4 MiB of node 0 without end and count the rounds: for measuring
  *   fill touch MIB [NODE]  write MIB mebibytes once, print "touched in N us" and give them back: for measuring
- *   fill words MIB        write every word of MIB mebibytes, say "filled", check every one and print their sum
+ *   fill words MIB [SEED]  write every word of MIB mebibytes, say "filled", check every one and print their sum; other
+ *                         words for another SEED
  *   fill wait NODE MIB    until NUMA node NODE has that much memory, then say so: for measuring
  *
  * /run/NAME.pid holds its process id, /run/NAME.count the counter (0 until all is written) and the time
@@ -173,22 +174,22 @@ static int touch(size_t mib) {
 }
 
 /* No two words are the same. */
-static uint64_t word(uint64_t i) {
-        return i * UINT64_C(0x9e3779b97f4a7c15);
+static uint64_t word(uint64_t i, uint64_t seed) {
+        return (i + (seed << 32)) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-static int words(size_t mib) {
+static int words(size_t mib, uint64_t seed) {
         size_t size = mib * 1024 * 1024, n = size / sizeof(uint64_t);
         uint64_t *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), sum = 0;
 
         if (memory == MAP_FAILED)
                 return fail("mmap");
         for (uint64_t i = 0; i < n; i++)
-                memory[i] = word(i);
+                memory[i] = word(i, seed);
         puts("filled");
         fflush(stdout);
         for (uint64_t i = 0; i < n; i++) {
-                if (memory[i] != word(i)) {
+                if (memory[i] != word(i, seed)) {
                         printf("word %llu is lost\n", (unsigned long long) i);
                         return EXIT_LOST;
                 }
@@ -241,6 +242,8 @@ static int wait_for_node(const char *node, long mib) {
 int main(int argc, char *argv[]) {
         long mib = argc >= 4 ? strtol(argv[3], NULL, 10) : 0, node = argc == 5 ? strtol(argv[4], NULL, 10) : -1;
 
+        if ((argc == 3 || argc == 4) && strcmp(argv[1], "words") == 0 && strtol(argv[2], NULL, 10) > 0)
+                return words((size_t) strtol(argv[2], NULL, 10), argc == 4 ? strtoull(argv[3], NULL, 10) : 0);
         if (argc == 5 && (node < 0 || node >= 64 || stay_on(node) < 0))
                 return fail("NODE");
         if ((argc == 4 || argc == 5) && strcmp(argv[1], "run") == 0 && mib > 0)
@@ -250,8 +253,6 @@ int main(int argc, char *argv[]) {
                         return fail("NODE");
                 return touch((size_t) strtol(argv[2], NULL, 10));
         }
-        if (argc == 3 && strcmp(argv[1], "words") == 0 && strtol(argv[2], NULL, 10) > 0)
-                return words((size_t) strtol(argv[2], NULL, 10));
         if (argc == 3 && strcmp(argv[1], "spin") == 0)
                 return stay_on(0) < 0 ? fail("node 0") : spin(argv[2]);
         if (argc == 3 && strcmp(argv[1], "check") == 0)
@@ -259,6 +260,6 @@ int main(int argc, char *argv[]) {
         if (argc == 4 && strcmp(argv[1], "wait") == 0 && mib > 0)
                 return wait_for_node(argv[2], mib);
         fprintf(stderr, "usage: fill run NAME MIB [NODE] | fill touch MIB [NODE] | fill spin NAME | fill check NAME "
-                        "|\n       fill words MIB | fill wait NODE MIB\n");
+                        "|\n       fill words MIB [SEED] | fill wait NODE MIB\n");
         return 2;
 }

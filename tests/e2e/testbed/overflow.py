@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Memory servers and a pager between them and a guest, run by the session's user as QEMU is."""
+import contextlib
 import json
 import os
 import signal
+import socket
 
 from .guests import BUILD
 from .session import accepts
@@ -16,10 +18,19 @@ DISK = """<disk type='network' device='disk'>
 """
 
 
+def free_addresses(n):
+    """For datagrams."""
+    with contextlib.ExitStack() as stack:
+        free = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(n)]
+        for one in free:
+            one.bind(("127.0.0.1", 0))
+        return ["{}:{}".format(*one.getsockname()) for one in free]
+
+
 class MemoryServers:
     """`names` are servers of `memory` each; with ports, one for each, they are on those, without TLS."""
 
-    def __init__(self, session, names, memory, ports=()):
+    def __init__(self, session, names, memory, ports=(), parameters=()):
         self.session = session
         self.servers = {}
         self.make_plugin("daemon/memserver/failover-memserver-plugin.so")
@@ -28,6 +39,7 @@ class MemoryServers:
             self.servers[name] = self.nbdkit(name, session.path("failover-memserver-plugin.so"), f"memory={memory}",
                                              f"control={self.control(name)}", "lock=no",
                                              *(["tls-required=no"] if ports else []),
+                                             *(parameters[i] if parameters else []),
                                              port=ports[i] if ports else None)
         for name in names:
             until(lambda: accepts(self.control(name)), 30, lambda: self.log(name))
@@ -70,32 +82,56 @@ class MemoryServers:
 
 
 class Overflow(MemoryServers):
-    """The same with a pager, to which the first is the primary at first, attached by hand."""
+    """The same with an arbitrator, and with pagers that are attached by hand."""
 
-    def __init__(self, session, names, memory, size, deadline="1s"):
-        super().__init__(session, names, memory)
-        pager = self.pager_plugin
-        self.socket = session.path("pager.nbd")
-        where = [f"server={self.control(name)},{self.uri(name)}" for name in names]
-        self.pager = self.nbdkit("pager", pager, f"size={size}", "node=n1", "owner=a", "lock=no",
-                                 f"deadline={deadline}", f"status={session.path('pager.json')}", *where)
-        self.until(60, state="serving", primary=self.control(names[0]), mirror_state="complete")
+    def __init__(self, session, names, memory):
+        self.pagers = {}
+        at_servers, self.balanced = self.start_arbitrator(session, len(names))
+        super().__init__(session, names, memory, parameters=at_servers)
 
-    def status(self):
+    def start_pager(self, vm, node, size, servers, *options):
+        """With the options `balanced`, the pages are moved to wherever most room is, as the arbitrator says; else the
+        first server is the primary at first."""
+        where = [f"server={self.control(name)},{self.uri(name)}" for name in servers]
+        self.pagers[vm] = self.nbdkit(f"pager-{vm}", self.pager_plugin, f"size={size}", f"node={node}", f"owner={vm}",
+                                      "lock=no", "deadline=2s", f"status={self.session.path(f'{vm}.json')}", *options,
+                                      *where)
+        self.until(60, vm, state="serving", mirror_state="complete")
+
+    def start_arbitrator(self, session, n_servers):
+        """What each server, and a pager, is started with."""
+        program = session.copy(os.path.join(BUILD, "daemon/failover-arbitrator"), "failover-arbitrator")
+        key = session.write("discovery.key", "0123456789abcdef0123456789abcdef")
+        os.chmod(key, 0o600)
+        where, *listen = free_addresses(1 + n_servers)
+        self.arbitrator = session.spawn(program, f"--listen={where}", f"--key={key}", log="arbitrator.log")
+        return ([(f"discovery={address}", f"arbitrator={where}", f"discovery-key={key}") for address in listen],
+                ("return=asked", "decided=arbitrator", f"discovery={where}", f"discovery-key={key}"))
+
+    def ask(self, name, call, **arguments):
+        """The first line of a server's answer."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(30)
+            control.connect(self.control(name))
+            control.sendall(json.dumps({"version": 1, "id": 1, "call": call, **arguments}).encode() + b"\n")
+            return json.loads(control.makefile().readline())
+
+    def status(self, vm="a"):
         try:
-            with open(self.session.path("pager.json")) as f:
+            with open(self.session.path(f"{vm}.json")) as f:
                 return json.load(f)
         except FileNotFoundError:
             return {}
 
-    def until(self, seconds, **wanted):
-        until(lambda: all(self.status().get(key) == value for key, value in wanted.items()), seconds,
-              lambda: f"{wanted} in {self.status()}\n{self.log('pager')}")
+    def until(self, seconds, vm="a", **wanted):
+        until(lambda: all(self.status(vm).get(key) == value for key, value in wanted.items()), seconds,
+              lambda: f"{wanted} in {self.status(vm)}\n{self.log(f'pager-{vm}')}")
 
     def attach(self, domain, target="vdz"):
         """To a guest that runs."""
-        path = self.session.write("overflow.xml", DISK.format(socket=self.socket, target=target))
+        disk = DISK.format(socket=self.session.path(f"pager-{domain}.nbd"), target=target)
+        path = self.session.write(f"overflow-{domain}.xml", disk)
         self.session.virsh("attach-device", domain, path, "--live")
 
     def processes(self):
-        return (self.pager, *super().processes())
+        return (*self.pagers.values(), *super().processes(), self.arbitrator)
