@@ -32,6 +32,7 @@ struct drop {
         struct space_name name;
         struct place places[SERVERS_MAX];
         size_t n_places;
+        bool any_silent;
 };
 
 static struct control_ask ask_at(const struct drop *drop, const struct place *place) {
@@ -99,7 +100,6 @@ static int check(const struct drop *drop, struct json_object *region, const stru
 static int look(struct drop *drop) {
         struct json_object *region = region_of_policy(drop->root, drop->name.owner, drop->name.space);
         bool primary_goes = false;
-        int code = CTL_OK;
         size_t n = 0;
 
         for (size_t i = 0; i < drop->n_places; i++) {
@@ -110,7 +110,7 @@ static int look(struct drop *drop) {
                         continue; /* it stays there */
                 drop->places[i].r = control_ask_space(&ask, &drop->places[i].status, &error);
                 if (drop->places[i].r < 0)
-                        code = ctl_fail(CTL_FAILED, "%s: %s", drop->places[i].name, error_text(&error));
+                        drop->any_silent = ctl_fail(CTL_FAILED, "%s: %s", drop->places[i].name, error_text(&error));
                 error_deinit(&error);
                 n += drop->places[i].r > 0;
                 primary_goes |= drop->places[i].r > 0 && drop->places[i].status.role == SPACE_PRIMARY;
@@ -118,11 +118,11 @@ static int look(struct drop *drop) {
         for (size_t i = 0; i < drop->n_places; i++)
                 if (drop->places[i].r > 0 && check(drop, region, &drop->places[i], primary_goes) != CTL_OK)
                         return CTL_FAILED;
-        if (n == 0 && code == CTL_OK)
+        if (n == 0 && !drop->any_silent)
                 return ctl_fail(CTL_FAILED, "nothing of region %s of %s is left at %s; failoverctl regions lists what "
                                 "is", drop->name.space, drop->name.owner,
                                 drop->ctl->n_servers > 0 ? "these servers" : "the policy's memory servers");
-        return n == 0 ? code : CTL_OK;
+        return n == 0 ? CTL_FAILED : CTL_OK;
 }
 
 static int note(struct json_object *root, const struct place *place) {
@@ -180,7 +180,7 @@ static int run(struct drop *drop) {
         mirrors = drop_all(drop, SPACE_MIRROR, done);
         if (drop->ctl->json)
                 ctl_print_json(done);
-        return code == CTL_OK ? mirrors : code;
+        return code != CTL_OK || drop->any_silent ? CTL_FAILED : mirrors;
 }
 
 int verb_regions_drop(struct ctl *ctl) {

@@ -132,6 +132,9 @@ def test_what_somebody_uses_or_may_have_the_latest_is_not_dropped_by_mistake(ser
     assert "what may be left there is not known" in failoverd.ctl("regions").stdout
     silent = failoverd.ctl("regions", "drop", "shop", "basket")
     assert silent.returncode == 1 and server.control_path in silent.stderr
+    store(annex, failoverd, "shop", "basket")
+    silent = failoverd.ctl("regions", "drop", "shop", "basket", "--server", "depot", "--server", annex.control_path)
+    assert silent.returncode == 1 and server.control_path in silent.stderr and "is dropped at" in silent.stdout
 
 
 def test_what_is_left_goes_with_its_mirror(servers, server, failoverd):
