@@ -94,6 +94,7 @@ static bool begin_survey(struct manager *manager, usec_t now) {
                         question->pid = hypervisor_pid(manager->hypervisor, slot, side);
                         if (question->pid <= 0)
                                 continue;
+                        strcpy(question->domain, pair->policy->members[side].domain);
                         for (size_t app = 0; app < pair->policy->n_applications; app++)
                                 strcpy(question->apps.names[app], pair->policy->applications[app].name);
                         n++;

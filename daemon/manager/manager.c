@@ -209,7 +209,7 @@ static int open_outside(struct manager *manager, const struct manager_options *o
         if (r < 0)
                 return error_set(error, r, "the threads that follow memory from VM to VM cannot be started: %s",
                                  strerror(-r));
-        r = resident_survey_new("/proc", &manager->survey);
+        r = resident_survey_new("/proc", options->helper_path, &manager->survey);
         if (r < 0)
                 return error_set(error, r, "out of memory");
         r = manager_open_regions(manager, error);

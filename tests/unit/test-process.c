@@ -12,6 +12,7 @@
 
 #include "daemon/core/event.h"
 #include "daemon/host/helper-client.h"
+#include "daemon/host/memory/resident.h"
 #include "daemon/host/process.h"
 #include "tests/unit/place.h"
 
@@ -369,6 +370,58 @@ static void the_helper_refuses_other_users_processes_and_nonsense(void) {
         CHECK(helper_call(path, HELPER_KILL, place.name, WAIT_USEC, NULL, NULL) == -ENOTCONN);
 }
 
+/* A real QEMU, halted, with the memory of two regions: one all resident, one not touched. */
+static pid_t real_qemu_start(const struct place *place) {
+        char name[NAME_LEN + 16];
+        pid_t pid = fork();
+
+        REQUIRE(pid >= 0);
+        if (pid > 0)
+                return pid;
+        snprintf(name, sizeof(name), "guest=%s", place->name);
+        execlp("qemu-system-x86_64", "qemu-system-x86_64", "-name", name, "-S", "-machine", "none", "-nodefaults",
+               "-display", "none", "-object",
+               "{\"qom-type\":\"memory-backend-ram\",\"id\":\"memua-db\",\"prealloc\":true,\"size\":67108864}",
+               "-object",
+               "{\"qom-type\":\"memory-backend-ram\",\"id\":\"memua-web\",\"size\":201326592}", NULL);
+        _exit(127);
+}
+
+static void regions_of_another_users_qemu_are_sampled_through_the_helper(void) {
+        static const struct app_names apps = { { "db", "none", "web" } };
+        _cleanup_close_ int listen_fd = -1;
+        usec_t end = now_usec() + WAIT_USEC;
+        struct resident_parts parts = { 0 };
+        struct drand48_data random;
+        struct place place;
+        pid_t helper, qemu;
+        char path[108];
+        int r;
+
+        if (system("command -v qemu-system-x86_64 > /dev/null") != 0) {
+                printf("skipped: no qemu-system-x86_64 here ");
+                return;
+        }
+        srand48_r(1, &random);
+        place_init(&place);
+        listen_fd = listen_unix(&place, SOCK_SEQPACKET, path);
+        helper = helper_start(&place, own_user(), listen_fd);
+        qemu = real_qemu_start(&place);
+        write_pid_file(&place, qemu);
+        do /* until it has made its memory */
+                r = resident_sample_regions(path, place.name, &apps, &random, &parts);
+        while ((r < 0 || parts.apps[0].bytes < 64 * MIB || !parts.apps[2].known) && now_usec() < end &&
+               poll(NULL, 0, 10) == 0);
+        CHECK(r == 0 && parts.apps[0].known && parts.apps[0].bytes == 64 * MIB && parts.apps[0].error_bytes == 0);
+        CHECK(parts.apps[2].known && parts.apps[2].bytes <= parts.apps[2].error_bytes && parts.apps[2].error_bytes > 0);
+        CHECK(!parts.apps[1].known && !parts.system.known && !parts.overhead.known);
+        REQUIRE(kill(qemu, SIGKILL) == 0 && waitpid(qemu, NULL, 0) == qemu);
+        CHECK(resident_sample_regions(path, place.name, &apps, &random, &parts) < 0);
+        helper_end(helper);
+        CHECK(resident_sample_regions("/nonexistent", place.name, &apps, &random, &parts) == -ENOTCONN);
+        place_deinit(&place);
+}
+
 TEST_MAIN("process",
           TEST(the_process_in_the_pid_file_is_found),
           TEST(only_the_exact_name_is_taken),
@@ -381,4 +434,5 @@ TEST_MAIN("process",
           TEST(how_a_process_ended_is_told_where_the_kernel_knows),
           TEST(process_that_ended_by_itself_with_an_error_was_not_asked_to),
           TEST(the_helper_opens_and_signals_the_domain_s_process),
+          TEST(regions_of_another_users_qemu_are_sampled_through_the_helper),
           TEST(the_helper_refuses_other_users_processes_and_nonsense))

@@ -234,7 +234,7 @@ static bool wait_for(struct resident_survey *survey) {
 }
 
 static void a_survey_answers_for_each_process(void) {
-        struct resident_question questions[] = { { PID, names }, { PID + 1, names } };
+        struct resident_question questions[] = { { PID, "a", names }, { PID + 1, "b", names } };
         static const char cmdline[] = HEAD NODES DEVICES;
         struct resident_survey *survey = NULL;
         struct resident_answer answer;
@@ -243,7 +243,7 @@ static void a_survey_answers_for_each_process(void) {
         proc_init(&proc);
         write_file(&proc, "cmdline", cmdline, sizeof(cmdline) - 1);
         write_file(&proc, "smaps", PROGRAM WEB DB NODE0 NODE1_2, strlen(PROGRAM WEB DB NODE0 NODE1_2));
-        REQUIRE(resident_survey_new(proc.root, &survey) == 0);
+        REQUIRE(resident_survey_new(proc.root, NULL, &survey) == 0);
         CHECK(resident_survey_find(survey, RESIDENT_COUNTED, PID, &answer) == -ENOENT);
         CHECK(resident_survey_begin(survey, questions, 0, 1) == 0);
         REQUIRE(resident_survey_begin(survey, questions, 2, 1) == 1);

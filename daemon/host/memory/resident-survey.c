@@ -20,7 +20,7 @@
 /* What one kind of look has found last. */
 struct look {
         bool wanted;      /* of the thread, while it works */
-        usec_t seen_usec; /* when it ended; 0: there was none */
+        usec_t seen_usec; /* when one ended that found something; 0: none did */
         usec_t next_usec; /* not before then */
         struct resident_answer *answers;
         size_t n_answers;
@@ -30,7 +30,7 @@ struct look {
 struct resident_survey {
         pthread_mutex_t lock;
         unsigned n_refs;
-        char *proc;
+        char *proc, *helper_path; /* the latter may be NULL */
         bool working;
 
         struct resident_question *questions; /* the thread's, while it works */
@@ -52,13 +52,25 @@ static void survey_unref(struct resident_survey *survey) {
         for (int i = 0; i < RESIDENT_LOOK_MAX; i++)
                 free(survey->looks[i].answers);
         free(survey->proc);
+        free(survey->helper_path);
         free(survey);
+}
+
+static int sample(struct resident_survey *survey, const struct resident_question *question, const char *directory,
+                  struct resident_parts *ret) {
+        int r = resident_sample_parts(directory, &question->apps, &survey->random, ret);
+
+        return (r == -EACCES || r == -EPERM) && survey->helper_path
+                       ? resident_sample_regions(survey->helper_path, question->domain, &question->apps,
+                                                 &survey->random, ret)
+                       : r;
 }
 
 static void ask(struct resident_survey *survey, enum resident_look kind) {
         struct resident_answer *answers = calloc(survey->n_questions, sizeof(*answers));
         usec_t before = clock_usec(CLOCK_THREAD_CPUTIME_ID);
         struct look *look = &survey->looks[kind];
+        bool found = false;
 
         for (size_t i = 0; answers && i < survey->n_questions; i++) {
                 const struct resident_question *question = &survey->questions[i];
@@ -69,13 +81,16 @@ static void ask(struct resident_survey *survey, enum resident_look kind) {
                 answer->pid = question->pid;
                 answer->result = kind == RESIDENT_COUNTED
                                          ? resident_read_parts(directory, &question->apps, &answer->parts)
-                                         : resident_sample_parts(directory, &question->apps, &survey->random,
-                                                                 &answer->parts);
+                                         : sample(survey, question, directory, &answer->parts);
                 answer->seen_usec = clock_usec(CLOCK_BOOTTIME);
+                found |= answer->result >= 0;
         }
         pthread_mutex_lock(&survey->lock);
-        look->seen_usec = clock_usec(CLOCK_BOOTTIME);
-        look->next_usec = look->seen_usec + PAUSE_FACTOR * (clock_usec(CLOCK_THREAD_CPUTIME_ID) - before);
+        look->next_usec = clock_usec(CLOCK_BOOTTIME) + PAUSE_FACTOR * (clock_usec(CLOCK_THREAD_CPUTIME_ID) - before);
+        if (found)
+                look->seen_usec = clock_usec(CLOCK_BOOTTIME);
+        if (kind == RESIDENT_SAMPLED && look->next_usec < look->seen_usec + FRESH_USEC)
+                look->next_usec = look->seen_usec + FRESH_USEC; /* part of the work may be the helper's */
         if (answers) {
                 free(look->answers);
                 look->answers = answers;
@@ -99,7 +114,7 @@ static void *work(void *userdata) {
         return NULL;
 }
 
-int resident_survey_new(const char *proc, struct resident_survey **ret) {
+int resident_survey_new(const char *proc, const char *helper_path, struct resident_survey **ret) {
         struct resident_survey *survey = calloc(1, sizeof(*survey));
         long seed;
 
@@ -109,7 +124,10 @@ int resident_survey_new(const char *proc, struct resident_survey **ret) {
                 seed = (long) clock_usec(CLOCK_BOOTTIME);
         srand48_r(seed, &survey->random);
         survey->proc = strdup(proc);
-        if (!survey->proc) {
+        survey->helper_path = helper_path ? strdup(helper_path) : NULL;
+        if (!survey->proc || (helper_path && !survey->helper_path)) {
+                free(survey->proc);
+                free(survey->helper_path);
                 free(survey);
                 return -ENOMEM;
         }

@@ -23,6 +23,7 @@ enum resident_look {
 
 struct resident_question {
         int pid;
+        char domain[NAME_LEN];
         struct app_names apps;
 };
 
@@ -33,8 +34,9 @@ struct resident_answer {
         struct resident_parts parts;
 };
 
-/* `proc`: directory with a directory for each pid, "/proc"; copied. -ENOMEM. */
-int resident_survey_new(const char *proc, struct resident_survey **ret);
+/* `proc`: directory with a directory for each pid, "/proc". `helper_path`: socket of failoverd-helper, through which
+ * QEMUs of other users are sampled; NULL: there is none. Both are copied. -ENOMEM. */
+int resident_survey_new(const char *proc, const char *helper_path, struct resident_survey **ret);
 /* A thread that is at work ends by itself. Takes NULL; returns NULL. */
 struct resident_survey *resident_survey_free(struct resident_survey *survey);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/host/helper-client.h"
 #include "daemon/host/memory/qemu-memory.h"
 #include "daemon/host/memory/resident-sample.h"
 
@@ -28,6 +29,8 @@ int resident_read(const char *directory, uint64_t *ret_bytes) {
         *ret_bytes = pages * (uint64_t) sysconf(_SC_PAGESIZE);
         return 0;
 }
+
+#define HELPER_USEC (2 * USEC_PER_SEC) /* for an answer of failoverd-helper */
 
 static int find_app(const struct app_names *apps, const char *name) {
         for (int i = 0; name && i < POLICY_APPLICATIONS_MAX; i++)
@@ -120,4 +123,45 @@ int resident_sample_parts(const char *directory, const struct app_names *apps, s
         }
         *ret = parts;
         return 0;
+}
+
+static int sample_region(const char *helper_path, struct helper_request *request, struct drand48_data *random,
+                         struct resident_part *ret) {
+        _cleanup_close_ int page_map = -1;
+        struct resident_estimate found;
+        struct helper_reply reply;
+        int r;
+
+        r = helper_ask(helper_path, request, HELPER_USEC, &reply, &page_map);
+        if (r >= 0)
+                r = resident_sample(page_map, reply.start, reply.bytes, random, &found);
+        if (r >= 0)
+                *ret = (struct resident_part) { .known = true, .bytes = found.bytes, .error_bytes = found.error_bytes };
+        return r;
+}
+
+int resident_sample_regions(const char *helper_path, const char *domain, const struct app_names *apps,
+                            struct drand48_data *random, struct resident_parts *ret) {
+        struct resident_parts parts = { 0 };
+        int result = -ENOENT;
+
+        for (int i = 0; i < POLICY_APPLICATIONS_MAX; i++) {
+                struct helper_request request = { .op = HELPER_LOOK };
+                int r;
+
+                if (apps->names[i][0] == '\0')
+                        continue;
+                snprintf(request.domain, sizeof(request.domain), "%s", domain);
+                memcpy(request.app, apps->names[i], sizeof(request.app));
+                r = sample_region(helper_path, &request, random, &parts.apps[i]);
+                if (r >= 0)
+                        result = 0;
+                else if (result < 0)
+                        result = r;
+                if (r == -ENOTCONN || r == -ETIMEDOUT)
+                        break; /* it answers nobody */
+        }
+        if (result >= 0)
+                *ret = parts;
+        return result;
 }

@@ -33,3 +33,7 @@ int resident_read_parts(const char *directory, const struct app_names *apps, str
  * memory nor what is paged out is known of it, nor the total. Errors of qemu_memory_read() and resident_sample(). */
 int resident_sample_parts(const char *directory, const struct app_names *apps, struct drand48_data *random,
                           struct resident_parts *ret);
+/* The same where the QEMU is another user's: failoverd-helper, on the socket `helper_path`, opens its page map. Only
+ * regions are known then. Returns 0 where one is, else an error of helper_ask() or resident_sample(). */
+int resident_sample_regions(const char *helper_path, const char *domain, const struct app_names *apps,
+                            struct drand48_data *random, struct resident_parts *ret);
