@@ -10,8 +10,7 @@ ANNOUNCE = "failover-agent --announce"
 
 
 def apply_policy(pair, text):
-    done = pair.failoverd.ctl("policy", "apply", pair.session.write("stops.yaml", text))
-    assert done.returncode == 0, done.stdout + done.stderr
+    pair.apply(text)
     pair.wait_armed()
 
 

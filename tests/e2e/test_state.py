@@ -118,7 +118,7 @@ def test_an_application_goes_on_from_what_it_wrote_back_last(stand):
     stand.until_safe("b", 5 * EPOCH)
     flows = stand.n_flows()
     safe = stand.number("b", "safe")
-    stand.guests["b"].send("echo c > /proc/sysrq-trigger")
+    stand.panic("b")
     assert stand.wait_failover(flows, 60)["ok"]
     until(lambda: stand.number("a", "from") > found, 30, "it has found its number")
     assert stand.number("a", "from") >= safe
@@ -181,6 +181,6 @@ def test_the_library_brings_along_what_each_kind_promises_after_a_panic_too(requ
     stand.shell("a", "rm -f " + " ".join(f"/run/{name}.*" for name in KINDS))
     safe = until_safe("b", max(number for number, in last.values()) + EPOCH)
     flows = stand.n_flows()
-    stand.guests["b"].send("echo c > /proc/sysrq-trigger")
+    stand.panic("b")
     assert stand.wait_failover(flows, 60)["ok"]
     check_found("a", safe)
