@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """An ordinary user's session in a private directory: a message bus and a libvirtd."""
+import glob
 import os
 import pwd
 import shutil
@@ -40,6 +41,8 @@ def accepts(path):
 class Session:
     """`dir` is short, because the paths of unix sockets are limited, and closed to everybody else."""
 
+    _learned = {}   # file: what a libvirtd has asked a QEMU for, which takes a second; the next one is told of it
+
     def __init__(self, user_of_root=USER_OF_ROOT):
         self.dir = tempfile.mkdtemp(prefix="fo")
         self.bus = self.libvirtd = None
@@ -61,6 +64,9 @@ class Session:
         self.make_dir("c/libvirt")
         # Without this libvirtd starts a log daemon of its own for each session.
         self.write("c/libvirt/qemu.conf", 'stdio_handler = "file"\n')
+        for name, text in self._learned.items():
+            self.make_dir(os.path.dirname(name))
+            self.write(name, text)
 
     # ---- files and programs ----
 
@@ -165,4 +171,7 @@ class Session:
             except ProcessLookupError:
                 pass
         until(lambda: not self.processes(), 20, lambda: f"processes {self.processes()} end")
+        for path in glob.glob(self.path("cache/libvirt/qemu/**/*.xml"), recursive=True):
+            with open(path) as f:
+                self._learned[os.path.relpath(path, self.dir)] = f.read()
         shutil.rmtree(self.dir, ignore_errors=True)
