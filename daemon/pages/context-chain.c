@@ -134,7 +134,7 @@ int context_chain_name(const struct context_disk *disks, size_t n, char ret[stat
                 if (r < 0)
                         return r;
         }
-        snprintf(ret, CONTEXT_CHAIN_NAME_LEN, "%s%u", CONTEXT_CHAIN_MARK + 1, highest + 1);
+        snprintf(ret, CONTEXT_CHAIN_NAME_LEN, "%s%u", &CONTEXT_CHAIN_MARK[1], highest + 1);
         return 0;
 }
 
