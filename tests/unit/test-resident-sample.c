@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
-#include "daemon/host/memory/page-map.h"
+#include "daemon/host/memory/pagemap.h"
 #include "daemon/host/memory/resident-sample.h"
 #include "tests/random.h"
 #include "tests/unit/test.h"

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "daemon/core/handover.h"
-#include "daemon/host/memory/page-map.h"
+#include "daemon/host/memory/pagemap.h"
 
 #define STRETCHES 512
 #define PIECE_PAGES 16    /* costs little more than one page, and tells more where pages are scattered */
@@ -20,7 +20,7 @@ static uint64_t draw(struct drand48_data *random, uint64_t n) {
 
 static int count(int fd, uint64_t first, uint64_t n_pages, struct resident_estimate *ret) {
         uint64_t pages = 0;
-        int r = page_map_count(fd, first, n_pages, &pages);
+        int r = pagemap_count(fd, first, n_pages, &pages);
 
         if (r == 0)
                 *ret = (struct resident_estimate) { .bytes = pages * USAGE_PAGE_BYTES };
@@ -33,8 +33,8 @@ static int look(int fd, uint64_t first, uint64_t n_pieces, struct drand48_data *
         int r;
 
         b += b >= a;
-        r = page_map_count(fd, first + a * PIECE_PAGES, PIECE_PAGES, &found[0]);
-        return r < 0 ? r : page_map_count(fd, first + b * PIECE_PAGES, PIECE_PAGES, &found[1]);
+        r = pagemap_count(fd, first + a * PIECE_PAGES, PIECE_PAGES, &found[0]);
+        return r < 0 ? r : pagemap_count(fd, first + b * PIECE_PAGES, PIECE_PAGES, &found[1]);
 }
 
 int resident_sample(int pagemap_fd, uint64_t start, uint64_t bytes, struct drand48_data *random,
@@ -58,7 +58,7 @@ int resident_sample(int pagemap_fd, uint64_t start, uint64_t bytes, struct drand
                 variance += apart * apart * (1 - 2 / (double) n); /* both being all that there is, nothing is unknown */
         }
         /* what is no whole piece */
-        r = page_map_count(pagemap_fd, first + n_pieces * PIECE_PAGES, n_pages % PIECE_PAGES, &rest);
+        r = pagemap_count(pagemap_fd, first + n_pieces * PIECE_PAGES, n_pages % PIECE_PAGES, &rest);
         if (r < 0)
                 return r;
         *ret = (struct resident_estimate) {

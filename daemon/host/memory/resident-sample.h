@@ -24,6 +24,6 @@ struct resident_estimate {
 };
 
 /* Of the `bytes`, whole pages of 4 KiB, that begin at the address `start` in the process whose page map this is.
- * `random` goes on with each call. The errors of page_map_count(). */
+ * `random` goes on with each call. The errors of pagemap_count(). */
 int resident_sample(int pagemap_fd, uint64_t start, uint64_t bytes, struct drand48_data *random,
                     struct resident_estimate *ret);

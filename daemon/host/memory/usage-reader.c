@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "daemon/host/memory/usage-reader.h"
 
-#include "daemon/host/memory/page-map.h"
+#include "daemon/host/memory/pagemap.h"
 
 int usage_read(int pagemap_fd, uint64_t start, uint64_t region_bytes, enum side side, bool only_empty,
                struct usage *usage) {
@@ -14,7 +14,7 @@ int usage_read(int pagemap_fd, uint64_t start, uint64_t region_bytes, enum side 
 
                 if (only_empty && usage->known[side] && usage->pages[side][i] > 0)
                         continue;
-                r = page_map_count(pagemap_fd, (start + at) / USAGE_PAGE_BYTES, bytes / USAGE_PAGE_BYTES, &count);
+                r = pagemap_count(pagemap_fd, (start + at) / USAGE_PAGE_BYTES, bytes / USAGE_PAGE_BYTES, &count);
                 if (r < 0) {
                         usage->known[side] = false;
                         return r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "daemon/host/memory/page-map.h"
+#include "daemon/host/memory/pagemap.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #define PAGE_PRESENT (UINT64_C(1) << 63)
 #define WORDS 8192 /* looked at in one read */
 
-int page_map_count(int fd, uint64_t first, uint64_t n_pages, uint64_t *ret) {
+int pagemap_count(int fd, uint64_t first, uint64_t n_pages, uint64_t *ret) {
         uint64_t words[WORDS], count = 0;
 
         while (n_pages > 0) {
