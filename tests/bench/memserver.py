@@ -16,7 +16,7 @@ sys.path[:0] = [os.path.join(TESTS, "e2e"), os.path.join(TESTS, "memserver")]
 import nbd                                              # noqa: E402
 import reaped                                           # noqa: E402
 from report import Report                               # noqa: E402
-from server import BUILD, MIB, PAGE, Server, name, page        # noqa: E402
+from server import BUILD, MIB, PAGE, Server, listens, name, page    # noqa: E402
 from testbed.wait import until                          # noqa: E402
 
 SAVES = os.path.join(BUILD, "tests/bench/saves")
@@ -37,7 +37,7 @@ class Memory:
         self.uri = f"nbd+unix:///?socket={self.dir.name}/nbd"
         self.process = subprocess.Popen(["nbdkit", "--foreground", "--unix", f"{self.dir.name}/nbd", "memory",
                                          str(SIZE)])
-        until(lambda: os.path.exists(f"{self.dir.name}/nbd"), 30, "it listens")
+        until(lambda: listens(self.process, f"{self.dir.name}/nbd"), 30, "it listens")
 
     def close(self):
         self.process.terminate()

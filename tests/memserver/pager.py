@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 
 import nbd
-from server import BUILD, SECONDS, end
+from server import BUILD, SECONDS, end, listens
 from testbed.wait import until
 
 PLUGIN = os.path.join(BUILD, "agents/pager/failover-pager-plugin.so")
@@ -29,7 +29,7 @@ class Pager:
         self.log_file = open(f"{self.dir}/log", "ab")
         self.process = subprocess.Popen(self.command, stdout=self.log_file, stderr=self.log_file)
         if start:
-            until(lambda: os.path.exists(self.socket) or self.process.poll() is not None, SECONDS, self.log)
+            until(lambda: listens(self.process, self.socket) or self.process.poll() is not None, SECONDS, self.log)
             assert self.process.poll() is None, self.log()
 
     def log(self):

@@ -75,6 +75,16 @@ def name(node="n1", owner="vm1", space="swap"):
     return {"node": node, "owner": owner, "space": space}
 
 
+def listens(process, path):
+    """A process's unix socket, which is there before it is listened on. A client would be told of in its log."""
+    accepting = "00010000"    # __SO_ACCEPTCON
+    try:
+        with open(f"/proc/{process.pid}/net/unix") as f:
+            return any(line.split()[3] == accepting for line in f if line.endswith(f" {path}\n"))
+    except OSError:    # it has ended
+        return False
+
+
 def end(process, handles):
     """nbdkit ends when its clients have gone."""
     for handle in handles:
