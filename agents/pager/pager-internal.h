@@ -8,6 +8,7 @@
 
 #include "agents/pager/channel.h"
 #include "agents/pager/pager.h"
+#include "agents/pager/read-ahead.h"
 #include "agents/pager/recovery.h"
 #include "daemon/memserver/control-ask.h"
 
@@ -22,6 +23,7 @@ struct pager {
         pthread_mutex_t lock;
         pthread_cond_t changed;
         struct page_map map;
+        struct read_ahead ahead; /* of pages as they were acknowledged last */
         enum pager_state state;
         struct channel *channel; /* borrowed from the thread; NULL: none */
         unsigned n_users;        /* calls on it, and what follows of them in the map */

@@ -134,13 +134,58 @@ static int share(struct pager *pager, struct read_request *read) {
         return r;
 }
 
+/* The same, and what probably comes next with it, where nobody is at any of these pages. False where it was not to be
+ * had: maybe for a page that was not asked for. With the lock held, which is let go meanwhile. */
+static bool read_ahead(struct pager *pager, void *buffer, uint64_t length, uint64_t offset, uint64_t all) {
+        struct read_ahead *ahead = &pager->ahead;
+        struct read_request read = { .request = { .access = PAGE_READ, .offset = offset, .length = all },
+                                     .buffer = ahead->data };
+        enum page_verdict verdict = page_map_begin(&pager->map, &read.request);
+        uint64_t n_losses = pager->n_losses;
+
+        if (verdict == PAGE_JOINED)
+                page_map_leave(&read.request);
+        if (verdict != PAGE_GO)
+                return false;
+        read_ahead_keep(ahead, 0, 0);
+        ahead->busy = true;
+        pthread_mutex_unlock(&pager->lock);
+        read.result = fetch(pager, &read.request, ahead->data);
+        pthread_mutex_lock(&pager->lock);
+        page_map_end(&pager->map, &read.request, read.result == 0, PAGE_NOBODY);
+        if (read.result == 0)
+                memcpy(buffer, ahead->data, length);
+        if (read.result == 0 && n_losses == pager->n_losses)
+                read_ahead_keep(ahead, all, offset);
+        wait_for_joined(pager, &read.request);
+        ahead->busy = false;
+        return read.result == 0;
+}
+
+/* What is there, or is worth to be read with what follows it. Only while a server has the space: what is lost, or is
+ * somebody else's now, is not to be had from here. */
+static bool read_quickly(struct pager *pager, void *buffer, uint64_t length, uint64_t offset) {
+        uint64_t all;
+        bool done;
+
+        pthread_mutex_lock(&pager->lock);
+        done = pager->state == PAGER_SERVING && read_ahead_get(&pager->ahead, buffer, length, offset);
+        if (!done && pager->state == PAGER_SERVING && pager->options.bandwidth_bytes == 0) {
+                all = read_ahead_want(&pager->ahead, length, offset, pager->options.size_bytes);
+                done = all > length && read_ahead(pager, buffer, length, offset, all);
+        }
+        pager->returned_bytes += done ? length : 0;
+        pthread_mutex_unlock(&pager->lock);
+        return done;
+}
+
 int pager_read(struct pager *pager, void *buffer, uint64_t length, uint64_t offset) {
         struct read_request read = { .request = { .access = PAGE_READ, .offset = offset, .length = length },
                                      .buffer = buffer };
         enum page_verdict verdict;
         int r = -EAGAIN;
 
-        if (length == 0)
+        if (length == 0 || read_quickly(pager, buffer, length, offset))
                 return 0;
         pthread_mutex_lock(&pager->lock);
         while (r == -EAGAIN && (verdict = page_map_begin(&pager->map, &read.request)) != PAGE_GO) {
@@ -202,6 +247,7 @@ static int save_all(struct pager *pager, enum page_access access, enum peer_kind
         pthread_mutex_lock(&pager->lock);
         while (page_map_begin(&pager->map, &request) == PAGE_WAIT)
                 pthread_cond_wait(&pager->changed, &pager->lock);
+        read_ahead_forget(&pager->ahead, length, offset);
         r = save(pager, &request, kind, buffer);
         pager->saved_bytes += r == 0 && access == PAGE_WRITE ? length : 0;
         pthread_cond_broadcast(&pager->changed);

@@ -169,6 +169,7 @@ static void lose(struct pager *pager) {
                 pager_vacate(pager, pager->moving_to);
         pthread_mutex_lock(&pager->lock);
         page_map_lose(&pager->map);
+        read_ahead_forget(&pager->ahead, pager->options.size_bytes, 0);
         n_lost = pager->map.n_held[PAGE_LOST];
         pager->n_losses++;
         pager->primary = pager->mirror = pager->moving_to = 0;

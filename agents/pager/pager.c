@@ -110,6 +110,7 @@ struct pager *pager_free(struct pager *pager) {
                 pager_tell(pager);
         }
         page_map_deinit(&pager->map);
+        read_ahead_deinit(&pager->ahead);
         if (pager->urgent_fd >= 0)
                 (void) close(pager->urgent_fd);
         (void) pthread_cond_destroy(&pager->changed);

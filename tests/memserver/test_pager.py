@@ -508,3 +508,22 @@ def test_pagers_and_servers_are_locked_in_memory(servers, pagers):
     pager.until(state="serving")
     for process in server.process, pager.process:
         assert int(told_of(process.pid, "VmLck")) > 0
+
+
+def test_pages_are_read_ahead_and_what_was_saved_since_is_not_had_from_there(servers, pagers):
+    server = servers()
+    pager = pagers([server])
+    handle = pager.connect()
+    for number in range(16):
+        handle.pwrite(page(number), number * PAGE)
+    for number in (1, 2):
+        assert handle.pread(PAGE, number * PAGE) == page(number)
+    server.stop()
+    try:
+        assert handle.pread(PAGE, 3 * PAGE) == page(3)
+    finally:
+        server.go_on()
+    handle.pwrite(page(99), 4 * PAGE)
+    handle.trim(PAGE, 5 * PAGE)
+    assert handle.pread(3 * PAGE, 4 * PAGE) == page(99) + bytes(PAGE) + page(6)
+    assert pager.status()["takeovers"] == 0

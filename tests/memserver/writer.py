@@ -19,6 +19,7 @@ class Shadow:
 
     def __init__(self, handle, contents, dice):
         self.handle, self.contents, self.dice = handle, bytearray(contents), dice
+        self.read_to = 0
 
     def request(self, lengths, zeroes=False):
         """One, of parts of pages too: what is read is compared, what is written is random, or zeroes at times."""
@@ -28,6 +29,9 @@ class Shadow:
             at -= at % PAGE
         kind = self.dice.randrange(4)
         if kind == 0:
+            if self.dice.randrange(2) and self.read_to + length <= len(self.contents):
+                at = self.read_to    # as those who read on
+            self.read_to = at + length
             assert self.handle.pread(length, at) == self.contents[at:at + length]
         elif kind == 1:
             self.handle.trim(length, at)
