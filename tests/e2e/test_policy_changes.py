@@ -61,15 +61,10 @@ def stand():
 def pairs(stand, request):
     """Pair p armed with db and mail, pair q with shop, whatever was applied before."""
     request.node.stand = stand
-    apply(stand, policy(("db", "mail"), ("shop",)))
+    stand.apply(policy(("db", "mail"), ("shop",)))
     for pair in ("p", "q"):
         stand.failoverd.wait_state(pair, "armed", 120)
     return stand
-
-
-def apply(pairs, text):
-    done = pairs.failoverd.ctl("policy", "apply", pairs.session.write("applied.yaml", text))
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def requested(pairs, vm):
@@ -112,7 +107,7 @@ def left(pairs, pair, vm, app):
 def test_application_that_is_renamed_is_stopped_and_another_one_is_started(pairs):
     db, mail = runs(pairs, "a", "db"), runs(pairs, "a", "mail")
     runs(pairs, "c", "shop")
-    apply(pairs, policy(("db", "mail"), ("store",)))
+    pairs.apply(policy(("db", "mail"), ("store",)))
     pairs.failoverd.wait_state("q", "armed", 60)
     runs(pairs, "c", "store")
     left(pairs, "q", "c", "shop")
@@ -122,7 +117,7 @@ def test_application_that_is_renamed_is_stopped_and_another_one_is_started(pairs
 
 def test_application_named_under_another_pair_goes_there_with_its_disk_when_it_has_stopped(pairs):
     mail, shop, db = (runs(pairs, vm, app) for vm, app in (("a", "mail"), ("c", "shop"), ("a", "db")))
-    apply(pairs, policy(("mail",), ("shop", "db")))
+    pairs.apply(policy(("mail",), ("shop", "db")))
     until(lambda: "running" in states(pairs, "q", "db"), 60, "db is told to run in its new pair")
     assert not is_there(pairs, "a", db), "it runs in its new pair, and still in the old one"
     runs(pairs, "c", "db")
@@ -136,7 +131,7 @@ def test_application_named_under_another_pair_goes_there_with_its_disk_when_it_h
 def test_pair_taken_out_leaves_its_vms_running_and_clean(pairs):
     shop = runs(pairs, "c", "shop")
     runs(pairs, "a", "db")
-    apply(pairs, policy((), ("shop",)))
+    pairs.apply(policy((), ("shop",)))
     for app in ("db", "mail"):
         left(pairs, "p", "a", app)
     until(lambda: disks(pairs) == [], 30, "its disk is detached")
@@ -146,7 +141,7 @@ def test_pair_taken_out_leaves_its_vms_running_and_clean(pairs):
     pairs.failoverd.wait_state("q", "armed", 60)
 
     def forgotten():
-        apply(pairs, policy((), ("shop",)))
+        pairs.apply(policy((), ("shop",)))
         return [pair["name"] for pair in pairs.failoverd.json("status")["pairs"]] == ["q"]
 
     until(forgotten, 30, "the next policy forgets it")

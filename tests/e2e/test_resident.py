@@ -35,7 +35,7 @@ def test_table_tells_the_resident_memory_of_each_region(home):
 
 
 def test_resident_memory_moves_with_the_region(home):
-    assert home.failoverd.ctl("switch", "p").returncode == 0
+    home.failoverd.must("switch", "p")
     until(lambda: home.count("b", "db") > 0, 60, "db has filled its region on b")
     until(lambda: (resident(home).get("p:b:db") or 0) >= 96 * MIB, 20, "the table shows db's memory on b")
     assert "p:a:db" not in resident(home)
