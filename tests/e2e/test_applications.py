@@ -126,9 +126,7 @@ FAILURES = {
 
 
 def apply(pair, applications):
-    path = pair.session.write("applied.yaml", policy(applications=applications))
-    done = pair.failoverd.ctl("policy", "apply", path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    pair.apply(policy(applications=applications))
     pair.wait_armed()
 
 

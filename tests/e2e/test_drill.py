@@ -34,7 +34,7 @@ class Drilled(Stand):
         self.wait_armed()
 
     def rehearse(self):
-        return self.failoverd.ctl("drill", "p", "--level", "rehearse")
+        return self.failoverd.must("drill", "p", "--level", "rehearse")
 
     def last_drill(self):
         return self.status()["last_drill"]
@@ -105,7 +105,6 @@ def test_rehearsal_grows_the_standby_and_gives_all_back(drilled):
     before, standby = drilled.left_alone(), drilled.standby
     tried = drilled.tried(standby)
     done = drilled.rehearse()
-    assert done.returncode == 0, done.stdout + done.stderr
     assert "rehearsed 128 of 128 MiB" in done.stdout and "objective" in done.stdout
     drill = drilled.last_drill()
     assert (drill["level"], drill["verdict"], drill["objective_ms"]) == ("rehearse", "met", 60000)
@@ -121,7 +120,6 @@ def test_rehearsal_with_too_little_unused_memory_says_how_far_it_came(drilled):
     drilled.apply(drills(TOO_LITTLE))
     before = drilled.left_alone()
     done = drilled.rehearse()
-    assert done.returncode == 0, done.stdout + done.stderr
     assert "rehearsed 96 of 128 MiB: only 96 MiB were unused" in done.stdout
     assert drilled.last_drill()["rehearsal"]["rehearsed_bytes"] == UNUSED
     drilled.all_is_back(before)
@@ -169,8 +167,7 @@ def test_failoverd_killed_in_mid_rehearsal_takes_the_memory_back(drilled):
     assert "failoverd ended in the middle of it; 128 MiB are taken back" in drill["text"]
     assert said(drilled, "drill-missed", "failoverd ended in the middle of it")
     drilled.shell(standby, "rm -f /run/hold")
-    done = drilled.rehearse()
-    assert done.returncode == 0, done.stdout + done.stderr
+    drilled.rehearse()
 
 
 def test_failure_in_mid_rehearsal_comes_first(drilled):
