@@ -277,12 +277,7 @@ void assigned_give_way(struct step *step) {
                                        0)
                         continue;
                 any = true;
-                if (pair == step->pair) {
-                        step->again = true;
-                        continue;
-                }
-                update_add(step->update, ACTION_WAKE, i, SIDE_INVALID, NO_APP)->due_usec = step->now;
-                pair->wake_usec = step->now;
+                step_look_again(step, pair);
         }
         if (any)
                 step_say(step, RECORD_GRANTED, SIDE_INVALID,

@@ -8,6 +8,7 @@
 /* How often every second path is asked while a guest is suspected, and while it is well (to know that the path
  * works before it is needed). */
 #define PROBE_SUSPECTED_USEC (100 * USEC_PER_MSEC)
+#define WAKES_A_BEAT 20 /* for all pairs together: how late a beat may be, as a part of the time between two */
 #define PROBE_IDLE_USEC (10 * USEC_PER_SEC)
 /* The answer to one probe may have come and wait to be read, where failoverd was away for a moment: then the next is
  * asked after it has been read. */
@@ -197,9 +198,9 @@ static usec_t silence_lasts(const struct detector *detector, usec_t now, const s
 enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t void_usec,
                            struct detector_wants *ret) {
         struct detector_evidence evidence;
-        usec_t probe_every;
+        usec_t probe_every, in_time_usec;
 
-        *ret = (struct detector_wants) { .wake_usec = USEC_INFINITY };
+        *ret = (struct detector_wants) { .wake_usec = USEC_INFINITY, .latest_usec = USEC_INFINITY };
         if (!detector->watching)
                 return detector->verdict = VERDICT_UNKNOWN;
 
@@ -219,8 +220,9 @@ enum verdict detector_look(struct detector *detector, usec_t now_usec, usec_t vo
                 detector->asked += detector->suspected_usec > 0;
                 detector->next_probe_usec = now_usec + probe_every;
         }
-        ret->wake_usec = sooner(sooner(detector->next_beat_usec, detector->next_probe_usec),
-                                silence_lasts(detector, now_usec, &evidence));
+        in_time_usec = sooner(detector->next_probe_usec, silence_lasts(detector, now_usec, &evidence));
+        ret->wake_usec = sooner(detector->next_beat_usec, in_time_usec);
+        ret->latest_usec = sooner(detector->next_beat_usec + detector->beat_usec / WAKES_A_BEAT, in_time_usec);
         return detector->verdict;
 }
 

@@ -58,7 +58,8 @@ void detector_path(struct detector *detector, usec_t now_usec, enum second_path 
 
 struct detector_wants {
         bool ping, probe;
-        usec_t wake_usec; /* when to ask again */
+        usec_t wake_usec;   /* when to ask again ... */
+        usec_t latest_usec; /* ... and at the latest: beats may be late by a little, so that many share a wake-up */
 };
 
 /* Looks at the evidence. `void_usec`: silence before this instant does not count. Fills what to do and returns

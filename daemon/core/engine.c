@@ -47,6 +47,7 @@ void engine_check(const struct engine *engine) {
 struct step step_begin(struct engine *engine, struct pair *pair, struct update *update) {
         return (struct step) {
                 .engine = engine, .pair = pair, .update = update, .now = engine->now_usec, .wake = USEC_INFINITY,
+                .wake_latest = USEC_INFINITY,
         };
 }
 

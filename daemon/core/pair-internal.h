@@ -35,7 +35,8 @@ struct step {
         struct pair *pair;
         struct update *update;
         usec_t now;
-        usec_t wake;  /* earliest instant at which something is due */
+        usec_t wake;  /* earliest instant at which something is due ... */
+        usec_t wake_latest; /* ... and at which something is that cannot wait */
         bool again;   /* a fact changed while goals were compared: compare once more */
         bool changed; /* what operators see has changed */
 };
@@ -54,6 +55,12 @@ void pair_hold_initial(struct pair *pair);
 /* step.c: how goals ask for things */
 
 void step_wake(struct step *step, usec_t at_usec);
+/* The same for what may be up to so late. */
+void step_wake_between(struct step *step, usec_t at_usec, usec_t latest_usec);
+/* Asks for what has been found due, where that is not what was asked for last. */
+void step_ask_to_wake(struct step *step);
+/* What a pair goes by has changed: its goals are compared once more, another pair's in a step of its own. */
+void step_look_again(struct step *step, struct pair *pair);
 /* Adds a (done) action for a request and marks it as out. */
 struct action *step_act(struct step *step, enum action_kind kind, enum side side, int app, struct request *request,
                         usec_t deadline_usec);

@@ -280,12 +280,7 @@ void rehearsals_give_way(struct step *step) {
                 if (!pair || !is_active(pair) || pair->rehearsal.give_way)
                         continue;
                 pair->rehearsal.give_way = true;
-                if (pair == step->pair) {
-                        step->again = true;
-                        continue;
-                }
-                update_add(step->update, ACTION_WAKE, i, SIDE_INVALID, NO_APP)->due_usec = step->now;
-                pair->wake_usec = step->now;
+                step_look_again(step, pair);
         }
 }
 

@@ -321,7 +321,7 @@ void advance_watch(struct step *step, enum side side) {
 
         now = detector_look(&member->detector, step->now, member_void_usec(step->engine, member), &wants);
         count_member(step, member);
-        step_wake(step, wants.wake_usec);
+        step_wake_between(step, wants.wake_usec, wants.latest_usec);
         if (wants.ping)
                 step_send(step, side, MESSAGE_PING, NO_APP)->nonce = member->detector.nonce;
         if (wants.probe)

@@ -375,16 +375,13 @@ void pair_advance(struct step *step) {
                 do {
                         assert(rounds++ < ROUNDS_MAX);
                         step->again = false;
-                        step->wake = USEC_INFINITY;
+                        step->wake = step->wake_latest = USEC_INFINITY;
                         advance_round(step);
                 } while (step->again);
                 pair_judge(step);
                 persist(step);
         }
-        if (step->wake != pair->wake_usec) {
-                update_add(step->update, ACTION_WAKE, pair->slot, SIDE_INVALID, NO_APP)->due_usec = step->wake;
-                pair->wake_usec = step->wake;
-        }
+        step_ask_to_wake(step);
         if (step->changed)
                 update_add(step->update, ACTION_CHANGED, pair->slot, SIDE_INVALID, NO_APP);
 }

@@ -259,7 +259,8 @@ struct pair {
         uint64_t readiness_unused_bytes;
         struct flow last_flow; /* the latest that ended well; its REJOINED is still to come */
         bool rejoin_pending;
-        usec_t wake_usec;    /* last asked for */
+        usec_t wake_usec;       /* last asked for */
+        usec_t wake_slack_usec; /* and how much later it may be */
 };
 
 /* The side that is active: where the hot-standby applications are owned; the home side where they are split or

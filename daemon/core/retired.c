@@ -319,8 +319,7 @@ static void wake_rivals(struct step *step, int app) {
 
                 for (size_t k = 0; pair && pair != step->pair && k < pair->policy->n_applications; k++)
                         if (rivals(old, &pair->policy->applications[k], false)) {
-                                update_add(step->update, ACTION_WAKE, i, SIDE_INVALID, NO_APP)->due_usec = step->now;
-                                pair->wake_usec = step->now;
+                                step_look_again(step, pair);
                                 break;
                         }
         }

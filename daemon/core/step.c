@@ -11,8 +11,35 @@
 #define BACKOFF_MAX_USEC (30 * USEC_PER_SEC)
 
 void step_wake(struct step *step, usec_t at_usec) {
+        step_wake_between(step, at_usec, at_usec);
+}
+
+void step_wake_between(struct step *step, usec_t at_usec, usec_t latest_usec) {
         if (at_usec < step->wake)
                 step->wake = at_usec;
+        if (latest_usec < step->wake_latest)
+                step->wake_latest = latest_usec;
+}
+
+static void ask_to_wake(struct update *update, struct pair *pair, usec_t at_usec, usec_t slack_usec) {
+        struct action *action = update_add(update, ACTION_WAKE, pair->slot, SIDE_INVALID, NO_APP);
+
+        pair->wake_usec = action->due_usec = at_usec;
+        pair->wake_slack_usec = action->deadline_usec = slack_usec;
+}
+
+void step_ask_to_wake(struct step *step) {
+        usec_t slack_usec = step->wake_latest - step->wake;
+
+        if (step->wake != step->pair->wake_usec || slack_usec != step->pair->wake_slack_usec)
+                ask_to_wake(step->update, step->pair, step->wake, slack_usec);
+}
+
+void step_look_again(struct step *step, struct pair *pair) {
+        if (pair == step->pair)
+                step->again = true;
+        else
+                ask_to_wake(step->update, pair, step->now, 0);
 }
 
 static uint64_t next_id(struct step *step) {

@@ -49,8 +49,8 @@ enum action_kind {
         ACTION_DROP_LINK,    /* pair, side: the agent broke the protocol; disconnect, connect anew later */
         ACTION_EVIDENCE,     /* pair, side, in text the failover's id, or PAIR+DOMAIN: keep what tells why, before it is
                               * destroyed */
-        ACTION_WAKE,         /* pair or NO_PAIR, due_usec: send EVENT_WAKE then; replaces the pair's last wake.
-                              * USEC_INFINITY cancels it */
+        ACTION_WAKE,         /* pair or NO_PAIR, due_usec: send EVENT_WAKE then, or up to deadline_usec later; replaces
+                              * the pair's last wake. USEC_INFINITY cancels it */
         ACTION_RECORD,       /* pair, record_kind, side, text: a line of history and of the journal */
         ACTION_PHASE,        /* pair, phase, flow: a phase was reached */
         ACTION_FLOW_ENDED,   /* pair, flow, result, text: into history */

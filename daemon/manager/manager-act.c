@@ -28,6 +28,15 @@ static struct manager_pair *find_pair(struct manager *manager, int slot) {
         return slot >= 0 && slot < manager->n_pairs ? manager->pairs[slot] : NULL;
 }
 
+static void act_wake(struct manager *manager, const struct action *action) {
+        int r = wakes_set(manager->wakes, action->pair, action->due_usec, action->deadline_usec);
+
+        if (r < 0) {
+                fprintf(stderr, "cannot set a timer (%s), exiting; guests run on\n", strerror(-r));
+                abort(); /* without timers nothing would be detected any more */
+        }
+}
+
 static void act_configure(struct manager *manager, const struct action *action) {
         struct manager_pair *slot = find_pair(manager, action->pair);
         const struct pair *pair = manager->engine->pairs[action->pair];
@@ -247,7 +256,7 @@ void manager_act(struct manager *manager, const struct action *action) {
                 act_evidence(manager, action);
                 break;
         case ACTION_WAKE:
-                manager_wake_at(manager, action);
+                act_wake(manager, action);
                 break;
         case ACTION_RECORD:
                 act_record(manager, action);

@@ -19,6 +19,7 @@
 #include "daemon/host/store/store.h"
 #include "daemon/manager/manager-overflow.h"
 #include "daemon/manager/manager.h"
+#include "daemon/manager/wakes.h"
 #include "daemon/pages/name-server.h"
 #include "daemon/pages/region-holder.h"
 
@@ -33,7 +34,6 @@ struct manager_pair {
         char name[NAME_LEN]; /* of the pair that the slot was set up for; empty: free */
         char domains[SIDE_MAX][NAME_LEN];
         struct agent_link *links[SIDE_MAX];
-        usec_t due_usec, latest_usec; /* when it is woken; USEC_INFINITY: not at all */
         struct processor_use processor[SIDE_MAX];
         uint32_t followed; /* bits by application: its region is on its way (ACTION_FOLLOW) */
         uint8_t untended[POLICY_APPLICATIONS_MAX]; /* bits by region: it was said that its mirror is not to be had */
@@ -92,11 +92,7 @@ struct manager {
         struct manager_pair **pairs; /* by slot */
         int n_pairs;
         struct agent_poll *agent_poll;
-
-        sd_event_source *wake;
-        usec_t wake_usec;                /* what it is set to at the latest; USEC_INFINITY: nothing */
-        int wake_next;                   /* whose turn was last */
-        struct manager_pair engine_wake; /* slot NO_PAIR */
+        struct wakes *wakes;
 
         struct owed *owed;
         sd_event_source *owed_source;
@@ -155,11 +151,6 @@ void manager_act(struct manager *manager, const struct action *action);
 /* After each step: what the table says now of VMs with a region on its way, of the pairs that the event and its
  * actions are about. */
 void manager_tell_shares(struct manager *manager, const struct event *event);
-
-/* manager-wake.c */
-int manager_open_wake(struct manager *manager);
-/* ACTION_WAKE: replaces the pair's last one. */
-void manager_wake_at(struct manager *manager, const struct action *action);
 
 /* manager-policy.c */
 int manager_load_policy(struct manager *manager, struct policy **ret, char **ret_report);

@@ -177,7 +177,7 @@ static void forget(struct manager *manager, int slot) {
                 hypervisor_forget(manager->hypervisor, slot, side);
                 pair->links[side] = agent_link_free(pair->links[side]);
         }
-        pair->due_usec = pair->latest_usec = USEC_INFINITY;
+        (void) wakes_set(manager->wakes, slot, USEC_INFINITY, 0);
         pair->name[0] = 0;
 }
 
@@ -219,9 +219,7 @@ static int grow(struct manager *manager) {
                 manager->pairs[i] = calloc(1, sizeof(**grown));
                 if (!manager->pairs[i])
                         return -ENOMEM;
-                *manager->pairs[i] = (struct manager_pair) {
-                        .slot = i, .due_usec = USEC_INFINITY, .latest_usec = USEC_INFINITY,
-                };
+                *manager->pairs[i] = (struct manager_pair) { .slot = i };
                 manager->n_pairs = i + 1;
         }
         return 0;

@@ -81,6 +81,10 @@ static void on_sink(void *userdata, const struct event *reported) {
         manager_event(manager, &event);
 }
 
+static void on_due(void *userdata, int slot, usec_t due_usec) {
+        manager_event(userdata, &(struct event) { .kind = EVENT_WAKE, .pair = slot, .due_usec = due_usec });
+}
+
 static int on_owed(sd_event_source *source, void *userdata) {
         struct manager *manager = userdata;
         struct owed *list = steal_ptr(manager->owed);
@@ -324,7 +328,7 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
                 manager->evidence_dir = NULL;
         if (asprintf(&manager->decisions_dir, "%s/decisions", options->state_dir) < 0)
                 manager->decisions_dir = NULL;
-        r = manager_open_wake(manager);
+        r = wakes_new(loop, on_due, manager, &manager->wakes);
         if (r >= 0)
                 r = agent_poll_new(loop, &manager->agent_poll);
         if (r >= 0)
@@ -366,7 +370,7 @@ struct manager *manager_free(struct manager *manager) {
                 pair_slot_free(manager->pairs[i]);
         free(manager->pairs);
         agent_poll_free(manager->agent_poll);
-        sd_event_source_disable_unref(manager->wake);
+        wakes_free(manager->wakes);
         pressure_free(manager->pressure);
         reclaim_free(manager->reclaim);
         resident_survey_free(manager->survey);

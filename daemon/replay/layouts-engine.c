@@ -313,6 +313,7 @@ static const struct layout_row pair_rows[] = {
         INSIDE(T, last_flow, flow_layout),
         NUMBER(T, rejoin_pending),
         NUMBER(T, wake_usec),
+        NUMBER(T, wake_slack_usec),
 };
 const struct layout pair_layout = LAYOUT(T, pair_rows);
 #undef T
