@@ -19,6 +19,10 @@
  * seconds old. Three are silence. */
 #define BALLOON_STALE_USEC WORST_CASE_BALLOON_USEC
 
+/* A guest that gets little of a processor has more to do with it than to answer, in caches that others have filled:
+ * where its QEMU waited for most of the silence, so many times as much of it is needed beside that. */
+#define STARVED_FACTOR 4
+
 /* Silence so long counts on a path too that was silent from the first question on. */
 #define LONG_SILENCE_USEC (10 * USEC_PER_SEC)
 
@@ -124,6 +128,9 @@ static void weigh_path(const struct detector *detector, usec_t now, usec_t void_
                               now - detector->last_path_usec[PATH_BALLOON] < path_limit(detector, PATH_BALLOON);
         ret->path_silent_usec = now > since ? now - since : 0;
         ret->waited_usec = sooner(detector->waited_usec, ret->path_silent_usec);
+        ret->starved = ret->waited_usec > ret->path_silent_usec / 2;
+        if (ret->starved)
+                ret->path_limit_usec *= STARVED_FACTOR;
         ret->path_silent_usec -= ret->waited_usec;
 }
 

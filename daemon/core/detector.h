@@ -77,6 +77,7 @@ struct detector_evidence {
         bool balloon_speaks;            /* the echo is silent, and the balloon is not */
         usec_t path_silent_usec, path_limit_usec;
         usec_t waited_usec;             /* taken off that: its QEMU waited for a processor */
+        bool starved;                   /* for most of it: the limit is a longer one */
 };
 void detector_weigh(const struct detector *detector, usec_t now_usec, usec_t void_usec, struct detector_evidence *ret);
 /* Has its kernel been heard beside its agent, so that a hang can be told from a silent agent? */

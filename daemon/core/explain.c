@@ -121,8 +121,8 @@ static void explain_suspected(const struct ask *ask, enum side side, struct memb
                     e->path_unheard ? "not heard since" : "silent for ",
                     e->path_unheard ? "" : span(path, e->path_silent_usec));
         if (e->waited_usec)
-                say(ret->rule, ", not counting %s in which its QEMU waited for a processor",
-                    span(path, e->waited_usec));
+                say(ret->rule, ", not counting %s in which its QEMU waited for a processor%s",
+                    span(path, e->waited_usec), e->starved ? ", most of the time: longer silence is needed" : "");
         if (member->mass_hold_usec)
                 say(ret->rule, "; held back: %u of %u guests are silent at once, so the host itself is the suspect",
                     engine->n_suspected, engine->n_watched);

@@ -88,6 +88,31 @@ static void hang_is_decided_as_soon_as_its_silence_has_lasted(void) {
         CHECK(g.now - died <= MSEC(2000) + waited + MSEC(5));
 }
 
+/* How long it takes until a guest that answers nobody is called hung, where its QEMU waits for so much of each ten
+ * milliseconds. */
+static usec_t hang_beside(usec_t waits_usec) {
+        struct guest g;
+        usec_t from;
+
+        begin(&g);
+        run(&g, MSEC(4000), VERDICT_HUNG);
+        g.agent = g.kernel = false;
+        from = g.now;
+        while (g.now - from < MSEC(60000) && run(&g, MSEC(10), VERDICT_HUNG) == USEC_INFINITY)
+                detector_waited(&g.detector, waits_usec);
+        return g.now - from;
+}
+
+static void a_guest_that_gets_little_of_a_processor_is_given_longer(void) {
+        usec_t alone = hang_beside(0), some = hang_beside(MSEC(4)), most = hang_beside(MSEC(8));
+
+        CHECK(alone <= MSEC(2000));
+        /* six tenths of the time count as silence, of which 500 ms are needed */
+        CHECK(some - alone >= MSEC(500 * 10 / 6 - 500 - 50) && some - alone <= MSEC(500 * 10 / 6 - 500 + 50));
+        /* two tenths do, and four times as much is needed; but it comes to an end */
+        CHECK(most - alone >= MSEC(4 * 500 * 10 / 2 - 500 - 50) && most - alone <= MSEC(4 * 500 * 10 / 2 - 500 + 50));
+}
+
 static void hang_takes_longer_where_the_balloon_is_the_only_path(void) {
         struct guest g;
         usec_t took;
@@ -216,6 +241,7 @@ static void stopped_detector_knows_nothing_and_asks_nothing(void) {
 TEST_MAIN("core-detector", TEST(healthy_guest_is_never_suspected),
           TEST(hang_is_decided_within_two_seconds_with_an_echo_port),
           TEST(hang_is_decided_as_soon_as_its_silence_has_lasted),
+          TEST(a_guest_that_gets_little_of_a_processor_is_given_longer),
           TEST(hang_takes_longer_where_the_balloon_is_the_only_path),
           TEST(slow_agent_is_no_hang_where_the_balloon_is_the_only_path),
           TEST(silent_agent_with_a_living_kernel_is_no_hang), TEST(guest_without_a_second_path_is_never_hung),
