@@ -4,35 +4,10 @@
 
 #include "daemon/base/cleanup.h"
 #include "policy/check.h"
-
-/*
- * Memory as the policy promises it. The table's rows add up to the pool at any time, so everything that may have
- * to be held at once must fit: the monitor's own, memory servers on this host, QEMU's overhead of each VM, the reserve,
- * the base of each standby and the memory of each active VM, and the regions of hot-standby applications where the
- * active VM does not hold enough above its base to cover them (H: from state A to state B nothing is added; what does
- * not fit is asked for). Either member may be the active one, so the larger of the two ways counts. Regions of plain
- * applications come out of what is left, or are refused. Overflow excuses nobody: it is there for what was not planned.
- */
-
-struct demand {
-        uint64_t members, regions; /* bytes */
-};
+#include "policy/demand.h"
 
 static const char *side_key(enum side side) {
         return side == SIDE_A ? "active" : "standby";
-}
-
-static struct demand pair_demand(const struct pair_policy *pair, enum side active) {
-        const struct member *a = &pair->members[active], *s = &pair->members[side_other(active)];
-        uint64_t regions = 0, above = a->memory_bytes > a->base_bytes ? a->memory_bytes - a->base_bytes : 0;
-
-        for (size_t i = 0; i < pair->n_applications; i++)
-                if (pair->applications[i].kind == APPLICATION_HOT_STANDBY)
-                        regions += pair->applications[i].memory_bytes;
-        return (struct demand) {
-                .members = a->memory_bytes + s->base_bytes,
-                .regions = regions > above ? regions - above : 0,
-        };
 }
 
 /* True where every size that the sum rests on could be read. */
@@ -60,21 +35,12 @@ static bool sizes_are_known(const struct check *c) {
 
 static void check_sum(struct check *c) {
         const struct policy *p = c->policy;
-        uint64_t overhead = p->overhead_bytes * p->n_pairs * SIDE_MAX, members = 0, regions = 0, sum;
-        uint64_t vms = policy_vms_bytes(p), servers = policy_monitor_bytes(p) - p->monitor_bytes - vms;
+        uint64_t overhead = p->overhead_bytes * p->n_pairs * SIDE_MAX, vms = policy_vms_bytes(p);
+        uint64_t servers = policy_monitor_bytes(p) - p->monitor_bytes - vms;
+        struct policy_demand demand = policy_demand(p);
         char text[10][UNITS_TEXT_MAX], of_servers[UNITS_TEXT_MAX + 32] = "", of_vms[UNITS_TEXT_MAX + 64] = "";
 
-        if (!sizes_are_known(c))
-                return;
-        for (size_t i = 0; i < p->n_pairs; i++) {
-                struct demand a = pair_demand(&p->pairs[i], SIDE_A), b = pair_demand(&p->pairs[i], SIDE_B);
-                struct demand *more = a.members + a.regions >= b.members + b.regions ? &a : &b;
-
-                members += more->members;
-                regions += more->regions;
-        }
-        sum = p->monitor_bytes + servers + vms + overhead + p->reserve_bytes + members + regions;
-        if (sum <= p->pool_bytes)
+        if (!sizes_are_known(c) || policy_short_bytes(p) == 0)
                 return;
         if (servers > 0)
                 snprintf(of_servers, sizeof(of_servers), "memory servers here %s, ", size_format(text[8], servers));
@@ -83,11 +49,11 @@ static void check_sum(struct check *c) {
                          size_format(text[9], vms));
         check_error(c, "pool.memory", "%s is too small: %s are needed, made up of monitor %s, %s%soverhead of %zu VMs "
                     "%s, reserve %s, VMs %s and hot-standby regions that no active VM covers %s; add %s",
-                    size_format(text[0], p->pool_bytes), size_format(text[1], sum),
+                    size_format(text[0], p->pool_bytes), size_format(text[1], policy_needed_bytes(p)),
                     size_format(text[2], p->monitor_bytes), of_servers, of_vms, p->n_pairs * SIDE_MAX,
                     size_format(text[3], overhead),
-                    size_format(text[4], p->reserve_bytes), size_format(text[5], members),
-                    size_format(text[6], regions), size_format(text[7], sum - p->pool_bytes));
+                    size_format(text[4], p->reserve_bytes), size_format(text[5], demand.members_bytes),
+                    size_format(text[6], demand.regions_bytes), size_format(text[7], policy_short_bytes(p)));
 }
 
 /* False where the extent is itself wrong, so that nothing can be measured by it. */

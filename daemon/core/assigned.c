@@ -214,6 +214,14 @@ static void cut_given(struct engine *engine, const struct given *given, bool to_
                         }
 }
 
+/* Cutting it did not help: it is not what the pool lacks. */
+static void restore_given(struct engine *engine, const struct given *given) {
+        for (int i = 0; i < engine->n_pairs; i++)
+                for (size_t app = 0; engine->pairs[i] && app < POLICY_APPLICATIONS_MAX; app++)
+                        memcpy(engine->pairs[i]->record.apps[app].granted_bytes, given[i].bytes[app],
+                               sizeof(given[i].bytes[app]));
+}
+
 static void say_cut(struct engine *engine, const struct given *given, struct update *update) {
         for (int i = 0; i < engine->n_pairs; i++) {
                 struct step step = step_begin(engine, engine->pairs[i], update);
@@ -236,7 +244,7 @@ static void say_cut(struct engine *engine, const struct given *given, struct upd
 
 int assigned_build_table(struct engine *engine, struct table *ret, struct update *update) {
         struct given *given;
-        int r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, ret);
+        int r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, false, ret);
 
         if (r >= 0 || r == -ENOMEM)
                 return r;
@@ -249,14 +257,15 @@ int assigned_build_table(struct engine *engine, struct table *ret, struct update
                                sizeof(given[i].bytes[app]));
         for (int round = 0; r < 0 && r != -ENOMEM && round < 2; round++) {
                 cut_given(engine, given, round > 0);
-                r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, ret);
+                r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, false, ret);
         }
         if (r >= 0)
                 say_cut(engine, given, update);
-        for (int i = 0; r < 0 && i < engine->n_pairs; i++) /* it is not what the pool lacks */
-                for (size_t app = 0; engine->pairs[i] && app < POLICY_APPLICATIONS_MAX; app++)
-                        memcpy(engine->pairs[i]->record.apps[app].granted_bytes, given[i].bytes[app],
-                               sizeof(given[i].bytes[app]));
+        else {
+                restore_given(engine, given);
+                if (r != -ENOMEM)
+                        r = engine_build_table(engine, engine->policy, engine->pairs, engine->n_pairs, true, ret);
+        }
         free(given);
         return r;
 }

@@ -11,6 +11,7 @@
 
 #include "daemon/core/pair-internal.h"
 #include "daemon/core/retired.h"
+#include "policy/demand.h"
 
 /* ---- the table, from policy and records ------------------------------------------------------------------ */
 
@@ -40,14 +41,14 @@ static bool was_carved(const struct engine *engine, const struct pair *pair, enu
         return false;
 }
 
-static int add_member(const struct engine *engine, struct table *table, const struct policy *policy,
+static int add_member(const struct engine *engine, struct table *table, uint64_t overhead_bytes,
                       const struct pair *pair, enum side side) {
         const struct member *member = &pair->policy->members[side];
         struct holder vm = pair_holder(pair, side);
         int r;
 
         r = table_add_vm(table, vm, member->domain, member->base_bytes + held_bytes(pair, side),
-                         policy->overhead_bytes);
+                         overhead_bytes);
         for (size_t i = 0; r >= 0 && i < pair->policy->n_applications; i++)
                 if (was_carved(engine, pair, side, (int) i))
                         r = table_carve(table, vm, member->base_bytes, (int) i, pair->policy->applications[i].name,
@@ -64,19 +65,54 @@ static int add_member(const struct engine *engine, struct table *table, const st
         return r;
 }
 
+/* What the table counts beside what VMs were given: it is planned for, and not handed out. */
+struct planned {
+        uint64_t monitor_bytes, reserve_bytes;
+        uint64_t overhead_bytes; /* of each VM of a pair */
+};
+
+static void give_way(uint64_t *planned_bytes, uint64_t *short_bytes) {
+        uint64_t less = *planned_bytes < *short_bytes ? *planned_bytes : *short_bytes;
+
+        *planned_bytes -= less;
+        *short_bytes -= less;
+}
+
+/* Where the pool is too small for the promises of a policy that is in force (an upgrade counts what was not counted
+ * before), that is for the plans to bear, and not for pairs that worked: first what is counted for failoverd, memory
+ * servers and VMs that stand alone, which have their memory whatever is counted for them; then the reserve; then QEMU's
+ * overhead. Of those the first also where at a start the rest does not cover what VMs were given. */
+static struct planned plan_bytes(const struct engine *engine, const struct policy *policy, struct pair **pairs,
+                                 int n_pairs, bool to_given) {
+        struct planned planned = { policy_monitor_bytes(policy), policy->reserve_bytes, policy->overhead_bytes };
+        uint64_t needed = engine->lost_bytes, n_vms = 0, lacking = policy_short_bytes(policy), each, more;
+
+        give_way(&planned.reserve_bytes, &(uint64_t) { engine->reserve_used_bytes });
+        for (int i = 0; i < n_pairs; i++)
+                for (enum side side = 0; pairs[i] && side < SIDE_MAX; side++, n_vms++)
+                        needed += pairs[i]->policy->members[side].base_bytes + held_bytes(pairs[i], side);
+        give_way(&planned.monitor_bytes, &lacking);
+        give_way(&planned.reserve_bytes, &lacking);
+        each = n_vms ? (lacking + n_vms - 1) / n_vms : 0;
+        give_way(&planned.overhead_bytes, &each);
+        needed += planned.monitor_bytes + planned.reserve_bytes + planned.overhead_bytes * n_vms;
+        more = to_given && needed > policy->pool_bytes ? needed - policy->pool_bytes : 0;
+        give_way(&planned.monitor_bytes, &more);
+        return planned;
+}
+
 int engine_build_table(struct engine *engine, const struct policy *policy, struct pair **pairs, int n_pairs,
-                       struct table *ret) {
-        uint64_t reserve = policy->reserve_bytes > engine->reserve_used_bytes
-                                   ? policy->reserve_bytes - engine->reserve_used_bytes : 0;
+                       bool to_given, struct table *ret) {
+        struct planned planned = plan_bytes(engine, policy, pairs, n_pairs, to_given);
         struct table table = { 0 };
         int r;
 
         if (policy->pool_bytes < engine->lost_bytes)
                 return -ENOSPC;
-        r = table_init(&table, policy->pool_bytes - engine->lost_bytes, policy_monitor_bytes(policy), reserve);
+        r = table_init(&table, policy->pool_bytes - engine->lost_bytes, planned.monitor_bytes, planned.reserve_bytes);
         for (int i = 0; r >= 0 && i < n_pairs; i++)
                 for (enum side side = 0; r >= 0 && pairs[i] && side < SIDE_MAX; side++)
-                        r = add_member(engine, &table, policy, pairs[i], side);
+                        r = add_member(engine, &table, planned.overhead_bytes, pairs[i], side);
         if (r < 0) {
                 table_deinit(&table);
                 return r;
@@ -346,7 +382,7 @@ static int plan_policy(struct engine *engine, struct policy *policy, struct plan
                         pair_owner_dirty(plan.pairs[slot]);
                 }
         }
-        r = engine_build_table(engine, policy, plan.pairs, plan.n_pairs, &plan.table);
+        r = engine_build_table(engine, policy, plan.pairs, plan.n_pairs, false, &plan.table);
         if (r == -ENOMEM)
                 goto no_memory;
         if (r < 0) {

@@ -130,6 +130,24 @@ static void hold_lost(struct step *step) {
         step_say(step, RECORD_HELD, SIDE_INVALID, "%s: %s", pair->policy->name, pair->record.held_reason);
 }
 
+/* The pool is too small for the policy's plans, which have given way (engine_build_table()). */
+static void say_short(struct engine *engine, struct update *update) {
+        const struct policy *policy = engine->policy;
+        struct step step = step_begin(engine, NULL, update);
+        uint64_t planned = policy_monitor_bytes(policy) + policy->reserve_bytes, counted;
+
+        for (int i = 0; i < engine->n_pairs; i++)
+                planned += engine->pairs[i] ? policy->overhead_bytes * SIDE_MAX : 0;
+        counted = table_monitor(&engine->table) + table_overhead(&engine->table) + table_reserve(&engine->table) +
+                  engine->reserve_used_bytes;
+        if (counted < planned)
+                step_say(&step, RECORD_TABLE_MISMATCH, SIDE_INVALID,
+                         "the pool of %" PRIu64 " MiB is %" PRIu64 " MiB too small for what the policy plans; so much "
+                         "less is counted for failoverd, memory servers, reserve and QEMU, and pairs go on: make "
+                         "pool.memory larger",
+                         policy->pool_bytes / MIB, (planned - counted + MIB - 1) / MIB);
+}
+
 static void become_ready(struct engine *engine, struct update *update) {
         struct table table;
         int r;
@@ -161,6 +179,7 @@ static void become_ready(struct engine *engine, struct update *update) {
         if (r >= 0) {
                 table_deinit(&engine->table);
                 engine->table = table;
+                say_short(engine, update);
         } else if (r == -ENOMEM)
                 update->failed = true;
         else {

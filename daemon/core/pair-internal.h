@@ -46,9 +46,10 @@ struct step step_begin(struct engine *engine, struct pair *pair, struct update *
 
 /* engine-policy.c */
 void engine_apply_policy(struct engine *engine, const struct event *event, struct update *update);
-/* The table that policy and records add up to. -ENOSPC where the pool does not cover it. */
+/* The table that policy and records add up to. -ENOSPC where the pool does not cover it; with `to_given`, less
+ * is counted for the monitor where that is what the pool lacks. */
 int engine_build_table(struct engine *engine, const struct policy *policy, struct pair **pairs, int n_pairs,
-                       struct table *ret);
+                       bool to_given, struct table *ret);
 /* What the active VM holds above its base before applications start. */
 void pair_hold_initial(struct pair *pair);
 
@@ -323,7 +324,8 @@ void assigned_restore(struct engine *engine, struct update *update);
 /* Start-up: engine_build_table() from the records. Those of two pairs may be of different times, so that one still says
  * what another VM was given since: what the pool does not cover is then cut where it was given by hand, first to what
  * each VM is to have, and else to nothing, from where it grows again as memory is unused. What a VM has beyond that is
- * a mismatch, and is taken back. -ENOSPC, with nothing cut, where that does not help. */
+ * a mismatch, and is taken back. Where that does not help nothing is cut, and less is counted for the monitor; -ENOSPC
+ * where that does not help either. */
 int assigned_build_table(struct engine *engine, struct table *ret, struct update *update);
 
 /* engine-assign.c */

@@ -142,6 +142,14 @@ uint64_t table_reserve(const struct table *table) {
         return table->rows[ROW_RESERVE].usage_bytes;
 }
 
+uint64_t table_monitor(const struct table *table) {
+        return table->rows[ROW_MONITOR].usage_bytes;
+}
+
+uint64_t table_overhead(const struct table *table) {
+        return table->rows[ROW_OVERHEAD].usage_bytes;
+}
+
 struct region *table_find_system(const struct table *table, struct holder vm) {
         return find_row(table, vm, -1);
 }

@@ -74,6 +74,9 @@ void table_check(const struct table *table);
 
 uint64_t table_unused(const struct table *table);
 uint64_t table_reserve(const struct table *table);
+/* What is counted for failoverd, memory servers and VMs that stand alone; and for QEMU itself. */
+uint64_t table_monitor(const struct table *table);
+uint64_t table_overhead(const struct table *table);
 /* Row of a VM's system, or of an application's region at a VM; NULL where there is none. */
 struct region *table_find_system(const struct table *table, struct holder vm);
 struct region *table_find_application(const struct table *table, struct holder vm, int app);

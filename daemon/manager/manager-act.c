@@ -207,7 +207,7 @@ void manager_tell_shares(struct manager *manager, const struct event *event) {
 
         if (policy && manager->reclaim) /* the first policy comes before it; the next event tells it */
                 reclaim_set_pool(manager->reclaim, policy->pool_group,
-                                 policy->pool_bytes - policy_monitor_bytes(policy));
+                                 policy->pool_bytes - table_monitor(&manager->engine->table));
         if (event->pair == NO_PAIR)
                 for (int i = 0; i < manager->n_pairs; i++)
                         tell_pair(manager, i);

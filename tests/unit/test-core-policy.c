@@ -314,6 +314,7 @@ static void a_policy_that_is_no_longer_fit_is_in_force_again(void) {
                 step(&world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
                 CHECK(world.engine->policy != NULL);
                 step(&world, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+                CHECK(!world.engine->pool_short && !world.engine->pairs[0]->record.held);
                 policy_free(policy);
                 diagnostics_deinit(&refused);
                 diagnostics_deinit(&told);
@@ -321,7 +322,92 @@ static void a_policy_that_is_no_longer_fit_is_in_force_again(void) {
         }
 }
 
+#define SHORT_PAIR(memory) \
+        "pairs: [{name: p, active: {domain: a, base: 128MiB" memory "}, standby: {domain: b, base: 128MiB}, " \
+        "applications: [{name: db, kind: hot-standby, memory: 512MiB, start: {unit: db.service}}, " WEB "]}]\n"
+#define NEAR(memory) \
+        "memory-servers: [{name: near, control: /run/n, memory: " memory ", uri: \"nbd+unix:///?socket=/run/s\"}]\n"
+
+static bool said(const struct update *update, const char *text) {
+        for (size_t i = 0; i < update->n_actions; i++)
+                if (update->actions[i].kind == ACTION_RECORD && strstr(update->actions[i].text, text))
+                        return true;
+        return false;
+}
+
+/* Whatever its plans are short of, a pair that worked is not held for it, and its promises are kept. */
+static void a_pool_that_is_too_small_for_the_plans_of_a_policy_in_force_holds_no_pair(void) {
+        static const struct {
+                const char *text;
+                uint64_t monitor_bytes, unused_bytes; /* of them, with the active VM's memory given */
+                const char *says;
+        } cases[] = {
+                /* a memory server that was not counted before */
+                { "pool: {memory: 1GiB, reserve: 0, extent: 128MiB, monitor: 64MiB, overhead: 64MiB}\n" NEAR("256MiB")
+                  SHORT_PAIR(", memory: 640MiB"), 128 * MIB, 0, "the pool of 1024 MiB is 192 MiB too small" },
+                /* the same, with a region that is not given out yet: it can be */
+                { "pool: {memory: 1GiB, reserve: 0, extent: 128MiB, monitor: 64MiB, overhead: 64MiB}\n" NEAR("256MiB")
+                  SHORT_PAIR(""), 128 * MIB, 512 * MIB, "is 192 MiB too small" },
+                /* less than the monitor's own: all that is planned for gives way, in its order */
+                { "pool: {memory: 256MiB, reserve: 128MiB, extent: 128MiB, monitor: 512MiB, overhead: 64MiB}\n"
+                  SHORT_PAIR(""), 0, 0, "the pool of 256 MiB is 768 MiB too small" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                struct world world = { .engine = engine_new(), .now_usec = USEC_PER_SEC };
+                struct diagnostics refused = { 0 }, told = { 0 };
+                struct policy *policy = NULL;
+                char text[2048];
+
+                snprintf(text, sizeof(text), "version: 1\n%s", cases[i].text);
+                CHECK(policy_parse(text, strlen(text), "policy", &policy, &refused) == -EINVAL);
+                REQUIRE(policy_parse_in_force(text, strlen(text), "policy", &policy, &told) == 0);
+                step(&world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+                REQUIRE(world.engine->policy != NULL);
+                step(&world, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+                CHECK(said(&world.update, cases[i].says));
+                CHECK(!world.engine->pool_short && !world.engine->pairs[0]->record.held);
+                CHECK(table_monitor(&world.engine->table) == cases[i].monitor_bytes);
+                CHECK(table_unused(&world.engine->table) == cases[i].unused_bytes);
+                policy_free(policy);
+                diagnostics_deinit(&refused);
+                diagnostics_deinit(&told);
+                end(&world);
+        }
+}
+
+/* A policy that has passed its check promises nothing of what plain applications were given; that is still theirs. */
+static void what_vms_were_given_comes_before_what_is_planned_for(void) {
+        static const char text[] = "version: 1\npool: {memory: 1GiB, reserve: 0, extent: 128MiB, monitor: 64MiB, "
+                                   "overhead: 64MiB}\n" SHORT_PAIR(", memory: 640MiB");
+        struct world world = { .engine = engine_new(), .now_usec = USEC_PER_SEC };
+        struct record record = { .seq = 5, .known = true, .n_apps = 2, .pair = "p" };
+        struct diagnostics told = { 0 };
+        struct policy *policy = NULL;
+
+        for (int i = 0; i < 2; i++)
+                record.apps[i] = (struct record_app) { .owner = SIDE_A, .token = 1,
+                                                       .kind = i ? APPLICATION_PLAIN : APPLICATION_HOT_STANDBY };
+        snprintf(record.apps[0].name, NAME_LEN, "db");
+        snprintf(record.apps[1].name, NAME_LEN, "web");
+        record.apps[0].granted_bytes[SIDE_A] = 512 * MIB;
+        record.apps[1].granted_bytes[SIDE_A] = 128 * MIB;
+        REQUIRE(policy_parse(text, strlen(text), "policy", &policy, &told) == 0);
+        CHECK(told.n_errors == 0);
+        step(&world, (struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        step(&world, (struct event) { .kind = EVENT_RESTORED, .pair = 0, .record = &record });
+        step(&world, (struct event) { .kind = EVENT_READY, .pair = NO_PAIR });
+        CHECK(!world.engine->pool_short && !world.engine->pairs[0]->record.held);
+        CHECK(table_monitor(&world.engine->table) == 0 && usage(&world, 1) == 128 * MIB);
+        CHECK(said(&world.update, "the pool of 1024 MiB is 64 MiB too small"));
+        policy_free(policy);
+        diagnostics_deinit(&told);
+        end(&world);
+}
+
 TEST_MAIN("core-policy",
+          TEST(a_pool_that_is_too_small_for_the_plans_of_a_policy_in_force_holds_no_pair),
+          TEST(what_vms_were_given_comes_before_what_is_planned_for),
           TEST(a_policy_that_is_no_longer_fit_is_in_force_again),
           TEST(a_vm_goes_from_alone_to_a_pair_and_back_by_being_neither_first),
           TEST(a_larger_pool_is_held_by_the_monitor_first),
