@@ -143,6 +143,12 @@ static int libvirt_failed(const struct context_merge *merge, struct error *error
                          merge->top->path, merge->base->path, virGetLastErrorMessage());
 }
 
+bool context_chain_is_idle(const struct context_vm *vm, const char *target) {
+        virDomainBlockJobInfo info;
+
+        return virDomainGetBlockJobInfo(vm->domain, target, &info, 0) == 0;
+}
+
 int context_chain_merge(const struct context_vm *vm, const struct context_merge *merge,
                         const struct context_progress *progress, struct error *error) {
         const char *target = merge->base->target;

@@ -47,3 +47,5 @@ int context_chain_name(const struct context_disk *disks, size_t n, char ret[stat
  * it has worked is seen in the VM's chain alone. */
 int context_chain_merge(const struct context_vm *vm, const struct context_merge *merge,
                         const struct context_progress *progress, struct error *error);
+/* Whether libvirt says that nothing is done with the files of that disk (a block job) but that the VM uses them. */
+bool context_chain_is_idle(const struct context_vm *vm, const char *target);

@@ -134,19 +134,53 @@ static int replace(struct standby_frozen *frozen, const struct context_disk *at,
         return 0;
 }
 
+/* Nothing is being merged any more: the file behind is asked for again, and has to be like that. */
+static bool put_back(struct standby_frozen *frozen, struct context_disk *disk, const struct context_disk *base) {
+        const size_t at = (size_t) (disk - frozen->disks);
+
+        if (replace(frozen, disk + 1, 0, base, 1) < 0)
+                return false;
+        disk = &frozen->disks[at];
+        free(disk->merging);
+        disk->merging = NULL;
+        return true;
+}
+
+/* As no file is: whoever asks finds that it has changed. */
+static bool spoil(struct standby_frozen *frozen, struct context_disk *disk) {
+        struct context_disk changed = { .path = disk->merging, .kind = CONTEXT_DISK_FILE };
+
+        memcpy(changed.target, disk->target, sizeof(changed.target));
+        return put_back(frozen, disk, &changed);
+}
+
 bool standby_disks_merged(struct standby_frozen *frozen, const struct context_disk *chain, size_t n) {
         size_t n_sources;
-        const struct context_disk *disk = sources_of(frozen, chain->target, &n_sources), *base;
+        struct context_disk *disk = sources_of(frozen, chain->target, &n_sources);
+        const struct context_disk *base;
         size_t at;
 
         if (!disk || !disk->merging || context_chain_find(chain, n, disk->path))
                 return false;
         base = context_chain_find(chain, n, disk->merging);
         at = base ? (size_t) (base - chain) : 0;
+        if (!context_chain_is_overlay(chain[at > 0 ? at - 1 : 0].path))
+                return spoil(frozen, disk); /* what was written since the checkpoint is in it too */
         if (!base || replace(frozen, disk, n_sources, base, n - at) < 0)
                 return false;
         sources_of(frozen, chain->target, &n_sources)->writable = true;
         return true;
+}
+
+bool standby_disks_unmerged(struct standby_frozen *frozen, const struct context_disk *chain, size_t n) {
+        size_t n_sources;
+        struct context_disk *disk = sources_of(frozen, chain->target, &n_sources);
+        const struct context_disk *base;
+
+        if (!disk || !disk->merging || !context_chain_find(chain, n, disk->path))
+                return false;
+        base = context_chain_find(chain, n, disk->merging);
+        return base && put_back(frozen, disk, base);
 }
 
 int standby_disks_merging(struct standby_frozen *frozen, const struct context_merge *merge) {

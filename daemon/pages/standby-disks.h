@@ -37,9 +37,12 @@ int standby_disks_add(struct standby_disks *disks, const struct context_manifest
 /* Forgets all but the checkpoint of that time; 0: all. */
 void standby_disks_forget(struct standby_disks *disks, uint64_t saved_usec);
 
-/* As the VM's chain is now (context_chain_length()): a merge that was begun and has come to its end since is noted.
- * True where there was one. */
+/* As the VM's chain is now (context_chain_length()): a merge that was begun and has come to its end since is noted. So
+ * it is where somebody else has merged, also what was written since the checkpoint: that the file has changed then, and
+ * the checkpoint is of no use. True where there was one. */
 bool standby_disks_merged(struct standby_frozen *frozen, const struct context_disk *chain, size_t n);
+/* The same of a merge that is over, and has not worked: who changes the file behind from now on is found out. */
+bool standby_disks_unmerged(struct standby_frozen *frozen, const struct context_disk *chain, size_t n);
 /* Notes that the merge is about to be begun. -ENOMEM. */
 int standby_disks_merging(struct standby_frozen *frozen, const struct context_merge *merge);
 /* The file of the chain's disk that the checkpoint goes with; NULL: it has none. */

@@ -54,52 +54,91 @@ static const struct context_disk *chain_of(const struct sources *sources, const 
         return sources->disks + i;
 }
 
-/* One merge of that disk. 1: it was done, and `sources` are as they are now; 0: there is none to do. */
-static int merge_once(const char *dir, struct standby_disks *disks, struct standby_frozen *frozen,
-                      struct context_vm *vm, const char *target, struct sources *sources,
-                      const struct context_progress *progress, struct error *error) {
+/* The files of one disk, and what is done to them. */
+struct ordering {
+        const char *dir;
+        struct standby_disks *disks;
+        struct standby_frozen *frozen; /* by the checkpoint that counts; NULL: there is none */
+        struct context_vm *vm;
+        const char *target;
+        struct sources *sources; /* of all disks, as they were seen last */
+        const struct context_progress *progress;
+};
+
+/* Keeps what a merge came to, of those that were noted. */
+static int note_end(const struct ordering *ordering, const struct context_disk *chain, size_t n, struct error *error) {
+        struct standby_frozen *frozen = ordering->frozen;
+
+        if (!frozen || (!standby_disks_merged(frozen, chain, n) && !standby_disks_unmerged(frozen, chain, n)))
+                return 0;
+        return standby_disks_keep(ordering->dir, ordering->disks, error);
+}
+
+/* One that has failed, but for one of which nobody knows whether it is over. */
+static void note_failure(const struct ordering *ordering) {
+        const struct context_disk *chain;
+        size_t n;
+
+        if (!context_chain_is_idle(ordering->vm, ordering->target) ||
+            look_again(ordering->vm, ordering->sources, NULL) < 0)
+                return;
+        chain = chain_of(ordering->sources, ordering->target, &n);
+        if (n > 0)
+                (void) note_end(ordering, chain, n, NULL);
+}
+
+static int begin_merge(const struct ordering *ordering, const struct context_merge *merge, struct error *error) {
+        if (!merge->base->format)
+                return error_set(error, -ENOTSUP, "disk %s: libvirt does not say of what format %s is",
+                                 ordering->target, merge->base->path);
+        if (!ordering->frozen)
+                return 0;
+        if (standby_disks_merging(ordering->frozen, merge) < 0)
+                return error_set(error, -ENOMEM, "out of memory");
+        return standby_disks_keep(ordering->dir, ordering->disks, error);
+}
+
+/* One merge of that disk. 1: it was done, and the sources are as they are now; 0: there is none to do. */
+static int merge_once(const struct ordering *ordering, struct error *error) {
+        struct standby_frozen *frozen = ordering->frozen;
         _cleanup_free_ char *top = NULL;
         struct context_merge merge;
         size_t n;
-        const struct context_disk *chain = chain_of(sources, target, &n);
+        const struct context_disk *chain = chain_of(ordering->sources, ordering->target, &n);
         int r = 0;
 
         if (n > 0 && frozen && standby_disks_merged(frozen, chain, n))
-                r = standby_disks_keep(dir, disks, error);
+                r = standby_disks_keep(ordering->dir, ordering->disks, error);
         if (r < 0)
                 return r;
-        if (n == 0 || !context_chain_plan(chain, n, frozen ? standby_disks_frozen_path(frozen, target) : NULL, &merge))
+        if (n == 0 || !context_chain_plan(chain, n, frozen ? standby_disks_frozen_path(frozen, ordering->target) : NULL,
+                                          &merge))
                 return 0;
-        if (!merge.base->format)
-                return error_set(error, -ENOTSUP, "disk %s: libvirt does not say of what format %s is", target,
-                                 merge.base->path);
         top = strdup(merge.top->path);
-        if (!top || (frozen && standby_disks_merging(frozen, &merge) < 0))
-                return error_set(error, -ENOMEM, "out of memory");
-        if (frozen)
-                r = standby_disks_keep(dir, disks, error);
-        if (r == 0)
-                r = context_chain_merge(vm, &merge, progress, error);
-        if (r == 0)
-                r = look_again(vm, sources, error);
+        r = top ? begin_merge(ordering, &merge, error) : error_set(error, -ENOMEM, "out of memory");
         if (r < 0)
                 return r;
-        chain = chain_of(sources, target, &n);
-        if (context_chain_find(chain, n, top))
-                return error_set(error, -EAGAIN, "disk %s: %s could not be merged into the file behind it", target,
-                                 top);
-        if (frozen && standby_disks_merged(frozen, chain, n))
-                r = standby_disks_keep(dir, disks, error);
+        r = context_chain_merge(ordering->vm, &merge, ordering->progress, error);
+        if (r < 0) {
+                note_failure(ordering);
+                return r;
+        }
+        r = look_again(ordering->vm, ordering->sources, error);
+        if (r < 0)
+                return r;
+        chain = chain_of(ordering->sources, ordering->target, &n);
+        r = n > 0 ? note_end(ordering, chain, n, error) : 0;
+        if (r == 0 && context_chain_find(chain, n, top))
+                r = error_set(error, -EAGAIN, "disk %s: %s could not be merged into the file behind it",
+                              ordering->target, top);
         return r < 0 ? r : 1;
 }
 
-static int merge_disk(const char *dir, struct standby_disks *disks, struct standby_frozen *frozen,
-                      struct context_vm *vm, const char *target, struct sources *sources,
-                      const struct context_progress *progress, struct error *error) {
+static int merge_disk(const struct ordering *ordering, struct error *error) {
         int r = 1;
 
         for (int i = 0; r > 0 && i < MERGES_MAX; i++)
-                r = merge_once(dir, disks, frozen, vm, target, sources, progress, error);
+                r = merge_once(ordering, error);
         return r < 0 ? r : 0;
 }
 
@@ -235,13 +274,13 @@ int standby_disks_order(const char *dir, struct standby_disks *disks, uint64_t s
         _cleanup_(sources_deinit) struct sources live = { 0 };
         const struct needed needed = { &live, disks };
         const size_t n_before = disks->n_frozen;
-        struct standby_frozen *frozen;
+        struct ordering ordering = { .dir = dir, .disks = disks, .vm = vm, .sources = &live, .progress = progress };
         int r = look(vm->xml, &live, error);
 
         if (r < 0)
                 return r;
         standby_disks_forget(disks, saved_usec);
-        frozen = disks->n_frozen > 0 ? disks->frozen : NULL;
+        ordering.frozen = disks->n_frozen > 0 ? disks->frozen : NULL;
         if (n_before > disks->n_frozen)
                 r = standby_disks_keep(dir, disks, error);
         for (size_t i = 0; i < live.n && r == 0; i++) {
@@ -250,7 +289,8 @@ int standby_disks_order(const char *dir, struct standby_disks *disks, uint64_t s
                 if (!live.disks[i].writable || live.disks[i].kind != CONTEXT_DISK_FILE)
                         continue;
                 memcpy(target, live.disks[i].target, sizeof(target));
-                r = merge_disk(dir, disks, frozen, vm, target, &live, progress, error);
+                ordering.target = target;
+                r = merge_disk(&ordering, error);
         }
         if (r == 0)
                 r = define(vm, &live, error);

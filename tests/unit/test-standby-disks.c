@@ -16,13 +16,13 @@
 static struct context_disk chain[CHAIN_MAX];
 
 static void name_file(char file, char ret[static 32]) {
-        if (file == '0' || file == '-')
-                snprintf(ret, 32, "%s", file == '0' ? "/d/vm.raw" : "/d/golden");
+        if (file == '0' || file == '-' || file == 'x')
+                snprintf(ret, 32, "%s", file == '0' ? "/d/vm.raw" : file == 'x' ? "/d/somebody's" : "/d/golden");
         else
                 snprintf(ret, 32, "/d/vm.raw.standby~%c", file);
 }
 
-/* "2 1 0": overlays 2 and 1, then the VM's own file; "-" is what that rests on. */
+/* "2 1 0": overlays 2 and 1, then the VM's own file; "-" is what that rests on, "x" one of somebody's own. */
 static size_t make_chain(const char *files) {
         size_t n = 0;
 
@@ -173,6 +173,74 @@ static void both_ends_of_a_merge_are_kept_until_it_is_known_which_one_it_came_to
         CHECK(system(command) == 0);
 }
 
+/* It is noted that the checkpoint's file, 1, is about to be merged into the VM's own. The chain's sources. */
+static size_t begin_merge(struct standby_disks *disks) {
+        const size_t n = make_chain("2 1 0 -");
+        struct context_merge merge;
+
+        REQUIRE(context_chain_plan(chain, n, standby_disks_frozen_path(disks->frozen, "vda"), &merge));
+        REQUIRE(standby_disks_merging(disks->frozen, &merge) == 0 && disks->frozen->n_disks == 2);
+        return n;
+}
+
+/* Somebody does by hand what the manual says of a VM that stands alone no more, or what he likes. */
+static void a_file_that_somebody_else_has_merged_into_is_not_what_the_checkpoint_goes_with(void) {
+        static const struct {
+                const char *files;
+                bool merged, refused;
+        } rows[] = {
+                { "2 1 0 -", false, false },
+                { "2 0 -", true, false },
+                { "0 -", true, true },  /* with what was written since */
+                { "x 0 -", true, true }, /* the same, and after that an overlay of his own */
+                { "x", true, true },     /* it lies elsewhere, and nobody knows what became of these */
+                { "3", false, false },   /* of a chain without either, nothing is known */
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                struct standby_disks disks = { 0 };
+                struct context_manifest manifest;
+                const struct context_disk *file;
+                size_t n;
+
+                take(&disks, &manifest, 7);
+                (void) begin_merge(&disks);
+                n = make_chain(rows[i].files);
+                CHECK(standby_disks_merged(disks.frozen, chain, n) == rows[i].merged);
+                if (rows[i].refused) {
+                        CHECK_TEXT(standby_disks_frozen_path(disks.frozen, "vda"), "/d/vm.raw.standby~1"); /* kept */
+                        file = context_chain_find(disks.frozen->disks, disks.frozen->n_disks, "/d/vm.raw");
+                        REQUIRE(file && disks.frozen->n_disks == 3);
+                        CHECK(file->size_bytes == 0 && file->modified_nsec == 0 && !disks.frozen->disks[0].merging);
+                        CHECK_TEXT(file->target, "vda");
+                }
+                standby_disks_deinit(&disks);
+        }
+}
+
+static void a_merge_that_has_failed_lets_nobody_change_the_file_behind_unseen(void) {
+        struct standby_disks disks = { 0 };
+        struct context_manifest manifest;
+        const struct context_disk *file;
+        size_t n;
+
+        take(&disks, &manifest, 7);
+        CHECK(!standby_disks_unmerged(disks.frozen, chain, make_chain("2 1 0 -"))); /* there was none */
+        n = begin_merge(&disks);
+        chain[2].modified_nsec = 99; /* it was written, as far as it came */
+        chain[2].size_bytes = 5;
+        REQUIRE(standby_disks_unmerged(disks.frozen, chain, n) && disks.frozen->n_disks == 3);
+        file = context_chain_find(disks.frozen->disks, 3, "/d/vm.raw");
+        REQUIRE(file && file->modified_nsec == 99 && file->size_bytes == 5 && !file->writable);
+        CHECK_TEXT(standby_disks_frozen_path(disks.frozen, "vda"), "/d/vm.raw.standby~1");
+        CHECK(!disks.frozen->disks[0].merging && !standby_disks_unmerged(disks.frozen, chain, n));
+
+        (void) begin_merge(&disks); /* anew */
+        n = make_chain("2 0 -");
+        CHECK(!standby_disks_unmerged(disks.frozen, chain, n) && standby_disks_merged(disks.frozen, chain, n));
+        standby_disks_deinit(&disks);
+}
+
 static void what_is_written_since_the_checkpoint_is_merged_without_it(void) {
         struct standby_disks disks = { 0 };
         struct context_manifest manifest;
@@ -211,5 +279,7 @@ TEST_MAIN("standby-disks",
           TEST(what_lies_between_the_same_checkpoints_becomes_one), TEST(an_overlay_is_told_by_its_name_alone),
           TEST(the_next_overlay_has_a_number_that_no_file_has),
           TEST(both_ends_of_a_merge_are_kept_until_it_is_known_which_one_it_came_to),
+          TEST(a_file_that_somebody_else_has_merged_into_is_not_what_the_checkpoint_goes_with),
+          TEST(a_merge_that_has_failed_lets_nobody_change_the_file_behind_unseen),
           TEST(what_is_written_since_the_checkpoint_is_merged_without_it),
           TEST(checkpoints_that_do_not_count_are_forgotten))
