@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "daemon/pages/standby.h"
 
 #define TOLD_USEC USEC_PER_SEC
+#define LOOK_MSEC 100
 #define PROVE_USEC (10 * USEC_PER_SEC)
 
 /* The program is the one who guards the VM, and nobody else is asked; but a VM that was given to a pair meanwhile is
@@ -139,12 +141,30 @@ static int check_vm(struct standby *standby, struct error *error) {
         return r;
 }
 
+/* What libvirt says is waited for: after much work it may take its time. */
+static void look_patiently(struct standby *standby, uint64_t run) {
+        const usec_t until = clock_usec(CLOCK_BOOTTIME) + STANDBY_WAIT_USEC;
+
+        standby_look(standby);
+        while (standby->sight.vm == ALONE_UNKNOWN && standby->sight.run == run && !*standby->stop &&
+               clock_usec(CLOCK_BOOTTIME) < until) {
+                standby_feed();
+                (void) poll(NULL, 0, LOOK_MSEC);
+                standby_look(standby);
+        }
+}
+
 /* A guest whose system crashed meanwhile must not be gone on with. */
 static int check_same(struct standby *standby, uint64_t run, struct error *error) {
-        standby_look(standby);
-        if (standby->sight.vm != ALONE_RUNS || standby->sight.run != run)
+        const struct standby_sight *sight = &standby->sight;
+
+        look_patiently(standby, run);
+        if (sight->vm == ALONE_UNKNOWN && sight->run == run)
+                return error_set(error, -EAGAIN, "it is not known whether the VM ran on while its checkpoint was taken: "
+                                 "%s", standby->unseen);
+        if (sight->vm != ALONE_RUNS || sight->run != run)
                 return error_set(error, -ESTALE, "the VM did not run on while its checkpoint was taken: it is %s",
-                                 alone_state_to_string(standby->sight.vm));
+                                 alone_state_to_string(sight->vm));
         return 0;
 }
 

@@ -45,6 +45,8 @@ static struct {
         bool transient, silent; /* libvirt does not tell the state */
         const char *xml;     /* of the VM */
         _Atomic bool hangs;  /* and says nothing meanwhile */
+        _Atomic usec_t answers_usec; /* it does so from then on, and for this test the time stands still; 0: never */
+        bool lost;           /* it does not find the VM */
         _Atomic unsigned looks;
         void (*on_look)(void);
         int resumes;         /* what comes of resuming */
@@ -54,6 +56,8 @@ static struct {
         usec_t fed_usec;       /* when it was told last that it is not stuck */
         unsigned n_resumes;
         int checks;            /* what comes of asking whether a checkpoint can be begun */
+        usec_t saved_usec;     /* a checkpoint is whole, as that one, and libvirt has much to do then; 0: none is */
+        usec_t busy_usec;      /* for so long; 0: for ever */
         unsigned n_removes, n_saves;
         bool was_kept;       /* the decision, when something was resumed */
         const char *changes; /* the policy to be, while something is resumed */
@@ -94,6 +98,10 @@ int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout_msec) {
 
         if (r != 0)
                 return r;
+        if (world.answers_usec > 0 && world.now_usec >= world.answers_usec) {
+                world.hangs = false;
+                return n > 0 ? 0 : __real_poll(NULL, 0, 1);
+        }
         world.now_usec += (usec_t) timeout_msec * USEC_PER_MSEC;
         return 0;
 }
@@ -152,6 +160,8 @@ int __wrap_process_find(const char *run_dir, const char *domain, int *ret_pid, i
 }
 
 int __wrap_context_vm_find(virConnectPtr connection, const char *name, struct context_vm *ret, struct error *error) {
+        if (world.lost)
+                return error_set(error, -ENOENT, "not found");
         *ret = (struct context_vm) { .domain = DOMAIN, .xml = strdup(world.xml) };
         return ret->xml ? 0 : -ENOMEM;
 }
@@ -171,7 +181,8 @@ int __wrap_context_remove(const struct context_job *job, const char *name, struc
         return -ENOENT;
 }
 
-/* A server that is silent, and the VM is lost in that time, which is longer than it takes to start it anew. */
+/* Where nothing else is said: a server that is silent, and the VM is lost in that time, which is longer than it takes to
+ * start it anew. */
 int __wrap_context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,
                         struct error *error) {
         struct pollfd given_up = { .fd = job->servers->cancel_fd, .events = POLLIN };
@@ -180,6 +191,14 @@ int __wrap_context_save(const struct context_job *job, const char *vm, const cha
         if (job->dry_run)
                 return world.checks < 0 ? error_set(error, world.checks, "as the test wants it") : 0;
         world.n_saves++;
+        if (world.saved_usec > 0) {
+                *ret = calloc(1, sizeof(**ret));
+                REQUIRE(*ret != NULL);
+                (*ret)->saved_usec = world.saved_usec;
+                world.hangs = true;
+                world.answers_usec = world.busy_usec > 0 ? world.now_usec + world.busy_usec : 0;
+                return 0;
+        }
         wait_looks(40);
         CHECK(__real_poll(&given_up, 1, 0) == 0);
         world.process = false;

@@ -369,6 +369,37 @@ static void a_vm_that_is_lost_while_a_checkpoint_waits_goes_on(void) {
         standby_deinit(&standby);
 }
 
+static void a_checkpoint_that_is_whole_is_not_thrown_away_since_libvirt_takes_its_time(void) {
+        static const struct {
+                usec_t busy_usec;
+                int r;
+        } rows[] = { { 20 * SEC, 0 }, { 0, -EAGAIN } };
+        char text[512];
+
+        snprintf(text, sizeof(text), XML, "");
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                struct standby standby = new_standby();
+                struct standby_record *record = &standby.document.record;
+                struct error error = ERROR_INIT;
+
+                world.xml = text;
+                world.process = true;
+                world.state = VIR_DOMAIN_RUNNING;
+                standby_look(&standby);
+                record->run = standby.sight.run;
+                standby.patience_usec = 0;
+                world.saved_usec = 9;
+                world.busy_usec = rows[i].busy_usec;
+                CHECK(standby_checkpoint(&standby, &error) == rows[i].r);
+                CHECK((record->saved_usec == 9) == (rows[i].r == 0));
+                CHECK(rows[i].r == 0 || strstr(error_text(&error), "has not answered") != NULL);
+                error_deinit(&error);
+                world.hangs = false;
+                standby.patience_usec = STANDBY_ANSWER_USEC;
+                standby_deinit(&standby);
+        }
+}
+
 static void nothing_is_given_up_for_a_checkpoint_that_cannot_be_begun(void) {
         static const int reasons[] = { -ENOTCONN, -ENOSPC };
         char text[512];
@@ -473,6 +504,7 @@ TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_ou
           TEST(a_libvirt_that_hangs_is_told_of_and_waited_for_beside_all_else),
           TEST(what_a_look_could_not_do_is_told_until_the_next_one_can), TEST(what_could_not_go_on_is_not_saved),
           TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on),
+          TEST(a_checkpoint_that_is_whole_is_not_thrown_away_since_libvirt_takes_its_time),
           TEST(nothing_is_given_up_for_a_checkpoint_that_cannot_be_begun),
           TEST(what_is_told_survives_a_crash_and_a_boot),
           TEST(what_is_kept_is_told_once_though_it_is_killed_in_between), TEST(end))
