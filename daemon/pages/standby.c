@@ -34,20 +34,24 @@ static const char *problem_of(const struct standby *standby) {
         return *standby->unseen ? standby->unseen : standby->document.text;
 }
 
+/* Last of all what does no harm before the VM is started anew. */
+static const char *text_of(const struct standby *standby, usec_t now) {
+        const char *weakness = weakness_of(standby, now), *problem = problem_of(standby);
+
+        return *problem ? problem : weakness ? weakness : standby->undefined;
+}
+
 int standby_keep(struct standby *standby, struct error *error) {
         struct standby_document *document = &standby->document, shown;
-        const char *weakness;
 
         document->time_usec = clock_usec(CLOCK_BOOTTIME);
-        weakness = weakness_of(standby, document->time_usec);
         document->vm = (int) standby->sight.vm;
         document->state = (int) state_of(standby, document->time_usec);
         document->every_usec = standby->vm ? standby->vm->checkpoint_usec : 0;
         document->kept_usec = standby->sight.kept_usec;
         document->flaps_left = standby_flaps_left(standby->vm, &document->record, document->time_usec);
         shown = *document;
-        snprintf(shown.text, sizeof(shown.text), "%s", *problem_of(standby) || !weakness ? problem_of(standby)
-                                                                                        : weakness);
+        snprintf(shown.text, sizeof(shown.text), "%s", text_of(standby, document->time_usec));
         text_clean(shown.text); /* libvirt may have quoted QEMU */
         return standby_document_write(standby->dir, &shown, error);
 }
@@ -268,12 +272,18 @@ static void tell_protection(struct standby *standby, usec_t now) {
         }
 }
 
-/* After a failover, and a crash in the midst of one: it is to be started anew, one day, with what it writes now. */
+/* After a failover, and a crash in the midst of one: it is to be started anew, one day, with what it writes now. Apart
+ * from what work comes to: each is tried again by itself, and is over by itself. */
 static void define(struct standby *standby) {
+        char text[STANDBY_TEXT_LEN] = "";
         struct error error = ERROR_INIT;
 
         if (standby_define(standby, &error) < 0)
-                say(standby, "the VM is not defined as it runs", &error);
+                snprintf(text, sizeof(text), "the VM is not defined as it runs: %s", error_text(&error));
+        if (*text && strcmp(text, standby->undefined) != 0)
+                fprintf(stderr, "<4>VM %s: %s\n", standby->domain, text);
+        snprintf(standby->undefined, sizeof(standby->undefined), "%s", text);
+        error_deinit(&error);
 }
 
 /* One look, and what follows from it. True where the next one comes at once. */
@@ -288,6 +298,8 @@ static bool look(struct standby *standby) {
         standby_prove(standby);
         if (standby->sight.vm == ALONE_RUNS)
                 define(standby);
+        else
+                standby->undefined[0] = 0; /* how it would run is another question then */
         now = clock_usec(CLOCK_BOOTTIME);
         tell_protection(standby, now);
         work = standby_next(standby->vm, &document->record, &standby->sight, now);

@@ -72,6 +72,7 @@ struct standby {
 
         struct standby_disks disks;   /* as they are kept */
         bool defined;                 /* the VM's definition has the disks that it writes to */
+        char undefined[STANDBY_TEXT_LEN]; /* why it has not; empty: it has, or the VM does not run */
         char overlays[CONTEXT_CHAIN_NAME_LEN]; /* by what the names of the next ones end */
 
         struct context_servers servers; /* of the policy */

@@ -329,6 +329,40 @@ static void what_a_look_could_not_do_is_told_until_the_next_one_can(void) {
 
 #define XML "<domain type='kvm'><name>a</name><devices>%s</devices></domain>"
 
+/* As the standby is kept while libvirt does not find the VM to define it, and once it does. */
+static char told_undefined[STANDBY_TEXT_LEN], told_defined[STANDBY_TEXT_LEN] = "nothing was read";
+
+static void look_and_define(void) {
+        struct standby_document kept = { 0 };
+
+        if (standby_document_read(dir, &kept, NULL) < 0)
+                return;
+        if (world.looks == 5)
+                memcpy(told_undefined, kept.text, sizeof(told_undefined));
+        if (world.looks == 10)
+                memcpy(told_defined, kept.text, sizeof(told_defined));
+        world.lost = world.looks < 6;
+        stop = world.looks == 10;
+}
+
+static void that_the_vm_is_not_defined_as_it_runs_is_told_until_it_is(void) {
+        struct standby standby = new_standby();
+        char text[512];
+
+        snprintf(text, sizeof(text), XML, "");
+        world.xml = text;
+        world.process = world.lost = true;
+        world.state = VIR_DOMAIN_RUNNING;
+        standby_look(&standby);
+        standby.document.record.run = standby.sight.run;
+        REQUIRE(standby_keep(&standby, NULL) == 0);
+        world.on_look = look_and_define;
+        CHECK(standby_run(&standby, NULL) == 0);
+        CHECK_TEXT(told_undefined, "the VM is not defined as it runs: not found");
+        CHECK_TEXT(told_defined, "");
+        standby_deinit(&standby);
+}
+
 static void what_could_not_go_on_is_not_saved(void) {
         static const char elsewhere[] = "<disk type='network' device='disk'><source protocol='nbd' name='x'>"
                                         "<host name='192.0.2.1'/></source><target dev='vda'/><readonly/></disk>";
@@ -503,6 +537,7 @@ TEST_MAIN("standby", TEST(begin), TEST(the_policy_is_read_with_what_was_taken_ou
           TEST(how_it_ended_says_whether_somebody_wished_it), TEST(why_it_is_paused_says_whether_it_failed),
           TEST(a_libvirt_that_hangs_is_told_of_and_waited_for_beside_all_else),
           TEST(what_a_look_could_not_do_is_told_until_the_next_one_can), TEST(what_could_not_go_on_is_not_saved),
+          TEST(that_the_vm_is_not_defined_as_it_runs_is_told_until_it_is),
           TEST(a_vm_that_is_lost_while_a_checkpoint_waits_goes_on),
           TEST(a_checkpoint_that_is_whole_is_not_thrown_away_since_libvirt_takes_its_time),
           TEST(nothing_is_given_up_for_a_checkpoint_that_cannot_be_begun),
