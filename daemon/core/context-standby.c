@@ -49,14 +49,18 @@ static bool is_worn(const struct standby_record *record, const struct standby_si
         return is_told(record, sight) && sight->reachable && (sight->kept == KEPT_GONE || sight->kept == KEPT_ALONE);
 }
 
-/* How long it is let be after an attempt that failed. Each may have cost the guest a save. */
+/* How long it is let be after an attempt that failed. Each may have cost the guest a save. Where nothing counts yet,
+ * the pause stays short at first, and never becomes very long: the VM has no other protection. */
 static usec_t pause_after(const struct vm_policy *policy, const struct standby_record *record,
                           const struct standby_sight *sight) {
+        const bool counts = record->run == sight->run;
+        const usec_t longest = !counts && policy->checkpoint_usec > STANDBY_FIRST_PAUSE_USEC ? STANDBY_FIRST_PAUSE_USEC
+                                                                                             : policy->checkpoint_usec;
         usec_t pause = STANDBY_PAUSE_USEC;
 
-        for (unsigned i = 1; i < sight->failed && record->run == sight->run && pause < policy->checkpoint_usec; i++)
+        for (unsigned i = counts ? 1 : STANDBY_TRIES_MAX; i < sight->failed && pause < longest; i++)
                 pause *= 2;
-        return pause < policy->checkpoint_usec ? pause : later(policy->checkpoint_usec, STANDBY_PAUSE_USEC);
+        return pause < longest ? pause : later(longest, STANDBY_PAUSE_USEC);
 }
 
 /* Between two attempts the VM has as much time to itself as one takes. */

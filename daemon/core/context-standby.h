@@ -37,8 +37,9 @@
 /* More waiting for libvirt than this in one look counts as not having looked. */
 #define STANDBY_WAIT_USEC (60 * USEC_PER_SEC)
 /* A checkpoint that failed is not tried again before; where there is one that counts, it is twice as long after each
- * further one, up to checkpoint.every. */
+ * further one, up to checkpoint.every; where there is none, from the sixth on, up to the second of these. */
 #define STANDBY_PAUSE_USEC (5 * USEC_PER_SEC)
+#define STANDBY_FIRST_PAUSE_USEC (300 * USEC_PER_SEC)
 /* So long, or as long as there is between two checkpoints, a VM that has just gone on shows that it stays, before a new
  * checkpoint takes the place of the one before. */
 #define STANDBY_TRIAL_USEC (30 * USEC_PER_SEC)

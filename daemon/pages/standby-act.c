@@ -160,8 +160,8 @@ static int check_same(struct standby *standby, uint64_t run, struct error *error
 
         look_patiently(standby, run);
         if (sight->vm == ALONE_UNKNOWN && sight->run == run)
-                return error_set(error, -EAGAIN, "it is not known whether the VM ran on while its checkpoint was taken: "
-                                 "%s", standby->unseen);
+                return error_set(error, -EAGAIN, "it is not known whether the VM ran on while its checkpoint was "
+                                 "taken: %s", standby->unseen);
         if (sight->vm != ALONE_RUNS || sight->run != run)
                 return error_set(error, -ESTALE, "the VM did not run on while its checkpoint was taken: it is %s",
                                  alone_state_to_string(sight->vm));

@@ -181,8 +181,8 @@ int __wrap_context_remove(const struct context_job *job, const char *name, struc
         return -ENOENT;
 }
 
-/* Where nothing else is said: a server that is silent, and the VM is lost in that time, which is longer than it takes to
- * start it anew. */
+/* Where nothing else is said: a server that is silent, and the VM is lost in that time, which is longer than it takes
+ * to start it anew. */
 int __wrap_context_save(const struct context_job *job, const char *vm, const char *name, struct context_manifest **ret,
                         struct error *error) {
         struct pollfd given_up = { .fd = job->servers->cancel_fd, .events = POLLIN };

@@ -58,6 +58,34 @@ static void attempts_that_fail_again_and_again_are_further_and_further_apart(voi
         CHECK(next(&record, sight, now + 5 * SEC) == STANDBY_CHECKPOINT);
 }
 
+/* A VM that writes faster than it can be saved is saved all the time otherwise; but its next attempt may work. */
+static void attempts_at_the_first_checkpoint_are_further_apart_from_the_sixth_on(void) {
+        static const struct {
+                usec_t every_usec;
+                unsigned pauses[8], last;
+        } rows[] = {
+                { 30 * SEC, { 5, 5, 5, 5, 5, 10, 20, 30 }, 30 },
+                { 86400 * SEC, { 5, 5, 5, 5, 5, 10, 20, 40 }, 300 },
+        };
+
+        for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+                const struct vm_policy alone = { .checkpoint_usec = rows[i].every_usec };
+                const struct standby_record record = { 0 };
+                struct standby_sight sight = { .vm = ALONE_RUNS, .run = 7, .saved_usec = 100 * SEC,
+                                               .saving_usec = 2 * SEC };
+
+                for (unsigned failed = 1; failed <= 60; failed++) {
+                        const unsigned pause = failed <= 8 ? rows[i].pauses[failed - 1] : rows[i].last;
+
+                        if (failed > 8 && failed < 60)
+                                continue;
+                        sight.failed = failed;
+                        CHECK(standby_next(&alone, &record, &sight, (100 + pause) * SEC - 1) == STANDBY_REST);
+                        CHECK(standby_next(&alone, &record, &sight, (100 + pause) * SEC) == STANDBY_CHECKPOINT);
+                }
+        }
+}
+
 static void checkpoints_are_taken_at_once_and_then_as_often_as_wanted(void) {
         struct standby_record record = { 0 };
         struct standby_sight sight = { .vm = ALONE_RUNS, .run = 7 };
@@ -378,6 +406,7 @@ static void what_is_seen_is_told_in_a_word(void) {
 
 TEST_MAIN("core-context-standby", TEST(every_enum_table_round_trips),
           TEST(attempts_that_fail_again_and_again_are_further_and_further_apart),
+          TEST(attempts_at_the_first_checkpoint_are_further_apart_from_the_sixth_on),
           TEST(checkpoints_are_taken_at_once_and_then_as_often_as_wanted),
           TEST(a_checkpoint_that_failed_is_tried_again_a_little_later), TEST(a_lost_vm_is_fenced_and_goes_on),
           TEST(a_watch_knows_of_no_other_run_while_it_looks), TEST(an_end_that_nobody_explains_is_held_and_not_hidden),
