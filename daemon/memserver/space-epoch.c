@@ -124,7 +124,7 @@ int space_epoch_write(struct space *space, const void *buffer, uint64_t length, 
 
         pthread_mutex_lock(&space->epochs.lock);
         r = may_stage(space) ? epoch_write(space->epochs.staged, buffer, length, offset) : -EINVAL;
-        return staged(&space->epochs, r);
+        return space_saved(space, staged(&space->epochs, r));
 }
 
 int space_epoch_trim(struct space *space, uint64_t length, uint64_t offset) {
@@ -132,7 +132,7 @@ int space_epoch_trim(struct space *space, uint64_t length, uint64_t offset) {
 
         pthread_mutex_lock(&space->epochs.lock);
         r = may_stage(space) ? epoch_trim(space->epochs.staged, length, offset) : -EINVAL;
-        return staged(&space->epochs, r);
+        return space_saved(space, staged(&space->epochs, r));
 }
 
 /* With the staged range held: everywhere, or nowhere. On disk first, then at the mirror, which applies it, and only
@@ -238,14 +238,10 @@ static int turn(struct space *space, const struct label *label) {
 
 int space_hear_turn(struct space *space, const void *buffer) {
         struct label label;
-        int r;
 
         if (label_decode(buffer, &label) < 0 || !space_name_equal(&label.name, &space->name) ||
             label.size_bytes != page_space_size(space->pages) || label.number == 0)
                 return -EINVAL;
         pthread_mutex_lock(&space->epochs.lock);
-        r = staged(&space->epochs, turn(space, &label));
-        if (r < 0)
-                space->spoilt = true;
-        return r;
+        return space_saved(space, staged(&space->epochs, turn(space, &label)));
 }

@@ -212,9 +212,8 @@ int space_write(struct space *space, const void *buffer, uint64_t length, uint64
         if (r == 0 && space->role == SPACE_PRIMARY) {
                 space->saved_bytes += length;
                 meter_saved(&space->client->meter, length, offset, clock_usec(CLOCK_BOOTTIME));
-        } else if (r < 0 && space->role == SPACE_MIRROR)
-                space->spoilt = true;
-        return r;
+        }
+        return space_saved(space, r);
 }
 
 int space_write_bundle(struct space *space, const void *bundle, uint64_t length) {
@@ -223,9 +222,7 @@ int space_write_bundle(struct space *space, const void *bundle, uint64_t length)
 
         for (int i = 0; i < n && r == 0; i++)
                 r = space_write(space, saves[i].data, saves[i].length, saves[i].offset);
-        if (r < 0)
-                space->spoilt = true;
-        return r;
+        return space_saved(space, r);
 }
 
 static int trim_copied(struct space *space, uint64_t length, uint64_t offset) {
@@ -253,13 +250,11 @@ int space_trim(struct space *space, uint64_t length, uint64_t offset) {
         if (r < 0)
                 return r;
         r = space_is_in_order(space) ? trim_copied(space, length, offset) : save_here(space, NULL, length, offset);
-        if (r < 0 && space->role == SPACE_MIRROR)
-                space->spoilt = true;
-        return r;
+        return space_saved(space, r);
 }
 
 int space_flush(struct space *space) {
-        int r = space_disk_flush(space);
+        int r = space_saved(space, space_disk_flush(space));
 
         return r == 0 && space->mirror ? copy_flush(space->mirror) : r;
 }

@@ -107,6 +107,14 @@ void space_leave(struct space *space);
 /* What a connection sees: a mirror has more, for its primary's labels, epochs and bundles. */
 uint64_t space_size(const struct space *space);
 
+/* What became of a save, inside; returns it. A mirror that refuses one, or cannot keep it, lacks it: its primary goes
+ * on without it, maybe at once, so it does not stand in, until a new session begins. */
+static inline int space_saved(struct space *space, int r) {
+        if (r < 0 && space->role == SPACE_MIRROR)
+                space->spoilt = true;
+        return r;
+}
+
 /* The client's requests, inside. Errors as in page-store.h and copy.h. */
 int space_read(struct space *space, void *buffer, uint64_t length, uint64_t offset);
 int space_write(struct space *space, const void *buffer, uint64_t length, uint64_t offset);

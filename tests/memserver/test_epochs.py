@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Epochs: what a writer stages becomes the contents as a whole, at the holder and at its mirror, or not at all."""
 import errno
+import os
 import random
 import threading
 
@@ -273,6 +274,30 @@ def test_a_mirror_cut_off_and_reached_again_has_the_epoch(servers):
     primary.kill()
     relay.close()
     assert version_of(keeper.connect(keeper.promote(token=2, lost_usec=1))) == "new"
+
+
+def test_an_epoch_that_a_full_mirror_refuses_is_acknowledged_and_the_mirror_does_not_stand_in(servers):
+    """Nobody waits for it, and it cannot be reached anew: what it knows of that is its own refusal."""
+    primary, keeper = servers(), servers("16MiB")
+    capability = primary.open(size=8 * MIB)
+    relay = Relay(primary.path("relay"), keeper.socket)
+    primary.mirror(keeper, uri=relay.uri, deadline=PATIENCE)
+    primary.until_mirror("complete")
+    handle = writer(primary, capability)
+    handle.pwrite(b"old" * MIB, 0)
+    handle.flush()
+    other = keeper.connect(keeper.open(size=16 * MIB, space="other"))
+    other.pwrite(b"other" * 2 * MIB, 0)
+    os.unlink(relay.path)    # no new connection; the one that is there goes on
+    handle.pwrite(b"new" * 2 * MIB, 0)
+    handle.flush()
+    told = keeper.space()
+    primary.kill()
+    relay.close()
+    assert (told["copy"], told["text"], told["epochs"]) == ("complete", "a save was refused", 1)
+    with pytest.raises(Refused) as refused:
+        keeper.promote(token=2, lost_usec=1)
+    assert refused.value.errno == errno.ESTALE and "a save was refused here" in refused.value.text
 
 
 def test_other_saves_go_on_beside_an_epoch_and_reach_the_mirror(servers):
