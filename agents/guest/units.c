@@ -323,14 +323,26 @@ static int introduce(struct units *units) {
                                                     on_version, units, "ss", MANAGER, "Version");
 }
 
-/* systemd has come to the bus: what it did meanwhile was told to nobody. */
+/* Until systemd is heard again nothing is known of any unit. */
+static void forget(struct units *units) {
+        units->heard = false;
+        for (struct unit *unit = units->units; unit; unit = unit->next)
+                unit->status.state = unit->busy ? UNIT_CHANGING : UNIT_UNKNOWN;
+}
+
+/* systemd has left the bus, or come to it: what it did meanwhile was told to nobody. */
 static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         struct units *units = userdata;
         const char *name, *old, *owner;
         int r;
 
-        if (sd_bus_message_read(m, "sss", &name, &old, &owner) < 0 || !owner[0])
+        if (sd_bus_message_read(m, "sss", &name, &old, &owner) < 0)
                 return 0;
+        if (!owner[0]) {
+                log_notice("systemd has left the system bus: until it is back, units of applications are not seen");
+                forget(units);
+                return 0;
+        }
         r = introduce(units);
         for (struct unit *unit = units->units; unit && r >= 0; unit = unit->next) {
                 r = refresh(unit);
@@ -355,17 +367,14 @@ static int subscribe(struct units *units) {
         return r < 0 ? r : introduce(units);
 }
 
-/* Until a bus is there again nothing is known of any unit. */
 static void disconnect(struct units *units, int error) {
         if (units->heard || units->retry_usec == RETRY_MIN_USEC)
                 log_warning("the system bus cannot be reached (%s): until it can, units of applications are not seen",
                             strerror(-error));
-        units->heard = false;
+        forget(units);
         loop_unwatch(units->loop, &units->source);
-        for (struct unit *unit = units->units; unit; unit = unit->next) {
+        for (struct unit *unit = units->units; unit; unit = unit->next)
                 unit_disconnect(unit);
-                unit->status.state = unit->busy ? UNIT_CHANGING : UNIT_UNKNOWN;
-        }
         units->bus = sd_bus_close_unref(units->bus);
         loop_arm(units->loop, &units->timer, loop_now() + units->retry_usec);
         units->retry_usec = units->retry_usec * 2 < RETRY_MAX_USEC ? units->retry_usec * 2 : RETRY_MAX_USEC;

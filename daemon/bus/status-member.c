@@ -172,6 +172,7 @@ static void put_application_side(struct json_builder *builder, struct json_objec
         json_put_number(builder, object, "used_bytes", state->used_bytes[side]);
         json_put_bool(builder, object, "attached", state->attached[side]);
         json_put_bool(builder, object, "startable", state->checked[side]);
+        json_put_age(builder, object, "startable_age_ms", state->checked_usec[side]);
         json_put_text(builder, object, "startable_text", state->check_text[side]);
 }
 

@@ -198,6 +198,7 @@ static struct pair *pair_renew(const struct pair *old, const struct pair_policy 
                         request_reset(&pair->apps[i].canary);
                         app_disks_forget(&pair->apps[i]);
                         pair->apps[i].checked[side] = false;
+                        pair->apps[i].checked_usec[side] = 0;
                         pair->apps[i].refused = false;
                         request_reset(&member->resize[i]);
                         member->plugged_bytes[i] = from >= 0 ? old->members[side].plugged_bytes[from] : 0;

@@ -95,6 +95,7 @@ void member_lost(struct step *step, enum side side) {
                 app->used_bytes[side] = 0;
                 app->needed_usec[side] = 0;
                 app->attached[side] = app->checked[side] = false;
+                app->checked_usec[side] = 0;
                 if (app->disk_side == side)
                         app_disks_forget(app);
                 request_reset(&app->attach[side]);

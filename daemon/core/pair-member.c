@@ -13,6 +13,10 @@
 #define RESTING_USEC (5 * USEC_PER_SEC) /* what a guest has not given up by then it keeps for now */
 #define RESTING_POLL_USEC (5 * USEC_PER_SEC)
 #define MISMATCH_POLL_USEC (1 * USEC_PER_SEC)
+/* An agent is asked again so often whether it could start an application; pairs a little apart from each other. */
+#define CHECK_AGAIN_USEC (30 * USEC_PER_SEC)
+#define CHECK_APART_USEC (1 * USEC_PER_SEC)
+#define CHECK_UNANSWERED_MAX 3 /* in a row; what it said before is not believed any longer */
 
 /* ---- told what it runs ---------------------------------------------------------------------------------- */
 
@@ -60,11 +64,26 @@ size_t pair_fill_configure(const struct pair *pair, enum side side, struct appli
         return n;
 }
 
+/* What it has said once may not be so any more: its guest lost its systemd, or the program. */
 static void ask_check(struct step *step, enum side side, int app) {
-        struct app_state *a = &step->pair->apps[app];
+        struct pair *pair = step->pair;
+        struct app_state *a = &pair->apps[app];
+        usec_t again = a->checked_usec[side] + CHECK_AGAIN_USEC + (usec_t) (pair->slot % 8) * CHECK_APART_USEC;
 
-        request_expire(step, &a->check[side], step->pair->policy->act_timeout_usec);
-        if (!a->checked[side] && request_free(step, &a->check[side]))
+        if (request_expire(step, &a->check[side], pair->policy->act_timeout_usec) && a->checked[side] &&
+            a->check[side].failures >= CHECK_UNANSWERED_MAX) {
+                a->checked[side] = false;
+                step->again = step->changed = true;
+        }
+        if (a->checked[side] && a->check[side].id == 0) {
+                if (pair_flow_active(pair))
+                        return;
+                if (step->now < again) {
+                        step_wake_between(step, again, again + pair->policy->beat_usec);
+                        return;
+                }
+        }
+        if (request_free(step, &a->check[side]))
                 step_ask(step, side, MESSAGE_CHECK, app, &a->check[side]);
 }
 

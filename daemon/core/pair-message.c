@@ -180,6 +180,7 @@ static void hello(struct step *step, enum side side, const struct message *messa
                 request_reset(&app->stop[side]);
                 request_reset(&app->check[side]);
                 app->attached[side] = app->checked[side] = false;
+                app->checked_usec[side] = 0;
                 app->state[side] = APPLICATION_STOPPED;
                 app->needed_usec[side] = 0;
         }
@@ -239,9 +240,14 @@ static void result(struct step *step, enum side side, int app, const struct mess
                 else
                         snprintf(a->failure, sizeof(a->failure), "stop: %.200s", message->text);
         } else if (a->check[side].id == message->id) {
+                bool news = ok != a->checked[side] || strcmp(a->check_text[side], ok ? "" : message->text) != 0;
+
                 request_end(step, &a->check[side], ok);
                 a->checked[side] = ok;
+                a->checked_usec[side] = step->now;
                 snprintf(a->check_text[side], sizeof(a->check_text[side]), "%s", ok ? "" : message->text);
+                if (!news)
+                        return;
         } else
                 return;
         step->again = step->changed = true;

@@ -156,6 +156,7 @@ struct app_state {
         uint64_t needed_bytes[SIDE_MAX]; /* what others than the application need of that node */
         bool attached[SIDE_MAX];   /* its region's memory is online there, as granted */
         bool checked[SIDE_MAX];    /* the agent says that it could be started there */
+        usec_t checked_usec[SIDE_MAX]; /* when it last said whether, 0: it has not */
         char check_text[SIDE_MAX][MESSAGE_TEXT_LEN];
         bool healthy;
 

@@ -218,6 +218,7 @@ static const struct layout_row app_rows[] = {
         NUMBERS(T, needed_bytes),
         NUMBERS(T, attached),
         NUMBERS(T, checked),
+        NUMBERS(T, checked_usec),
         TEXTS(T, check_text),
         NUMBER(T, healthy),
         NUMBERS(T, restarts_usec),

@@ -126,6 +126,7 @@ static struct pair *make_pair(struct fake *fake, int slot, enum side owner) {
                 pair->apps[i].state_usec[owner] = AGO(500000);
                 pair->apps[i].healthy = true;
                 pair->apps[i].checked[side_other(owner)] = true;
+                pair->apps[i].checked_usec[side_other(owner)] = AGO(12 * USEC_PER_SEC);
         }
         fake->engine.pairs[slot] = pair;
         return pair;

@@ -339,6 +339,7 @@ static void a_systemd_that_comes_back_to_the_same_bus_is_asked_anew(void) {
         begin(&world, "active");
         CHECK(until(&world, is_active));
         end_systemd(&world);
+        CHECK(until(&world, is_away)); /* the bus is there, and nobody on it who could start a unit */
         set_active(&world, "failed");
         start_systemd(&world);
         CHECK(until(&world, has_failed));

@@ -106,6 +106,52 @@ static void what_a_guest_says_is_cut_between_its_characters(void) {
         }
 }
 
+/* Seconds until the standby is asked whether it could start the database; `end` where it is not before. */
+static int seconds_until_asked(struct world *w, int end, uint64_t *ret_id) {
+        for (int i = 1; i <= end; i++) {
+                w->now += USEC_PER_SEC;
+                feed(w, (struct event){ .kind = EVENT_WAKE, .pair = 0, .due_usec = w->now });
+                *ret_id = find_message(w, MESSAGE_CHECK, SIDE_B);
+                if (*ret_id)
+                        return i;
+        }
+        return end;
+}
+
+static void standby_is_asked_again_and_not_believed_for_good(void) {
+        const struct app_state *db;
+        usec_t answered_usec;
+        struct world w;
+        uint64_t id;
+
+        make_armed(&w);
+        db = &w.engine->pairs[0]->apps[0];
+        answered_usec = db->checked_usec[SIDE_B];
+        CHECK(db->checked[SIDE_B] && answered_usec == w.now);
+        CHECK(seconds_until_asked(&w, 100, &id) == 30);
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_RESULT, .id = id, .app = "db" });
+        CHECK(db->checked[SIDE_B] && db->checked_usec[SIDE_B] == w.now);
+        CHECK(seconds_until_asked(&w, 100, &id) == 30);
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_RESULT, .id = id, .app = "db", .result = -107,
+                                                   .text = "no bus" });
+        CHECK(!db->checked[SIDE_B] && strcmp(db->check_text[SIDE_B], "no bus") == 0);
+        id = find_message(&w, MESSAGE_CHECK, SIDE_B);
+        if (id == 0)
+                CHECK(seconds_until_asked(&w, 100, &id) <= 1);
+        tell_message(&w, SIDE_B, (struct message){ .type = MESSAGE_RESULT, .id = id, .app = "db" });
+        CHECK(db->checked[SIDE_B] && !db->check_text[SIDE_B][0]);
+
+        /* It is heard, and does not answer that. */
+        answered_usec = w.now;
+        for (int i = 0; i < 3; i++) {
+                CHECK(db->checked[SIDE_B]);
+                CHECK(seconds_until_asked(&w, 100, &id) <= 30);
+        }
+        (void) seconds_until_asked(&w, 30, &id);
+        CHECK(!db->checked[SIDE_B] && db->checked_usec[SIDE_B] == answered_usec);
+        end(&w);
+}
+
 static void report_of_the_side_that_does_not_own_it_counts_for_nothing(void) {
         struct world w;
 
@@ -266,6 +312,7 @@ TEST_MAIN("core-engine",
           TEST(vm_that_cannot_be_fenced_starts_nothing_elsewhere),
           TEST(another_pairs_application_name_is_ignored_and_said),
           TEST(what_a_guest_says_is_cut_between_its_characters),
+          TEST(standby_is_asked_again_and_not_believed_for_good),
           TEST(report_of_the_side_that_does_not_own_it_counts_for_nothing),
           TEST(agent_cannot_ask_for_more_than_the_region),
           TEST(events_for_slots_that_do_not_exist_do_no_harm), TEST(old_agent_is_refused_with_a_reason),
