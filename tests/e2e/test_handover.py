@@ -24,8 +24,8 @@ def swapped_kib(pid):
         return next(int(line.split()[1]) for line in f if line.startswith("Swap:"))
 
 
-def tight(request, backing, handover="lazy"):
-    text = policy(pool=POOL, reserve="0MiB", applications=(APPLICATION,), pair={"handover": handover})
+def tight(request, backing, **pair):
+    text = policy(pool=POOL, reserve="0MiB", applications=(APPLICATION,), pair=pair)
     stand = Stand(text, "p", ("a", "b"), 192, [("db", REGION)], helper=True, domain_options=(f"--backing={backing}",))
     request.node.stand = stand
     return stand
@@ -41,6 +41,12 @@ def plugged(stand, vm):
     """How much of the region that VM's device has, as QEMU tells."""
     sides = stand.failoverd.json("memory")["regions"][0]["sides"]
     return next(side["plugged_bytes"] for side in sides if side["domain"] == vm)
+
+
+def resident(stand, vm):
+    """How much of the region is in the host's memory for that VM."""
+    sides = stand.failoverd.json("memory")["regions"][0]["sides"]
+    return next(side["resident_bytes"] or 0 for side in sides if side["domain"] == vm)
 
 
 def ranges(stand):
@@ -95,8 +101,29 @@ def test_region_moves_at_once_and_the_old_users_memory_survives_being_paged_out(
         table_adds_up(stand)
 
 
+def test_extents_that_the_old_user_leaves_alone_are_empty_before_the_manager_needs_them(request):
+    early = {"early-release": "{when: background, measure: time, after: 2s}"}
+    with Swap(1024), tight(request, "memfd", **early) as stand:
+        stand.wait_armed()
+        start_hog(stand, "a")
+        until(lambda: stand.failoverd.json("status")["reclaim"]["able"], 30, "memory can be taken back")
+        stand.shell("a", "kill -STOP $(cat /run/hog.pid)")
+        until(lambda: resident(stand, "a") > HOG * MIB, 30, "the old user's memory is seen")
+        stand.kill_app("a", "db", "KILL")
+        assert stand.wait_failover(0)["ok"]
+        until(lambda: stand.count("b", "db") > 0, 60, "db has all its memory")
+        until(lambda: resident(stand, "a") < 16 * MIB, 60, "nothing of the old user's is in memory")
+        free = sum(r["end_bytes"] - r["start_bytes"] for r in ranges(stand) if r["user"] is None)
+        assert free >= 64 * MIB, ranges(stand)     # beyond what b has touched
+        assert {r["manager"] for r in ranges(stand)} == {"b"}
+        stand.shell("a", "kill -CONT $(cat /run/hog.pid)")
+        counted = stand.count("a", "hog")
+        until(lambda: stand.count("a", "hog") > counted + 40, 60, "the hog finds its memory intact")
+        table_adds_up(stand)
+
+
 def test_eager_waits_until_the_old_user_has_given_the_region_up(request):
-    with Swap(512), tight(request, "anonymous", "eager") as stand:
+    with Swap(512), tight(request, "anonymous", handover="eager") as stand:
         stand.wait_armed()
         stand.kill_app("a", "db", "KILL")
         flow = stand.wait_failover(0, 60)
