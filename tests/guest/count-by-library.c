@@ -8,10 +8,12 @@
  *
  * NAME is its region's too. /run/NAME.from holds the number that was found, /run/NAME.torn how far the other word was
  * from it, /run/NAME.count the present one, /run/NAME.safe the one that was flushed, and /run/NAME.pid the process id.
+ * When it is stopped it closes the region.
  */
 
 #include <errno.h>
 #include <failover-region.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -23,6 +25,11 @@
 #define TRIES 100 /* of 100 ms, until the network is there */
 
 static const char *name;
+static volatile sig_atomic_t stopped;
+
+static void on_stop(int number) {
+        stopped = 1;
+}
 
 static int fail(const char *what) {
         fprintf(stderr, "count-by-library: %s: %s\n", what, failover_region_error());
@@ -48,7 +55,7 @@ int main(int argc, char **argv) {
         volatile unsigned long long *number, *other;
         failover_region *region;
 
-        if (argc != 2)
+        if (argc != 2 || signal(SIGTERM, on_stop) == SIG_ERR)
                 return 2;
         name = argv[1];
         if (reach(&region) < 0)
@@ -58,7 +65,7 @@ int main(int argc, char **argv) {
         say(name, "torn", *number - *other);
         say(name, "from", *number);
         say(name, "pid", (unsigned long long) getpid());
-        for (int i = 1;; i++) {
+        for (int i = 1; !stopped; i++) {
                 say(name, "count", ++*number);
                 if (i % COUNTS_A_FLUSH == 0) {
                         *other = *number;
@@ -68,4 +75,6 @@ int main(int argc, char **argv) {
                 }
                 usleep(COUNT_USEC);
         }
+        *other = *number;
+        return failover_region_close(region) < 0 ? fail("close") : 0;
 }
