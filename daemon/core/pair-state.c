@@ -74,6 +74,7 @@ bool pair_lacks_state(const struct pair *pair, int app) {
 
 void app_state_trust(struct pair *pair, int app) {
         pair->record.apps[app].state_kept = all_regions(pair, app);
+        pair->record.apps[app].state_moved = 0;
         app_state_leaves(pair, app);
         pair->record.apps[app].state_granted = STATE_GRANTED_UNKNOWN;
 }
@@ -116,14 +117,18 @@ static bool forget_granted(const struct application *policy, const struct applic
 void app_state_renew(struct pair *pair, int app, const struct application *old) {
         const struct application *policy = &pair->policy->applications[app];
         struct record_app *record = &pair->record.apps[app];
-        unsigned kept = record->state_kept;
+        unsigned kept = record->state_kept, moved = record->state_moved;
 
-        record->state_kept = 0;
+        record->state_kept = record->state_moved = 0;
         for (size_t i = 0; i < policy->n_regions; i++)
-                for (size_t k = 0; k < old->n_regions; k++)
-                        if (kept & 1U << k && strcmp(policy->regions[i].name, old->regions[k].name) == 0 &&
-                            same_place(&policy->regions[i], &old->regions[k]))
+                for (size_t k = 0; k < old->n_regions; k++) {
+                        if (strcmp(policy->regions[i].name, old->regions[k].name) != 0)
+                                continue;
+                        if (kept & 1U << k && same_place(&policy->regions[i], &old->regions[k]))
                                 record->state_kept |= 1U << i;
+                        else if ((kept | moved) & 1U << k)
+                                record->state_moved |= 1U << i;
+                }
         if (forget_granted(policy, old))
                 record->state_granted = STATE_GRANTED_UNKNOWN;
         app_state_spend(pair, app);
@@ -170,6 +175,7 @@ bool app_state_granted(struct step *step, int app, enum side side) {
         action->bytes = record->token;
         action->offset = record->state_granted;
         action->count = all_regions(pair, app) & ~record->state_kept;
+        action->moved = record->state_moved;
         action->alone = alone(pair, app);
         return false;
 }
@@ -203,6 +209,7 @@ static void granted(struct step *step, int app, const struct event *event) {
         if (record->state_kept != all_regions(pair, app) || any_mirrored(&pair->policy->applications[app]))
                 pair_owner_dirty(pair);
         record->state_kept = all_regions(pair, app);
+        record->state_moved = 0;
         record->state_granted = event->bytes;
         say_granted(step, app, event);
 }

@@ -37,6 +37,7 @@ struct record_app {
                               * policy took out: it is out of both VMs (retired.h) */
         unsigned state_kept; /* bits: its regions, as the policy numbers them, that have been at their holders: one that
                               * is not there any more was lost */
+        unsigned state_moved; /* bits: those that were at other holders when they were granted last */
         bool state_left;     /* its regions were the other side's to write, and no holder has said since that they are
                               * not any more: that side may write them as long as its guest lives */
         uint64_t state_granted; /* the token under which they were granted last: at a holder, or its mirror, which knows

@@ -29,12 +29,13 @@ enum action_kind {
         ACTION_ATTACH_DISK,  /* (done) pair, side, app, text: target name */
         ACTION_DETACH_DISK,  /* (done) pair, side, app, text; done means seen to be gone */
         ACTION_GRANT_STATE,  /* (done) pair, side, app, bytes: token; offset: the one under which they were granted
-                              * last, as record_app.state_granted; count: bits of the regions that may be new. The
-                              * holders of the app's regions, or their mirrors, give them to that side: who had them
-                              * before can write no more. Where one knows a token that is no lower, -ESTALE and that
-                              * token in the event's bytes. alone: whoever had them can write no more anyway, so that
-                              * the policy may make do without a holder that is out of reach; -ENOTUNIQ where only
-                              * that is missing */
+                              * last, as record_app.state_granted; count: bits of the regions that may be new; moved:
+                              * of those that were elsewhere at that grant, so that what is there under a lower token
+                              * is not the latest. The holders of the app's regions, or their mirrors, give them to
+                              * that side: who had them before can write no more. Where one knows a token that is no
+                              * lower, -ESTALE and that token in the event's bytes. alone: whoever had them can write
+                              * no more anyway, so that the policy may make do without a holder that is out of reach;
+                              * -ENOTUNIQ where only that is missing */
         ACTION_INSPECT,      /* (done) pair, side: re-read state, process and device sizes; they come as events */
         ACTION_PREFLIGHT,    /* (done) pair, side: look at the XML; comes as EVENT_PREFLIGHT */
         ACTION_FOLLOW,       /* pair, side, app, count: look at a region's memory in both QEMUs again and again, as
@@ -115,6 +116,7 @@ struct action {
         uint64_t offset, bytes;
         unsigned count;
         bool alone; /* GRANT_STATE */
+        unsigned moved; /* GRANT_STATE */
         usec_t due_usec;
         usec_t deadline_usec; /* span that a (done) action may take */
         enum persist_level level;

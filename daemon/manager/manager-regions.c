@@ -154,7 +154,7 @@ static void tell_left(FILE *f, const char *pair, const struct application *appli
         fprintf(f, "note: what %s/%s has stored in region %s stays at %s%s%s", pair, application->name, region->name,
                 holder ? region->holder : "", holder && mirror ? " and " : "", mirror ? region->mirror : "");
         if (next && holder && (!region->mirror[0] || mirror))
-                fprintf(f, ", and at the next start it begins empty at %s", next->holder);
+                fprintf(f, ", and at the next start it begins empty at %s, unless that has an older one", next->holder);
         fprintf(f, "; failoverctl regions drop %s %s gives it up\n", pair, region->name);
 }
 

@@ -41,14 +41,39 @@ static bool is_latest(const struct places *p, size_t at) {
         return take->granted != STATE_GRANTED_UNKNOWN && p->looks[at].status.token >= take->granted;
 }
 
+/* That the region may be new excuses what is found all the same: an attempt has left it, or the policy names it again.
+ * But not where it has been elsewhere meanwhile: one that moved away and back finds what it left. */
+static bool is_excused(const struct places *p, size_t at) {
+        const struct region_take *take = p->take;
+
+        return take->region->may_be_new &&
+               (!take->region->has_moved || take->granted == STATE_GRANTED_UNKNOWN || is_latest(p, at));
+}
+
+static int accept_left(const struct places *p, size_t at) {
+        const struct region_take *take = p->take;
+        const struct state_region *policy = &take->region->policy;
+
+        if (policy->on_lost != HOLDER_LOST_START)
+                return error_set(p->error, -ENODATA, "%s has region %s of before it moved away (token %" PRIu64 ", and "
+                                 "%" PRIu64 " later elsewhere): name the server that had it last, or write "
+                                 "holder-lost: start", places_server(p, at), policy->name, p->looks[at].status.token,
+                                 take->granted);
+        region_remark(p->take->text, "%s goes on with what %s has of before it moved away, which is not the latest",
+                      policy->name, places_server(p, at));
+        return 0;
+}
+
 /* A primary that was not heard of when the other server took its place believes to be it still; so it does where that
  * other server was taken out of the policy meanwhile. */
 static int check_latest(const struct places *p, size_t at) {
         const struct region_take *take = p->take;
         char why[128];
 
-        if (take->region->may_be_new || is_latest(p, at))
+        if (is_excused(p, at) || is_latest(p, at))
                 return 0;
+        if (take->region->may_be_new)
+                return accept_left(p, at);
         if (take->granted == STATE_GRANTED_UNKNOWN && places_silent(p) < 0)
                 return 0;
         if (take->granted == STATE_GRANTED_UNKNOWN)
@@ -67,7 +92,7 @@ static int check_alone(const struct places *p, size_t at) {
         bool copy = p->looks[at].r > 0 && p->looks[at].status.role == SPACE_MIRROR;
         int silent = places_silent(p);
 
-        if (take->alone || take->region->may_be_new || (!copy && is_latest(p, at)))
+        if (take->alone || is_excused(p, at) || (!copy && is_latest(p, at)))
                 return 0;
         if (silent >= 0)
                 return error_set(p->error, -ENOTUNIQ, "%s is out of reach, and who had %s lives and may write there: "
@@ -121,8 +146,10 @@ static int choose_primary(struct places *p, size_t at) {
 
 /* The holder is lost. */
 static int choose_mirror(struct places *p, size_t at) {
-        int r = check_alone(p, at);
+        int r = p->take->region->may_be_new && !is_excused(p, at) ? accept_left(p, at) : 0;
 
+        if (r == 0)
+                r = check_alone(p, at);
         if (r == 0)
                 r = check_size(p, at);
         if (r == 0)

@@ -276,6 +276,7 @@ int region_holder_grant(struct region_holder *holder, const struct policy *polic
                                        .app = action->app, .action = (int) action->kind, .action_id = action->id };
         for (size_t i = 0; r == 0 && i < application->n_regions; i++) {
                 grant->region.regions[i].may_be_new = action->count & 1U << i;
+                grant->region.regions[i].has_moved = action->moved & 1U << i;
                 r = copy_region(policy, &application->regions[i], &grant->region.regions[grant->region.n_regions++]);
         }
         if (r < 0)

@@ -27,6 +27,7 @@ struct region_server {
 struct granted_region {
         struct state_region policy;
         bool may_be_new;                        /* opened where it is not there */
+        bool has_moved;                         /* ... and was elsewhere: what is there may be of before */
         struct region_server servers[REGION_SERVERS_MAX];
         size_t n_servers;
         size_t at;                              /* which of them was granted */

@@ -57,6 +57,7 @@ static const struct layout_row record_app_rows[] = {
         NUMBER(T, moving),
         NUMBER(T, stopped),
         NUMBER(T, state_kept),
+        NUMBER(T, state_moved),
         NUMBER(T, state_left),
         NUMBER(T, state_granted),
         NUMBER(T, started),

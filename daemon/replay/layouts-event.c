@@ -175,6 +175,7 @@ static const struct layout_row action_rows[] = {
         NUMBER(T, bytes),
         NUMBER(T, count),
         NUMBER(T, alone),
+        NUMBER(T, moved),
         NUMBER(T, due_usec),
         NUMBER(T, deadline_usec),
         WORD(T, level, persist_level),

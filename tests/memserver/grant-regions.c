@@ -5,8 +5,9 @@
  *
  *   grant-regions HOW TOKEN[:GRANTED] DEADLINE_MS NAME:SIZE:KIND:hold|start:CONTROL:GUESTS[,CONTROL:URI]...
  *
- * HOW: new, or known: they have been at their holders. other: known, and whoever had them may still be
- * able to write. tend: their mirrors are looked after, of regions that are in use under that token.
+ * HOW: new; moved: new there, since they were elsewhere; or known: they have been at their holders. other: known,
+ * and whoever had them may still be able to write. tend: their mirrors are looked after, of regions that are in use
+ * under that token.
  *
  * GRANTED is the token of the grant before, the last two are of a mirror, which guests reach as servers do.
  * Prints the result, the token that a holder knows, what is to be said, and the list that a program is handed.
@@ -52,7 +53,8 @@ int main(int argc, char **argv) {
 
                 if (mirror)
                         *mirror++ = 0;
-                region->may_be_new = strcmp(argv[1], "new") == 0;
+                region->has_moved = strcmp(argv[1], "moved") == 0;
+                region->may_be_new = region->has_moved || strcmp(argv[1], "new") == 0;
                 snprintf(region->policy.name, NAME_LEN, "%s", cut(&at));
                 region->policy.size_bytes = strtoull(cut(&at), NULL, 10);
                 region->policy.kind = (unsigned) strtoul(cut(&at), NULL, 10);

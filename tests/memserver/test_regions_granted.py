@@ -132,3 +132,31 @@ def test_another_size_in_the_policy_is_refused(server):
     grant(1, region(server), new=True)
     answer = grant(2, region(server, size=2 * MIB))
     assert answer.errno == errno.EINVAL and "1MiB" in answer.text
+
+
+def test_a_region_that_moved_away_and_back_does_not_go_on_with_what_it_left(servers):
+    depot, annex = servers(), servers()
+    old = grant(1, region(depot), new=True).connect(depot)
+    old.pwrite(page(1, "old"), 0)
+    old.flush()
+    later = ask("moved", "5:1", region(annex)).connect(annex)
+    later.pwrite(page(1, "latest"), 0)
+    later.flush()
+    answer = ask("moved", "6:5", region(depot))
+    assert answer.errno == errno.ENODATA and not answer.regions
+    assert "name the server that had it last, or write holder-lost: start" in answer.text
+    assert depot.space(owner="orders", space="orders")["token"] == 1
+    answer = ask("moved", "6:5", region(depot, lost="start"))
+    assert answer.errno == 0 and "which is not the latest" in answer.text
+    assert answer.connect(depot).pread(PAGE, 0) == page(1, "old")
+
+
+def test_what_is_left_is_gone_on_with_where_nothing_was_granted_elsewhere_since(servers):
+    """Moved away and back with no start in between; or taken out, and in again, also by another application."""
+    depot = servers()
+    old = grant(4, region(depot), new=True).connect(depot)
+    old.pwrite(page(1, "latest"), 0)
+    old.flush()
+    for how, token in ("moved", "5:4"), ("new", "6:0"), ("new", "9:8"):
+        answer = ask(how, token, region(depot))
+        assert answer.errno == 0 and answer.connect(depot).pread(PAGE, 0) == page(1, "latest")

@@ -192,6 +192,32 @@ static void a_region_that_goes_on_at_its_old_mirror_is_where_it_was(void) {
         end(&w);
 }
 
+/* There and back, it may find what it left: whoever asks for it has to know. */
+static void a_region_that_has_moved_is_asked_for_as_such_until_it_is_granted(void) {
+        struct application old;
+        struct world w;
+        struct pair *pair = begin_granted(&w, &old);
+        struct record_app *app = &pair->record.apps[0];
+        struct action asked;
+
+        CHECK(app->state_moved == 0);
+        strcpy(old.regions[0].holder, "annex");
+        app_state_renew(pair, 0, &old);
+        CHECK(app->state_kept == 0 && app->state_moved == 1);
+        app_state_renew(pair, 0, &old); /* and back, with no grant in between */
+        CHECK(app->state_kept == 0 && app->state_moved == 1);
+        app->token++;
+        asked = grant_asked(&w);
+        REQUIRE(asked.id != 0);
+        CHECK(asked.count == 1 && asked.moved == 1);
+        tell(&w, asked, 0, asked.bytes);
+        CHECK(app->state_kept == 1 && app->state_moved == 0);
+        strcpy(old.regions[0].name, "another");
+        app_state_renew(pair, 0, &old);
+        CHECK(app->state_kept == 0 && app->state_moved == 0);
+        end(&w);
+}
+
 /* The owner is another meanwhile, or the same under a new token. */
 static void a_grant_that_is_handed_to_nobody_is_not_called_anyones(void) {
         struct world w;
@@ -286,5 +312,6 @@ TEST_MAIN("core-state", TEST(an_agent_that_knows_no_regions_starts_nothing_that_
           TEST(what_a_guest_tells_of_tokens_is_not_believed_beyond_reason),
           TEST(a_grant_that_nobody_answers_is_asked_for_again),
           TEST(a_region_that_goes_on_at_its_old_mirror_is_where_it_was),
+          TEST(a_region_that_has_moved_is_asked_for_as_such_until_it_is_granted),
           TEST(a_grant_that_is_handed_to_nobody_is_not_called_anyones),
           TEST(a_region_that_is_to_be_held_from_now_on_is_not_missed_for_a_start_without_it))

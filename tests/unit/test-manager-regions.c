@@ -65,7 +65,7 @@ static void what_a_policy_leaves_at_its_servers_is_told(void) {
                      "{region: ledger, holder: depot, size: 1MiB}]", NULL, "" },
                 { 1, ", state: [{region: ledger, holder: annex, size: 1MiB}]", NULL,
                   "note: what shop/db has stored in region ledger stays at depot, and at the next start it begins "
-                  "empty at annex; failoverctl regions drop shop ledger gives it up\n" },
+                  "empty at annex, unless that has an older one; failoverctl regions drop shop ledger gives it up\n" },
                 { 2, ", state: [{region: log, holder: annex, size: 1MiB}]", NULL,
                   "note: what shop/db has stored in region log stays at depot; failoverctl regions drop shop log gives "
                   "it up\n" },

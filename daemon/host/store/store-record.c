@@ -47,7 +47,7 @@ static int write_applications(sqlite3 *db, const struct record *record) {
 
                 r = DATABASE_RUN(db,
                                  "INSERT INTO application VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                                 "?, ?, ?)",
+                                 "?, ?, ?, ?)",
                                  TEXT_VALUE(record->pair), INT_VALUE(i), TEXT_VALUE(app->name),
                                  TEXT_VALUE(side_to_string(app->owner)), INT_VALUE(app->token),
                                  INT_VALUE(app->granted_bytes[SIDE_A]), INT_VALUE(app->granted_bytes[SIDE_B]),
@@ -56,7 +56,8 @@ static int write_applications(sqlite3 *db, const struct record *record) {
                                  INT_VALUE(app->moving), INT_VALUE(app->stopped), INT_VALUE(app->started),
                                  INT_VALUE(app->using_bytes[SIDE_A]), INT_VALUE(app->using_bytes[SIDE_B]),
                                  INT_VALUE(app->rehearsed), INT_VALUE(app->state_kept),
-                                 INT_VALUE(app->state_left), INT_VALUE(app->state_granted));
+                                 INT_VALUE(app->state_left), INT_VALUE(app->state_granted),
+                                 INT_VALUE(app->state_moved));
         }
         return r;
 }
@@ -253,6 +254,7 @@ static void take_application(struct row *row, struct record *record) {
         app->state_kept = (unsigned) take_uint64(row);
         app->state_left = take_bool(row);
         app->state_granted = take_uint64(row);
+        app->state_moved = (unsigned) take_uint64(row);
         record->n_apps++;
 }
 
@@ -345,7 +347,7 @@ static int read_parts(sqlite3 *db, struct record *record, struct error *error) {
         r = read_rows(db, "application",
                       "position, name, owner, token, granted_a_bytes, granted_b_bytes, releasing_a, releasing_b, kind, "
                       "ended, moving, stopped, started, using_a_bytes, using_b_bytes, rehearsed, state_kept, "
-                      "state_left, state_granted",
+                      "state_left, state_granted, state_moved",
                       record, take_application, error);
         if (r < 0)
                 return r;

@@ -126,9 +126,12 @@ static const char version_12[] = "ALTER TABLE pair ADD COLUMN away_a INTEGER NOT
 static const char version_13[] =
         "CREATE TABLE told (domain TEXT PRIMARY KEY, time_usec INTEGER NOT NULL) WITHOUT ROWID;";
 
+/* Which of an application's regions were elsewhere when they were granted last. */
+static const char version_14[] = "ALTER TABLE application ADD COLUMN state_moved INTEGER NOT NULL DEFAULT 0;";
+
 const char *const schema_steps[] = { version_1, version_2, version_3, version_4, version_5,
                                      version_6, version_7, version_8, version_9, version_10,
-                                     version_11, version_12, version_13 };
+                                     version_11, version_12, version_13, version_14 };
 const int n_schema_steps = ELEMENTSOF(schema_steps);
 
 int sqlite_errno(int code) {
