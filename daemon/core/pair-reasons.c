@@ -62,6 +62,10 @@ bool member_trouble(const struct pair *pair, enum side side, usec_t now_usec, ch
                         vm, m->pid);
         if (m->failure[0])
                 return TROUBLE("%s: %.190s", vm, m->failure);
+        if (m->gone_wait_usec)
+                return TROUBLE("%s: its QEMU process has ended; libvirt or the kernel is to say why, which is waited "
+                               "for %u ms", vm,
+                               (unsigned) ((m->gone_wait_usec - m->process_gone_usec) / USEC_PER_MSEC));
         if (m->going_usec)
                 return TROUBLE("%s: its guest is on an orderly %s", vm, m->going);
         if (m->domain == DOMAIN_UNKNOWN)
