@@ -94,27 +94,59 @@ int program_put(const struct program_job *job, const char *path, const char *nam
 
 /* ---- where it is ---- */
 
+/* When the image there was put; 0 for what has no head that is whole. */
+static uint64_t put_at(const struct context_place *place) {
+        unsigned char page[PAGE_BYTES];
+        struct program_head head;
+
+        if (place->io.size_bytes < PAGE_BYTES || place->io.read(place->io.userdata, page, sizeof(page), 0) < 0 ||
+            program_head_decode(page, &head, NULL) < 0)
+                return 0;
+        return head.put_usec;
+}
+
+/* What to read: of several whole copies that of the newest image, since one that was not reached when a program was
+ * dropped has an older one; once it is being read, the same image. Of equals the server's own. */
+static uint64_t rank(const struct program_source *source, const struct context_place *place) {
+        const uint64_t read_usec = source->image.head.put_usec, put_usec = put_at(place);
+
+        return read_usec == 0 ? put_usec : put_usec == read_usec;
+}
+
 /* At its server, or where a whole copy is, which remains what it is: an image is never written again, and each block
- * has a sum, so that any will do. */
+ * has a sum, so that any of it will do. */
 static int look(struct program_source *source, const struct context_entry *entry, struct error *error) {
         const struct context_servers *servers = source->job->servers;
         const int primary = context_entry_primary(entry);
-        int r = primary >= 0 ? context_place_look_at_copy(servers, entry, (size_t) primary, &source->place, error)
-                             : error_set(error, -ENOTCONN, "its memory server does not answer, and no other one has a "
-                                         "whole copy");
+        struct context_place best = { 0 };
+        uint64_t best_rank = 0;
 
-        for (size_t i = 0; i < servers->n && r < 0; i++)
-                if ((int) i != primary && context_entry_has_copy(entry, i) &&
-                    context_place_look_at_copy(servers, entry, i, &source->place, NULL) == 0) {
-                        r = 0;
-                        if (error)
-                                error_deinit(error);
+        error_set(error, -ENOTCONN, "its memory server does not answer, and no other one has a whole copy");
+        for (size_t i = 0; i < servers->n; i++) {
+                const bool own = (int) i == primary;
+                struct context_place place;
+                uint64_t r;
+
+                if ((!own && !context_entry_has_copy(entry, i)) ||
+                    context_place_look_at_copy(servers, entry, i, &place, own ? error : NULL) < 0)
+                        continue;
+                r = rank(source, &place);
+                if (best.peer && (r < best_rank || (r == best_rank && !own))) {
+                        context_place_close(&place);
+                        continue;
                 }
-        if (r == 0) {
-                source->name = entry->name;
-                source->primary = source->place.primary;
+                context_place_close(&best);
+                best = place;
+                best_rank = r;
         }
-        return r;
+        if (!best.peer)
+                return -ENOTCONN;
+        if (error)
+                error_deinit(error);
+        source->place = best;
+        source->name = entry->name;
+        source->primary = best.primary;
+        return 0;
 }
 
 static const struct context_entry *entry_of(const struct program_source *source, const struct context_list *list) {

@@ -220,6 +220,28 @@ def test_a_block_that_is_damaged_at_one_server_comes_from_the_other_which_stays_
 
 
 @mounts
+@pytest.mark.parametrize("stays", ["primary", "mirror"])
+def test_of_two_images_of_one_name_the_newer_is_started(servers, stays):
+    """One server was away when the older was dropped. What has the newer is a mirror, be the older one's a primary."""
+    new, away, mirror = servers(), servers(), servers()
+
+    def at(*some):
+        return [*named(*some)[:-2], "--key", new.path("key")]
+
+    other = [away, new] if stays == "primary" else [new, away]
+    ctl("put", shutil.which("true"), "tool", *at(*other))
+    away.stop()
+    assert "one server did not answer" in ctl("drop", "tool", *at(away, new), code=1)
+    ctl("put", shutil.which("echo"), "tool", *at(new, mirror))
+    away.go_on()
+    for _ in range(2):
+        told = run(FAILOVERCTL, "program", "run", "tool", *at(away, new, mirror), "--", "the newer one")
+        assert told == "the newer one\n"
+        new.kill()    # then at its mirror
+    assert space(away, "tool")["role"] == stays
+
+
+@mounts
 def test_a_block_that_its_server_cannot_read_is_an_error_at_once(servers, large):
     server = servers("16MiB", "spill=spill", "spill-size=64MiB")
     ctl("put", LARGE, "large", *named(server))
