@@ -57,7 +57,7 @@ static void put_name(struct json_builder *builder, struct json_object *names, co
         json_put_number(builder, object, "resolved", name->resolved);
 }
 
-/* Where regions may be, also such that the policy has no more; and whose spaces there are none. */
+/* Where regions may be, also such that the policy has no more; whose they are there, and whose spaces are none. */
 static void put_servers(struct json_builder *builder, struct json_object *root, const struct policy *policy) {
         struct json_object *array = json_put_array(builder, root, "servers");
 
@@ -67,6 +67,9 @@ static void put_servers(struct json_builder *builder, struct json_object *root, 
                 json_put_text(builder, object, "server", policy->servers[i].name);
                 json_put_text(builder, object, "control", policy->servers[i].control);
         }
+        array = json_put_array(builder, root, "pairs");
+        for (size_t i = 0; policy && i < policy->n_pairs; i++)
+                json_put(builder, array, NULL, json_object_new_string(policy->pairs[i].name));
         array = json_put_array(builder, root, "vms");
         for (size_t i = 0; policy && i < policy->n_pairs; i++)
                 for (enum side side = 0; side < SIDE_MAX; side++)

@@ -24,20 +24,25 @@ bool region_is_at(struct json_object *region, const char *control) {
                strcmp(get_text(region, "mirror_control", ""), control) == 0;
 }
 
-/* VMs have their overflow there under their own names. */
-static bool is_vm(struct json_object *root, const char *owner) {
-        for (size_t i = 0; i < get_count(root, "vms"); i++)
-                if (strcmp(json_object_get_string(get_item(root, "vms", i)) ?: "", owner) == 0)
+static bool is_among(struct json_object *root, const char *key, const char *name) {
+        for (size_t i = 0; i < get_count(root, key); i++)
+                if (strcmp(json_object_get_string(get_item(root, key, i)) ?: "", name) == 0)
                         return true;
         return false;
 }
 
-/* Contexts, programs and parts of a pager's space have names that no region of a policy can have. */
+bool region_pair_is_known(struct json_object *root, const char *pair) {
+        return is_among(root, "pairs", pair);
+}
+
+/* VMs have their overflow there under their own names. Contexts, programs and parts of a pager's space have names that
+ * no region of a policy can have. */
 static bool is_left(struct json_object *root, const char *control, const struct space_status *status) {
         struct json_object *region = region_of_policy(root, status->owner, status->space);
 
         return strcmp(status->node, get_text(root, "node", "")) == 0 && text_is_name(status->owner) &&
-               text_is_name(status->space) && !is_vm(root, status->owner) && !(region && region_is_at(region, control));
+               text_is_name(status->space) && !is_among(root, "vms", status->owner) &&
+               !(region && region_is_at(region, control));
 }
 
 static int add(struct json_object *root, struct json_object *server, const struct space_status *status) {
@@ -64,6 +69,8 @@ static int add(struct json_object *root, struct json_object *server, const struc
 
         for (size_t i = 0; r == 0 && i < ELEMENTSOF(texts); i++)
                 r = json_add(object, texts[i].key, json_object_new_string(texts[i].value));
+        if (r == 0)
+                r = json_add(object, "pair_known", json_object_new_boolean(region_pair_is_known(root, status->owner)));
         for (size_t i = 0; r == 0 && i < ELEMENTSOF(numbers); i++)
                 r = json_add(object, numbers[i].key, json_object_new_uint64(numbers[i].value));
         return r;
@@ -117,11 +124,13 @@ int region_left_print(struct json_object *root) {
                 .n_columns = 7,
         };
         char text[FORMAT_MAX];
+        bool all_known = true;
         int r = 0;
 
         for (size_t i = 0; i < get_count(root, "left"); i++) {
                 struct json_object *left = get_item(root, "left", i);
 
+                all_known = all_known && region_pair_is_known(root, get_text(left, "pair", ""));
                 render_cell(&table, get_text(left, "region", "?"));
                 render_cell(&table, get_text(left, "pair", "?"));
                 render_cell(&table, get_text(left, "at", "?"));
@@ -138,6 +147,9 @@ int region_left_print(struct json_object *root) {
                 puts("The policy does not have them there. They are kept until they are dropped: "
                      "failoverctl regions drop PAIR REGION");
         }
+        if (!all_known)
+                puts("What is there of a name that is no pair of the policy may also be the memory of a VM that pages "
+                     "there: only --force drops it.");
         for (size_t i = 0; i < get_count(root, "left_unknown"); i++)
                 printf("%s: what may be left there is not known: %s\n",
                        get_text(get_item(root, "left_unknown", i), "at", "?"),

@@ -14,6 +14,10 @@ struct json_object *region_of_policy(struct json_object *root, const char *pair,
 /* Whether the policy has the region at the server of that control socket. */
 bool region_is_at(struct json_object *region, const char *control);
 
+/* Whether that is a pair of the policy in force: what it has at a server by a plain name is a region. Of another owner
+ * it may be one of a pair that left the policy, or what the pager of a VM has there, which that VM lives on. */
+bool region_pair_is_known(struct json_object *root, const char *pair);
+
 /* Adds "left" to a document of REGIONS: what the policy's memory servers have of this host by a name that a region
  * could have, and that is none of the policy's there, nor a VM's overflow. A server that does not answer is noted in
  * "left_unknown". -ENOMEM. */

@@ -2,9 +2,9 @@
 
 /*
  * Drops what a shared region that left the policy has at memory servers. It is an application's state: nothing drops
- * it by itself, and nothing that the policy has, that somebody is connected to, or that may be the latest of a region
- * that the policy has elsewhere, is dropped by mistake. It is dropped under the token that it was seen with: a server
- * refuses where it was granted anew meanwhile.
+ * it by itself, and nothing that the policy has, that somebody is connected to, that may be no region at all, or the
+ * latest of one that the policy has elsewhere, is dropped by mistake. It is dropped under the token that it was seen
+ * with: a server refuses where it was granted anew meanwhile.
  */
 
 #include <errno.h>
@@ -88,6 +88,10 @@ static int check(const struct drop *drop, struct json_object *region, const stru
                                 "dropped. End who uses it; --force drops it all the same", place->name,
                                 drop->name.space, drop->name.owner, status->connections,
                                 status->connections == 1 ? "" : "s");
+        if (!region_pair_is_known(drop->root, drop->name.owner))
+                return ctl_fail(CTL_FAILED, "%s: %s is no pair of the policy in force, and %s may be the memory of "
+                                "a VM that pages there; nothing was dropped. Where it is a region of a pair that left "
+                                "the policy, --force drops it", place->name, drop->name.owner, drop->name.space);
         if (region && status->token >= (uint64_t) get_number(region, "token") && status->held_bytes > 0)
                 return ctl_fail(CTL_FAILED, "%s may have the latest of region %s, %s, which the policy has elsewhere "
                                 "now; nothing was dropped. Name that server in the policy, or start the application "

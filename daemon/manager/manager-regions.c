@@ -145,8 +145,17 @@ static bool is_at(const struct state_region *region, const char *server) {
         return region && (strcmp(region->holder, server) == 0 || strcmp(region->mirror, server) == 0);
 }
 
-static void tell_left(FILE *f, const char *pair, const struct application *application,
-                      const struct state_region *region, const struct state_region *next) {
+static bool has_pair(const struct policy *policy, const char *pair) {
+        for (size_t i = 0; i < policy->n_pairs; i++)
+                if (strcmp(policy->pairs[i].name, pair) == 0)
+                        return true;
+        return false;
+}
+
+/* What a pair that left the policy has there is told from other programs' memory by whoever drops it. */
+static void tell_left(FILE *f, const struct policy *policy, const char *pair, const struct application *application,
+                      const struct state_region *region) {
+        const struct state_region *next = find_region(policy, pair, region->name);
         bool holder = !is_at(next, region->holder), mirror = region->mirror[0] && !is_at(next, region->mirror);
 
         if (!holder && !mirror)
@@ -155,7 +164,8 @@ static void tell_left(FILE *f, const char *pair, const struct application *appli
                 holder ? region->holder : "", holder && mirror ? " and " : "", mirror ? region->mirror : "");
         if (next && holder && (!region->mirror[0] || mirror))
                 fprintf(f, ", and at the next start it begins empty at %s, unless that has an older one", next->holder);
-        fprintf(f, "; failoverctl regions drop %s %s gives it up\n", pair, region->name);
+        fprintf(f, "; failoverctl regions drop %s %s%s gives it up\n", pair, region->name,
+                has_pair(policy, pair) ? "" : " --force");
 }
 
 int manager_tell_left(const struct manager *manager, const struct policy *policy, char **report) {
@@ -174,9 +184,8 @@ int manager_tell_left(const struct manager *manager, const struct policy *policy
 
                         for (size_t i = 0; i < application->n_regions; i++)
                                 if (pair->record.apps[app].state_kept & 1U << i)
-                                        tell_left(f, pair->policy->name, application, &application->regions[i],
-                                                  find_region(policy, pair->policy->name,
-                                                              application->regions[i].name));
+                                        tell_left(f, policy, pair->policy->name, application,
+                                                  &application->regions[i]);
                 }
         }
         if (memstream_close(f, &text) < 0)

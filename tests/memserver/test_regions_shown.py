@@ -145,6 +145,22 @@ def test_what_is_left_goes_with_its_mirror(servers, server, failoverd):
     server.until_mirror("complete", **which)
     alone = failoverd.ctl("regions", "drop", "gone", "ledger", "--server", annex.control_path)
     assert alone.returncode == 1 and "is in use" in alone.stderr    # its primary writes to it
-    both = failoverd.ctl("regions", "drop", "gone", "ledger", "--server", "depot", "--server", annex.control_path)
+    both = failoverd.ctl("regions", "drop", "gone", "ledger", "--server", "depot", "--server", annex.control_path,
+                         "--force")
     assert both.returncode == 0, both
     assert server.ask("spaces", **which) == annex.ask("spaces", **which) == []
+
+
+def test_what_a_vm_outside_the_policy_pages_to_is_not_dropped_by_mistake(server, failoverd):
+    """As in the example of failover-pager-plugin(1); its pager is about to connect again."""
+    store(server, failoverd, "orders-a", "swap")
+    store(server, failoverd, "shop", "basket")
+    known = {(one["pair"], one["region"]): one["pair_known"] for one in failoverd.regions()["left"]}
+    assert known == {("orders-a", "swap"): False, ("shop", "basket"): True}
+    assert "only --force drops it" in failoverd.ctl("regions").stdout
+    refused = failoverd.ctl("regions", "drop", "orders-a", "swap")
+    assert refused.returncode == 1 and "orders-a is no pair of the policy in force" in refused.stderr
+    assert server.space(node=failoverd.regions()["node"], owner="orders-a", space="swap")["held_bytes"] == PAGE
+    assert failoverd.ctl("regions", "drop", "orders-a", "swap", "--force").returncode == 0
+    assert [one["region"] for one in failoverd.regions()["left"]] == ["basket"]
+    assert failoverd.ctl("regions", "drop", "shop", "basket").returncode == 0

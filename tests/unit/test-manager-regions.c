@@ -51,6 +51,7 @@ static void what_a_policy_leaves_at_its_servers_is_told(void) {
                                             "{region: log, holder: depot, mirror: annex, size: 1MiB}]");
         struct event event = { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy, .time_usec = 1 };
         struct record_app *record;
+        char *gone = NULL;
         static const struct {
                 unsigned kept;
                 const char *state, *before, *text;
@@ -86,6 +87,12 @@ static void what_a_policy_leaves_at_its_servers_is_told(void) {
                 if (strcmp(report, cases[i].text) != 0)
                         fprintf(stderr, "%zu: %s", i, report);
         }
+        record->state_kept = 1;
+        REQUIRE((policy = policy_new()) != NULL); /* of no pair */
+        REQUIRE(manager_tell_left(&manager, policy, &gone) == 0);
+        CHECK(strstr(gone, "failoverctl regions drop shop ledger --force gives it up") != NULL);
+        policy_free(policy);
+        free(gone);
         update_deinit(&manager.update);
         engine_free(manager.engine);
 }
