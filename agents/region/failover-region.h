@@ -72,8 +72,8 @@ uint64_t failover_region_size(failover_region *region);
 int failover_region_atomic(failover_region *region);
 
 /* Returns when all that was stored before the call is at the other end (and on its mirror, where it has one). -EPERM
- * where the right to write was taken away, -ENOTCONN or -ETIMEDOUT where the other end does not answer: it is tried
- * again later. */
+ * where the right to write was taken away, -ENOTCONN where the other end was lost or does not answer, or what it
+ * answered (it is tried again later). Waits as long as each answer comes within the deadline after the one before. */
 int failover_region_flush(failover_region *region);
 
 /* Whether what is stored gets to the other end, without waiting for anything: -EPERM where the right to write was taken

@@ -118,6 +118,8 @@ void region_report_finish(struct failover_region *region);
 void region_report_stop(struct failover_region *region);
 /* With the lock held: it went so, this time. */
 void region_trouble_note(struct region_trouble *trouble, int r);
+/* As a program is told: not there, in whatever way, is -ENOTCONN; what the other end answers is another thing. */
+int region_trouble_code(int r);
 /* 0, or what is wrong with the way to the other end. */
 int region_check(struct failover_region *region, struct error *error);
 

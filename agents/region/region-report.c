@@ -139,8 +139,7 @@ void region_report_stop(struct failover_region *region) {
         region_stored_deinit(region);
 }
 
-/* Not there, in whatever way, is one thing to a program; what the other end answers is another. */
-static int trouble_code(int r) {
+int region_trouble_code(int r) {
         return r == -ECONNREFUSED || r == -ECONNRESET || r == -ENOENT || r == -EPIPE || r == -ETIMEDOUT ? -ENOTCONN : r;
 }
 
@@ -156,8 +155,8 @@ int region_check(struct failover_region *region, struct error *error) {
                 return error_set(error, -EPERM, FENCED_TEXT);
         if (trouble.code == 0)
                 return 0;
-        return error_set(error, trouble_code(trouble.code), "nothing has got through to its other end for %llu seconds "
-                         "(%s): what was stored since is here alone; it is tried again",
+        return error_set(error, region_trouble_code(trouble.code), "nothing has got through to its other end for %llu "
+                         "seconds (%s): what was stored since is here alone; it is tried again",
                          (unsigned long long) ((clock_usec(CLOCK_BOOTTIME) - trouble.since_usec) / USEC_PER_SEC),
                          strerror(-trouble.code));
 }

@@ -315,5 +315,5 @@ int region_write_flush(struct failover_region *region, struct error *error) {
                 pthread_cond_wait(&region->changed, &region->lock);
         r = region->flush_result;
         pthread_mutex_unlock(&region->lock);
-        return r < 0 ? error_set(error, r, "%s", why(r)) : 0;
+        return r < 0 ? error_set(error, region_trouble_code(r), "%s", why(r)) : 0;
 }

@@ -194,6 +194,8 @@ EXPORT int failover_region_open(const char *name, const struct failover_region_o
                 r = region_open(region, name, &taken, &error);
         if (r < 0) {
                 (void) region_free(region);
+                if (r != -ENOENT && r != -ETIMEDOUT) /* nobody has that name, or it is slow */
+                        error.code = region_trouble_code(error.code);
                 return region_error_keep(&error, "region \"%.64s\"", name);
         }
         *ret = region;
@@ -215,7 +217,8 @@ EXPORT int failover_region_close(failover_region *region) {
         r = region_free(region);
         if (r == 0)
                 return 0;
-        error_set(&error, r, "what was stored last is not at the other end, and lost: %s", strerror(-r));
+        error_set(&error, region_trouble_code(r), "what was stored last is not at the other end, and lost: %s",
+                  strerror(-r));
         return region_error_keep(&error, "region \"%s\"", name);
 }
 

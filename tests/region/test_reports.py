@@ -161,3 +161,16 @@ def test_without_reports_the_last_write_back_tells(clients, nbdkit):
     server.kill()
     writer.ask("put", 0, 1)
     until(fails_with(writer, errno.ENOTCONN), SECONDS, "the loss is told")
+
+
+def test_a_holder_that_has_ended_is_lost_to_every_call(clients, servers):
+    """However the system calls it: a connection that is cut, one that is refused."""
+    holder = Holder(clients, servers(), 3, epochs=True)
+    writer = holder.writer()
+    holder.server.kill()
+    for value in range(3):
+        writer.ask("put", PAGE, value + 1)
+        assert writer.fails("flush")[0] == errno.ENOTCONN
+    with pytest.raises(Failed) as refused:
+        clients().open("orders", uri=holder.entry["uri"], size=MIB, kind=3, flags=WRITE)
+    assert refused.value.what == errno.ENOTCONN
