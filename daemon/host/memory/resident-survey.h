@@ -7,8 +7,9 @@
  * age. There are two kinds of look. A count takes every page in: what it tells is off by what has changed since then
  * and by nothing else, but it costs 15 ms a GiB. A sample costs some 2 ms for each part of a guest's memory, whatever
  * its size, and tells how far it may be off; it is taken where the last count is not fresh. Each kind uses at most half
- * a hundredth of one processor, however much memory there is: 64 GiB are counted every three minutes, and sampled every
- * few seconds. A region that changes hands is followed by itself (reclaim.h).
+ * a hundredth of one processor, however much memory there is: 64 GiB are counted every three minutes, and ten parts are
+ * sampled every four seconds, hundreds every few minutes. A region that changes hands is followed by itself
+ * (reclaim.h).
  */
 
 #include "daemon/host/memory/resident.h"
