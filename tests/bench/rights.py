@@ -24,7 +24,6 @@ from testbed.guests import BUILD                        # noqa: E402
 LOOK_MIB, LOOKS = 1024, 7
 STEP_MSEC = 20              # between looks at what is in handover
 PAUSE_FACTOR = 200  # of a look's processor time, before the next of its kind: daemon/host/memory/resident-survey.c
-LOOK_KINDS = 2      # a count and a sample
 SURVEYED_GIB, SURVEYED_PARTS = 64, 16   # four VMs, each of a system and three regions
 
 
@@ -67,7 +66,6 @@ def looking(report):
     report.add("survey-sample-a-part", part, "ms")
     report.add("survey-sample-error", error, "%")
     # On paper: what a GiB and a part cost here, by their number, and the pause after it.
-    report.add("survey-64gib-of-a-core", 100 * LOOK_KINDS / (1 + PAUSE_FACTOR), "%", "<", 1)
     report.add("survey-64gib-count-age", SURVEYED_GIB * gib * (1 + PAUSE_FACTOR) / 1000, "s")
     report.add("survey-64gib-sample-age", SURVEYED_PARTS * part * (1 + PAUSE_FACTOR) / 1000, "s")
     # Were they sampled each second, whatever that costs:
