@@ -39,7 +39,11 @@ static struct control_ask ask_at(const struct drop *drop, const struct place *pl
         return (struct control_ask) { place->control, &drop->name, CTL_READ_TIMEOUT_USEC, -1 };
 }
 
+/* A server that is there already stays there once, under the name that came first. */
 static void add_place(struct drop *drop, const char *name, const char *control) {
+        for (size_t i = 0; i < drop->n_places; i++)
+                if (strcmp(drop->places[i].control, control) == 0)
+                        return;
         if (drop->n_places < SERVERS_MAX)
                 drop->places[drop->n_places++] = (struct place) { .name = name, .control = control };
 }
@@ -54,17 +58,19 @@ static int choose_places(struct drop *drop) {
                 add_place(drop, get_text(server, "server", "?"), get_text(server, "control", ""));
         }
         for (int i = 0; i < ctl->n_servers; i++) {
-                size_t before = drop->n_places;
+                bool known = *ctl->servers[i] == '/';
 
                 if (*ctl->servers[i] == '/')
                         add_place(drop, ctl->servers[i], ctl->servers[i]);
                 for (size_t k = 0; k < get_count(drop->root, "servers"); k++) {
                         struct json_object *server = get_item(drop->root, "servers", k);
 
-                        if (strcmp(get_text(server, "server", ""), ctl->servers[i]) == 0)
-                                add_place(drop, ctl->servers[i], get_text(server, "control", ""));
+                        if (strcmp(get_text(server, "server", ""), ctl->servers[i]) != 0)
+                                continue;
+                        add_place(drop, ctl->servers[i], get_text(server, "control", ""));
+                        known = true;
                 }
-                if (drop->n_places == before)
+                if (!known)
                         return ctl_fail(CTL_USAGE, "the policy in force has no memory server \"%s\"; one that it does "
                                         "not have is named by the path of its control socket", ctl->servers[i]);
         }

@@ -109,7 +109,8 @@ def test_what_is_left_of_a_region_is_listed_and_dropped_by_name_alone(server, fa
     assert refused.returncode == 1 and "nothing of region ledger of shop is left" in refused.stderr
     planned = failoverd.ctl("regions", "drop", "shop", "basket", "--dry-run")
     assert planned.returncode == 0 and "would be dropped at depot" in planned.stdout and len(left(failoverd)) == 2
-    done = failoverd.ctl("regions", "drop", "shop", "basket", "--json")
+    done = failoverd.ctl("regions", "drop", "shop", "basket", "--json", "--server", "depot", "--server", "depot",
+                         "--server", server.control_path)    # one server, by its names
     assert done.returncode == 0 and json.loads(done.stdout)["dropped"] == [{"at": "depot", "held_bytes": PAGE}]
     assert left(failoverd) == [("gone", "ledger", "depot", PAGE)]
     assert server.space(node="elsewhere", owner="shop", space="basket") and failoverd.regions()["regions"][0]["held"]
