@@ -70,8 +70,8 @@ struct host_facts {
         usec_t started_usec;          /* when failoverd came up, CLOCK_BOOTTIME */
         bool user_mode;               /* session bus, qemu:///session */
         char policy_path[256];        /* file that the policy was read from, empty where none */
-        const char *policy_refused;   /* why that file was not taken and the policy that was in force last was, a line
-                                       * each; NULL: it was taken. Borrowed */
+        bool policy_is_last;          /* that file was not taken, and the policy that was in force last stays so */
+        const char *policy_refused;   /* why, a line each; NULL: it was taken, or memory ran out. Borrowed */
         char decisions_dir[256];      /* where recordings of decisions not to act are kept, empty where none are */
 
         struct link_fact observe, act, fence; /* the three connections to the hypervisor */

@@ -212,7 +212,7 @@ static void put_daemon(struct json_builder *builder, struct json_object *root, c
         json_put_text(builder, object, "mode", !facts ? NULL : facts->user_mode ? "user" : "system");
         json_put_age(builder, object, "uptime_ms", facts ? facts->started_usec : 0);
         json_put_text(builder, object, "policy", facts ? facts->policy_path : NULL);
-        json_put_bool(builder, object, "policy_taken", !facts || !facts->policy_refused);
+        json_put_bool(builder, object, "policy_taken", !facts || !facts->policy_is_last);
         put_lines(builder, object, "policy_refused", facts ? facts->policy_refused : NULL);
         json_put_text(builder, object, "decisions", facts ? facts->decisions_dir : NULL);
         if (facts && facts->monitor_resident.seen_usec != 0)

@@ -202,6 +202,7 @@ const struct host_facts *manager_facts(struct manager *manager) {
         facts->started_usec = manager->started_usec;
         facts->user_mode = manager->user;
         snprintf(facts->policy_path, sizeof(facts->policy_path), "%s", manager->policy_path);
+        facts->policy_is_last = manager->policy_is_last;
         facts->policy_refused = manager->policy_refused;
         snprintf(facts->decisions_dir, sizeof(facts->decisions_dir), "%s", manager->decisions_dir);
         facts->observe = (struct link_fact) {

@@ -102,6 +102,7 @@ struct manager {
         char *last_policy_path; /* copy of the policy in force, for a start with a broken file */
         struct file_writer *policy_writer, *last_policy_writer;
         struct coming_policy coming;
+        bool policy_is_last;  /* the file was not taken at the start, and the policy that was in force last stays so */
         char *policy_refused; /* why the file was not taken at the start, a line each, as the one in force last was */
         bool last_policy_again; /* another one came into force while the copy was being written */
         bool user, debug;

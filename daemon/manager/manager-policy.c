@@ -245,6 +245,7 @@ void manager_follow_pairs(struct manager *manager, bool forget_gone) {
 
 void manager_apply_policy(struct manager *manager, const struct policy *policy) {
         manager_event(manager, &(struct event) { .kind = EVENT_POLICY, .pair = NO_PAIR, .policy = policy });
+        manager->policy_is_last = false;
         free(manager->policy_refused);
         manager->policy_refused = NULL;
         manager_follow_pairs(manager, true);

@@ -269,6 +269,7 @@ static int begin_policy(struct manager *manager, struct policy *policy, const ch
                                 "%s%s cannot be used (above); the last policy that was in force stays in force: "
                                 "correct the file and reload\n",
                                 report ? report : "", manager->policy_path);
+                        manager->policy_is_last = true;
                         manager->policy_refused = strdup(policy ? why : report ?: "");
                 }
         }

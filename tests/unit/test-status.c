@@ -132,6 +132,17 @@ static void status_works_before_anything_is_known(void) {
         json_object_put(root);
 }
 
+/* Also where there was no memory to keep the reason in. */
+static void a_policy_file_that_is_not_taken_is_never_told_as_taken(void) {
+        struct engine engine = { 0 };
+        struct host_facts facts = { .policy_is_last = true };
+        struct json_object *root = status_json(&engine, &facts, FAKE_NOW), *daemon, *taken;
+
+        REQUIRE(root != NULL && json_object_object_get_ex(root, "failoverd", &daemon));
+        CHECK(json_object_object_get_ex(daemon, "policy_taken", &taken) && !json_object_get_boolean(taken));
+        json_object_put(root);
+}
+
 /* Counts the objects in a document that state something which was seen and do not say when. */
 static unsigned count_without_age(struct json_object *object) {
         struct json_object *state;
@@ -365,6 +376,7 @@ TEST_MAIN("status",
           TEST(a_region_that_changes_hands_says_how_far_and_how_fast),
           TEST(a_vm_that_stands_alone_says_what_would_be_lost),
           TEST(status_works_before_anything_is_known),
+          TEST(a_policy_file_that_is_not_taken_is_never_told_as_taken),
           TEST(every_state_has_its_age),
           TEST(table_rows_add_up_and_stand_in_order),
           TEST(region_keys_are_unique),
