@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agents/protocol/json-text.h"
 #include "daemon/ctl/ctl.h"
@@ -19,9 +20,17 @@ struct json_object *region_of_policy(struct json_object *root, const char *pair,
         return NULL;
 }
 
+/* One socket has many paths: a slash more, /var/run for /run, a link. */
+static bool same_socket(const char *a, const char *b) {
+        struct stat is, other;
+
+        return strcmp(a, b) == 0 || (stat(a, &is) == 0 && stat(b, &other) == 0 && is.st_dev == other.st_dev &&
+                                     is.st_ino == other.st_ino);
+}
+
 bool region_is_at(struct json_object *region, const char *control) {
-        return strcmp(get_text(region, "control", ""), control) == 0 ||
-               strcmp(get_text(region, "mirror_control", ""), control) == 0;
+        return same_socket(get_text(region, "control", ""), control) ||
+               same_socket(get_text(region, "mirror_control", ""), control);
 }
 
 static bool is_among(struct json_object *root, const char *key, const char *name) {

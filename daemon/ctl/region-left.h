@@ -11,7 +11,7 @@
 
 /* The region of that pair and name in a document of REGIONS (failover-json(7)); NULL: none. */
 struct json_object *region_of_policy(struct json_object *root, const char *pair, const char *region);
-/* Whether the policy has the region at the server of that control socket. */
+/* Whether the policy has the region at the server of that control socket, by whatever path. */
 bool region_is_at(struct json_object *region, const char *control);
 
 /* Whether that is a pair of the policy in force: what it has at a server by a plain name is a region. Of another owner

@@ -93,7 +93,7 @@ def store(server, failoverd, owner, space):
           SECONDS, server.log)
 
 
-def test_what_is_left_of_a_region_is_listed_and_dropped_by_name_alone(server, failoverd):
+def test_what_is_left_of_a_region_is_listed_and_dropped_by_name_alone(server, failoverd, tmp_path):
     store(server, failoverd, "shop", "ledger")    # the policy's own
     store(server, failoverd, "vm-a", "swap")    # a VM's overflow
     store(server, failoverd, "shop", "context:x")
@@ -105,6 +105,10 @@ def test_what_is_left_of_a_region_is_listed_and_dropped_by_name_alone(server, fa
     assert "failoverctl regions drop PAIR REGION" in failoverd.ctl("regions").stdout
     refused = failoverd.ctl("regions", "drop", "shop", "ledger", "--server", "depot", "--force")
     assert refused.returncode == 1 and "is the state of shop/db" in refused.stderr
+    os.symlink(os.path.dirname(server.control_path), f"{tmp_path}/link")
+    for path in f"/{server.control_path}", f"{tmp_path}/link/{os.path.basename(server.control_path)}":
+        refused = failoverd.ctl("regions", "drop", "shop", "ledger", "--server", path, "--force")
+        assert refused.returncode == 1 and "is the state of shop/db" in refused.stderr
     refused = failoverd.ctl("regions", "drop", "shop", "ledger")
     assert refused.returncode == 1 and "nothing of region ledger of shop is left" in refused.stderr
     planned = failoverd.ctl("regions", "drop", "shop", "basket", "--dry-run")
