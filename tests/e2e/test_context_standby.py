@@ -16,6 +16,7 @@ from testbed.session import Session
 from testbed.wait import until
 
 GUEST_MIB = 160
+DISK_MIB = 16
 PATIENCE = 120    # seconds, of an emulated guest beside other load
 POLICY = """
 hypervisor: qemu:///session
@@ -34,14 +35,15 @@ vms:
 
 
 class Alone:
-    def __init__(self, servers, every):
+    def __init__(self, servers, every, disk=None):
         self.session = Session()
         self.guests = self.failoverd = None
         try:
             self.session.start_bus()
             self.session.start_libvirtd()
             self.guests = Guests(self.session)
-            self.guests.define("alone", GUEST_MIB, [])
+            options = [f"--disk=vda:{self.session.make_disk(disk, DISK_MIB)}"] if disk else []
+            self.guests.define("alone", GUEST_MIB, [], *options)
             self.failoverd = Failoverd(self.session)
             self.standby = self.session.copy(f"{BUILD}/daemon/failover-standby", "bin/failover-standby")
             lines = [f"  - {{name: {name}, control: {server.control_path}, "
@@ -134,7 +136,7 @@ class Alone:
 
 @pytest.fixture
 def alone(servers, request):    # noqa: F811
-    stand = request.node.stand = Alone(servers, getattr(request, "param", "5s"))
+    stand = request.node.stand = Alone(servers, *getattr(request, "param", ("5s",)))
     yield stand
     print(stand.log())
     stand.close()
@@ -186,7 +188,7 @@ def test_a_lost_vm_goes_on_from_its_last_checkpoint_and_is_armed_again(alone):
     alone.says("explain", "alone: off", "was ended by somebody")
 
 
-@pytest.mark.parametrize("alone", ["1d"], indirect=True)    # one, and no other
+@pytest.mark.parametrize("alone", [("1d",)], indirect=True)    # one, and no other
 def test_a_damaged_checkpoint_is_refused_and_the_vm_held(alone, servers):    # noqa: F811
     alone.wait("it has a checkpoint", lambda s: s["state"] == "armed")
     handle = open_space(servers[0], f"alone.standby-{'ab'[alone.document()['slot']]}")
@@ -202,3 +204,50 @@ def test_a_damaged_checkpoint_is_refused_and_the_vm_held(alone, servers):    # n
     until(lambda: alone.told("decided", "held"), PATIENCE, "that is in the history")
     alone.boot()
     alone.wait("it is armed with a new one", lambda s: s["state"] == "armed")
+
+
+# What it notes in its memory is on its disk too: line by line, and one block of other data with its sum.
+LOG = ("rm -f /run/stop /run/stopped; touch /run/log; ( (n=$(wc -l < /run/log); while [ ! -e /run/stop ]; do "
+       "u=$(cat /proc/sys/kernel/random/uuid); echo $u >> /run/log; "
+       "echo $u | dd of=/dev/vda bs=37 seek=$n conv=fsync 2>/dev/null; n=$((n+1)); usleep 50000; done; "
+       "touch /run/stopped) > /dev/null 2>&1 & ); true")
+BLOCK = "bs=64k {}=32 count=64"
+FILL = (f"dd if=/dev/urandom of=/dev/vda {BLOCK.format('seek')} conv=fsync 2>/dev/null; "
+        f"dd if=/dev/vda {BLOCK.format('skip')} 2>/dev/null | md5sum > /run/sum")
+COMPARE = ("echo 3 > /proc/sys/vm/drop_caches; n=$(wc -c < /run/log); head -c $n /dev/vda | cmp - /run/log && "
+           "echo lines=$(wc -l < /run/log) later=$(tail -c +$((n+1)) /dev/vda | head -c 65536 | tr -d '\\0' | wc -c); "
+           f"dd if=/dev/vda {BLOCK.format('skip')} 2>/dev/null | md5sum | cmp - /run/sum && echo sum=same")
+
+
+def goes_with_its_memory(guest):
+    """What the guest has on its disk is what it remembers to have written, no less and no more."""
+    guest.run("touch /run/stop", 60)
+    until(lambda: "yes" in guest.run("[ -e /run/stopped ] && echo yes", 60), 60, "it writes no more")
+    said = guest.run(COMPARE, 60)
+    assert "lines=" in said and "lines=0 " not in said and " later=0" in said and "sum=same" in said, said
+    guest.run(LOG, 60)
+
+
+def merges(alone):
+    """It is on file that a merge is about to be begun; it takes at least 100 ms to see its end."""
+    try:
+        with open(alone.session.path("runtime/standbys/alone/disks.json")) as f:
+            return '"merging"' in f.read()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("alone", [("5s", "img/d.raw")], indirect=True)
+def test_the_disk_of_a_vm_that_is_lost_in_the_midst_of_a_merge_goes_with_its_memory(alone):
+    guest = alone.guests["alone"]
+    guest.run(LOG, 60)
+    for turn in range(2):
+        guest.run(FILL, 60)
+        alone.wait_checkpoint()
+        guest.run(FILL, 60)    # now into an overlay, which is merged once a further checkpoint needs no more than one
+        until(lambda: merges(alone), PATIENCE, "a merge is begun")
+        os.kill(alone.guests.pid("alone"), signal.SIGKILL)
+        alone.failed_over(turn + 1)
+        goes_with_its_memory(guest)
+    files = [name for name in os.listdir(alone.session.path("img")) if name.startswith("d.raw")]
+    assert "d.raw" in files and 2 <= len(files) <= 8, files    # and not one for each checkpoint there was
