@@ -201,7 +201,7 @@ void standby_decided(struct standby_record *record, usec_t now_usec) {
                 exchange(record); /* what it went on from has led here */
 }
 
-/* The checkpoint stays: a person may still resume it. */
+/* The checkpoint stays: a person may still resume it, but where files of its disks were merged since. */
 void standby_held(struct standby_record *record) {
         if (record->aside)
                 turn(record);

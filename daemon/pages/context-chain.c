@@ -9,12 +9,16 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/units.h"
 
 #define NUMBER_DIGITS_MAX 9
 #define LOOK_MSEC 100
+#define STAT_BLOCK_BYTES 512 /* of st_blocks, whatever the file system's are */
 
 static void close_directory(DIR **directory) {
         if (*directory)
@@ -147,6 +151,53 @@ bool context_chain_is_idle(const struct context_vm *vm, const char *target) {
         virDomainBlockJobInfo info;
 
         return virDomainGetBlockJobInfo(vm->domain, target, &info, 0) == 0;
+}
+
+/* So much the base may grow by, at most. */
+static int growth(const struct context_merge *merge, uint64_t *ret, struct error *error) {
+        uint64_t upper = 0, holes = UINT64_MAX;
+        struct stat st;
+
+        for (const struct context_disk *disk = merge->top; disk <= merge->base; disk++) {
+                if (stat(disk->path, &st) < 0)
+                        return error_set(error, -errno, "disk %s: %s: %s", disk->target, disk->path, strerror(errno));
+                if (disk < merge->base)
+                        upper += (uint64_t) st.st_blocks * STAT_BLOCK_BYTES;
+        }
+        if (strcmp(merge->base->format, "raw") == 0) {
+                const uint64_t there = (uint64_t) st.st_blocks * STAT_BLOCK_BYTES;
+
+                holes = there < (uint64_t) st.st_size ? (uint64_t) st.st_size - there : 0;
+        }
+        *ret = upper < holes ? upper : holes;
+        return 0;
+}
+
+int context_chain_check(const struct context_vm *vm, const struct context_disk *chain,
+                        const struct context_merge *merge, struct error *error) {
+        struct statvfs fs;
+        uint64_t needed = 0;
+        int r;
+
+        if (!context_chain_is_idle(vm, chain->target))
+                return error_set(error, -EBUSY, "disk %s: something else is done with its files just now, a backup "
+                                 "or a merge, or libvirt does not say (`virsh blockjob %s %s`)", chain->target,
+                                 vm->name, chain->target);
+        if (!merge)
+                return 0;
+        if (!merge->base->format)
+                return error_set(error, -ENOTSUP, "disk %s: libvirt does not say of what format %s is", chain->target,
+                                 merge->base->path);
+        r = growth(merge, &needed, error);
+        if (r < 0)
+                return r;
+        if (statvfs(merge->base->path, &fs) < 0)
+                return error_set(error, -errno, "disk %s: %s: %s", chain->target, merge->base->path, strerror(errno));
+        if ((uint64_t) fs.f_bavail * fs.f_frsize < needed)
+                return error_set(error, -ENOSPC, "disk %s: %s may grow by %llu MiB when %s is merged into it, and "
+                                 "there is no room for that: make some", chain->target, merge->base->path,
+                                 (unsigned long long) ((needed + MIB - 1) / MIB), merge->top->path);
+        return 0;
 }
 
 int context_chain_merge(const struct context_vm *vm, const struct context_merge *merge,

@@ -43,6 +43,11 @@ int context_chain_scan(const char *path, int (*found)(const char *overlay, unsig
 int context_chain_name(const struct context_disk *disks, size_t n, char ret[static CONTEXT_CHAIN_NAME_LEN],
                        struct error *error);
 
+/* Whether a merge that was planned in that chain could be begun now, and has room; NULL: whether an overlay could be
+ * put before it. -EBUSY where a block job of somebody's is there, and where libvirt does not say; -ENOSPC; of a file
+ * that cannot be looked at, why. */
+int context_chain_check(const struct context_vm *vm, const struct context_disk *chain,
+                        const struct context_merge *merge, struct error *error);
 /* Merges `top` into `base`, while the VM runs, and waits for that. A job that is given up leaves both as they are. That
  * it has worked is seen in the VM's chain alone. */
 int context_chain_merge(const struct context_vm *vm, const struct context_merge *merge,

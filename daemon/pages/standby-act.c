@@ -204,13 +204,35 @@ static int take(struct standby *standby, int slot, struct error *error) {
         return r;
 }
 
-/* Whether a checkpoint can be begun: all servers answer, and the spool has room. By a name that none of them has. */
+/* By which the newest checkpoint is known, where it is of this run; 0: none counts. */
+static uint64_t counts(const struct standby *standby) {
+        const struct standby_record *record = &standby->document.record;
+
+        return record->run == standby->sight.run ? record->saved_usec : 0;
+}
+
+/* The disks can be put in order, and have overlays put before them. */
+static int check_order(struct standby *standby, struct error *error) {
+        struct context_vm vm = { 0 };
+        int r = context_vm_find(standby->connection, standby->domain, &vm, error);
+
+        standby_feed();
+        if (r == 0)
+                r = standby_disks_check(&standby->disks, counts(standby), &vm, error);
+        context_vm_deinit(&vm);
+        return r;
+}
+
+/* Whether a checkpoint can be begun: all servers answer, the spool has room, and nothing else is done with the disks.
+ * By a name that none of them has. */
 static int check_begin(struct standby *standby, struct error *error) {
         struct context_manifest *manifest = NULL;
         struct context_job job = job_of(standby);
         char name[NAME_LEN];
-        int r;
+        int r = check_order(standby, error);
 
+        if (r < 0)
+                return r;
         standby_feed();
         job.live = job.dry_run = true;
         name_slot(standby, STANDBY_SLOTS, name);
@@ -221,15 +243,13 @@ static int check_begin(struct standby *standby, struct error *error) {
 
 /* What the checkpoint before has frozen is not needed apart any more. */
 static int order_disks(struct standby *standby, struct error *error) {
-        const struct standby_record *record = &standby->document.record;
-        const uint64_t counts = record->run == standby->sight.run ? record->saved_usec : 0;
         const struct context_job job = job_of(standby);
         struct context_vm vm = { 0 };
         int r = context_vm_find(standby->connection, standby->domain, &vm, error);
 
         standby_feed();
         if (r == 0)
-                r = standby_disks_order(standby->dir, &standby->disks, counts, &vm, &job.progress, error);
+                r = standby_disks_order(standby->dir, &standby->disks, counts(standby), &vm, &job.progress, error);
         context_vm_deinit(&vm);
         return r;
 }

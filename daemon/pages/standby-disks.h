@@ -48,6 +48,10 @@ int standby_disks_merging(struct standby_frozen *frozen, const struct context_me
 /* The file of the chain's disk that the checkpoint goes with; NULL: it has none. */
 const char *standby_disks_frozen_path(const struct standby_frozen *frozen, const char *target);
 
+/* Whether what standby_disks_order() begins with could be begun, as far as can be seen: what a checkpoint before needs
+ * is not given up for it otherwise. Errors of context_chain_check(). */
+int standby_disks_check(const struct standby_disks *disks, uint64_t saved_usec, const struct context_vm *vm,
+                        struct error *error);
 /* Puts the files of a VM that runs in order: what no checkpoint needs apart becomes one, what nobody needs at all is
  * removed, and the VM's definition names what it writes to. `vm` is as it was just found. Where this fails, the VM runs
  * and its checkpoint stays, and it may be tried again. */

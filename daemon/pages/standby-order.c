@@ -134,6 +134,27 @@ static int merge_once(const struct ordering *ordering, struct error *error) {
         return r < 0 ? r : 1;
 }
 
+int standby_disks_check(const struct standby_disks *disks, uint64_t saved_usec, const struct context_vm *vm,
+                        struct error *error) {
+        const struct standby_frozen *frozen = standby_disks_find(disks, saved_usec);
+        _cleanup_(sources_deinit) struct sources live = { 0 };
+        int r = look(vm->xml, &live, error);
+
+        for (size_t i = 0, n; i < live.n && r == 0; i += n) {
+                const struct context_disk *chain = live.disks + i;
+                struct context_merge merge;
+                bool merges;
+
+                n = context_chain_length(chain, live.n - i);
+                if (!chain->writable || chain->kind != CONTEXT_DISK_FILE)
+                        continue;
+                merges = context_chain_plan(chain, n, frozen ? standby_disks_frozen_path(frozen, chain->target) : NULL,
+                                            &merge);
+                r = context_chain_check(vm, chain, merges ? &merge : NULL, error);
+        }
+        return r;
+}
+
 static int merge_disk(const struct ordering *ordering, struct error *error) {
         int r = 1;
 

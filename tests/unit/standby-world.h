@@ -47,6 +47,7 @@ static struct {
         _Atomic bool hangs;  /* and says nothing meanwhile */
         _Atomic usec_t answers_usec; /* it does so from then on, and for this test the time stands still; 0: never */
         bool lost;           /* it does not find the VM */
+        bool job;            /* something is done with its disks */
         _Atomic unsigned looks;
         void (*on_look)(void);
         int resumes;         /* what comes of resuming */
@@ -74,6 +75,8 @@ virDomainPtr __wrap_virDomainLookupByName(virConnectPtr connection, const char *
 int __wrap_virDomainGetState(virDomainPtr domain, int *state, int *reason, unsigned flags);
 int __wrap_virDomainFree(virDomainPtr domain);
 int __wrap_virDomainIsPersistent(virDomainPtr domain);
+int __wrap_virDomainGetBlockJobInfo(virDomainPtr domain, const char *disk, virDomainBlockJobInfoPtr info,
+                                    unsigned flags);
 int __wrap_virGetLastErrorCode(void);
 const char *__wrap_virGetLastErrorMessage(void);
 int __wrap_process_find(const char *run_dir, const char *domain, int *ret_pid, int *ret_pidfd);
@@ -140,6 +143,11 @@ int __wrap_virDomainFree(virDomainPtr domain) {
 
 int __wrap_virDomainIsPersistent(virDomainPtr domain) {
         return !world.transient;
+}
+
+int __wrap_virDomainGetBlockJobInfo(virDomainPtr domain, const char *disk, virDomainBlockJobInfoPtr info,
+                                    unsigned flags) {
+        return world.job;
 }
 
 int __wrap_virGetLastErrorCode(void) {

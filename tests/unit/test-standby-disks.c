@@ -4,14 +4,38 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <libvirt/libvirt.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "daemon/base/cleanup.h"
+#include "daemon/base/whole.h"
 #include "daemon/pages/standby-disks.h"
 #include "tests/unit/test.h"
 
 #define CHAIN_MAX 8
+
+/* In libvirt's place, and a file system's that is full. */
+static int job;
+int __wrap_virDomainGetBlockJobInfo(virDomainPtr domain, const char *disk, virDomainBlockJobInfoPtr info,
+                                    unsigned flags);
+int __wrap_statvfs(const char *path, struct statvfs *ret);
+int __wrap_statvfs64(const char *path, struct statvfs *ret); /* as glibc calls it */
+
+int __wrap_virDomainGetBlockJobInfo(virDomainPtr domain, const char *disk, virDomainBlockJobInfoPtr info,
+                                    unsigned flags) {
+        return job;
+}
+
+int __wrap_statvfs(const char *path, struct statvfs *ret) {
+        *ret = (struct statvfs) { .f_frsize = 4096 };
+        return 0;
+}
+
+int __wrap_statvfs64(const char *path, struct statvfs *ret) {
+        return __wrap_statvfs(path, ret);
+}
 
 static struct context_disk chain[CHAIN_MAX];
 
@@ -121,6 +145,56 @@ static void the_next_overlay_has_a_number_that_no_file_has(void) {
         CHECK(system(command) == 0);
         disk.writable = true;
         CHECK(context_chain_name(&disk, 1, name, NULL) == -ENOENT);
+}
+
+static void write_file(const char *directory, const char *name, size_t size, size_t written) {
+        static const char bytes[65536] = "x";
+        char path[128];
+        _cleanup_close_ int fd = -1;
+
+        make_file(directory, name);
+        snprintf(path, sizeof(path), "%s/%s", directory, name);
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+        REQUIRE(fd >= 0 && whole_write(fd, bytes, written) == 0 && ftruncate(fd, (off_t) size) == 0 && fsync(fd) == 0);
+}
+
+/* What is done to the files is asked for before anything is given up. */
+static void a_merge_that_cannot_be_begun_or_has_no_room_is_refused_before(void) {
+        static const struct {
+                const char *format;
+                size_t written; /* of the file behind, which has 64 KiB */
+                int job, r;
+        } rows[] = {
+                { "raw", 65536, 0, 0 },        /* it does not grow */
+                { "raw", 0, 0, -ENOSPC },
+                { "qcow2", 65536, 0, -ENOSPC },
+                { "raw", 65536, 1, -EBUSY },
+                { "raw", 65536, -1, -EBUSY },  /* libvirt does not say */
+                { NULL, 65536, 0, -ENOTSUP },
+        };
+        char directory[] = "/tmp/test-standby-disks-XXXXXX", base[64], overlay[64], command[64];
+        const struct context_vm vm = { .name = "a" };
+
+        REQUIRE(mkdtemp(directory) != NULL);
+        snprintf(base, sizeof(base), "%s/a", directory);
+        snprintf(overlay, sizeof(overlay), "%s/a.standby~1", directory);
+        write_file(directory, "a.standby~1", 65536, 65536);
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                const struct context_disk files[] = {
+                        { .target = "vda", .path = overlay },
+                        { .target = "vda", .path = base, .format = (char *) rows[i].format },
+                };
+                const struct context_merge merge = { .base = &files[1], .top = &files[0] };
+
+                (void) unlink(base);
+                write_file(directory, "a", 65536, rows[i].written);
+                job = rows[i].job;
+                CHECK(context_chain_check(&vm, files, &merge, NULL) == rows[i].r);
+                CHECK(context_chain_check(&vm, files, NULL, NULL) == (job ? -EBUSY : 0)); /* there is none */
+        }
+        job = 0;
+        snprintf(command, sizeof(command), "rm -r %s", directory);
+        CHECK(system(command) == 0);
 }
 
 /* A checkpoint that goes with the file 1, before 2 is written. */
@@ -278,6 +352,7 @@ static void checkpoints_that_do_not_count_are_forgotten(void) {
 TEST_MAIN("standby-disks",
           TEST(what_lies_between_the_same_checkpoints_becomes_one), TEST(an_overlay_is_told_by_its_name_alone),
           TEST(the_next_overlay_has_a_number_that_no_file_has),
+          TEST(a_merge_that_cannot_be_begun_or_has_no_room_is_refused_before),
           TEST(both_ends_of_a_merge_are_kept_until_it_is_known_which_one_it_came_to),
           TEST(a_file_that_somebody_else_has_merged_into_is_not_what_the_checkpoint_goes_with),
           TEST(a_merge_that_has_failed_lets_nobody_change_the_file_behind_unseen),
