@@ -113,6 +113,8 @@ static int check_disks(struct standby *standby, const struct context_vm *vm, str
         int r = context_disks_look(vm->xml, &disks, &n, error);
 
         if (r == 0)
+                r = standby_disks_fit(disks, n, error);
+        if (r == 0)
                 r = context_chain_name(disks, n, standby->overlays, error);
         if (r == 0)
                 r = context_overlays_name(disks, n, standby->overlays, error);

@@ -10,6 +10,8 @@
 #include "daemon/host/children/standby-file.h"
 
 #define FROZEN_MAX 4
+#define CHECKPOINTS_KEPT 2 /* the newest, and the one that is being taken */
+#define SOURCE_BYTES 512   /* of what is kept of one, but for paths */
 
 static const struct field frozen_rows[] = {
         BYTES_FIELD(struct standby_frozen, saved_usec),
@@ -48,6 +50,18 @@ int standby_disks_load(const char *dir, struct standby_disks *ret, struct error 
 
 int standby_disks_keep(const char *dir, const struct standby_disks *disks, struct error *error) {
         return standby_file_write(dir, STANDBY_DISKS_FILE, &disks_fields, disks, false, error);
+}
+
+/* A path may be there three times, of a source, its overlay, and what it is merged into, with each byte as two. */
+int standby_disks_fit(const struct context_disk *disks, size_t n, struct error *error) {
+        size_t bytes = 0;
+
+        for (size_t i = 0; i < n; i++)
+                bytes += SOURCE_BYTES + 6 * (disks[i].path ? strlen(disks[i].path) : 0);
+        if (bytes > STANDBY_FILE_MAX / CHECKPOINTS_KEPT)
+                return error_set(error, -E2BIG, "the VM has %zu files behind its disks, and that is more than could be "
+                                 "kept account of; give it fewer, or shorter chains", n);
+        return 0;
 }
 
 static struct standby_frozen *find(const struct standby_disks *disks, uint64_t saved_usec) {

@@ -29,6 +29,8 @@ struct standby_disks {
 int standby_disks_load(const char *dir, struct standby_disks *ret, struct error *error);
 int standby_disks_keep(const char *dir, const struct standby_disks *disks, struct error *error);
 void standby_disks_deinit(struct standby_disks *disks);
+/* Whether checkpoints of a VM with these sources can be kept account of; asked before one is taken. -E2BIG. */
+int standby_disks_fit(const struct context_disk *disks, size_t n, struct error *error);
 
 /* What is kept of that checkpoint; NULL: nothing, since the VM has no disk that it can write. */
 const struct standby_frozen *standby_disks_find(const struct standby_disks *disks, uint64_t saved_usec);

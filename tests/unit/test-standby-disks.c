@@ -329,6 +329,43 @@ static void what_is_written_since_the_checkpoint_is_merged_without_it(void) {
         standby_disks_deinit(&disks);
 }
 
+/* With the longest that can be in it, and one that counts beside the one that is taken. */
+static void what_fits_can_be_read_again(void) {
+        char directory[] = "/tmp/test-standby-disks-XXXXXX", command[64], path[1024];
+        struct standby_disks disks = { 0 };
+        struct context_disk *sources = calloc(CONTEXT_DISKS_MAX, sizeof(*sources));
+        struct context_manifest manifest = { .disks = sources };
+        struct error error = ERROR_INIT;
+        size_t n = 0;
+
+        REQUIRE(sources && mkdtemp(directory) != NULL);
+        memset(path, '/', sizeof(path) - 1); /* which JSON may write as two */
+        path[sizeof(path) - 1] = 0;
+        for (; n < CONTEXT_DISKS_MAX && standby_disks_fit(sources, n, NULL) == 0; n++)
+                sources[n] = (struct context_disk) { .target = "vda", .path = path, .format = (char *) "qcow2",
+                                                     .overlay = path, .merging = path, .writable = true,
+                                                     .size_bytes = UINT64_MAX / 2,
+                                                     .modified_nsec = UINT64_MAX / 2 };
+        CHECK(n > 20 && n < CONTEXT_DISKS_MAX && standby_disks_fit(sources, n, &error) == -E2BIG);
+        error_deinit(&error);
+        manifest.n_disks = n - 1;
+        for (manifest.saved_usec = 1; manifest.saved_usec <= 2; manifest.saved_usec++)
+                REQUIRE(standby_disks_add(&disks, &manifest) == 0);
+        CHECK(standby_disks_keep(directory, &disks, NULL) == 0);
+        standby_disks_deinit(&disks);
+        CHECK(standby_disks_load(directory, &disks, NULL) == 0 && disks.n_frozen == 2);
+        for (manifest.saved_usec = 3; manifest.saved_usec <= 4; manifest.saved_usec++)
+                REQUIRE(standby_disks_add(&disks, &manifest) == 0);
+        CHECK(standby_disks_keep(directory, &disks, &error) == -E2BIG); /* what could not be read is not written, */
+        error_deinit(&error);
+        standby_disks_deinit(&disks);
+        CHECK(standby_disks_load(directory, &disks, NULL) == 0 && disks.n_frozen == 2); /* and what was there stays */
+        standby_disks_deinit(&disks);
+        free(sources);
+        snprintf(command, sizeof(command), "rm -r %s", directory);
+        CHECK(system(command) == 0);
+}
+
 static void checkpoints_that_do_not_count_are_forgotten(void) {
         struct standby_disks disks = { 0 };
         struct context_manifest manifest;
@@ -357,4 +394,4 @@ TEST_MAIN("standby-disks",
           TEST(a_file_that_somebody_else_has_merged_into_is_not_what_the_checkpoint_goes_with),
           TEST(a_merge_that_has_failed_lets_nobody_change_the_file_behind_unseen),
           TEST(what_is_written_since_the_checkpoint_is_merged_without_it),
-          TEST(checkpoints_that_do_not_count_are_forgotten))
+          TEST(what_fits_can_be_read_again), TEST(checkpoints_that_do_not_count_are_forgotten))

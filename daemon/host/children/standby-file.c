@@ -53,6 +53,8 @@ int standby_file_write(const char *dir, const char *name, const struct fields *f
         text = r == 0 ? json_text_print(json, JSON_C_TO_STRING_PLAIN, &n) : NULL;
         if (r == 0 && !text)
                 r = -ENOMEM;
+        if (r == 0 && n >= STANDBY_FILE_MAX)
+                return error_set(error, -E2BIG, "%s would have %zu bytes, and could not be read again", path, n);
         if (r == 0)
                 r = whole_replace(path, text, n, 0644, synced);
         if (r == 0 && synced)

@@ -18,6 +18,7 @@
  * -EBADMSG where it is none. */
 int standby_file_read(const char *dir, const char *name, const struct fields *fields, void *object,
                       struct error *error);
-/* `synced`: the file and its directory are on the disk before this returns. */
+/* `synced`: the file and its directory are on the disk before this returns. -E2BIG where it could not be read again;
+ * the file before stays then. */
 int standby_file_write(const char *dir, const char *name, const struct fields *fields, const void *object, bool synced,
                        struct error *error);
