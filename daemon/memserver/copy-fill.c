@@ -3,6 +3,7 @@
 /* The filling of a copy: run by run of stored pages, each under its range, at a bounded rate. */
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,24 @@ static int take_run(struct copy *copy, struct range *range, uint64_t length, uin
         return r;
 }
 
+/* A mirror that lacked a page could not tell it from a page of zeroes, so there is none until that page was saved or
+ * trimmed: whoever looks is told which. */
+static int cannot_read(struct filling *f, uint64_t length, uint64_t offset) {
+        struct copy *copy = f->copy;
+        char text[COPY_TEXT_LEN];
+        uint64_t at = offset;
+
+        while (at < offset + length && page_space_read(copy->space->pages, f->buffer, PAGE_BYTES, at) == 0)
+                at += PAGE_BYTES;
+        if (at == offset + length)
+                return -EIO; /* it can by now */
+        snprintf(text, sizeof(text), "no mirror as long as the page at byte %" PRIu64 " cannot be read here", at);
+        pthread_mutex_lock(&copy->lock);
+        copy_lose(copy, text);
+        pthread_mutex_unlock(&copy->lock);
+        return -ENOTCONN;
+}
+
 static int send_run(struct filling *f, uint64_t length, uint64_t offset) {
         struct copy *copy = f->copy;
         struct range range;
@@ -62,6 +81,8 @@ static int send_run(struct filling *f, uint64_t length, uint64_t offset) {
                 r = page_space_read(copy->space->pages, f->buffer, length, offset);
                 if (r == 0)
                         r = copy_call(copy, PEER_WRITE, f->buffer, length, offset);
+                else if (r == -EIO)
+                        r = cannot_read(f, length, offset);
         }
         range_give(&copy->space->ranges, &range);
         return r;

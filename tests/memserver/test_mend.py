@@ -4,7 +4,8 @@ import errno
 
 import nbd
 import pytest
-from server import MIB, PAGE, page
+from server import MIB, PAGE, SECONDS, page
+from testbed.wait import until
 
 SIZE = 32 * MIB    # half of it is spilled
 PAGES = SIZE // PAGE
@@ -95,3 +96,18 @@ def test_pages_that_both_have_lost_are_errors_and_no_others(server, servers):
     assert 0 < len(lost) <= here
     assert server.space()["mirror"] == "complete", "what it has is still good"
     assert lost_pages(client) == lost
+
+
+def test_a_mirror_that_a_lost_page_prevents_says_which_and_is_there_once_it_was_written(server, servers):
+    mirror = servers("64MiB")
+    client = fill(server)
+    server.break_spill()
+    lost = lost_pages(client)
+    server.mirror(mirror)
+    named = f"no mirror as long as the page at byte {lost[-1] * PAGE} cannot be read here"
+    for number in lost[:-1]:
+        client.pwrite(page(number), number * PAGE)
+    until(lambda: server.space().get("text") == named, SECONDS, lambda: repr(server.space()))
+    client.pwrite(page(lost[-1]), lost[-1] * PAGE)
+    server.until_mirror("complete")
+    assert lost_pages(client) == []
