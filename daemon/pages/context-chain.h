@@ -10,7 +10,7 @@
  * it has, and where it has nothing, what the lower one has. So a crash at any moment spoils nothing, and merging is
  * begun anew. What lies behind the VM's own file is nobody's to change here: others may rest on it.
  *
- * Overlays are called as the VM's own file, with ".standby~" and a number that no file there has had.
+ * Overlays are called as the VM's own file, with ".standby~" and a number above those of all that are there.
  */
 
 #include "daemon/pages/context-vm.h"

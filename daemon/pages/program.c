@@ -307,7 +307,8 @@ int program_source_verify(struct program_source *source, struct error *error) {
         int r = program_image_verify(&source->image, &source->place.io, &source->job->progress, error);
 
         if (r < 0)
-                error_prefix(error, "program %s", source->image.head.name);
+                error_prefix(error, "program %s at %s", source->image.head.name,
+                             source->job->servers->at[source->primary].control);
         return r;
 }
 

@@ -217,6 +217,8 @@ def test_a_block_that_is_damaged_at_one_server_comes_from_the_other_which_stays_
     program.touch(0, PAGES - 1)
     assert program.end() == (0, "")
     assert space(mirror)["role"] == "mirror"
+    told = ctl("run", "large", "--dry-run", *named(primary, mirror), code=1)
+    assert f"at {primary.control_path}: it is damaged: bytes" in told
 
 
 @mounts
