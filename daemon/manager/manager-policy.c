@@ -274,6 +274,8 @@ int manager_reload(struct manager *manager, char **ret_report) {
         policy_free(policy);
         if (r < 0)
                 fprintf(stderr, "policy not applied: %s\n", report ? report : strerror(-r));
+        else if (!ret_report && report) /* nobody else tells it */
+                fputs(report, stderr);
         if (ret_report)
                 *ret_report = report;
         else

@@ -30,8 +30,8 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
 /* Leaves guests and applications alone. Takes NULL; returns NULL. */
 struct manager *manager_free(struct manager *manager);
 
-/* Reads the policy file again and lets it take effect. `ret_report` (may be NULL) gets a heap text for people,
- * also on failure. */
+/* Reads the policy file again and lets it take effect. `ret_report` gets a heap text for people,
+ * also on failure; where it is NULL, they find it in the log. */
 int manager_reload(struct manager *manager, char **ret_report);
 /* True while failoverctl can reach this failoverd: the bus is there and has given it its name. */
 bool manager_is_reachable(const struct manager *manager);

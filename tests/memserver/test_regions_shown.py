@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import struct
 
@@ -140,6 +141,16 @@ def test_what_somebody_uses_or_may_have_the_latest_is_not_dropped_by_mistake(ser
     store(annex, failoverd, "shop", "basket")
     silent = failoverd.ctl("regions", "drop", "shop", "basket", "--server", "depot", "--server", annex.control_path)
     assert silent.returncode == 1 and server.control_path in silent.stderr and "is dropped at" in silent.stdout
+
+
+def test_what_a_reload_has_to_say_of_the_policy_is_in_the_log(failoverd):
+    with open(f"{failoverd.dir}/policy.yaml") as f:
+        text = f.read()
+    with open(f"{failoverd.dir}/policy.yaml", "w") as f:
+        f.write(text.replace("region: ledger, size: 1MiB", "region: ledger, size: 400MiB"))    # and a second copy
+    before = failoverd.log()
+    failoverd.processes[-1].send_signal(signal.SIGHUP)
+    until(lambda: "there is a second copy" in failoverd.log()[len(before):], SECONDS, failoverd.log)
 
 
 def test_what_is_left_goes_with_its_mirror(servers, server, failoverd):
