@@ -13,6 +13,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 
@@ -65,6 +66,13 @@ def looking(report):
     report.add("survey-count-a-gib", gib, "ms")
     report.add("survey-sample-a-part", part, "ms")
     report.add("survey-sample-error", error, "%")
+    with tempfile.TemporaryDirectory() as directory:
+        out = subprocess.run([f"{BUILD}/tests/bench/survey-cost", directory], check=True, stdout=subprocess.PIPE,
+                             text=True).stdout
+    share, counts, samples = out.split()
+    if int(counts) == 0 or int(samples) == 0:
+        raise RuntimeError(f"the survey has taken {counts} counts and {samples} samples")
+    report.add("survey-of-a-core", float(share), "%", "<", 1, counts=int(counts), samples=int(samples))
     # On paper: what a GiB and a part cost here, by their number, and the pause after it.
     report.add("survey-64gib-count-age", SURVEYED_GIB * gib * (1 + PAUSE_FACTOR) / 1000, "s")
     report.add("survey-64gib-sample-age", SURVEYED_PARTS * part * (1 + PAUSE_FACTOR) / 1000, "s")
