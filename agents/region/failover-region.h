@@ -107,7 +107,7 @@ struct failover_region_statistics {
         uint64_t written;        /* bytes */
         uint64_t flushes;        /* write-backs that were confirmed */
         uint64_t resident;       /* bytes */
-        uint64_t dirty;          /* bytes that have to be written */
+        uint64_t dirty;          /* bytes that have to be written, as far as that has been seen */
         uint64_t errors;         /* accesses that ended as SIGBUS */
         uint64_t channels;       /* set up, the first one included */
         uint64_t blocks;         /* flips */

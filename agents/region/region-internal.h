@@ -117,6 +117,8 @@ int region_report_start(struct failover_region *region, struct error *error);
 void region_report_finish(struct failover_region *region);
 void region_report_stop(struct failover_region *region);
 /* With the lock held: it went so, this time. */
+/* What has to be written, as far as it has been seen. With the lock held. */
+uint64_t region_dirty_bytes(const struct failover_region *region);
 void region_trouble_note(struct region_trouble *trouble, int r);
 /* As a program is told: not there, in whatever way, is -ENOTCONN; what the other end answers is another thing. */
 int region_trouble_code(int r);
@@ -128,8 +130,9 @@ int region_stored_init(struct failover_region *region);
 void region_stored_deinit(struct failover_region *region);
 /* At some of the region, and lets the lock go in between. */
 void region_stored_look(struct failover_region *region);
-/* A write-back has seen all of it. */
-void region_stored_forget(struct failover_region *region);
+/* A write-back has come by that page, and took it where it was stored to: it counts as dirty then, and not twice. With
+ * the lock held. */
+void region_stored_taken(struct failover_region *region, uint64_t page);
 
 /* region-fill.c: reads all of the region into `to`. */
 int region_fill(struct region_channel *channel, char *to, uint64_t size_bytes, struct error *error);

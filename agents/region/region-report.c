@@ -23,11 +23,15 @@ void region_trouble_note(struct region_trouble *trouble, int r) {
         trouble->code = r;
 }
 
+uint64_t region_dirty_bytes(const struct failover_region *region) {
+        return (region->table.n_dirty + region->table.n_writing + region->n_stored) * REGION_PAGE_BYTES;
+}
+
 /* With the lock held. */
 static struct region_report count(const struct failover_region *region) {
         return (struct region_report) {
                 .resident_bytes = region->table.n_present * REGION_PAGE_BYTES,
-                .dirty_bytes = (region->table.n_dirty + region->table.n_writing + region->n_stored) * REGION_PAGE_BYTES,
+                .dirty_bytes = region_dirty_bytes(region),
                 .faults = region->statistics.faults,
                 .fetched_bytes = region->statistics.fetched,
                 .written_bytes = region->statistics.written,

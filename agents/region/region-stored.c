@@ -63,8 +63,7 @@ void region_stored_look(struct failover_region *region) {
         }
 }
 
-void region_stored_forget(struct failover_region *region) {
-        if (region->n_stored > 0)
-                memset(region->stored, 0, (region->table.n_pages + 7) / 8);
-        region->n_stored = 0;
+void region_stored_taken(struct failover_region *region, uint64_t page) {
+        if (region->n_stored > 0) /* whoever begins to look may not have begun */
+                note(region, page, false);
 }

@@ -50,14 +50,13 @@ static void compare(struct failover_region *region) {
                 for (uint64_t i = page; i < page + SCAN_PAGES && i < region->table.n_pages; i++) {
                         char *here = page_at(region, region->data, i), *there = page_at(region, region->shadow, i);
 
+                        region_stored_taken(region, i);
                         if (memcmp(here, there, REGION_PAGE_BYTES) == 0)
                                 continue;
                         copy_page(there, here);
                         region->statistics.stores_seen++;
                         region_table_touch(&region->table, i);
                 }
-                if (page + SCAN_PAGES >= region->table.n_pages)
-                        region_stored_forget(region);
                 pthread_mutex_unlock(&region->lock);
         }
 }

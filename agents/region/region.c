@@ -299,7 +299,7 @@ EXPORT int failover_region_get_statistics(failover_region *region, struct failov
         pthread_mutex_lock(&region->lock);
         statistics = region->statistics;
         statistics.resident = region->table.n_present * REGION_PAGE_BYTES;
-        statistics.dirty = (region->table.n_dirty + region->table.n_writing) * REGION_PAGE_BYTES;
+        statistics.dirty = region_dirty_bytes(region);
         statistics.channels = region->reading.n_made + region->written.n_made;
         pthread_mutex_unlock(&region->lock);
         memset(ret, 0, size);

@@ -80,9 +80,11 @@ def test_what_was_stored_between_two_write_backs_is_told(clients, servers):
     for page in (1, 5, 200):
         writer.ask("put", page * PAGE, page)
     assert holder.until_told(dirty_bytes=3 * PAGE)["client_dirty_bytes"] == 3 * PAGE
+    assert writer.statistics()["dirty"] == 3 * PAGE    # the program knows it as well
     writer.ask("put", 5 * PAGE, 0)    # as the other end has it
     until(lambda: holder.server.space()["client_dirty_bytes"] == 2 * PAGE, SECONDS, holder.server.log)
     writer.ask("flush")
+    assert writer.statistics()["dirty"] == 0
     until(lambda: "client_dirty_bytes" not in holder.server.space(), SECONDS, holder.server.log)
     assert holder.server.space()["saved_bytes"] == 2 * PAGE
 
