@@ -17,6 +17,8 @@
 #include "daemon/crash-point.h"
 #include "daemon/manager/trace.h"
 
+#define TICKS_A_SILENCE 4 /* looks at each channel, in the time after which an agent is welcomed again */
+
 DEFINE_CLEANUP(struct policy *, policy_free)
 
 usec_t manager_now(void) {
@@ -331,7 +333,7 @@ int manager_new(sd_event *loop, const struct manager_options *options, struct ma
                 manager->decisions_dir = NULL;
         r = wakes_new(loop, on_due, manager, &manager->wakes);
         if (r >= 0)
-                r = agent_poll_new(loop, &manager->agent_poll);
+                r = agent_poll_new(loop, agent_link_pace.silence_usec / TICKS_A_SILENCE, &manager->agent_poll);
         if (r >= 0)
                 r = sd_event_add_defer(loop, &manager->owed_source, on_owed, manager);
         if (r >= 0)

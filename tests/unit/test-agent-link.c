@@ -92,7 +92,7 @@ static struct bench *bench_new(void) {
         bench->sink = (struct sink) { on_event, bench };
         bench->listen_fd = bench->fd = -1;
         REQUIRE(sd_event_new(&bench->event) >= 0);
-        REQUIRE(agent_poll_new(bench->event, &bench->poll) == 0);
+        REQUIRE(agent_poll_new(bench->event, quick.silence_usec / 4, &bench->poll) == 0);
         REQUIRE(agent_link_new(bench->event, bench->poll, &bench->sink, 5, SIDE_B, &quick, &bench->link) == 0);
         return bench;
 }

@@ -20,7 +20,7 @@ struct channel {
         struct bench *bench;
         struct agent_poll_entry entry;
         int fd, peer;
-        unsigned n_told;
+        unsigned n_told, n_ticks;
 };
 
 struct bench {
@@ -46,12 +46,24 @@ static void on_ready(void *userdata, uint32_t events) {
                         agent_poll_remove(bench->poll, &bench->channels[i].entry);
 }
 
-static struct bench *bench_new(void) {
+/* The first takes its neighbours out. */
+static void on_tick(void *userdata) {
+        struct channel *channel = userdata;
+        struct bench *bench = channel->bench;
+
+        CHECK(channel->entry.fd >= 0);
+        channel->n_ticks++;
+        for (size_t i = 0; bench->taking_out && i < CHANNELS; i++)
+                if (&bench->channels[i] != channel)
+                        agent_poll_remove(bench->poll, &bench->channels[i].entry);
+}
+
+static struct bench *bench_ticking(usec_t tick_usec) {
         struct bench *bench = calloc(1, sizeof(*bench));
 
         REQUIRE(bench != NULL);
         REQUIRE(sd_event_new(&bench->event) >= 0);
-        REQUIRE(agent_poll_new(bench->event, &bench->poll) == 0);
+        REQUIRE(agent_poll_new(bench->event, tick_usec, &bench->poll) == 0);
         for (size_t i = 0; i < CHANNELS; i++) {
                 struct channel *channel = &bench->channels[i];
                 int fds[2];
@@ -59,11 +71,15 @@ static struct bench *bench_new(void) {
                 REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
                 *channel = (struct channel) {
                         .bench = bench, .fd = fds[0], .peer = fds[1],
-                        .entry = { .fd = -1, .ready = on_ready, .userdata = channel },
+                        .entry = { .fd = -1, .ready = on_ready, .tick = on_tick, .userdata = channel },
                 };
                 REQUIRE(agent_poll_add(bench->poll, &channel->entry, channel->fd, EPOLLIN) == 0);
         }
         return bench;
+}
+
+static struct bench *bench_new(void) {
+        return bench_ticking(3600 * USEC_PER_SEC);
 }
 
 static void bench_free(struct bench *bench) {
@@ -154,6 +170,22 @@ static void a_channel_can_be_put_in_again(void) {
         bench_free(bench);
 }
 
+static void each_is_looked_at_now_and_then(void) {
+        struct bench *bench = bench_ticking(5 * USEC_PER_MSEC);
+
+        for (int i = 0; i < 3; i++)
+                REQUIRE(sd_event_run(bench->event, 10 * USEC_PER_SEC) > 0);
+        for (size_t i = 0; i < CHANNELS; i++)
+                CHECK(bench->channels[i].n_ticks == 3);
+        bench->taking_out = true;
+        for (int i = 0; i < 3; i++)
+                REQUIRE(sd_event_run(bench->event, 10 * USEC_PER_SEC) > 0);
+        for (size_t i = 0; i < CHANNELS - 1; i++)
+                CHECK(bench->channels[i].n_ticks == 3);
+        CHECK(bench->channels[CHANNELS - 1].n_ticks == 6); /* the latest is looked at first */
+        bench_free(bench);
+}
+
 static void a_descriptor_that_cannot_be_asked_about_is_an_error(void) {
         struct bench *bench = bench_new();
         struct agent_poll_entry entry = { .fd = -1, .ready = on_ready };
@@ -166,4 +198,4 @@ static void a_descriptor_that_cannot_be_asked_about_is_an_error(void) {
 TEST_MAIN("agent-poll", TEST(many_that_are_ready_are_told_in_few_rounds),
           TEST(none_that_stays_ready_keeps_another_waiting), TEST(what_was_taken_out_is_not_told_any_more),
           TEST(a_peer_that_is_gone_is_told_once_where_nothing_is_asked_for), TEST(a_channel_can_be_put_in_again),
-          TEST(a_descriptor_that_cannot_be_asked_about_is_an_error))
+          TEST(each_is_looked_at_now_and_then), TEST(a_descriptor_that_cannot_be_asked_about_is_an_error))

@@ -17,7 +17,6 @@
 
 #define RETRY_LEAST_USEC (50 * USEC_PER_MSEC)
 #define RETRY_MOST_USEC USEC_PER_SEC
-#define SILENCE_ACCURACY_USEC (250 * USEC_PER_MSEC) /* one wake-up serves many links */
 #define TICKS 5 /* looks, in that time of silence, whether a welcome that is due can be sent */
 #define WELCOMES_MAX 10                 /* without a hello, then a new session */
 #define QUEUE_MAX (256 * KIB)
@@ -99,24 +98,19 @@ static int on_defer(sd_event_source *source, void *userdata) {
 }
 
 static void arm_timer(struct agent_link *link) {
-        usec_t due_usec = link->retry_usec, accuracy_usec = USEC_PER_MSEC;
+        usec_t due_usec = link->retry_usec;
 
-        if (link->fd >= 0) { /* the next welcome, or the next look whether it can be sent */
+        if (link->fd >= 0 && !link->up) { /* the next welcome, or the next look whether it can be sent */
                 usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
 
                 due_usec = (link->line_usec > link->welcome_usec ? link->line_usec : link->welcome_usec) +
                            link->pace->silence_usec;
                 if (due_usec <= now_usec)
                         due_usec = now_usec + link->pace->silence_usec / TICKS;
-                else if (link->up)
-                        accuracy_usec = SILENCE_ACCURACY_USEC;
         }
-        if (link->resume_usec > 0 && link->resume_usec < due_usec) {
+        if (link->resume_usec > 0 && link->resume_usec < due_usec)
                 due_usec = link->resume_usec;
-                accuracy_usec = USEC_PER_MSEC;
-        }
         (void) sd_event_source_set_time(link->timer, due_usec);
-        (void) sd_event_source_set_time_accuracy(link->timer, accuracy_usec);
         (void) sd_event_source_set_enabled(link->timer, due_usec == USEC_INFINITY ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
 }
 
@@ -455,6 +449,20 @@ static void try_connect(struct agent_link *link) {
         send_welcome(link);
 }
 
+static void welcome_if_silent(struct agent_link *link, usec_t now_usec) {
+        if (link->fd >= 0 && link->resume_usec == 0 && now_usec >= link->line_usec + link->pace->silence_usec &&
+            now_usec >= link->welcome_usec + link->pace->silence_usec && link->n_queue == 0 && unread_bytes(link) == 0)
+                send_welcome(link);
+}
+
+/* A link that is up needs no timer of its own for the time in which lines come. */
+static void on_tick(void *userdata) {
+        struct agent_link *link = userdata;
+
+        if (link->up)
+                welcome_if_silent(link, clock_usec(CLOCK_BOOTTIME));
+}
+
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         struct agent_link *link = userdata;
         usec_t now_usec = clock_usec(CLOCK_BOOTTIME);
@@ -468,9 +476,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
                 if (handle_lines(link))
                         watch_socket(link);
         }
-        if (link->fd >= 0 && link->resume_usec == 0 && now_usec >= link->line_usec + link->pace->silence_usec &&
-            now_usec >= link->welcome_usec + link->pace->silence_usec && link->n_queue == 0 && unread_bytes(link) == 0)
-                send_welcome(link);
+        welcome_if_silent(link, now_usec);
         arm_timer(link);
         return 0;
 }
@@ -485,7 +491,7 @@ int agent_link_new(sd_event *event, struct agent_poll *poll, const struct sink *
         if (!link)
                 return -ENOMEM;
         link->poll = poll;
-        link->io = (struct agent_poll_entry) { .fd = -1, .ready = on_ready, .userdata = link };
+        link->io = (struct agent_poll_entry) { .fd = -1, .ready = on_ready, .tick = on_tick, .userdata = link };
         link->sink = sink;
         link->pair = pair;
         link->side = side;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 #include "daemon/base/cleanup.h"
 
@@ -12,7 +13,10 @@
 
 struct agent_poll {
         int fd;
-        sd_event_source *io;
+        sd_event_source *io, *timer;
+        usec_t tick_usec;
+        struct agent_poll_entry *first;
+        struct agent_poll_entry *ticked; /* whose turn is next; NULL: nobody's */
         struct epoll_event batch[BATCH]; /* what is being told of; data.ptr NULL: its entry has been taken out */
         int n_batch;
 };
@@ -31,14 +35,30 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdat
         return 0;
 }
 
-int agent_poll_new(sd_event *loop, struct agent_poll **ret) {
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct agent_poll *poll = userdata;
+        int r;
+
+        for (struct agent_poll_entry *entry = poll->first; entry; entry = poll->ticked) {
+                poll->ticked = entry->next;
+                entry->tick(entry->userdata);
+        }
+        r = sd_event_source_set_time_relative(source, poll->tick_usec);
+        return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int agent_poll_new(sd_event *loop, usec_t tick_usec, struct agent_poll **ret) {
         struct agent_poll *poll = calloc(1, sizeof(*poll));
         int r;
 
         if (!poll)
                 return -ENOMEM;
         poll->fd = epoll_create1(EPOLL_CLOEXEC);
+        poll->tick_usec = tick_usec;
         r = poll->fd < 0 ? -errno : sd_event_add_io(loop, &poll->io, poll->fd, EPOLLIN, on_io, poll);
+        if (r >= 0)
+                r = sd_event_add_time_relative(loop, &poll->timer, CLOCK_MONOTONIC, tick_usec, tick_usec / 4, on_timer,
+                                               poll);
         if (r < 0) {
                 agent_poll_free(poll);
                 return r;
@@ -51,6 +71,7 @@ struct agent_poll *agent_poll_free(struct agent_poll *poll) {
         if (!poll)
                 return NULL;
         sd_event_source_disable_unref(poll->io);
+        sd_event_source_disable_unref(poll->timer);
         closep(&poll->fd);
         free(poll);
         return NULL;
@@ -63,6 +84,11 @@ int agent_poll_add(struct agent_poll *poll, struct agent_poll_entry *entry, int 
         if (epoll_ctl(poll->fd, EPOLL_CTL_ADD, fd, &event) < 0)
                 return -errno;
         entry->fd = fd;
+        entry->previous = NULL;
+        entry->next = poll->first;
+        if (poll->first)
+                poll->first->previous = entry;
+        poll->first = entry;
         return 0;
 }
 
@@ -80,6 +106,11 @@ void agent_poll_remove(struct agent_poll *poll, struct agent_poll_entry *entry) 
                 return;
         (void) epoll_ctl(poll->fd, EPOLL_CTL_DEL, entry->fd, NULL);
         entry->fd = -1;
+        *(entry->previous ? &entry->previous->next : &poll->first) = entry->next;
+        if (entry->next)
+                entry->next->previous = entry->previous;
+        if (poll->ticked == entry)
+                poll->ticked = entry->next;
         for (int i = 0; i < poll->n_batch; i++)
                 if (poll->batch[i].data.ptr == entry)
                         poll->batch[i].data.ptr = NULL;

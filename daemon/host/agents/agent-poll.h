@@ -4,7 +4,8 @@
 /*
  * Which of many channels to agents have something: all of them behind one descriptor of the loop. sd-event handles one
  * event and asks the kernel anew, which then looks at all that are still ready: where hundreds of guests answer at
- * once that grows with their square. Here a few are taken with each question.
+ * once that grows with their square. Here a few are taken with each question. For the same reason one timer looks at
+ * all of them now and then, in place of one each.
  *
  * Every function is called on the loop's thread, and may be called from within `ready`.
  */
@@ -12,17 +13,21 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "daemon/base/units.h"
+
 struct agent_poll;
 
 /* One channel's place in it, part of the caller's structure. */
 struct agent_poll_entry {
         int fd; /* borrowed; -1: it is not in it */
         void (*ready)(void *userdata, uint32_t events);
+        void (*tick)(void *userdata);
         void *userdata;
+        struct agent_poll_entry *previous, *next; /* its own */
 };
 
-/* Negative errno. */
-int agent_poll_new(sd_event *loop, struct agent_poll **ret);
+/* `tick_usec`: how often each is called. Negative errno. */
+int agent_poll_new(sd_event *loop, usec_t tick_usec, struct agent_poll **ret);
 /* Nothing may be in it any more. Takes NULL; returns NULL. */
 struct agent_poll *agent_poll_free(struct agent_poll *poll);
 
