@@ -54,8 +54,10 @@ static bool all_done(struct json_object *object) {
 /* True where a person has pressed Ctrl-C, within the time between two looks. */
 static bool interrupted(int fd) {
         struct pollfd wait = { .fd = fd, .events = POLLIN };
+        struct signalfd_siginfo signal;
 
-        return poll(&wait, 1, POLL_MSEC) > 0;
+        /* taken, so that it does not end the program once it is let through again */
+        return poll(&wait, 1, POLL_MSEC) > 0 && read(fd, &signal, sizeof(signal)) == (ssize_t) sizeof(signal);
 }
 
 static int follow(struct ctl *ctl, int fd) {

@@ -345,6 +345,20 @@ static int end_at_once(struct fake *fake, int pair, const struct operator_comman
         return 0;
 }
 
+/* A request for memory of "mail" is under way from then on; others are granted, and that is all. */
+static void assign(struct fake *fake, const struct operator_command *command) {
+        struct assigning *assigning = &fake->engine.assigning;
+        char text[EVENT_TEXT_LEN], why[ASSIGNMENT_WHY_LEN];
+
+        if (strncmp(command->request, "mail-", 5) == 0) {
+                assigning->begun_usec = FAKE_NOW - USEC_PER_SEC;
+                assigning->plan.running = assignment_parse(command->request, assigning->plan.items,
+                                                           &assigning->plan.n_items, why, sizeof(why)) == 0;
+        }
+        snprintf(text, sizeof(text), "granted: %.180s; usage follows", command->request);
+        bus_reply(fake->bus, command->id, 0, text);
+}
+
 static int on_command(void *userdata, int pair, const struct operator_command *command, struct error *error) {
         struct fake *fake = userdata;
 
@@ -364,10 +378,7 @@ static int on_command(void *userdata, int pair, const struct operator_command *c
         if (command->verb == COMMAND_DRILL && (command->dry_run || command->level == DRILL_LEVEL_REHEARSE))
                 return end_at_once(fake, pair, command);
         if (command->verb == COMMAND_ASSIGN) {
-                char text[EVENT_TEXT_LEN];
-
-                snprintf(text, sizeof(text), "granted: %.180s; usage follows", command->request);
-                bus_reply(fake->bus, command->id, 0, text);
+                assign(fake, command);
                 return 0;
         }
         if (command->dry_run || command->verb > COMMAND_DRILL) {

@@ -294,6 +294,26 @@ static void an_interrupt_says_that_the_daemon_goes_on(void) {
         end(&bus);
 }
 
+static void an_interrupt_of_a_request_for_memory_says_how_to_go_on(void) {
+        struct run *run = calloc(1, sizeof(*run));
+        struct private_bus bus;
+
+        REQUIRE(run != NULL);
+        serve(&bus, false);
+        run_begin(run, "memory assign mail-a=-1GiB --wait");
+        CHECK(run_read(run, "mail-a=-1GiB: "));
+        kill(run->pid, SIGINT);
+        CHECK(run_end(run) == CTL_FAILED);
+        CHECK(strstr(run->output, "failoverd goes on. See: failoverctl memory assign --wait") != NULL);
+        /* which finds it as it was */
+        run_begin(run, "memory assign --wait");
+        CHECK(run_read(run, "mail-a=-1GiB: "));
+        kill(run->pid, SIGTERM);
+        CHECK(run_end(run) == CTL_FAILED);
+        free(run);
+        end(&bus);
+}
+
 static void a_daemon_that_goes_ends_the_wait(void) {
         struct run *run = calloc(1, sizeof(*run)), *monitor = calloc(1, sizeof(*monitor));
         struct private_bus bus;
@@ -515,6 +535,7 @@ TEST_MAIN("ctl",
           TEST(policy_check_needs_no_daemon),
           TEST(policy_check_names_what_domains_lack),
           TEST(an_interrupt_says_that_the_daemon_goes_on),
+          TEST(an_interrupt_of_a_request_for_memory_says_how_to_go_on),
           TEST(a_daemon_that_goes_ends_the_wait),
           TEST(monitor_shows_what_happens_and_ends_well),
           TEST(a_report_holds_no_secrets), TEST(a_recording_without_its_secrets_decides_the_same),
