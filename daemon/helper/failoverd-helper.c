@@ -241,7 +241,8 @@ static int serve(int fd, const struct options *options) {
         }
         if (r == 0)
                 r = carry_out(fd, options, pid, pidfd, &request, &reply, &passed);
-        if (r < 0 || request.op < HELPER_LOOK) /* those of a handover come by the hundred */
+        /* Those of a handover come by the hundred, and looks that fail are told by who asked. */
+        if (request.op < HELPER_LOOK || (r < 0 && request.op != HELPER_LOOK))
                 fprintf(stderr, "%s %s: pid %d: %s\n", helper_op_table[request.op], request.domain, pid,
                         r == 0 ? "done" : strerror(-r));
         reply.result = r;

@@ -135,6 +135,10 @@ int main(int argc, char *argv[]) {
                 return EXIT_FAILURE;
         fork_and_reap(&watched, GRACE_SECONDS);
         sigprocmask(SIG_SETMASK, &before, NULL);
+        /* as for a program that a person starts: a shell has them ignored for what it starts in the background */
+        signal(SIGINT, SIG_DFL);
+        signal(SIGQUIT, SIG_DFL);
+        signal(SIGHUP, SIG_DFL);
         execvp(argv[1], argv + 1);
         fprintf(stderr, "reaper: %s: %s\n", argv[1], strerror(errno));
         _exit(127);
