@@ -426,6 +426,14 @@ int pair_policy_find_application(const struct pair_policy *pair, const char *nam
         return -ENOENT;
 }
 
+/* Index of a shared region by name, or -ENOENT. */
+int application_find_region(const struct application *application, const char *name) {
+        for (size_t i = 0; i < application->n_regions; i++)
+                if (strcmp(application->regions[i].name, name) == 0)
+                        return (int) i;
+        return -ENOENT;
+}
+
 /* See policy.h. */
 int pair_policy_find_memory(const struct pair_policy *pair) {
         for (size_t i = 0; i < pair->n_applications; i++)

@@ -467,6 +467,8 @@ const char *policy_paired_vm(const struct policy *old, const struct policy *next
 /* Index of a pair or application by name, or -ENOENT. */
 int policy_find_pair(const struct policy *policy, const char *name);
 int pair_policy_find_application(const struct pair_policy *pair, const char *name);
+/* Index of a shared region by name, or -ENOENT. */
+int application_find_region(const struct application *application, const char *name);
 /* Index of the one of kind `memory` that is not retired, or -ENOENT. */
 int pair_policy_find_memory(const struct pair_policy *pair);
 

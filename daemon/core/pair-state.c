@@ -101,16 +101,17 @@ static bool has_place(const struct state_region *region, const char *server) {
 static bool forget_granted(const struct application *policy, const struct application *old) {
         bool forget = false;
 
-        for (size_t i = 0; i < policy->n_regions; i++)
-                for (size_t k = 0; k < old->n_regions; k++) {
-                        const struct state_region *now = &policy->regions[i], *before = &old->regions[k];
+        for (size_t i = 0; i < policy->n_regions; i++) {
+                const struct state_region *now = &policy->regions[i], *before;
+                int k = application_find_region(old, now->name);
 
-                        if (strcmp(now->name, before->name) != 0)
-                                continue;
-                        if (!has_place(now, before->holder) || (before->mirror[0] && !has_place(now, before->mirror)))
-                                return false;
-                        forget = forget || (before->on_lost == HOLDER_LOST_START && now->on_lost == HOLDER_LOST_HOLD);
-                }
+                if (k < 0)
+                        continue;
+                before = &old->regions[k];
+                if (!has_place(now, before->holder) || (before->mirror[0] && !has_place(now, before->mirror)))
+                        return false;
+                forget = forget || (before->on_lost == HOLDER_LOST_START && now->on_lost == HOLDER_LOST_HOLD);
+        }
         return forget;
 }
 
@@ -120,15 +121,16 @@ void app_state_renew(struct pair *pair, int app, const struct application *old) 
         unsigned kept = record->state_kept, moved = record->state_moved;
 
         record->state_kept = record->state_moved = 0;
-        for (size_t i = 0; i < policy->n_regions; i++)
-                for (size_t k = 0; k < old->n_regions; k++) {
-                        if (strcmp(policy->regions[i].name, old->regions[k].name) != 0)
-                                continue;
-                        if (kept & 1U << k && same_place(&policy->regions[i], &old->regions[k]))
-                                record->state_kept |= 1U << i;
-                        else if ((kept | moved) & 1U << k)
-                                record->state_moved |= 1U << i;
-                }
+        for (size_t i = 0; i < policy->n_regions; i++) {
+                int k = application_find_region(old, policy->regions[i].name);
+
+                if (k < 0)
+                        continue;
+                if (kept & 1U << k && same_place(&policy->regions[i], &old->regions[k]))
+                        record->state_kept |= 1U << i;
+                else if ((kept | moved) & 1U << k)
+                        record->state_moved |= 1U << i;
+        }
         if (forget_granted(policy, old))
                 record->state_granted = STATE_GRANTED_UNKNOWN;
         app_state_spend(pair, app);

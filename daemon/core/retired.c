@@ -180,9 +180,8 @@ static bool share_address(const struct application *a, const struct application 
 
 static bool share_region(const struct application *a, const struct application *b) {
         for (size_t i = 0; i < a->n_regions; i++)
-                for (size_t k = 0; k < b->n_regions; k++)
-                        if (strcmp(a->regions[i].name, b->regions[k].name) == 0)
-                                return true;
+                if (application_find_region(b, a->regions[i].name) >= 0)
+                        return true;
         return false;
 }
 

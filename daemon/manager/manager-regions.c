@@ -38,22 +38,18 @@ static bool rests(const struct pair *pair, int app) {
 
 /* Numbers may have changed with the policy since it was asked for. False where it is not there any more. */
 static bool find(const struct engine *engine, const struct region_look_after *done, int *ret_slot, int *ret_app,
-                 size_t *ret_region) {
-        for (int slot = 0; slot < engine->n_pairs; slot++) {
-                const struct pair_policy *policy = engine->pairs[slot] ? engine->pairs[slot]->policy : NULL;
+                 int *ret_region) {
+        const struct pair_policy *policy;
 
-                for (size_t app = 0; policy && app < policy->n_applications; app++)
-                        for (size_t i = 0; i < policy->applications[app].n_regions; i++)
-                                if (strcmp(policy->name, done->pair) == 0 &&
-                                    strcmp(policy->applications[app].name, done->application) == 0 &&
-                                    strcmp(policy->applications[app].regions[i].name, done->region) == 0) {
-                                        *ret_slot = slot;
-                                        *ret_app = (int) app;
-                                        *ret_region = i;
-                                        return true;
-                                }
-        }
-        return false;
+        *ret_slot = engine_find_pair(engine, done->pair);
+        if (*ret_slot < 0)
+                return false;
+        policy = engine->pairs[*ret_slot]->policy;
+        *ret_app = pair_policy_find_application(policy, done->application);
+        if (*ret_app < 0)
+                return false;
+        *ret_region = application_find_region(&policy->applications[*ret_app], done->region);
+        return *ret_region >= 0;
 }
 
 /* Said once, until it is well again: it is tried again all the time. */
@@ -62,7 +58,7 @@ static void on_tended(void *userdata, const struct region_look_after *done) {
         struct action action = { .kind = ACTION_RECORD, .record_kind = RECORD_GRANTED };
         const struct pair *pair;
         uint8_t *untended, bit;
-        size_t region;
+        int region;
 
         if (done->result == -EAGAIN || !find(manager->engine, done, &action.pair, &action.app, &region) ||
             action.pair >= manager->n_pairs)
@@ -130,26 +126,20 @@ int manager_open_regions(struct manager *manager, struct error *error) {
 
 /* A space is its pair's, whichever application has it as a region. NULL: it leaves the policy. */
 static const struct state_region *find_region(const struct policy *policy, const char *pair, const char *name) {
-        for (size_t i = 0; i < policy->n_pairs; i++) {
-                const struct pair_policy *from = &policy->pairs[i];
+        int at = policy_find_pair(policy, pair);
 
-                for (size_t k = 0; strcmp(from->name, pair) == 0 && k < from->n_applications; k++)
-                        for (size_t j = 0; j < from->applications[k].n_regions; j++)
-                                if (strcmp(from->applications[k].regions[j].name, name) == 0)
-                                        return &from->applications[k].regions[j];
+        for (size_t k = 0; at >= 0 && k < policy->pairs[at].n_applications; k++) {
+                const struct application *application = &policy->pairs[at].applications[k];
+                int region = application_find_region(application, name);
+
+                if (region >= 0)
+                        return &application->regions[region];
         }
         return NULL;
 }
 
 static bool is_at(const struct state_region *region, const char *server) {
         return region && (strcmp(region->holder, server) == 0 || strcmp(region->mirror, server) == 0);
-}
-
-static bool has_pair(const struct policy *policy, const char *pair) {
-        for (size_t i = 0; i < policy->n_pairs; i++)
-                if (strcmp(policy->pairs[i].name, pair) == 0)
-                        return true;
-        return false;
 }
 
 /* What a pair that left the policy has there is told from other programs' memory by whoever drops it. */
@@ -165,7 +155,7 @@ static void tell_left(FILE *f, const struct policy *policy, const char *pair, co
         if (next && holder && (!region->mirror[0] || mirror))
                 fprintf(f, ", and at the next start it begins empty at %s, unless that has an older one", next->holder);
         fprintf(f, "; failoverctl regions drop %s %s%s gives it up\n", pair, region->name,
-                has_pair(policy, pair) ? "" : " --force");
+                policy_find_pair(policy, pair) >= 0 ? "" : " --force");
 }
 
 int manager_tell_left(const struct manager *manager, const struct policy *policy, char **report) {

@@ -162,13 +162,9 @@ static bool is_region_of_policy(void *userdata, const char *name) {
         const struct policy *policy = ((struct manager *) userdata)->engine->policy;
 
         for (size_t i = 0; i < policy->n_pairs; i++)
-                for (size_t k = 0; k < policy->pairs[i].n_applications; k++) {
-                        const struct application *application = &policy->pairs[i].applications[k];
-
-                        for (size_t j = 0; j < application->n_regions; j++)
-                                if (strcmp(application->regions[j].name, name) == 0)
-                                        return true;
-                }
+                for (size_t k = 0; k < policy->pairs[i].n_applications; k++)
+                        if (application_find_region(&policy->pairs[i].applications[k], name) >= 0)
+                                return true;
         return false;
 }
 
